@@ -1,0 +1,176 @@
+"""From what a caller writes to a checked call: reserved options apart, the rest into the body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from opea_core.config import RetryPolicy, Timeouts, check_header_value, check_headers
+from opea_core.errors import ConfigurationError
+from opea_core.flow.effects import CallSpec
+from opea_core.policy import SECOND
+from opea_core.policy.dispatcher import DEFAULT_PRIORITY
+from opea_core.settings import Settings
+from opea_core.types import EmbeddingResponse, Json
+from opea_core.wire.embeddings import read_embeddings
+from opea_core.wire.models import read_models
+from opea_core.wire.request import check_body, check_messages, encode_body
+
+RESERVED = frozenset(
+    {
+        "deadline",
+        "endpoint",
+        "extra_body",
+        "extra_headers",
+        "extra_query",
+        "max_retries",
+        "priority",
+        "recovery_wait",
+        "request_id",
+        "timeout",
+    }
+)
+"""Options of a call that are never part of the body."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A checked call and what its ticket needs."""
+
+    spec: CallSpec
+    endpoint: str | None = None
+    priority: int = DEFAULT_PRIORITY
+    recovery_wait: float | None = None
+
+
+class CallMaker:
+    """Makes checked calls with an object's settings as the defaults."""
+
+    def __init__(self, settings: Settings, new_id: Callable[[], str], now: Callable[[], int]) -> None:
+        self._settings = settings
+        self._new_id = new_id
+        self._now = now
+
+    def chat(self, messages: Any, options: Mapping[str, Any], stream: bool) -> Call:
+        """A chat of messages (or one string)."""
+        return self.make("chat", {"messages": check_messages(messages)}, options, stream)
+
+    def completion(self, prompt: Any, options: Mapping[str, Any], stream: bool) -> Call:
+        """A legacy completion of a prompt."""
+        if not isinstance(prompt, str | list) or not prompt:
+            raise ConfigurationError("prompt must be a string or a list, and not empty.")
+        return self.make("completion", {"prompt": prompt}, options, stream)
+
+    def data(self, data: Any, options: Mapping[str, Any], stream: bool) -> Call:
+        """A call whose body the caller wrote: with messages, a prompt, or an input to embed."""
+        body = check_body(data)
+        asked = body.pop("stream", None)
+        if asked and not stream:
+            raise ConfigurationError(
+                "The request data asks for a stream.", "Use make_stream_request, make_stream_request_opea or stream_chat."
+            )
+        kind: Literal["chat", "completion", "document"] = "chat" if "messages" in body else "completion" if "prompt" in body else "document"
+        if kind == "document" and stream:
+            raise ConfigurationError("The request data has neither messages nor a prompt, so there is nothing to stream.")
+        return self.make(kind, body, options, stream)
+
+    def embeddings(self, inputs: Sequence[str], options: Mapping[str, Any]) -> Call:
+        """Vectors for texts."""
+        call = self.make("embeddings", {"input": list(inputs)}, options, False)
+        dtype = "int8" if "int8" in str(call.spec.body.get("encoding_format")) else None
+        count, dimensions = len(inputs), call.spec.body.get("dimensions")
+
+        def decode(document: Any) -> EmbeddingResponse:
+            raw = document if isinstance(document, dict) else {"data": document}
+            return read_embeddings(raw, count, dtype or self._dtype(), dimensions)
+
+        call.spec.decode = decode
+        return call
+
+    def models(self, options: Mapping[str, Any]) -> Call:
+        """The list of models."""
+        call = self.make("models", {}, options, False)
+        call.spec.method = "GET"
+        call.spec.decode = read_models
+        return call
+
+    def make(
+        self, kind: Literal["chat", "completion", "embeddings", "models", "document"], body: Json, options: Mapping[str, Any], stream: bool
+    ) -> Call:
+        """A call of any kind; raises ConfigurationError for an option that makes no sense."""
+        given = {name: value for name, value in options.items() if name in RESERVED}
+        body = body | {name: value for name, value in options.items() if name not in RESERVED}
+        extra = given.get("extra_body")
+        if extra is not None:
+            body |= check_body(extra)
+        if "messages" in body and kind == "chat":
+            body["messages"] = check_messages(body["messages"])
+        if body.pop("stream", stream) is not stream:
+            other = "chat" if stream else "stream_chat"
+            raise ConfigurationError(f"stream={not stream} does not go with this method.", f"Use {other} (or its twin) instead.")
+        if not isinstance(body.get("model", ""), str | None):
+            raise ConfigurationError("model must be a string.")
+        encode_body(body)
+        spec = CallSpec(
+            kind=kind,
+            body=body,
+            stream=stream,
+            timeouts=Timeouts.of(given["timeout"]) if "timeout" in given else None,
+            retry=self._retry(given),
+            call_id=self._new_id(),
+            request_id=self._request_id(given),
+            headers=check_headers("extra_headers", given["extra_headers"]) if given.get("extra_headers") else {},
+            query=_query(given.get("extra_query")),
+        )
+        self._deadline(spec, given)
+        return Call(spec, given.get("endpoint"), _priority(given.get("priority")), _wait(given.get("recovery_wait")))
+
+    def _retry(self, given: Mapping[str, Any]) -> RetryPolicy:
+        retry = self._settings.retry
+        if given.get("max_retries") is None:
+            return retry
+        changed: RetryPolicy = retry.replace(max_retries=given["max_retries"])
+        return changed
+
+    def _request_id(self, given: Mapping[str, Any]) -> str:
+        request_id = given.get("request_id") or self._new_id()
+        check_header_value("request_id", request_id)
+        return str(request_id)
+
+    def _deadline(self, spec: CallSpec, given: Mapping[str, Any]) -> None:
+        seconds = self._settings.timeouts.total
+        if "deadline" in given:
+            seconds = Timeouts(total=given["deadline"]).total
+        elif spec.timeouts is not None and spec.timeouts.total is not None:
+            seconds = spec.timeouts.total
+        if seconds is not None:
+            spec.deadline_seconds = seconds
+            spec.deadline = self._now() + int(seconds * SECOND)
+
+    def _dtype(self) -> str:
+        return self._settings.endpoints[0].capabilities.embedding_dtype
+
+
+def _priority(value: Any) -> int:
+    if value is None:
+        return DEFAULT_PRIORITY
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 9:
+        raise ConfigurationError("priority must be a whole number from 0 (urgent) to 9.")
+    return value
+
+
+def _wait(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ConfigurationError("recovery_wait must be a number of seconds, 0 or more.")
+    return float(value)
+
+
+def _query(value: Any) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ConfigurationError("extra_query must be a mapping of names to values.")
+    return {name: str(item) for name, item in value.items()}

@@ -1,0 +1,293 @@
+"""Configuration as frozen values."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from opea_core.errors import ConfigurationError, nearest
+from opea_core.urls import BaseURL, parse_base_url, redact_url
+
+KeySource: TypeAlias = Callable[[], str | None] | Callable[[], Awaitable[str | None]]
+"""A function that gives the key, sync or async; asked before each attempt."""
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise ValueError("must be a number")
+    return value
+
+
+Seconds: TypeAlias = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
+SecondsOr0: TypeAlias = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
+Count: TypeAlias = Annotated[StrictInt, Field(ge=1)]
+CountOr0: TypeAlias = Annotated[StrictInt, Field(ge=0)]
+
+
+class Value(BaseModel):
+    """Base of the configuration values: frozen, closed, with readable errors that show no values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, data: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            raise ConfigurationError(_explanation(cls, error)) from None
+
+    def replace(self, **changes: Any) -> Any:
+        """A validated copy with some fields changed."""
+        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
+
+
+def _explanation(cls: type[BaseModel], error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{cls.__name__} knows no option {name!r}.{nearest(name, cls.model_fields)}")
+        else:
+            text = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{cls.__name__}.{name}: {text}." if name else f"{cls.__name__}: {text}.")
+    return " ".join(lines)
+
+
+class Timeouts(Value):
+    """Time limits in seconds; None means no limit."""
+
+    connect: Seconds | None = 5.0
+    """Name lookup, connection and TLS."""
+    first_event: Seconds | None = 600.0
+    """From sending to the first content of a stream, or the first byte of a plain answer."""
+    idle: Seconds | None = 120.0
+    """Between pieces with content; keep-alives do not count."""
+    total: Seconds | None = None
+    """The whole call: queue, every attempt, every pause. ``deadline=`` sets it."""
+
+    @classmethod
+    def of(cls, value: Any) -> Timeouts:
+        """Read a ``timeout=``: a number of seconds, (connect, read), None, or an httpx-like object."""
+        if isinstance(value, Timeouts):
+            return value
+        if value is None:
+            return cls(connect=None, first_event=None, idle=None)
+        if isinstance(value, tuple | list):
+            if len(value) != 2:
+                raise ConfigurationError("A timeout pair is (connect, read) in seconds.")
+            connect, read = value
+        elif isinstance(value, Mapping):
+            return cls(**value)
+        elif hasattr(value, "connect") and hasattr(value, "read"):
+            connect, read = value.connect, value.read
+        else:
+            connect = read = value
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                connect = min(5.0, value)
+        return cls(connect=connect, first_event=read, idle=read)
+
+
+class RetryPolicy(Value):
+    """How often and when a failed call is tried again."""
+
+    max_retries: CountOr0 = 3
+    """Attempts after the first, over all endpoints."""
+    initial_delay: SecondsOr0 = 1.0
+    backoff_factor: Annotated[float, BeforeValidator(_no_bool), Field(ge=1, allow_inf_nan=False)] = 2.0
+    max_delay: SecondsOr0 = 20.0
+    jitter: Literal["full", "none"] = "full"
+    max_retry_after: SecondsOr0 = 60.0
+    """The longest wait a server may ask for; beyond it the call fails over or fails."""
+
+
+class BreakerPolicy(Value):
+    """When an endpoint is left alone for a while."""
+
+    enabled: bool = True
+    window: Count = 20
+    """How many of the last results count."""
+    min_calls: Count = 10
+    failure_rate: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)] = 0.5
+    consecutive: Count = 3
+    """So many connection failures in a row open it at once."""
+    open: Seconds = 1.0
+    """Seconds it stays open, for the first five times in a row; then doubling."""
+    max_open: Seconds = 60.0
+    probe_ttl: Seconds = 2.0
+    """After so long without a verdict another probe is let through."""
+
+
+class QueuePolicy(Value):
+    """How calls wait for a place."""
+
+    max_queued: CountOr0 = 1_000_000
+    """Calls that may wait; 0 means never wait. The default only stops a runaway loop."""
+    queue_timeout: Seconds | None = None
+    """The longest wait for a place; None for no limit."""
+    aging: SecondsOr0 = 5.0
+    """One step of priority is worth so many seconds of waiting."""
+    recovery_wait: SecondsOr0 = 30.0
+    """How long a call waits for a failed server to come back; 0 fails at once."""
+
+
+class Capabilities(Value):
+    """What a server takes and how it spells it. Learned from refusals unless set."""
+
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """The wire name of the token limit; None sends it as the caller wrote it."""
+    developer_role: bool = False
+    """Whether the role ``developer`` is understood; else it is sent as ``system``."""
+    send_reasoning: Literal["auto", "never", "tool_turns", "always"] = "auto"
+    """Which assistant messages of the history carry their reasoning back."""
+    reasoning_field: str | None = None
+    """The name to send it under; None for the name the server used."""
+    think_tags: bool = False
+    """Take ``<think>...</think>`` out of the content and into the reasoning."""
+    tool_content: Literal["", "null", "omit"] = ""
+    """What stands as content beside tool calls when there is no text."""
+    flatten_text: bool = True
+    """Send text-only content lists as one string."""
+    forced_tool_choice: bool = True
+    """Whether a tool may be forced; else ``tool_choice`` becomes ``auto``."""
+    strict_finish: bool = False
+    """Raise when a stream ends with ``[DONE]`` but without a finish reason."""
+    strict_parameters: bool = False
+    """Raise when a parameter is refused, instead of dropping it once."""
+    tool_id_length: Count | None = None
+    """The longest tool-call id the server takes; longer ones are shortened consistently."""
+    embedding_dtype: Literal["float32", "int8"] = "float32"
+    """What base64 vectors are made of."""
+    dropped: frozenset[tuple[str, str]] = frozenset()
+    """(model, parameter) pairs the server refused; they are not sent again."""
+    strip_message_keys: frozenset[str] = frozenset({"annotations", "refusal", "audio", "usage"})
+    """Keys of assistant messages that are answers only."""
+
+
+def _check_key(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, str):
+        check_header_value("api_key", value)
+        return SecretStr(value) if value else None
+    if value is None or callable(value):
+        return value
+    raise ValueError("must be a string or a function that gives one")
+
+
+def check_header_value(name: str, value: str) -> None:
+    """Raise ConfigurationError unless ``value`` can stand in an HTTP header; never shows it."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a string (its value is not shown).")
+    problem = None
+    if value != value.strip():
+        problem = "begins or ends with a blank or a line break"
+    elif not value.isascii():
+        problem = "holds characters outside ASCII"
+    elif not value.isprintable():
+        problem = "holds a control character or a line break"
+    if problem:
+        raise ConfigurationError(f"{name} {problem} (its value is not shown).", "Copy it again without extra characters.")
+
+
+def check_headers(what: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers as a dict, or ConfigurationError naming the one that cannot be sent."""
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(f"{what} must be a mapping of names to strings.")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not name or not name.isascii() or any(c in ' \t\r\n:"(),/;<=>?@[\\]{}' for c in name):
+            raise ConfigurationError(f"{what}: a header name is not valid.", "Names are ASCII letters, digits and dashes.")
+        check_header_value(f"{what}[{name!r}]", value)
+    return dict(headers)
+
+
+class Endpoint(Value):
+    """One URL with one key: where requests may go."""
+
+    base_url: str = Field(repr=False)
+    api_key: Any = Field(default=None, repr=False)
+    """A string, or a sync or async function that gives one; None sends no key."""
+    model: str | None = None
+    label: str = ""
+    """The name in errors, events and statistics; host and port if not given."""
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    auth_header: str = "Authorization"
+    auth_scheme: str | None = "Bearer"
+    api_version: str | None = None
+    max_concurrent: Count = 32
+    weight: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)] = 1.0
+    tier: StrictInt = 0
+    """Lower tiers are used first."""
+    timeouts: Timeouts | None = None
+    capabilities: Capabilities = Capabilities()
+    verify: bool | str | Path | ssl.SSLContext = Field(default=True, repr=False)
+    cert: str | tuple[str, ...] | None = Field(default=None, repr=False)
+    proxy: str | None = Field(default=None, repr=False)
+    trust_env: bool = True
+    """Honour the proxy and CA variables of the environment."""
+    append_v1: bool | None = None
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _key(cls, value: Any) -> Any:
+        return _check_key(value)
+
+    @field_validator("headers", mode="before")
+    @classmethod
+    def _headers(cls, value: Any) -> Any:
+        return check_headers("headers", value or {})
+
+    @field_validator("timeouts", mode="before")
+    @classmethod
+    def _timeouts(cls, value: Any) -> Any:
+        return None if value is None else Timeouts.of(value)
+
+    @field_validator("proxy", mode="after")
+    @classmethod
+    def _proxy(cls, value: str | None) -> str | None:
+        if value is not None and "://" not in value:
+            raise ValueError("must be a URL such as http://proxy:3128")
+        return value
+
+    @field_validator("auth_header", mode="after")
+    @classmethod
+    def _auth_header(cls, value: str) -> str:
+        return next(iter(check_headers("auth_header", {value: ""})))
+
+    @model_validator(mode="after")
+    def _base_url(self) -> Endpoint:
+        url = self.url
+        if url.user is not None and self.api_key is not None:
+            raise ConfigurationError(
+                f"{url.root}: there is an api_key and a user name in the URL.", "Give one of them; both would be the Authorization header."
+            )
+        if not self.label:
+            object.__setattr__(self, "label", url.host)
+        return self
+
+    @property
+    def url(self) -> BaseURL:
+        """The parsed base URL."""
+        return parse_base_url(self.base_url, self.append_v1)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        yield "base_url", redact_url(self.base_url)
+        yield "label", self.label
+        yield "api_key", None if self.api_key is None else "***"
+        yield "model", self.model

@@ -1,0 +1,132 @@
+"""The engine of an OPEA object: one set of limits, its drivers, and the start of every call."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from opea_core import errors, events, log
+from opea_core.calls import Call, CallMaker
+from opea_core.flow.prepare import Context
+from opea_core.policy.endpoint import EndpointState
+from opea_core.settings import Settings
+from opea_core.transport.aio import AsyncDriver
+from opea_core.transport.gate import Gate
+from opea_core.transport.http import borrowed_async, borrowed_sync
+from opea_core.transport.running import Running
+from opea_core.transport.stream import AsyncChatStream, ChatStream, OpenStream
+from opea_core.transport.sync import SyncDriver
+from opea_core.version import __version__
+
+if TYPE_CHECKING:
+    import httpx
+
+
+def new_id() -> str:
+    """A random id of 32 hex digits."""
+    return uuid.uuid4().hex
+
+
+class Drivers:
+    """The connections: one driver for threads, one for event loops; or the caller's own transports."""
+
+    def __init__(
+        self,
+        http_client: httpx.Client | None = None,
+        async_http_client: httpx.AsyncClient | None = None,
+        transport: httpx.BaseTransport | None = None,
+        async_transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.sync = SyncDriver(borrowed_sync(http_client, transport))
+        self.aio = AsyncDriver(borrowed_async(async_http_client, async_transport))
+        self._pid = os.getpid()
+
+    def check_fork(self) -> None:
+        """In a forked child, leave the parent's connections alone."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self.sync.reset()
+            self.aio.reset()
+
+
+class Core:
+    """Settings, gate and drivers together. What is shared is what is passed around."""
+
+    def __init__(self, settings: Settings, emitter: events.Emitter, drivers: Drivers) -> None:
+        self.settings = settings
+        self.emitter = emitter
+        self.drivers = drivers
+        self.gate = Gate(settings, emitter, random.random)
+        self.calls = CallMaker(settings, new_id, time.monotonic_ns)
+        self._context = Context(
+            settings=settings,
+            chance=random.random,
+            new_id=lambda: f"call_{new_id()}",
+            user_agent=f"opea-core/{__version__}",
+            foreign_key=bool(os.environ.get("OPENAI_API_KEY")),
+        )
+
+    # --- calls
+
+    def run(self, call: Call) -> Any:
+        """One plain call in this thread."""
+        running = self._start(call)
+        return running.result(self.drivers.sync.run(running))
+
+    async def arun(self, call: Call) -> Any:
+        """One plain call in the running loop."""
+        running = self._start(call)
+        return running.result(await self.drivers.aio.run(running))
+
+    def stream(self, call: Call) -> ChatStream:
+        """A stream; the request goes out at its first use."""
+
+        def start() -> OpenStream[Any]:
+            running = self._start(call)
+            return OpenStream(running, self.drivers.sync.run(running))
+
+        return ChatStream(start)
+
+    def astream(self, call: Call) -> AsyncChatStream:
+        """The async twin of ``stream``."""
+
+        async def start() -> OpenStream[Any]:
+            running = self._start(call)
+            return OpenStream(running, await self.drivers.aio.run(running))
+
+        return AsyncChatStream(start)
+
+    def _start(self, call: Call) -> Running:
+        if self.gate.closed:
+            raise errors.ClientClosed("This OPEA object is closed.", "Make a new one, or close it later.")
+        self.drivers.check_fork()
+        spec = call.spec
+        ticket = self.gate.ticket(
+            model=str(spec.body.get("model") or self.settings.model),
+            endpoints=self._pinned(call),
+            priority=call.priority,
+            deadline=spec.deadline,
+            recovery_wait=call.recovery_wait,
+        )
+        return Running(spec, self._context, self.gate, ticket, traced=bool(self.emitter.hooks) or log.wants_attempts())
+
+    def _pinned(self, call: Call) -> tuple[EndpointState, ...] | None:
+        if call.endpoint is None:
+            return None
+        labels = (call.endpoint,) if isinstance(call.endpoint, str) else call.endpoint
+        found = tuple(e for e in self.gate.endpoints if e.label in labels)
+        if not found:
+            known = [e.label for e in self.gate.endpoints]
+            raise errors.ConfigurationError(
+                f"There is no endpoint {call.endpoint!r}.{errors.nearest(str(call.endpoint), known)}", f"There are: {', '.join(known)}."
+            )
+        return found
+
+    # --- the same with other endpoints
+
+    def derived(self, settings: Settings) -> Core:
+        """Other endpoints with limits and statistics of their own, over the same connections and hooks."""
+        return Core(settings, self.emitter, self.drivers)

@@ -1,0 +1,224 @@
+"""One call, from the queue to the answer. The algorithm; no I/O, no clock, nothing held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from opea_core import errors, events
+from opea_core.flow import explain
+from opea_core.flow.effects import Acquire, Broken, CallSpec, FetchKey, Reply, Request, Send, Settle, Tell
+from opea_core.flow.prepare import Context, build_request, models_request
+from opea_core.policy import SECOND
+from opea_core.policy.breaker import Verdict
+from opea_core.policy.dispatcher import Rejection
+from opea_core.policy.endpoint import Grant
+from opea_core.policy.retry import Effect, Failure, History, Phase, Retry, effect, judge
+from opea_core.wire import jsontext, refusal
+from opea_core.wire.error_body import model_missing, read_error
+from opea_core.wire.models import read_models
+
+OK = Effect(Verdict.OK)
+
+Flow = Generator[Any, Any, "Answer"]
+
+
+@dataclass(slots=True)
+class Answer:
+    """How a call ended well: the reply, the place it holds (streams), and how it went."""
+
+    reply: Reply
+    grant: Grant
+    where: explain.Where
+    log: CallLog
+
+
+@dataclass(slots=True)
+class CallLog:
+    """What a call went through."""
+
+    started: int
+    at: int
+    """When the last outcome came."""
+    chance: Callable[[], float]
+    attempts: list[errors.Attempt] = field(default_factory=list)
+    sent: int = 0
+    """Requests made, whether they counted as attempts or not."""
+    counted: int = 0
+    server_errors: int = 0
+    mends: list[str] = field(default_factory=list)
+    resent: bool = False
+    rekeyed: bool = False
+    last: errors.OPEAError | None = None
+
+    @property
+    def seconds(self) -> float:
+        """From the start of the call to the last outcome."""
+        return (self.at - self.started) / SECOND
+
+    @property
+    def history(self) -> History:
+        """What the retry rules look at."""
+        return History(max(1, self.counted), self.server_errors, self.chance)
+
+
+def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
+    """Get a place, send, judge, and go round until it is an answer or an error.
+
+    Returns an Answer; raises the error that is left when no further attempt is allowed.
+    """
+    log = CallLog(started, started, context.chance)
+    refused: Rejection | None = None
+    while True:
+        grant = refused or (yield Acquire())
+        log.at = grant.at
+        if isinstance(grant, Rejection):
+            yield Tell(events.CallRejected(at=log.at, call_id=spec.call_id, reason=grant.reason.value))
+            raise _final(explain.from_rejection(grant, spec, log.last, log.seconds), log)
+        failure, where, answer = yield from _attempts(spec, context, log, grant)
+        if answer is not None:
+            return answer
+        assert failure is not None
+        assert where is not None
+        retry = _next(failure, log, spec, grant)
+        settle = Settle(grant, effect(failure, log.history), retry)
+        settle.behind = retry is not None and _free_probe(failure, grant, spec)
+        log.server_errors += failure.error.status_code == 500
+        if retry is None:
+            if isinstance(failure.error, errors.NotFoundError):
+                yield from _name_models(spec, context, where, grant, failure.error)
+            yield settle
+            raise _final(failure.error, log)
+        refused = yield settle
+        at, call, label = log.at, spec.call_id, grant.endpoint.label
+        if refused is None:
+            yield Tell(events.RetryScheduled(at=at, call_id=call, endpoint=label, attempt=log.sent, delay=retry.delay, reason=retry.reason))
+        else:
+            yield Tell(events.RetrySuppressed(at=at, call_id=call, endpoint=label, reason=refused.reason.value))
+
+
+def _attempts(
+    spec: CallSpec, context: Context, log: CallLog, grant: Grant
+) -> Generator[Any, Any, tuple[Failure | None, explain.Where | None, Answer | None]]:
+    """The requests made with one grant: one, and again at once where a small change mends it."""
+    endpoint = grant.endpoint
+    learned = endpoint.capabilities
+    key: str | None = spec.key or (yield FetchKey(endpoint))
+    while True:
+        request, where = build_request(spec, context, endpoint, learned, key)
+        log.sent += 1
+        outcome: Reply | Broken = yield Send(grant, request, log.sent)
+        log.at = outcome.at
+        failure = failure_of(outcome, where)
+        if failure is None:
+            assert isinstance(outcome, Reply)
+            if learned is not endpoint.capabilities:
+                endpoint.capabilities = learned
+            if outcome.connection is None:
+                response = outcome.intake.response
+                yield Settle(grant, OK, usage=response.usage if response else None)
+            return None, where, Answer(outcome, grant, where, log)
+        log.last = failure.error
+        log.attempts.append(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))
+        if _is_stale_connection(failure, log):
+            log.resent = True
+            continue
+        mended = _mend(failure, request, where, learned, log)
+        if mended is not None:
+            learned = mended.capabilities
+            log.mends.append(mended.report)
+            yield Tell(events.ParameterDropped(at=outcome.at, call_id=spec.call_id, endpoint=endpoint.label, parameter=mended.report))
+            continue
+        if failure.error.status_code == 401 and callable(endpoint.config.api_key) and not (spec.key or log.rekeyed):
+            log.rekeyed = True
+            fresh: str | None = yield FetchKey(endpoint)
+            if fresh != key:
+                key = fresh
+                continue
+        return failure, where, None
+
+
+def failure_of(outcome: Reply | Broken, where: explain.Where) -> Failure | None:
+    """What is wrong with an outcome, or None."""
+    if isinstance(outcome, Broken):
+        failure = explain.from_broken(where, outcome)
+        if outcome.intake is not None:
+            failure.error.partial = outcome.intake.partial()
+        return failure
+    problem = outcome.intake.problem
+    if problem is None:
+        return _undecodable(outcome, where)
+    failure = explain.from_reply(where, outcome, problem)
+    failure.error.partial = outcome.intake.partial()
+    return failure
+
+
+def _undecodable(outcome: Reply, where: explain.Where) -> Failure | None:
+    """Decode a document; what does not fit will not fit the next time either."""
+    decode = where.spec.decode
+    if decode is None:
+        return None
+    try:
+        outcome.value = decode(outcome.intake.document)
+    except errors.BadAnswerError as error:
+        error = errors.BadAnswerError(f"{where}: {error.message}", error.hint, status_code=outcome.status, endpoint=where.endpoint.label)
+        return Failure(Phase.BODY, error, retryable=False)
+    return None
+
+
+def _is_stale_connection(failure: Failure, log: CallLog) -> bool:
+    """A kept connection that the server had closed: sent again at once, on a new one, and not counted."""
+    return failure.reused and failure.phase is Phase.MAYBE_SENT and not failure.error.is_timeout and not log.resent
+
+
+def _mend(failure: Failure, request: Request, where: explain.Where, known: Any, log: CallLog) -> refusal.Mend | None:
+    if failure.error.status_code not in (400, 422) or isinstance(failure.error, errors.ContextOverflowError):
+        return None
+    if known.strict_parameters or request.content is None or len(log.mends) >= len(refusal.DROPPABLE):
+        return None
+    body = read_error((failure.error.body or "").encode("utf-8", "replace"), failure.error.status_code)
+    mended = refusal.mend(jsontext.decode(request.content), body, where.model, known)
+    return None if mended is None or mended.report in log.mends else mended
+
+
+def _next(failure: Failure, log: CallLog, spec: CallSpec, grant: Grant) -> Retry | None:
+    """The next attempt, or None if this failure is the call's error."""
+    log.counted += 1
+    retry = judge(failure, log.history, spec.retry)
+    if retry is None:
+        return None
+    if _free_probe(failure, grant, spec):
+        log.counted -= 1
+    return retry if log.counted <= spec.retry.max_retries else None
+
+
+def _free_probe(failure: Failure, grant: Grant, spec: CallSpec) -> bool:
+    """A probe that found the endpoint still down costs its call nothing.
+
+    Only where the endpoint has answered before: one that never did is reported after the attempts, as
+    the address is likely wrong. And not for a caller who wants exactly one request.
+    """
+    connect = failure.phase is Phase.NOT_SENT or (failure.phase is Phase.MAYBE_SENT and not failure.error.is_timeout)
+    return connect and grant.is_probe and grant.endpoint.answered and spec.retry.max_retries > 0
+
+
+def _name_models(
+    spec: CallSpec, context: Context, where: explain.Where, grant: Grant, error: errors.OPEAError
+) -> Generator[Any, Any, None]:
+    """Ask once what the server has, so that the error can name it."""
+    body = read_error((error.body or "").encode("utf-8", "replace"), 404)
+    if not model_missing(body):
+        return
+    request = models_request(spec, context, where)
+    outcome = yield Send(grant, request, 0, quiet=True)
+    if isinstance(outcome, Reply) and outcome.intake.problem is None:
+        try:
+            explain.with_models(error, [model.id for model in read_models(outcome.intake.document)])
+        except errors.BadAnswerError:
+            return
+
+
+def _final(error: errors.OPEAError, log: CallLog) -> errors.OPEAError:
+    """The error as it is raised: with every attempt."""
+    return error.with_details(attempts=tuple(log.attempts), seconds=log.seconds)

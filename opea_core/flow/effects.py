@@ -1,0 +1,139 @@
+"""What a call asks its driver for, and what it gets back.
+
+Expected failures come back as values; only cancellation and bugs are thrown in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from opea_core.config import RetryPolicy, Timeouts
+from opea_core.events import Event
+from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.retry import Effect, Phase, Retry
+from opea_core.types import Json, Usage
+from opea_core.wire.intake import Expected, Intake
+
+
+@dataclass(slots=True)
+class CallSpec:
+    """A checked call, before it is known where it goes."""
+
+    kind: Literal["chat", "completion", "embeddings", "models", "document"]
+    body: Json
+    stream: bool
+    timeouts: Timeouts | None
+    """For this call only; None takes the endpoint's or the object's."""
+    retry: RetryPolicy
+    call_id: str
+    request_id: str
+    method: str = "POST"
+    path: str | None = None
+    """An exact path that replaces base path and suffix."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
+    """A key for this call that replaces the endpoint's."""
+    deadline: int | None = None
+    deadline_seconds: float | None = None
+    decode: Callable[[Any], Any] | None = None
+    """Reads a document into the result; raises BadAnswerError when it does not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, ready to be written."""
+
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
+    content: bytes | None
+    expected: Expected
+    timeouts: Timeouts
+    deadline: int | None
+    secrets: tuple[str, ...]
+
+
+# --- effects
+
+
+@dataclass(slots=True)
+class Acquire:
+    """Wait for a place. Gives a Grant or a Rejection."""
+
+
+@dataclass(slots=True)
+class FetchKey:
+    """Ask an endpoint's key function. Gives the key or None."""
+
+    endpoint: EndpointState
+
+
+@dataclass(slots=True)
+class Send:
+    """Make one request and read its answer: a stream up to its first content. Gives Reply or Broken."""
+
+    grant: Grant
+    request: Request
+    attempt: int
+    quiet: bool = False
+    """A helper request (the list of models) that counts nowhere."""
+
+
+@dataclass(slots=True)
+class Settle:
+    """Give the place back with what the outcome says; with ``again``, wait for the next attempt.
+
+    Gives None, or a Rejection if there can be no further attempt.
+    """
+
+    grant: Grant
+    effect: Effect
+    again: Retry | None = None
+    behind: bool = False
+    usage: Usage | None = None
+
+
+@dataclass(slots=True)
+class Tell:
+    """Tell the hooks. Gives nothing."""
+
+    event: Event
+
+
+# --- outcomes
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer, whole or (a stream) up to its first content; ``intake`` knows what is wrong with it."""
+
+    status: int
+    headers: dict[str, str]
+    intake: Intake
+    sent_at: int
+    at: int
+    wall: float
+    connection: Any = None
+    """The open connection of a stream that goes on; None when the body was read."""
+    value: Any = None
+    """What ``decode`` made of a document."""
+    first_at: int | None = None
+
+
+@dataclass(slots=True)
+class Broken:
+    """No whole answer: the connection failed or a time limit passed."""
+
+    phase: Phase
+    kind: Literal["connect", "certificate", "disconnected", "timeout", "invalid", "proxy"]
+    reason: str
+    sent_at: int
+    at: int
+    limit: Literal["connect", "first_event", "idle", "total", ""] = ""
+    reused: bool = False
+    intake: Intake | None = None
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)

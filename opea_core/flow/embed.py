@@ -1,0 +1,65 @@
+"""Embedding many texts: a batch that is refused as too large is split and tried again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from opea_core import errors
+from opea_core.types import EmbeddingResponse
+from opea_core.wire.usage import merge_usage, read_usage
+
+_TOO_LARGE = re.compile(
+    r"too many inputs|too many (texts|items|documents)|input is too large|is too large to process|batch size|3210", re.IGNORECASE
+)
+
+
+def embed_flow(inputs: Any) -> Generator[list[str], EmbeddingResponse | errors.OPEAError, EmbeddingResponse]:
+    """Yields a batch, takes its answer or its error; returns one answer for all, in order."""
+    texts = check_inputs(inputs)
+    waiting, answers = [texts] if texts else [], []
+    while waiting:
+        batch = waiting.pop(0)
+        answer = yield batch
+        if isinstance(answer, errors.OPEAError):
+            if len(batch) < 2 or not is_too_large(answer):
+                raise answer
+            half = len(batch) // 2
+            waiting[:0] = [batch[:half], batch[half:]]
+        else:
+            answers.append(answer)
+    return _joined(answers)
+
+
+def is_too_large(error: errors.OPEAError) -> bool:
+    """Whether a batch was refused for its size."""
+    if error.status_code == 413 or str(error.code) == "3210":
+        return True
+    return isinstance(error, errors.InvalidRequestError | errors.ServerError) and bool(_TOO_LARGE.search(error.message))
+
+
+def check_inputs(inputs: Any) -> list[str]:
+    """Texts to embed as a list, or ConfigurationError."""
+    if isinstance(inputs, str):
+        return [inputs]
+    if not isinstance(inputs, Sequence) or not all(isinstance(text, str) for text in inputs):
+        raise errors.ConfigurationError("The input to embed must be a string or a list of strings.")
+    return list(inputs)
+
+
+def _joined(answers: list[EmbeddingResponse]) -> EmbeddingResponse:
+    if not answers:
+        return EmbeddingResponse([])
+    if len(answers) == 1:
+        return answers[0]
+    whole = answers[0]
+    usage = {}
+    for name in ("prompt_tokens", "total_tokens"):
+        counts = [getattr(answer.usage, name) for answer in answers if answer.usage is not None]
+        if counts and None not in counts:
+            usage[name] = sum(counts)
+    whole.embeddings = [vector for answer in answers for vector in answer.embeddings]
+    whole.usage = read_usage(merge_usage(None, usage)) if usage else None
+    whole.raw = {"batches": [answer.raw for answer in answers]}
+    return whole

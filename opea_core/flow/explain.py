@@ -1,0 +1,286 @@
+"""The words of errors: what happened and where, then what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from opea_core import errors
+from opea_core.flow.effects import Broken, CallSpec, Reply, Request
+from opea_core.policy import SECOND
+from opea_core.policy.dispatcher import Reason, Rejection
+from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.retry import Failure, Phase
+from opea_core.urls import redact_url
+from opea_core.wire.error_body import MAX_BODY, model_missing
+from opea_core.wire.headers import request_id, retry_after, shown
+from opea_core.wire.intake import Problem
+
+_NUMBERS = re.compile(r"\d[\d,]*")
+_USUAL = (
+    "Is the server running? Usual addresses: Ollama http://localhost:11434, LM Studio :1234, vLLM :8000, llama.cpp :8080. "
+    "Set base_url= or OPEA_API_URL."
+)
+_BASE_URL = "Is the base URL right? Most servers want it to end in /v1."
+_LIMIT_HINTS = {
+    "connect": _USUAL,
+    "first_event": "Long prompts can take minutes: raise timeout=, or Timeouts(first_event=...).",
+    "idle": "Raise timeout=, or Timeouts(idle=...), if the server may pause that long.",
+    "total": "Raise deadline= if the call may take longer.",
+}
+_CLASS_HINTS: dict[type[errors.OPEAError], str] = {
+    errors.PermissionDeniedError: "This key may not do that.",
+    errors.QuotaExceeded: "The account has no quota or credit left; trying again does not help.",
+    errors.ContextOverflowError: "Shorten the messages, lower max_tokens, or use a model with a larger window. Not retried.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which endpoint and request an error is about."""
+
+    spec: CallSpec
+    endpoint: EndpointState
+    request: Request
+    model: str
+    model_given: bool
+    key_sent: bool
+    foreign_key: bool
+    """OPENAI_API_KEY is set, which is never sent."""
+
+    def __str__(self) -> str:
+        url, label = self.endpoint.url, self.endpoint.label
+        return url.root if label == url.host else f"{label} ({url.root})"
+
+    def redact(self, text: str) -> str:
+        """The text without anything secret that went out with the request."""
+        return redact(text, self.request.secrets)
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """The text with every secret of four characters or more taken out."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= 4 and secret in text:
+            text = text.replace(secret, "***")
+    return text
+
+
+def from_reply(where: Where, reply: Reply, problem: Problem, handed: bool = False) -> Failure:
+    """The failure that an answer with a problem is."""
+    status, cls, body = reply.status, problem.cls, problem.body
+    text = body.text[:MAX_BODY]
+    wait = retry_after(status if status >= 400 else 429 if cls is errors.RateLimited else status, reply.headers, text, reply.wall)
+    if status < 400 and isinstance(body.code, int | str) and str(body.code).isdigit() and 400 <= int(body.code) < 600:
+        status = int(body.code)  # an error inside a 200 names its own status
+    if 300 <= status < 400:
+        cls = errors.ConfigurationError
+    words = where.redact(body.message)
+    message, hint = _explained(where, reply, problem, cls, words)
+    error = cls(
+        message,
+        hint,
+        status_code=status,
+        type=body.type,
+        code=body.code,
+        param=body.param,
+        retry_after=wait,
+        request_id=request_id(reply.headers) or where.spec.request_id,
+        endpoint=where.endpoint.label,
+        url=redact_url(where.request.url),
+        body=where.redact(text),
+        headers={name: where.redact(value) for name, value in shown(reply.headers).items()},
+    )
+    phase = Phase.STATUS if reply.status >= 300 else Phase.FIRST if where.spec.stream else Phase.BODY
+    should = {"true": True, "false": False}.get(reply.headers.get("x-should-retry", "").lower())
+    return Failure(Phase.HANDED if handed else phase, error, wait, should_retry=should, retryable=problem.retryable)
+
+
+def from_broken(where: Where, broken: Broken) -> Failure:
+    """The failure that a broken connection or a passed time limit is."""
+    cls, message, hint = _broken_words(where, broken)
+    error = cls(
+        message,
+        hint,
+        request_id=where.spec.request_id,
+        endpoint=where.endpoint.label,
+        url=redact_url(where.request.url),
+        status_code=None,
+        headers=shown(broken.headers),
+    )
+    retryable = broken.kind not in ("certificate", "invalid") and broken.limit != "total"
+    return Failure(broken.phase, error, reused=broken.reused, retryable=retryable, own_limit=broken.limit == "total")
+
+
+def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError | None, waited: float) -> errors.OPEAError:
+    """The error for a call that got no place."""
+    reason = rejection.reason
+    if last is not None:
+        if reason is Reason.BUDGET:
+            return last.with_details(retry_suppressed="budget")
+        if reason is Reason.DEADLINE:
+            return last.with_details(deadline_exceeded=True)
+        if reason is Reason.NO_OTHER:
+            return last
+    listed = "; ".join(rejection.endpoints)
+    if reason is Reason.RATE_LIMITED or (reason is Reason.UNAVAILABLE and isinstance(last or rejection.cause, errors.RateLimited)):
+        if isinstance(last, errors.RateLimited):
+            return last
+        return errors.RateLimited(
+            f"Rate limited, nothing was sent: {listed}.",
+            "Wait retry_after seconds, or send less at once.",
+            retry_after=rejection.retry_after,
+        )
+    if reason is Reason.UNAVAILABLE:
+        error = errors.NoEndpointAvailable(
+            f"No endpoint available after {waited:.0f} s: {listed}.",
+            "Calls wait recovery_wait seconds (30 unless set) for a recovery; raise it for batch work.",
+            retry_after=rejection.retry_after,
+        )
+        error.__cause__ = last or rejection.cause
+        return error
+    return _local_rejection(reason, spec, waited)
+
+
+def interrupted(where: Where, failure: Failure, characters: int) -> errors.OPEAError:
+    """The error of a stream that broke off after something was handed out."""
+    reason = failure.error.message.rstrip(".")
+    error = errors.StreamInterrupted(
+        f"Stream from {where} broke off after {characters:,} characters: {reason}.",
+        "The text so far is in error.partial. It is not repeated by itself, since part was already handed out.",
+    )
+    details = {name: value for name, value in vars(failure.error).items() if name not in ("message", "hint", "attempts", "seconds")}
+    vars(error).update(details)
+    error.__cause__ = failure.error
+    return error
+
+
+def _local_rejection(reason: Reason, spec: CallSpec, waited: float) -> errors.OPEAError:
+    if reason is Reason.DEADLINE:
+        limit = f" of {spec.deadline_seconds:g} s" if spec.deadline_seconds else ""
+        return errors.DeadlineExceeded(f"The deadline{limit} passed before a place was free; nothing was sent.", _LIMIT_HINTS["total"])
+    if reason is Reason.QUEUE_TIMEOUT:
+        return errors.QueueFull(
+            f"No place became free within {waited:.1f} s (queue_timeout); nothing was sent.", "Raise queue_timeout=, or send less at once."
+        )
+    if reason is Reason.CLOSED:
+        return errors.ClientClosed("This OPEA object is closed.", "Make a new one, or close it later.")
+    if reason is Reason.WOULD_BLOCK:
+        return errors.ConfigurationError(
+            "This synchronous call would wait for places that calls of this thread's own event loop hold: it would wait for itself.",
+            "In async code use the twin with an a in front: achat, astream_chat, aembed.",
+        )
+    return errors.QueueFull("The queue is full; nothing was sent.", "Raise queue_size=, or send less at once.")
+
+
+def _explained(where: Where, reply: Reply, problem: Problem, cls: type[errors.OPEAError], words: str) -> tuple[str, str]:
+    status, quoted = reply.status, f'"{words}"' if words else "no text"
+    if cls is errors.AuthenticationError:
+        return _unauthorized(where, status, quoted)
+    if cls is errors.NotFoundError:
+        return _not_found(where, problem, quoted)
+    if cls is errors.ContextOverflowError:
+        asked = _overflow_numbers(problem.body.message)
+        return f"Too long for {where.model} at {where.endpoint.label}{asked} (server: {quoted}).", _CLASS_HINTS[cls]
+    if 300 <= status < 400:
+        target = (
+            redact_url(reply.headers.get("location", ""))
+            if "://" in reply.headers.get("location", "")
+            else reply.headers.get("location", "?")
+        )
+        return (
+            f"{where} redirects ({status}) to {where.redact(target)}.",
+            "Redirects are not followed, so that no key travels to another host. Set base_url to the address that answers.",
+        )
+    hint = _CLASS_HINTS.get(cls, "")
+    if status >= 400:
+        return f"{status} from {where}: {quoted}.", hint
+    if problem.body.is_html:
+        hint = f"{_BASE_URL} Or a login page or a proxy stands in front of it."
+    return f"{where} answered {status}, but {problem.what}" + (f": {quoted}." if words else "."), hint
+
+
+def _unauthorized(where: Where, status: int, quoted: str) -> tuple[str, str]:
+    message = f"{status} from {where}: {quoted}."
+    if where.key_sent:
+        return message, "The key was refused: check api_key= or OPEA_API_KEY. A proxy may be handing on its upstream's 401."
+    hint = "Pass api_key= or set OPEA_API_KEY."
+    if where.foreign_key:
+        hint += " OPENAI_API_KEY is set but is not sent to this host."
+    return message + " No key was sent.", hint
+
+
+def _not_found(where: Where, problem: Problem, quoted: str) -> tuple[str, str]:
+    if model_missing(problem.body):
+        default = "" if where.model_given else " (the default, none was given)"
+        return f'{where} has no model "{where.model}"{default}: {quoted}.', "Pass model=, or load the missing one on the server."
+    return f"404 from {where}: {quoted} (tried {where.request.method} {redact_url(where.request.url)}).", _BASE_URL
+
+
+def with_models(error: errors.OPEAError, models: list[str]) -> None:
+    """Name the models a server has in the hint of its refusal."""
+    if models:
+        listed = ", ".join(models[:10]) + (", ..." if len(models) > 10 else "")
+        error.hint = f'It serves: {listed}. Pass model="{models[0]}", or load the missing one on the server.'
+
+
+def _overflow_numbers(message: str) -> str:
+    """``: 41,210 tokens asked, 32,768 possible`` if the server named exactly two or more plausible numbers."""
+    numbers = sorted({int(n.replace(",", "")) for n in _NUMBERS.findall(message) if n.strip(",")} - {0})
+    large = [n for n in numbers if n >= 16]
+    return f": {large[-1]:,} tokens asked, {large[0]:,} possible" if len(large) == 2 else ""
+
+
+def _broken_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError], str, str]:
+    reason = where.redact(broken.reason)
+    if broken.kind == "timeout":
+        return _timeout_words(where, broken)
+    if broken.kind == "certificate":
+        hint = "If it is your own CA, pass verify='/path/ca.pem' or set SSL_CERT_FILE."
+        return errors.CertificateError, f"{where}: the TLS certificate was not accepted ({reason}).", hint
+    if broken.kind == "invalid":
+        return (
+            errors.ConfigurationError,
+            f"The request to {where} cannot be sent: {reason}.",
+            "Check the URL, the headers and the transport.",
+        )
+    if broken.kind == "proxy":
+        return errors.EndpointConnectionError, f"The proxy in front of {where} failed ({reason}).", "Check proxy= or the proxy variables."
+    if broken.phase is Phase.NOT_SENT:
+        origin = urlsplit(where.endpoint.url.origin)
+        hint = (
+            "Is it https on that port? A plain http server cannot answer TLS." if origin.scheme == "https" and "SSL" in reason else _USUAL
+        )
+        return errors.EndpointConnectionError, f"Nothing answers at {where.endpoint.url.origin} ({reason}).", hint
+    return errors.EndpointConnectionError, f"{where}: {reason}.", ""
+
+
+def _timeout_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError], str, str]:
+    limit = broken.limit or "idle"
+    if limit == "total":
+        allowed = f" of {where.spec.deadline_seconds:g} s" if where.spec.deadline_seconds else ""
+        return errors.DeadlineExceeded, f"The deadline{allowed} passed while {where} was answering.", _LIMIT_HINTS[limit]
+    seconds = getattr(where.request.timeouts, limit)
+    waited = f"{seconds:g}" if seconds else f"{(broken.at - broken.sent_at) / SECOND:.1f}"
+    what = {"connect": "took no connection", "first_event": "sent no answer", "idle": "sent nothing more"}[limit]
+    return errors.EndpointTimeout, f"{where} {what} within {waited} s ({limit}).", _LIMIT_HINTS[limit]
+
+
+def attempt_record(where: Where, failure: Failure, seconds: float) -> errors.Attempt:
+    """The failure as an entry of ``error.attempts``."""
+    error = failure.error
+    return errors.Attempt(
+        endpoint=where.endpoint.label,
+        phase=failure.phase.value,
+        error=type(error).__name__,
+        message=error.message,
+        status_code=error.status_code,
+        request_id=error.request_id,
+        seconds=seconds,
+    )
+
+
+def header_names(headers: Mapping[str, str]) -> frozenset[str]:
+    """Lower-case names."""
+    return frozenset(name.lower() for name in headers)

@@ -1,0 +1,120 @@
+"""Building the request for the endpoint that was granted."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from opea_core.config import Capabilities, Timeouts
+from opea_core.flow.effects import CallSpec, Request
+from opea_core.flow.explain import Where
+from opea_core.policy.endpoint import EndpointState
+from opea_core.settings import Settings
+from opea_core.wire.intake import Expected
+from opea_core.wire.request import build_body, encode_body
+
+SUFFIX = {
+    "chat": "/chat/completions",
+    "completion": "/completions",
+    "embeddings": "/embeddings",
+    "models": "/models",
+    "document": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every call of an object shares."""
+
+    settings: Settings
+    chance: Callable[[], float]
+    new_id: Callable[[], str]
+    user_agent: str
+    foreign_key: bool = False
+    """Whether OPENAI_API_KEY is set, which is never sent."""
+
+
+def build_request(
+    spec: CallSpec, context: Context, endpoint: EndpointState, capabilities: Capabilities, key: str | None
+) -> tuple[Request, Where]:
+    """The request as this endpoint takes it, and what an error about it must know."""
+    config, settings = endpoint.config, context.settings
+    model = spec.body.get("model") or config.model or settings.model
+    shape = "chat" if spec.kind in ("chat", "completion") else "document"
+    content = None
+    if spec.method == "POST":
+        stream = spec.stream if shape == "chat" else None
+        content = encode_body(build_body(spec.body, model, stream, capabilities))
+    sent_key = spec.key or key
+    headers = _headers(spec, context, endpoint, sent_key, content is not None)
+    secrets = [sent_key] if sent_key else []
+    secrets.extend((*config.headers.values(), *spec.headers.values(), *config.query.values(), *spec.query.values()))
+    secrets.extend((*(value for _, value in endpoint.url.query), endpoint.url.password or ""))
+    request = Request(
+        method=spec.method,
+        url=_url(spec, endpoint),
+        headers=headers,
+        content=content,
+        expected=Expected(
+            shape=shape,  # type: ignore[arg-type]
+            stream=spec.stream,
+            model=model,
+            new_id=context.new_id,
+            capabilities=capabilities,
+            max_response_bytes=settings.max_response_bytes,
+            max_event_bytes=settings.max_event_bytes,
+        ),
+        timeouts=spec.timeouts or config.timeouts or settings.timeouts,
+        deadline=spec.deadline,
+        secrets=tuple(secrets),
+    )
+    given = bool(spec.body.get("model") or config.model or settings.model_given)
+    return request, Where(spec, endpoint, request, model, given, sent_key is not None, context.foreign_key)
+
+
+def models_request(spec: CallSpec, context: Context, where: Where) -> Request:
+    """A best-effort request for the list of models, bounded by two seconds."""
+    listing = replace(spec, kind="models", method="GET", path=None, stream=False, body={}, timeouts=_BRIEF)
+    request, _ = build_request(
+        listing, context, where.endpoint, where.endpoint.capabilities, where.request.secrets[0] if where.key_sent else None
+    )
+    return request
+
+
+_BRIEF = Timeouts(connect=2.0, first_event=2.0, idle=2.0)
+
+
+def _url(spec: CallSpec, endpoint: EndpointState) -> str:
+    base = endpoint.url
+    url = base.origin + spec.path if spec.path else base.root + SUFFIX[spec.kind]
+    query: list[tuple[str, str]] = [*base.query, *endpoint.config.query.items(), *spec.query.items()]
+    if endpoint.config.api_version:
+        query.append(("api-version", endpoint.config.api_version))
+    return f"{url}?{urlencode(query)}" if query else url
+
+
+def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str | None, has_body: bool) -> list[tuple[str, str]]:
+    """Caller's headers over the endpoint's over ours, names compared without case."""
+    config, url = endpoint.config, endpoint.url
+    headers = {
+        "accept": "text/event-stream, application/json" if spec.stream else "application/json",
+        "accept-encoding": "identity" if spec.stream else "gzip, deflate",
+        "user-agent": context.user_agent,
+        "x-request-id": spec.request_id,
+    }
+    if has_body:
+        headers["content-type"] = "application/json"
+    if key:
+        headers[config.auth_header.lower()] = f"{config.auth_scheme} {key}" if config.auth_scheme else key
+    elif url.user is not None:
+        headers["authorization"] = "Basic " + base64.b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
+    _override(headers, config.headers)
+    _override(headers, spec.headers)
+    return list(headers.items())
+
+
+def _override(headers: dict[str, str], given: Mapping[str, Any]) -> None:
+    headers.update({name.lower(): value for name, value in given.items()})

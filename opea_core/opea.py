@@ -1,0 +1,384 @@
+"""``OPEA``: the backend a user holds."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from opea_core import errors, events, log
+from opea_core.backend import BaseApiBackend
+from opea_core.config import Endpoint
+from opea_core.core import Core, Drivers
+from opea_core.flow.embed import embed_flow
+from opea_core.original import OriginalMethods
+from opea_core.policy.stats import Recent
+from opea_core.settings import DEFAULT_URL, Options, Settings, resolve, with_labels
+from opea_core.types import ChatResponse, EmbeddingResponse, Messages, ModelInfo
+from opea_core.urls import parse_base_url, split_endpoint_url
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    import httpx
+
+    from opea_core.calls import Call
+    from opea_core.transport.stream import AsyncChatStream, ChatStream
+
+_MAX_FOREIGN = 64
+
+
+class OPEA(OriginalMethods, BaseApiBackend):
+    """One object that talks to any server speaking OpenAI's chat-completions protocol.
+
+    Build one per program: its queue, limits, breakers and statistics hold for all threads and all event
+    loops that use it. Use it as a context manager, or call ``close`` / ``aclose``.
+
+    Args:
+        resources: kept for backends that need them; a string is taken as ``base_url``.
+        metadata: the original's dict (``opea_api_url``, ``opea_api_key``, ``opea_model`` in either
+            spelling; ``timeout`` and ``initial_retry_delay`` in MILLISECONDS there).
+        hooks: callables that get every event.
+        http_client, async_http_client (or http_async_client), transport, async_transport: your own httpx
+            client or transport, used as it is and never closed by us.
+        options: see ``Options`` for every keyword; times are in SECONDS. Keywords win over metadata, over the
+            environment (OPEA_API_URL, OPEA_API_KEY, OPEA_MODEL, OPEA_TIMEOUT in seconds), over the defaults.
+
+    Raises:
+        ConfigurationError: at once, for anything that can never work; nothing is sent.
+    """
+
+    def __init__(
+        self,
+        resources: Mapping[str, Any] | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        hooks: Iterable[events.Hook] = (),
+        http_client: httpx.Client | None = None,
+        async_http_client: httpx.AsyncClient | None = None,
+        http_async_client: httpx.AsyncClient | None = None,
+        transport: httpx.BaseTransport | None = None,
+        async_transport: httpx.AsyncBaseTransport | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        given: dict[str, Any] = dict(options)
+        if isinstance(resources, str):
+            if "base_url" in given:
+                raise errors.ConfigurationError("The first argument and base_url= both give the URL; give one of them.")
+            given["base_url"], resources = resources, None
+        super().__init__(resources, metadata)
+        borrowed = {
+            "http_client": http_client,
+            "async_http_client": async_http_client or http_async_client,
+            "transport": transport,
+            "async_transport": async_transport,
+        }
+        _check_borrowed(borrowed, given)
+        log.attach_from_env()
+        self._borrowed = {name: value for name, value in borrowed.items() if value is not None}
+        self._setup(resolve(self.metadata, given, os.environ), tuple(hooks), Drivers(**borrowed))  # type: ignore[arg-type]
+
+    def _setup(self, settings: Settings, hooks: tuple[events.Hook, ...], drivers: Drivers) -> None:
+        if not all(callable(hook) for hook in hooks):
+            raise errors.ConfigurationError("hooks= takes callables that take one event.")
+        self._core = Core(settings, events.Emitter(hooks, log.LogHook()), drivers)
+        self._created: dict[str, Core] = {}
+        self._foreign: dict[tuple[str, str | None], Core] = {}
+        self._listed: set[str] = set()
+
+    # --- chat and completions
+
+    def chat(self, messages: Messages | str, **options: Any) -> ChatResponse:
+        """One chat completion.
+
+        ``messages`` is a list of message dicts, or one string as the user's message. Options go into the
+        body as they are (``model``, ``temperature``, ``tools``, ``response_format``, ``n`` ...), except the
+        reserved ones: ``timeout``, ``deadline``, ``max_retries``, ``priority``, ``request_id``, ``endpoint``,
+        ``recovery_wait``, ``extra_headers``, ``extra_query``, ``extra_body``. Raises an OPEAError.
+        """
+        response: ChatResponse = self._core.run(self._core.calls.chat(messages, options, stream=False))
+        return response
+
+    async def achat(self, messages: Messages | str, **options: Any) -> ChatResponse:
+        """``chat`` for async code."""
+        response: ChatResponse = await self._core.arun(self._core.calls.chat(messages, options, stream=False))
+        return response
+
+    def stream_chat(self, messages: Messages | str, **options: Any) -> ChatStream:
+        """One chat completion in chunks; the request goes out at the first ``next`` or ``with``."""
+        return self._core.stream(self._core.calls.chat(messages, options, stream=True))
+
+    def astream_chat(self, messages: Messages | str, **options: Any) -> AsyncChatStream:
+        """``stream_chat`` for async code; no ``await`` before ``async for``."""
+        return self._core.astream(self._core.calls.chat(messages, options, stream=True))
+
+    def complete(self, prompt: str | list[Any], **options: Any) -> ChatResponse:
+        """One legacy completion of a prompt (``/completions``); the text is ``response.text``."""
+        response: ChatResponse = self._core.run(self._core.calls.completion(prompt, options, stream=False))
+        return response
+
+    async def acomplete(self, prompt: str | list[Any], **options: Any) -> ChatResponse:
+        """``complete`` for async code."""
+        response: ChatResponse = await self._core.arun(self._core.calls.completion(prompt, options, stream=False))
+        return response
+
+    def stream_complete(self, prompt: str | list[Any], **options: Any) -> ChatStream:
+        """One legacy completion in chunks."""
+        return self._core.stream(self._core.calls.completion(prompt, options, stream=True))
+
+    def astream_complete(self, prompt: str | list[Any], **options: Any) -> AsyncChatStream:
+        """``stream_complete`` for async code."""
+        return self._core.astream(self._core.calls.completion(prompt, options, stream=True))
+
+    # --- embeddings and models
+
+    def embed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
+        """Vectors for texts, in their order, as lists of floats.
+
+        A batch that the server refuses as too large is split and tried again. No input, no request.
+        """
+        flow = embed_flow(inputs)
+        answer: Any = None
+        try:
+            while True:
+                batch = flow.send(answer)
+                try:
+                    answer = self._core.run(self._core.calls.embeddings(batch, options))
+                except errors.OPEAError as error:
+                    answer = error
+        except StopIteration as stop:
+            whole: EmbeddingResponse = stop.value
+            return whole
+
+    async def aembed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
+        """``embed`` for async code."""
+        flow = embed_flow(inputs)
+        answer: Any = None
+        try:
+            while True:
+                batch = flow.send(answer)
+                try:
+                    answer = await self._core.arun(self._core.calls.embeddings(batch, options))
+                except errors.OPEAError as error:
+                    answer = error
+        except StopIteration as stop:
+            whole: EmbeddingResponse = stop.value
+            return whole
+
+    def models(self, **options: Any) -> list[ModelInfo]:
+        """The models the server lists; ``is_compatible_model`` knows them from then on."""
+        return self._listing(self._core.run(self._core.calls.models(options)))
+
+    async def amodels(self, **options: Any) -> list[ModelInfo]:
+        """``models`` for async code."""
+        return self._listing(await self._core.arun(self._core.calls.models(options)))
+
+    def _listing(self, models: list[ModelInfo]) -> list[ModelInfo]:
+        self._listed.update(model.id for model in models)
+        return models
+
+    def is_compatible_model(self, model: str) -> bool:
+        """Whether the name has a known prefix, is configured, or was listed by the server."""
+        if not isinstance(model, str) or not model:
+            return False
+        settings = self._core.settings
+        configured = {e.model for e in settings.endpoints} | ({settings.model} if settings.model_given else set())
+        return model.lower().startswith(settings.compatible_prefixes) or model in configured or model in self._listed
+
+    # --- other endpoints
+
+    def create_endpoint(self, **options: Unpack[Options]) -> str:
+        """An endpoint with its own URL, key, model, limits and statistics; gives its id (``endpoint_1``).
+
+        Takes the keywords of ``OPEA(...)``; what is not given is as this object has it, except the key
+        and headers, which go only to a URL of the same origin.
+        """
+        given: dict[str, Any] = dict(options)
+        ours = self._core.settings
+        base = ours.endpoints[0]
+        defaults: dict[str, Any] = {
+            "timeouts": ours.timeouts,
+            "retry": ours.retry,
+            "breaker": ours.breaker,
+            "queue": ours.queue,
+            "model": ours.model,
+        }
+        if "timeout" in given or "deadline" in given:
+            del defaults["timeouts"]
+        if parse_base_url(given.get("base_url", base.base_url)).origin == base.url.origin:
+            defaults |= {"base_url": base.base_url, "api_key": base.api_key, "headers": base.headers, "query": base.query}
+        if given.get("endpoints") is not None:
+            defaults.pop("base_url", None)
+        settings = resolve(None, defaults | given, {})
+        name = f"endpoint_{len(self._created) + 1}"
+        self._created[name] = self._core.derived(settings)
+        return name
+
+    def endpoint_ids(self) -> list[str]:
+        """Every id that ``get_stats`` and ``make_request_with_endpoint`` take."""
+        return [*(e.label for e in self._core.gate.endpoints), *self._created]
+
+    def get_stats(self, endpoint_id: str | None = None) -> dict[str, Any]:
+        """Figures of one endpoint (its label, or an id of ``create_endpoint``), or of the whole object.
+
+        Counts: requests, success, errors, errors_by_class, retries, in_flight, queued, tokens; state:
+        breaker, gated_for; latency and first_content percentiles in seconds. Raises ConfigurationError
+        for an unknown id.
+        """
+        if endpoint_id is None:
+            figures = self._core.gate.stats()
+            figures["endpoints"] |= {name: core.gate.stats() for name, core in self._created.items()}
+            return figures
+        if endpoint_id in self._created:
+            return self._created[endpoint_id].gate.stats()
+        self._check_id(endpoint_id)
+        return self._core.gate.stats(endpoint_id)
+
+    def recent_requests(self) -> list[Recent]:
+        """The last finished calls (at most 256 per endpoint): request id, endpoint, seconds, status, attempts."""
+        return [recent for core in (self._core, *self._created.values(), *self._foreign.values()) for recent in core.gate.recent()]
+
+    def _core_of(self, endpoint_id: str) -> Core:
+        if endpoint_id in self._created:
+            return self._created[endpoint_id]
+        self._check_id(endpoint_id)
+        return self._core
+
+    def _check_id(self, endpoint_id: str) -> None:
+        known = self.endpoint_ids()
+        if endpoint_id not in known:
+            raise errors.ConfigurationError(
+                f"There is no endpoint {endpoint_id!r}.{errors.nearest(str(endpoint_id), known)}", f"There are: {', '.join(known)}."
+            )
+
+    def _at_url(self, url: str | None, make: Any, api_key: str | None = None) -> tuple[Core, Call]:
+        """The core and the call for an endpoint URL: ours where the origin is ours, else one without our key."""
+        if url is None:
+            call: Call = make(self._core)
+            call.spec.key = api_key
+            return self._core, call
+        base, path = split_endpoint_url(url)
+        ours = tuple(e.label for e in self._core.gate.endpoints if e.url.origin == base.origin)
+        core = self._core if ours else self._foreign_core(base.origin, api_key)
+        call = make(core)
+        call.spec.key = api_key
+        call.spec.query = {**dict(base.query), **call.spec.query}
+        call.spec.path = path or base.path + _SUFFIX[call.spec.kind]
+        call.endpoint = ours or None  # type: ignore[assignment]
+        return core, call
+
+    def _foreign_core(self, origin: str, api_key: str | None) -> Core:
+        key = (origin, api_key)
+        if key not in self._foreign:
+            if len(self._foreign) >= _MAX_FOREIGN:
+                self._foreign.pop(next(iter(self._foreign)))
+            base = self._core.settings.endpoints[0]
+            endpoint = Endpoint(
+                base_url=origin,
+                api_key=api_key,
+                max_concurrent=base.max_concurrent,
+                verify=base.verify,
+                proxy=base.proxy,
+                trust_env=base.trust_env,
+            )
+            self._foreign[key] = self._core.derived(self._core.settings.replace(endpoints=with_labels([endpoint])))
+        return self._foreign[key]
+
+    # --- the object itself
+
+    def add_hook(self, hook: events.Hook) -> None:
+        """Tell this callable every event from now on."""
+        if not callable(hook):
+            raise errors.ConfigurationError("A hook is a callable that takes one event.")
+        self._core.emitter.hooks = (*self._core.emitter.hooks, hook)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The configured endpoints."""
+        return self._core.settings.endpoints
+
+    @property
+    def settings(self) -> Settings:
+        """Everything this object was made of."""
+        return self._core.settings
+
+    def close(self) -> None:
+        """End everything: waiting and running calls and open streams get ClientClosed. Twice does nothing more."""
+        for core in (self._core, *self._created.values(), *self._foreign.values()):
+            core.gate.close()
+        self._core.drivers.sync.close()
+        self._core.drivers.aio.close()
+
+    async def aclose(self) -> None:
+        """The same; closes the connections of the running loop gracefully."""
+        self.close()
+        await self._core.drivers.aio.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        labels = ", ".join(e.label for e in self._core.settings.endpoints)
+        return f"OPEA({labels}; model={self._core.settings.model!r})"
+
+    def __copy__(self) -> OPEA:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OPEA:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = {
+            **self._borrowed,
+            "hooks": self._core.emitter.hooks,
+            "api_key": [e.api_key for e in self.endpoints],
+            "verify": [e.verify for e in self.endpoints],
+        }
+        for name, value in parts.items():
+            try:
+                pickle.dumps(value)
+            except Exception as error:  # noqa: BLE001 - pickle raises whatever the object raises
+                raise errors.ConfigurationError(
+                    f"This OPEA object cannot be pickled because of {name}= ({type(error).__name__}).",
+                    "Use something a worker process can rebuild.",
+                ) from None
+        return _restore, (type(self), self.settings, self._core.emitter.hooks, self._borrowed, self.resources, self.metadata)
+
+
+def _restore(
+    cls: type[OPEA], settings: Settings, hooks: tuple[events.Hook, ...], borrowed: dict[str, Any], resources: Any, metadata: Any
+) -> OPEA:
+    opea = cls.__new__(cls)
+    BaseApiBackend.__init__(opea, resources, metadata)
+    opea._borrowed = borrowed
+    opea._setup(settings, hooks, Drivers(**borrowed))
+    return opea
+
+
+def _check_borrowed(borrowed: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    given = [name for name, value in borrowed.items() if value is not None]
+    for pair in ({"http_client", "transport"}, {"async_http_client", "async_transport"}):
+        if pair <= set(given):
+            raise errors.ConfigurationError(f"{' and '.join(sorted(pair))} both say how to send; give one of them.")
+    if given:
+        conflict = next((name for name in ("verify", "cert", "proxy") if options.get(name) is not None), None)
+        if conflict:
+            raise errors.ConfigurationError(
+                f"{conflict}= does not go with {given[0]}=, which has its own.", f"Set {conflict} where you make it."
+            )
+
+
+from opea_core.flow.prepare import SUFFIX as _SUFFIX  # noqa: E402
+
+__all__ = ["DEFAULT_URL", "OPEA"]

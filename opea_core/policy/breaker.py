@@ -1,0 +1,133 @@
+"""Circuit breaker of one endpoint.
+
+Closed, it counts results; open, it admits nobody before its time; half open, it admits one probe, and
+another each ``probe_ttl`` while no verdict has come. Every admission is a lease with the generation it
+was given in: a result of another generation changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from opea_core.config import BreakerPolicy
+from opea_core.policy import SECOND
+
+_STEADY = 5  # so many openings in a row last equally long; then they double
+
+
+class State(Enum):
+    """The states, in the field's words."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Verdict(Enum):
+    """What a result says about the endpoint's health."""
+
+    OK = "ok"
+    FAIL = "fail"
+    NEUTRAL = "neutral"
+    """Nothing: a 4xx, a cancellation, a local limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """An admission; ``probe`` if it decides whether the breaker closes."""
+
+    generation: int
+    probe: int = 0
+    """The number of the probe, 0 for an ordinary admission."""
+
+
+class Breaker:
+    """The state machine. ``chance`` gives a float in [0, 1) for the jitter of the open time."""
+
+    __slots__ = (
+        "_chance", "_connect_failures", "_openings", "_policy", "_probe_count", "_probes", "_window",
+        "generation", "open_until", "state",
+    )  # fmt: skip
+
+    def __init__(self, policy: BreakerPolicy, chance: Callable[[], float]) -> None:
+        self._policy = policy
+        self._chance = chance
+        self._window: deque[bool] = deque(maxlen=policy.window)
+        self._connect_failures = 0
+        self._openings = 0  # in a row, without a close between them
+        self._probes: dict[int, int] = {}  # live probes: number -> admitted at
+        self._probe_count = 0
+        self.generation = 0
+        self.open_until = 0
+        self.state = State.CLOSED
+
+    def gate(self, now: int) -> int | None:
+        """When the next call may be admitted: None for now, else a later time."""
+        if self.state is State.CLOSED:
+            return None
+        if self.state is State.OPEN:
+            return self.open_until if now < self.open_until else None
+        if not self._probes:
+            return None
+        free = max(self._probes.values()) + int(self._policy.probe_ttl * SECOND)
+        return free if now < free else None
+
+    @property
+    def probing(self) -> bool:
+        """Whether a probe is in flight."""
+        return bool(self._probes)
+
+    def admit(self, now: int) -> Lease:
+        """Take an admission; only when ``gate(now)`` is None."""
+        if self.state is State.CLOSED:
+            return Lease(self.generation)
+        self.state = State.HALF_OPEN
+        self._probe_count += 1
+        self._probes[self._probe_count] = now
+        return Lease(self.generation, self._probe_count)
+
+    def record(self, lease: Lease, verdict: Verdict, now: int, connect_class: bool = False) -> None:
+        """Take the verdict of a lease, once. ``connect_class``: not sent, or reset before an answer."""
+        if lease.generation != self.generation or not self._policy.enabled:
+            return
+        self._probes.pop(lease.probe, None)
+        if verdict is Verdict.NEUTRAL:
+            return
+        if lease.probe:
+            self._close() if verdict is Verdict.OK else self._open(now)
+            return
+        self._window.append(verdict is Verdict.FAIL)
+        if verdict is Verdict.OK:
+            self._connect_failures = 0
+        elif connect_class:
+            self._connect_failures += 1
+        if verdict is Verdict.FAIL and self._tripped():
+            self._open(now)
+
+    def _tripped(self) -> bool:
+        if self._connect_failures >= self._policy.consecutive:
+            return True
+        count = len(self._window)
+        return count >= self._policy.min_calls and sum(self._window) / count >= self._policy.failure_rate
+
+    def _open(self, now: int) -> None:
+        policy = self._policy
+        doublings = min(max(0, self._openings - _STEADY + 1), 63)
+        seconds = min(policy.open * 2**doublings, policy.max_open)
+        self._openings += 1
+        self._move(State.OPEN)
+        self.open_until = now + int(seconds * (1 + 0.1 * self._chance()) * SECOND)
+
+    def _close(self) -> None:
+        self._openings = 0
+        self._move(State.CLOSED)
+
+    def _move(self, state: State) -> None:
+        self.state = state
+        self.generation += 1
+        self._window.clear()
+        self._connect_failures = 0
+        self._probes.clear()

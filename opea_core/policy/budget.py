@@ -1,0 +1,45 @@
+"""Retry budget of one endpoint: how many retries it takes while it is failing."""
+
+from __future__ import annotations
+
+from opea_core.policy import SECOND
+
+_PER_SUCCESS = 0.1
+_REFILL = 10 * SECOND  # one token
+
+
+class Budget:
+    """A bucket of ``max(20, 2 x max_concurrent)`` tokens, +0.1 per success and +1 per 10 s.
+
+    So retries to an endpoint <= capacity + 0.1 x its successes + seconds / 10.
+    """
+
+    __slots__ = ("_at", "_tokens", "capacity")
+
+    def __init__(self, max_concurrent: int, now: int) -> None:
+        self.capacity = float(max(20, 2 * max_concurrent))
+        self._tokens = self.capacity
+        self._at = now
+
+    def tokens(self, now: int) -> float:
+        """Tokens left at ``now``."""
+        if now > self._at:
+            self._tokens = min(self.capacity, self._tokens + (now - self._at) / _REFILL)
+            self._at = now
+        return self._tokens
+
+    def allows(self, now: int) -> bool:
+        """Whether a retry can be paid."""
+        return self.tokens(now) >= 1
+
+    def charge(self, now: int) -> None:
+        """Pay one retry."""
+        self._tokens = self.tokens(now) - 1
+
+    def refund(self) -> None:
+        """Take back a charge for a retry that was not sent."""
+        self._tokens = min(self.capacity, self._tokens + 1)
+
+    def success(self, now: int) -> None:
+        """A call went well."""
+        self._tokens = min(self.capacity, self.tokens(now) + _PER_SUCCESS)

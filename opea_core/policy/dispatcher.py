@@ -1,0 +1,342 @@
+"""Who goes next, and where: queue, endpoints, gates and breakers decided together.
+
+A plain data structure without lock or clock; ``transport/gate.py`` is its only caller.
+
+A ticket is pending, then offered (a place is kept for it), then taken, then gone; an offer that is not
+taken within two seconds lapses. Tickets that may use the same endpoints wait in one heap, ordered by the
+time they came plus their priority; those between two attempts stand in a short list of their own.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+
+from opea_core.config import QueuePolicy
+from opea_core.policy import SECOND
+from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.retry import Retry
+from opea_core.policy.ticket import DEFAULT_PRIORITY, Reason, Rejection, Route, Ticket, TicketState
+
+OFFER_TTL = 2 * SECOND
+
+
+class Dispatcher:
+    """The state machine. ``chance`` gives a float in [0, 1) and breaks ties between endpoints."""
+
+    def __init__(
+        self, endpoints: Sequence[EndpointState], policy: QueuePolicy, max_retry_after: float, chance: Callable[[], float]
+    ) -> None:
+        self.endpoints = tuple(endpoints)
+        self._policy = policy
+        self._max_retry_after = int(max_retry_after * SECOND)
+        self._chance = chance
+        self._seq = 0
+        self._routes: dict[tuple[EndpointState, ...], Route] = {}
+        self._main = self._route(self.endpoints)
+        self._retrying: list[Ticket] = []
+        self._offered: dict[Ticket, None] = {}  # oldest first
+        self.queued = 0  # pending tickets that were never granted
+        self.waiting = 0  # pending or offered or lapsed
+
+    # --- tickets
+
+    def ticket(
+        self,
+        now: int,
+        *,
+        model: str = "",
+        endpoints: Sequence[EndpointState] | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        deadline: int | None = None,
+        recovery_wait: float | None = None,
+    ) -> Ticket:
+        """A new ticket, not yet waiting. Smaller keys go first: time of coming plus priority x aging."""
+        self._seq += 1
+        wait = self._policy.recovery_wait if recovery_wait is None else recovery_wait
+        timeout = self._policy.queue_timeout
+        return Ticket(
+            key=now + int(priority * self._policy.aging * SECOND),
+            seq=self._seq,
+            route=self._main if endpoints is None else self._route(tuple(endpoints)),
+            model=model,
+            enqueued=now,
+            deadline=deadline,
+            queue_deadline=None if timeout is None else now + int(timeout * SECOND),
+            recovery_wait=int(wait * SECOND),
+        )
+
+    def add(self, ticket: Ticket, now: int) -> list[Ticket]:
+        """Let a new ticket wait; gives the tickets to wake (maybe itself: offered or rejected)."""
+        ticket.hold_from = ticket.route.clock(now)
+        self._enqueue(ticket)
+        changed = self.poll(now)
+        if ticket.state is TicketState.PENDING:
+            if self.queued > self._policy.max_queued:
+                gated = all(e.opens_at(now) is not None for e in ticket.route.endpoints)
+                self._reject(ticket, Reason.UNAVAILABLE if gated else Reason.QUEUE_FULL, now, changed)
+            elif self._opens_after(ticket, now):
+                self._reject(ticket, Reason.DEADLINE, now, changed)
+        return changed
+
+    def retry(self, ticket: Ticket, again: Retry, failed: EndpointState, now: int, behind: bool = False) -> Rejection | None:
+        """Let a granted and settled ticket wait for its next attempt; a Rejection if there can be none.
+
+        ``behind`` puts it behind those that wait (after a failed probe, which costs it nothing).
+        """
+        if again.delay is None:
+            others = tuple(e for e in ticket.route.endpoints if e is not failed)
+            if not others:
+                return Rejection(Reason.NO_OTHER, now)
+            self._move(ticket, self._route(others), now)
+        else:
+            ticket.not_before[failed] = now + int(again.delay * SECOND)
+        endpoints = ticket.route.endpoints
+        ticket.charged = again.charged and not behind
+        if ticket.charged and not any(e.budget.allows(now) for e in endpoints):
+            return Rejection(Reason.BUDGET, now)
+        earliest = min(max(ticket.not_before.get(e, now), e.opens_at(now) or now) for e in endpoints)
+        if ticket.deadline is not None and earliest >= ticket.deadline:
+            return Rejection(Reason.DEADLINE, now)
+        if behind:
+            ticket.key = max(ticket.key, max((t.key for t in self._pending(ticket.route)), default=0) + 1)
+        ticket.grant = None
+        ticket.retrying = True
+        self._enqueue(ticket)
+        return None
+
+    def take(self, ticket: Ticket) -> Grant | Rejection | None:
+        """What the ticket got; None if it still waits. Taking an offer makes it final."""
+        if ticket.state is TicketState.OFFERED:
+            self._offered.pop(ticket, None)
+            self.waiting -= 1
+            ticket.state = TicketState.TAKEN
+        elif ticket.state is TicketState.LAPSED:
+            ticket.state = TicketState.GONE
+            self.waiting -= 1
+            self._enqueue(ticket)
+        if ticket.state is TicketState.TAKEN:
+            return ticket.grant
+        return ticket.rejection
+
+    def expire(self, ticket: Ticket, now: int) -> None:
+        """Reject a waiting ticket whose own time is over."""
+        if ticket.state is TicketState.PENDING:
+            over = ticket.deadline is not None and ticket.deadline <= now
+            waited = not ticket.retrying and ticket.queue_deadline is not None and ticket.queue_deadline <= now
+            if over or waited:
+                self._reject(ticket, Reason.DEADLINE if over else Reason.QUEUE_TIMEOUT, now, [])
+
+    def leave(self, ticket: Ticket) -> None:
+        """The waiter is gone, in whatever state: its place in the queue or its offer comes back."""
+        if ticket.state is TicketState.PENDING:
+            self._dequeue(ticket)
+        elif ticket.state is TicketState.OFFERED:
+            self._offered.pop(ticket, None)
+            self.waiting -= 1
+            self._return(ticket)
+        elif ticket.state is TicketState.LAPSED:
+            self.waiting -= 1
+        ticket.state = TicketState.GONE
+
+    def lapse(self, ticket: Ticket) -> None:
+        """An offer could not be delivered: give the place to the next one."""
+        if ticket.state is TicketState.OFFERED:
+            self._offered.pop(ticket, None)
+            self._return(ticket)
+            ticket.state = TicketState.LAPSED
+
+    def close(self, now: int) -> list[Ticket]:
+        """Reject everything that waits."""
+        changed: list[Ticket] = []
+        for ticket in list(self.waiters()):
+            self._reject(ticket, Reason.CLOSED, now, changed)
+        return changed
+
+    # --- decisions
+
+    def poll(self, now: int) -> list[Ticket]:
+        """Offer what is free, reject what cannot be served; gives the tickets whose waiters must be woken."""
+        changed: list[Ticket] = []
+        while self._offered:
+            oldest = next(iter(self._offered))
+            if oldest.offered_at + OFFER_TTL > now:
+                break
+            self.lapse(oldest)
+        if not self.waiting:
+            return changed
+        for route in [route for route in self._routes.values() if route.live]:
+            self._hold(route, now, changed)
+        for ticket in [t for t in self._retrying if t.charged and not any(e.budget.allows(now) for e in t.route.endpoints)]:
+            self._reject(ticket, Reason.BUDGET, now, changed)
+        while any(e.has_room for e in self.endpoints):
+            best = min(((t, e) for t in self._heads(now, changed) if (e := self._choose(t, now))), key=lambda pair: pair[0], default=None)
+            if best is None:
+                break
+            self._offer(*best, now)
+            changed.append(best[0])
+        return changed
+
+    def wake_at(self, now: int) -> int | None:
+        """When something may become possible that is not now, or None if only an event can help."""
+        times: list[int] = []
+        if self._offered:
+            times.append(next(iter(self._offered)).offered_at + OFFER_TTL)
+        for route in self._routes.values():
+            if not route.live:
+                continue
+            times.extend(at for e in route.endpoints if (at := e.opens_at(now)) is not None)
+            if route.running and route.holds:
+                times.append(now + max(0, route.holds[0][0] - route.clock(now)))
+        for ticket in self._retrying:
+            times.extend(at for at in ticket.not_before.values() if at > now)
+        return min(times, default=None)
+
+    def waiters(self) -> Iterator[Ticket]:
+        """Some tickets that wait, in no particular order."""
+        yield from self._retrying
+        for route in self._routes.values():
+            yield from (ticket for ticket in route.heap if ticket.state is TicketState.PENDING)
+
+    def _choose(self, ticket: Ticket, now: int) -> EndpointState | None:
+        """The best endpoint that takes the ticket now: tier, then not marked, then least loaded."""
+        best: EndpointState | None = None
+        best_rank: tuple[int, bool, float, float] | None = None
+        for endpoint in ticket.route.endpoints:
+            if not endpoint.has_room or ticket.not_before.get(endpoint, 0) > now or endpoint.opens_at(now) is not None:
+                continue
+            if ticket.charged and not endpoint.budget.allows(now):
+                continue
+            load = (endpoint.in_flight + 1) / endpoint.config.weight
+            rank = (endpoint.config.tier, endpoint.is_marked(now, ticket.model), load, self._chance())
+            if best_rank is None or rank < best_rank:
+                best, best_rank = endpoint, rank
+        return best
+
+    def _heads(self, now: int, changed: list[Ticket]) -> Iterator[Ticket]:
+        """The tickets that may be next: the first of each heap, and all that retry."""
+        for route in self._routes.values():
+            while route.heap:
+                head = route.heap[0]
+                if head.state is not TicketState.PENDING:
+                    heapq.heappop(route.heap)
+                elif head.deadline is not None and head.deadline <= now:
+                    self._reject(head, Reason.DEADLINE, now, changed)
+                elif head.queue_deadline is not None and head.queue_deadline <= now:
+                    self._reject(head, Reason.QUEUE_TIMEOUT, now, changed)
+                else:
+                    yield head
+                    break
+        yield from (t for t in self._retrying if t.deadline is None or t.deadline > now)
+
+    def _hold(self, route: Route, now: int, changed: list[Ticket]) -> None:
+        """When every endpoint of a route is gated: how long may its tickets be held?"""
+        opens = [(e.opens_at(now), e) for e in route.endpoints]
+        gated = [(at, e) for at, e in opens if at is not None]
+        broken = [at for at, e in gated if e.breaker.gate(now) is not None]
+        soon = any(at - now <= self._max_retry_after for at, e in gated if e.breaker.gate(now) is None)
+        usable = len(gated) < len(opens) or soon
+        outage = not usable and bool(broken) and not any(e.breaker.probing for _, e in gated)
+        route.run_clock(outage, now)
+        if usable:
+            return
+        if not broken:
+            for ticket in self._pending(route):
+                self._reject(ticket, Reason.RATE_LIMITED, now, changed)
+        elif outage:
+            until = route.clock(now) + min(broken) - now
+            while route.holds and (route.holds[0][0] < until or route.holds[0][2].state is not TicketState.PENDING):
+                ticket = heapq.heappop(route.holds)[2]
+                if ticket.state is TicketState.PENDING and ticket.route is route:
+                    self._reject(ticket, Reason.UNAVAILABLE, now, changed)
+
+    def _opens_after(self, ticket: Ticket, now: int) -> bool:
+        """Whether nothing opens before the ticket's own time is over."""
+        limits = [t for t in (ticket.deadline, ticket.queue_deadline) if t is not None]
+        opens = [e.opens_at(now) for e in ticket.route.endpoints]
+        return bool(limits) and all(at is not None and at >= min(limits) for at in opens)
+
+    # --- bookkeeping
+
+    def _route(self, endpoints: tuple[EndpointState, ...]) -> Route:
+        route = self._routes.get(endpoints)
+        if route is None:
+            if len(self._routes) > 64:
+                self._routes = {key: r for key, r in self._routes.items() if r.live}
+            route = self._routes[endpoints] = Route(endpoints)
+        return route
+
+    def _move(self, ticket: Ticket, route: Route, now: int) -> None:
+        ticket.route = route
+        ticket.hold_from = route.clock(now)
+
+    def _pending(self, route: Route) -> list[Ticket]:
+        queued = [t for t in route.heap if t.state is TicketState.PENDING]
+        return queued + [t for t in self._retrying if t.route is route]
+
+    def _enqueue(self, ticket: Ticket) -> None:
+        route = self._routes.setdefault(ticket.route.endpoints, ticket.route)
+        ticket.route = route
+        ticket.state = TicketState.PENDING
+        self.waiting += 1
+        route.live += 1
+        heapq.heappush(route.holds, (ticket.hold_from + ticket.recovery_wait, ticket.seq, ticket))
+        if ticket.retrying:
+            self._retrying.append(ticket)
+        else:
+            self.queued += 1
+            heapq.heappush(route.heap, ticket)
+
+    def _dequeue(self, ticket: Ticket) -> None:
+        """Out of the queue; entries in the heaps die lazily and are swept when they are half."""
+        route = ticket.route
+        self.waiting -= 1
+        route.live -= 1
+        if ticket.retrying:
+            self._retrying.remove(ticket)
+        else:
+            self.queued -= 1
+        ticket.state = TicketState.GONE
+        for heap in (route.heap, route.holds):
+            if len(heap) > 64 and len(heap) > 2 * route.live:
+                self._sweep(route)
+                break
+
+    @staticmethod
+    def _sweep(route: Route) -> None:
+        route.heap = [t for t in route.heap if t.state is TicketState.PENDING]
+        route.holds = [entry for entry in route.holds if entry[2].state is TicketState.PENDING and entry[2].route is route]
+        heapq.heapify(route.heap)
+        heapq.heapify(route.holds)
+
+    def _offer(self, ticket: Ticket, endpoint: EndpointState, now: int) -> None:
+        self._dequeue(ticket)
+        ticket.grant = endpoint.grant(now, ticket.charged)
+        ticket.state = TicketState.OFFERED
+        ticket.offered_at = now
+        self.waiting += 1
+        self._offered[ticket] = None
+
+    def _return(self, ticket: Ticket) -> None:
+        """Give an untaken offer's place back, as if it had not been offered."""
+        grant = ticket.grant
+        assert grant is not None
+        grant.endpoint.take_back(grant)
+        ticket.grant = None
+
+    def _reject(self, ticket: Ticket, reason: Reason, now: int, changed: list[Ticket]) -> None:
+        self._dequeue(ticket)
+        endpoints = ticket.route.endpoints
+        opens = [at for e in endpoints if (at := e.opens_at(now)) is not None]
+        ticket.state = TicketState.REJECTED
+        ticket.rejection = Rejection(
+            reason,
+            now,
+            retry_after=(min(opens) - now) / SECOND if opens else None,
+            endpoints=tuple(e.describe(now) for e in endpoints),
+            cause=next((e.last_error for e in endpoints if e.last_error is not None), None),
+        )
+        changed.append(ticket)
+
+
+__all__ = ["DEFAULT_PRIORITY", "OFFER_TTL", "Dispatcher", "Reason", "Rejection", "Route", "Ticket", "TicketState"]

@@ -1,0 +1,169 @@
+"""What a failure means: try again or not, where, when, at what price, and what it says of the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from opea_core import errors
+from opea_core.config import RetryPolicy
+from opea_core.policy.breaker import Verdict
+
+
+class Phase(Enum):
+    """How far a call had come when it failed."""
+
+    NOT_SENT = "not_sent"
+    """DNS, refused, connect, TLS: no byte of the request left."""
+    MAYBE_SENT = "maybe_sent"
+    """Write error, disconnect or timeout before the headers."""
+    STATUS = "status"
+    """The server answered with an error status."""
+    BODY = "body"
+    """In the body of a plain answer."""
+    FIRST = "first"
+    """In a stream of which nothing was handed out."""
+    HANDED = "handed"
+    """In a stream of which something was handed out."""
+
+
+@dataclass(slots=True)
+class Failure:
+    """One failed attempt, as values."""
+
+    phase: Phase
+    error: errors.OPEAError
+    wait: float | None = None
+    """Seconds the server asked to wait."""
+    reused: bool = False
+    """The connection was re-used and broke without any response byte."""
+    should_retry: bool | None = None
+    """The server's ``x-should-retry``."""
+    retryable: bool = True
+    """False for what cannot differ the next time: certificates, oversized bodies."""
+    own_limit: bool = False
+    """The caller's deadline was shorter than the endpoint's own limits."""
+
+
+@dataclass(slots=True)
+class History:
+    """What the call went through before this failure."""
+
+    attempts: int = 1
+    server_errors: int = 0
+    """500s so far."""
+    chance: Callable[[], float] = lambda: 1.0
+
+
+class Mark(Enum):
+    """Why an endpoint is chosen last for a while."""
+
+    KEY = "key"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What an outcome does to its endpoint."""
+
+    verdict: Verdict = Verdict.OK
+    connect_class: bool = False
+    limited: bool = False
+    """429: the endpoint rests, for ``wait`` or else for a growing backoff."""
+    wait: float | None = None
+    """Seconds until the endpoint is used again, jitter included; None for no stated wait."""
+    mark: Mark | None = None
+    reason: errors.OPEAError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again: on the same endpoint after ``delay`` seconds (None: never there), elsewhere at once."""
+
+    delay: float | None
+    charged: bool = True
+    """Whether the budget of the endpoint that takes it pays."""
+    reason: str = ""
+
+
+_SAME_AND_OTHER = frozenset({408, 409, 425, 498, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
+_OTHER_ONLY = frozenset({401, 402, 403, 404})
+_FAIL_STATUS = frozenset({500, 502, 503, 504, 507, *range(520, 531)})
+_GATED_STATUS = frozenset({429, 498})
+
+
+def effect(failure: Failure, history: History) -> Effect:
+    """What a failure says of its endpoint."""
+    error, status = failure.error, failure.error.status_code
+    wait = None
+    if failure.wait is not None and (status in _GATED_STATUS or status == 503):
+        wait = failure.wait + min(0.2 * failure.wait, 5.0) * history.chance()
+    mark = None
+    if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError | errors.QuotaExceeded):
+        mark = Mark.KEY
+    elif isinstance(error, errors.NotFoundError):
+        mark = Mark.MODEL
+    connect = failure.phase is Phase.NOT_SENT or (failure.phase is Phase.MAYBE_SENT and not error.is_timeout)
+    limited = isinstance(error, errors.RateLimited) and not isinstance(error, errors.QuotaExceeded)
+    verdict = _verdict(failure, history)
+    return Effect(verdict, connect and verdict is Verdict.FAIL, limited, wait, mark, error)
+
+
+def _verdict(failure: Failure, history: History) -> Verdict:
+    error, status = failure.error, failure.error.status_code
+    if failure.own_limit or not failure.retryable or isinstance(error, errors.RequestError | errors.RateLimited | errors.CertificateError):
+        return Verdict.NEUTRAL
+    if status is not None and status >= 300:
+        if status == 500 and history.server_errors:
+            return Verdict.NEUTRAL  # all 500s of one call count once
+        return Verdict.FAIL if status in _FAIL_STATUS else Verdict.NEUTRAL
+    return Verdict.FAIL
+
+
+def judge(failure: Failure, history: History, policy: RetryPolicy) -> Retry | None:
+    """Whether and how to try again; None to raise the failure's error.
+
+    The number of attempts is not looked at here: the caller knows what counts as one.
+    """
+    if failure.phase is Phase.HANDED or not failure.retryable or failure.should_retry is False:
+        return None
+    delay = backoff(history.attempts - 1, policy, history.chance)
+    if failure.phase is Phase.NOT_SENT:
+        return Retry(delay, reason="not sent")
+    if failure.phase is Phase.MAYBE_SENT:
+        return Retry(None if failure.error.is_timeout else delay, reason="no answer")
+    again = _by_error(failure, history, policy, delay)
+    if again is None and failure.should_retry:
+        return Retry(delay, reason="the server asked for it")
+    return again
+
+
+def _by_error(failure: Failure, history: History, policy: RetryPolicy, delay: float) -> Retry | None:
+    """The rows of the table that look at the status or the class."""
+    error, status = failure.error, failure.error.status_code
+    if isinstance(error, errors.QuotaExceeded):
+        return Retry(None, reason="quota exceeded")
+    if isinstance(error, errors.RateLimited):
+        if failure.wait is None:
+            return Retry(delay, reason="rate limited")
+        too_long = failure.wait > policy.max_retry_after
+        return Retry(None if too_long else failure.wait, charged=False, reason="rate limited")
+    if isinstance(error, errors.InvalidRequestError):
+        return None
+    if isinstance(error, errors.RequestError):
+        return Retry(None, reason=f"{status}") if status in _OTHER_ONLY or status is None else None
+    if status == 500:
+        return Retry(None if history.server_errors else delay, reason="500")
+    if status is not None and status >= 300:
+        return Retry(max(delay, failure.wait or 0.0), reason=str(status)) if status in _SAME_AND_OTHER else None
+    return Retry(delay, reason="unusable answer")
+
+
+def backoff(retry: int, policy: RetryPolicy, chance: Callable[[], float]) -> float:
+    """Seconds before retry number ``retry`` (from 0) on the same endpoint."""
+    try:
+        ceiling = min(policy.max_delay, policy.initial_delay * policy.backoff_factor**retry)
+    except OverflowError:
+        ceiling = policy.max_delay
+    return ceiling * chance() if policy.jitter == "full" else ceiling

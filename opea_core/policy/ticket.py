@@ -1,0 +1,107 @@
+"""What waits for a place: tickets, the routes they wait on, and why some get none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from opea_core.errors import OPEAError
+from opea_core.policy import SECOND
+from opea_core.policy.endpoint import EndpointState, Grant
+
+DEFAULT_PRIORITY = 5
+
+
+class TicketState(Enum):
+    """Where a ticket stands."""
+
+    NEW = "new"
+    PENDING = "pending"
+    OFFERED = "offered"
+    LAPSED = "lapsed"
+    """Its offer was not taken; it waits again as soon as its waiter shows a sign of life."""
+    TAKEN = "taken"
+    REJECTED = "rejected"
+    GONE = "gone"
+
+
+class Reason(Enum):
+    """Why a ticket got no place."""
+
+    QUEUE_FULL = "queue_full"
+    QUEUE_TIMEOUT = "queue_timeout"
+    DEADLINE = "deadline"
+    RATE_LIMITED = "rate_limited"
+    UNAVAILABLE = "unavailable"
+    BUDGET = "budget"
+    NO_OTHER = "no_other"
+    CLOSED = "closed"
+    WOULD_BLOCK = "would_block"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """No place: why, and what each endpoint's last error was."""
+
+    reason: Reason
+    at: int
+    retry_after: float | None = None
+    endpoints: tuple[str, ...] = ()
+    cause: OPEAError | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A call that wants a place."""
+
+    key: int
+    seq: int
+    route: Route
+    model: str
+    enqueued: int
+    deadline: int | None = None
+    queue_deadline: int | None = None
+    recovery_wait: int = 30 * SECOND
+    state: TicketState = TicketState.NEW
+    retrying: bool = False
+    charged: bool = False
+    not_before: dict[EndpointState, int] = field(default_factory=dict)
+    hold_from: int = 0
+    offered_at: int = 0
+    grant: Grant | None = None
+    rejection: Rejection | None = None
+    wake: Callable[[], None] | None = None
+    owner: object = None
+    """The event loop or thread that waits."""
+
+    def __lt__(self, other: Ticket) -> bool:
+        return (self.key, self.seq) < (other.key, other.seq)
+
+
+class Route:
+    """The tickets that may use the same endpoints, and how long none of those was usable."""
+
+    __slots__ = ("_clock", "_running_since", "endpoints", "heap", "holds", "live")
+
+    def __init__(self, endpoints: tuple[EndpointState, ...]) -> None:
+        self.endpoints = endpoints
+        self.heap: list[Ticket] = []
+        self.holds: list[tuple[int, int, Ticket]] = []  # by the outage clock at which they give up
+        self.live = 0
+        self._clock = 0
+        self._running_since: int | None = None
+
+    def clock(self, now: int) -> int:
+        """Nanoseconds of outage so far; stands still while a probe is in flight."""
+        return self._clock + (now - self._running_since if self._running_since is not None else 0)
+
+    def run_clock(self, running: bool, now: int) -> None:
+        """Let the outage clock run or stand."""
+        self._clock = self.clock(now)
+        self._running_since = now if running else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the outage clock runs."""
+        return self._running_since is not None

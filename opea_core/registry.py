@@ -1,0 +1,52 @@
+"""Backends by name. Other packages add theirs with ``register_backend`` or an entry point of the group
+``opea_core.backends`` whose name is the backend's and whose value is its class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from opea_core.backend import BaseApiBackend
+from opea_core.errors import ConfigurationError, nearest
+
+ENTRY_POINTS = "opea_core.backends"
+_registered: dict[str, type[BaseApiBackend]] = {}
+
+
+def register_backend(name: str, cls: type[BaseApiBackend]) -> None:
+    """Add a backend, or replace the one of that name."""
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError("A backend's name must be a string that is not empty.")
+    if not (isinstance(cls, type) and issubclass(cls, BaseApiBackend)):
+        raise ConfigurationError(f"The backend {name!r} must be a subclass of BaseApiBackend.")
+    _registered[name] = cls
+
+
+def get_available_backends() -> list[str]:
+    """The names there are, sorted."""
+    return sorted({*_registered, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
+
+
+def create_api_backend(name: str, resources: Any = None, metadata: Mapping[str, Any] | None = None) -> BaseApiBackend:
+    """A backend by its name; ConfigurationError lists the names there are."""
+    return _backend_class(name)(resources, metadata)
+
+
+def find_compatible_backend(model: str, resources: Any = None, metadata: Mapping[str, Any] | None = None) -> BaseApiBackend | None:
+    """The first backend, in the order of registration, that says it serves the model; None if none does."""
+    for name in [*_registered, *(n for n in get_available_backends() if n not in _registered)]:
+        backend = _backend_class(name)(resources, metadata)
+        if backend.is_compatible_model(model):
+            return backend
+    return None
+
+
+def _backend_class(name: str) -> type[BaseApiBackend]:
+    if name in _registered:
+        return _registered[name]
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        register_backend(name, entry.load())
+        return _registered[name]
+    names = get_available_backends()
+    raise ConfigurationError(f"There is no backend {name!r}.{nearest(str(name), names)}", f"There are: {', '.join(names)}.")

@@ -1,0 +1,261 @@
+"""How keyword options, metadata, environment and defaults become one ``Settings``."""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pydantic import SecretStr
+
+from opea_core.config import (
+    BreakerPolicy,
+    Capabilities,
+    Count,
+    Endpoint,
+    KeySource,
+    QueuePolicy,
+    RetryPolicy,
+    Timeouts,
+    Value,
+)
+from opea_core.errors import ConfigurationError, nearest
+
+DEFAULT_URL = "http://localhost:8000"
+DEFAULT_MODEL = "gpt-3.5-turbo"
+DEFAULT_PREFIXES = ("gpt-", "text-", "claude-", "llama-", "mistral-", "mixtral-")
+
+
+class Settings(Value):
+    """Everything an OPEA object is made of, resolved."""
+
+    endpoints: tuple[Endpoint, ...]
+    model: str = DEFAULT_MODEL
+    model_given: bool = False
+    timeouts: Timeouts = Timeouts()
+    retry: RetryPolicy = RetryPolicy()
+    breaker: BreakerPolicy = BreakerPolicy()
+    queue: QueuePolicy = QueuePolicy()
+    max_response_bytes: Count = 128 * 1024 * 1024
+    max_event_bytes: Count = 16 * 1024 * 1024
+    compatible_prefixes: tuple[str, ...] = DEFAULT_PREFIXES
+
+
+_METADATA = {
+    "opea_api_url": "base_url",
+    "opea_api_key": "api_key",
+    "opea_model": "model",
+    "timeout": "timeout",
+    "max_retries": "max_retries",
+    "initial_retry_delay": "initial_retry_delay",
+    "backoff_factor": "backoff_factor",
+    "max_concurrent_requests": "max_concurrent",
+    "queue_size": "max_queued",
+}
+_MILLISECONDS = ("timeout", "initial_retry_delay")
+_ALIASES = {"max_concurrent_requests": "max_concurrent", "queue_size": "max_queued", "initial_delay": "initial_retry_delay"}
+_POLICY_OPTIONS = {
+    "max_retries": ("retry", "max_retries"),
+    "initial_retry_delay": ("retry", "initial_delay"),
+    "backoff_factor": ("retry", "backoff_factor"),
+    "max_delay": ("retry", "max_delay"),
+    "max_retry_after": ("retry", "max_retry_after"),
+    "max_queued": ("queue", "max_queued"),
+    "queue_timeout": ("queue", "queue_timeout"),
+    "recovery_wait": ("queue", "recovery_wait"),
+}
+_ENDPOINT_OPTIONS = frozenset(Endpoint.model_fields) - {"timeouts"}
+_PLAIN_OPTIONS = ("max_response_bytes", "max_event_bytes", "compatible_prefixes")
+
+
+class Options(TypedDict, total=False):
+    """Every keyword of ``OPEA(...)`` that configures it; times in seconds."""
+
+    base_url: str
+    api_key: str | SecretStr | KeySource | None
+    api_keys: Sequence[str]
+    model: str | None
+    endpoints: Sequence[str | Mapping[str, Any] | Endpoint]
+    label: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    auth_header: str
+    auth_scheme: str | None
+    api_version: str
+    capabilities: Capabilities
+    max_concurrent: int
+    max_concurrent_requests: int
+    weight: float
+    tier: int
+    verify: bool | str | Path | ssl.SSLContext
+    cert: str | tuple[str, ...]
+    proxy: str
+    trust_env: bool
+    append_v1: bool
+    timeout: float | tuple[float | None, float | None] | Timeouts | None
+    timeouts: Timeouts
+    deadline: float | None
+    retry: RetryPolicy
+    max_retries: int
+    initial_retry_delay: float
+    initial_delay: float
+    backoff_factor: float
+    max_delay: float
+    max_retry_after: float
+    breaker: BreakerPolicy | bool
+    queue: QueuePolicy
+    max_queued: int
+    queue_size: int
+    queue_timeout: float | None
+    recovery_wait: float
+    max_response_bytes: int
+    max_event_bytes: int
+    compatible_prefixes: tuple[str, ...]
+
+
+OPTIONS = frozenset(Options.__annotations__)
+
+
+def resolve(metadata: Mapping[str, Any] | None, options: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """Settings from keyword options, over metadata, over environment, over the defaults.
+
+    Raises ConfigurationError for an unknown option (naming the nearest) or a value that makes no sense.
+    """
+    given = _from_metadata(metadata or {}) | _unalias(options)
+    unknown = next((name for name in given if name not in OPTIONS), None)
+    if unknown is not None:
+        raise ConfigurationError(f"There is no option {unknown!r}.{nearest(unknown, OPTIONS)}")
+    model = given.get("model") or environ.get("OPEA_MODEL")
+    if "timeout" not in given and environ.get("OPEA_TIMEOUT"):
+        given["timeout"] = _env_seconds(environ["OPEA_TIMEOUT"])
+    values: dict[str, Any] = {name: given[name] for name in _PLAIN_OPTIONS if name in given}
+    return Settings(
+        endpoints=_endpoints(given, environ),
+        model=model or DEFAULT_MODEL,
+        model_given=bool(model),
+        timeouts=_timeouts(given),
+        **_policies(given),
+        **values,
+    )
+
+
+def _from_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata as the original takes it: either spelling, times in milliseconds, keys of other backends ignored."""
+    found: dict[str, Any] = {}
+    for key, value in metadata.items():
+        name = "".join("_" + c.lower() if c.isupper() else c for c in key)
+        if name not in _METADATA:
+            if not name.startswith("opea") and name.endswith(("_api_key", "_api_url", "_model")):
+                continue  # belongs to another backend: metadata is shared between them
+            raise ConfigurationError(f"There is no metadata key {key!r}.{nearest(name, _METADATA)}")
+        if value is None:
+            continue
+        if name in _MILLISECONDS:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ConfigurationError(f"metadata {key!r} must be a number of milliseconds.")
+            value = value / 1000
+        found[_METADATA[name]] = value
+    return found
+
+
+def _unalias(options: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        name = _ALIASES.get(key, key)
+        if name in found:
+            raise ConfigurationError(f"{key!r} is another name of {name!r}; give one of them.")
+        found[name] = value
+    return found
+
+
+def _env_seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (0 < value < math.inf):
+        raise ConfigurationError("OPEA_TIMEOUT must be a number of seconds above 0.")
+    return value
+
+
+def _timeouts(given: Mapping[str, Any]) -> Timeouts:
+    if "timeout" in given and "timeouts" in given:
+        raise ConfigurationError("timeout= and timeouts= say the same; give one of them.")
+    timeouts = Timeouts()
+    if "timeout" in given:
+        timeouts = Timeouts.of(given["timeout"])
+    elif given.get("timeouts") is not None:
+        timeouts = Timeouts.of(given["timeouts"])
+    if given.get("deadline") is not None:
+        timeouts = timeouts.replace(total=given["deadline"])
+    return timeouts
+
+
+def _policies(given: Mapping[str, Any]) -> dict[str, Any]:
+    policies: dict[str, Any] = {"retry": RetryPolicy(), "queue": QueuePolicy(), "breaker": BreakerPolicy()}
+    for name, cls in (("retry", RetryPolicy), ("queue", QueuePolicy), ("breaker", BreakerPolicy)):
+        value = given.get(name)
+        if name == "breaker" and value is False:
+            value = BreakerPolicy(enabled=False)
+        if isinstance(value, Mapping):
+            value = cls(**value)
+        if value is not None:
+            if not isinstance(value, cls):
+                raise ConfigurationError(f"{name}= takes a {cls.__name__}.")
+            policies[name] = value
+    for option, (policy, field_name) in _POLICY_OPTIONS.items():
+        if option in given and (given[option] is not None or field_name == "queue_timeout"):
+            policies[policy] = policies[policy].replace(**{field_name: given[option]})
+    return policies
+
+
+def _endpoints(given: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
+    shared = {name: given[name] for name in _ENDPOINT_OPTIONS if name in given and given[name] is not None}
+    specs = given.get("endpoints")
+    if specs is None:
+        shared.setdefault("base_url", environ.get("OPEA_API_URL") or DEFAULT_URL)
+        if "api_key" not in given and "api_keys" not in given and environ.get("OPEA_API_KEY"):
+            shared["api_key"] = environ["OPEA_API_KEY"]
+        found = [Endpoint(**shared)]
+    else:
+        if "base_url" in shared:
+            raise ConfigurationError("base_url= and endpoints= both say where to send; give one of them.")
+        if isinstance(specs, str | Mapping | Endpoint) or not isinstance(specs, Sequence) or not specs:
+            raise ConfigurationError("endpoints= takes a list of URLs, dicts or Endpoint objects, at least one.")
+        found = [_endpoint(spec, shared) for spec in specs]
+    keys = given.get("api_keys")
+    if keys is not None:
+        if "api_key" in shared or isinstance(keys, str) or not isinstance(keys, Sequence) or not keys:
+            raise ConfigurationError("api_keys= takes a list of keys, and no api_key= beside it.")
+        found = [endpoint.replace(api_key=key) for endpoint in found for key in keys]
+    return with_labels(found)
+
+
+def _endpoint(spec: Any, shared: Mapping[str, Any]) -> Endpoint:
+    if isinstance(spec, Endpoint):
+        missing = {name: value for name, value in shared.items() if name not in spec.model_fields_set}
+        return spec.replace(**missing) if missing else spec
+    if isinstance(spec, str):
+        spec = {"base_url": spec}
+    if not isinstance(spec, Mapping):
+        raise ConfigurationError("An endpoint is a URL, a dict or an Endpoint object.")
+    own = _unalias(spec)
+    if "timeout" in own:
+        own["timeouts"] = Timeouts.of(own.pop("timeout"))
+    return Endpoint(**{**shared, **own})
+
+
+def with_labels(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """Endpoints with api_version in the query and labels that are all different."""
+    labelled: list[Endpoint] = []
+    taken: set[str] = set()
+    for endpoint in endpoints:
+        label, count = endpoint.label, 1
+        while label in taken:
+            count += 1
+            label = f"{endpoint.label}#{count}"
+        taken.add(label)
+        labelled.append(endpoint if label == endpoint.label else endpoint.replace(label=label))
+    return tuple(labelled)

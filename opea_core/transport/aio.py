@@ -1,0 +1,310 @@
+"""The driver for event loops: performs the effects of a call by awaiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+import httpx
+
+from opea_core.errors import ConfigurationError
+from opea_core.flow.call import Answer
+from opea_core.flow.effects import Acquire, Broken, FetchKey, Reply, Request, Send
+from opea_core.policy import SECOND
+from opea_core.policy.dispatcher import Rejection
+from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.transport import keys
+from opea_core.transport.deadline import Line, Timer
+from opea_core.transport.exchange import Exchange
+from opea_core.transport.http import Slot, Slots, async_transport, http_request, is_http_error
+from opea_core.transport.running import Running
+
+AsyncSlot = Slot[httpx.AsyncBaseTransport]
+AsyncSlots = Slots[httpx.AsyncBaseTransport]
+AsyncHandle = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _no_body() -> AsyncIterator[bytes]:
+    nothing: tuple[bytes, ...] = ()
+    for data in nothing:
+        yield data
+
+
+class AsyncConnection:
+    """One exchange, on a connection of ours or (no ``slot``) the caller's."""
+
+    def __init__(self, request: Request, handle: AsyncHandle, place: LoopPlace, slot: AsyncSlot | None) -> None:
+        self.exchange = Exchange(request, slot.line if slot else Line(own=False))
+        self._request = request
+        self._handle = handle
+        self._place = place
+        self._slot = slot
+        self._timer = Timer(place.loop, self.exchange.line)
+        self._body: AsyncIterator[bytes] = _no_body()
+        self._close_body: Callable[[], Awaitable[None]] = _nothing
+
+    async def run(self) -> Reply | Broken:
+        """Send, and read: a stream up to its first content, anything else to its end."""
+        outcome = await self._open()
+        while outcome is None:
+            outcome = await self.read()
+            if outcome is None and self.exchange.hands_over:
+                return self.exchange.reply(connection=self)
+        await self.finish() if self.exchange.can_keep(outcome) else self.discard(outcome)
+        return outcome
+
+    async def _open(self) -> Broken | Reply | None:
+        exchange = self.exchange
+        self._timer.arm()
+        try:
+            response = await self._handle(http_request(self._request, exchange.timeouts()))
+        except Exception as error:
+            if not is_http_error(error):
+                raise
+            return exchange.failed(error)
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        self._body, self._close_body = aiter(stream), stream.aclose
+        exchange.opened(response)
+        return None
+
+    async def read(self) -> Reply | Broken | None:
+        """Read once; gives the outcome when nothing more is needed."""
+        self._timer.arm()
+        try:
+            data = await anext(self._body, None)
+        except Exception as error:
+            if not is_http_error(error):
+                raise
+            return self.exchange.failed(error)
+        return self.exchange.ended() if data is None else self.exchange.take(data)
+
+    async def finish(self) -> None:
+        """The answer is whole: keep the connection if the body ends within a moment."""
+        self.exchange.drain()
+        self._timer.arm()
+        try:
+            async for _ in self._body:
+                pass
+            await self._close_body()
+        except Exception as error:
+            if not is_http_error(error):
+                raise
+            return self.discard()
+        self._timer.stop()
+        if self._slot is not None:
+            self._place.close_soon(self._place.slots.put(self._slot))
+
+    def discard(self, outcome: Reply | Broken | None = None) -> None:
+        """Close the connection; its idle siblings too if the server had closed it meanwhile."""
+        self._timer.stop()
+        self.exchange.line.shutdown()
+        if self._slot is not None:
+            stale = isinstance(outcome, Broken) and outcome.reused
+            self._place.close_soon(self._place.slots.drop(self._slot, stale))
+        else:
+            self._place.soon(self._close_body)
+
+    def shutdown(self) -> None:
+        """Break the connection from any thread, without waiting."""
+        self.exchange.line.shutdown()
+        self._place.forget(self._slot, self._timer)
+
+
+class LoopPlace:
+    """What belongs to one event loop: its connections, and the closing of them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.slots: AsyncSlots = Slots(async_transport)
+        self.key_locks: defaultdict[EndpointState, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._closing: set[asyncio.Task[None]] = set()
+        self._guard: AsyncGenerator[None, None] | None = None
+
+    async def open(self, places: dict[asyncio.AbstractEventLoop, LoopPlace]) -> None:
+        """Stay until the loop ends: ``asyncio.run`` finishes the suspended generator, which closes all."""
+        self._guard = self._until_the_end(places)
+        await anext(self._guard)
+
+    async def _until_the_end(self, places: dict[asyncio.AbstractEventLoop, LoopPlace]) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            places.pop(self.loop, None)
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the idle connections and wait for those that are being closed."""
+        self.close_soon(self.slots.clear())
+        if self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def close_soon(self, slots: list[AsyncSlot]) -> None:
+        """Close connections without making the caller wait."""
+        for slot in slots:
+            slot.line.shutdown()
+            self.soon(slot.transport.aclose)
+
+    def soon(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Run a closing function as a task of its own."""
+        if not self.loop.is_closed():
+            task = self.loop.create_task(_quietly(close))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def forget(self, slot: AsyncSlot | None, timer: Timer) -> None:
+        """A connection was broken from outside the loop: let the loop clean up, if it lives."""
+        if slot is not None:
+            self.slots.busy.discard(slot)
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(timer.stop)
+            if slot is not None:
+                self.loop.call_soon_threadsafe(self.close_soon, [slot])
+
+
+async def _quietly(close: Callable[[], Awaitable[None]]) -> None:
+    with contextlib.suppress(Exception):
+        await close()
+
+
+class AsyncDriver:
+    """Runs calls in the running event loop; keeps the connections of each loop apart."""
+
+    def __init__(self, handle: AsyncHandle | None = None) -> None:
+        self._handle = handle
+        self._handle_loop: asyncio.AbstractEventLoop | None = None
+        self._places: dict[asyncio.AbstractEventLoop, LoopPlace] = {}
+
+    async def run(self, running: Running) -> Answer:
+        """Drive a call to its answer; a stream's answer keeps its place. Raises the call's error."""
+        holds, failure = False, None
+        flow = running.flow()
+        try:
+            place = await self.place()
+            running.ticket.owner = place.loop
+            effect = next(flow)
+            while True:
+                effect = flow.send(await self._perform(effect, running, place))
+        except StopIteration as stop:
+            answer: Answer = stop.value
+            holds = answer.reply.connection is not None
+            return answer
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            if not holds:
+                running.leave(failure)
+
+    async def aclose(self) -> None:
+        """Close this loop's connections gracefully, and break the others."""
+        self.close()
+        place = self._places.pop(asyncio.get_running_loop(), None)
+        if place is not None:
+            await place.aclose()
+
+    def close(self) -> None:
+        """Break every connection of every loop; waits for none."""
+        for place in list(self._places.values()):
+            place.slots.shutdown()
+
+    def reset(self) -> None:
+        """In a forked child: the parent's loops and connections are not ours."""
+        self._places = {}
+        self._handle_loop = None
+
+    async def place(self) -> LoopPlace:
+        """What belongs to the running loop; made at its first call, gone when it ends."""
+        loop = asyncio.get_running_loop()
+        if self._handle is not None:
+            self._handle_loop = self._handle_loop or loop
+            if self._handle_loop is not loop:
+                raise ConfigurationError(
+                    "An async HTTP client or transport of yours works only in the event loop that used it first.",
+                    "Make one OPEA per loop, or let OPEA make its own connections: those work in every loop.",
+                )
+        place = self._places.get(loop)
+        if place is None:
+            for other in [other for other in self._places if other.is_closed()]:
+                self._places.pop(other).slots.shutdown()
+            place = self._places[loop] = LoopPlace(loop)
+            await place.open(self._places)
+        return place
+
+    async def _perform(self, effect: object, running: Running, place: LoopPlace) -> object:
+        if isinstance(effect, Acquire):
+            return running.got(await self._acquire(running, place.loop))
+        if isinstance(effect, Send):
+            running.sending(effect)
+            return running.sent(effect, await self._send(effect, place))
+        if isinstance(effect, FetchKey):
+            return await self._key(effect.endpoint, place)
+        return running.perform(effect)
+
+    async def _acquire(self, running: Running, loop: asyncio.AbstractEventLoop) -> Grant | Rejection:
+        gate, ticket = running.gate, running.ticket
+        waited = False
+        while True:
+            woken: asyncio.Future[None] = loop.create_future()
+            ticket.wake = _waker(loop, woken)
+            got, until = gate.ask(ticket)
+            if got is not None:
+                return got
+            if not waited:
+                waited = True
+                running.queued()
+            timer = None
+            if until is not None:
+                timer = loop.call_later(max(0.0, (until - time.monotonic_ns()) / SECOND), _resolve, woken)
+            try:
+                await woken
+            finally:
+                if timer is not None:
+                    timer.cancel()
+
+    async def _send(self, send: Send, place: LoopPlace) -> Reply | Broken:
+        connection = self._connection(send, place)
+        try:
+            return await connection.run()
+        except BaseException:
+            connection.discard()
+            raise
+
+    def _connection(self, send: Send, place: LoopPlace) -> AsyncConnection:
+        if self._handle is not None:
+            return AsyncConnection(send.request, self._handle, place, None)
+        slot, old = place.slots.take(send.grant.endpoint.config)
+        place.close_soon(old)
+        return AsyncConnection(send.request, slot.transport.handle_async_request, place, slot)
+
+    @staticmethod
+    async def _key(endpoint: EndpointState, place: LoopPlace) -> str | None:
+        source = endpoint.config.api_key
+        if not callable(source):
+            return keys.plain_key(source)
+        async with place.key_locks[endpoint]:
+            return await keys.ask_async(source)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _waker(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> Callable[[], None]:
+    """Wakes the waiter from any thread; raises RuntimeError when its loop is closed."""
+
+    def wake() -> None:
+        if asyncio._get_running_loop() is loop:
+            _resolve(future)
+        else:
+            loop.call_soon_threadsafe(_resolve, future)
+
+    return wake

@@ -1,0 +1,214 @@
+"""Time limits that hold: a network backend that bounds every operation by one moving deadline.
+
+httpx reads its read timeout once per phase, so drips and keep-alives defeat it. Sync connections get a
+backend whose every operation waits at most until ``Line.at``; for async ones a timer shuts the socket
+down when ``Line.at`` passes. The backends also tell whether a connection was new and whether bytes of
+the request were written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+
+from opea_core.policy import SECOND
+
+_WRITE_PIECE = 64 * 1024
+
+
+class Line:
+    """What is known of the connection a call uses, and until when it may wait."""
+
+    __slots__ = ("at", "connect_at", "fresh", "own", "pid", "socket", "wrote")
+
+    def __init__(self, own: bool = True) -> None:
+        self.own = own
+        """False for a caller's transport, which does not tell what it wrote."""
+        self.at: int | None = None
+        self.connect_at: int | None = None
+        self.fresh = False
+        self.wrote = False
+        self.socket: Any = None
+        self.pid = os.getpid()
+
+    def begin(self, connect_at: int | None, at: int | None) -> None:
+        """A request starts: nothing is written, and the connection is not new until one is made."""
+        self.fresh = False
+        self.wrote = not self.own
+        self.connect_at, self.at = connect_at, at
+
+    def shutdown(self) -> None:
+        """Break the connection from any thread: whoever waits in it wakes up. Not in a forked child."""
+        if self.socket is not None and self.pid == os.getpid():
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+
+    def left(self, timeout: float | None = None) -> float | None:
+        """Seconds until the deadline; raises httpcore.ReadTimeout when it has passed."""
+        return _left(self.at, timeout, httpcore.ReadTimeout)
+
+    def connect_left(self, timeout: float | None = None) -> float | None:
+        """The same for the connecting phase; raises httpcore.ConnectTimeout."""
+        return _left(self.connect_at, timeout, httpcore.ConnectTimeout)
+
+
+def _left(at: int | None, timeout: float | None, passed: type[Exception]) -> float | None:
+    if at is None:
+        return timeout
+    left = (at - time.monotonic_ns()) / SECOND
+    if left <= 0:
+        raise passed("the deadline passed")
+    return left if timeout is None else min(left, timeout)
+
+
+# ruff: noqa: ARG002, ASYNC109 - the timeouts are in httpcore's interface; the line bounds what they would
+
+
+class DeadlineBackend(httpcore.NetworkBackend):
+    """Connects within ``connect_at``, over all addresses of the host."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._inner = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Try each address in turn; the last failure is raised when none answers."""
+        self._line.fresh = True
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        failure: Exception = httpcore.ConnectError("the name has no address")
+        for address in dict.fromkeys(str(entry[4][0]) for entry in found):
+            try:
+                stream = self._inner.connect_tcp(address, port, self._line.connect_left(timeout), local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+                continue
+            return _Stream(stream, self._line)
+        raise failure
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream, line: Line) -> None:
+        self._inner = inner
+        self._line = line
+        line.socket = inner.get_extra_info("socket")
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, self._line.left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._line.wrote = True
+        for start in range(0, len(buffer), _WRITE_PIECE):
+            self._inner.write(buffer[start : start + _WRITE_PIECE], self._line.left())
+
+    def close(self) -> None:
+        self._line.socket = None
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        self._line.wrote = False  # what a proxy was told is not the request
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, self._line.connect_left(timeout)), self._line)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
+    """Connects as httpcore does; the streams tell the line what happens on them."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect within ``connect_at``."""
+        self._line.fresh = True
+        left = self._line.connect_left(timeout)
+        return _AsyncStream(await self._inner.connect_tcp(host, port, left, local_address, socket_options), self._line)
+
+
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    def __init__(self, inner: httpcore.AsyncNetworkStream, line: Line) -> None:
+        self._inner = inner
+        self._line = line
+        line.socket = inner.get_extra_info("socket")
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._inner.read(max_bytes, None)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._line.wrote = True
+        self._line.left()  # the timer had no socket to shut down if it passed while connecting
+        await self._inner.write(buffer, None)
+
+    async def aclose(self) -> None:
+        self._line.socket = None
+        await self._inner.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        self._line.wrote = False
+        return _AsyncStream(await self._inner.start_tls(ssl_context, server_hostname, self._line.connect_left(timeout)), self._line)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class Timer:
+    """Shuts an async connection down when its line's deadline passes; re-armed lazily, one handle a call."""
+
+    __slots__ = ("_handle", "_line", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
+        self._loop = loop
+        self._line = line
+        self._handle: asyncio.TimerHandle | None = None
+
+    def arm(self) -> None:
+        """Take the line's deadline; only a deadline that moved forward needs no new handle."""
+        if self._line.at is None:
+            return
+        when = self._loop.time() + (self._line.at - time.monotonic_ns()) / SECOND
+        if self._handle is None or self._handle.when() > when:
+            self.stop()
+            self._handle = self._loop.call_at(when, self._fire)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _fire(self) -> None:
+        self._handle = None
+        if self._line.at is not None and self._line.at <= time.monotonic_ns() + SECOND // 1000:
+            self._line.shutdown()
+        else:
+            self.arm()

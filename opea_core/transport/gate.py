@@ -1,0 +1,307 @@
+"""The dispatcher behind a lock: the clock, the waking, and giving back from anywhere."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opea_core import events
+from opea_core.errors import OPEAError
+from opea_core.policy import SECOND
+from opea_core.policy.breaker import State, Verdict
+from opea_core.policy.dispatcher import DEFAULT_PRIORITY, Dispatcher, Reason, Rejection, Ticket, TicketState
+from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.retry import Effect, Mark, Retry
+from opea_core.policy.stats import Recent, Stats
+from opea_core.settings import Settings
+from opea_core.types import Usage
+
+_KEEPERS = 3  # waiters that watch the clock for all of them
+_CANCELLED = Effect(Verdict.NEUTRAL)
+
+
+class Gate:
+    """What all threads and event loops share. Nothing waits, sends or calls foreign code under the lock."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        emitter: events.Emitter,
+        chance: Callable[[], float],
+        now: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.now = now
+        self.emitter = emitter
+        self._settings = settings
+        self._chance = chance
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._returned: deque[tuple[Ticket, Grant | None]] = deque()  # by finalisers, which may not lock
+        self._keepers: dict[Ticket, int] = {}
+        self._owners: Counter[int] = Counter()  # live grants per event loop
+        self.closed = False
+        self.endpoints = [EndpointState(e, settings.breaker, chance, now()) for e in settings.endpoints]
+        self._dispatcher = self._new_dispatcher()
+
+    def _new_dispatcher(self) -> Dispatcher:
+        settings = self._settings
+        return Dispatcher(self.endpoints, settings.queue, settings.retry.max_retry_after, self._chance)
+
+    # --- a call's way
+
+    def ticket(
+        self,
+        *,
+        model: str,
+        endpoints: Sequence[EndpointState] | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        deadline: int | None = None,
+        recovery_wait: float | None = None,
+    ) -> Ticket:
+        """A new ticket for a call; ``ask`` makes it wait."""
+        self.check_fork()
+        with self._lock:
+            return self._dispatcher.ticket(
+                self.now(), model=model, endpoints=endpoints, priority=priority, deadline=deadline, recovery_wait=recovery_wait
+            )
+
+    def ask(self, ticket: Ticket) -> tuple[Grant | Rejection | None, int | None]:
+        """What the ticket got, or None and the time at which to ask again (None: when it is woken)."""
+        until = None
+        with self._lock:
+            now = self.now()
+            dispatcher = self._dispatcher
+            if self.closed and ticket.state in (TicketState.NEW, TicketState.PENDING, TicketState.LAPSED):
+                dispatcher.leave(ticket)
+                return Rejection(Reason.CLOSED, now), None
+            self._keepers.pop(ticket, None)
+            if ticket.state is TicketState.NEW:
+                changed = dispatcher.add(ticket, now)
+            else:
+                dispatcher.expire(ticket, now)
+                changed = []
+            got = dispatcher.take(ticket)
+            if got is None:
+                changed += dispatcher.poll(now)
+                got = dispatcher.take(ticket)
+            if isinstance(got, Grant) and ticket.owner is not None:
+                self._owners[id(ticket.owner)] += 1
+            if got is None:
+                until = self._until(ticket, now)
+            wakes = self._wakes(changed, now)
+        self._after(wakes, ticket)
+        return got, until
+
+    def settle(
+        self, ticket: Ticket, grant: Grant, effect: Effect, again: Retry | None = None, behind: bool = False, usage: Usage | None = None
+    ) -> Rejection | None:
+        """Give a place back with what the outcome says; with ``again`` the ticket waits for its next attempt."""
+        endpoint = grant.endpoint
+        with self._lock:
+            now = self.now()
+            before = (endpoint.breaker.state, endpoint.gate_until)
+            self._settle(ticket, grant, effect, usage, now)
+            rejection = None
+            if again is not None and not self.closed:
+                rejection = self._dispatcher.retry(ticket, again, endpoint, now, behind)
+            elif again is not None:
+                rejection = Rejection(Reason.CLOSED, now)
+            wakes = self._wakes(self._dispatcher.poll(now), now)
+        self._after(wakes, ticket)
+        self._tell_changes(endpoint, effect, *before, now)
+        return rejection
+
+    def prove(self, grant: Grant) -> None:
+        """First content of a stream came."""
+        endpoint = grant.endpoint
+        before = endpoint.breaker.state
+        with self._lock:
+            now = self.now()
+            endpoint.stats.first_content.add(now - grant.at)
+            endpoint.prove(grant, now)
+            wakes = self._wakes(self._dispatcher.poll(now), now) if before is not endpoint.breaker.state else []
+        self._after(wakes)
+        self._tell_changes(endpoint, _CANCELLED, before, endpoint.gate_until, now)
+
+    def leave(self, ticket: Ticket) -> None:
+        """The call is over or cancelled: whatever it still holds comes back. Does nothing the second time."""
+        with self._lock:
+            now = self.now()
+            wakes = self._wakes(self._leave(ticket, now), now)
+        self._after(wakes)
+
+    def abandon(self, ticket: Ticket) -> None:
+        """The same from a finaliser or signal handler, which may interrupt the holder of the lock."""
+        self._returned.append((ticket, ticket.grant))
+        self._drain()
+
+    def close(self) -> None:
+        """Reject everything that waits, now and later."""
+        with self._lock:
+            self.closed = True
+            wakes = self._dispatcher.close(self.now())
+        self._after(wakes)
+
+    def holds_places(self, loop: object) -> bool:
+        """Whether calls of this event loop hold places."""
+        return self._owners[id(loop)] > 0
+
+    def check_fork(self) -> None:
+        """In a forked child: fresh locks, nothing in flight, nobody waiting."""
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._returned.clear()
+        self._keepers.clear()
+        self._owners.clear()
+        self.endpoints[:] = [EndpointState(e.config, self._settings.breaker, self._chance, self.now()) for e in self.endpoints]
+        self._dispatcher = self._new_dispatcher()
+
+    # --- figures
+
+    def stats(self, label: str | None = None) -> dict[str, Any]:
+        """Figures of one endpoint, or of all with each under ``endpoints``."""
+        with self._lock:
+            now = self.now()
+            if label is not None:
+                return {**next(e for e in self.endpoints if e.label == label).summary(now), "queued": self._dispatcher.waiting}
+            total = Stats()
+            for endpoint in self.endpoints:
+                total.merge(endpoint.stats)
+            return {
+                **total.summary(),
+                "in_flight": sum(e.in_flight for e in self.endpoints),
+                "queued": self._dispatcher.waiting,
+                "hooks_failed": self.emitter.failed,
+                "endpoints": {e.label: e.summary(now) for e in self.endpoints},
+            }
+
+    def record_call(self, recent: Recent) -> None:
+        """Remember a finished call under its request id."""
+        endpoint = next((e for e in self.endpoints if e.label == recent.endpoint), self.endpoints[0])
+        endpoint.stats.recent.append(recent)
+
+    def recent(self) -> list[Recent]:
+        """The last finished calls, oldest first per endpoint."""
+        return [recent for endpoint in self.endpoints for recent in list(endpoint.stats.recent)]
+
+    # --- inside the lock
+
+    def _settle(self, ticket: Ticket, grant: Grant, effect: Effect, usage: Usage | None, now: int) -> None:
+        if grant.settled:
+            return
+        grant.endpoint.settle(grant, effect, ticket.model, now)
+        if ticket.owner is not None:
+            self._owners[id(ticket.owner)] -= 1
+            if self._owners[id(ticket.owner)] <= 0:
+                del self._owners[id(ticket.owner)]
+        stats = grant.endpoint.stats
+        stats.requests += 1
+        if effect.reason is not None:
+            stats.errors[type(effect.reason).__name__] += 1
+        elif effect.verdict is Verdict.OK:
+            stats.success += 1
+            stats.latency.add(now - grant.at)
+        if usage is not None:
+            stats.prompt_tokens += usage.prompt_tokens or 0
+            stats.completion_tokens += usage.completion_tokens or 0
+
+    def _leave(self, ticket: Ticket, now: int) -> list[Ticket]:
+        self._keepers.pop(ticket, None)
+        grant = ticket.grant if ticket.state is TicketState.TAKEN else None
+        self._dispatcher.leave(ticket)
+        if grant is not None:
+            self._settle(ticket, grant, _CANCELLED, None, now)
+        return self._dispatcher.poll(now)
+
+    def _until(self, ticket: Ticket, now: int) -> int | None:
+        """When this waiter asks again by itself: its own limits, and the clock if it is a keeper."""
+        limits = [t for t in (ticket.deadline, None if ticket.retrying else ticket.queue_deadline) if t is not None]
+        wake_at = self._dispatcher.wake_at(now)
+        if wake_at is not None and len(self._live_keepers(wake_at)) < _KEEPERS:
+            self._keepers[ticket] = wake_at
+            limits.append(wake_at)
+        return min(limits, default=None)
+
+    def _live_keepers(self, wake_at: int) -> list[Ticket]:
+        dead = [t for t in self._keepers if t.state is not TicketState.PENDING]
+        for ticket in dead:
+            del self._keepers[ticket]
+        return [t for t, at in self._keepers.items() if at <= wake_at]
+
+    def _wakes(self, changed: list[Ticket], now: int) -> list[Ticket]:
+        """Who must be woken: those that got something, and keepers when nobody watches the clock."""
+        wakes = changed
+        if self._dispatcher.waiting:
+            wake_at = self._dispatcher.wake_at(now)
+            if wake_at is not None and not self._live_keepers(wake_at):
+                owners: set[int] = set()
+                for ticket in self._dispatcher.waiters():
+                    if id(ticket.owner or ticket) not in owners and ticket.wake is not None:
+                        owners.add(id(ticket.owner or ticket))
+                        wakes = [*wakes, ticket]
+                    if len(owners) >= _KEEPERS:
+                        break
+        return wakes
+
+    # --- outside the lock
+
+    def _after(self, wakes: list[Ticket], but: Ticket | None = None) -> None:
+        """Wake waiters; an offer whose waiter cannot be woken goes to the next one."""
+        while wakes:
+            failed = []
+            for ticket in wakes:
+                if ticket is but or ticket.wake is None:
+                    continue
+                try:
+                    ticket.wake()
+                except RuntimeError:  # its event loop is closed
+                    failed.append(ticket)
+            wakes = []
+            if failed:
+                with self._lock:
+                    now = self.now()
+                    for ticket in failed:
+                        self._dispatcher.lapse(ticket) if ticket.state is TicketState.OFFERED else self._dispatcher.leave(ticket)
+                    wakes = self._wakes(self._dispatcher.poll(now), now)
+        self._drain()
+
+    def _drain(self) -> None:
+        """Take what finalisers gave back; whoever holds the lock does it after releasing."""
+        while self._returned and self._lock.acquire(blocking=False):
+            abandoned: list[tuple[Ticket, Grant | None]] = []
+            try:
+                now = self.now()
+                changed: list[Ticket] = []
+                while self._returned:
+                    ticket, grant = self._returned.popleft()
+                    abandoned.append((ticket, grant))
+                    changed += self._leave(ticket, now)
+                wakes = self._wakes(changed, now)
+            finally:
+                self._lock.release()
+            for _, grant in abandoned:
+                if grant is not None:
+                    self.emitter(events.StreamAbandoned(at=now, endpoint=grant.endpoint.label))
+            self._after(wakes)
+
+    def _tell_changes(self, endpoint: EndpointState, effect: Effect, state: State, gate_until: int, now: int) -> None:
+        label = endpoint.label
+        after = endpoint.breaker.state
+        if after is not state:
+            seconds = max(0, endpoint.breaker.open_until - now) / SECOND if after is State.OPEN else 0.0
+            self.emitter(events.BreakerMoved(at=now, endpoint=label, before=state.value, after=after.value, seconds=seconds))
+        if endpoint.gate_until > max(gate_until, now):
+            self.emitter(events.GateSet(at=now, endpoint=label, seconds=(endpoint.gate_until - now) / SECOND))
+        if effect.mark is not None and effect.reason is not None:
+            what = "its key was refused" if effect.mark is Mark.KEY else "it does not have the model"
+            self.emitter(events.EndpointBenched(at=now, endpoint=label, reason=f"{what} ({_short(effect.reason)})"))
+
+
+def _short(error: OPEAError) -> str:
+    return f"{error.status_code or type(error).__name__}"

@@ -1,0 +1,306 @@
+"""HTTP connections: our own, one transport per call in flight, or the caller's.
+
+The dispatcher already limits what is in flight, so nothing here queues. httpx and httpcore are imported
+here and in ``deadline`` alone, and none of their exceptions or responses leaves ``transport``.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from opea_core.config import Endpoint
+from opea_core.errors import ConfigurationError
+from opea_core.flow.effects import Broken, Request
+from opea_core.policy import SECOND
+from opea_core.policy.retry import Phase
+from opea_core.transport.deadline import AsyncDeadlineBackend, DeadlineBackend, Line
+
+_IDLE = 30 * SECOND
+_LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
+_context_lock = threading.Lock()
+
+TransportT = TypeVar("TransportT", httpx.BaseTransport, httpx.AsyncBaseTransport)
+
+
+class Slot(Generic[TransportT]):
+    """One connection: a transport that holds at most one, and its line."""
+
+    __slots__ = ("idle_since", "key", "line", "transport")
+
+    def __init__(self, key: tuple[Any, ...], transport: TransportT, line: Line) -> None:
+        self.key = key
+        self.transport: TransportT = transport
+        self.line = line
+        self.idle_since = 0
+
+
+class Slots(Generic[TransportT]):
+    """The connections of one event loop, or of all sync calls: idle ones last in, first out."""
+
+    def __init__(self, make: Callable[[Endpoint, str | None, Line], TransportT]) -> None:
+        self._make: Callable[[Endpoint, str | None, Line], TransportT] = make
+        self._idle: dict[tuple[Any, ...], list[Slot[TransportT]]] = {}
+        self._proxies: dict[int, str | None] = {}
+        self._lock = threading.Lock()
+        self.busy: set[Slot[TransportT]] = set()
+
+    def take(self, endpoint: Endpoint) -> tuple[Slot[TransportT], list[Slot[TransportT]]]:
+        """A connection nobody uses, and the ones that were idle for too long, to be closed."""
+        proxy = self._proxy(endpoint)
+        key = (endpoint.url.origin, proxy, _tls_key(endpoint))
+        with self._lock:
+            idle = self._idle.setdefault(key, [])
+            slot = idle.pop() if idle else None
+            old = self._old(idle)
+        if slot is None:
+            line = Line()
+            slot = Slot(key, self._make(endpoint, proxy, line), line)
+        self.busy.add(slot)
+        return slot, old
+
+    def put(self, slot: Slot[TransportT]) -> list[Slot[TransportT]]:
+        """Keep a connection for the next call; gives the ones to be closed."""
+        slot.idle_since = time.monotonic_ns()
+        with self._lock:
+            idle = self._idle.setdefault(slot.key, [])
+            idle.append(slot)
+            self.busy.discard(slot)
+            return self._old(idle)
+
+    def drop(self, slot: Slot[TransportT], stale: bool = False) -> list[Slot[TransportT]]:
+        """Forget a connection; ``stale`` (the server had closed it) forgets its idle siblings too."""
+        with self._lock:
+            self.busy.discard(slot)
+            return [slot, *(self._idle.pop(slot.key, ()) if stale else ())]
+
+    def clear(self) -> list[Slot[TransportT]]:
+        """All idle connections, to be closed."""
+        with self._lock:
+            idle = [slot for slots in self._idle.values() for slot in slots]
+            self._idle.clear()
+        return idle
+
+    def shutdown(self) -> None:
+        """Break every connection, idle or in use, from any thread."""
+        for slot in [*self.busy, *self.clear()]:
+            slot.line.shutdown()
+
+    @staticmethod
+    def _old(idle: list[Slot[TransportT]]) -> list[Slot[TransportT]]:
+        limit = time.monotonic_ns() - _IDLE
+        count = 0
+        while count < len(idle) and idle[count].idle_since < limit:
+            count += 1
+        old = idle[:count]
+        del idle[:count]
+        return old
+
+    def _proxy(self, endpoint: Endpoint) -> str | None:
+        key = id(endpoint)
+        if key not in self._proxies:
+            self._proxies[key] = choose_proxy(endpoint)
+        return self._proxies[key]
+
+
+def choose_proxy(endpoint: Endpoint) -> str | None:
+    """The proxy of an endpoint: its own, else the environment's when ``trust_env``; None for none."""
+    if endpoint.proxy is not None or not endpoint.trust_env:
+        return endpoint.proxy
+    split = urlsplit(endpoint.base_url)
+    proxies = getproxies()
+    found = proxies.get(split.scheme) or proxies.get("all")
+    if not found or proxy_bypass(split.hostname or ""):
+        return None
+    return found if "://" in found else f"http://{found}"
+
+
+def sync_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> httpx.BaseTransport:
+    """A transport for one connection at a time, whose waits end at the line's deadline."""
+    transport = httpx.HTTPTransport(verify=_tls(endpoint), limits=_LIMITS, proxy=_proxy_url(proxy), trust_env=False)
+    transport._pool._network_backend = DeadlineBackend(line)
+    return transport
+
+
+def async_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> httpx.AsyncBaseTransport:
+    """The same for async use."""
+    transport = httpx.AsyncHTTPTransport(verify=_tls(endpoint), limits=_LIMITS, proxy=_proxy_url(proxy), trust_env=False)
+    transport._pool._network_backend = AsyncDeadlineBackend(line)
+    return transport
+
+
+def _proxy_url(proxy: str | None) -> httpx.Proxy | None:
+    try:
+        return None if proxy is None else httpx.Proxy(proxy)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise ConfigurationError(
+            "The proxy is no usable URL (it is not shown, as it may hold a password).", f"{type(error).__name__}"
+        ) from None
+
+
+def _tls_key(endpoint: Endpoint) -> tuple[Any, ...]:
+    verify = endpoint.verify
+    return (id(verify) if isinstance(verify, ssl.SSLContext) else str(verify), endpoint.cert, endpoint.trust_env)
+
+
+def _tls(endpoint: Endpoint) -> ssl.SSLContext:
+    if isinstance(endpoint.verify, ssl.SSLContext):
+        return endpoint.verify
+    if endpoint.url.origin.startswith("http://"):
+        return _no_tls()
+    verify = endpoint.verify if isinstance(endpoint.verify, bool) else str(endpoint.verify)
+    with _context_lock:
+        return _tls_context(verify, endpoint.cert, endpoint.trust_env)
+
+
+@lru_cache
+def _no_tls() -> ssl.SSLContext:
+    """For http origins, which need none: trusts nobody."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@lru_cache
+def _tls_context(verify: bool | str, cert: str | tuple[str, ...] | None, trust_env: bool) -> ssl.SSLContext:
+    try:
+        if isinstance(verify, str):
+            path = Path(verify)
+            context = ssl.create_default_context(cafile=None if path.is_dir() else verify, capath=verify if path.is_dir() else None)
+        else:
+            context = httpx.create_ssl_context(verify=verify, trust_env=trust_env)
+        if cert is not None:
+            files = (cert,) if isinstance(cert, str) else cert
+            context.load_cert_chain(*files)
+    except (OSError, TypeError) as error:
+        raise ConfigurationError(f"verify= or cert= cannot be loaded: {error}.", "Give paths of PEM files.") from None
+    return context
+
+
+@lru_cache(maxsize=512)
+def parse_url(url: str) -> httpx.URL:
+    """The URL as httpx wants it; ConfigurationError for what it cannot take."""
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"The URL cannot be used: {error}.") from None
+
+
+def http_request(request: Request, timeouts: dict[str, float | None]) -> httpx.Request:
+    """The request as httpx's transports take it; no client stands between."""
+    url = parse_url(request.url)
+    headers = [(b"host", url.netloc), *((name.encode("ascii"), value.encode("ascii")) for name, value in request.headers)]
+    if request.content is not None:
+        headers.append((b"content-length", b"%d" % len(request.content)))
+    return httpx.Request(
+        request.method, url, headers=headers, stream=httpx.ByteStream(request.content or b""), extensions={"timeout": timeouts}
+    )
+
+
+def response_headers(response: httpx.Response) -> dict[str, str]:
+    """Lower-case names; repeated ones are joined with a comma."""
+    headers: dict[str, str] = {}
+    for name, value in response.headers.raw:
+        key, text = name.decode("ascii", "replace").lower(), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+def describe(error: Exception, line: Line, sent_at: int, now: int) -> Broken:
+    """What an exception of httpx means. The caller adds which of its time limits had passed."""
+    phase = Phase.MAYBE_SENT if line.wrote else Phase.NOT_SENT
+    reason = _reason(error)
+    if isinstance(error, httpx.TimeoutException):
+        if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+            return Broken(Phase.NOT_SENT, "timeout", reason, sent_at, now, limit="connect")
+        return Broken(phase, "timeout", reason, sent_at, now)
+    if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return Broken(phase, "invalid", reason, sent_at, now)
+    if isinstance(error, httpx.ProxyError):
+        return Broken(Phase.NOT_SENT, "proxy", reason, sent_at, now)
+    if isinstance(error, httpx.ConnectError):
+        kind = "certificate" if _certificate(error) else "connect"
+        return Broken(Phase.NOT_SENT, kind, reason, sent_at, now)  # type: ignore[arg-type]
+    return Broken(phase, "disconnected", reason, sent_at, now, reused=line.wrote and not line.fresh)
+
+
+def _certificate(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+_PLAIN_WORDS = {
+    "ECONNREFUSED": "connection refused",
+    "Connection refused": "connection refused",
+    "All connection attempts failed": "connection refused",
+    "Name or service not known": "the host name is not known",
+    "nodename nor servname": "the host name is not known",
+    "No address associated": "the host name is not known",
+    "Temporary failure in name resolution": "the host name is not known",
+    "Connection reset": "connection reset",
+    "Server disconnected without sending a response": "disconnected without an answer",
+    "peer closed connection without sending complete message body": "connection closed in the middle of the answer",
+    "WRONG_VERSION_NUMBER": "SSL: the other side does not speak TLS",
+}
+
+
+def _reason(error: Exception) -> str:
+    """A short reason in plain words."""
+    text = str(error) or type(error).__name__
+    chain = text
+    cause: BaseException | None = error
+    while cause is not None:
+        chain += f" {cause}"
+        if isinstance(cause, BaseExceptionGroup):
+            chain += " ".join(str(e) for e in cause.exceptions)
+        cause = cause.__cause__ or cause.__context__
+    return next((words for mark, words in _PLAIN_WORDS.items() if mark in chain), text)
+
+
+def is_http_error(error: BaseException) -> bool:
+    """Whether an exception is one of httpx's own: an expected failure, not a bug."""
+    return isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError | OSError)
+
+
+def borrowed_sync(client: httpx.Client | None, transport: httpx.BaseTransport | None) -> Callable[[httpx.Request], httpx.Response] | None:
+    """How to send over a caller's own client or transport; None if there is neither."""
+    if client is None:
+        return None if transport is None else transport.handle_request
+    given = client
+
+    def send(request: httpx.Request) -> httpx.Response:
+        return given.send(_with_defaults(given, request), stream=True, follow_redirects=False)
+
+    return send
+
+
+def borrowed_async(
+    client: httpx.AsyncClient | None, transport: httpx.AsyncBaseTransport | None
+) -> Callable[[httpx.Request], Awaitable[httpx.Response]] | None:
+    """The async twin of ``borrowed_sync``."""
+    if client is None:
+        return None if transport is None else transport.handle_async_request
+    given = client
+
+    async def send(request: httpx.Request) -> httpx.Response:
+        return await given.send(_with_defaults(given, request), stream=True, follow_redirects=False)
+
+    return send
+
+
+def _with_defaults(client: httpx.Client | httpx.AsyncClient, request: httpx.Request) -> httpx.Request:
+    """The request with the client's own headers where it has none of that name."""
+    for name, value in client.headers.multi_items():
+        if name not in request.headers:
+            request.headers[name] = value
+    return request

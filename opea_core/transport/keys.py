@@ -1,0 +1,51 @@
+"""API keys: plain ones, and functions that give them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pydantic import SecretStr
+
+from opea_core.config import check_header_value
+from opea_core.errors import ConfigurationError
+
+
+def plain_key(source: Any) -> str | None:
+    """The key of an endpoint that has a plain one, or None."""
+    return source.get_secret_value() if isinstance(source, SecretStr) else None
+
+
+def ask(source: Any) -> str | None:
+    """Call a key function in sync code; an async one runs on a loop of its own in another thread."""
+    value = source()
+    if inspect.isawaitable(value):
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            value = pool.submit(asyncio.run, _awaited(value)).result()
+    return _checked(value)
+
+
+async def ask_async(source: Any) -> str | None:
+    """Call a key function in async code; a sync one runs in a thread."""
+    if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "__call__", None)):  # noqa: B004
+        return _checked(await source())
+    value = await asyncio.to_thread(source)
+    return _checked(await value if inspect.isawaitable(value) else value)
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+def _checked(value: Any) -> str | None:
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise ConfigurationError(f"The api_key function gave {type(value).__name__}, not a string.")
+    check_header_value("the key that the api_key function gave", value)
+    return value

@@ -1,0 +1,220 @@
+"""One call under way: its ticket, its events, and what its answer is told about it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from opea_core import errors, events
+from opea_core.flow import explain
+from opea_core.flow.call import OK, Answer, Flow, call_flow, failure_of
+from opea_core.flow.effects import Broken, CallSpec, Reply, Send, Settle, Tell
+from opea_core.flow.prepare import Context
+from opea_core.policy import SECOND
+from opea_core.policy.dispatcher import Rejection, Ticket
+from opea_core.policy.endpoint import Grant
+from opea_core.policy.retry import Phase, effect
+from opea_core.policy.stats import Recent
+from opea_core.types import CallMeta, ChatResponse, EmbeddingResponse
+from opea_core.wire.headers import request_id, shown
+
+if TYPE_CHECKING:
+    from opea_core.transport.gate import Gate
+
+
+class Running:
+    """What the drivers and the streams of both kinds share about a call. Does no I/O and never waits."""
+
+    def __init__(self, spec: CallSpec, context: Context, gate: Gate, ticket: Ticket, traced: bool) -> None:
+        self.spec = spec
+        self.context = context
+        self.gate = gate
+        self.ticket = ticket
+        self.traced = traced
+        """Whether the events of every call are wanted."""
+        self.started = time.monotonic_ns()
+        self.granted_at = 0
+        self._open = False
+        self._sent_at = 0
+        self._attempt = 0
+        if traced:
+            model = str(spec.body.get("model") or context.settings.model)
+            self.tell(events.CallStarted(at=self.started, call_id=spec.call_id, kind=spec.kind, model=model, stream=spec.stream))
+
+    def flow(self) -> Flow:
+        """The call's algorithm."""
+        return call_flow(self.spec, self.context, self.started)
+
+    def tell(self, event: events.Event) -> None:
+        """Tell the hooks."""
+        self.gate.emitter(event)
+
+    # --- effects that never wait
+
+    def perform(self, effect: object) -> Rejection | None:
+        """Do what needs no waiting."""
+        if isinstance(effect, Tell):
+            self.tell(effect.event)
+            return None
+        assert isinstance(effect, Settle)
+        return self.gate.settle(self.ticket, effect.grant, effect.effect, effect.again, effect.behind, effect.usage)
+
+    def queued(self) -> None:
+        """No place was free at once."""
+        if self.traced:
+            self.tell(events.CallQueued(at=time.monotonic_ns(), call_id=self.spec.call_id))
+
+    def got(self, answer: Grant | Rejection) -> Grant | Rejection:
+        """The wait for a place is over."""
+        if isinstance(answer, Grant):
+            self.granted_at = self.granted_at or time.monotonic_ns()
+            if self.traced:
+                waited = (time.monotonic_ns() - self.ticket.enqueued) / SECOND
+                self.tell(events.CallGranted(at=answer.at, call_id=self.spec.call_id, endpoint=answer.endpoint.label, waited=waited))
+        return answer
+
+    def sending(self, send: Send) -> None:
+        """A request goes out."""
+        if self.traced and not send.quiet:
+            self._open, self._sent_at, self._attempt = True, time.monotonic_ns(), send.attempt
+            label = send.grant.endpoint.label
+            self.tell(events.AttemptStarted(at=self._sent_at, call_id=self.spec.call_id, endpoint=label, attempt=send.attempt))
+
+    def sent(self, send: Send, outcome: Reply | Broken) -> Reply | Broken:
+        """A request was answered or failed; raises ClientClosed if that is because the object was closed."""
+        goes_on = isinstance(outcome, Reply) and outcome.connection is not None
+        if self.traced and not send.quiet:
+            self._tell_outcome(send, outcome)
+        if goes_on:
+            self.gate.prove(send.grant)
+        elif isinstance(outcome, Broken) and self.gate.closed:
+            raise errors.ClientClosed("This OPEA object was closed during the call.", "Close it after its calls are done.")
+        return outcome
+
+    def _tell_outcome(self, send: Send, outcome: Reply | Broken) -> None:
+        label, call, attempt = send.grant.endpoint.label, self.spec.call_id, send.attempt
+        if outcome.status:
+            self.tell(events.HeadersReceived(at=outcome.at, call_id=call, endpoint=label, attempt=attempt, status_code=outcome.status))
+        if isinstance(outcome, Reply):
+            if outcome.first_at is not None and outcome.intake.problem is None:
+                seconds = (outcome.first_at - outcome.sent_at) / SECOND
+                self.tell(events.FirstContent(at=outcome.first_at, call_id=call, endpoint=label, attempt=attempt, seconds=seconds))
+            if outcome.connection is not None:
+                return
+            problem = outcome.intake.problem
+            self._attempt_ended(send.grant, problem.cls.__name__ if problem else "", outcome.status)
+        else:
+            self._attempt_ended(send.grant, "EndpointTimeout" if outcome.kind == "timeout" else "EndpointConnectionError", outcome.status)
+
+    def _attempt_ended(self, grant: Grant, error: str, status: int | None = None) -> None:
+        if self._open:
+            self._open = False
+            now = time.monotonic_ns()
+            seconds = (now - self._sent_at) / SECOND
+            label, call = grant.endpoint.label, self.spec.call_id
+            ended = events.AttemptEnded(
+                at=now, call_id=call, endpoint=label, attempt=self._attempt, error=error, status_code=status, seconds=seconds
+            )
+            self.tell(ended)
+
+    # --- how it ended
+
+    def leave(self, error: BaseException | None) -> None:
+        """The call is over without a stream: whatever it still holds comes back."""
+        self.gate.leave(self.ticket)
+        grant = self.ticket.grant
+        if self._open and grant is not None:
+            self._attempt_ended(grant, type(error).__name__ if error else "")
+        if error is not None:
+            self.ended(error, None)
+
+    def finished(self, answer: Answer) -> None:
+        """A stream's whole answer is there."""
+        response = answer.reply.intake.response
+        self.gate.settle(self.ticket, answer.grant, OK, usage=response.usage if response else None)
+        self._attempt_ended(answer.grant, "", answer.reply.status)
+        self.ended(None, answer)
+
+    def abandoned(self, answer: Answer) -> None:
+        """A stream was closed before its end."""
+        self.gate.leave(self.ticket)
+        self._attempt_ended(answer.grant, "Abandoned", answer.reply.status)
+        self.tell(events.StreamAbandoned(at=time.monotonic_ns(), call_id=self.spec.call_id, endpoint=answer.grant.endpoint.label))
+        self.ended(None, answer)
+
+    def broke(self, answer: Answer, outcome: Reply | Broken) -> errors.OPEAError:
+        """A stream broke off after something was handed out: give the place back; gives the error to raise."""
+        failure = failure_of(outcome, answer.where)
+        assert failure is not None
+        failure.phase = Phase.HANDED
+        partial = answer.reply.intake.partial()
+        characters = len(partial.content) if partial else 0
+        if self.gate.closed:
+            error: errors.OPEAError = errors.ClientClosed(
+                "This OPEA object was closed while a stream was read.", "The text so far is in error.partial."
+            )
+        elif failure.own_limit:
+            error = failure.error
+        else:
+            error = explain.interrupted(answer.where, failure, characters)
+        log, label = answer.log, answer.grant.endpoint.label
+        log.attempts.append(explain.attempt_record(answer.where, failure, (outcome.at - outcome.sent_at) / SECOND))
+        failure.error.partial = self.dress(partial, answer) if partial else None
+        error.with_details(partial=failure.error.partial, attempts=tuple(log.attempts), seconds=(outcome.at - log.started) / SECOND)
+        self.gate.settle(self.ticket, answer.grant, effect(failure, log.history))
+        self._attempt_ended(answer.grant, type(failure.error).__name__, answer.reply.status)
+        reason = type(failure.error).__name__
+        self.tell(events.StreamBroke(at=outcome.at, call_id=self.spec.call_id, endpoint=label, characters=characters, reason=reason))
+        self.ended(error, answer)
+        return error
+
+    def ended(self, error: BaseException | None, answer: Answer | None) -> None:
+        """The call is over: remember it and tell."""
+        now = time.monotonic_ns()
+        seconds = (now - self.started) / SECOND
+        attempts = answer.log.sent if answer else len(error.attempts) if isinstance(error, errors.OPEAError) else 0
+        label = answer.grant.endpoint.label if answer else (error.endpoint or "") if isinstance(error, errors.OPEAError) else ""
+        name = type(error).__name__ if error is not None else ""
+        request = self.request_id(answer) if answer else self.spec.request_id
+        self.gate.record_call(Recent(request, label, seconds, name or "ok", attempts))
+        if self.traced:
+            self.tell(events.CallEnded(at=now, call_id=self.spec.call_id, endpoint=label, error=name, attempts=attempts, seconds=seconds))
+
+    # --- what an answer is told
+
+    def request_id(self, answer: Answer) -> str:
+        """The server's id of the exchange, else the one we sent."""
+        return request_id(answer.reply.headers) or self.spec.request_id
+
+    def meta(self, answer: Answer) -> CallMeta:
+        """How the call went."""
+        reply = answer.reply
+        return CallMeta(
+            attempts=answer.log.sent,
+            queued=max(0, self.granted_at - self.started) / SECOND,
+            elapsed=(reply.at - self.started) / SECOND,
+            first_content=None if reply.first_at is None else (reply.first_at - reply.sent_at) / SECOND,
+            dropped=tuple(answer.log.mends),
+        )
+
+    def dress(self, response: ChatResponse, answer: Answer) -> ChatResponse:
+        """Write onto a response where it came from; tells of what was odd about it."""
+        response.endpoint = answer.grant.endpoint.label
+        response.request_id = self.request_id(answer)
+        response.headers = shown(answer.reply.headers)
+        response.meta = self.meta(answer)
+        for warning in response.warnings:
+            self.tell(events.AnswerOdd(at=answer.reply.at, call_id=self.spec.call_id, endpoint=response.endpoint, warning=warning))
+        return response
+
+    def result(self, answer: Answer) -> Any:
+        """What a plain call gives its caller."""
+        self.ended(None, answer)
+        if answer.reply.intake.response is not None:
+            return self.dress(answer.reply.intake.response, answer)
+        value = answer.reply.value if self.spec.decode else answer.reply.intake.document
+        if isinstance(value, EmbeddingResponse):
+            value.endpoint = answer.grant.endpoint.label
+            value.request_id = self.request_id(answer)
+            value.meta = self.meta(answer)
+        return value

@@ -1,0 +1,234 @@
+"""Streams a caller holds: chunks as they come, and whatever the call held given back at the end.
+
+A stream takes over the place and the connection of its call once its first content has come. From
+there bytes go into the intake and chunks come out: no effect, no lock and no validation per token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+from opea_core import errors
+from opea_core.flow.call import Answer
+from opea_core.flow.effects import Broken, Reply
+from opea_core.types import ChatChunk, ChatResponse
+
+if TYPE_CHECKING:
+    from opea_core.transport.aio import AsyncConnection
+    from opea_core.transport.running import Running
+    from opea_core.transport.sync import SyncConnection
+
+_TURN = 32  # chunks handed out without waiting, before the event loop gets a turn
+
+ConnectionT = TypeVar("ConnectionT", "SyncConnection", "AsyncConnection")
+
+
+class OpenStream(Generic[ConnectionT]):
+    """A stream whose first content has come: the answer so far, and how it ends. Does no I/O."""
+
+    def __init__(self, running: Running, answer: Answer) -> None:
+        self.running = running
+        self.answer = answer
+        self.intake = answer.reply.intake
+        self.connection: ConnectionT | None = answer.reply.connection
+        self.error: errors.OPEAError | None = None
+        if self.connection is None:  # the whole answer came at once, and its place is back already
+            running.ended(None, answer)
+
+    @property
+    def holds(self) -> bool:
+        """Whether a place is still held."""
+        return self.connection is not None
+
+    def pop(self) -> ChatChunk | None:
+        """The next chunk that has come, if any."""
+        chunks = self.intake.chunks
+        if not chunks:
+            return None
+        chunk = chunks.popleft()
+        if chunk.response is not None:
+            self.running.dress(chunk.response, self.answer)
+        return chunk
+
+    def close(self, outcome: Reply | Broken) -> bool:
+        """The body is over: give the place back. Whether the connection can be kept."""
+        self.connection = None
+        self.intake.end()
+        broken = isinstance(outcome, Broken) or self.intake.problem is not None
+        if broken:
+            self.error = self.running.broke(self.answer, outcome)
+        else:
+            self.running.finished(self.answer)
+        return not broken
+
+    def abandon(self) -> ConnectionT | None:
+        """The caller wants no more: give the place back; gives the connection to be closed."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            self.running.abandoned(self.answer)
+        return connection
+
+
+class _Stream(Generic[ConnectionT]):
+    """What both kinds of stream show."""
+
+    def __init__(self) -> None:
+        self._open: OpenStream[ConnectionT] | None = None
+        self._over = False
+
+    @property
+    def response(self) -> ChatResponse | None:
+        """The answer put together so far; whole after the end; None before anything came."""
+        if self._open is None:
+            return None
+        response = self._open.intake.partial()
+        return None if response is None else self._open.running.dress(response, self._open.answer)
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of the request, or ours; None before the request went out."""
+        return None if self._open is None else self._open.running.request_id(self._open.answer)
+
+    @property
+    def endpoint(self) -> str | None:
+        """The label of the endpoint that answers; None before one was chosen."""
+        return None if self._open is None else self._open.answer.grant.endpoint.label
+
+    def _end(self, opened: OpenStream[ConnectionT]) -> None:
+        """Everything was handed out: raise what cut the stream short, if anything did."""
+        self._over = True
+        if opened.error is not None:
+            raise opened.error
+
+    def __del__(self) -> None:
+        opened = self._open
+        if opened is not None and opened.connection is not None:
+            opened.connection.shutdown()  # may run anywhere: no waiting, no lock
+            opened.running.gate.abandon(opened.running.ticket)
+
+
+class ChatStream(_Stream["SyncConnection"]):
+    """Chunks of an answer. The request goes out at the first ``next`` or ``with``.
+
+    Iterate it, or use it as a context manager, which closes it. Raises StreamInterrupted (with
+    ``partial``) when the answer breaks off after something was handed out.
+    """
+
+    def __init__(self, start: Callable[[], OpenStream[SyncConnection]]) -> None:
+        super().__init__()
+        self._start = start
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> ChatChunk:
+        if self._over:
+            raise StopIteration
+        opened = self._open or self._begin()
+        while True:
+            chunk = opened.pop()
+            if chunk is not None:
+                return chunk
+            if opened.connection is None:
+                self._end(opened)
+                raise StopIteration
+            self._read(opened, opened.connection)
+
+    def close(self) -> None:
+        """Stop: the connection is closed, so that the server stops too."""
+        self._over = True
+        connection = self._open.abandon() if self._open else None
+        if connection is not None:
+            connection.discard()
+
+    def __enter__(self) -> Self:
+        if self._open is None and not self._over:
+            self._begin()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _begin(self) -> OpenStream[SyncConnection]:
+        try:
+            self._open = self._start()
+        except BaseException:
+            self._over = True
+            raise
+        return self._open
+
+    def _read(self, opened: OpenStream[SyncConnection], connection: SyncConnection) -> None:
+        try:
+            outcome = connection.read()
+        except BaseException:
+            self.close()
+            raise
+        if outcome is not None:
+            connection.finish() if opened.close(outcome) else connection.discard()
+
+
+class AsyncChatStream(_Stream["AsyncConnection"]):
+    """The async twin of ``ChatStream``: ``async for``, ``async with``, ``aclose``."""
+
+    def __init__(self, start: Callable[[], Awaitable[OpenStream[AsyncConnection]]]) -> None:
+        super().__init__()
+        self._start = start
+        self._handed = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ChatChunk:
+        if self._over:
+            raise StopAsyncIteration
+        opened = self._open or await self._begin()
+        while True:
+            chunk = opened.pop()
+            if chunk is not None:
+                await self._give_turn()
+                return chunk
+            if opened.connection is None:
+                self._end(opened)
+                raise StopAsyncIteration
+            await self._read(opened, opened.connection)
+
+    async def aclose(self) -> None:
+        """Stop: the connection is closed, so that the server stops too."""
+        self._over = True
+        connection = self._open.abandon() if self._open else None
+        if connection is not None:
+            connection.discard()
+
+    async def __aenter__(self) -> Self:
+        if self._open is None and not self._over:
+            await self._begin()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def _begin(self) -> OpenStream[AsyncConnection]:
+        try:
+            self._open = await self._start()
+        except BaseException:
+            self._over = True
+            raise
+        return self._open
+
+    async def _give_turn(self) -> None:
+        """Chunks that have come already are handed out without waiting: let others run in between."""
+        self._handed += 1
+        if self._handed % _TURN == 0:
+            await asyncio.sleep(0)
+
+    async def _read(self, opened: OpenStream[AsyncConnection], connection: AsyncConnection) -> None:
+        try:
+            outcome = await connection.read()
+        except BaseException:
+            await self.aclose()
+            raise
+        if outcome is not None:
+            await connection.finish() if opened.close(outcome) else connection.discard()

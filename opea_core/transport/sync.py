@@ -1,0 +1,210 @@
+"""The driver for threads: performs the effects of a call by blocking."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import httpx
+
+from opea_core.flow.call import Answer
+from opea_core.flow.effects import Acquire, Broken, FetchKey, Reply, Request, Send
+from opea_core.policy import SECOND
+from opea_core.policy.dispatcher import Reason, Rejection
+from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.transport import keys
+from opea_core.transport.deadline import Line
+from opea_core.transport.exchange import Exchange
+from opea_core.transport.http import Slot, Slots, http_request, is_http_error, sync_transport
+from opea_core.transport.running import Running
+
+SyncSlot = Slot[httpx.BaseTransport]
+SyncSlots = Slots[httpx.BaseTransport]
+
+
+class SyncConnection:
+    """One exchange, on a connection of ours or (no ``slot``) the caller's."""
+
+    def __init__(
+        self, request: Request, handle: Callable[[httpx.Request], httpx.Response], slots: SyncSlots, slot: SyncSlot | None
+    ) -> None:
+        self.exchange = Exchange(request, slot.line if slot else Line(own=False))
+        self._request = request
+        self._handle = handle
+        self._slots = slots
+        self._slot = slot
+        self._body: Iterator[bytes] = iter(())
+        self._close_body: Callable[[], None] = lambda: None
+
+    def run(self) -> Reply | Broken:
+        """Send, and read: a stream up to its first content, anything else to its end."""
+        outcome = self._open()
+        while outcome is None:
+            outcome = self.read()
+            if outcome is None and self.exchange.hands_over:
+                return self.exchange.reply(connection=self)
+        self.finish() if self.exchange.can_keep(outcome) else self.discard(outcome)
+        return outcome
+
+    def _open(self) -> Broken | Reply | None:
+        exchange = self.exchange
+        try:
+            response = self._handle(http_request(self._request, exchange.timeouts()))
+        except Exception as error:
+            if not is_http_error(error):
+                raise
+            return exchange.failed(error)
+        stream = response.stream
+        assert isinstance(stream, httpx.SyncByteStream)
+        self._body, self._close_body = iter(stream), stream.close
+        exchange.opened(response)
+        return None
+
+    def read(self) -> Reply | Broken | None:
+        """Read once; gives the outcome when nothing more is needed."""
+        try:
+            data = next(self._body, None)
+        except Exception as error:
+            if not is_http_error(error):
+                raise
+            return self.exchange.failed(error)
+        return self.exchange.ended() if data is None else self.exchange.take(data)
+
+    def finish(self) -> None:
+        """The answer is whole: keep the connection if the body ends within a moment."""
+        self.exchange.drain()
+        try:
+            for _ in self._body:
+                pass
+            self._close_body()
+        except Exception as error:
+            if not is_http_error(error):
+                raise
+            return self.discard()
+        if self._slot is not None:
+            _close(self._slots.put(self._slot))
+
+    def discard(self, outcome: Reply | Broken | None = None) -> None:
+        """Close the connection; its idle siblings too if the server had closed it meanwhile."""
+        with contextlib.suppress(Exception):
+            self._close_body()
+        if self._slot is not None:
+            _close(self._slots.drop(self._slot, stale=isinstance(outcome, Broken) and outcome.reused))
+
+    def shutdown(self) -> None:
+        """Break the connection from any thread, without waiting."""
+        self.exchange.line.shutdown()
+        if self._slot is not None:
+            self._slots.busy.discard(self._slot)
+
+
+def _close(slots: list[SyncSlot]) -> None:
+    for slot in slots:
+        with contextlib.suppress(Exception):
+            slot.transport.close()
+
+
+class SyncDriver:
+    """Runs calls in the calling thread. One for all threads of an object."""
+
+    def __init__(self, handle: Callable[[httpx.Request], httpx.Response] | None = None) -> None:
+        self._handle = handle
+        self.slots: SyncSlots = Slots(sync_transport)
+        self._key_locks: defaultdict[EndpointState, threading.Lock] = defaultdict(threading.Lock)
+
+    def run(self, running: Running) -> Answer:
+        """Drive a call to its answer; a stream's answer keeps its place. Raises the call's error."""
+        holds, failure = False, None
+        flow = running.flow()
+        try:
+            effect = next(flow)
+            while True:
+                effect = flow.send(self._perform(effect, running))
+        except StopIteration as stop:
+            answer: Answer = stop.value
+            holds = answer.reply.connection is not None
+            return answer
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            if not holds:
+                running.leave(failure)
+
+    def close(self) -> None:
+        """Break what is in use and close what is idle."""
+        self.slots.shutdown()
+        _close(self.slots.clear())
+
+    def reset(self) -> None:
+        """In a forked child: the parent's connections are not ours."""
+        self.slots = Slots(sync_transport)
+        self._key_locks.clear()
+
+    def _perform(self, effect: object, running: Running) -> object:
+        if isinstance(effect, Acquire):
+            return running.got(self._acquire(running))
+        if isinstance(effect, Send):
+            running.sending(effect)
+            return running.sent(effect, self._send(effect))
+        if isinstance(effect, FetchKey):
+            return self._key(effect.endpoint)
+        return running.perform(effect)
+
+    def _acquire(self, running: Running) -> Grant | Rejection:
+        gate, ticket = running.gate, running.ticket
+        box: queue.SimpleQueue[None] | None = None
+        while True:
+            got, until = gate.ask(ticket)
+            if got is not None:
+                return got
+            if box is None:
+                running.queued()
+                if self._would_block(running):
+                    gate.leave(ticket)
+                    return Rejection(Reason.WOULD_BLOCK, time.monotonic_ns())
+                box = queue.SimpleQueue()
+                ticket.wake = _waker(box)
+                continue  # something may have come before there was a way to be woken
+            with contextlib.suppress(queue.Empty):
+                box.get(timeout=None if until is None else max(0.0, (until - time.monotonic_ns()) / SECOND))
+
+    @staticmethod
+    def _would_block(running: Running) -> bool:
+        """Whether waiting would block the event loop whose own calls must end first."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return running.gate.holds_places(loop)
+
+    def _send(self, send: Send) -> Reply | Broken:
+        connection = self._connection(send)
+        try:
+            return connection.run()
+        except BaseException:
+            connection.discard()
+            raise
+
+    def _connection(self, send: Send) -> SyncConnection:
+        if self._handle is not None:
+            return SyncConnection(send.request, self._handle, self.slots, None)
+        slot, old = self.slots.take(send.grant.endpoint.config)
+        _close(old)
+        return SyncConnection(send.request, slot.transport.handle_request, self.slots, slot)
+
+    def _key(self, endpoint: EndpointState) -> str | None:
+        source = endpoint.config.api_key
+        if not callable(source):
+            return keys.plain_key(source)
+        with self._key_locks[endpoint]:
+            return keys.ask(source)
+
+
+def _waker(box: queue.SimpleQueue[None]) -> Callable[[], None]:
+    return lambda: box.put(None)

@@ -1,0 +1,115 @@
+"""Base URLs: what people paste, and where requests go."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from opea_core.errors import ConfigurationError
+
+SUFFIXES = ("/chat/completions", "/completions", "/embeddings", "/models", "/rerank")
+_BASE_LIKE = re.compile(r"(^|/)(v\d[\w.-]*|openai|deployments/[^/]+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseURL:
+    """A parsed base URL: ``origin`` + ``path`` + ``/chat/completions`` and so on."""
+
+    origin: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    user: str | None = None
+    password: str | None = None
+
+    @property
+    def root(self) -> str:
+        """Origin and path, fit for showing: no user info, no query."""
+        return self.origin + self.path
+
+    @property
+    def host(self) -> str:
+        """Host and port."""
+        return self.origin.partition("://")[2]
+
+
+def parse_base_url(text: str, append_v1: bool | None = None) -> BaseURL:
+    """Read a base URL as people write it.
+
+    A bare host gets ``/v1``; a pasted ``/chat/completions`` and trailing slashes are cut off; any
+    other path stays. ``append_v1`` True adds ``/v1`` to any path, False never adds it.
+    Raises ConfigurationError for anything that is no http(s) URL.
+    """
+    split = _split(text)
+    path = split.path.rstrip("/")
+    suffix = next((s for s in SUFFIXES if path.endswith(s)), "")
+    path = path.removesuffix(suffix).rstrip("/")
+    wanted = (not path and not suffix) if append_v1 is None else append_v1
+    if wanted and not path.endswith("/v1"):
+        path += "/v1"
+    return _base(split, path)
+
+
+def split_endpoint_url(text: str) -> tuple[BaseURL, str | None]:
+    """Read the URL of one operation: its base, and the exact path to post to if it names one.
+
+    ``http://h/v1`` and ``http://h`` are bases (no exact path); ``http://h/v1/chat/completions`` and
+    any path that does not look like a base (``http://h/api/generate``) are posted to as they are.
+    """
+    split = _split(text)
+    path = split.path.rstrip("/")
+    if path and (path.endswith(SUFFIXES) or not _BASE_LIKE.search(path)):
+        base = _base(split, path)
+        return base, path
+    return parse_base_url(text), None
+
+
+def redact_url(text: str) -> str:
+    """The URL without user info and without the values of its query."""
+    try:
+        split = urlsplit(text)
+        host = split.netloc.rpartition("@")[2]
+    except ValueError:
+        return "(unreadable URL)"
+    query = "&".join(f"{name}=***" for name, _ in parse_qsl(split.query, keep_blank_values=True))
+    return f"{split.scheme}://{host}{split.path}" + (f"?{query}" if query else "")
+
+
+def _split(text: str) -> SplitResult:
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigurationError("No base URL: it is empty.", "Pass base_url='http://localhost:8000' or set OPEA_API_URL.")
+    if any(ord(char) <= 32 or ord(char) == 127 for char in text.strip()):
+        raise ConfigurationError("The base URL holds blanks or control characters.", "Write it as http://host:port/path.")
+    if "://" not in text:
+        raise ConfigurationError(
+            f"The base URL {redact_url('//' + text.strip())[3:]!r} has no scheme.", "Write http:// or https:// in front of it."
+        )
+    try:
+        split = urlsplit(text.strip())
+        port = split.port
+    except ValueError as error:
+        raise ConfigurationError(f"The base URL cannot be read: {_harmless(error)}.", "Write it as http://host:port/path.") from None
+    if split.scheme not in ("http", "https"):
+        raise ConfigurationError(f"The base URL has the scheme {split.scheme!r}.", "Only http:// and https:// are spoken.")
+    if not split.hostname or port == 0:
+        raise ConfigurationError(f"The base URL {redact_url(text.strip())!r} names no host and port.", "Write it as http://host:port/path.")
+    return split
+
+
+def _harmless(error: ValueError) -> str:
+    """urlsplit quotes its input, which may hold a password: say only what kind of thing is wrong."""
+    return "its port is no number from 1 to 65535" if "ort" in str(error) else "its host is malformed"
+
+
+def _base(split: SplitResult, path: str) -> BaseURL:
+    host = split.hostname or ""
+    netloc = f"[{host}]" if ":" in host else host
+    if split.port and split.port != {"http": 80, "https": 443}[split.scheme]:
+        netloc += f":{split.port}"
+    return BaseURL(
+        origin=f"{split.scheme}://{netloc}",
+        path=path,
+        query=tuple(parse_qsl(split.query, keep_blank_values=True)),
+        user=unquote(split.username) if split.username is not None else None,
+        password=unquote(split.password) if split.password is not None else None,
+    )

@@ -1,0 +1,250 @@
+"""Error bodies of every shape, and the class of error they mean. Nothing here ever raises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from opea_core import errors
+from opea_core.types import Json
+from opea_core.wire import jsontext
+
+MAX_MESSAGE = 2048
+MAX_BODY = 64 * 1024
+
+QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "free-models-per-day", "free_models_per_day"})
+_OVERFLOW_CODES = frozenset(
+    {
+        "context_length_exceeded",
+        "context_window_exceeded",
+        "contextwindowexceedederror",
+        "exceed_context_size_error",
+        "too_many_prompt_tokens",
+    }
+)
+_OVERFLOW = re.compile(
+    r"maximum context length|context length exceeded|exceeds? (the )?(available |model'?s? |maximum |max )*context"
+    r"|context (size|window|length)( has been| was)? exceeded"
+    r"|(longer|larger) than the (model'?s )?(maximum )?context"
+    r"|greater than the context|context[ _]window|exceed_context_size|ContextWindowExceeded"
+    r"|inputs? tokens? \+ `?max_new_tokens`? must be|`?inputs`? must have less than \d+ tokens|input length .{0,40}exceeds"
+    r"|prompt is too long|prompt too long|input is too long|too many tokens in the prompt|exceeds the maximum (number of )?(input )?tokens?"
+    r"|reduce the length of the messages|the (input|prompt) .{0,60}(is )?longer than the (model|maximum|context)"
+    r"|tokens to keep from the initial prompt is greater|too large for model with \d+ maximum context|requested tokens .{0,30}exceed",
+    re.IGNORECASE,
+)
+_MODEL_MISSING = re.compile(
+    r"model[^.]{0,80}(not found|does not exist|not exist|is not (available|supported|loaded|deployed)|unknown)"
+    r"|(unknown|invalid|no such|unsupported) model|try pulling it|model_not_found|no model (named|called)",
+    re.IGNORECASE,
+)
+_NO_SUCH_PATH = re.compile(r"unexpected endpoint or method", re.IGNORECASE)  # LM Studio answers 200 to an unknown path
+_TITLE = re.compile(r"<title[^>]*>\s*(.*?)\s*</title>|<h1[^>]*>\s*(.*?)\s*</h1>", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(slots=True)
+class ErrorBody:
+    """What a server says went wrong."""
+
+    message: str = ""
+    code: Any = None
+    type: str | None = None
+    param: str | None = None
+    status: int | None = None
+    """A status inside the body, which may contradict the outer one."""
+    details: list[Json] = field(default_factory=list)
+    """Entries of a FastAPI ``detail`` list: where (``loc``) and what (``msg``)."""
+    is_html: bool = False
+    text: str = ""
+
+    @property
+    def words(self) -> set[str]:
+        """Code and type, in lower case."""
+        return {str(word).lower() for word in (self.code, self.type) if word}
+
+    @property
+    def fields(self) -> set[str]:
+        """Request fields that ``param`` or ``loc`` name, every part of a path on its own."""
+        names = re.split(r"[.\[\]]+", self.param) if self.param else []
+        return {str(part) for entry in self.details for part in _list(entry.get("loc"))} | {n for n in names if n}
+
+
+def read_error(data: bytes, status: int | None = None) -> ErrorBody:
+    """Read an error body, or an event that is an error."""
+    text = data[:MAX_BODY].decode("utf-8", "replace").strip()
+    if not text:
+        return ErrorBody(message=f"{status} without body" if status else "an empty body")
+    if text.startswith("<"):
+        found = _TITLE.search(text)
+        title = next((g for g in found.groups() if g), "") if found else ""
+        return ErrorBody(message=_cap(re.sub(r"\s+", " ", title) or "an HTML page"), is_html=True, text=text)
+    try:
+        document, _ = jsontext.decode_first(data)
+    except ValueError:
+        return ErrorBody(message=_cap(text), text=text)
+    return _from_document(document, status, text)
+
+
+def has_error(event: Json) -> bool:
+    """Whether a 2xx body or an event of a stream is an error, whatever else it holds."""
+    if event.get("error"):
+        return True
+    if event.get("choices") is not None:
+        return False
+    return event.get("object") == "error" or event.get("type") == "error" or bool(event.get("detail") or event.get("errors"))
+
+
+def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:
+    """The class of error for an answer's status and body; status None means an error inside a stream."""
+    if status is None or status < 400:
+        status = _inner_status(body, status)
+        if _NO_SUCH_PATH.search(body.message):
+            return errors.NotFoundError
+    words = body.words
+    if (status in (400, 413, 422, 500, None) or status == 200) and _is_overflow(body):
+        return errors.ContextOverflowError
+    if status == 402 or (status in (429, None) and words & QUOTA_CODES) or (status == 429 and "free-models-per-day" in body.message):
+        return errors.QuotaExceeded
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status is not None and 400 <= status < 500:
+        return errors.InvalidRequestError
+    if status is None or status < 400:
+        return _by_words(words)
+    return errors.ServerError
+
+
+def model_missing(body: ErrorBody) -> bool:
+    """Whether the server says that it does not know the model."""
+    return "model_not_found" in body.words or bool(_MODEL_MISSING.search(body.message))
+
+
+_BY_STATUS: dict[int, type[errors.OPEAError]] = {
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    408: errors.ServerError,
+    409: errors.ServerError,
+    425: errors.ServerError,
+    429: errors.RateLimited,
+    498: errors.RateLimited,
+    499: errors.ServerError,
+}
+
+
+def _inner_status(body: ErrorBody, outer: int | None) -> int | None:
+    """An error inside a 2xx says its own status, in ``status_code`` or ``code``."""
+    inner = body.status if body.status is not None else body.code
+    if isinstance(inner, str) and inner.isdigit():
+        inner = int(inner)
+    return inner if isinstance(inner, int) and 400 <= inner < 600 else outer
+
+
+def _by_words(words: set[str]) -> type[errors.OPEAError]:
+    """Errors inside a stream that name no status: by ``code`` first, then by ``type``."""
+    joined = " ".join(sorted(words))
+    if "rate_limit" in joined or "too_many_requests" in joined:
+        return errors.RateLimited
+    if "timeout" in joined or "server_error" in joined or "overloaded" in joined:
+        return errors.ServerError
+    if "authentication" in joined or "invalid_api_key" in joined:
+        return errors.AuthenticationError
+    if "invalid_request" in joined or "tool_use_failed" in joined or "bad_request" in joined or "content_filter" in joined:
+        return errors.InvalidRequestError
+    return errors.ServerError
+
+
+def _is_overflow(body: ErrorBody) -> bool:
+    return bool(body.words & _OVERFLOW_CODES) or bool(_OVERFLOW.search(body.message))
+
+
+def _from_document(document: Any, status: int | None, text: str) -> ErrorBody:
+    if isinstance(document, list) and document:
+        document = document[0]
+    if isinstance(document, str):
+        return ErrorBody(message=_cap(document), text=text)
+    if not isinstance(document, Mapping):
+        return ErrorBody(message=_cap(text), text=text)
+    inner = document.get("error")
+    if isinstance(inner, str) and inner.lstrip().startswith("{"):
+        inner = _maybe_json(inner)
+    inner = inner if isinstance(inner, Mapping) else {}
+    details = [d for d in _list(document.get("detail")) + _list(_message_detail(document)) if isinstance(d, Mapping)]
+    code = _first(inner.get("code"), document.get("code"), document.get("error_code"))
+    kind = _first(inner.get("type"), document.get("error_type"), document.get("type"))
+    param = _first(inner.get("param"), document.get("param"))
+    nested = _first(inner.get("status_code"), document.get("status_code"))
+    return ErrorBody(
+        message=_cap(_message(document, inner, details) or (f"{status} without a message" if status else text)),
+        code=code if isinstance(code, str | int | float) else None,
+        type=kind if isinstance(kind, str) else None,
+        param=param if isinstance(param, str) else None,
+        status=nested if isinstance(nested, int) else None,
+        details=[dict(d) for d in details],
+        text=text,
+    )
+
+
+def _message(document: Mapping[str, Any], inner: Mapping[str, Any], details: list[Any]) -> str:
+    """The first text there is, in the order servers put it."""
+    said = document.get("message")
+    listed = _list(document.get("errors"))
+    candidates = (
+        inner.get("message"),
+        inner.get("msg"),
+        document.get("error") if not inner else None,
+        said,
+        document.get("detail"),
+        "; ".join(_detail(d) for d in details),
+        listed[0].get("message") if listed and isinstance(listed[0], Mapping) else listed[0] if listed else None,
+        document.get("html-message"),
+    )
+    message = next((c for c in candidates if isinstance(c, str) and c.strip()), "").strip()
+    if "error" in document and isinstance(document.get("error"), str) and isinstance(said, str) and said.strip() != message:
+        message = f"{message}: {said.strip()}"  # {"status": 429, "error": "WORDS", "message": "m"}
+    metadata = inner.get("metadata")
+    if isinstance(metadata, Mapping) and metadata.get("raw"):
+        message += f" ({_raw_words(metadata['raw'])})"
+    return message
+
+
+def _raw_words(raw: Any) -> str:
+    """What an upstream said, which a router hands on as text or as JSON in a text."""
+    if isinstance(raw, str) and raw.lstrip().startswith(("{", "[")):
+        document = _maybe_json(raw)
+        if document is not None:
+            return _from_document(document, None, raw).message
+    return raw.strip() if isinstance(raw, str) else str(raw)
+
+
+def _maybe_json(text: str) -> Any:
+    try:
+        return jsontext.decode(text.encode("utf-8", "replace"))
+    except ValueError:
+        return None
+
+
+def _message_detail(document: Mapping[str, Any]) -> Any:
+    said = document.get("message")
+    return said.get("detail") if isinstance(said, Mapping) else None
+
+
+def _detail(entry: Mapping[str, Any]) -> str:
+    loc = ".".join(str(part) for part in _list(entry.get("loc")))
+    message = str(entry.get("msg") or entry.get("message") or entry.get("type") or "")
+    return f"{loc}: {message}" if loc else message
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value not in (None, "")), None)
+
+
+def _cap(text: str) -> str:
+    text = jsontext.mended(text)
+    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"

@@ -1,0 +1,331 @@
+"""One response body, read as it arrives: whatever form it takes, and whatever is wrong with it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from opea_core import errors
+from opea_core.config import Capabilities
+from opea_core.types import ChatChunk, ChatResponse, Json
+from opea_core.wire import jsontext
+from opea_core.wire.assemble import Assembler
+from opea_core.wire.error_body import MAX_BODY, ErrorBody, error_class, has_error, read_error
+from opea_core.wire.inflate import Inflater, UndecodableBody
+from opea_core.wire.sse import BOM, Event, EventTooLarge, SSEDecoder
+from opea_core.wire.usage import BROKEN_FINISH
+
+_SSE_FIELDS = (b"data", b"event", b"id", b"retry", b"error", b":")
+_PROGRESS_STEP = 64 * 1024
+_DEFAULTS = Capabilities()
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a request asks for, and within which bounds."""
+
+    shape: Literal["chat", "document"]
+    """An answer with choices, or any JSON document (embeddings, models)."""
+    stream: bool
+    model: str
+    new_id: Callable[[], str]
+    capabilities: Capabilities = _DEFAULTS
+    max_response_bytes: int = 128 * 1024 * 1024
+    max_event_bytes: int = 16 * 1024 * 1024
+
+
+class Problem(NamedTuple):
+    """What is wrong with an answer: its class, what happened, and the server's words."""
+
+    cls: type[errors.OPEAError]
+    what: str
+    body: ErrorBody = ErrorBody()
+    retryable: bool = True
+    """False for what cannot be different the next time (an oversized or undecodable body)."""
+
+
+class Intake:
+    """Feed it the body; it tells what came.
+
+    ``chunks`` fills with pieces to hand out; ``progress`` grows with every piece that has content (not
+    with keep-alives or padding); ``started`` says that first content came, ``done`` that nothing more
+    needs to be read; after ``end()`` either ``problem`` or the answer (``response``, ``document``) is there.
+    """
+
+    __slots__ = (
+        "_assembler", "_decoder", "_expected", "_feed", "_held", "_inflater", "_parts", "_size", "_sse",
+        "chunks", "document", "done", "ended", "problem", "progress", "response", "started", "status", "warnings",
+    )  # fmt: skip
+
+    def __init__(self, status: int, headers: Mapping[str, str], expected: Expected) -> None:
+        self.status = status
+        self._expected = expected
+        self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags)
+        self._sse = SSEDecoder(expected.max_event_bytes)
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._held: list[ChatChunk] = []
+        self._feed: Callable[[bytes], None] = self._sniff
+        self._inflater: Inflater | None = None
+        self.chunks: deque[ChatChunk] = deque()
+        self.document: Any = None
+        self.response: ChatResponse | None = None
+        self.problem: Problem | None = None
+        self.warnings: list[str] = []
+        self.progress = 0
+        self.started = False
+        self.done = False
+        self.ended = False
+        try:
+            self._inflater = Inflater(headers.get("content-encoding", ""))
+        except UndecodableBody as error:
+            self._fail(Problem(errors.BadAnswerError, str(error), retryable=False))
+        if status >= 300:
+            self._feed = self._collect_error
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+        if self.done or self._inflater is None:
+            return
+        try:
+            for piece in self._inflater.feed(data):
+                self._size += len(piece)
+                if self._size > self._expected.max_response_bytes:
+                    what = f"the answer is larger than {self._expected.max_response_bytes} bytes (max_response_bytes)"
+                    return self._fail(Problem(errors.BadAnswerError, what, retryable=False))
+                self._feed(piece)
+                if self.problem is not None or self.done:
+                    return
+        except (UndecodableBody, EventTooLarge) as error:
+            self._fail(Problem(errors.BadAnswerError, str(error), retryable=False))
+
+    def end(self, cut: bool = False) -> None:
+        """The body is over; ``cut`` says that the connection broke before its end."""
+        if self.ended:
+            return
+        self.ended = True
+        if self.problem is None:
+            if self._feed == self._sniff and self._parts:
+                self._decide(b"".join(self._parts), final=True)
+            if self._feed == self._collect_error:
+                self._fail_status()
+            elif self._feed == self._feed_sse:
+                self._end_stream(cut)
+            elif self._feed == self._collect:
+                self._end_document(cut)
+            else:
+                self._fail(Problem(errors.BadAnswerError, "the answer is empty"))
+
+    def partial(self) -> ChatResponse | None:
+        """What was put together so far, or None if there was nothing yet; changes nothing."""
+        if self.response is not None:
+            return self.response
+        return deepcopy(self._assembler).finish(self._expected.model)[0] if self._assembler.started else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer is whole even if the body breaks off now: every choice said why it ended."""
+        reasons = self._assembler.finish_reasons
+        return self.problem is None and (self.done or (bool(reasons) and all(reasons)))
+
+    # --- which form it is
+
+    def _sniff(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._decide(b"".join(self._parts) if len(self._parts) > 1 else data, final=False)
+
+    def _decide(self, head: bytes, final: bool) -> None:
+        """Choose by the first bytes that are not blank; the content type is only a hint."""
+        text = head.removeprefix(BOM).lstrip()
+        if not text or (len(head) < len(BOM) and BOM.startswith(head)):
+            return
+        field = text[:6].partition(b":")[0].strip()
+        if text[:1] in b"{[<":
+            feed = self._collect
+        elif text.startswith(_SSE_FIELDS):
+            feed = self._feed_sse
+        elif not final and len(text) < 6 and any(name.startswith(field) for name in _SSE_FIELDS):
+            return
+        else:
+            feed = self._collect
+        self._parts.clear()
+        self._feed = feed
+        feed(head)
+
+    def _collect_error(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._advance()
+        if self._size > MAX_BODY:
+            self.done = True
+
+    def _collect(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._advance()
+
+    def _advance(self) -> None:
+        if not self._expected.stream:
+            self.started = True
+        self.progress = max(self.progress, 1 + self._size // _PROGRESS_STEP)
+
+    # --- events
+
+    def _feed_sse(self, data: bytes) -> None:
+        for event in self._sse.feed(data):
+            self._event(event)
+            if self.done:
+                return
+
+    def _event(self, event: Event) -> None:
+        if event.data == b"[DONE]":
+            self.done = True
+            return
+        self.progress += 1
+        try:
+            document = jsontext.decode(event.data)
+        except ValueError:
+            return self._odd_event(event)
+        self._document_event(document, event)
+
+    def _document_event(self, document: Any, event: Event) -> None:
+        if not isinstance(document, dict) or event.name == "error" or has_error(document):
+            if isinstance(document, dict) and event.name == "error" and "choices" in document and not document.get("error"):
+                document = {**document, "error": document.get("message") or "error"}
+            return self._fail_event(event.data)
+        self._hand(self._assembler.push(document))
+
+    def _odd_event(self, event: Event) -> None:
+        """Not one JSON document: several lines glued together, the end mark among them, or an error in plain words."""
+        try:
+            for document in jsontext.decode_lines(event.data):
+                if not self.done:
+                    self._document_event(document, event)
+            self.done = self.done or event.data.endswith(b"[DONE]")
+        except ValueError:
+            self._fail_event(event.data)
+
+    def _fail_event(self, data: bytes) -> None:
+        body = read_error(data)
+        what = "the server reported an error" if body.text[:1] in ("{", "[") else "an event is no JSON object"
+        cls = error_class(None, body) if body.text[:1] in ("{", "[") else errors.BadAnswerError
+        self._fail(Problem(cls, what, body))
+
+    def _hand(self, chunk: ChatChunk) -> None:
+        """Queue a piece, unless it says that the server gave up."""
+        for piece in (chunk, *chunk.other_choices):
+            if piece.finish_reason in BROKEN_FINISH:
+                return self._fail(Problem(errors.ServerError, f"the server gave up (finish_reason {piece.finish_reason!r})"))
+        self.chunks.append(chunk)
+        if not self.started and self._assembler.started:
+            self.started = True
+
+    def _end_stream(self, cut: bool) -> None:
+        for event in [] if self.done else self._sse.end():
+            if not self.done:
+                self._event(event)
+        if self.problem is not None:
+            return
+        assembler = self._assembler
+        ended = self.done
+        if not self.progress:
+            self._fail(Problem(errors.BadAnswerError, "the answer is empty: the stream held no event"))
+        elif not ended and not self.complete:
+            self._fail(Problem(errors.EndpointConnectionError, "connection closed without an end mark"))
+        elif not assembler.has_finish_reason and not assembler.started:
+            self._fail(Problem(errors.BadAnswerError, "the answer is empty: the stream ended without any content"))
+        elif not assembler.has_finish_reason and self._expected.capabilities.strict_finish:
+            self._fail(Problem(errors.BadAnswerError, "the stream ended without a finish reason (strict_finish)"))
+        else:
+            if not assembler.has_finish_reason:
+                self.warnings.append("the stream ended without a finish reason")
+            if cut or not ended:
+                self.warnings.append("the stream ended without [DONE]")
+            self._finish(None)
+
+    # --- documents
+
+    def _end_document(self, cut: bool) -> None:
+        data = b"".join(self._parts)
+        if data.lstrip()[:1] == b"<":
+            return self._fail(Problem(errors.BadAnswerError, "the answer is HTML", read_error(data)))
+        try:
+            document = jsontext.decode(data)
+        except ValueError:
+            return self._odd_document(data, cut)
+        if self._expected.shape == "document" and not (isinstance(document, dict) and document.get("error")):
+            self.document = document
+        elif isinstance(document, dict) and not has_error(document) and isinstance(document.get("choices"), list):
+            self._plain(document)
+        else:
+            self._fail_document(data)
+
+    def _odd_document(self, data: bytes, cut: bool) -> None:
+        """JSON with something after it: an end mark, further events; or no JSON at all."""
+        try:
+            first, rest = jsontext.decode_first(data)
+        except ValueError:
+            what = "the answer broke off" if cut else "the answer is no JSON"
+            return self._fail(Problem(errors.BadAnswerError, what, ErrorBody(message=_excerpt(data), text=_excerpt(data, MAX_BODY))))
+        if isinstance(first, dict) and rest.startswith(("data:", "event:", "[DONE]")) and not has_error(first):
+            return self._plain(first)
+        try:
+            documents = list(jsontext.decode_lines(data))
+        except ValueError:
+            return self._fail(Problem(errors.BadAnswerError, "something follows the JSON answer", read_error(data)))
+        self.done = True
+        for document in documents:
+            if self.problem is None:
+                self._document_event(document, Event(data))
+        if self.problem is None:
+            self._finish(None)
+
+    def _plain(self, document: Json) -> None:
+        chunk = self._assembler.push(document, plain=True)
+        if not self._assembler.started:
+            return self._fail(Problem(errors.BadAnswerError, "the answer is empty: no content and no finish reason"))
+        self._hand(chunk)
+        if self.problem is None:
+            self._finish(document)
+
+    def _fail_document(self, data: bytes) -> None:
+        body = read_error(data, self.status)
+        if body.code is not None or body.type or b"error" in data[:4096] or b"detail" in data[:4096]:
+            self._fail(Problem(error_class(self.status, body), "the server reported an error", body))
+        else:
+            self._fail(Problem(errors.BadAnswerError, "the answer has no choices", body))
+
+    def _fail_status(self) -> None:
+        body = read_error(b"".join(self._parts), self.status)
+        self._fail(Problem(error_class(self.status, body), "", body))
+
+    # --- the end
+
+    def _finish(self, raw: Json | None) -> None:
+        response, held = self._assembler.finish(self._expected.model, raw)
+        if held is not None:
+            self._hand(held)
+        if response.finish_reason == "length" and not response.content and response.reasoning:
+            self.warnings.append("reasoning used up the token limit: there is no text")
+        response.warnings = self.warnings
+        self.response = response
+        self.chunks.append(
+            ChatChunk(
+                type="complete",
+                done=True,
+                role=response.role,
+                finish_reason=response.finish_reason,
+                response=response,
+                usage=response.usage,
+            )
+        )
+
+    def _fail(self, problem: Problem) -> None:
+        if self.problem is None:
+            self.problem = problem
+        self.done = True
+
+
+def _excerpt(data: bytes, size: int = 300) -> str:
+    return data[:size].decode("utf-8", "replace")

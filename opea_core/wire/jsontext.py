@@ -1,0 +1,97 @@
+"""JSON as servers really write it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic_core import from_json
+
+_TOLERANT = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
+
+
+def decode(data: bytes) -> Any:
+    """One JSON document; raises ValueError if there is none or something follows it.
+
+    The fast parser refuses lone surrogate escapes, raw control characters and invalid UTF-8, which
+    servers do send; those go the tolerant way. NaN and infinities become None.
+    """
+    try:
+        return from_json(data, allow_inf_nan=False)
+    except ValueError:
+        value, rest = decode_first(data)
+        if rest:
+            raise ValueError("something follows the JSON document") from None
+        return value
+
+
+def decode_first(data: bytes) -> tuple[Any, str]:
+    """The first JSON document and what follows it, stripped; raises ValueError if there is none."""
+    text = data.decode("utf-8-sig", "replace").lstrip()
+    try:
+        value, end = _TOLERANT.raw_decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value, text[end:].strip()
+
+
+def decode_lines(data: bytes) -> Iterator[Any]:
+    """The JSON documents of several lines that a server glued into one; raises ValueError on any other."""
+    text = data.decode("utf-8-sig", "replace").strip()
+    while text and text != "[DONE]":
+        value, text = decode_first(text.encode("utf-8", "surrogatepass"))
+        yield value
+
+
+def encode(value: Any) -> bytes:
+    """Compact JSON in UTF-8; raises ValueError or TypeError for what JSON cannot say (NaN, objects)."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def is_object(text: str) -> bool:
+    """Whether the text is one JSON object."""
+    if not text.rstrip().endswith("}"):
+        return False
+    try:
+        return isinstance(decode(text.encode("utf-8", "surrogatepass")), dict)
+    except ValueError:
+        return False
+
+
+def mended(text: str) -> str:
+    """The text with surrogate pairs joined and lone surrogates replaced by U+FFFD: always encodable."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+class TextJoiner:
+    """Joins surrogate pairs that were cut between two pieces of text.
+
+    A high surrogate at the end is held back until its low half comes; one that stays alone becomes
+    U+FFFD, so that what is handed out can always be encoded.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """The text that is certain now."""
+        if not self._held and (not text or text.isascii()):
+            return text
+        text, self._held = self._held + text, ""
+        if "\ud800" <= text[-1] <= "\udbff":
+            text, self._held = text[:-1], text[-1]
+        return mended(text)
+
+    def end(self) -> str:
+        """What stands for a half that stayed alone."""
+        held, self._held = self._held, ""
+        return "\ufffd" if held else ""

@@ -1,0 +1,60 @@
+"""Model lists of every shape, and where servers put the context length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opea_core.errors import BadAnswerError
+from opea_core.types import ModelInfo
+
+_CONTEXT_PATHS = (
+    ("max_model_len",),  # vLLM, SGLang
+    ("meta", "n_ctx"),  # llama.cpp: the served size, not n_ctx_train
+    ("context_length",),
+    ("context_window",),  # Groq
+    ("max_context_length",),  # Mistral, LM Studio
+    ("top_provider", "context_length"),
+    ("model_spec", "availableContextTokens"),  # Venice
+    ("capabilities", "limits", "max_context_window_tokens"),  # Copilot
+    ("inputTokenLimit",),  # Gemini
+    ("max_input_tokens",),  # Anthropic, LiteLLM
+    ("model_info", "max_input_tokens"),
+)
+
+
+def read_models(document: Any) -> list[ModelInfo]:
+    """The models of a list answer; raises BadAnswerError if it is no list of models."""
+    entries = document
+    if isinstance(document, Mapping):
+        entries = next((document[key] for key in ("data", "models") if isinstance(document.get(key), list)), None)
+    if not isinstance(entries, list):
+        raise BadAnswerError("The answer is no list of models.", "Is the base URL right? Most servers want it to end in /v1.")
+    models = []
+    for entry in entries:
+        if isinstance(entry, str):
+            entry = {"id": entry}
+        if isinstance(entry, Mapping):
+            name = next((entry[key] for key in ("id", "name", "model_name", "model") if isinstance(entry.get(key), str)), None)
+            if name:
+                models.append(ModelInfo(id=name, context_length=context_length(entry), raw=dict(entry)))
+    return models
+
+
+def context_length(entry: Mapping[str, Any]) -> int | None:
+    """Tokens the served model takes, from the first field that tells."""
+    for path in _CONTEXT_PATHS:
+        value: Any = entry
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if _positive(value):
+            return int(value)
+    providers = entry.get("providers")
+    if isinstance(providers, list):
+        lengths: list[Any] = [p.get("context_length") for p in providers if isinstance(p, Mapping)]
+        return min((int(n) for n in lengths if _positive(n)), default=None)
+    return None
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")

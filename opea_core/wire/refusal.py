@@ -1,0 +1,78 @@
+"""Parameters that servers refuse: what to leave out or call differently, once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from opea_core.config import Capabilities
+from opea_core.types import Json
+from opea_core.wire.error_body import ErrorBody
+from opea_core.wire.request import has_parameter
+
+DROPPABLE = (
+    "stream_options", "parallel_tool_calls", "strict", "seed", "user", "logprobs", "top_logprobs", "reasoning_effort", "name",
+)  # fmt: skip
+_REFUSED = re.compile(
+    r"unsupported|not supported|n.t support|no support|unrecognized|unrecognised|unknown|unexpected|extra[_ ]|not permitted"
+    r"|not allowed|forbidden|invalid (parameter|argument|field|request)|cannot be used|can.t be used|not available|no such"
+    r"|use '?`?\w+'?`? instead",
+    re.IGNORECASE,
+)
+_PASS_BACK = re.compile(
+    r"reasoning\w*[`'\" ].{0,60}(must be passed back|passed back|is missing|must be provided|is required)", re.IGNORECASE
+)
+
+
+class Mend(NamedTuple):
+    """A change to what an endpoint is sent, and its name in the report (``seed``, ``a -> b``)."""
+
+    capabilities: Capabilities
+    report: str
+
+
+def mend(body: Json, error: ErrorBody, model: str, known: Capabilities) -> Mend | None:
+    """What to change after a 400 or 422 about a built ``body``; None when it names nothing of ours."""
+    refused = bool(_REFUSED.search(f"{error.message} {error.code} {error.type} {' '.join(str(d) for d in error.details)}"))
+    for name in DROPPABLE:
+        if (model, name) not in known.dropped and has_parameter(body, name) and _names(error, name, refused):
+            return Mend(known.replace(dropped=known.dropped | {(model, name)}), name)
+    if _PASS_BACK.search(error.message) and known.send_reasoning == "auto":
+        return Mend(known.replace(send_reasoning="tool_turns"), "send_reasoning -> tool_turns")
+    return _swap(body, error, known) if refused else None
+
+
+def _swap(body: Json, error: ErrorBody, known: Capabilities) -> Mend | None:
+    for sent, other in (("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")):
+        if sent in body and _first_named(error, sent, other):
+            return Mend(known.replace(max_tokens_field=other), f"{sent} -> {other}")
+    if _sends_role(body, "developer") and "developer" in error.message:
+        return Mend(known.replace(developer_role=False), "developer -> system")
+    forced = body.get("tool_choice") not in (None, "auto", "none")
+    if forced and known.forced_tool_choice and _names(error, "tool_choice", True):
+        return Mend(known.replace(forced_tool_choice=False), "tool_choice -> auto")
+    return None
+
+
+def _names(error: ErrorBody, name: str, refused: bool) -> bool:
+    """Whether the error is about this field: by ``param`` or ``loc``, or in words that refuse it."""
+    if name in error.fields:
+        return True
+    quoted = rf"[`'\"]{name}[`'\"]|\b{name}\b(?=\s*(is|are|was|:|parameter|not|field|argument))|(parameter|field|argument)s?:?\s+{name}\b"
+    plain = rf"\b{name}\b" if "_" in name or name == "logprobs" else quoted
+    return refused and bool(re.search(plain, error.message))
+
+
+def _first_named(error: ErrorBody, sent: str, other: str) -> bool:
+    """Whether ``sent`` is what is refused, not ``other`` (messages name both: "use the other")."""
+    if sent in error.fields:
+        return True
+    message = error.message
+    at, instead = re.search(rf"\b{sent}\b", message), re.search(rf"\b{other}\b", message)
+    return at is not None and (instead is None or at.start() < instead.start())
+
+
+def _sends_role(body: Mapping[str, Any], role: str) -> bool:
+    messages = body.get("messages")
+    return isinstance(messages, list) and any(isinstance(m, Mapping) and m.get("role") == role for m in messages)

@@ -1,0 +1,114 @@
+"""Server-sent events as a push parser: bytes in, events out.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation,
+with the deviations that servers need: an event is dispatched at the end of the body too, and a field
+``error`` is an event of that name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+BOM = b"\xef\xbb\xbf"
+
+
+class Event(NamedTuple):
+    """One event; ``data`` is stripped, several data lines are joined with a line feed."""
+
+    data: bytes
+    name: str = ""
+
+
+class EventTooLarge(ValueError):
+    """An event grew beyond the bound."""
+
+
+class SSEDecoder:
+    """Splits an event stream that arrives in arbitrary pieces.
+
+    Lines end at CRLF, LF or CR and nowhere else; they are split as bytes, so a character cut between
+    two reads stays whole. Comments and heartbeats (events without data) yield nothing.
+    """
+
+    __slots__ = ("_data", "_name", "_pending", "_size", "_start", "_tail_cr", "max_event_bytes")
+
+    def __init__(self, max_event_bytes: int = 16 * 1024 * 1024) -> None:
+        self.max_event_bytes = max_event_bytes
+        self._pending: list[bytes] = []  # pieces of a line that has not ended yet
+        self._size = 0
+        self._data: list[bytes] = []
+        self._name = ""
+        self._start = True
+        self._tail_cr = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that ``data`` completes. Raises EventTooLarge beyond the bound."""
+        if self._tail_cr:  # "\r" ended a line in the last piece: a "\n" now belongs to it
+            self._tail_cr = False
+            data = data.removeprefix(b"\n")
+        if b"\n" not in data and b"\r" not in data:
+            self._keep(data)
+            return []
+        if self._pending:
+            data = b"".join((*self._pending, data))
+            self._pending.clear()
+        if self._start:
+            self._start = False
+            data = data.removeprefix(BOM)
+        if b"\r" in data:
+            self._tail_cr = data.endswith(b"\r")
+            lines = _LINE_END.split(data)
+        else:
+            lines = data.split(b"\n")
+        rest = lines.pop()
+        self._size = sum(map(len, self._data))
+        events = self._lines(lines)
+        if rest:
+            self._keep(rest)
+        return events
+
+    def end(self) -> list[Event]:
+        """The event that the end of the body completes, although no blank line follows."""
+        events = self.feed(b"\n\n") if self._pending or self._data or self._name else []
+        self._data.clear()
+        return events
+
+    def _keep(self, piece: bytes) -> None:
+        self._pending.append(piece)
+        self._grow(len(piece))
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > self.max_event_bytes:
+            raise EventTooLarge(f"an event is larger than {self.max_event_bytes} bytes")
+
+    def _lines(self, lines: list[bytes]) -> list[Event]:
+        events: list[Event] = []
+        data = self._data
+        for line in lines:
+            if line.startswith(b"data:"):
+                value = line[5:].strip()
+                if value and not value.startswith(b":"):  # a re-wrapped comment is a comment
+                    data.append(value)
+                    self._grow(len(value))
+            elif not line:
+                if data:
+                    events.append(Event(data[0] if len(data) == 1 else b"\n".join(data), self._name))
+                    data.clear()
+                    self._size = 0
+                self._name = ""
+            else:
+                self._other(line)
+        return events
+
+    def _other(self, line: bytes) -> None:
+        field, _, value = line.partition(b":")
+        value = value.strip()
+        if field == b"event":
+            self._name = value.decode("utf-8", "replace")
+        elif field == b"error":
+            self._name = "error"
+            if value:
+                self._data.append(value)

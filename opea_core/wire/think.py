@@ -1,0 +1,56 @@
+"""Taking ``<think>...</think>`` out of content, however the tags are cut across deltas."""
+
+from __future__ import annotations
+
+_OPEN, _CLOSE = "<think>", "</think>"
+
+
+class ThinkSplitter:
+    """Turns pieces of content into pieces of (content, reasoning).
+
+    The block is looked for at the beginning of the answer only. A reply with only ``</think>`` (the
+    template opened it) is known as such when the tag comes; what was handed out before stays content.
+    """
+
+    __slots__ = ("_held", "_state")
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._state = "start"  # start -> inside -> after
+
+    def push(self, text: str) -> tuple[str, str]:
+        """The (content, reasoning) that is certain now."""
+        text, self._held = self._held + text, ""
+        if self._state == "start":
+            bare = text.lstrip()
+            if _OPEN.startswith(bare):
+                self._held = text
+                return "", ""
+            if not bare.startswith(_OPEN):
+                self._state = "after"
+            else:
+                self._state, text = "inside", bare.removeprefix(_OPEN)
+        if self._state == "after":
+            return text, ""
+        thought, tag, rest = text.partition(_CLOSE)
+        if tag:
+            self._state = "after"
+            return rest.lstrip("\n"), thought
+        keep = next((n for n in range(len(_CLOSE) - 1, 0, -1) if text.endswith(_CLOSE[:n])), 0)
+        self._held = text[len(text) - keep :] if keep else ""
+        return "", text[: len(text) - keep]
+
+    def end(self) -> tuple[str, str]:
+        """What was held back and turned out to be no tag."""
+        held, self._held = self._held, ""
+        return ("", held) if self._state == "inside" else (held, "")
+
+
+def split_whole(text: str) -> tuple[str, str]:
+    """(content, reasoning) of a whole answer, also of one with only the closing tag."""
+    if _CLOSE in text and not text.lstrip().startswith(_OPEN):
+        thought, _, rest = text.partition(_CLOSE)
+        return rest.lstrip("\n"), thought
+    splitter = ThinkSplitter()
+    first, second = splitter.push(text), splitter.end()
+    return first[0] + second[0], first[1] + second[1]

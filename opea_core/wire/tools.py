@@ -1,0 +1,243 @@
+"""Tool calls out of deltas of every shape servers send.
+
+The rules and their order are those of the design's table: an id names a call, an index mostly does, a
+name begins a call unless the open one still waits for it, and complete arguments are never appended to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from opea_core.types import InvalidToolCall, Json, ToolCall, ToolCallDelta
+from opea_core.wire import jsontext
+
+_NO_ID = ("", "null", "None")
+_KNOWN = frozenset({"id", "index", "type", "function"})
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A call under construction, and what of it was handed on."""
+
+    position: int
+    id: str = ""
+    name: str = ""
+    pieces: list[str] = field(default_factory=list)
+    size: int = 0
+    tail: str = ""  # the last character that is not blank
+    extra: Json = field(default_factory=dict)
+    joiner: jsontext.TextJoiner = field(default_factory=jsontext.TextJoiner)
+    problem: str = ""
+    id_sent: bool = False
+    name_sent: bool = False
+
+    @property
+    def args(self) -> str:
+        if len(self.pieces) > 1:
+            self.pieces[:] = ["".join(self.pieces)]
+        return self.pieces[0] if self.pieces else ""
+
+    def add(self, text: str) -> None:
+        self.pieces.append(text)
+        self.size += len(text)
+        self.tail = text.rstrip()[-1:] or self.tail
+
+    @property
+    def whole(self) -> bool:
+        """Whether the arguments parse as a JSON object (looked at only when they end like one)."""
+        return self.tail == "}" and jsontext.is_object(self.args)
+
+
+@dataclass(slots=True, frozen=True)
+class _Entry:
+    """One entry of a delta's list, read."""
+
+    index: int | None
+    id: str
+    name: str
+    args: str
+    replaces: bool  # arguments came as an object, not as text
+    position: int
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any], position: int) -> _Entry:
+        function = raw.get("function")
+        if not isinstance(function, Mapping):
+            function = {}
+        index, id_, name = raw.get("index"), raw.get("id"), function.get("name")
+        args = function.get("arguments")
+        return cls(
+            index=index if isinstance(index, int) and not isinstance(index, bool) else None,
+            id=id_ if isinstance(id_, str) and id_ not in _NO_ID else "",
+            name=name if isinstance(name, str) else "",
+            args=args if isinstance(args, str) else "" if args is None else json.dumps(args, ensure_ascii=False),
+            replaces=isinstance(args, dict | list),
+            position=position,
+        )
+
+
+class ToolAssembler:
+    """The tool calls of one choice. ``push`` takes a delta's list, ``finish`` gives the calls."""
+
+    __slots__ = ("_by_id", "_by_index", "_calls", "_open", "_placeholders")
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+        self._placeholders: set[str] = set()  # ids that turned out to stand for several calls
+        self._by_id: dict[str, _Call] = {}
+        self._by_index: dict[int, _Call] = {}
+        self._open: _Call | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def push(self, entries: Any) -> list[ToolCallDelta]:
+        """Take the ``tool_calls`` of one delta; gives what is to be handed on."""
+        if isinstance(entries, Mapping):
+            entries = [entries]
+        if not isinstance(entries, list):
+            return []
+        return [delta for position, raw in enumerate(entries) if isinstance(raw, Mapping) for delta in self._take(raw, position)]
+
+    def push_whole(self, raw: Mapping[str, Any]) -> None:
+        """Take one complete call of a plain answer: each entry is a call of its own."""
+        entry = _Entry.read(raw, 0)
+        call = self._new()
+        call.id = "" if entry.id in self._by_id else entry.id
+        self._by_id.setdefault(entry.id, call)
+        self._apply(call, entry, raw)
+
+    def push_legacy(self, raw: Mapping[str, Any]) -> list[ToolCallDelta]:
+        """Take a legacy ``function_call``: one call without id; the empty decoy is ignored."""
+        if not raw.get("name") and not raw.get("arguments"):
+            return []
+        return self._take({"index": 0, "function": raw}, 0)
+
+    def finish(self, new_id: Callable[[], str], cut: bool) -> tuple[list[ToolCall], list[InvalidToolCall], list[ToolCallDelta]]:
+        """The valid calls, the invalid ones, and what was held back until now.
+
+        ``cut`` says that the answer ended at the token limit: the last call may be incomplete.
+        """
+        valid: list[ToolCall] = []
+        invalid: list[InvalidToolCall] = []
+        held: list[ToolCallDelta] = []
+        for call in self._calls:
+            call.add(call.joiner.end())
+            before, after = call.args, _normalised(call.args)
+            call.id = call.id or new_id()
+            last = cut and call is self._calls[-1]
+            if not (call.id_sent and call.name_sent) or (not before.strip() and after):
+                held.append(
+                    ToolCallDelta(
+                        index=call.position,
+                        id=None if call.id_sent else call.id,
+                        name=None if call.name_sent or not call.name else call.name,
+                        arguments=after if not before.strip() else "",
+                    )
+                )
+            problem = call.problem or ("" if call.name else "it has no name") or _problem(after)
+            if problem:
+                invalid.append(InvalidToolCall(call.id, call.name, before, call.position, last, call.extra, error=problem))
+            else:
+                valid.append(ToolCall(call.id, call.name, after, call.position, last, call.extra))
+        return valid, invalid, held
+
+    def raw(self) -> list[Json]:
+        """The calls in the shape of a plain answer."""
+        return [{"id": c.id, "type": "function", **c.extra, "function": {"name": c.name, "arguments": c.args}} for c in self._calls]
+
+    def _take(self, raw: Mapping[str, Any], position: int) -> list[ToolCallDelta]:
+        entry = _Entry.read(raw, position)
+        if entry.id in self._by_id and self._collides(entry):
+            self._placeholders.add(entry.id)
+        if entry.id in self._placeholders:
+            entry = replace(entry, id="")
+        call = self._choose(entry)
+        if (
+            entry.name and call is not None and call.name and entry.args.strip() and call.whole and entry.args != call.args
+        ):  # rule 6: a named entry with other arguments than the complete ones begins a call
+            call = None
+        call = call or self._new()
+        if entry.index is not None:
+            self._by_index[entry.index] = call
+        if entry.id and entry.id not in self._by_id:
+            self._by_id[entry.id] = call
+            call.id = call.id or entry.id
+        text = self._apply(call, entry, raw)
+        new_id = call.id if call.id and not call.id_sent else None
+        new_name = call.name if call.name and not call.name_sent else None
+        if not (text or new_id or new_name):
+            return []
+        call.id_sent = call.id_sent or new_id is not None
+        call.name_sent = call.name_sent or new_name is not None
+        return [ToolCallDelta(call.position, new_id, new_name, text)]
+
+    def _choose(self, entry: _Entry) -> _Call | None:
+        """Rules 1-5: the call an entry belongs to; None for a new one."""
+        opened = self._open
+        at = self._by_index.get(entry.index) if entry.index is not None else None
+        if entry.id:
+            if entry.id in self._by_id:
+                return self._by_id[entry.id]
+            fits = at is not None and (not entry.name or (not at.id and not (at.name and at.whole)))
+            return at if fits else None
+        if entry.index is not None:
+            if at is not None:
+                return at
+            return None if entry.name or opened is None or opened.whole else opened
+        named_again = opened is not None and bool(entry.name and opened.name) and entry.position > 0
+        return None if opened is None or named_again else opened
+
+    def _collides(self, entry: _Entry) -> bool:
+        """A placeholder id (``"0"``) used for several calls: a known id with a name at a new index."""
+        known = self._by_id[entry.id]
+        new_index = entry.index is not None and entry.index not in self._by_index
+        return new_index and bool(entry.name and known.name) and known.whole and entry.args != known.args
+
+    def _new(self) -> _Call:
+        call = _Call(len(self._calls))
+        self._calls.append(call)
+        return call
+
+    def _apply(self, call: _Call, entry: _Entry, raw: Mapping[str, Any]) -> str:
+        """Put the entry into the call; gives the argument text to hand on."""
+        call.name = call.name or entry.name
+        text = entry.args
+        if entry.replaces:
+            text = "" if call.args == entry.args else entry.args
+            call.pieces.clear()
+            call.size = 0
+            call.add(entry.args)
+        elif text and len(text) == call.size and call.whole and text == call.args:
+            text = ""  # sent again
+        elif text:
+            text = call.joiner.push(text)
+            call.add(text)
+        call.extra.update((key, value) for key, value in raw.items() if key not in _KNOWN)
+        if raw.get("type") not in (None, "", "function") and not raw.get("function"):
+            call.extra["type"] = raw["type"]
+            call.problem = f"calls of type {raw['type']!r} are not supported"
+        self._open = call
+        return text
+
+
+def _normalised(args: str) -> str:
+    """Blank and null arguments are an empty object; the same object twice is one."""
+    text = args.strip()
+    if text in ("", "null"):
+        return "{}"
+    if text.startswith("{") and not jsontext.is_object(text):
+        try:
+            first, rest = jsontext.decode_first(text.encode("utf-8", "surrogatepass"))
+            if isinstance(first, dict) and jsontext.decode(rest.encode("utf-8", "surrogatepass")) == first:
+                return text[: len(text) - len(rest)].rstrip()
+        except ValueError:
+            pass
+    return args
+
+
+def _problem(args: str) -> str:
+    return "" if jsontext.is_object(args) else "its arguments are no JSON object"
