@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
@@ -51,15 +50,15 @@ class BaseApiBackend(ABC):
 
     async def atest_endpoint(self, endpoint_url: str | None = None) -> bool:
         """``test_endpoint`` for async code."""
-        return await asyncio.to_thread(self.test_endpoint, endpoint_url)
+        return bool(await _in_thread(self.test_endpoint, endpoint_url))
 
     async def amake_post_request(self, data: Mapping[str, Any], api_key: str | None = None, **options: Any) -> Any:
         """``make_post_request`` for async code."""
-        return await asyncio.to_thread(self.make_post_request, data, api_key, **options)
+        return await _in_thread(self.make_post_request, data, api_key, **options)
 
     async def achat(self, messages: Messages | str, **options: Any) -> Any:
         """``chat`` for async code."""
-        return await asyncio.to_thread(self.chat, messages, **options)
+        return await _in_thread(self.chat, messages, **options)
 
     def amake_stream_request(self, data: Mapping[str, Any], **options: Any) -> AsyncIterator[Any]:
         """``make_stream_request`` for async code."""
@@ -70,7 +69,13 @@ class BaseApiBackend(ABC):
         return _in_threads(self.stream_chat(messages, **options))
 
 
+async def _in_thread(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    import asyncio  # costs as much as httpx: only who is in a loop pays, and has it already
+
+    return await asyncio.to_thread(function, *args, **options)
+
+
 async def _in_threads(chunks: Iterator[Any]) -> AsyncIterator[Any]:
     end = object()
-    while (chunk := await asyncio.to_thread(next, chunks, end)) is not end:
+    while (chunk := await _in_thread(next, chunks, end)) is not end:
         yield chunk

@@ -127,7 +127,9 @@ class BreakerPolicy(Value):
     consecutive: Count = 3
     """So many connection failures in a row open it at once."""
     open: Seconds = 1.0
-    """Seconds it stays open, for the first five times in a row; then doubling."""
+    """Seconds it stays open."""
+    steady: Count = 10
+    """So many times in a row; then it doubles, up to ``max_open``."""
     max_open: Seconds = 60.0
     probe_ttl: Seconds = 2.0
     """After so long without a verdict another probe is let through."""
@@ -269,6 +271,13 @@ class Endpoint(Value):
     @classmethod
     def _auth_header(cls, value: str) -> str:
         return next(iter(check_headers("auth_header", {value: ""})))
+
+    @field_validator("auth_scheme", mode="after")
+    @classmethod
+    def _auth_scheme(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_header_value("auth_scheme", value)
+        return value or None
 
     @model_validator(mode="after")
     def _base_url(self) -> Endpoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,6 @@ from opea_core.calls import Call, CallMaker
 from opea_core.flow.prepare import Context
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import Settings
-from opea_core.transport.aio import AsyncDriver
 from opea_core.transport.gate import Gate
 from opea_core.transport.http import borrowed_async, borrowed_sync
 from opea_core.transport.running import Running
@@ -23,6 +23,8 @@ from opea_core.version import __version__
 
 if TYPE_CHECKING:
     import httpx
+
+    from opea_core.transport.aio import AsyncDriver
 
 
 def new_id() -> str:
@@ -41,15 +43,34 @@ class Drivers:
         async_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.sync = SyncDriver(borrowed_sync(http_client, transport))
-        self.aio = AsyncDriver(borrowed_async(async_http_client, async_transport))
+        self._async_handle = borrowed_async(async_http_client, async_transport)
+        self._aio: AsyncDriver | None = None
+        self._lock = threading.Lock()
         self._pid = os.getpid()
+
+    @property
+    def aio(self) -> AsyncDriver:
+        """Made at the first async call: importing asyncio costs as much as httpx."""
+        with self._lock:
+            if self._aio is None:
+                from opea_core.transport.aio import AsyncDriver
+
+                self._aio = AsyncDriver(self._async_handle)
+            return self._aio
+
+    def close(self) -> None:
+        """Break what is in use and close what is idle; waits for no event loop."""
+        self.sync.close()
+        if self._aio is not None:
+            self._aio.close()
 
     def check_fork(self) -> None:
         """In a forked child, leave the parent's connections alone."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
+            self._lock = threading.Lock()
+            self._aio = None
             self.sync.reset()
-            self.aio.reset()
 
 
 class Core:

@@ -100,6 +100,7 @@ class OPEAError(Exception):
     is_rate_limit_error = False
     is_auth_error = False
     is_timeout = False
+    _transient = False
 
     def __init__(self, message: str, hint: str = "", **details: Unpack[ErrorDetails]) -> None:
         super().__init__(message)
@@ -110,7 +111,7 @@ class OPEAError(Exception):
     @property
     def is_transient_error(self) -> bool:
         """Whether the same request may well succeed later."""
-        return self.status_code in TRANSIENT_STATUS
+        return self._transient or self.status_code in TRANSIENT_STATUS
 
     def __str__(self) -> str:
         return "\n".join(line for line in (self.message, self.hint, self._tally()) if line)
@@ -183,26 +184,26 @@ class ServerError(OPEAError):
 class BadAnswerError(ServerError):
     """A success status with something that is no answer: HTML, broken JSON, nothing."""
 
-    is_transient_error = True
+    _transient = True
 
 
 class EndpointConnectionError(OPEAError):
     """No connection could be made, or it broke before an answer came."""
 
-    is_transient_error = True
+    _transient = True
 
 
 class CertificateError(EndpointConnectionError):
     """The server's TLS certificate was not accepted."""
 
-    is_transient_error = False
+    _transient = False
 
 
 class EndpointTimeout(OPEAError):
     """A time limit passed before the server answered."""
 
     is_timeout = True
-    is_transient_error = True
+    _transient = True
 
 
 class DeadlineExceeded(EndpointTimeout):
@@ -214,7 +215,7 @@ class DeadlineExceeded(EndpointTimeout):
 class StreamInterrupted(OPEAError):
     """A stream broke off after part of it was handed out; ``partial`` has what came."""
 
-    is_transient_error = True
+    _transient = True
 
 
 class QueueFull(OPEAError):
@@ -224,7 +225,7 @@ class QueueFull(OPEAError):
 class NoEndpointAvailable(OPEAError):
     """Every endpoint is resting after failures, and none recovered in time."""
 
-    is_transient_error = True
+    _transient = True
 
 
 class ClientClosed(OPEAError):

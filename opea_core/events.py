@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """Base of all events."""
 
@@ -22,7 +22,7 @@ class Event:
     """The label; empty before a place was granted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CallStarted(Event):
     """A call came in; every one is followed by a ``CallEnded``."""
 
@@ -31,7 +31,7 @@ class CallStarted(Event):
     stream: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CallEnded(Event):
     """A call is over; ``error`` is the class name of its error, or empty."""
 
@@ -40,33 +40,33 @@ class CallEnded(Event):
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CallQueued(Event):
     """No place was free: the call waits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CallGranted(Event):
     """The call got a place at an endpoint after ``waited`` seconds."""
 
     waited: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CallRejected(Event):
     """The call got no place."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AttemptStarted(Event):
     """A request goes out; every one is followed by an ``AttemptEnded``."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class HeadersReceived(Event):
     """The status line and headers of an answer came."""
 
@@ -74,7 +74,7 @@ class HeadersReceived(Event):
     status_code: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class FirstContent(Event):
     """The first content of an answer came, ``seconds`` after the request."""
 
@@ -82,7 +82,7 @@ class FirstContent(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AttemptEnded(Event):
     """A request is over; ``error`` is the class name of its error, or empty."""
 
@@ -92,7 +92,7 @@ class AttemptEnded(Event):
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RetryScheduled(Event):
     """The call will be tried again: on this endpoint after ``delay`` seconds (None: only elsewhere)."""
 
@@ -101,14 +101,14 @@ class RetryScheduled(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RetrySuppressed(Event):
     """A retry that was due does not happen."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BreakerMoved(Event):
     """An endpoint's breaker changed its state."""
 
@@ -118,21 +118,21 @@ class BreakerMoved(Event):
     """How long it stays open."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class GateSet(Event):
     """An endpoint is not used for ``seconds``, because it asked for it or is rate limited."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class EndpointBenched(Event):
     """An endpoint is chosen last for a while: its key or a model was refused (``reason``)."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StreamBroke(Event):
     """A stream ended before its answer was whole, after something was handed out."""
 
@@ -140,26 +140,26 @@ class StreamBroke(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StreamAbandoned(Event):
     """A stream was dropped before its end; its connection was closed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ParameterDropped(Event):
     """The server refused a parameter: it is left out (``seed``) or renamed (``a -> b``) from now on."""
 
     parameter: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AnswerOdd(Event):
     """Something in an answer was tolerated that should not be."""
 
     warning: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TestFailed(Event):
     """``test_endpoint`` got no answer."""
 
@@ -167,7 +167,7 @@ class TestFailed(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class HookFailed(Event):
     """A hook raised; ``error`` is the class name."""
 

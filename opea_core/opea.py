@@ -308,8 +308,7 @@ class OPEA(OriginalMethods, BaseApiBackend):
         """End everything: waiting and running calls and open streams get ClientClosed. Twice does nothing more."""
         for core in (self._core, *self._created.values(), *self._foreign.values()):
             core.gate.close()
-        self._core.drivers.sync.close()
-        self._core.drivers.aio.close()
+        self._core.drivers.close()
 
     async def aclose(self) -> None:
         """The same; closes the connections of the running loop gracefully."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 from opea_core.backend import BaseApiBackend
@@ -12,6 +11,12 @@ from opea_core.errors import ConfigurationError, nearest
 
 ENTRY_POINTS = "opea_core.backends"
 _registered: dict[str, type[BaseApiBackend]] = {}
+
+
+def _entry_points() -> Any:
+    from importlib.metadata import entry_points  # reads the file system: only when asked
+
+    return entry_points(group=ENTRY_POINTS)
 
 
 def register_backend(name: str, cls: type[BaseApiBackend]) -> None:
@@ -25,7 +30,7 @@ def register_backend(name: str, cls: type[BaseApiBackend]) -> None:
 
 def get_available_backends() -> list[str]:
     """The names there are, sorted."""
-    return sorted({*_registered, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
+    return sorted({*_registered, *(entry.name for entry in _entry_points())})
 
 
 def create_api_backend(name: str, resources: Any = None, metadata: Mapping[str, Any] | None = None) -> BaseApiBackend:
@@ -45,7 +50,9 @@ def find_compatible_backend(model: str, resources: Any = None, metadata: Mapping
 def _backend_class(name: str) -> type[BaseApiBackend]:
     if name in _registered:
         return _registered[name]
-    for entry in entry_points(group=ENTRY_POINTS, name=name):
+    for entry in _entry_points():
+        if entry.name != name:
+            continue
         register_backend(name, entry.load())
         return _registered[name]
     names = get_available_backends()

@@ -54,6 +54,7 @@ _METADATA = {
     "max_concurrent_requests": "max_concurrent",
     "queue_size": "max_queued",
 }
+_SAME_AS = {"timeout": "timeouts", "base_url": "endpoints", "api_key": "api_keys"}  # options that replace a metadata key
 _MILLISECONDS = ("timeout", "initial_retry_delay")
 _ALIASES = {"max_concurrent_requests": "max_concurrent", "queue_size": "max_queued", "initial_delay": "initial_retry_delay"}
 _POLICY_OPTIONS = {
@@ -123,7 +124,10 @@ def resolve(metadata: Mapping[str, Any] | None, options: Mapping[str, Any], envi
 
     Raises ConfigurationError for an unknown option (naming the nearest) or a value that makes no sense.
     """
-    given = _from_metadata(metadata or {}) | _unalias(options)
+    given = _unalias(options)
+    for name, value in _from_metadata(metadata or {}).items():
+        if name not in given and _SAME_AS.get(name) not in given:
+            given[name] = value
     unknown = next((name for name in given if name not in OPTIONS), None)
     if unknown is not None:
         raise ConfigurationError(f"There is no option {unknown!r}.{nearest(unknown, OPTIONS)}")

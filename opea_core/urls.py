@@ -82,7 +82,8 @@ def _split(text: str) -> SplitResult:
         raise ConfigurationError("The base URL holds blanks or control characters.", "Write it as http://host:port/path.")
     if "://" not in text:
         raise ConfigurationError(
-            f"The base URL {redact_url('//' + text.strip())[3:]!r} has no scheme.", "Write http:// or https:// in front of it."
+            f"The base URL {text.strip().rpartition('@')[2].partition('?')[0]!r} has no scheme.",
+            "Write http:// or https:// in front of it.",
         )
     try:
         split = urlsplit(text.strip())

@@ -14,7 +14,7 @@ from opea_core.policy.dispatcher import Reason, Rejection
 from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.retry import Failure, Phase
 from opea_core.urls import redact_url
-from opea_core.wire.error_body import MAX_BODY, model_missing
+from opea_core.wire.error_body import MAX_BODY, inner_status, model_missing
 from opea_core.wire.headers import request_id, retry_after, shown
 from opea_core.wire.intake import Problem
 
@@ -72,8 +72,8 @@ def from_reply(where: Where, reply: Reply, problem: Problem, handed: bool = Fals
     status, cls, body = reply.status, problem.cls, problem.body
     text = body.text[:MAX_BODY]
     wait = retry_after(status if status >= 400 else 429 if cls is errors.RateLimited else status, reply.headers, text, reply.wall)
-    if status < 400 and isinstance(body.code, int | str) and str(body.code).isdigit() and 400 <= int(body.code) < 600:
-        status = int(body.code)  # an error inside a 200 names its own status
+    if status < 400:
+        status = inner_status(body, status)
     if 300 <= status < 400:
         cls = errors.ConfigurationError
     words = where.redact(body.message)
@@ -140,7 +140,7 @@ def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError 
         )
         error.__cause__ = last or rejection.cause
         return error
-    return _local_rejection(reason, spec, waited)
+    return _local_rejection(rejection, spec, waited)
 
 
 def interrupted(where: Where, failure: Failure, characters: int) -> errors.OPEAError:
@@ -156,10 +156,12 @@ def interrupted(where: Where, failure: Failure, characters: int) -> errors.OPEAE
     return error
 
 
-def _local_rejection(reason: Reason, spec: CallSpec, waited: float) -> errors.OPEAError:
+def _local_rejection(rejection: Rejection, spec: CallSpec, waited: float) -> errors.OPEAError:
+    reason = rejection.reason
     if reason is Reason.DEADLINE:
         limit = f" of {spec.deadline_seconds:g} s" if spec.deadline_seconds else ""
-        return errors.DeadlineExceeded(f"The deadline{limit} passed before a place was free; nothing was sent.", _LIMIT_HINTS["total"])
+        why = f" ({'; '.join(rejection.endpoints)})" if rejection.retry_after is not None else ""
+        return errors.DeadlineExceeded(f"The deadline{limit} passes before a place is free{why}; nothing was sent.", _LIMIT_HINTS["total"])
     if reason is Reason.QUEUE_TIMEOUT:
         return errors.QueueFull(
             f"No place became free within {waited:.1f} s (queue_timeout); nothing was sent.", "Raise queue_timeout=, or send less at once."

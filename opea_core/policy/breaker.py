@@ -15,8 +15,6 @@ from enum import Enum
 from opea_core.config import BreakerPolicy
 from opea_core.policy import SECOND
 
-_STEADY = 5  # so many openings in a row last equally long; then they double
-
 
 class State(Enum):
     """The states, in the field's words."""
@@ -115,7 +113,7 @@ class Breaker:
 
     def _open(self, now: int) -> None:
         policy = self._policy
-        doublings = min(max(0, self._openings - _STEADY + 1), 63)
+        doublings = min(max(0, self._openings - policy.steady + 1), 63)
         seconds = min(policy.open * 2**doublings, policy.max_open)
         self._openings += 1
         self._move(State.OPEN)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from opea_core.policy import SECOND
 
 _PER_SUCCESS = 0.1
@@ -31,6 +33,10 @@ class Budget:
     def allows(self, now: int) -> bool:
         """Whether a retry can be paid."""
         return self.tokens(now) >= 1
+
+    def ready_at(self, now: int) -> int:
+        """When a retry can be paid at the latest: now, or after the refill."""
+        return now + max(0, math.ceil((1 - self.tokens(now)) * _REFILL))
 
     def charge(self, now: int) -> None:
         """Pay one retry."""

@@ -68,15 +68,15 @@ class Dispatcher:
 
     def add(self, ticket: Ticket, now: int) -> list[Ticket]:
         """Let a new ticket wait; gives the tickets to wake (maybe itself: offered or rejected)."""
-        ticket.hold_from = ticket.route.clock(now)
+        self._begin_hold(ticket, now)
         self._enqueue(ticket)
         changed = self.poll(now)
         if ticket.state is TicketState.PENDING:
             if self.queued > self._policy.max_queued:
                 gated = all(e.opens_at(now) is not None for e in ticket.route.endpoints)
                 self._reject(ticket, Reason.UNAVAILABLE if gated else Reason.QUEUE_FULL, now, changed)
-            elif self._opens_after(ticket, now):
-                self._reject(ticket, Reason.DEADLINE, now, changed)
+            elif (reason := self._cannot_wait(ticket, now)) is not None:
+                self._reject(ticket, reason, now, changed)
         return changed
 
     def retry(self, ticket: Ticket, again: Retry, failed: EndpointState, now: int, behind: bool = False) -> Rejection | None:
@@ -88,7 +88,7 @@ class Dispatcher:
             others = tuple(e for e in ticket.route.endpoints if e is not failed)
             if not others:
                 return Rejection(Reason.NO_OTHER, now)
-            self._move(ticket, self._route(others), now)
+            ticket.route = self._route(others)
         else:
             ticket.not_before[failed] = now + int(again.delay * SECOND)
         endpoints = ticket.route.endpoints
@@ -102,6 +102,7 @@ class Dispatcher:
             ticket.key = max(ticket.key, max((t.key for t in self._pending(ticket.route)), default=0) + 1)
         ticket.grant = None
         ticket.retrying = True
+        self._begin_hold(ticket, now)
         self._enqueue(ticket)
         return None
 
@@ -190,6 +191,8 @@ class Dispatcher:
                 times.append(now + max(0, route.holds[0][0] - route.clock(now)))
         for ticket in self._retrying:
             times.extend(at for at in ticket.not_before.values() if at > now)
+            if ticket.charged:
+                times.extend(at for e in ticket.route.endpoints if (at := e.budget.ready_at(now)) > now)
         return min(times, default=None)
 
     def waiters(self) -> Iterator[Ticket]:
@@ -250,11 +253,15 @@ class Dispatcher:
                 if ticket.state is TicketState.PENDING and ticket.route is route:
                     self._reject(ticket, Reason.UNAVAILABLE, now, changed)
 
-    def _opens_after(self, ticket: Ticket, now: int) -> bool:
-        """Whether nothing opens before the ticket's own time is over."""
-        limits = [t for t in (ticket.deadline, ticket.queue_deadline) if t is not None]
-        opens = [e.opens_at(now) for e in ticket.route.endpoints]
-        return bool(limits) and all(at is not None and at >= min(limits) for at in opens)
+    @staticmethod
+    def _cannot_wait(ticket: Ticket, now: int) -> Reason | None:
+        """Why waiting is pointless: nothing opens before the ticket's own time is over."""
+        opens = [e.opens_at(now) or now for e in ticket.route.endpoints]
+        if ticket.deadline is not None and min(opens) >= ticket.deadline:
+            return Reason.DEADLINE
+        if ticket.queue_deadline is not None and min(opens) >= ticket.queue_deadline:
+            return Reason.QUEUE_TIMEOUT
+        return None
 
     # --- bookkeeping
 
@@ -266,9 +273,12 @@ class Dispatcher:
             route = self._routes[endpoints] = Route(endpoints)
         return route
 
-    def _move(self, ticket: Ticket, route: Route, now: int) -> None:
-        ticket.route = route
-        ticket.hold_from = route.clock(now)
+    @staticmethod
+    def _begin_hold(ticket: Ticket, now: int) -> None:
+        """From here outage counts against the ticket; while it was in flight it did not."""
+        if not ticket.route.live:
+            ticket.route.run_clock(False, now)  # it ran on after its last waiter left
+        ticket.hold_from = ticket.route.clock(now)
 
     def _pending(self, route: Route) -> list[Ticket]:
         queued = [t for t in route.heap if t.state is TicketState.PENDING]
@@ -310,7 +320,10 @@ class Dispatcher:
         heapq.heapify(route.holds)
 
     def _offer(self, ticket: Ticket, endpoint: EndpointState, now: int) -> None:
+        if not ticket.retrying:  # out of its heap at once: it may come back as pending, and must not stand there twice
+            heapq.heappop(ticket.route.heap)
         self._dequeue(ticket)
+        ticket.recovery_wait = max(0, ticket.recovery_wait - (ticket.route.clock(now) - ticket.hold_from))
         ticket.grant = endpoint.grant(now, ticket.charged)
         ticket.state = TicketState.OFFERED
         ticket.offered_at = now

@@ -88,16 +88,15 @@ class Retry:
 
 
 _SAME_AND_OTHER = frozenset({408, 409, 425, 498, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
-_OTHER_ONLY = frozenset({401, 402, 403, 404})
 _FAIL_STATUS = frozenset({500, 502, 503, 504, 507, *range(520, 531)})
-_GATED_STATUS = frozenset({429, 498})
 
 
 def effect(failure: Failure, history: History) -> Effect:
     """What a failure says of its endpoint."""
     error, status = failure.error, failure.error.status_code
+    limited = isinstance(error, errors.RateLimited) and not isinstance(error, errors.QuotaExceeded)
     wait = None
-    if failure.wait is not None and (status in _GATED_STATUS or status == 503):
+    if failure.wait is not None and (limited or status == 503):
         wait = failure.wait + min(0.2 * failure.wait, 5.0) * history.chance()
     mark = None
     if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError | errors.QuotaExceeded):
@@ -105,7 +104,6 @@ def effect(failure: Failure, history: History) -> Effect:
     elif isinstance(error, errors.NotFoundError):
         mark = Mark.MODEL
     connect = failure.phase is Phase.NOT_SENT or (failure.phase is Phase.MAYBE_SENT and not error.is_timeout)
-    limited = isinstance(error, errors.RateLimited) and not isinstance(error, errors.QuotaExceeded)
     verdict = _verdict(failure, history)
     return Effect(verdict, connect and verdict is Verdict.FAIL, limited, wait, mark, error)
 
@@ -128,18 +126,20 @@ def judge(failure: Failure, history: History, policy: RetryPolicy) -> Retry | No
     """
     if failure.phase is Phase.HANDED or not failure.retryable or failure.should_retry is False:
         return None
-    delay = backoff(history.attempts - 1, policy, history.chance)
+    delay: float | None = backoff(history.attempts - 1, policy, history.chance)
+    if failure.wait is not None:  # never earlier than asked, and not at all when that is too long
+        delay = None if failure.wait > policy.max_retry_after else max(delay or 0.0, failure.wait)
     if failure.phase is Phase.NOT_SENT:
         return Retry(delay, reason="not sent")
     if failure.phase is Phase.MAYBE_SENT:
         return Retry(None if failure.error.is_timeout else delay, reason="no answer")
-    again = _by_error(failure, history, policy, delay)
+    again = _by_error(failure, history, delay)
     if again is None and failure.should_retry:
         return Retry(delay, reason="the server asked for it")
     return again
 
 
-def _by_error(failure: Failure, history: History, policy: RetryPolicy, delay: float) -> Retry | None:
+def _by_error(failure: Failure, history: History, delay: float | None) -> Retry | None:
     """The rows of the table that look at the status or the class."""
     error, status = failure.error, failure.error.status_code
     if isinstance(error, errors.QuotaExceeded):
@@ -147,16 +147,15 @@ def _by_error(failure: Failure, history: History, policy: RetryPolicy, delay: fl
     if isinstance(error, errors.RateLimited):
         if failure.wait is None:
             return Retry(delay, reason="rate limited")
-        too_long = failure.wait > policy.max_retry_after
-        return Retry(None if too_long else failure.wait, charged=False, reason="rate limited")
-    if isinstance(error, errors.InvalidRequestError):
+        return Retry(None if delay is None else failure.wait, charged=False, reason="rate limited")
+    if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError | errors.NotFoundError):
+        return Retry(None, reason=f"{status or type(error).__name__}")
+    if isinstance(error, errors.RequestError | errors.ConfigurationError):
         return None
-    if isinstance(error, errors.RequestError):
-        return Retry(None, reason=f"{status}") if status in _OTHER_ONLY or status is None else None
     if status == 500:
         return Retry(None if history.server_errors else delay, reason="500")
     if status is not None and status >= 300:
-        return Retry(max(delay, failure.wait or 0.0), reason=str(status)) if status in _SAME_AND_OTHER else None
+        return Retry(delay, reason=str(status)) if status in _SAME_AND_OTHER else None
     return Retry(delay, reason="unusable answer")
 
 
@@ -165,5 +164,5 @@ def backoff(retry: int, policy: RetryPolicy, chance: Callable[[], float]) -> flo
     try:
         ceiling = min(policy.max_delay, policy.initial_delay * policy.backoff_factor**retry)
     except OverflowError:
-        ceiling = policy.max_delay
+        ceiling = policy.max_delay if policy.initial_delay else 0.0
     return ceiling * chance() if policy.jitter == "full" else ceiling

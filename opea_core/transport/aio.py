@@ -17,7 +17,7 @@ from opea_core.policy import SECOND
 from opea_core.policy.dispatcher import Rejection
 from opea_core.policy.endpoint import EndpointState, Grant
 from opea_core.transport import keys
-from opea_core.transport.deadline import Line, Timer
+from opea_core.transport.deadline import Line
 from opea_core.transport.exchange import Exchange
 from opea_core.transport.http import Slot, Slots, async_transport, http_request, is_http_error
 from opea_core.transport.running import Running
@@ -35,6 +35,39 @@ async def _no_body() -> AsyncIterator[bytes]:
     nothing: tuple[bytes, ...] = ()
     for data in nothing:
         yield data
+
+
+class Timer:
+    """Shuts an async connection down when its line's deadline passes; re-armed lazily, one handle a call."""
+
+    __slots__ = ("_handle", "_line", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
+        self._loop = loop
+        self._line = line
+        self._handle: asyncio.TimerHandle | None = None
+
+    def arm(self) -> None:
+        """Take the line's deadline; only a deadline that moved forward needs no new handle."""
+        if self._line.at is None:
+            return
+        when = self._loop.time() + (self._line.at - time.monotonic_ns()) / SECOND
+        if self._handle is None or self._handle.when() > when:
+            self.stop()
+            self._handle = self._loop.call_at(when, self._fire)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _fire(self) -> None:
+        self._handle = None
+        if self._line.at is not None and self._line.at <= time.monotonic_ns() + SECOND // 1000:
+            self._line.shutdown()
+        else:
+            self.arm()
 
 
 class AsyncConnection:
@@ -146,6 +179,15 @@ class LoopPlace:
         if self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
 
+    def break_all(self) -> None:
+        """Break the connections in use and let the loop, if it lives, close the idle ones; from any thread."""
+        self.slots.break_busy()
+        idle = self.slots.clear()
+        for slot in idle:
+            slot.line.shutdown()
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.close_soon, idle)
+
     def close_soon(self, slots: list[AsyncSlot]) -> None:
         """Close connections without making the caller wait."""
         for slot in slots:
@@ -213,12 +255,7 @@ class AsyncDriver:
     def close(self) -> None:
         """Break every connection of every loop; waits for none."""
         for place in list(self._places.values()):
-            place.slots.shutdown()
-
-    def reset(self) -> None:
-        """In a forked child: the parent's loops and connections are not ours."""
-        self._places = {}
-        self._handle_loop = None
+            place.break_all()
 
     async def place(self) -> LoopPlace:
         """What belongs to the running loop; made at its first call, gone when it ends."""
@@ -233,7 +270,7 @@ class AsyncDriver:
         place = self._places.get(loop)
         if place is None:
             for other in [other for other in self._places if other.is_closed()]:
-                self._places.pop(other).slots.shutdown()
+                self._places.pop(other).break_all()
             place = self._places[loop] = LoopPlace(loop)
             await place.open(self._places)
         return place

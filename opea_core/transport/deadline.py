@@ -8,7 +8,6 @@ the request were written.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
@@ -137,7 +136,7 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self._inner = httpcore.AnyIOBackend()
+        self._inner: httpcore.AsyncNetworkBackend = httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -179,36 +178,3 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
-
-
-class Timer:
-    """Shuts an async connection down when its line's deadline passes; re-armed lazily, one handle a call."""
-
-    __slots__ = ("_handle", "_line", "_loop")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
-        self._loop = loop
-        self._line = line
-        self._handle: asyncio.TimerHandle | None = None
-
-    def arm(self) -> None:
-        """Take the line's deadline; only a deadline that moved forward needs no new handle."""
-        if self._line.at is None:
-            return
-        when = self._loop.time() + (self._line.at - time.monotonic_ns()) / SECOND
-        if self._handle is None or self._handle.when() > when:
-            self.stop()
-            self._handle = self._loop.call_at(when, self._fire)
-
-    def stop(self) -> None:
-        """Watch no longer."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _fire(self) -> None:
-        self._handle = None
-        if self._line.at is not None and self._line.at <= time.monotonic_ns() + SECOND // 1000:
-            self._line.shutdown()
-        else:
-            self.arm()

@@ -90,9 +90,9 @@ class Slots(Generic[TransportT]):
             self._idle.clear()
         return idle
 
-    def shutdown(self) -> None:
-        """Break every connection, idle or in use, from any thread."""
-        for slot in [*self.busy, *self.clear()]:
+    def break_busy(self) -> None:
+        """Break the connections in use, from any thread: whoever waits in one wakes up."""
+        for slot in list(self.busy):
             slot.line.shutdown()
 
     @staticmethod

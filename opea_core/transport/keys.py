@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pydantic import SecretStr
@@ -23,6 +21,9 @@ def ask(source: Any) -> str | None:
     """Call a key function in sync code; an async one runs on a loop of its own in another thread."""
     value = source()
     if inspect.isawaitable(value):
+        import asyncio
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(max_workers=1) as pool:
             value = pool.submit(asyncio.run, _awaited(value)).result()
     return _checked(value)
@@ -32,6 +33,8 @@ async def ask_async(source: Any) -> str | None:
     """Call a key function in async code; a sync one runs in a thread."""
     if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "__call__", None)):  # noqa: B004
         return _checked(await source())
+    import asyncio
+
     value = await asyncio.to_thread(source)
     return _checked(await value if inspect.isawaitable(value) else value)
 

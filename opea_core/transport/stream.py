@@ -6,8 +6,7 @@ there bytes go into the intake and chunks come out: no effect, no lock and no va
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
@@ -22,6 +21,14 @@ if TYPE_CHECKING:
     from opea_core.transport.sync import SyncConnection
 
 _TURN = 32  # chunks handed out without waiting, before the event loop gets a turn
+
+
+class _Turn:
+    """``asyncio.sleep(0)`` without importing asyncio for those who never need it."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
 
 ConnectionT = TypeVar("ConnectionT", "SyncConnection", "AsyncConnection")
 
@@ -222,7 +229,7 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
         """Chunks that have come already are handed out without waiting: let others run in between."""
         self._handed += 1
         if self._handed % _TURN == 0:
-            await asyncio.sleep(0)
+            await _Turn()
 
     async def _read(self, opened: OpenStream[AsyncConnection], connection: AsyncConnection) -> None:
         try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import queue
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -138,7 +138,7 @@ class SyncDriver:
 
     def close(self) -> None:
         """Break what is in use and close what is idle."""
-        self.slots.shutdown()
+        self.slots.break_busy()
         _close(self.slots.clear())
 
     def reset(self) -> None:
@@ -177,11 +177,9 @@ class SyncDriver:
     @staticmethod
     def _would_block(running: Running) -> bool:
         """Whether waiting would block the event loop whose own calls must end first."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return False
-        return running.gate.holds_places(loop)
+        asyncio = sys.modules.get("asyncio")  # not imported for this: without it there is no loop
+        loop = asyncio._get_running_loop() if asyncio else None
+        return loop is not None and running.gate.holds_places(loop)
 
     def _send(self, send: Send) -> Reply | Broken:
         connection = self._connection(send)

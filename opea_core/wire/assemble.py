@@ -23,7 +23,7 @@ class _ChoiceState:
 
     __slots__ = (
         "choice", "content", "content_joiner", "message", "message_extra", "reasoning",
-        "reasoning_joiner", "refusal", "splitter", "tools",
+        "reasoning_joiner", "refusal_joiner", "refusal", "splitter", "tools",
     )  # fmt: skip
 
     def __init__(self, index: int, think: bool) -> None:
@@ -33,6 +33,7 @@ class _ChoiceState:
         self.refusal: list[str] = []
         self.content_joiner = TextJoiner()
         self.reasoning_joiner = TextJoiner()
+        self.refusal_joiner = TextJoiner()
         self.splitter = ThinkSplitter() if think else None
         self.tools = ToolAssembler()
         self.message: Mapping[str, Any] | None = None  # a cumulative message beside empty deltas
@@ -87,9 +88,12 @@ class _ChoiceState:
         choice = self.choice
         content = delta.get("content")
         thought = self._reasoning(delta)
-        if content.__class__ is not str:
+        if not isinstance(content, str):
             content, more = self._parts(content)
             thought = thought or more
+        if whole and self.splitter and content and not self.content:
+            content, more = split_whole(content)
+            self.splitter, thought = None, thought or more
         if content or thought:
             self._text(content, thought, chunk)
         calls = delta.get("tool_calls")
@@ -100,8 +104,8 @@ class _ChoiceState:
             chunk.tool_calls = self.tools.push_legacy(legacy)
         refusal = delta.get("refusal")
         if isinstance(refusal, str) and refusal:
-            chunk.refusal = refusal
-            self.refusal.append(refusal)
+            chunk.refusal = self.refusal_joiner.push(refusal)
+            self.refusal.append(chunk.refusal)
         role = delta.get("role")
         if isinstance(role, str) and role:
             choice.role = role
@@ -187,9 +191,9 @@ class _ChoiceState:
         self.reasoning.append(tail)
         chunk.reasoning += tail
         choice.content, choice.reasoning = "".join(self.content), "".join(self.reasoning)
-        if self.splitter and not choice.reasoning:
-            choice.content, choice.reasoning = split_whole(choice.content)
-        choice.refusal = "".join(self.refusal) or None
+        tail = self.refusal_joiner.end()
+        chunk.refusal += tail
+        choice.refusal = "".join((*self.refusal, tail)) or None
         if self.tools:
             cut = finish_reason(choice.raw_finish_reason, False) == "length"
             choice.tool_calls, choice.invalid_tool_calls, chunk.tool_calls = self.tools.finish(new_id, cut)
@@ -254,7 +258,7 @@ class Assembler:
             raw=raw if raw is not None else self._raw(),
             requested_model=requested_model,
         )
-        held = [chunk for _, chunk in finished.values() if chunk.content or chunk.reasoning or chunk.tool_calls]
+        held = [chunk for _, chunk in finished.values() if chunk.content or chunk.reasoning or chunk.tool_calls or chunk.refusal]
         if not held:
             return response, None
         first = next((chunk for chunk in held if chunk.index == 0), None) or ChatChunk()

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 import struct
 from collections.abc import Mapping
 from typing import Any
 
 from opea_core.errors import BadAnswerError
-from opea_core.types import EmbeddingResponse, Json
+from opea_core.types import EmbeddingResponse
 from opea_core.wire.usage import read_usage
 
 
-def read_embeddings(raw: Json, count: int, dtype: str = "float32", dimensions: int | None = None) -> EmbeddingResponse:
+def read_embeddings(raw: Any, count: int, dtype: str = "float32", dimensions: int | None = None) -> EmbeddingResponse:
     """The vectors of an answer to ``count`` inputs; raises BadAnswerError when they do not fit.
 
     Vectors are told apart by the type of the value: a list of numbers, or base64 of little-endian
     float32 (or int8, which cannot be told apart by length and must be configured).
     """
-    entries = raw.get("data")
+    entries = raw.get("data") if isinstance(raw, dict) else None
     if not isinstance(entries, list):
         raise BadAnswerError("The embeddings answer has no list named 'data'.")
     if len(entries) != count:
@@ -61,7 +60,7 @@ def _vector(entry: Any, dtype: str, dimensions: int | None) -> list[float]:
         )
     try:
         vector = list(map(float, value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadAnswerError("An embedding holds something that is no number (null or text).") from None
     return _finite(vector)
 
@@ -69,7 +68,7 @@ def _vector(entry: Any, dtype: str, dimensions: int | None) -> list[float]:
 def _from_base64(text: str, dtype: str, dimensions: int | None) -> list[float]:
     try:
         data = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise BadAnswerError("An embedding is text that is no base64.") from None
     size = 1 if dtype == "int8" or len(data) == dimensions else 4
     if not data or len(data) % size or (dimensions and len(data) != size * dimensions):

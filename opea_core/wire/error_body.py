@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from opea_core import errors
 from opea_core.types import Json
 from opea_core.wire import jsontext
+
+StatusT = TypeVar("StatusT", bound=int | None)
 
 MAX_MESSAGE = 2048
 MAX_BODY = 64 * 1024
@@ -28,9 +30,10 @@ _OVERFLOW = re.compile(
     r"maximum context length|context length exceeded|exceeds? (the )?(available |model'?s? |maximum |max )*context"
     r"|context (size|window|length)( has been| was)? exceeded"
     r"|(longer|larger) than the (model'?s )?(maximum )?context"
-    r"|greater than the context|context[ _]window|exceed_context_size|ContextWindowExceeded"
-    r"|inputs? tokens? \+ `?max_new_tokens`? must be|`?inputs`? must have less than \d+ tokens|input length .{0,40}exceeds"
+    r"|greater than the context|(exceed\w*|outside|beyond|fit in)( of)? (the |this |its )?(model'?s )?context window|context window (of|exceeded|is)|exceed_context_size|ContextWindowExceeded"
+    r"|`?inputs?`? tokens? \+ `?max_new_tokens`? must be|`?inputs`? must have less than \d+ tokens|input length .{0,40}exceeds"
     r"|prompt is too long|prompt too long|input is too long|too many tokens in the prompt|exceeds the maximum (number of )?(input )?tokens?"
+    r"|longer than the maximum model length|reached context length|keep the first \d+ tokens when context"
     r"|reduce the length of the messages|the (input|prompt) .{0,60}(is )?longer than the (model|maximum|context)"
     r"|tokens to keep from the initial prompt is greater|too large for model with \d+ maximum context|requested tokens .{0,30}exceed",
     re.IGNORECASE,
@@ -65,10 +68,12 @@ class ErrorBody:
         return {str(word).lower() for word in (self.code, self.type) if word}
 
     @property
-    def fields(self) -> set[str]:
-        """Request fields that ``param`` or ``loc`` name, every part of a path on its own."""
-        names = re.split(r"[.\[\]]+", self.param) if self.param else []
-        return {str(part) for entry in self.details for part in _list(entry.get("loc"))} | {n for n in names if n}
+    def paths(self) -> list[tuple[str, ...]]:
+        """Request fields that ``param`` or ``loc`` name, as paths without positions: ("messages", "name")."""
+        named = [re.split(r"[.\[\]]+", self.param)] if self.param else []
+        named.extend([str(part) for part in _list(entry.get("loc"))] for entry in self.details)
+        paths = (tuple(part for part in path if part and part != "body" and not part.isdigit()) for path in named)
+        return [path for path in paths if path]
 
 
 def read_error(data: bytes, status: int | None = None) -> ErrorBody:
@@ -99,13 +104,17 @@ def has_error(event: Json) -> bool:
 def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:
     """The class of error for an answer's status and body; status None means an error inside a stream."""
     if status is None or status < 400:
-        status = _inner_status(body, status)
+        status = inner_status(body, status)
         if _NO_SUCH_PATH.search(body.message):
             return errors.NotFoundError
     words = body.words
     if (status in (400, 413, 422, 500, None) or status == 200) and _is_overflow(body):
         return errors.ContextOverflowError
-    if status == 402 or (status in (429, None) and words & QUOTA_CODES) or (status == 429 and "free-models-per-day" in body.message):
+    if (
+        status == 402
+        or ((status is None or status < 400 or status == 429) and words & QUOTA_CODES)
+        or (status == 429 and "free-models-per-day" in body.message)
+    ):
         return errors.QuotaExceeded
     if status in _BY_STATUS:
         return _BY_STATUS[status]
@@ -134,10 +143,10 @@ _BY_STATUS: dict[int, type[errors.OPEAError]] = {
 }
 
 
-def _inner_status(body: ErrorBody, outer: int | None) -> int | None:
+def inner_status(body: ErrorBody, outer: StatusT) -> StatusT | int:
     """An error inside a 2xx says its own status, in ``status_code`` or ``code``."""
     inner = body.status if body.status is not None else body.code
-    if isinstance(inner, str) and inner.isdigit():
+    if isinstance(inner, str) and re.fullmatch(r"[45][0-9]{2}", inner):
         inner = int(inner)
     return inner if isinstance(inner, int) and 400 <= inner < 600 else outer
 

@@ -48,7 +48,7 @@ def retry_after(status: int, headers: Mapping[str, str], body: str, wall: float)
         return None
     now = _date(headers.get("date", "")) or wall
     milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None and _usable(milliseconds):
+    if milliseconds is not None and _usable(milliseconds / 1000):
         return milliseconds / 1000
     for name in ("retry-after", "llm_provider-retry-after"):
         if name in headers:

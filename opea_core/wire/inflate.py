@@ -15,11 +15,12 @@ class UndecodableBody(ValueError):
 class Inflater:
     """Undoes gzip or deflate as bytes arrive; never inflates more than 256 KiB at a time."""
 
-    __slots__ = ("_decoder", "_encoding", "_fed")
+    __slots__ = ("_decoder", "_encoding", "_fed", "_head")
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding.strip().lower()
         self._fed = False
+        self._head = b""  # what came before anything was decoded
         if self._encoding in ("", "identity"):
             self._decoder = None
         elif self._encoding in ("gzip", "x-gzip", "deflate"):
@@ -35,24 +36,27 @@ class Inflater:
             self._fed = self._fed or bool(data)
             yield data
             return
-        while data:
+        piece = b""
+        while data or len(piece) == _PIECE:
             piece = self._decode(data)
-            self._fed = True
             if piece:
+                self._fed = True
                 yield piece
             data = self._decoder.unconsumed_tail
             if self._decoder.eof:
-                data = self._decoder.unused_data.lstrip(b"\0")
+                data, piece = self._decoder.unused_data.lstrip(b"\0"), b""
                 if data:  # a further gzip member
                     self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
 
     def _decode(self, data: bytes) -> bytes:
         assert self._decoder is not None
+        if not self._fed and self._encoding == "deflate":
+            self._head += data
         try:
             return self._decoder.decompress(data, _PIECE)
         except zlib.error:
-            if not self._fed and self._encoding == "deflate":  # some send raw deflate under that name
-                self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)
-                self._fed = True
+            if self._head:  # some send raw deflate under that name
+                data, self._head = self._head, b""
+                self._decoder, self._encoding = zlib.decompressobj(-zlib.MAX_WBITS), "raw deflate"
                 return self._decode(data)
             raise UndecodableBody(f"the body is not {self._encoding}, although Content-Encoding says so") from None

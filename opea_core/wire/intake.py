@@ -18,7 +18,7 @@ from opea_core.wire.inflate import Inflater, UndecodableBody
 from opea_core.wire.sse import BOM, Event, EventTooLarge, SSEDecoder
 from opea_core.wire.usage import BROKEN_FINISH
 
-_SSE_FIELDS = (b"data", b"event", b"id", b"retry", b"error", b":")
+_SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b"error:", b":")
 _PROGRESS_STEP = 64 * 1024
 _DEFAULTS = Capabilities()
 
@@ -82,7 +82,7 @@ class Intake:
         try:
             self._inflater = Inflater(headers.get("content-encoding", ""))
         except UndecodableBody as error:
-            self._fail(Problem(errors.BadAnswerError, str(error), retryable=False))
+            self._undecodable(str(error))
         if status >= 300:
             self._feed = self._collect_error
 
@@ -100,7 +100,15 @@ class Intake:
                 if self.problem is not None or self.done:
                     return
         except (UndecodableBody, EventTooLarge) as error:
-            self._fail(Problem(errors.BadAnswerError, str(error), retryable=False))
+            self._undecodable(str(error))
+
+    def _undecodable(self, what: str) -> None:
+        """The body says nothing; an error status still does."""
+        if self.status >= 300:
+            self._parts.clear()
+            self.done = True
+        else:
+            self._fail(Problem(errors.BadAnswerError, what, retryable=False))
 
     def end(self, cut: bool = False) -> None:
         """The body is over; ``cut`` says that the connection broke before its end."""
@@ -142,12 +150,11 @@ class Intake:
         text = head.removeprefix(BOM).lstrip()
         if not text or (len(head) < len(BOM) and BOM.startswith(head)):
             return
-        field = text[:6].partition(b":")[0].strip()
         if text[:1] in b"{[<":
             feed = self._collect
         elif text.startswith(_SSE_FIELDS):
             feed = self._feed_sse
-        elif not final and len(text) < 6 and any(name.startswith(field) for name in _SSE_FIELDS):
+        elif not final and any(field.startswith(text) for field in _SSE_FIELDS):
             return
         else:
             feed = self._collect
@@ -204,13 +211,13 @@ class Intake:
                     self._document_event(document, event)
             self.done = self.done or event.data.endswith(b"[DONE]")
         except ValueError:
-            self._fail_event(event.data)
+            if event.name == "error":
+                return self._fail_event(event.data)
+            self._fail(Problem(errors.BadAnswerError, "an event is no JSON object", read_error(event.data)))
 
     def _fail_event(self, data: bytes) -> None:
         body = read_error(data)
-        what = "the server reported an error" if body.text[:1] in ("{", "[") else "an event is no JSON object"
-        cls = error_class(None, body) if body.text[:1] in ("{", "[") else errors.BadAnswerError
-        self._fail(Problem(cls, what, body))
+        self._fail(Problem(error_class(None, body), "the server reported an error", body))
 
     def _hand(self, chunk: ChatChunk) -> None:
         """Queue a piece, unless it says that the server gave up."""
@@ -223,10 +230,15 @@ class Intake:
 
     def _end_stream(self, cut: bool) -> None:
         for event in [] if self.done else self._sse.end():
-            if not self.done:
+            if not self.done and (
+                event.data == b"[DONE]" or event.name == "error" or _is_json(event.data)
+            ):  # else it was cut in the middle
                 self._event(event)
-        if self.problem is not None:
-            return
+        if self.problem is None:
+            self._end_events(cut)
+
+    def _end_events(self, cut: bool) -> None:
+        """Whether what came is a whole answer."""
         assembler = self._assembler
         ended = self.done
         if not self.progress:
@@ -254,7 +266,7 @@ class Intake:
             document = jsontext.decode(data)
         except ValueError:
             return self._odd_document(data, cut)
-        if self._expected.shape == "document" and not (isinstance(document, dict) and document.get("error")):
+        if self._expected.shape == "document" and document is not None and not (isinstance(document, dict) and document.get("error")):
             self.document = document
         elif isinstance(document, dict) and not has_error(document) and isinstance(document.get("choices"), list):
             self._plain(document)
@@ -268,18 +280,21 @@ class Intake:
         except ValueError:
             what = "the answer broke off" if cut else "the answer is no JSON"
             return self._fail(Problem(errors.BadAnswerError, what, ErrorBody(message=_excerpt(data), text=_excerpt(data, MAX_BODY))))
+        if self._expected.shape == "document":
+            return self._fail(Problem(errors.BadAnswerError, "something follows the JSON answer", read_error(data)))
         if isinstance(first, dict) and rest.startswith(("data:", "event:", "[DONE]")) and not has_error(first):
             return self._plain(first)
         try:
             documents = list(jsontext.decode_lines(data))
         except ValueError:
             return self._fail(Problem(errors.BadAnswerError, "something follows the JSON answer", read_error(data)))
-        self.done = True
         for document in documents:
             if self.problem is None:
+                self.progress += 1
                 self._document_event(document, Event(data))
         if self.problem is None:
-            self._finish(None)
+            self.done = True
+            self._end_events(cut)
 
     def _plain(self, document: Json) -> None:
         chunk = self._assembler.push(document, plain=True)
@@ -304,6 +319,8 @@ class Intake:
 
     def _finish(self, raw: Json | None) -> None:
         response, held = self._assembler.finish(self._expected.model, raw)
+        if any(not call.name for choice in response.choices for call in choice.invalid_tool_calls):
+            return self._fail(Problem(errors.BadAnswerError, "a tool call has no name"))
         if held is not None:
             self._hand(held)
         if response.finish_reason == "length" and not response.content and response.reasoning:
@@ -329,3 +346,10 @@ class Intake:
 
 def _excerpt(data: bytes, size: int = 300) -> str:
     return data[:size].decode("utf-8", "replace")
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        return any(True for _ in jsontext.decode_lines(data))
+    except ValueError:
+        return False

@@ -40,6 +40,8 @@ def mend(body: Json, error: ErrorBody, model: str, known: Capabilities) -> Mend 
             return Mend(known.replace(dropped=known.dropped | {(model, name)}), name)
     if _PASS_BACK.search(error.message) and known.send_reasoning == "auto":
         return Mend(known.replace(send_reasoning="tool_turns"), "send_reasoning -> tool_turns")
+    if known.developer_role and _sends_role(body, "developer") and "developer" in error.message:
+        return Mend(known.replace(developer_role=False), "developer -> system")
     return _swap(body, error, known) if refused else None
 
 
@@ -47,8 +49,6 @@ def _swap(body: Json, error: ErrorBody, known: Capabilities) -> Mend | None:
     for sent, other in (("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")):
         if sent in body and _first_named(error, sent, other):
             return Mend(known.replace(max_tokens_field=other), f"{sent} -> {other}")
-    if _sends_role(body, "developer") and "developer" in error.message:
-        return Mend(known.replace(developer_role=False), "developer -> system")
     forced = body.get("tool_choice") not in (None, "auto", "none")
     if forced and known.forced_tool_choice and _names(error, "tool_choice", True):
         return Mend(known.replace(forced_tool_choice=False), "tool_choice -> auto")
@@ -57,18 +57,28 @@ def _swap(body: Json, error: ErrorBody, known: Capabilities) -> Mend | None:
 
 def _names(error: ErrorBody, name: str, refused: bool) -> bool:
     """Whether the error is about this field: by ``param`` or ``loc``, or in words that refuse it."""
-    if name in error.fields:
+    if any(_points_to(path, name) for path in error.paths):
         return True
     quoted = rf"[`'\"]{name}[`'\"]|\b{name}\b(?=\s*(is|are|was|:|parameter|not|field|argument))|(parameter|field|argument)s?:?\s+{name}\b"
     plain = rf"\b{name}\b" if "_" in name or name == "logprobs" else quoted
     return refused and bool(re.search(plain, error.message))
 
 
+def _points_to(path: tuple[str, ...], name: str) -> bool:
+    """Whether a path is this field, or lies in it; the nested ones only where they are ours to drop."""
+    if path[0] == name:
+        return True
+    return path[-1] == name and ((name == "name" and path[0] == "messages") or name == "strict")
+
+
 def _first_named(error: ErrorBody, sent: str, other: str) -> bool:
     """Whether ``sent`` is what is refused, not ``other`` (messages name both: "use the other")."""
-    if sent in error.fields:
+    if any(path[0] == sent for path in error.paths):
         return True
     message = error.message
+    advised = re.search(rf"\buse [`'\"]?({sent}|{other})\b", message, re.IGNORECASE)
+    if advised:
+        return advised.group(1) == other and bool(re.search(rf"\b{sent}\b", message))
     at, instead = re.search(rf"\b{sent}\b", message), re.search(rf"\b{other}\b", message)
     return at is not None and (instead is None or at.start() < instead.start())
 

@@ -58,7 +58,7 @@ def build_body(body: Mapping[str, Any], model: str, stream: bool | None, capabil
     if capabilities.max_tokens_field:
         for name in _TOKEN_LIMITS:
             if name in built and name != capabilities.max_tokens_field:
-                built[capabilities.max_tokens_field] = built.pop(name)
+                built.setdefault(capabilities.max_tokens_field, built.pop(name))
     if not capabilities.forced_tool_choice and built.get("tool_choice") not in (None, "auto", "none"):
         built["tool_choice"] = "auto"
     if isinstance(built.get("messages"), list):
@@ -69,12 +69,12 @@ def build_body(body: Mapping[str, Any], model: str, stream: bool | None, capabil
     return built
 
 
-def encode_body(body: Json) -> bytes:
+def encode_body(body: Any) -> bytes:
     """The body as JSON; ConfigurationError names what JSON cannot say."""
     try:
         return jsontext.encode(body)
     except (TypeError, ValueError, RecursionError) as error:
-        bad = next((key for key, value in body.items() if not _sayable(value)), "?")
+        bad = next((key for key, value in body.items() if not _sayable(value)), "?") if isinstance(body, dict) else "arguments"
         reason = "a character that cannot be encoded" if isinstance(error, UnicodeError) else str(error)
         raise ConfigurationError(
             f"The request cannot be written as JSON: {bad!r}: {reason}.", "Use plain dicts, lists, strings and finite numbers."
@@ -125,7 +125,7 @@ def _messages(messages: Sequence[Any], capabilities: Capabilities) -> list[Any]:
 
 
 def _message(message: Mapping[str, Any], capabilities: Capabilities, after_last_user: bool) -> Json:
-    built = dict(message)
+    built = {key: value for key, value in message.items() if value is not None or key == "content"}
     role = built.get("role")
     if role == "developer" and not capabilities.developer_role:
         built["role"] = "system"
@@ -176,7 +176,7 @@ def _tool_call(call: Any) -> Any:
     if not isinstance(function, Mapping) or isinstance(function.get("arguments"), str):
         return call
     arguments = function.get("arguments")
-    return {**call, "function": {**function, "arguments": "{}" if arguments is None else jsontext.encode(arguments).decode()}}
+    return {**call, "function": {**function, "arguments": "{}" if arguments is None else encode_body(arguments).decode()}}
 
 
 def _shorten_ids(built: Json, length: int) -> None:

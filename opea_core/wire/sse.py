@@ -45,6 +45,8 @@ class SSEDecoder:
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that ``data`` completes. Raises EventTooLarge beyond the bound."""
+        if not data:
+            return []
         if self._tail_cr:  # "\r" ended a line in the last piece: a "\n" now belongs to it
             self._tail_cr = False
             data = data.removeprefix(b"\n")
@@ -112,3 +114,4 @@ class SSEDecoder:
             self._name = "error"
             if value:
                 self._data.append(value)
+                self._grow(len(value))

@@ -8,15 +8,15 @@ _OPEN, _CLOSE = "<think>", "</think>"
 class ThinkSplitter:
     """Turns pieces of content into pieces of (content, reasoning).
 
-    The block is looked for at the beginning of the answer only. A reply with only ``</think>`` (the
-    template opened it) is known as such when the tag comes; what was handed out before stays content.
+    The block is looked for at the beginning of the answer only. In a stream, a reply with only
+    ``</think>`` (the template opened it) stays content: it has been handed out before the tag comes.
     """
 
-    __slots__ = ("_held", "_state")
+    __slots__ = ("_held", "_state")  # start -> inside -> behind (blank lines are skipped) -> after
 
     def __init__(self) -> None:
         self._held = ""
-        self._state = "start"  # start -> inside -> after
+        self._state = "start"
 
     def push(self, text: str) -> tuple[str, str]:
         """The (content, reasoning) that is certain now."""
@@ -30,12 +30,16 @@ class ThinkSplitter:
                 self._state = "after"
             else:
                 self._state, text = "inside", bare.removeprefix(_OPEN)
-        if self._state == "after":
+        if self._state == "behind":
+            text = text.lstrip("\n")
+            self._state = "after" if text else "behind"
+        if self._state in ("behind", "after"):
             return text, ""
         thought, tag, rest = text.partition(_CLOSE)
         if tag:
-            self._state = "after"
-            return rest.lstrip("\n"), thought
+            rest = rest.lstrip("\n")
+            self._state = "after" if rest else "behind"
+            return rest, thought
         keep = next((n for n in range(len(_CLOSE) - 1, 0, -1) if text.endswith(_CLOSE[:n])), 0)
         self._held = text[len(text) - keep :] if keep else ""
         return "", text[: len(text) - keep]

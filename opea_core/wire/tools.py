@@ -7,6 +7,7 @@ name begins a call unless the open one still waits for it, and complete argument
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +16,8 @@ from opea_core.types import InvalidToolCall, Json, ToolCall, ToolCallDelta
 from opea_core.wire import jsontext
 
 _NO_ID = ("", "null", "None")
+_PLACEHOLDERS = ("null", "{}")  # stand for no arguments, or for ones that are yet to come
+_BETWEEN = re.compile(r"\}\s*\{")
 _KNOWN = frozenset({"id", "index", "type", "function"})
 
 
@@ -33,6 +36,19 @@ class _Call:
     problem: str = ""
     id_sent: bool = False
     name_sent: bool = False
+    pending: str = ""  # argument text not handed on yet
+    handed: int = 0  # characters handed on
+    closed: bool = False  # another object began after a whole one: the end decides what it was
+
+    def hand(self, text: str) -> str:
+        """What of the arguments may be handed on now: not what the end may turn into something else."""
+        self.pending += text
+        placeholder = not self.handed and any(word.startswith(self.pending.strip()) for word in _PLACEHOLDERS)
+        if self.closed or placeholder:
+            return ""
+        text, self.pending = self.pending, ""
+        self.handed += len(text)
+        return text
 
     @property
     def args(self) -> str:
@@ -129,21 +145,23 @@ class ToolAssembler:
             before, after = call.args, _normalised(call.args)
             call.id = call.id or new_id()
             last = cut and call is self._calls[-1]
-            if not (call.id_sent and call.name_sent) or (not before.strip() and after):
-                held.append(
-                    ToolCallDelta(
-                        index=call.position,
-                        id=None if call.id_sent else call.id,
-                        name=None if call.name_sent or not call.name else call.name,
-                        arguments=after if not before.strip() else "",
-                    )
-                )
             problem = call.problem or ("" if call.name else "it has no name") or _problem(after)
+            delta = self._held(call, before if problem else after)
+            if delta is not None:
+                held.append(delta)
             if problem:
                 invalid.append(InvalidToolCall(call.id, call.name, before, call.position, last, call.extra, error=problem))
             else:
                 valid.append(ToolCall(call.id, call.name, after, call.position, last, call.extra))
         return valid, invalid, held
+
+    @staticmethod
+    def _held(call: _Call, arguments: str) -> ToolCallDelta | None:
+        """What of a finished call was not handed on yet."""
+        sent = call.args[: call.handed]
+        text = arguments[len(sent) :] if arguments.startswith(sent) else call.pending
+        id_, name = None if call.id_sent else call.id, None if call.name_sent else call.name or None
+        return ToolCallDelta(call.position, id_, name, text) if id_ or name or text else None
 
     def raw(self) -> list[Json]:
         """The calls in the shape of a plain answer."""
@@ -166,7 +184,7 @@ class ToolAssembler:
         if entry.id and entry.id not in self._by_id:
             self._by_id[entry.id] = call
             call.id = call.id or entry.id
-        text = self._apply(call, entry, raw)
+        text = call.hand(self._apply(call, entry, raw))
         new_id = call.id if call.id and not call.id_sent else None
         new_name = call.name if call.name and not call.name_sent else None
         if not (text or new_id or new_name):
@@ -208,6 +226,8 @@ class ToolAssembler:
         text = entry.args
         if entry.replaces:
             text = "" if call.args == entry.args else entry.args
+            if text and not call.handed:
+                call.pending = ""
             call.pieces.clear()
             call.size = 0
             call.add(entry.args)
@@ -215,6 +235,7 @@ class ToolAssembler:
             text = ""  # sent again
         elif text:
             text = call.joiner.push(text)
+            call.closed = call.closed or (text.lstrip().startswith("{") and call.whole) or (not call.size and _holds_two(text))
             call.add(text)
         call.extra.update((key, value) for key, value in raw.items() if key not in _KNOWN)
         if raw.get("type") not in (None, "", "function") and not raw.get("function"):
@@ -224,11 +245,24 @@ class ToolAssembler:
         return text
 
 
+def _holds_two(text: str) -> bool:
+    """Whether something follows a whole object in the same piece."""
+    if not _BETWEEN.search(text):
+        return False
+    try:
+        first, rest = jsontext.decode_first(text.encode("utf-8", "surrogatepass"))
+    except ValueError:
+        return False
+    return isinstance(first, dict) and bool(rest)
+
+
 def _normalised(args: str) -> str:
     """Blank and null arguments are an empty object; the same object twice is one."""
-    text = args.strip()
+    text = args.strip().removeprefix("\ufeff")
     if text in ("", "null"):
         return "{}"
+    if len(text) != len(args.strip()):
+        return text
     if text.startswith("{") and not jsontext.is_object(text):
         try:
             first, rest = jsontext.decode_first(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,211 @@
+"""One TCP connection of the scripted server: HTTP/1.1 requests in, the steps of answers out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from opea_core.testing.answers import Answer, Hold, Step, Wait, error
+from opea_core.testing.record import Record, Seen
+
+_MAX_HEAD = 1024 * 1024
+_LOOK_EVERY = 0.002
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
+
+
+class Holds:
+    """Lets a loop wait for ``threading.Event``s: one timer looks at all of them, only while something is held."""
+
+    def __init__(self) -> None:
+        self._held: dict[threading.Event, asyncio.Event] = {}
+
+    async def wait(self, event: threading.Event) -> None:
+        """Come back once the event is set."""
+        if event.is_set():
+            return
+        if not self._held:
+            asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
+        await self._held.setdefault(event, asyncio.Event()).wait()
+
+    def _look(self) -> None:
+        for event in [event for event in self._held if event.is_set()]:
+            self._held.pop(event).set()
+        if self._held:
+            asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
+
+
+class Connection(asyncio.Protocol):
+    """Reads requests one after the other and answers each before the next.
+
+    While an answer is under way, a client that goes away cancels it.
+    """
+
+    def __init__(self, record: Record, choose: Callable[[Seen], Awaitable[Answer]], holds: Holds, open_ones: set[Connection]) -> None:
+        self._record = record
+        self._choose = choose
+        self._holds = holds
+        self._open = open_ones
+        self._reader = asyncio.StreamReader(limit=_MAX_HEAD)
+        self._writable = asyncio.Event()
+        self._lost = False
+        self._ours = False  # it was us who ended the connection
+        self._answering = False
+
+    # --- what the transport tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected: serve it."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(0)
+        self._writable.set()
+        self._number = self._record.connect()
+        self._open.add(self)
+        self._task = asyncio.get_running_loop().create_task(self._serve())
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        self._reader.feed_data(data)
+
+    def eof_received(self) -> None:
+        """The client sends no more, which we take as its leaving."""
+        self._lose()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the interface has it
+        """The connection is gone, whoever ended it."""
+        self._open.discard(self)
+        self._writable.set()
+        self._lose()
+
+    def pause_writing(self) -> None:
+        """Something is in the buffer still."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Everything was handed to the kernel."""
+        self._writable.set()
+
+    def _lose(self) -> None:
+        self._lost = True
+        self._reader.feed_eof()
+        if self._answering:
+            self._task.cancel()
+
+    def reset(self) -> None:
+        """End the connection with an RST, whatever is under way."""
+        if not self._transport.is_closing():
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.end()
+
+    def end(self) -> None:
+        """End the connection, whatever is under way."""
+        self._ours = True
+        self._transport.abort()
+
+    # --- requests
+
+    async def _serve(self) -> None:
+        try:
+            while (seen := await self._next()) is not None:
+                if not await self._respond(seen):
+                    break
+        except (ValueError, asyncio.LimitOverrunError):
+            await self._perform(error(400, "This is no HTTP/1.1 request.").replace(end="close"))
+        except ConnectionError:
+            pass
+        finally:
+            self._transport.close()
+
+    async def _next(self) -> Seen | None:
+        """The next request, None when there is no more; ValueError if it is no HTTP."""
+        try:
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            line, *fields = head[:-4].decode("latin-1").split("\r\n")
+            method, target, version = line.split(" ")
+            if not version.startswith("HTTP/1."):
+                raise ValueError("not HTTP/1")
+            headers = {name.strip().lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+            if version == "HTTP/1.0":
+                headers.setdefault("connection", "close")
+            body = await self._body(headers)
+        except asyncio.IncompleteReadError:
+            return None
+        url = urlsplit(target)
+        return Seen(method, url.path, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body, _parsed(body), self._number)
+
+    async def _body(self, headers: dict[str, str]) -> bytes:
+        if "chunked" not in headers.get("transfer-encoding", "").lower():
+            return await self._reader.readexactly(int(headers.get("content-length", "0")))
+        pieces = []
+        while size := int((await self._reader.readuntil(b"\r\n")).split(b";")[0], 16):
+            pieces.append((await self._reader.readexactly(size + 2))[:-2])
+        while await self._reader.readuntil(b"\r\n") != b"\r\n":
+            pass  # trailers
+        return b"".join(pieces)
+
+    # --- answers
+
+    async def _respond(self, seen: Seen) -> bool:
+        """Answer one request; gives whether the connection goes on."""
+        self._record.begin(seen)
+        finished = False
+        try:
+            self._answering = True
+            if not self._lost:
+                keep = await self._perform(await self._choose(seen))
+                finished = True
+                return keep and seen.headers.get("connection", "").lower() != "close"
+            return False
+        finally:
+            self._answering = False
+            self._record.end(seen, finished=finished, disconnected=self._lost and not self._ours and not finished)
+
+    async def _perform(self, answer: Answer) -> bool:
+        """Send an answer and do with the connection what it says; gives whether that was to keep it."""
+        if answer.before != "answer":
+            return await self._leave(answer.before)
+        pending = answer.head
+        for step in answer.steps:
+            if isinstance(step, bytes):
+                await self._write(pending + answer.frame(step))
+                pending = b""
+            else:
+                await self._pass(step)
+        if pending or answer.tail:
+            await self._write(pending + answer.tail)
+        return await self._leave("close" if answer.length == "none" and answer.end == "keep" else answer.end)
+
+    async def _pass(self, step: Step) -> None:
+        if isinstance(step, Wait):
+            await asyncio.sleep(step.seconds)
+        elif isinstance(step, Hold):
+            await self._holds.wait(step.event)
+
+    async def _write(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            raise ConnectionResetError("The client is gone.")
+        if data:
+            self._transport.write(data)
+            await self._writable.wait()
+
+    async def _leave(self, how: str) -> bool:
+        if how == "hang":
+            await asyncio.get_running_loop().create_future()
+        elif how == "reset":
+            self.reset()
+        elif how != "keep":
+            self._ours = True
+            self._transport.close()
+        return how == "keep"
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body) if body else None
+    except ValueError:
+        return None
