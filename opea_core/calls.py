@@ -39,7 +39,8 @@ class Call:
     """A checked call and what its ticket needs."""
 
     spec: CallSpec
-    endpoint: str | None = None
+    endpoint: str | tuple[str, ...] | None = None
+    """The label or labels of the endpoints that may serve it; None for all."""
     priority: int = DEFAULT_PRIORITY
     recovery_wait: float | None = None
 
@@ -124,7 +125,10 @@ class CallMaker:
             query=_query(given.get("extra_query")),
         )
         self._deadline(spec, given)
-        return Call(spec, given.get("endpoint"), _priority(given.get("priority")), _wait(given.get("recovery_wait")))
+        endpoint = given.get("endpoint")
+        if not isinstance(endpoint, str | None):
+            raise ConfigurationError("endpoint must be the label of an endpoint.")
+        return Call(spec, endpoint, _priority(given.get("priority")), _wait(given.get("recovery_wait")))
 
     def _retry(self, given: Mapping[str, Any]) -> RetryPolicy:
         retry = self._settings.retry

@@ -192,6 +192,14 @@ def _check_key(value: Any) -> Any:
     raise ValueError("must be a string or a function that gives one")
 
 
+def checked_key(key: Any) -> str | None:
+    """A key given for one call, or ConfigurationError; its value is never shown."""
+    found = _check_key(key) if isinstance(key, str | SecretStr | None) else key
+    if not isinstance(found, SecretStr | None):
+        raise ConfigurationError("api_key of a call must be a string (its value is not shown).")
+    return None if found is None else found.get_secret_value()
+
+
 def check_header_value(name: str, value: str) -> None:
     """Raise ConfigurationError unless ``value`` can stand in an HTTP header; never shows it."""
     if not isinstance(value, str):

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 import uuid
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from opea_core import errors, events, log
@@ -43,6 +44,9 @@ class Drivers:
         async_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.sync = SyncDriver(borrowed_sync(http_client, transport))
+        self.gates: weakref.WeakSet[Gate] = weakref.WeakSet()
+        """Every set of limits over these connections."""
+        self.closed = False
         self._async_handle = borrowed_async(async_http_client, async_transport)
         self._aio: AsyncDriver | None = None
         self._lock = threading.Lock()
@@ -59,10 +63,22 @@ class Drivers:
             return self._aio
 
     def close(self) -> None:
-        """Break what is in use and close what is idle; waits for no event loop."""
+        """Refuse further calls, break what is in use and close what is idle; waits for no event loop."""
+        self.closed = True
+        for gate in list(self.gates):
+            gate.close()
         self.sync.close()
         if self._aio is not None:
             self._aio.close()
+
+    async def aclose(self) -> None:
+        """The same, and closes the connections of the running loop gracefully."""
+        self.closed = True
+        for gate in list(self.gates):
+            gate.close()
+        if self._aio is not None:
+            await self._aio.aclose()
+        self.close()
 
     def check_fork(self) -> None:
         """In a forked child, leave the parent's connections alone."""
@@ -81,6 +97,7 @@ class Core:
         self.emitter = emitter
         self.drivers = drivers
         self.gate = Gate(settings, emitter, random.random)
+        drivers.gates.add(self.gate)
         self.calls = CallMaker(settings, new_id, time.monotonic_ns)
         self._context = Context(
             settings=settings,
@@ -105,6 +122,8 @@ class Core:
     def stream(self, call: Call) -> ChatStream:
         """A stream; the request goes out at its first use."""
 
+        self._pinned(call)  # input is checked now, not at the first chunk
+
         def start() -> OpenStream[Any]:
             running = self._start(call)
             return OpenStream(running, self.drivers.sync.run(running))
@@ -114,6 +133,8 @@ class Core:
     def astream(self, call: Call) -> AsyncChatStream:
         """The async twin of ``stream``."""
 
+        self._pinned(call)
+
         async def start() -> OpenStream[Any]:
             running = self._start(call)
             return OpenStream(running, await self.drivers.aio.run(running))
@@ -121,7 +142,8 @@ class Core:
         return AsyncChatStream(start)
 
     def _start(self, call: Call) -> Running:
-        if self.gate.closed:
+        if self.drivers.closed:
+            self.gate.close()
             raise errors.ClientClosed("This OPEA object is closed.", "Make a new one, or close it later.")
         self.drivers.check_fork()
         spec = call.spec
@@ -137,7 +159,7 @@ class Core:
     def _pinned(self, call: Call) -> tuple[EndpointState, ...] | None:
         if call.endpoint is None:
             return None
-        labels = (call.endpoint,) if isinstance(call.endpoint, str) else call.endpoint
+        labels = (call.endpoint,) if isinstance(call.endpoint, str) else tuple(call.endpoint)
         found = tuple(e for e in self.gate.endpoints if e.label in labels)
         if not found:
             known = [e.label for e in self.gate.endpoints]

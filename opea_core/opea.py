@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from opea_core import errors, events, log
 from opea_core.backend import BaseApiBackend
-from opea_core.config import Endpoint
+from opea_core.config import Endpoint, checked_key
 from opea_core.core import Core, Drivers
 from opea_core.flow.embed import embed_flow
 from opea_core.original import OriginalMethods
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from opea_core.transport.stream import AsyncChatStream, ChatStream
 
 _MAX_FOREIGN = 64
+_OWN_FIELDS = frozenset({"base_url", "api_key", "model", "label", "headers", "query", "timeouts"})  # of an endpoint, not handed on
 
 
 class OPEA(OriginalMethods, BaseApiBackend):
@@ -63,7 +64,9 @@ class OPEA(OriginalMethods, BaseApiBackend):
         async_transport: httpx.AsyncBaseTransport | None = None,
         **options: Unpack[Options],
     ) -> None:
+        hooks = tuple(hooks) if isinstance(hooks, Iterable) else hooks
         given: dict[str, Any] = dict(options)
+        _check_arguments(resources, metadata, hooks)
         if isinstance(resources, str):
             if "base_url" in given:
                 raise errors.ConfigurationError("The first argument and base_url= both give the URL; give one of them.")
@@ -78,11 +81,9 @@ class OPEA(OriginalMethods, BaseApiBackend):
         _check_borrowed(borrowed, given)
         log.attach_from_env()
         self._borrowed = {name: value for name, value in borrowed.items() if value is not None}
-        self._setup(resolve(self.metadata, given, os.environ), tuple(hooks), Drivers(**borrowed))  # type: ignore[arg-type]
+        self._setup(resolve(self.metadata, given, os.environ), hooks, Drivers(**borrowed))  # type: ignore[arg-type]
 
     def _setup(self, settings: Settings, hooks: tuple[events.Hook, ...], drivers: Drivers) -> None:
-        if not all(callable(hook) for hook in hooks):
-            raise errors.ConfigurationError("hooks= takes callables that take one event.")
         self._core = Core(settings, events.Emitter(hooks, log.LogHook()), drivers)
         self._created: dict[str, Core] = {}
         self._foreign: dict[tuple[str, str | None], Core] = {}
@@ -198,19 +199,17 @@ class OPEA(OriginalMethods, BaseApiBackend):
         given: dict[str, Any] = dict(options)
         ours = self._core.settings
         base = ours.endpoints[0]
-        defaults: dict[str, Any] = {
-            "timeouts": ours.timeouts,
-            "retry": ours.retry,
-            "breaker": ours.breaker,
-            "queue": ours.queue,
-            "model": ours.model,
-        }
+        shared = ("retry", "breaker", "queue", "model", "timeouts", "max_response_bytes", "max_event_bytes", "compatible_prefixes")
+        defaults: dict[str, Any] = {name: getattr(base, name) for name in Endpoint.model_fields if name not in _OWN_FIELDS}
+        defaults |= {name: getattr(ours, name) for name in shared}
         if "timeout" in given or "deadline" in given:
             del defaults["timeouts"]
         if parse_base_url(given.get("base_url", base.base_url)).origin == base.url.origin:
-            defaults |= {"base_url": base.base_url, "api_key": base.api_key, "headers": base.headers, "query": base.query}
+            defaults |= {name: getattr(base, name) for name in ("base_url", "api_key", "headers", "query")}
         if given.get("endpoints") is not None:
             defaults.pop("base_url", None)
+        if "max_concurrent_requests" in given:
+            del defaults["max_concurrent"]
         settings = resolve(None, defaults | given, {})
         name = f"endpoint_{len(self._created) + 1}"
         self._created[name] = self._core.derived(settings)
@@ -257,16 +256,17 @@ class OPEA(OriginalMethods, BaseApiBackend):
         """The core and the call for an endpoint URL: ours where the origin is ours, else one without our key."""
         if url is None:
             call: Call = make(self._core)
-            call.spec.key = api_key
+            call.spec.key = checked_key(api_key)
             return self._core, call
         base, path = split_endpoint_url(url)
+        api_key = checked_key(api_key)
         ours = tuple(e.label for e in self._core.gate.endpoints if e.url.origin == base.origin)
         core = self._core if ours else self._foreign_core(base.origin, api_key)
         call = make(core)
         call.spec.key = api_key
         call.spec.query = {**dict(base.query), **call.spec.query}
         call.spec.path = path or base.path + _SUFFIX[call.spec.kind]
-        call.endpoint = ours or None  # type: ignore[assignment]
+        call.endpoint = ours or None
         return core, call
 
     def _foreign_core(self, origin: str, api_key: str | None) -> Core:
@@ -306,14 +306,11 @@ class OPEA(OriginalMethods, BaseApiBackend):
 
     def close(self) -> None:
         """End everything: waiting and running calls and open streams get ClientClosed. Twice does nothing more."""
-        for core in (self._core, *self._created.values(), *self._foreign.values()):
-            core.gate.close()
         self._core.drivers.close()
 
     async def aclose(self) -> None:
         """The same; closes the connections of the running loop gracefully."""
-        self.close()
-        await self._core.drivers.aio.aclose()
+        await self._core.drivers.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -363,6 +360,15 @@ def _restore(
     opea._borrowed = borrowed
     opea._setup(settings, hooks, Drivers(**borrowed))
     return opea
+
+
+def _check_arguments(resources: Any, metadata: Any, hooks: Any) -> None:
+    if not isinstance(resources, str | Mapping | None):
+        raise errors.ConfigurationError("The first argument is a dict of resources, or the base URL as a string.")
+    if not isinstance(metadata, Mapping | None):
+        raise errors.ConfigurationError("metadata must be a dict.")
+    if not isinstance(hooks, Iterable) or not all(callable(hook) for hook in hooks):
+        raise errors.ConfigurationError("hooks= takes a list of callables that take one event.")
 
 
 def _check_borrowed(borrowed: Mapping[str, Any], options: Mapping[str, Any]) -> None:

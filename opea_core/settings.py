@@ -98,15 +98,15 @@ class Options(TypedDict, total=False):
     timeout: float | tuple[float | None, float | None] | Timeouts | None
     timeouts: Timeouts
     deadline: float | None
-    retry: RetryPolicy
+    retry: RetryPolicy | Mapping[str, Any]
     max_retries: int
     initial_retry_delay: float
     initial_delay: float
     backoff_factor: float
     max_delay: float
     max_retry_after: float
-    breaker: BreakerPolicy | bool
-    queue: QueuePolicy
+    breaker: BreakerPolicy | Mapping[str, Any] | bool
+    queue: QueuePolicy | Mapping[str, Any]
     max_queued: int
     queue_size: int
     queue_timeout: float | None

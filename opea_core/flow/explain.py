@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from opea_core import errors
@@ -49,6 +49,7 @@ class Where:
     key_sent: bool
     foreign_key: bool
     """OPENAI_API_KEY is set, which is never sent."""
+    key: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         url, label = self.endpoint.url, self.endpoint.label
@@ -62,12 +63,15 @@ class Where:
 def redact(text: str, secrets: Iterable[str]) -> str:
     """The text with every secret of four characters or more taken out."""
     for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= 4 and secret in text:
+        if len(secret) >= 4:
             text = text.replace(secret, "***")
+            if text.endswith("…"):  # cut at a bound: maybe in the middle of the secret
+                tail = next((n for n in range(len(secret) - 1, 3, -1) if text[:-1].endswith(secret[:n])), 0)
+                text = text[: len(text) - 1 - tail] + "***…" if tail else text
     return text
 
 
-def from_reply(where: Where, reply: Reply, problem: Problem, handed: bool = False) -> Failure:
+def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
     """The failure that an answer with a problem is."""
     status, cls, body = reply.status, problem.cls, problem.body
     text = body.text[:MAX_BODY]
@@ -94,7 +98,8 @@ def from_reply(where: Where, reply: Reply, problem: Problem, handed: bool = Fals
     )
     phase = Phase.STATUS if reply.status >= 300 else Phase.FIRST if where.spec.stream else Phase.BODY
     should = {"true": True, "false": False}.get(reply.headers.get("x-should-retry", "").lower())
-    return Failure(Phase.HANDED if handed else phase, error, wait, should_retry=should, retryable=problem.retryable)
+    brief = problem.what + (f': "{words}"' if words else "")
+    return Failure(phase, error, wait, should_retry=should, retryable=problem.retryable, brief=brief)
 
 
 def from_broken(where: Where, broken: Broken) -> Failure:
@@ -106,11 +111,11 @@ def from_broken(where: Where, broken: Broken) -> Failure:
         request_id=where.spec.request_id,
         endpoint=where.endpoint.label,
         url=redact_url(where.request.url),
-        status_code=None,
-        headers=shown(broken.headers),
+        headers={name: where.redact(value) for name, value in shown(broken.headers).items()},
     )
     retryable = broken.kind not in ("certificate", "invalid") and broken.limit != "total"
-    return Failure(broken.phase, error, reused=broken.reused, retryable=retryable, own_limit=broken.limit == "total")
+    brief = message.removeprefix(str(where)).strip(" :.") if broken.kind == "timeout" else where.redact(broken.reason)
+    return Failure(broken.phase, error, reused=broken.reused, retryable=retryable, own_limit=broken.limit == "total", brief=brief)
 
 
 def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError | None, waited: float) -> errors.OPEAError:
@@ -145,9 +150,8 @@ def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError 
 
 def interrupted(where: Where, failure: Failure, characters: int) -> errors.OPEAError:
     """The error of a stream that broke off after something was handed out."""
-    reason = failure.error.message.rstrip(".")
     error = errors.StreamInterrupted(
-        f"Stream from {where} broke off after {characters:,} characters: {reason}.",
+        f"Stream from {where} broke off after {characters:,} characters: {failure.brief}.",
         "The text so far is in error.partial. It is not repeated by itself, since part was already handed out.",
     )
     details = {name: value for name, value in vars(failure.error).items() if name not in ("message", "hint", "attempts", "seconds")}

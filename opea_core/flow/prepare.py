@@ -13,6 +13,7 @@ from opea_core.flow.effects import CallSpec, Request
 from opea_core.flow.explain import Where
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import Settings
+from opea_core.urls import BaseURL
 from opea_core.wire.intake import Expected
 from opea_core.wire.request import build_body, encode_body
 
@@ -52,7 +53,7 @@ def build_request(
     headers = _headers(spec, context, endpoint, sent_key, content is not None)
     secrets = [sent_key] if sent_key else []
     secrets.extend((*config.headers.values(), *spec.headers.values(), *config.query.values(), *spec.query.values()))
-    secrets.extend((*(value for _, value in endpoint.url.query), endpoint.url.password or ""))
+    secrets.extend((*(value for _, value in endpoint.url.query), *_user_info(endpoint.url)))
     request = Request(
         method=spec.method,
         url=_url(spec, endpoint),
@@ -72,15 +73,14 @@ def build_request(
         secrets=tuple(secrets),
     )
     given = bool(spec.body.get("model") or config.model or settings.model_given)
-    return request, Where(spec, endpoint, request, model, given, sent_key is not None, context.foreign_key)
+    key_sent = any(name in ("authorization", config.auth_header.lower()) for name, _ in headers)
+    return request, Where(spec, endpoint, request, model, given, key_sent, context.foreign_key, sent_key)
 
 
 def models_request(spec: CallSpec, context: Context, where: Where) -> Request:
     """A best-effort request for the list of models, bounded by two seconds."""
     listing = replace(spec, kind="models", method="GET", path=None, stream=False, body={}, timeouts=_BRIEF)
-    request, _ = build_request(
-        listing, context, where.endpoint, where.endpoint.capabilities, where.request.secrets[0] if where.key_sent else None
-    )
+    request, _ = build_request(listing, context, where.endpoint, where.endpoint.capabilities, where.key)
     return request
 
 
@@ -110,10 +110,18 @@ def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str
     if key:
         headers[config.auth_header.lower()] = f"{config.auth_scheme} {key}" if config.auth_scheme else key
     elif url.user is not None:
-        headers["authorization"] = "Basic " + base64.b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
+        headers["authorization"] = "Basic " + _user_info(url)[-1]
     _override(headers, config.headers)
     _override(headers, spec.headers)
     return list(headers.items())
+
+
+def _user_info(url: BaseURL) -> tuple[str, ...]:
+    """User name, password and both as Basic credentials; nothing if the URL has none."""
+    if url.user is None:
+        return ()
+    both = f"{url.user}:{url.password or ''}"
+    return url.user, url.password or "", base64.b64encode(both.encode()).decode()
 
 
 def _override(headers: dict[str, str], given: Mapping[str, Any]) -> None:

@@ -249,8 +249,8 @@ class Dispatcher:
         elif outage:
             until = route.clock(now) + min(broken) - now
             while route.holds and (route.holds[0][0] < until or route.holds[0][2].state is not TicketState.PENDING):
-                ticket = heapq.heappop(route.holds)[2]
-                if ticket.state is TicketState.PENDING and ticket.route is route:
+                at, _, ticket = heapq.heappop(route.holds)
+                if ticket.state is TicketState.PENDING and ticket.route is route and at == ticket.gives_up_at:
                     self._reject(ticket, Reason.UNAVAILABLE, now, changed)
 
     @staticmethod
@@ -278,7 +278,7 @@ class Dispatcher:
         """From here outage counts against the ticket; while it was in flight it did not."""
         if not ticket.route.live:
             ticket.route.run_clock(False, now)  # it ran on after its last waiter left
-        ticket.hold_from = ticket.route.clock(now)
+        ticket.gives_up_at = ticket.route.clock(now) + ticket.recovery_wait
 
     def _pending(self, route: Route) -> list[Ticket]:
         queued = [t for t in route.heap if t.state is TicketState.PENDING]
@@ -290,7 +290,7 @@ class Dispatcher:
         ticket.state = TicketState.PENDING
         self.waiting += 1
         route.live += 1
-        heapq.heappush(route.holds, (ticket.hold_from + ticket.recovery_wait, ticket.seq, ticket))
+        heapq.heappush(route.holds, (ticket.gives_up_at, ticket.seq, ticket))
         if ticket.retrying:
             self._retrying.append(ticket)
         else:
@@ -315,7 +315,7 @@ class Dispatcher:
     @staticmethod
     def _sweep(route: Route) -> None:
         route.heap = [t for t in route.heap if t.state is TicketState.PENDING]
-        route.holds = [entry for entry in route.holds if entry[2].state is TicketState.PENDING and entry[2].route is route]
+        route.holds = [entry for entry in route.holds if entry[2].state is TicketState.PENDING and entry[2].gives_up_at == entry[0]]
         heapq.heapify(route.heap)
         heapq.heapify(route.holds)
 
@@ -323,7 +323,7 @@ class Dispatcher:
         if not ticket.retrying:  # out of its heap at once: it may come back as pending, and must not stand there twice
             heapq.heappop(ticket.route.heap)
         self._dequeue(ticket)
-        ticket.recovery_wait = max(0, ticket.recovery_wait - (ticket.route.clock(now) - ticket.hold_from))
+        ticket.recovery_wait = max(0, ticket.gives_up_at - ticket.route.clock(now))
         ticket.grant = endpoint.grant(now, ticket.charged)
         ticket.state = TicketState.OFFERED
         ticket.offered_at = now

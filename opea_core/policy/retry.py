@@ -44,6 +44,8 @@ class Failure:
     """False for what cannot differ the next time: certificates, oversized bodies."""
     own_limit: bool = False
     """The caller's deadline was shorter than the endpoint's own limits."""
+    brief: str = ""
+    """What happened, without where."""
 
 
 @dataclass(slots=True)

@@ -6,8 +6,6 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Any
 
-from opea_core.policy import SECOND
-
 _RING = 256
 _BUCKETS_PER_DOUBLING = 4
 _BUCKETS = 32 * _BUCKETS_PER_DOUBLING  # from 1 us up to about an hour
@@ -105,8 +103,3 @@ class Stats:
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
         }
-
-
-def seconds(nanoseconds: int) -> float:
-    """Nanoseconds as seconds."""
-    return nanoseconds / SECOND

@@ -67,7 +67,8 @@ class Ticket:
     retrying: bool = False
     charged: bool = False
     not_before: dict[EndpointState, int] = field(default_factory=dict)
-    hold_from: int = 0
+    gives_up_at: int = 0
+    """The time on its route's outage clock at which it has been held long enough."""
     offered_at: int = 0
     grant: Grant | None = None
     rejection: Rejection | None = None

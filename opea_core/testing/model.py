@@ -8,7 +8,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeGuard
 
 from opea_core.testing.answers import Answer, Json, envelope, error, json_answer, sse
 from opea_core.testing.record import Seen
@@ -55,7 +55,7 @@ class ScriptedModel:
 
     def _chat(self, body: Json) -> Answer:
         messages = body.get("messages")
-        if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+        if not _are_messages(messages):
             return _invalid("messages must be a list of messages.", "messages")
         replies = [reply_to(body, messages, index) for index in range(_count(body))]
         usage = _usage(sum(len(words(text_of(m.get("content")))) for m in messages), replies)
@@ -123,6 +123,10 @@ def _base64(values: list[float]) -> str:
 def _count(body: Json) -> int:
     count = body.get("n")
     return count if isinstance(count, int) and count > 0 else 1
+
+
+def _are_messages(value: Any) -> TypeGuard[list[Json]]:
+    return isinstance(value, list) and bool(value) and all(isinstance(message, dict) for message in value)
 
 
 def _inputs(value: Any) -> list[str] | None:

@@ -38,7 +38,10 @@ def _instance(schema: Any, root: Any, depth: int) -> Any:
     for key, pick in (("const", False), ("enum", True), ("default", False), ("examples", True)):
         if key in schema and (not pick or schema[key]):
             return schema[key][0] if pick else schema[key]
-    kind = _kind(schema)
+    return _made(_kind(schema), schema, root, depth)
+
+
+def _made(kind: str, schema: Mapping[str, Any], root: Any, depth: int) -> Any:
     if kind == "object":
         return _object(schema, root, depth)
     if kind == "array":

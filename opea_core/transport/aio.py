@@ -40,15 +40,18 @@ async def _no_body() -> AsyncIterator[bytes]:
 class Timer:
     """Shuts an async connection down when its line's deadline passes; re-armed lazily, one handle a call."""
 
-    __slots__ = ("_handle", "_line", "_loop")
+    __slots__ = ("_handle", "_line", "_loop", "watching")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
         self._loop = loop
         self._line = line
         self._handle: asyncio.TimerHandle | None = None
+        self.watching = False
+        """Whether somebody waits in the connection now; between the reads of a stream nobody does."""
 
     def arm(self) -> None:
         """Take the line's deadline; only a deadline that moved forward needs no new handle."""
+        self.watching = True
         if self._line.at is None:
             return
         when = self._loop.time() + (self._line.at - time.monotonic_ns()) / SECOND
@@ -64,6 +67,8 @@ class Timer:
 
     def _fire(self) -> None:
         self._handle = None
+        if not self.watching:
+            return
         if self._line.at is not None and self._line.at <= time.monotonic_ns() + SECOND // 1000:
             self._line.shutdown()
         else:
@@ -79,6 +84,7 @@ class AsyncConnection:
         self._handle = handle
         self._place = place
         self._slot = slot
+        self._handed = False  # a stream's reader has it
         self._timer = Timer(place.loop, self.exchange.line)
         self._body: AsyncIterator[bytes] = _no_body()
         self._close_body: Callable[[], Awaitable[None]] = _nothing
@@ -89,6 +95,7 @@ class AsyncConnection:
         while outcome is None:
             outcome = await self.read()
             if outcome is None and self.exchange.hands_over:
+                self._handed = True
                 return self.exchange.reply(connection=self)
         await self.finish() if self.exchange.can_keep(outcome) else self.discard(outcome)
         return outcome
@@ -110,6 +117,8 @@ class AsyncConnection:
 
     async def read(self) -> Reply | Broken | None:
         """Read once; gives the outcome when nothing more is needed."""
+        if self._handed:
+            self.exchange.resume()
         self._timer.arm()
         try:
             data = await anext(self._body, None)
@@ -117,6 +126,8 @@ class AsyncConnection:
             if not is_http_error(error):
                 raise
             return self.exchange.failed(error)
+        finally:
+            self._timer.watching = False
         return self.exchange.ended() if data is None else self.exchange.take(data)
 
     async def finish(self) -> None:
@@ -174,7 +185,8 @@ class LoopPlace:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the idle connections and wait for those that are being closed."""
+        """Break what is in use, close the idle connections, and wait for those that are being closed."""
+        self.slots.break_busy()
         self.close_soon(self.slots.clear())
         if self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
@@ -246,11 +258,11 @@ class AsyncDriver:
                 running.leave(failure)
 
     async def aclose(self) -> None:
-        """Close this loop's connections gracefully, and break the others."""
-        self.close()
-        place = self._places.pop(asyncio.get_running_loop(), None)
+        """Break what is in use in every loop, and close this loop's connections gracefully."""
+        place = self._places.get(asyncio.get_running_loop())
         if place is not None:
             await place.aclose()
+        self.close()
 
     def close(self) -> None:
         """Break every connection of every loop; waits for none."""

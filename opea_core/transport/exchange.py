@@ -79,6 +79,10 @@ class Exchange:
             self._started = True
             self.line.at = self._at(self.request.timeouts.idle, now)
 
+    def resume(self) -> None:
+        """The reader of a stream is back: its own time does not count as the server's silence."""
+        self.line.at = self._at(self.request.timeouts.idle, time.monotonic_ns())
+
     def drain(self) -> None:
         """The answer is whole: wait for the rest of the body only briefly."""
         self.line.at = time.monotonic_ns() + DRAIN

@@ -40,7 +40,8 @@ class Gate:
         self._chance = chance
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._returned: deque[tuple[Ticket, Grant | None]] = deque()  # by finalisers, which may not lock
+        self._returned: deque[tuple[Ticket, Callable[[], None]]] = deque()  # by finalisers, which may not lock
+        self._untold: deque[Callable[[], None]] = deque()  # what the next ordinary operation tells for them
         self._keepers: dict[Ticket, int] = {}
         self._owners: Counter[int] = Counter()  # live grants per event loop
         self.closed = False
@@ -134,9 +135,9 @@ class Gate:
             wakes = self._wakes(self._leave(ticket, now), now)
         self._after(wakes)
 
-    def abandon(self, ticket: Ticket) -> None:
-        """The same from a finaliser or signal handler, which may interrupt the holder of the lock."""
-        self._returned.append((ticket, ticket.grant))
+    def abandon(self, ticket: Ticket, tell: Callable[[], None]) -> None:
+        """The same from a finaliser, which may interrupt the holder of the lock; ``tell`` is called later."""
+        self._returned.append((ticket, tell))
         self._drain()
 
     def close(self) -> None:
@@ -252,43 +253,47 @@ class Gate:
     # --- outside the lock
 
     def _after(self, wakes: list[Ticket], but: Ticket | None = None) -> None:
-        """Wake waiters; an offer whose waiter cannot be woken goes to the next one."""
-        while wakes:
-            failed = []
-            for ticket in wakes:
-                if ticket is but or ticket.wake is None:
-                    continue
+        """After every ordinary operation: wake who got something, and finish what finalisers began."""
+        self._pass_on(self._wake(wakes, but))
+        self._drain()
+        while self._untold:
+            self._untold.popleft()()
+
+    def _wake(self, wakes: list[Ticket], but: Ticket | None = None) -> list[Ticket]:
+        """Wake waiters; gives those that cannot be woken, as their event loop is closed."""
+        failed = []
+        for ticket in wakes:
+            if ticket is not but and ticket.wake is not None:
                 try:
                     ticket.wake()
-                except RuntimeError:  # its event loop is closed
+                except RuntimeError:
                     failed.append(ticket)
-            wakes = []
-            if failed:
-                with self._lock:
-                    now = self.now()
-                    for ticket in failed:
-                        self._dispatcher.lapse(ticket) if ticket.state is TicketState.OFFERED else self._dispatcher.leave(ticket)
-                    wakes = self._wakes(self._dispatcher.poll(now), now)
-        self._drain()
+        return failed
 
     def _drain(self) -> None:
         """Take what finalisers gave back; whoever holds the lock does it after releasing."""
         while self._returned and self._lock.acquire(blocking=False):
-            abandoned: list[tuple[Ticket, Grant | None]] = []
             try:
                 now = self.now()
                 changed: list[Ticket] = []
                 while self._returned:
-                    ticket, grant = self._returned.popleft()
-                    abandoned.append((ticket, grant))
+                    ticket, tell = self._returned.popleft()
+                    self._untold.append(tell)
                     changed += self._leave(ticket, now)
                 wakes = self._wakes(changed, now)
             finally:
                 self._lock.release()
-            for _, grant in abandoned:
-                if grant is not None:
-                    self.emitter(events.StreamAbandoned(at=now, endpoint=grant.endpoint.label))
-            self._after(wakes)
+            self._pass_on(self._wake(wakes))
+
+    def _pass_on(self, failed: list[Ticket]) -> None:
+        """Offers whose waiters are dead go to the next ones."""
+        while failed:
+            with self._lock:
+                now = self.now()
+                for ticket in failed:
+                    self._dispatcher.lapse(ticket) if ticket.state is TicketState.OFFERED else self._dispatcher.leave(ticket)
+                wakes = self._wakes(self._dispatcher.poll(now), now)
+            failed = self._wake(wakes)
 
     def _tell_changes(self, endpoint: EndpointState, effect: Effect, state: State, gate_until: int, now: int) -> None:
         label = endpoint.label

@@ -196,7 +196,9 @@ def parse_url(url: str) -> httpx.URL:
 def http_request(request: Request, timeouts: dict[str, float | None]) -> httpx.Request:
     """The request as httpx's transports take it; no client stands between."""
     url = parse_url(request.url)
-    headers = [(b"host", url.netloc), *((name.encode("ascii"), value.encode("ascii")) for name, value in request.headers)]
+    given = any(name == "host" for name, _ in request.headers)
+    host = [] if given else [(b"host", url.netloc)]
+    headers = [*host, *((name.encode("ascii"), value.encode("ascii")) for name, value in request.headers)]
     if request.content is not None:
         headers.append((b"content-length", b"%d" % len(request.content)))
     return httpx.Request(
@@ -222,7 +224,7 @@ def describe(error: Exception, line: Line, sent_at: int, now: int) -> Broken:
             return Broken(Phase.NOT_SENT, "timeout", reason, sent_at, now, limit="connect")
         return Broken(phase, "timeout", reason, sent_at, now)
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return Broken(phase, "invalid", reason, sent_at, now)
+        return Broken(phase, "invalid", type(error).__name__, sent_at, now)  # its words quote header values
     if isinstance(error, httpx.ProxyError):
         return Broken(Phase.NOT_SENT, "proxy", reason, sent_at, now)
     if isinstance(error, httpx.ConnectError):
@@ -275,7 +277,9 @@ def is_http_error(error: BaseException) -> bool:
 def borrowed_sync(client: httpx.Client | None, transport: httpx.BaseTransport | None) -> Callable[[httpx.Request], httpx.Response] | None:
     """How to send over a caller's own client or transport; None if there is neither."""
     if client is None:
+        _check_kind("transport", transport, httpx.BaseTransport)
         return None if transport is None else transport.handle_request
+    _check_kind("http_client", client, httpx.Client)
     given = client
 
     def send(request: httpx.Request) -> httpx.Response:
@@ -289,7 +293,9 @@ def borrowed_async(
 ) -> Callable[[httpx.Request], Awaitable[httpx.Response]] | None:
     """The async twin of ``borrowed_sync``."""
     if client is None:
+        _check_kind("async_transport", transport, httpx.AsyncBaseTransport)
         return None if transport is None else transport.handle_async_request
+    _check_kind("async_http_client", client, httpx.AsyncClient)
     given = client
 
     async def send(request: httpx.Request) -> httpx.Response:
@@ -298,8 +304,15 @@ def borrowed_async(
     return send
 
 
+def _check_kind(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(f"{name}= takes an httpx.{kind.__name__}, not {type(value).__name__}.")
+
+
 def _with_defaults(client: httpx.Client | httpx.AsyncClient, request: httpx.Request) -> httpx.Request:
     """The request with the client's own headers where it has none of that name."""
+    if client.is_closed:
+        raise ConfigurationError("The HTTP client you passed is closed.", "Close it after the OPEA object that uses it.")
     for name, value in client.headers.multi_items():
         if name not in request.headers:
             request.headers[name] = value

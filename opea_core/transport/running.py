@@ -135,9 +135,16 @@ class Running:
         self._attempt_ended(answer.grant, "", answer.reply.status)
         self.ended(None, answer)
 
+    def dropped(self, answer: Answer) -> None:
+        """A stream was lost to the garbage collector: the place comes back now, the events with the next call."""
+        self.gate.abandon(self.ticket, lambda: self._tell_abandoned(answer))
+
     def abandoned(self, answer: Answer) -> None:
         """A stream was closed before its end."""
         self.gate.leave(self.ticket)
+        self._tell_abandoned(answer)
+
+    def _tell_abandoned(self, answer: Answer) -> None:
         self._attempt_ended(answer.grant, "Abandoned", answer.reply.status)
         self.tell(events.StreamAbandoned(at=time.monotonic_ns(), call_id=self.spec.call_id, endpoint=answer.grant.endpoint.label))
         self.ended(None, answer)

@@ -6,6 +6,7 @@ there bytes go into the intake and chunks come out: no effect, no lock and no va
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
@@ -111,10 +112,15 @@ class _Stream(Generic[ConnectionT]):
             raise opened.error
 
     def __del__(self) -> None:
+        """Dropped before its end: break the connection. May run anywhere, so it must not wait or lock."""
         opened = self._open
         if opened is not None and opened.connection is not None:
-            opened.connection.shutdown()  # may run anywhere: no waiting, no lock
-            opened.running.gate.abandon(opened.running.ticket)
+            opened.connection.shutdown()
+            opened.connection = None
+            opened.running.dropped(opened.answer)
+            warnings.warn(
+                "a stream was dropped before its end; close it, or use it in a with statement", ResourceWarning, source=self, stacklevel=2
+            )
 
 
 class ChatStream(_Stream["SyncConnection"]):
@@ -173,7 +179,7 @@ class ChatStream(_Stream["SyncConnection"]):
         except BaseException:
             self.close()
             raise
-        if outcome is not None:
+        if outcome is not None and opened.connection is connection:  # else it was closed meanwhile
             connection.finish() if opened.close(outcome) else connection.discard()
 
 
@@ -237,5 +243,5 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
         except BaseException:
             await self.aclose()
             raise
-        if outcome is not None:
+        if outcome is not None and opened.connection is connection:
             await connection.finish() if opened.close(outcome) else connection.discard()

@@ -38,6 +38,7 @@ class SyncConnection:
         self._handle = handle
         self._slots = slots
         self._slot = slot
+        self._handed = False  # a stream's reader has it
         self._body: Iterator[bytes] = iter(())
         self._close_body: Callable[[], None] = lambda: None
 
@@ -47,6 +48,7 @@ class SyncConnection:
         while outcome is None:
             outcome = self.read()
             if outcome is None and self.exchange.hands_over:
+                self._handed = True
                 return self.exchange.reply(connection=self)
         self.finish() if self.exchange.can_keep(outcome) else self.discard(outcome)
         return outcome
@@ -67,6 +69,8 @@ class SyncConnection:
 
     def read(self) -> Reply | Broken | None:
         """Read once; gives the outcome when nothing more is needed."""
+        if self._handed:
+            self.exchange.resume()
         try:
             data = next(self._body, None)
         except Exception as error:
@@ -91,6 +95,7 @@ class SyncConnection:
 
     def discard(self, outcome: Reply | Broken | None = None) -> None:
         """Close the connection; its idle siblings too if the server had closed it meanwhile."""
+        self.exchange.line.shutdown()  # wakes a thread that is reading
         with contextlib.suppress(Exception):
             self._close_body()
         if self._slot is not None:
@@ -139,6 +144,9 @@ class SyncDriver:
     def close(self) -> None:
         """Break what is in use and close what is idle."""
         self.slots.break_busy()
+        _close(self.slots.clear())
+
+    def __del__(self) -> None:
         _close(self.slots.clear())
 
     def reset(self) -> None:

@@ -22,8 +22,17 @@ class _ChoiceState:
     """One choice under construction."""
 
     __slots__ = (
-        "choice", "content", "content_joiner", "message", "message_extra", "reasoning",
-        "reasoning_joiner", "refusal_joiner", "refusal", "splitter", "tools",
+        "choice",
+        "content",
+        "content_joiner",
+        "message",
+        "message_extra",
+        "reasoning",
+        "reasoning_joiner",
+        "refusal",
+        "refusal_joiner",
+        "splitter",
+        "tools",
     )  # fmt: skip
 
     def __init__(self, index: int, think: bool) -> None:

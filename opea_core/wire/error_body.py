@@ -30,7 +30,8 @@ _OVERFLOW = re.compile(
     r"maximum context length|context length exceeded|exceeds? (the )?(available |model'?s? |maximum |max )*context"
     r"|context (size|window|length)( has been| was)? exceeded"
     r"|(longer|larger) than the (model'?s )?(maximum )?context"
-    r"|greater than the context|(exceed\w*|outside|beyond|fit in)( of)? (the |this |its )?(model'?s )?context window|context window (of|exceeded|is)|exceed_context_size|ContextWindowExceeded"
+    r"|greater than the context|exceed_context_size|ContextWindowExceeded"
+    r"|(exceed\w*|outside|beyond|fit in)( of)? (the |this |its )?(model'?s )?context window|context window (of|exceeded|is)"
     r"|`?inputs?`? tokens? \+ `?max_new_tokens`? must be|`?inputs`? must have less than \d+ tokens|input length .{0,40}exceeds"
     r"|prompt is too long|prompt too long|input is too long|too many tokens in the prompt|exceeds the maximum (number of )?(input )?tokens?"
     r"|longer than the maximum model length|reached context length|keep the first \d+ tokens when context"
@@ -39,7 +40,7 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 _MODEL_MISSING = re.compile(
-    r"model[^.]{0,80}(not found|does not exist|not exist|is not (available|supported|loaded|deployed)|unknown)"
+    r"model\b.{0,120}?(not found|does not exist|not exist|is not (available|supported|loaded|deployed)|unknown)"
     r"|(unknown|invalid|no such|unsupported) model|try pulling it|model_not_found|no model (named|called)",
     re.IGNORECASE,
 )
@@ -79,6 +80,8 @@ class ErrorBody:
 def read_error(data: bytes, status: int | None = None) -> ErrorBody:
     """Read an error body, or an event that is an error."""
     text = data[:MAX_BODY].decode("utf-8", "replace").strip()
+    if len(data) > MAX_BODY:
+        text = text[: MAX_BODY - 1] + "…"
     if not text:
         return ErrorBody(message=f"{status} without body" if status else "an empty body")
     if text.startswith("<"):

@@ -1,0 +1,45 @@
+# One line each: `make demo` shows it, `make test` proves it. Both set up .venv by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
+
+.PHONY: demo test check live record format clean
+
+demo: $(VENV)/.base          ## the main job, on a scripted server (or on OPEA_API_URL)
+	@$(BIN)/opea demo
+
+test: $(VENV)/.dev           ## the whole suite, without network
+	@$(BIN)/python -m pytest -q
+
+check: $(VENV)/.dev          ## lint and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+live: $(VENV)/.dev           ## the recorded tests against running servers (OPEA_LIVE_LLAMA, OPEA_LIVE_EMBED, OPEA_LIVE_LITELLM)
+	@OPEA_LIVE=1 $(BIN)/python -m pytest -q tests/live
+
+record: $(VENV)/.dev         ## record the cassettes again from running servers
+	@OPEA_RECORD=1 $(BIN)/python -m pytest -q tests/live
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@$(if $(UV),$(UV) venv --quiet --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+
+$(VENV)/.base: pyproject.toml | $(VENV)/bin/python
+	@$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@$(INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.base

@@ -1,0 +1,1 @@
+"""The command line, ``opea``: a thin skin over the package's public names."""

@@ -1,0 +1,40 @@
+"""Servers, and the two ways to ask them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from asking import WAYS, Way
+
+from opea_core.testing import ScriptedServer
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is set on the machine of whoever runs the tests does not matter."""
+    for name in ("OPEA_API_URL", "OPEA_API_KEY", "OPEA_MODEL", "OPEA_TIMEOUT", "OPEA_LOG", "OPENAI_API_KEY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def second() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> Iterator[Way]:
+    """Sync or async."""
+    way = WAYS[request.param]()
+    yield way
+    way.close()

@@ -1,0 +1,97 @@
+"""One table of calls, asked for in sync and in async: the same comes of them both times."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import rows_answers
+import rows_broken
+import rows_retries
+from asking import WAYS
+from table import Row, Transcript, transcript
+
+from opea_core import events
+
+TABLE: list[Row] = [*rows_answers.PLAIN, *rows_answers.STREAMS, *rows_answers.SENT, *rows_retries.ROWS, *rows_broken.ROWS]
+rows = pytest.mark.parametrize("row", TABLE, ids=str)
+ways = pytest.mark.parametrize("way_name", WAYS)
+
+
+def test_no_two_rows_have_the_same_name() -> None:
+    assert [name for name, count in Counter(map(str, TABLE)).items() if count > 1] == []
+
+
+@rows
+@ways
+def test_what_the_caller_is_told(row: Row, way_name: str) -> None:
+    told = transcript(row, way_name).told
+    if row.error is None:
+        assert told.error is None
+        assert row.gives(told.response) if callable(row.gives) else (told.text, told.response.content) == (row.gives, row.gives)
+    else:
+        assert type(told.error) is row.error, repr(told.error)
+        assert re.search(row.says, str(told.error)), str(told.error)
+    for name, value in row.has.items():
+        assert getattr(told.error or told.response, name) == value, name
+    assert row.seconds[0] <= told.seconds <= row.seconds[1]
+
+
+@rows
+@ways
+def test_what_was_sent_and_tried(row: Row, way_name: str) -> None:
+    done = transcript(row, way_name)
+    assert tuple(map(len, done.seen)) == row.requests
+    attempts = sum(row.requests) if row.attempts is None else row.attempts
+    if row.error is not None:
+        assert len(done.told.error.attempts) == attempts
+        if row.failed:
+            assert [f"{a.phase} {a.endpoint}" for a in done.told.error.attempts] == list(row.failed)
+    elif hasattr(done.told.response, "meta"):
+        assert done.told.response.meta.attempts == attempts
+    for part, wanted in row.sent.items():
+        _check_sent(done, part, wanted)
+
+
+def _check_sent(done: Transcript, part: str, wanted: Any) -> None:
+    last = done.seen[0][-1]
+    if part == "messages":
+        for position, message in wanted.items():
+            assert message.items() <= last.body["messages"][position].items()
+    elif isinstance(wanted, Mapping):
+        sent = getattr(last, part)
+        assert {name: sent.get(name) for name in wanted} == dict(wanted)
+    else:
+        assert getattr(last, part) == wanted
+
+
+@rows
+@ways
+def test_what_hooks_and_statistics_say(row: Row, way_name: str) -> None:
+    done = transcript(row, way_name)
+    if row.events is not None:
+        assert done.event_names == f"CallStarted {row.events} CallEnded"
+    count = Counter(type(event) for event in done.events)
+    assert count[events.CallStarted] == count[events.CallEnded]
+    assert count[events.AttemptStarted] == count[events.AttemptEnded]
+    assert {name: done.counted(name) for name in row.stats} == dict(row.stats)
+    if row.error is None and sum(row.requests):
+        assert done.counted("success") == 1
+    assert done.counted("errors") == sum(done.counted("errors_by_class").values())
+
+
+@rows
+@ways
+def test_everything_comes_back(row: Row, way_name: str) -> None:
+    done = transcript(row, way_name)
+    assert done.everything_is_back
+    assert (done.stats["in_flight"], done.stats["queued"]) == (0, 0)
+
+
+@rows
+def test_sync_and_async_are_the_same(row: Row) -> None:
+    sync, other = (transcript(row, way_name).comparable for way_name in WAYS)
+    assert sync == other

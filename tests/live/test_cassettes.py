@@ -1,0 +1,128 @@
+"""The cassettes themselves: nothing secret in them, none forgotten, and none that a test could leave aside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import re
+import socket
+from pathlib import Path
+
+import pytest
+import test_litellm
+import test_llama_server
+import yaml
+from live_cassettes import FOLDER, KEPT, KEPT_OF_LITELLM, ReadableSerializer, cassette_path, no_network, pretty
+from live_servers import RECORDER, SERVERS
+from vcr.errors import CannotOverwriteExistingCassetteException
+
+from opea_core import OPEA
+
+TESTS = {"llama-server": test_llama_server.TestLlamaServer, "litellm": test_litellm.TestLiteLLM}
+NAMES = {server: [name for name in dir(cases) if name.startswith("test_")] for server, cases in TESTS.items()}
+FILES = [cassette_path(server, name) for server, names in NAMES.items() for name in names]
+README = FOLDER / "README.md"
+FORBIDDEN = {
+    "a key": r"\bsk-\w",
+    "credentials": r"(?i)bearer|authorization|cookie|password",
+    "a path of a machine": r"(?<![\w+/])/(root|home|work|tmp|Users)\b",
+    "a host": r"https?://(?!127\.0\.0\.1[:/]|docs\.litellm\.ai/)",
+    "an address": r"\b(?!127\.0\.0\.1\b)\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b",
+}
+
+
+def section(server: str) -> str:
+    """What the README says about a folder."""
+    parts = re.split(r"^## ", README.read_text("utf-8"), flags=re.MULTILINE)
+    return next(part for part in parts if part.startswith(f"{server}/"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+class TestEachCassette:
+    def test_holds_nothing_private(self, path: Path) -> None:
+        text = path.read_text("utf-8")
+        found = {what: match[0] for what, pattern in FORBIDDEN.items() if (match := re.search(pattern, text))}
+        assert not found
+
+    def test_holds_only_what_matters(self, path: Path) -> None:
+        for interaction in yaml.safe_load(path.read_text("utf-8"))["interactions"]:
+            assert interaction["request"]["headers"].keys() <= {"accept", "content-type"}
+            assert interaction["response"]["headers"].keys() <= {*KEPT, *KEPT_OF_LITELLM}
+
+    def test_is_readable(self, path: Path) -> None:
+        interactions = yaml.safe_load(path.read_text("utf-8"))["interactions"]
+        assert interactions
+        for interaction in interactions:
+            for body in (interaction["request"]["body"], interaction["response"]["body"]["string"]):
+                assert isinstance(body, str)
+                assert body == pretty(body)
+        assert r"\n" not in re.sub(r'"(\\.|[^"\\])*"', "", path.read_text("utf-8")), "bodies are blocks, not quoted text"
+
+    def test_is_listed_by_origin(self, path: Path) -> None:
+        assert f"`{path.name}`" in section(path.parent.name)
+
+    def test_is_of_the_stated_version(self, path: Path) -> None:
+        text = path.read_text("utf-8")
+        versions = set(re.findall(r'"system_fingerprint": ?"([^"]+)"', text)) | set(re.findall(r"x-litellm-version:\s+- (\S+)", text))
+        assert all(version in section(path.parent.name) for version in versions)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_each_test_has_a_cassette_and_each_cassette_a_test(server: str) -> None:
+    assert {path for path in FILES if path.parent.name == server} == set((FOLDER / server).iterdir())
+
+
+def test_every_folder_is_a_server() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {*SERVERS, README.name}
+
+
+class TestHarness:
+    """What makes the other tests fail when they should."""
+
+    CHAT = FOLDER / "llama-server" / "chat.yaml"
+
+    def test_a_request_that_was_not_recorded_fails(self) -> None:
+        opea = OPEA(base_url=SERVERS["llama-server"].url, model="tiny-chat")
+        with opea, no_network(), RECORDER.use_cassette(str(self.CHAT), record_mode="none") as cassette:
+            with pytest.raises(CannotOverwriteExistingCassetteException):
+                opea.chat("Something else.")
+            assert not cassette.all_played
+
+    @pytest.mark.parametrize("swallow", [False, True])
+    def test_no_way_to_the_network(self, swallow: bool) -> None:
+        def attempt() -> None:
+            with socket.socket() as sock, contextlib.suppress(BaseException if swallow else ()):
+                sock.connect(("127.0.0.1", 9))
+
+        with pytest.raises(AssertionError if swallow else pytest.fail.Exception, match="tried to connect"), no_network():
+            attempt()
+
+    async def test_no_way_to_the_network_from_a_loop(self) -> None:
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            with pytest.raises(pytest.fail.Exception, match="tried to connect"), no_network():
+                await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", 9))
+
+    def test_compressed_bodies_are_stored_as_text(self) -> None:
+        def cassette() -> dict[str, list[dict[str, dict[str, object]]]]:
+            response = {
+                "headers": {"content-encoding": ["gzip"]},
+                "body": {"string": gzip.compress('{"text": "café"}'.encode())},
+            }
+            return {"interactions": [{"request": {"body": '{"n": 1}'}, "response": response}]}
+
+        text = ReadableSerializer.serialize(cassette())
+        assert '{"text": "café"}' in text
+        loaded = ReadableSerializer.deserialize(text)["interactions"][0]["response"]["body"]["string"]
+        assert json.loads(gzip.decompress(loaded)) == {"text": "café"}
+
+    @pytest.mark.parametrize(
+        "document", [{"a": ["x" * 200, {"b": None}]}, [0.1, -1e-9] * 200, {"vectors": [[0.5] * 99] * 2}, [], {}, "plain", {"é": "🙂"}]
+    )
+    def test_laying_out_changes_nothing(self, document: object) -> None:
+        text = pretty(json.dumps(document))
+        assert json.loads(text) == document
+        assert pretty(text) == text
+        assert max(map(len, text.splitlines())) <= 210
