@@ -216,7 +216,7 @@ def _policies(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _endpoints(given: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
-    shared = {name: given[name] for name in _ENDPOINT_OPTIONS if name in given and given[name] is not None}
+    shared = {name: given[name] for name in _ENDPOINT_OPTIONS if name in given and (given[name] is not None or name == "auth_scheme")}
     specs = given.get("endpoints")
     if specs is None:
         shared.setdefault("base_url", environ.get("OPEA_API_URL") or DEFAULT_URL)

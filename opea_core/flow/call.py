@@ -119,11 +119,12 @@ def _attempts(
                 response = outcome.intake.response
                 yield Settle(grant, OK, usage=response.usage if response else None)
             return None, where, Answer(outcome, grant, where, log)
-        log.last = failure.error
-        log.attempts.append(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))
         if _is_stale_connection(failure, log):
             log.resent = True
+            log.sent -= failure.phase is Phase.NOT_SENT
             continue
+        log.last = failure.error
+        log.attempts.append(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))
         mended = _mend(failure, request, where, learned, log)
         if mended is not None:
             learned = mended.capabilities
@@ -169,7 +170,7 @@ def _undecodable(outcome: Reply, where: explain.Where) -> Failure | None:
 
 def _is_stale_connection(failure: Failure, log: CallLog) -> bool:
     """A kept connection that the server had closed: sent again at once, on a new one, and not counted."""
-    return failure.reused and failure.phase is Phase.MAYBE_SENT and not failure.error.is_timeout and not log.resent
+    return failure.reused and failure.phase in (Phase.MAYBE_SENT, Phase.NOT_SENT) and not failure.error.is_timeout and not log.resent
 
 
 def _mend(failure: Failure, request: Request, where: explain.Where, known: Any, log: CallLog) -> refusal.Mend | None:
@@ -186,7 +187,7 @@ def _next(failure: Failure, log: CallLog, spec: CallSpec, grant: Grant) -> Retry
     """The next attempt, or None if this failure is the call's error."""
     log.counted += 1
     retry = judge(failure, log.history, spec.retry)
-    if retry is None:
+    if retry is None or (retry.delay is None and not grant.others):
         return None
     if _free_probe(failure, grant, spec):
         log.counted -= 1

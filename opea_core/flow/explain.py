@@ -232,10 +232,12 @@ def with_models(error: errors.OPEAError, models: list[str]) -> None:
 
 
 def _overflow_numbers(message: str) -> str:
-    """``: 41,210 tokens asked, 32,768 possible`` if the server named exactly two or more plausible numbers."""
-    numbers = sorted({int(n.replace(",", "")) for n in _NUMBERS.findall(message) if n.strip(",")} - {0})
-    large = [n for n in numbers if n >= 16]
-    return f": {large[-1]:,} tokens asked, {large[0]:,} possible" if len(large) == 2 else ""
+    """``: 41,210 tokens asked, 32,768 possible``, from the first two plausible numbers the server named."""
+    numbers = [int(n.replace(",", "")) for n in _NUMBERS.findall(message)[:20] if len(n) < 12 and n.strip(",")]
+    first = sorted([n for n in dict.fromkeys(numbers) if n >= 16][:2])
+    if len(first) < 2 or "<=" in message:  # TGI names the parts of a sum
+        return ""
+    return f": {first[1]:,} tokens asked, {first[0]:,} possible"
 
 
 def _broken_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError], str, str]:

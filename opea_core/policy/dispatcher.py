@@ -325,6 +325,7 @@ class Dispatcher:
         self._dequeue(ticket)
         ticket.recovery_wait = max(0, ticket.gives_up_at - ticket.route.clock(now))
         ticket.grant = endpoint.grant(now, ticket.charged)
+        ticket.grant.others = len(ticket.route.endpoints) - 1
         ticket.state = TicketState.OFFERED
         ticket.offered_at = now
         self.waiting += 1

@@ -27,6 +27,8 @@ class Grant:
     gate_seq: int
     charged: bool
     at: int
+    others: int = 0
+    """How many other endpoints the call may use."""
     settled: bool = False
 
     @property
@@ -39,7 +41,7 @@ class EndpointState:
     """What changes about an endpoint. ``config`` does not; ``capabilities`` are replaced as they are learned."""
 
     __slots__ = (
-        "_backoff_step", "_marks", "answered", "breaker", "budget", "capabilities", "config", "gate_seq", "gate_until",
+        "_backoff_step", "_marks", "answered", "breaker", "budget", "capabilities", "config", "connection_key", "gate_seq", "gate_until",
         "in_flight", "last_error", "limit", "ramp", "stats", "url",
     )  # fmt: skip
 
@@ -59,6 +61,8 @@ class EndpointState:
         self.answered = False
         self.last_error: OPEAError | None = None
         self.stats = Stats()
+        self.connection_key: object = None
+        """For ``transport``: which connections may be used."""
 
     @property
     def label(self) -> str:

@@ -84,7 +84,6 @@ class AsyncConnection:
         self._handle = handle
         self._place = place
         self._slot = slot
-        self._handed = False  # a stream's reader has it
         self._timer = Timer(place.loop, self.exchange.line)
         self._body: AsyncIterator[bytes] = _no_body()
         self._close_body: Callable[[], Awaitable[None]] = _nothing
@@ -95,7 +94,6 @@ class AsyncConnection:
         while outcome is None:
             outcome = await self.read()
             if outcome is None and self.exchange.hands_over:
-                self._handed = True
                 return self.exchange.reply(connection=self)
         await self.finish() if self.exchange.can_keep(outcome) else self.discard(outcome)
         return outcome
@@ -113,12 +111,10 @@ class AsyncConnection:
         assert isinstance(stream, httpx.AsyncByteStream)
         self._body, self._close_body = aiter(stream), stream.aclose
         exchange.opened(response)
-        return None
+        return exchange.stray()
 
     async def read(self) -> Reply | Broken | None:
         """Read once; gives the outcome when nothing more is needed."""
-        if self._handed:
-            self.exchange.resume()
         self._timer.arm()
         try:
             data = await anext(self._body, None)
@@ -138,10 +134,11 @@ class AsyncConnection:
             async for _ in self._body:
                 pass
             await self._close_body()
-        except Exception as error:
+        except BaseException as error:
+            self.discard()
             if not is_http_error(error):
                 raise
-            return self.discard()
+            return
         self._timer.stop()
         if self._slot is not None:
             self._place.close_soon(self._place.slots.put(self._slot))
@@ -329,7 +326,7 @@ class AsyncDriver:
     def _connection(self, send: Send, place: LoopPlace) -> AsyncConnection:
         if self._handle is not None:
             return AsyncConnection(send.request, self._handle, place, None)
-        slot, old = place.slots.take(send.grant.endpoint.config)
+        slot, old = place.slots.take(send.grant.endpoint)
         place.close_soon(old)
         return AsyncConnection(send.request, slot.transport.handle_async_request, place, slot)
 

@@ -26,7 +26,7 @@ _WRITE_PIECE = 64 * 1024
 class Line:
     """What is known of the connection a call uses, and until when it may wait."""
 
-    __slots__ = ("at", "connect_at", "fresh", "own", "pid", "socket", "wrote")
+    __slots__ = ("at", "connect_at", "fresh", "heard", "own", "pid", "socket", "wrote")
 
     def __init__(self, own: bool = True) -> None:
         self.own = own
@@ -34,13 +34,14 @@ class Line:
         self.at: int | None = None
         self.connect_at: int | None = None
         self.fresh = False
+        self.heard = False
         self.wrote = False
         self.socket: Any = None
         self.pid = os.getpid()
 
     def begin(self, connect_at: int | None, at: int | None) -> None:
         """A request starts: nothing is written, and the connection is not new until one is made."""
-        self.fresh = False
+        self.fresh = self.heard = False
         self.wrote = not self.own
         self.connect_at, self.at = connect_at, at
 
@@ -104,18 +105,31 @@ class DeadlineBackend(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
+    """Head and body of a small request leave in one write: what is written waits until something is read."""
+
     def __init__(self, inner: httpcore.NetworkStream, line: Line) -> None:
         self._inner = inner
         self._line = line
+        self._unsent = b""
         line.socket = inner.get_extra_info("socket")
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._unsent:
+            with contextlib.suppress(httpcore.WriteError):  # the server may have answered before it closed
+                self._flush()
+        self._line.heard = True
         return self._inner.read(max_bytes, self._line.left())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._unsent += buffer
+        if len(self._unsent) > _WRITE_PIECE:
+            self._flush()
+
+    def _flush(self) -> None:
         self._line.wrote = True
-        for start in range(0, len(buffer), _WRITE_PIECE):
-            self._inner.write(buffer[start : start + _WRITE_PIECE], self._line.left())
+        data, self._unsent = self._unsent, b""
+        for start in range(0, len(data), _WRITE_PIECE):
+            self._inner.write(data[start : start + _WRITE_PIECE], self._line.left())
 
     def close(self) -> None:
         self._line.socket = None
@@ -156,15 +170,26 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
     def __init__(self, inner: httpcore.AsyncNetworkStream, line: Line) -> None:
         self._inner = inner
         self._line = line
+        self._unsent = b""
         line.socket = inner.get_extra_info("socket")
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._unsent:
+            with contextlib.suppress(httpcore.WriteError):
+                await self._flush()
+        self._line.heard = True
         return await self._inner.read(max_bytes, None)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._unsent += buffer
+        if len(self._unsent) > _WRITE_PIECE:
+            await self._flush()
+
+    async def _flush(self) -> None:
         self._line.wrote = True
         self._line.left()  # the timer had no socket to shut down if it passed while connecting
-        await self._inner.write(buffer, None)
+        data, self._unsent = self._unsent, b""
+        await self._inner.write(data, None)
 
     async def aclose(self) -> None:
         self._line.socket = None

@@ -20,7 +20,9 @@ DRAIN = SECOND // 10
 class Exchange:
     """Moves the line's deadline along: connect, then first_event, then idle; total bounds them all."""
 
-    __slots__ = ("_over", "_progress", "_started", "first_at", "headers", "intake", "line", "request", "sent_at", "status", "wall")
+    __slots__ = (
+        "_over", "_paused_at", "_progress", "_started", "first_at", "headers", "intake", "line", "request", "sent_at", "status", "wall",
+    )  # fmt: skip
 
     def __init__(self, request: Request, line: Line) -> None:
         self.request = request
@@ -34,6 +36,7 @@ class Exchange:
         self._progress = 0
         self._started = False
         self._over = False
+        self._paused_at = 0
         limits = request.timeouts
         line.begin(self._at(limits.connect), self._at(limits.first_event))
 
@@ -51,6 +54,13 @@ class Exchange:
         self.headers = response_headers(response)
         self.intake = Intake(self.status, self.headers, self.request.expected)
         return self.intake
+
+    def stray(self) -> Broken | None:
+        """An answer that was there before anything was read belongs to somebody else: bytes behind the last one."""
+        if self.line.socket is None or self.line.heard:
+            return None
+        reason = "bytes of another answer were left on the connection"
+        return Broken(Phase.NOT_SENT, "disconnected", reason, self.sent_at, time.monotonic_ns(), reused=True)
 
     def take(self, data: bytes) -> Reply | None:
         """Take bytes of the body; gives the outcome when no more are needed."""
@@ -79,9 +89,15 @@ class Exchange:
             self._started = True
             self.line.at = self._at(self.request.timeouts.idle, now)
 
+    def pause(self) -> None:
+        """The reader of a stream turns away."""
+        self._paused_at = time.monotonic_ns()
+
     def resume(self) -> None:
-        """The reader of a stream is back: its own time does not count as the server's silence."""
-        self.line.at = self._at(self.request.timeouts.idle, time.monotonic_ns())
+        """It is back: its own time does not count as the server's silence."""
+        if self.line.at is not None and self._paused_at:
+            at = self.line.at + time.monotonic_ns() - self._paused_at
+            self.line.at = at if self.request.deadline is None else min(at, self.request.deadline)
 
     def drain(self) -> None:
         """The answer is whole: wait for the rest of the body only briefly."""
@@ -116,6 +132,8 @@ class Exchange:
     def _whole(self, cut: bool = False) -> Reply:
         reply = self.reply()
         reply.intake.end(cut)
+        if reply.first_at is None and reply.intake.started:
+            reply.first_at = reply.at
         return reply
 
     def _timeout(self, now: int) -> Broken:

@@ -147,9 +147,9 @@ class Gate:
             wakes = self._dispatcher.close(self.now())
         self._after(wakes)
 
-    def holds_places(self, loop: object) -> bool:
-        """Whether calls of this event loop hold places."""
-        return self._owners[id(loop)] > 0
+    def would_block(self, ticket: Ticket, loop: object) -> bool:
+        """Whether a thread that waits for this ticket would block the event loop whose calls hold the places."""
+        return self._owners[id(loop)] > 0 and not any(e.has_room for e in ticket.route.endpoints)
 
     def check_fork(self) -> None:
         """In a forked child: fresh locks, nothing in flight, nobody waiting."""

@@ -10,9 +10,10 @@ import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -22,6 +23,7 @@ from opea_core.config import Endpoint
 from opea_core.errors import ConfigurationError
 from opea_core.flow.effects import Broken, Request
 from opea_core.policy import SECOND
+from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.retry import Phase
 from opea_core.transport.deadline import AsyncDeadlineBackend, DeadlineBackend, Line
 
@@ -32,12 +34,30 @@ _context_lock = threading.Lock()
 TransportT = TypeVar("TransportT", httpx.BaseTransport, httpx.AsyncBaseTransport)
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionKey:
+    """What two calls must have in common to use the same connection."""
+
+    origin: str
+    proxy: str | None
+    tls: str | ssl.SSLContext
+    cert: str | tuple[str, ...] | None
+    trust_env: bool
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> ConnectionKey:
+        """The key of an endpoint; reads the environment's proxies."""
+        verify = endpoint.verify
+        tls = verify if isinstance(verify, ssl.SSLContext) else str(verify)
+        return cls(endpoint.url.origin, choose_proxy(endpoint), tls, endpoint.cert, endpoint.trust_env)
+
+
 class Slot(Generic[TransportT]):
     """One connection: a transport that holds at most one, and its line."""
 
     __slots__ = ("idle_since", "key", "line", "transport")
 
-    def __init__(self, key: tuple[Any, ...], transport: TransportT, line: Line) -> None:
+    def __init__(self, key: ConnectionKey, transport: TransportT, line: Line) -> None:
         self.key = key
         self.transport: TransportT = transport
         self.line = line
@@ -49,22 +69,22 @@ class Slots(Generic[TransportT]):
 
     def __init__(self, make: Callable[[Endpoint, str | None, Line], TransportT]) -> None:
         self._make: Callable[[Endpoint, str | None, Line], TransportT] = make
-        self._idle: dict[tuple[Any, ...], list[Slot[TransportT]]] = {}
-        self._proxies: dict[int, str | None] = {}
+        self._idle: dict[ConnectionKey, list[Slot[TransportT]]] = {}
         self._lock = threading.Lock()
         self.busy: set[Slot[TransportT]] = set()
 
-    def take(self, endpoint: Endpoint) -> tuple[Slot[TransportT], list[Slot[TransportT]]]:
+    def take(self, endpoint: EndpointState) -> tuple[Slot[TransportT], list[Slot[TransportT]]]:
         """A connection nobody uses, and the ones that were idle for too long, to be closed."""
-        proxy = self._proxy(endpoint)
-        key = (endpoint.url.origin, proxy, _tls_key(endpoint))
+        if endpoint.connection_key is None:
+            endpoint.connection_key = ConnectionKey.of(endpoint.config)
+        key = cast(ConnectionKey, endpoint.connection_key)
         with self._lock:
             idle = self._idle.setdefault(key, [])
             slot = idle.pop() if idle else None
             old = self._old(idle)
         if slot is None:
             line = Line()
-            slot = Slot(key, self._make(endpoint, proxy, line), line)
+            slot = Slot(key, self._make(endpoint.config, key.proxy, line), line)
         self.busy.add(slot)
         return slot, old
 
@@ -105,12 +125,6 @@ class Slots(Generic[TransportT]):
         del idle[:count]
         return old
 
-    def _proxy(self, endpoint: Endpoint) -> str | None:
-        key = id(endpoint)
-        if key not in self._proxies:
-            self._proxies[key] = choose_proxy(endpoint)
-        return self._proxies[key]
-
 
 def choose_proxy(endpoint: Endpoint) -> str | None:
     """The proxy of an endpoint: its own, else the environment's when ``trust_env``; None for none."""
@@ -145,11 +159,6 @@ def _proxy_url(proxy: str | None) -> httpx.Proxy | None:
         raise ConfigurationError(
             "The proxy is no usable URL (it is not shown, as it may hold a password).", f"{type(error).__name__}"
         ) from None
-
-
-def _tls_key(endpoint: Endpoint) -> tuple[Any, ...]:
-    verify = endpoint.verify
-    return (id(verify) if isinstance(verify, ssl.SSLContext) else str(verify), endpoint.cert, endpoint.trust_env)
 
 
 def _tls(endpoint: Endpoint) -> ssl.SSLContext:

@@ -37,6 +37,7 @@ class Running:
         self._open = False
         self._sent_at = 0
         self._attempt = 0
+        self._over_at = 0
         if traced:
             model = str(spec.body.get("model") or context.settings.model)
             self.tell(events.CallStarted(at=self.started, call_id=spec.call_id, kind=spec.kind, model=model, stream=spec.stream))
@@ -177,7 +178,7 @@ class Running:
 
     def ended(self, error: BaseException | None, answer: Answer | None) -> None:
         """The call is over: remember it and tell."""
-        now = time.monotonic_ns()
+        now = self._over_at = time.monotonic_ns()
         seconds = (now - self.started) / SECOND
         attempts = answer.log.sent if answer else len(error.attempts) if isinstance(error, errors.OPEAError) else 0
         label = answer.grant.endpoint.label if answer else (error.endpoint or "") if isinstance(error, errors.OPEAError) else ""
@@ -199,7 +200,7 @@ class Running:
         return CallMeta(
             attempts=answer.log.sent,
             queued=max(0, self.granted_at - self.started) / SECOND,
-            elapsed=(reply.at - self.started) / SECOND,
+            elapsed=((self._over_at or reply.at) - self.started) / SECOND,
             first_content=None if reply.first_at is None else (reply.first_at - reply.sent_at) / SECOND,
             dropped=tuple(answer.log.mends),
         )

@@ -57,9 +57,16 @@ class OpenStream(Generic[ConnectionT]):
         if not chunks:
             return None
         chunk = chunks.popleft()
+        if not chunks and self.connection is not None:
+            self.connection.exchange.pause()
         if chunk.response is not None:
             self.running.dress(chunk.response, self.answer)
         return chunk
+
+    def resume(self) -> None:
+        """The reader is back: its own time does not count as the server's silence."""
+        if self.connection is not None and not self.intake.chunks:
+            self.connection.exchange.resume()
 
     def close(self, outcome: Reply | Broken) -> bool:
         """The body is over: give the place back. Whether the connection can be kept."""
@@ -141,6 +148,7 @@ class ChatStream(_Stream["SyncConnection"]):
         if self._over:
             raise StopIteration
         opened = self._open or self._begin()
+        opened.resume()
         while True:
             chunk = opened.pop()
             if chunk is not None:
@@ -198,6 +206,7 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
         if self._over:
             raise StopAsyncIteration
         opened = self._open or await self._begin()
+        opened.resume()
         while True:
             chunk = opened.pop()
             if chunk is not None:

@@ -38,7 +38,6 @@ class SyncConnection:
         self._handle = handle
         self._slots = slots
         self._slot = slot
-        self._handed = False  # a stream's reader has it
         self._body: Iterator[bytes] = iter(())
         self._close_body: Callable[[], None] = lambda: None
 
@@ -48,7 +47,6 @@ class SyncConnection:
         while outcome is None:
             outcome = self.read()
             if outcome is None and self.exchange.hands_over:
-                self._handed = True
                 return self.exchange.reply(connection=self)
         self.finish() if self.exchange.can_keep(outcome) else self.discard(outcome)
         return outcome
@@ -65,12 +63,10 @@ class SyncConnection:
         assert isinstance(stream, httpx.SyncByteStream)
         self._body, self._close_body = iter(stream), stream.close
         exchange.opened(response)
-        return None
+        return exchange.stray()
 
     def read(self) -> Reply | Broken | None:
         """Read once; gives the outcome when nothing more is needed."""
-        if self._handed:
-            self.exchange.resume()
         try:
             data = next(self._body, None)
         except Exception as error:
@@ -86,10 +82,11 @@ class SyncConnection:
             for _ in self._body:
                 pass
             self._close_body()
-        except Exception as error:
+        except BaseException as error:
+            self.discard()
             if not is_http_error(error):
                 raise
-            return self.discard()
+            return
         if self._slot is not None:
             _close(self._slots.put(self._slot))
 
@@ -171,11 +168,11 @@ class SyncDriver:
             got, until = gate.ask(ticket)
             if got is not None:
                 return got
+            if self._would_block(running):
+                gate.leave(ticket)
+                return Rejection(Reason.WOULD_BLOCK, time.monotonic_ns())
             if box is None:
                 running.queued()
-                if self._would_block(running):
-                    gate.leave(ticket)
-                    return Rejection(Reason.WOULD_BLOCK, time.monotonic_ns())
                 box = queue.SimpleQueue()
                 ticket.wake = _waker(box)
                 continue  # something may have come before there was a way to be woken
@@ -187,7 +184,7 @@ class SyncDriver:
         """Whether waiting would block the event loop whose own calls must end first."""
         asyncio = sys.modules.get("asyncio")  # not imported for this: without it there is no loop
         loop = asyncio._get_running_loop() if asyncio else None
-        return loop is not None and running.gate.holds_places(loop)
+        return loop is not None and running.gate.would_block(running.ticket, loop)
 
     def _send(self, send: Send) -> Reply | Broken:
         connection = self._connection(send)
@@ -200,7 +197,7 @@ class SyncDriver:
     def _connection(self, send: Send) -> SyncConnection:
         if self._handle is not None:
             return SyncConnection(send.request, self._handle, self.slots, None)
-        slot, old = self.slots.take(send.grant.endpoint.config)
+        slot, old = self.slots.take(send.grant.endpoint)
         _close(old)
         return SyncConnection(send.request, slot.transport.handle_request, self.slots, slot)
 

@@ -53,13 +53,13 @@ class _ChoiceState:
         choice = self.choice
         chunk = ChatChunk(raw=event, index=choice.index)
         delta, message = raw.get("delta"), raw.get("message")
-        if not plain and isinstance(delta, Mapping):
+        if not plain and isinstance(delta, dict):
             self._take(delta, chunk, False)
-            if isinstance(message, Mapping):
+            if isinstance(message, dict):
                 self.message = message
-        elif isinstance(message, Mapping):
+        elif isinstance(message, dict):
             self._whole(message, chunk)
-        elif isinstance(delta, Mapping):
+        elif isinstance(delta, dict):
             self._take(delta, chunk, True)
         text = raw.get("text")
         if isinstance(text, str):
@@ -71,13 +71,13 @@ class _ChoiceState:
         """What the entry says beside its message: finish reason, logprobs, unknown keys."""
         choice = self.choice
         reason = raw.get("finish_reason") or raw.get("finishReason")
-        if not reason and isinstance(raw.get("finish_details"), Mapping):
+        if not reason and isinstance(raw.get("finish_details"), dict):
             reason = raw["finish_details"].get("type")
         if reason:
             choice.raw_finish_reason = reason
             chunk.finish_reason = finish_reason(reason, bool(self.tools))
         logprobs = raw.get("logprobs")
-        if isinstance(logprobs, Mapping):
+        if isinstance(logprobs, dict):
             chunk.logprobs = dict(logprobs)
             choice.logprobs = _merge_logprobs(choice.logprobs, logprobs)
         for key, value in raw.items():
@@ -109,7 +109,7 @@ class _ChoiceState:
         if calls:
             chunk.tool_calls = self._calls(calls, whole)
         legacy = delta.get("function_call")
-        if isinstance(legacy, Mapping) and not calls:
+        if isinstance(legacy, dict) and not calls:
             chunk.tool_calls = self.tools.push_legacy(legacy)
         refusal = delta.get("refusal")
         if isinstance(refusal, str) and refusal:
@@ -127,7 +127,7 @@ class _ChoiceState:
         if not whole:
             return self.tools.push(calls)
         for raw in calls if isinstance(calls, list) else [calls]:
-            if isinstance(raw, Mapping):
+            if isinstance(raw, dict):
                 self.tools.push_whole(raw)
         return []  # complete: handed on at the end
 
@@ -155,7 +155,7 @@ class _ChoiceState:
                 self.choice.reasoning_field = name
                 return text
         if isinstance(details, list):
-            texts = [d.get("text") or d.get("summary") for d in details if isinstance(d, Mapping)]
+            texts = [d.get("text") or d.get("summary") for d in details if isinstance(d, dict)]
             joined = "".join(text for text in texts if isinstance(text, str))
             if joined:
                 self.choice.reasoning_field = self.choice.reasoning_field or "reasoning_details"
@@ -172,12 +172,12 @@ class _ChoiceState:
         for part in content:
             if isinstance(part, str):
                 texts.append(part)
-            elif isinstance(part, Mapping) and part.get("type") in ("text", "output_text"):
+            elif isinstance(part, dict) and part.get("type") in ("text", "output_text"):
                 texts.append(str(part.get("text") or ""))
-            elif isinstance(part, Mapping) and part.get("type") == "thinking":
+            elif isinstance(part, dict) and part.get("type") == "thinking":
                 thoughts.append(_thinking(part.get("thinking")))
                 self.choice.reasoning_field = self.choice.reasoning_field or "thinking"
-            elif isinstance(part, Mapping):
+            elif isinstance(part, dict):
                 self.choice.parts.append(dict(part))
         return "".join(texts), "".join(thoughts)
 
@@ -251,7 +251,7 @@ class Assembler:
                 return chunk
             pieces = [chunk]
         else:
-            pieces = [self._push_choice(c, i, event, plain) for i, c in enumerate(choices) if isinstance(c, Mapping)]
+            pieces = [self._push_choice(c, i, event, plain) for i, c in enumerate(choices) if isinstance(c, dict)]
         first = next((piece for piece in pieces if piece.index == 0), None) or ChatChunk(raw=event)
         first.other_choices = tuple(piece for piece in pieces if piece.index)
         return first
@@ -305,7 +305,7 @@ class Assembler:
         if usage:
             self.usage = merge_usage(self.usage, usage)
         groq = event.get("x_groq")
-        if isinstance(groq, Mapping):
+        if isinstance(groq, dict):
             self.usage = merge_usage(self.usage, groq.get("usage"))
 
     def _raw(self) -> Json:
@@ -319,7 +319,7 @@ def _string(value: Any) -> str:
 
 def _thinking(value: Any) -> str:
     if isinstance(value, list):
-        return "".join(str(part.get("text") or "") for part in value if isinstance(part, Mapping))
+        return "".join(str(part.get("text") or "") for part in value if isinstance(part, dict))
     return value if isinstance(value, str) else ""
 
 
@@ -336,7 +336,7 @@ def _merge_logprobs(known: Json | None, news: Mapping[str, Any]) -> Json:
 def _merge_details(known: list[Json], news: list[Any]) -> None:
     """Structured reasoning by its ``index``: texts are appended, other fields take the last value."""
     for detail in news:
-        if not isinstance(detail, Mapping):
+        if not isinstance(detail, dict):
             continue
         index, kind = detail.get("index"), detail.get("type")
         same = next((d for d in known if index is not None and d.get("index") == index and d.get("type") == kind), None)

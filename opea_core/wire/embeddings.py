@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import math
 import struct
-from collections.abc import Mapping
 from typing import Any
 
 from opea_core.errors import BadAnswerError
@@ -40,7 +39,7 @@ def read_embeddings(raw: Any, count: int, dtype: str = "float32", dimensions: in
 
 def _ordered(entries: list[Any]) -> list[Any]:
     """By ``index`` if the indices are a permutation of the inputs, else as they came."""
-    indices: list[Any] = [entry.get("index") if isinstance(entry, Mapping) else None for entry in entries]
+    indices: list[Any] = [entry.get("index") if isinstance(entry, dict) else None for entry in entries]
     if all(isinstance(i, int) and not isinstance(i, bool) for i in indices) and sorted(indices) == list(range(len(entries))):
         placed = dict(zip(indices, entries, strict=True))
         return [placed[index] for index in range(len(entries))]
@@ -48,7 +47,7 @@ def _ordered(entries: list[Any]) -> list[Any]:
 
 
 def _vector(entry: Any, dtype: str, dimensions: int | None) -> list[float]:
-    value = entry.get("embedding") if isinstance(entry, Mapping) else entry
+    value = entry.get("embedding") if isinstance(entry, dict) else entry
     if isinstance(value, str):
         return _from_base64(value, dtype, dimensions)
     if not isinstance(value, list) or not value:

@@ -177,13 +177,13 @@ def _from_document(document: Any, status: int | None, text: str) -> ErrorBody:
         document = document[0]
     if isinstance(document, str):
         return ErrorBody(message=_cap(document), text=text)
-    if not isinstance(document, Mapping):
+    if not isinstance(document, dict):
         return ErrorBody(message=_cap(text), text=text)
     inner = document.get("error")
     if isinstance(inner, str) and inner.lstrip().startswith("{"):
         inner = _maybe_json(inner)
-    inner = inner if isinstance(inner, Mapping) else {}
-    details = [d for d in _list(document.get("detail")) + _list(_message_detail(document)) if isinstance(d, Mapping)]
+    inner = inner if isinstance(inner, dict) else {}
+    details = [d for d in _list(document.get("detail")) + _list(_message_detail(document)) if isinstance(d, dict)]
     code = _first(inner.get("code"), document.get("code"), document.get("error_code"))
     kind = _first(inner.get("type"), document.get("error_type"), document.get("type"))
     param = _first(inner.get("param"), document.get("param"))
@@ -210,14 +210,14 @@ def _message(document: Mapping[str, Any], inner: Mapping[str, Any], details: lis
         said,
         document.get("detail"),
         "; ".join(_detail(d) for d in details),
-        listed[0].get("message") if listed and isinstance(listed[0], Mapping) else listed[0] if listed else None,
+        listed[0].get("message") if listed and isinstance(listed[0], dict) else listed[0] if listed else None,
         document.get("html-message"),
     )
     message = next((c for c in candidates if isinstance(c, str) and c.strip()), "").strip()
     if "error" in document and isinstance(document.get("error"), str) and isinstance(said, str) and said.strip() != message:
         message = f"{message}: {said.strip()}"  # {"status": 429, "error": "WORDS", "message": "m"}
     metadata = inner.get("metadata")
-    if isinstance(metadata, Mapping) and metadata.get("raw"):
+    if isinstance(metadata, dict) and metadata.get("raw"):
         message += f" ({_raw_words(metadata['raw'])})"
     return message
 
@@ -240,7 +240,7 @@ def _maybe_json(text: str) -> Any:
 
 def _message_detail(document: Mapping[str, Any]) -> Any:
     said = document.get("message")
-    return said.get("detail") if isinstance(said, Mapping) else None
+    return said.get("detail") if isinstance(said, dict) else None
 
 
 def _detail(entry: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ _CONTEXT_PATHS = (
 def read_models(document: Any) -> list[ModelInfo]:
     """The models of a list answer; raises BadAnswerError if it is no list of models."""
     entries = document
-    if isinstance(document, Mapping):
+    if isinstance(document, dict):
         entries = next((document[key] for key in ("data", "models") if isinstance(document.get(key), list)), None)
     if not isinstance(entries, list):
         raise BadAnswerError("The answer is no list of models.", "Is the base URL right? Most servers want it to end in /v1.")
@@ -34,7 +34,7 @@ def read_models(document: Any) -> list[ModelInfo]:
     for entry in entries:
         if isinstance(entry, str):
             entry = {"id": entry}
-        if isinstance(entry, Mapping):
+        if isinstance(entry, dict):
             name = next((entry[key] for key in ("id", "name", "model_name", "model") if isinstance(entry.get(key), str)), None)
             if name:
                 models.append(ModelInfo(id=name, context_length=context_length(entry), raw=dict(entry)))
@@ -46,12 +46,12 @@ def context_length(entry: Mapping[str, Any]) -> int | None:
     for path in _CONTEXT_PATHS:
         value: Any = entry
         for key in path:
-            value = value.get(key) if isinstance(value, Mapping) else None
+            value = value.get(key) if isinstance(value, dict) else None
         if _positive(value):
             return int(value)
     providers = entry.get("providers")
     if isinstance(providers, list):
-        lengths: list[Any] = [p.get("context_length") for p in providers if isinstance(p, Mapping)]
+        lengths: list[Any] = [p.get("context_length") for p in providers if isinstance(p, dict)]
         return min((int(n) for n in lengths if _positive(n)), default=None)
     return None
 

@@ -81,7 +81,7 @@ class _Entry:
     @classmethod
     def read(cls, raw: Mapping[str, Any], position: int) -> _Entry:
         function = raw.get("function")
-        if not isinstance(function, Mapping):
+        if not isinstance(function, dict):
             function = {}
         index, id_, name = raw.get("index"), raw.get("id"), function.get("name")
         args = function.get("arguments")
@@ -112,11 +112,11 @@ class ToolAssembler:
 
     def push(self, entries: Any) -> list[ToolCallDelta]:
         """Take the ``tool_calls`` of one delta; gives what is to be handed on."""
-        if isinstance(entries, Mapping):
+        if isinstance(entries, dict):
             entries = [entries]
         if not isinstance(entries, list):
             return []
-        return [delta for position, raw in enumerate(entries) if isinstance(raw, Mapping) for delta in self._take(raw, position)]
+        return [delta for position, raw in enumerate(entries) if isinstance(raw, dict) for delta in self._take(raw, position)]
 
     def push_whole(self, raw: Mapping[str, Any]) -> None:
         """Take one complete call of a plain answer: each entry is a call of its own."""

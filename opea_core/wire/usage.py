@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from opea_core.types import Json, Usage
@@ -37,11 +36,11 @@ def finish_reason(raw: Any, has_calls: bool) -> str | None:
 
 def merge_usage(known: Json | None, news: Any) -> Json | None:
     """The last non-null value of every field, nested ones too; never a sum."""
-    if not isinstance(news, Mapping):
+    if not isinstance(news, dict):
         return known
     merged = dict(known or {})
     for key, value in news.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             merged[key] = merge_usage(merged.get(key) if isinstance(merged.get(key), dict) else None, value)
         elif value is not None or key not in merged:
             merged[key] = value
@@ -53,11 +52,11 @@ def read_usage(raw: Json | None) -> Usage | None:
     if not raw:
         return None
     details = raw.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
     if cached is None:
         cached = next((n for n in (_count(raw.get(name)) for name in _CACHED) if n is not None), None)
     details = raw.get("completion_tokens_details")
-    reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, Mapping) else None
+    reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
     return Usage(
         prompt_tokens=_count(raw.get("prompt_tokens")),
         completion_tokens=_count(raw.get("completion_tokens")),

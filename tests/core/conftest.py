@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from asking import WAYS, Way
+from asking import WAYS, Way, made
 
 from opea_core.testing import ScriptedServer
 
@@ -18,6 +18,17 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm() -> None:
+    """What is imported at the first call does not count against the time limits of tests."""
+    with ScriptedServer() as server:
+        for make in WAYS.values():
+            way, opea = make(), made(server)
+            assert way.ask(opea, "chat", "warm").error is None
+            opea.close()
+            way.close()
 
 
 @pytest.fixture

@@ -106,6 +106,15 @@ class TestFraming:
         caller.ask("x")
         assert time.monotonic_ns() - before >= 50_000_000
 
+    def test_small_steps_are_not_held_back(self, server: ScriptedServer, caller: Caller) -> None:
+        server.always(sse(*"abcdefgh"))
+        times = []
+        for _ in range(10):
+            before = time.monotonic()
+            caller.post({})
+            times.append(time.monotonic() - before)
+        assert sorted(times)[5] < 0.03  # Nagle's algorithm would wait for an ACK, 40 ms and more
+
     def test_a_body_larger_than_the_socket_buffers_arrives_whole(self, server: ScriptedServer, caller: Caller) -> None:
         server.script(chat("x" * 8_000_000))
         assert content(caller.ask("x")) == "x" * 8_000_000

@@ -7,7 +7,7 @@ from typing import Any
 from rows_answers import HELLO
 from table import AGAIN, GOOD, GOT, ONE_BAD, WAITED, Row
 
-from opea_core import BreakerPolicy, errors
+from opea_core import BreakerPolicy, RetryPolicy, errors
 from opea_core.testing import Answer, error, html, json_answer, raw, sse
 
 ONCE_MORE = f"{ONE_BAD} {AGAIN} {WAITED} {GOOD}"
@@ -104,7 +104,7 @@ def _counted() -> list[Row]:
         Row("500 twice is the end", error(500, "oops"), error=errors.ServerError, requests=(2,), has={"status_code": 500}),
         Row("500 everywhere", error(500, "oops"), second=error(500, "oops"), error=errors.ServerError, requests=(2, 1), failed=["status one", "status two", "status one"]),
         Row("four attempts at most", error(503, "busy"), error=errors.ServerError, requests=(4,), has={"status_code": 503}, stats={"retries": 3, "errors_by_class": {"ServerError": 4}}, failed=["status one"] * 4),
-        Row("four attempts over both endpoints", error(503, "busy"), second=error(503, "busy"), error=errors.ServerError, requests=(2, 2)),
+        Row("four attempts over both endpoints", error(503, "busy"), second=error(503, "busy"), opea={"retry": RetryPolicy(initial_delay=0.05, jitter="none")}, error=errors.ServerError, requests=(2, 2)),
         Row("one attempt", error(503, "busy"), call={"max_retries": 0}, error=errors.ServerError, events=ONE_BAD),
         Row("one attempt on every call of the object", error(503, "busy"), opea={"max_retries": 0}, error=errors.ServerError),
         Row("two attempts of one call", error(503, "busy"), call={"max_retries": 1}, error=errors.ServerError, requests=(2,)),

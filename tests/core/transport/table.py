@@ -158,6 +158,8 @@ def transcript(row: Row, way_name: str) -> Transcript:
         already = [len(server.seen) for server in servers]
         before = opea.get_stats()
         told = way.ask(opea, row.method, *row.args, **row.call)
+        for server in servers:
+            server.wait(lambda server=server: not server.in_flight)  # a client that gave up has hung up
         seen = [server.seen[count:] for server, count in zip(servers, already, strict=True)]
         back, stats = idle(opea), opea.get_stats()
         way.run(opea.close if way_name == "sync" else opea.aclose).result(5)
