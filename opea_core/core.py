@@ -33,6 +33,18 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
+_living: weakref.WeakSet[Drivers] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for drivers in list(_living):
+        drivers.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Drivers:
     """The connections: one driver for threads, one for event loops; or the caller's own transports."""
 
@@ -50,7 +62,7 @@ class Drivers:
         self._async_handle = borrowed_async(async_http_client, async_transport)
         self._aio: AsyncDriver | None = None
         self._lock = threading.Lock()
-        self._pid = os.getpid()
+        _living.add(self)
 
     @property
     def aio(self) -> AsyncDriver:
@@ -80,13 +92,13 @@ class Drivers:
             await self._aio.aclose()
         self.close()
 
-    def check_fork(self) -> None:
-        """In a forked child, leave the parent's connections alone."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._lock = threading.Lock()
-            self._aio = None
-            self.sync.reset()
+    def reset(self) -> None:
+        """In a forked child: the parent's calls and connections are not ours."""
+        self._lock = threading.Lock()
+        self._aio = None
+        self.sync.reset()
+        for gate in list(self.gates):
+            gate.reset()
 
 
 class Core:
@@ -145,7 +157,6 @@ class Core:
         if self.drivers.closed:
             self.gate.close()
             raise errors.ClientClosed("This OPEA object is closed.", "Make a new one, or close it later.")
-        self.drivers.check_fork()
         spec = call.spec
         ticket = self.gate.ticket(
             model=str(spec.body.get("model") or self.settings.model),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opea_core import errors, events
@@ -81,9 +81,8 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
             return answer
         assert failure is not None
         assert where is not None
-        retry = _next(failure, log, spec, grant)
-        settle = Settle(grant, effect(failure, log.history), retry)
-        settle.behind = retry is not None and _free_probe(failure, grant, spec)
+        retry, free = _next(failure, log, spec, grant)
+        settle = Settle(grant, effect(failure, log.history), retry, behind=free)
         log.server_errors += failure.error.status_code == 500
         if retry is None:
             if isinstance(failure.error, errors.NotFoundError):
@@ -183,25 +182,33 @@ def _mend(failure: Failure, request: Request, where: explain.Where, known: Any, 
     return None if mended is None or mended.report in log.mends else mended
 
 
-def _next(failure: Failure, log: CallLog, spec: CallSpec, grant: Grant) -> Retry | None:
-    """The next attempt, or None if this failure is the call's error."""
+def _next(failure: Failure, log: CallLog, spec: CallSpec, grant: Grant) -> tuple[Retry | None, bool]:
+    """The next attempt (None if this failure is the call's error), and whether this one cost nothing."""
     log.counted += 1
     retry = judge(failure, log.history, spec.retry)
-    if retry is None or (retry.delay is None and not grant.others):
-        return None
-    if _free_probe(failure, grant, spec):
+    if retry is None or (retry.delay is None and len(grant.peers) < 2):
+        return None, False
+    free = _costs_nothing(failure, grant, log, spec)
+    if free:  # the breaker, not a backoff, says when the next one goes out
         log.counted -= 1
-    return retry if log.counted <= spec.retry.max_retries else None
+        retry = replace(retry, delay=0.0)
+    return (retry if log.counted <= spec.retry.max_retries else None), free
 
 
-def _free_probe(failure: Failure, grant: Grant, spec: CallSpec) -> bool:
-    """A probe that found the endpoint still down costs its call nothing.
+def _costs_nothing(failure: Failure, grant: Grant, log: CallLog, spec: CallSpec) -> bool:
+    """A failed connection in an outage costs its call nothing: the call is held until a server is back.
 
-    Only where the endpoint has answered before: one that never did is reported after the attempts, as
-    the address is likely wrong. And not for a caller who wants exactly one request.
+    That is a probe that found its endpoint still down; or the last attempt, when they were spread over
+    endpoints that are all down (at one endpoint so many would have opened its breaker). Only where the
+    endpoints have answered before: one that never did is reported, as the address is likely wrong. And
+    not for a caller who wants exactly one request.
     """
-    connect = failure.phase is Phase.NOT_SENT or (failure.phase is Phase.MAYBE_SENT and not failure.error.is_timeout)
-    return connect and grant.is_probe and grant.endpoint.answered and spec.retry.max_retries > 0
+    if not effect(failure, log.history).connect_class or not grant.endpoint.answered or spec.retry.max_retries == 0:
+        return False
+    if grant.is_probe:
+        return True
+    others = [peer for peer in grant.peers if peer is not grant.endpoint]
+    return bool(others) and log.counted > max(2, spec.retry.max_retries) and all(peer.is_down for peer in others)
 
 
 def _name_models(

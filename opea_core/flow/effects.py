@@ -128,7 +128,7 @@ class Broken:
     """No whole answer: the connection failed or a time limit passed."""
 
     phase: Phase
-    kind: Literal["connect", "certificate", "disconnected", "timeout", "invalid", "proxy"]
+    kind: Literal["connect", "certificate", "not_tls", "disconnected", "timeout", "invalid", "proxy"]
     reason: str
     sent_at: int
     at: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from opea_core import errors
 from opea_core.flow.effects import Broken, CallSpec, Reply, Request
@@ -113,7 +112,7 @@ def from_broken(where: Where, broken: Broken) -> Failure:
         url=redact_url(where.request.url),
         headers={name: where.redact(value) for name, value in shown(broken.headers).items()},
     )
-    retryable = broken.kind not in ("certificate", "invalid") and broken.limit != "total"
+    retryable = broken.kind not in ("certificate", "not_tls", "invalid") and broken.limit != "total"
     brief = message.removeprefix(str(where)).strip(" :.") if broken.kind == "timeout" else where.redact(broken.reason)
     return Failure(broken.phase, error, reused=broken.reused, retryable=retryable, own_limit=broken.limit == "total", brief=brief)
 
@@ -247,6 +246,12 @@ def _broken_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError],
     if broken.kind == "certificate":
         hint = "If it is your own CA, pass verify='/path/ca.pem' or set SSL_CERT_FILE."
         return errors.CertificateError, f"{where}: the TLS certificate was not accepted ({reason}).", hint
+    if broken.kind == "not_tls":
+        return (
+            errors.ConfigurationError,
+            f"{where} does not speak TLS.",
+            "Write http:// in base_url, or check the port.",
+        )
     if broken.kind == "invalid":
         return (
             errors.ConfigurationError,
@@ -256,11 +261,7 @@ def _broken_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError],
     if broken.kind == "proxy":
         return errors.EndpointConnectionError, f"The proxy in front of {where} failed ({reason}).", "Check proxy= or the proxy variables."
     if broken.phase is Phase.NOT_SENT:
-        origin = urlsplit(where.endpoint.url.origin)
-        hint = (
-            "Is it https on that port? A plain http server cannot answer TLS." if origin.scheme == "https" and "SSL" in reason else _USUAL
-        )
-        return errors.EndpointConnectionError, f"Nothing answers at {where.endpoint.url.origin} ({reason}).", hint
+        return errors.EndpointConnectionError, f"Nothing answers at {where.endpoint.url.origin} ({reason}).", _USUAL
     return errors.EndpointConnectionError, f"{where}: {reason}.", ""
 
 

@@ -74,6 +74,11 @@ class Breaker:
         return free if now < free else None
 
     @property
+    def failing(self) -> bool:
+        """Whether the last result was a failed connection."""
+        return self._connect_failures > 0
+
+    @property
     def probing(self) -> bool:
         """Whether a probe is in flight."""
         return bool(self._probes)

@@ -202,16 +202,16 @@ class Dispatcher:
             yield from (ticket for ticket in route.heap if ticket.state is TicketState.PENDING)
 
     def _choose(self, ticket: Ticket, now: int) -> EndpointState | None:
-        """The best endpoint that takes the ticket now: tier, then not marked, then least loaded."""
+        """The best endpoint that takes the ticket now: not marked, then lowest tier, then least loaded."""
         best: EndpointState | None = None
-        best_rank: tuple[int, bool, float, float] | None = None
+        best_rank: tuple[bool, int, float, float] | None = None
         for endpoint in ticket.route.endpoints:
             if not endpoint.has_room or ticket.not_before.get(endpoint, 0) > now or endpoint.opens_at(now) is not None:
                 continue
             if ticket.charged and not endpoint.budget.allows(now):
                 continue
             load = (endpoint.in_flight + 1) / endpoint.config.weight
-            rank = (endpoint.config.tier, endpoint.is_marked(now, ticket.model), load, self._chance())
+            rank = (endpoint.is_marked(now, ticket.model), endpoint.config.tier, load, self._chance())
             if best_rank is None or rank < best_rank:
                 best, best_rank = endpoint, rank
         return best
@@ -273,9 +273,9 @@ class Dispatcher:
             route = self._routes[endpoints] = Route(endpoints)
         return route
 
-    @staticmethod
-    def _begin_hold(ticket: Ticket, now: int) -> None:
+    def _begin_hold(self, ticket: Ticket, now: int) -> None:
         """From here outage counts against the ticket; while it was in flight it did not."""
+        ticket.route = self._routes.setdefault(ticket.route.endpoints, ticket.route)
         if not ticket.route.live:
             ticket.route.run_clock(False, now)  # it ran on after its last waiter left
         ticket.gives_up_at = ticket.route.clock(now) + ticket.recovery_wait
@@ -325,7 +325,7 @@ class Dispatcher:
         self._dequeue(ticket)
         ticket.recovery_wait = max(0, ticket.gives_up_at - ticket.route.clock(now))
         ticket.grant = endpoint.grant(now, ticket.charged)
-        ticket.grant.others = len(ticket.route.endpoints) - 1
+        ticket.grant.peers = ticket.route.endpoints
         ticket.state = TicketState.OFFERED
         ticket.offered_at = now
         self.waiting += 1

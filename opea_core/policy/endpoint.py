@@ -27,8 +27,8 @@ class Grant:
     gate_seq: int
     charged: bool
     at: int
-    others: int = 0
-    """How many other endpoints the call may use."""
+    peers: tuple[EndpointState, ...] = ()
+    """The endpoints the call may use, this one among them."""
     settled: bool = False
 
     @property
@@ -73,6 +73,11 @@ class EndpointState:
     def has_room(self) -> bool:
         """Whether a place is free."""
         return self.in_flight < (self.limit if self.ramp is None else min(self.ramp, self.limit))
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it answered before and its last connections failed."""
+        return self.answered and (self.breaker.failing or self.breaker.state is not State.CLOSED)
 
     def opens_at(self, now: int) -> int | None:
         """None if calls may be sent, else when the gates that run end."""

@@ -159,19 +159,24 @@ class AsyncConnection:
         self._place.forget(self._slot, self._timer)
 
 
+_open_places: set[LoopPlace] = set()
+"""Keeps connections out of the garbage collector's hands until their loop has closed them."""
+
+
 class LoopPlace:
     """What belongs to one event loop: its connections, and the closing of them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.slots: AsyncSlots = Slots(async_transport)
-        self.key_locks: defaultdict[EndpointState, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.key_locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # by key function
         self._closing: set[asyncio.Task[None]] = set()
         self._guard: AsyncGenerator[None, None] | None = None
 
     async def open(self, places: dict[asyncio.AbstractEventLoop, LoopPlace]) -> None:
         """Stay until the loop ends: ``asyncio.run`` finishes the suspended generator, which closes all."""
         self._guard = self._until_the_end(places)
+        _open_places.add(self)
         await anext(self._guard)
 
     async def _until_the_end(self, places: dict[asyncio.AbstractEventLoop, LoopPlace]) -> AsyncGenerator[None, None]:
@@ -179,6 +184,7 @@ class LoopPlace:
             yield
         finally:
             places.pop(self.loop, None)
+            _open_places.discard(self)
             await self.aclose()
 
     async def aclose(self) -> None:
@@ -194,8 +200,10 @@ class LoopPlace:
         idle = self.slots.clear()
         for slot in idle:
             slot.line.shutdown()
-        with contextlib.suppress(RuntimeError):
+        try:
             self.loop.call_soon_threadsafe(self.close_soon, idle)
+        except RuntimeError:  # the loop is closed
+            _open_places.discard(self)
 
     def close_soon(self, slots: list[AsyncSlot]) -> None:
         """Close connections without making the caller wait."""
@@ -266,6 +274,12 @@ class AsyncDriver:
         for place in list(self._places.values()):
             place.break_all()
 
+    def __del__(self) -> None:
+        self.close()
+        for place in self._places.values():
+            with contextlib.suppress(RuntimeError):
+                place.loop.call_soon_threadsafe(_open_places.discard, place)
+
     async def place(self) -> LoopPlace:
         """What belongs to the running loop; made at its first call, gone when it ends."""
         loop = asyncio.get_running_loop()
@@ -335,7 +349,7 @@ class AsyncDriver:
         source = endpoint.config.api_key
         if not callable(source):
             return keys.plain_key(source)
-        async with place.key_locks[endpoint]:
+        async with place.key_locks[id(source)]:
             return await keys.ask_async(source)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter, deque
@@ -39,7 +38,6 @@ class Gate:
         self._settings = settings
         self._chance = chance
         self._lock = threading.Lock()
-        self._pid = os.getpid()
         self._returned: deque[tuple[Ticket, Callable[[], None]]] = deque()  # by finalisers, which may not lock
         self._untold: deque[Callable[[], None]] = deque()  # what the next ordinary operation tells for them
         self._keepers: dict[Ticket, int] = {}
@@ -64,7 +62,6 @@ class Gate:
         recovery_wait: float | None = None,
     ) -> Ticket:
         """A new ticket for a call; ``ask`` makes it wait."""
-        self.check_fork()
         with self._lock:
             return self._dispatcher.ticket(
                 self.now(), model=model, endpoints=endpoints, priority=priority, deadline=deadline, recovery_wait=recovery_wait
@@ -151,11 +148,8 @@ class Gate:
         """Whether a thread that waits for this ticket would block the event loop whose calls hold the places."""
         return self._owners[id(loop)] > 0 and not any(e.has_room for e in ticket.route.endpoints)
 
-    def check_fork(self) -> None:
+    def reset(self) -> None:
         """In a forked child: fresh locks, nothing in flight, nobody waiting."""
-        if self._pid == os.getpid():
-            return
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._returned.clear()
         self._keepers.clear()

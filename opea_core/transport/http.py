@@ -6,6 +6,7 @@ here and in ``deadline`` alone, and none of their exceptions or responses leaves
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
 import time
@@ -133,7 +134,7 @@ def choose_proxy(endpoint: Endpoint) -> str | None:
     split = urlsplit(endpoint.base_url)
     proxies = getproxies()
     found = proxies.get(split.scheme) or proxies.get("all")
-    if not found or proxy_bypass(split.hostname or ""):
+    if not found or proxy_bypass(split.netloc.rpartition("@")[2]):
         return None
     return found if "://" in found else f"http://{found}"
 
@@ -168,7 +169,8 @@ def _tls(endpoint: Endpoint) -> ssl.SSLContext:
         return _no_tls()
     verify = endpoint.verify if isinstance(endpoint.verify, bool) else str(endpoint.verify)
     with _context_lock:
-        return _tls_context(verify, endpoint.cert, endpoint.trust_env)
+        files = tuple(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")) if endpoint.trust_env else None
+        return _tls_context(verify, endpoint.cert, files)
 
 
 @lru_cache
@@ -178,13 +180,14 @@ def _no_tls() -> ssl.SSLContext:
 
 
 @lru_cache
-def _tls_context(verify: bool | str, cert: str | tuple[str, ...] | None, trust_env: bool) -> ssl.SSLContext:
+def _tls_context(verify: bool | str, cert: str | tuple[str, ...] | None, env: tuple[str | None, ...] | None) -> ssl.SSLContext:
+    """One context for all that verify the same way; ``env`` are the CA variables it honours, None for none."""
     try:
         if isinstance(verify, str):
             path = Path(verify)
             context = ssl.create_default_context(cafile=None if path.is_dir() else verify, capath=verify if path.is_dir() else None)
         else:
-            context = httpx.create_ssl_context(verify=verify, trust_env=trust_env)
+            context = httpx.create_ssl_context(verify=verify, trust_env=env is not None)
         if cert is not None:
             files = (cert,) if isinstance(cert, str) else cert
             context.load_cert_chain(*files)
@@ -237,7 +240,7 @@ def describe(error: Exception, line: Line, sent_at: int, now: int) -> Broken:
     if isinstance(error, httpx.ProxyError):
         return Broken(Phase.NOT_SENT, "proxy", reason, sent_at, now)
     if isinstance(error, httpx.ConnectError):
-        kind = "certificate" if _certificate(error) else "connect"
+        kind = "certificate" if _certificate(error) else "not_tls" if reason == _NOT_TLS else "connect"
         return Broken(Phase.NOT_SENT, kind, reason, sent_at, now)  # type: ignore[arg-type]
     return Broken(phase, "disconnected", reason, sent_at, now, reused=line.wrote and not line.fresh)
 
@@ -250,6 +253,7 @@ def _certificate(error: BaseException | None) -> bool:
     return False
 
 
+_NOT_TLS = "the other side does not speak TLS"
 _PLAIN_WORDS = {
     "ECONNREFUSED": "connection refused",
     "Connection refused": "connection refused",
@@ -261,7 +265,11 @@ _PLAIN_WORDS = {
     "Connection reset": "connection reset",
     "Server disconnected without sending a response": "disconnected without an answer",
     "peer closed connection without sending complete message body": "connection closed in the middle of the answer",
-    "WRONG_VERSION_NUMBER": "SSL: the other side does not speak TLS",
+    "WRONG_VERSION_NUMBER": _NOT_TLS,
+    "wrong version number": _NOT_TLS,
+    "RECORD_LAYER_FAILURE": _NOT_TLS,
+    "record layer failure": _NOT_TLS,
+    "HTTP_REQUEST": _NOT_TLS,
 }
 
 

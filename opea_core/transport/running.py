@@ -179,6 +179,7 @@ class Running:
     def ended(self, error: BaseException | None, answer: Answer | None) -> None:
         """The call is over: remember it and tell."""
         now = self._over_at = time.monotonic_ns()
+        self.ticket.wake = self.ticket.owner = None  # its traces in the queue must not keep a loop alive
         seconds = (now - self.started) / SECOND
         attempts = answer.log.sent if answer else len(error.attempts) if isinstance(error, errors.OPEAError) else 0
         label = answer.grant.endpoint.label if answer else (error.endpoint or "") if isinstance(error, errors.OPEAError) else ""

@@ -117,7 +117,7 @@ class SyncDriver:
     def __init__(self, handle: Callable[[httpx.Request], httpx.Response] | None = None) -> None:
         self._handle = handle
         self.slots: SyncSlots = Slots(sync_transport)
-        self._key_locks: defaultdict[EndpointState, threading.Lock] = defaultdict(threading.Lock)
+        self._key_locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)  # by key function
 
     def run(self, running: Running) -> Answer:
         """Drive a call to its answer; a stream's answer keeps its place. Raises the call's error."""
@@ -205,7 +205,7 @@ class SyncDriver:
         source = endpoint.config.api_key
         if not callable(source):
             return keys.plain_key(source)
-        with self._key_locks[endpoint]:
+        with self._key_locks[id(source)]:
             return keys.ask(source)
 
 

@@ -58,6 +58,16 @@ def test_what_opens_it(verdicts: str, state: State) -> None:
     assert b.state is state
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "failing"),
+    [("", False), ("o", False), ("c", True), ("cc", True), ("cn", True), ("co", False), ("f", False), ("ccc", False)],
+)
+def test_whether_its_last_connections_failed(verdicts: str, failing: bool) -> None:
+    b = breaker()
+    results(b, verdicts)
+    assert b.failing is failing
+
+
 def test_the_thresholds_are_the_policys() -> None:
     b = breaker(window=4, min_calls=4, failure_rate=0.75, consecutive=2)
     results(b, "ooff")

@@ -577,11 +577,11 @@ def test_a_missing_model_matters_for_that_model_only() -> None:
     assert where(w.call(model="other")) == "a"
 
 
-def test_tier_goes_before_mark() -> None:
+def test_a_mark_weighs_more_than_a_tier() -> None:
     a, spare = place("a"), place("spare", tier=1)
     w = World(a, spare)
     w.end(w.call(endpoints=[a]), Effect(Verdict.NEUTRAL, mark=Mark.KEY))
-    assert where(w.call()) == "a"
+    assert [where(w.call()), where(w.call())] == ["spare", "a"]
 
 
 def test_a_marked_endpoint_alone_is_used_at_once() -> None:
@@ -626,6 +626,16 @@ def test_gated_endpoints_are_passed_over(gate: str) -> None:
     assert [where(w.call()), where(w.call())] == ["spare", None]
     w.pass_time(1)
     assert where(w.call()) is None, "the one who waited went first"
+
+
+def test_a_grant_names_the_endpoints_that_are_left_to_the_call() -> None:
+    a, b, c = place("a"), place("b", tier=1), place("c", tier=2)
+    w = World(a, b, c)
+    call = w.call()
+    assert call.grant is not None
+    assert call.grant.peers == (a, b, c)
+    w.again(call, Retry(None))
+    assert call.grant.peers == (b, c)
 
 
 # --- D10: holds
@@ -1090,6 +1100,24 @@ def test_many_different_pins_do_not_pile_up() -> None:
     assert len(w.dispatcher._routes) < 100
     w.end(blocked)
     assert waiter.state is OFFERED
+
+
+def test_a_hold_is_measured_by_the_clock_of_those_it_waits_with() -> None:
+    """A route is dropped when nobody waits on it, and made anew for the next one."""
+    places = [place(f"n{n}", 5) for n in range(8)]
+    w = World(*places, recovery_wait=2)
+    a = places[0]
+    call = w.call(endpoints=[a])
+    for n in range(1, 100):
+        w.end(w.call(endpoints=[p for bit, p in zip(f"{n:07b}", places[1:], strict=True) if bit == "1"]))
+    w.break_(a)
+    held = w.call(endpoints=[a], recovery_wait=100)
+    for _ in range(5):
+        w.pass_time(1)
+        w.again(held, Retry(0.0, charged=False), DOWN)
+    w.again(call, Retry(0.0), DOWN)
+    assert call.route is held.route
+    assert call.state is PENDING, "not held before"
 
 
 # --- waking

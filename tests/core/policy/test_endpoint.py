@@ -384,6 +384,25 @@ def test_first_content_is_an_answer() -> None:
     assert e.answered
 
 
+@pytest.mark.parametrize(
+    ("effects", "down"),
+    [
+        ([], False),
+        ([DOWN], False),  # it never answered: its address may be wrong
+        ([OK], False),
+        ([OK, DOWN], True),
+        ([OK, DOWN, DOWN, DOWN], True),  # the breaker is open
+        ([OK, DOWN, OK], False),
+        ([OK, Effect(Verdict.FAIL)], False),  # it answers, if badly
+    ],
+)
+def test_it_is_down_when_it_answered_before_and_connections_fail(effects: list[Effect], down: bool) -> None:
+    e = endpoint()
+    for effect in effects:
+        send(e, effect)
+    assert e.is_down is down
+
+
 # --- words
 
 

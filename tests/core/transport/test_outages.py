@@ -58,7 +58,7 @@ def test_an_endpoint_that_dies_in_the_middle(way: Way, server: ScriptedServer, s
     assert idle(opea)
 
 
-@pytest.mark.parametrize("bad", [error(500, "oops"), error(503, "busy"), html(), chat("x").replace(before="reset")], ids=str)
+@pytest.mark.parametrize("bad", [error(500, "oops"), error(503, "busy"), html(), chat("x").replace(before="reset")], ids=["500", "503", "HTML", "reset"])
 def test_one_that_fails_fast_is_left_alone(way: Way, server: ScriptedServer, second: ScriptedServer, bad: Answer) -> None:
     """A server that fails at once looks idle, and would attract every call."""
     server.always(bad)
@@ -292,7 +292,7 @@ def test_a_breaker_that_is_off_never_opens(way: Way, server: ScriptedServer) -> 
     assert opea.get_stats("one")["breaker"] == "closed"
 
 
-@pytest.mark.parametrize("neutral", [error(400, "no"), error(401, "no"), error(404, "no"), error(429, "no", headers={"retry-after-ms": "1"})], ids=str)
+@pytest.mark.parametrize("neutral", [error(400, "no"), error(401, "no"), error(404, "no"), error(429, "no", headers={"retry-after-ms": "1"})], ids=["400", "401", "404", "429"])
 def test_what_is_the_callers_matter_never_opens_it(way: Way, server: ScriptedServer, neutral: Answer) -> None:
     opea = made(server, max_retries=0)
     server.always(neutral)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from itertools import count
 from typing import Any
@@ -58,6 +59,12 @@ def both(**fields: Any) -> list[ChatResponse]:
             {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "why"}]}]}, "why", "thinking", id="thinking part"
         ),
         pytest.param({"content": [{"type": "thinking", "thinking": "why"}]}, "why", "thinking", id="thinking part with plain text"),
+        pytest.param(
+            {"reasoning_content": "why", "content": [{"type": "thinking", "thinking": "why"}]},
+            "why",
+            "reasoning_content",
+            id="a name and a thinking part, one text",
+        ),
         pytest.param({"reasoning_content": "why", "reasoning": "why"}, "why", "reasoning_content", id="two names, one text"),
         pytest.param({"reasoning": "why", "reasoning_details": [{"text": "why"}]}, "why", "reasoning", id="a name and details, one text"),
         pytest.param({"reasoning_content": "", "reasoning": "why"}, "why", "reasoning", id="the first that is not empty"),
@@ -277,6 +284,13 @@ def test_a_cumulative_message_beside_deltas_is_not_counted_again() -> None:
     response, chunks = stream(
         {"choices": [{"index": 0, "delta": {"content": "H"}, "message": {"content": "H"}}]},
         {"choices": [{"index": 0, "delta": {"content": "i"}, "message": {"content": "Hi"}, "finish_reason": "stop"}]},
+    )
+    assert response.content == "".join(chunk.content for chunk in chunks) == "Hi"
+
+
+def test_a_message_that_says_more_than_the_deltas_is_not_used() -> None:
+    response, chunks = stream(
+        {"choices": [{"index": 0, "delta": {"content": "Hi"}, "message": {"content": "Hi there"}, "finish_reason": "stop"}]}
     )
     assert response.content == "".join(chunk.content for chunk in chunks) == "Hi"
 
@@ -634,6 +648,21 @@ def test_the_raw_form_of_a_stream_reads_as_the_same_plain_answer() -> None:
 def test_the_raw_form_of_a_plain_answer_is_the_answer() -> None:
     body = {**plain(content="Hi"), "id": "x", "custom": [1]}
     assert whole(body).raw is body
+
+
+def test_what_the_server_sent_is_not_changed() -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}
+    event = delta(
+        content=[{"type": "image"}],
+        reasoning_details=[{"index": 0, "type": "t", "text": "w"}],
+        tool_calls=[call],
+        annotations=[1],
+    )
+    event["choices"][0]["logprobs"] = {"content": [{"token": "a"}]}
+    event["usage"] = {"prompt_tokens_details": {"cached_tokens": 1}}
+    before = copy.deepcopy(event)
+    stream(event, event, event)
+    assert event == before
 
 
 def test_chunks_carry_the_servers_event() -> None:

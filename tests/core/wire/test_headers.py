@@ -40,6 +40,8 @@ def wait(headers: dict[str, str], body: str = "", status: int = 429) -> float | 
         ("nan", None),
         ("inf", None),
         ("1e999", None),
+        ("9" * 400, None),
+        ("9" * 400 + "s", None),
         ("", None),
         ("soon", None),
         ("Tue, 99 Nov 2023 99:99:99 GMT", None),
@@ -116,6 +118,7 @@ def test_retry_after_counts_on_every_error(status: int) -> None:
         ("", None),
         ("never", None),
         ("9" * 400, None),
+        ("9" * 400 + "s", None),
         ("1h2x", None),
     ],
 )

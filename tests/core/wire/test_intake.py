@@ -432,6 +432,18 @@ def test_an_answer_is_complete_when_every_choice_has_said_why_it_ended() -> None
     assert seen == [False, False, False, True]
 
 
+def test_an_answer_is_complete_at_its_end_mark() -> None:
+    intake = Intake(200, {}, Expected("chat", True, "m", lambda: "new"))
+    intake.feed(delta(content="a").encode())
+    assert not intake.complete
+    intake.feed(DONE.encode())
+    assert intake.complete
+
+
+def test_an_error_is_not_complete() -> None:
+    assert not read(delta("stop", content="a"), data({"error": {"message": "m"}})).complete
+
+
 def test_the_end_mark_ends_the_reading() -> None:
     intake = Intake(200, {}, Expected("chat", True, "m", lambda: "new"))
     intake.feed(delta("stop", content="Hi").encode())
@@ -544,6 +556,13 @@ def test_padding_before_a_plain_answer_is_no_progress() -> None:
     assert (intake.progress, intake.started) == (0, False)
     intake.feed(b'{"choices"')
     assert (intake.progress > 0, intake.started) == (True, True)
+
+
+def test_a_plain_answer_to_a_stream_request_is_first_content_when_it_is_whole() -> None:
+    intake = after(json.dumps(PLAIN))
+    assert (intake.progress > 0, intake.started) == (True, False)
+    intake.end()
+    assert intake.started
 
 
 def test_a_long_plain_answer_makes_progress_every_64_kib() -> None:

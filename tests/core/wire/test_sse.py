@@ -57,6 +57,7 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
         pytest.param(BOM + b"data: x\n\n", [b"x"], id="one leading BOM is dropped"),
         pytest.param(b"data: x\n\n" + BOM + b"data: y\n\n", [b"x"], id="a BOM later on is no BOM"),
         pytest.param("data: a\u2028b\u0085c\x0bd\x0ce\n\n".encode(), ["a\u2028b\u0085c\x0bd\x0ce".encode()], id="no other line ends"),
+        pytest.param("data: a\u2028b\u0085c\x0bd\x0ce\r\n\r\n".encode(), ["a\u2028b\u0085c\x0bd\x0ce".encode()], id="none beside CRLF"),
         pytest.param("data: 你好 😀\n\n".encode(), ["你好 😀".encode()], id="UTF-8"),
         pytest.param(b"data: \xff\xfe\n\n", [b"\xff\xfe"], id="bytes that are no UTF-8 are left to the reader"),
     ],

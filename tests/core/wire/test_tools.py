@@ -74,6 +74,7 @@ TABLE = {
     "one index, no ids": (one_by_one((0, _, "f", X), (0, _, "g", Y)), [("new1", "f", X), ("new2", "g", Y)]),
     "name and id on every fragment": (one_by_one((0, "a", "f", '{"x"'), (0, "a", "f", ":1}")), [("a", "f", X)]),
     "sent twice": (one_by_one((0, "a", "f", X), (0, "a", "f", X)), [("a", "f", X)]),
+    "sent three times": (one_by_one((0, "a", "f", X), (0, "a", "f", X), (0, "a", "f", X)), [("a", "f", X)]),
     "tail under the next index": (
         one_by_one((0, "a", "f", X), (0, "b", "g", ""), (1, _, _, Y)),
         [("a", "f", X), ("b", "g", Y)],
@@ -89,6 +90,10 @@ TABLE = {
     "index null": (one_by_one((None, "a", "f", '{"x"'), (None, None, None, ":1}")), [("a", "f", X)]),
     "index absent": (one_by_one((_, "a", "f", '{"x"'), (_, _, _, ":1}")), [("a", "f", X)]),
     "index is no number": (one_by_one(("0", "a", "f", '{"x"'), (True, _, _, ":1}")), [("a", "f", X)]),
+    "index is a boolean, which is no number": (
+        one_by_one((False, "a", "f", X), (0, _, "f", X)),
+        [("a", "f", X), ("new1", "f", X)],
+    ),
     "parallel calls interleaved": (
         one_by_one((0, "a", "f", ""), (1, "b", "g", ""), (0, _, _, '{"x"'), (1, _, _, '{"y"'), (0, _, _, ":1}"), (1, _, _, ":2}")),
         [("a", "f", X), ("b", "g", Y)],
@@ -113,6 +118,10 @@ TABLE = {
     "no index and no id, one whole call in each list": (
         one_by_one((_, _, "f", X), (_, _, "g", Y)),
         [("new1", "f", X), ("new2", "g", Y)],
+    ),
+    "no index and no id, name on every fragment": (
+        one_by_one((_, _, "f", '{"x"'), (_, _, "f", ":1}")),
+        [("new1", "f", X)],
     ),
     "continuation under a new index, no id and no name": (
         one_by_one((0, "a", "f", '{"x"'), (1, _, _, ":1}")),
@@ -316,6 +325,12 @@ def test_surrogates_cut_between_two_pieces_are_joined() -> None:
 def test_a_lone_surrogate_is_replaced() -> None:
     result = assemble([entry(0, "a", "f", '{"x":"\ud83d"}')])
     assert result.calls == result.joined == [("a", "f", '{"x":"\ufffd"}')]
+
+
+def test_half_a_surrogate_pair_at_the_end_is_replaced() -> None:
+    result = assemble([entry(0, "a", "f", '{"x":"\ud83d')])
+    assert [call.arguments for call in result.invalid] == ['{"x":"\ufffd']
+    assert result.joined == [("a", "f", '{"x":"\ufffd')]
 
 
 ARGUMENTS = st.dictionaries(st.text(max_size=8), st.text() | st.integers() | st.none() | st.lists(st.booleans()), max_size=5)
