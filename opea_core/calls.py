@@ -42,7 +42,6 @@ class Call:
     endpoint: str | tuple[str, ...] | None = None
     """The label or labels of the endpoints that may serve it; None for all."""
     priority: int = DEFAULT_PRIORITY
-    recovery_wait: float | None = None
 
 
 class CallMaker:
@@ -125,10 +124,12 @@ class CallMaker:
             query=_query(given.get("extra_query")),
         )
         self._deadline(spec, given)
+        wait = _wait(given.get("recovery_wait"))
+        spec.recovery_wait = self._settings.queue.recovery_wait if wait is None else wait
         endpoint = given.get("endpoint")
         if not isinstance(endpoint, str | None):
             raise ConfigurationError("endpoint must be the label of an endpoint.")
-        return Call(spec, endpoint, _priority(given.get("priority")), _wait(given.get("recovery_wait")))
+        return Call(spec, endpoint, _priority(given.get("priority")))
 
     def _retry(self, given: Mapping[str, Any]) -> RetryPolicy:
         retry = self._settings.retry

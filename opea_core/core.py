@@ -163,7 +163,7 @@ class Core:
             endpoints=self._pinned(call),
             priority=call.priority,
             deadline=spec.deadline,
-            recovery_wait=call.recovery_wait,
+            recovery_wait=spec.recovery_wait,
         )
         return Running(spec, self._context, self.gate, ticket, traced=bool(self.emitter.hooks) or log.wants_attempts())
 

@@ -114,20 +114,23 @@ class OPEAError(Exception):
         return self._transient or self.status_code in TRANSIENT_STATUS
 
     def __str__(self) -> str:
-        return "\n".join(line for line in (self.message, self.hint, self._tally()) if line)
+        return "\n".join(line for line in self._lines() if line)
 
-    def _tally(self) -> str:
-        parts = []
-        if self.attempts:
-            count = len(self.attempts)
-            parts.append(f"{count} attempt{'s' if count > 1 else ''}")
-            if self.seconds is not None:
-                parts[0] += f" in {self.seconds:.1f} s"
-        if self.retry_suppressed:
-            parts.append(f"no further retry: {self.retry_suppressed}")
-        if self.request_id:
-            parts.append(f"request id {self.request_id}")
-        return ", ".join(parts) + "." if parts else ""
+    def _lines(self) -> tuple[str, ...]:
+        """What happened, what to do, how often it was tried."""
+        tally = ", ".join(part for part in (self._count(), self._rest().removesuffix(".")) if part)
+        return self.message, self.hint, tally and f"{tally}."
+
+    def _count(self) -> str:
+        count = len(self.attempts)
+        seconds = f" in {self.seconds:.1f} s" if self.seconds is not None else ""
+        return f"{count} attempt{'s' if count > 1 else ''}{seconds}" if count else ""
+
+    def _rest(self) -> str:
+        suppressed = f"no further retry: {self.retry_suppressed}" if self.retry_suppressed else ""
+        request = f"request id {self.request_id}" if self.request_id else ""
+        rest = ", ".join(part for part in (suppressed, request) if part)
+        return rest and f"{rest}."
 
     def with_details(self, **details: Unpack[ErrorDetails]) -> OPEAError:
         """The same error with more known about it."""
@@ -191,6 +194,11 @@ class EndpointConnectionError(OPEAError):
     """No connection could be made, or it broke before an answer came."""
 
     _transient = True
+
+    def _lines(self) -> tuple[str, ...]:
+        if not self.attempts or self.seconds is None or not self.message.endswith(")."):
+            return super()._lines()
+        return f"{self.message.removesuffix(').')}, {self._count()}).", self.hint, self._rest()
 
 
 class CertificateError(EndpointConnectionError):

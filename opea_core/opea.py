@@ -228,10 +228,10 @@ class OPEA(OriginalMethods, BaseApiBackend):
         """
         if endpoint_id is None:
             figures = self._core.gate.stats()
-            figures["endpoints"] |= {name: core.gate.stats() for name, core in self._created.items()}
+            figures["endpoints"] |= {name: _figures(core) for name, core in self._created.items()}
             return figures
         if endpoint_id in self._created:
-            return self._created[endpoint_id].gate.stats()
+            return _figures(self._created[endpoint_id])
         self._check_id(endpoint_id)
         return self._core.gate.stats(endpoint_id)
 
@@ -350,6 +350,12 @@ class OPEA(OriginalMethods, BaseApiBackend):
                     "Use something a worker process can rebuild.",
                 ) from None
         return _restore, (type(self), self.settings, self._core.emitter.hooks, self._borrowed, self.resources, self.metadata)
+
+
+def _figures(core: Core) -> dict[str, Any]:
+    """The figures of a created endpoint, which may stand for several."""
+    endpoints = core.settings.endpoints
+    return core.gate.stats(endpoints[0].label if len(endpoints) == 1 else None)
 
 
 def _restore(

@@ -72,7 +72,8 @@ def redact_url(text: str) -> str:
     except ValueError:
         return "(unreadable URL)"
     query = "&".join(f"{name}=***" for name, _ in parse_qsl(split.query, keep_blank_values=True))
-    return f"{split.scheme}://{host}{split.path}" + (f"?{query}" if query else "")
+    origin = f"{split.scheme}://{host}" if split.scheme or host else ""
+    return origin + split.path + (f"?{query}" if query else "")
 
 
 def _split(text: str) -> SplitResult:

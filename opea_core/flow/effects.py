@@ -38,6 +38,7 @@ class CallSpec:
     """A key for this call that replaces the endpoint's."""
     deadline: int | None = None
     deadline_seconds: float | None = None
+    recovery_wait: float = 30.0
     decode: Callable[[Any], Any] | None = None
     """Reads a document into the result; raises BadAnswerError when it does not fit."""
 
@@ -121,6 +122,7 @@ class Reply:
     value: Any = None
     """What ``decode`` made of a document."""
     first_at: int | None = None
+    headers_at: int = 0
 
 
 @dataclass(slots=True)
@@ -137,3 +139,4 @@ class Broken:
     intake: Intake | None = None
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    headers_at: int = 0

@@ -79,17 +79,17 @@ def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
         status = inner_status(body, status)
     if 300 <= status < 400:
         cls = errors.ConfigurationError
-    words = where.redact(body.message)
+    words = " ".join(where.redact(body.message).split())  # one line
     message, hint = _explained(where, reply, problem, cls, words)
     error = cls(
         message,
         hint,
         status_code=status,
-        type=body.type,
-        code=body.code,
-        param=body.param,
+        type=where.redact(body.type) if body.type else None,
+        code=where.redact(body.code) if isinstance(body.code, str) else body.code,
+        param=where.redact(body.param) if body.param else None,
         retry_after=wait,
-        request_id=request_id(reply.headers) or where.spec.request_id,
+        request_id=where.redact(request_id(reply.headers) or where.spec.request_id),
         endpoint=where.endpoint.label,
         url=redact_url(where.request.url),
         body=where.redact(text),
@@ -139,7 +139,7 @@ def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError 
     if reason is Reason.UNAVAILABLE:
         error = errors.NoEndpointAvailable(
             f"No endpoint available after {waited:.0f} s: {listed}.",
-            "Calls wait recovery_wait seconds (30 unless set) for a recovery; raise it for batch work.",
+            f"Calls wait recovery_wait={spec.recovery_wait:g} s for a recovery; raise it for batch work.",
             retry_after=rejection.retry_after,
         )
         error.__cause__ = last or rejection.cause
@@ -150,7 +150,7 @@ def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError 
 def interrupted(where: Where, failure: Failure, characters: int) -> errors.OPEAError:
     """The error of a stream that broke off after something was handed out."""
     error = errors.StreamInterrupted(
-        f"Stream from {where} broke off after {characters:,} characters: {failure.brief}.",
+        f"Stream from {where.endpoint.label} broke off after {characters:,} characters: {failure.brief}.",
         "The text so far is in error.partial. It is not repeated by itself, since part was already handed out.",
     )
     details = {name: value for name, value in vars(failure.error).items() if name not in ("message", "hint", "attempts", "seconds")}

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from opea_core.config import Capabilities, Timeouts
 from opea_core.flow.effects import CallSpec, Request
@@ -54,6 +54,7 @@ def build_request(
     secrets = [sent_key] if sent_key else []
     secrets.extend((*config.headers.values(), *spec.headers.values(), *config.query.values(), *spec.query.values()))
     secrets.extend((*(value for _, value in endpoint.url.query), *_user_info(endpoint.url)))
+    secrets.extend({quote(secret, safe="") for secret in secrets} - set(secrets))
     request = Request(
         method=spec.method,
         url=_url(spec, endpoint),
@@ -65,6 +66,7 @@ def build_request(
             model=model,
             new_id=context.new_id,
             capabilities=capabilities,
+            single=spec.body.get("n", 1) == 1,
             max_response_bytes=settings.max_response_bytes,
             max_event_bytes=settings.max_event_bytes,
         ),

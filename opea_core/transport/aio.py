@@ -171,6 +171,8 @@ class LoopPlace:
         self.slots: AsyncSlots = Slots(async_transport)
         self.key_locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # by key function
         self._closing: set[asyncio.Task[None]] = set()
+        self._cancelled: list[Callable[[], Awaitable[None]]] = []
+        self._doomed: list[AsyncSlot] = []  # broken from outside, to be closed by the loop
         self._guard: AsyncGenerator[None, None] | None = None
 
     async def open(self, places: dict[asyncio.AbstractEventLoop, LoopPlace]) -> None:
@@ -190,20 +192,27 @@ class LoopPlace:
     async def aclose(self) -> None:
         """Break what is in use, close the idle connections, and wait for those that are being closed."""
         self.slots.break_busy()
-        self.close_soon(self.slots.clear())
+        self._doomed.extend(self.slots.clear())
+        self._close_doomed()
         if self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
+        while self._cancelled:
+            await _quietly(self._cancelled.pop())
 
     def break_all(self) -> None:
         """Break the connections in use and let the loop, if it lives, close the idle ones; from any thread."""
         self.slots.break_busy()
-        idle = self.slots.clear()
-        for slot in idle:
+        self._doomed.extend(self.slots.clear())
+        for slot in self._doomed:
             slot.line.shutdown()
         try:
-            self.loop.call_soon_threadsafe(self.close_soon, idle)
+            self.loop.call_soon_threadsafe(self._close_doomed)
         except RuntimeError:  # the loop is closed
             _open_places.discard(self)
+
+    def _close_doomed(self) -> None:
+        doomed, self._doomed = self._doomed, []
+        self.close_soon(doomed)
 
     def close_soon(self, slots: list[AsyncSlot]) -> None:
         """Close connections without making the caller wait."""
@@ -216,7 +225,12 @@ class LoopPlace:
         if not self.loop.is_closed():
             task = self.loop.create_task(_quietly(close))
             self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            task.add_done_callback(lambda done: self._closed(done, close))
+
+    def _closed(self, task: asyncio.Task[None], close: Callable[[], Awaitable[None]]) -> None:
+        self._closing.discard(task)
+        if task.cancelled():  # ``asyncio.run`` cancels what is left before it ends the loop
+            self._cancelled.append(close)
 
     def forget(self, slot: AsyncSlot | None, timer: Timer) -> None:
         """A connection was broken from outside the loop: let the loop clean up, if it lives."""

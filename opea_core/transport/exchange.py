@@ -21,7 +21,8 @@ class Exchange:
     """Moves the line's deadline along: connect, then first_event, then idle; total bounds them all."""
 
     __slots__ = (
-        "_over", "_paused_at", "_progress", "_started", "first_at", "headers", "intake", "line", "request", "sent_at", "status", "wall",
+        "_over", "_paused_at", "_progress", "_started", "first_at", "headers", "headers_at", "intake",
+        "line", "request", "sent_at", "status", "wall",
     )  # fmt: skip
 
     def __init__(self, request: Request, line: Line) -> None:
@@ -30,6 +31,7 @@ class Exchange:
         self.sent_at = time.monotonic_ns()
         self.first_at: int | None = None
         self.wall = 0.0
+        self.headers_at = 0
         self.status = 0
         self.headers: dict[str, str] = {}
         self.intake: Intake | None = None
@@ -50,6 +52,7 @@ class Exchange:
     def opened(self, response: httpx.Response) -> Intake:
         """Status and headers came."""
         self.wall = time.time()
+        self.headers_at = time.monotonic_ns()
         self.status = response.status_code
         self.headers = response_headers(response)
         self.intake = Intake(self.status, self.headers, self.request.expected)
@@ -127,7 +130,17 @@ class Exchange:
         """What came, as an outcome."""
         assert self.intake is not None
         at = time.monotonic_ns()
-        return Reply(self.status, self.headers, self.intake, self.sent_at, at, self.wall, connection, first_at=self.first_at)
+        return Reply(
+            self.status,
+            self.headers,
+            self.intake,
+            self.sent_at,
+            at,
+            self.wall,
+            connection,
+            first_at=self.first_at,
+            headers_at=self.headers_at,
+        )
 
     def _whole(self, cut: bool = False) -> Reply:
         reply = self.reply()
@@ -151,7 +164,7 @@ class Exchange:
         if self.intake is not None:
             broken.phase = Phase.FIRST if self.request.expected.stream else Phase.BODY
             broken.reused = False
-            broken.intake, broken.status, broken.headers = self.intake, self.status, self.headers
+            broken.intake, broken.status, broken.headers, broken.headers_at = self.intake, self.status, self.headers, self.headers_at
         return broken
 
     def _expired(self, now: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from opea_core import errors, events
@@ -55,7 +56,7 @@ class Running:
     def perform(self, effect: object) -> Rejection | None:
         """Do what needs no waiting."""
         if isinstance(effect, Tell):
-            self.tell(effect.event)
+            self.tell(replace(effect.event, at=time.monotonic_ns()))
             return None
         assert isinstance(effect, Settle)
         return self.gate.settle(self.ticket, effect.grant, effect.effect, effect.again, effect.behind, effect.usage)
@@ -95,7 +96,8 @@ class Running:
     def _tell_outcome(self, send: Send, outcome: Reply | Broken) -> None:
         label, call, attempt = send.grant.endpoint.label, self.spec.call_id, send.attempt
         if outcome.status:
-            self.tell(events.HeadersReceived(at=outcome.at, call_id=call, endpoint=label, attempt=attempt, status_code=outcome.status))
+            at = outcome.headers_at or outcome.at
+            self.tell(events.HeadersReceived(at=at, call_id=call, endpoint=label, attempt=attempt, status_code=outcome.status))
         if isinstance(outcome, Reply):
             if outcome.first_at is not None and outcome.intake.problem is None:
                 seconds = (outcome.first_at - outcome.sent_at) / SECOND
@@ -193,7 +195,7 @@ class Running:
 
     def request_id(self, answer: Answer) -> str:
         """The server's id of the exchange, else the one we sent."""
-        return request_id(answer.reply.headers) or self.spec.request_id
+        return answer.where.redact(request_id(answer.reply.headers) or self.spec.request_id)
 
     def meta(self, answer: Answer) -> CallMeta:
         """How the call went."""

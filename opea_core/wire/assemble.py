@@ -228,9 +228,12 @@ class _ChoiceState:
 class Assembler:
     """A whole answer out of its events. ``push`` events (or ``push_plain`` one body), then ``finish``."""
 
-    __slots__ = ("_new_id", "_states", "_think", "root", "started", "usage")
+    __slots__ = ("_first", "_new_id", "_single", "_states", "_think", "root", "started", "usage")
 
-    def __init__(self, new_id: Callable[[], str], think_tags: bool = False) -> None:
+    def __init__(self, new_id: Callable[[], str], think_tags: bool = False, single: bool = False) -> None:
+        """``single``: one choice was asked for, whatever index the server gives it."""
+        self._single = single
+        self._first = 0
         self._new_id = new_id
         self._think = think_tags
         self._states: dict[int, _ChoiceState] = {}
@@ -288,6 +291,9 @@ class Assembler:
         index = raw.get("index")
         if not isinstance(index, int) or isinstance(index, bool):
             index = position
+        if self._single and not self._states:
+            self._first = index
+        index -= self._first
         state = self._states.get(index)
         if state is None:
             state = self._states[index] = _ChoiceState(index, self._think)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from opea_core.urls import redact_url
 from opea_core.wire import jsontext
 
 REQUEST_ID_HEADERS = (
@@ -34,8 +35,11 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers fit for showing: those that may carry secrets are blanked."""
-    return {name: "***" if name in _SECRET_HEADERS else value for name, value in headers.items()}
+    """The headers fit for showing: those that may carry secrets are blanked, a location without them."""
+    fit = {name: "***" if name in _SECRET_HEADERS else value for name, value in headers.items()}
+    if "location" in fit:
+        fit["location"] = redact_url(fit["location"])
+    return fit
 
 
 def retry_after(status: int, headers: Mapping[str, str], body: str, wall: float) -> float | None:

@@ -33,6 +33,8 @@ class Expected:
     model: str
     new_id: Callable[[], str]
     capabilities: Capabilities = _DEFAULTS
+    single: bool = False
+    """One choice was asked for (no ``n``)."""
     max_response_bytes: int = 128 * 1024 * 1024
     max_event_bytes: int = 16 * 1024 * 1024
 
@@ -63,7 +65,7 @@ class Intake:
     def __init__(self, status: int, headers: Mapping[str, str], expected: Expected) -> None:
         self.status = status
         self._expected = expected
-        self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags)
+        self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, expected.single)
         self._sse = SSEDecoder(expected.max_event_bytes)
         self._parts: list[bytes] = []
         self._size = 0
@@ -148,7 +150,10 @@ class Intake:
     def _decide(self, head: bytes, final: bool) -> None:
         """Choose by the first bytes that are not blank; the content type is only a hint."""
         text = head.removeprefix(BOM).lstrip()
-        if not text or (len(head) < len(BOM) and BOM.startswith(head)):
+        if len(head) < len(BOM) and BOM.startswith(head):
+            return
+        if not text:
+            self._parts.clear()  # padding is not kept: it may go on for minutes
             return
         if text[:1] in b"{[<":
             feed = self._collect
@@ -345,7 +350,7 @@ class Intake:
 
 
 def _excerpt(data: bytes, size: int = 300) -> str:
-    return data[:size].decode("utf-8", "replace")
+    return data[:size].decode("utf-8", "replace") + ("…" if len(data) > size else "")
 
 
 def _is_json(data: bytes) -> bool:

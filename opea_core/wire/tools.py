@@ -61,6 +61,10 @@ class _Call:
         self.size += len(text)
         self.tail = text.rstrip()[-1:] or self.tail
 
+    def is_other(self, args: str) -> bool:
+        """Whether the arguments are complete and these are others (the cheap questions first: it is asked of every fragment)."""
+        return self.tail == "}" and (len(args) != self.size or args != self.args) and self.whole
+
     @property
     def whole(self) -> bool:
         """Whether the arguments parse as a JSON object (looked at only when they end like one)."""
@@ -174,10 +178,8 @@ class ToolAssembler:
         if entry.id in self._placeholders:
             entry = replace(entry, id="")
         call = self._choose(entry)
-        if (
-            entry.name and call is not None and call.name and entry.args.strip() and call.whole and entry.args != call.args
-        ):  # rule 6: a named entry with other arguments than the complete ones begins a call
-            call = None
+        if entry.name and call is not None and call.name and entry.args.strip() and call.is_other(entry.args):
+            call = None  # rule 6: a named entry with other arguments than the complete ones begins a call
         call = call or self._new()
         if entry.index is not None:
             self._by_index[entry.index] = call

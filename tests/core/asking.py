@@ -149,7 +149,9 @@ def made(*servers: Any, **options: Any) -> OPEA:
     if len(servers) == 1:
         options = {"base_url": servers[0].url, "label": "one"} | options
     else:
-        options = {"endpoints": [{"base_url": s.url, "label": n, "tier": i} for i, (s, n) in enumerate(zip(servers, names, strict=False))]} | options
+        options = {
+            "endpoints": [{"base_url": s.url, "label": n, "tier": i} for i, (s, n) in enumerate(zip(servers, names, strict=False))]
+        } | options
     return OPEA(**{"retry": FAST, "breaker": BRISK, "model": "scripted-model"} | options)
 
 

@@ -178,7 +178,11 @@ def test_create_endpoint_handler_of_the_default_endpoint(way: Way, server: Scrip
 
 def test_an_error_of_a_dict_form_is_an_error(way: Way, server: ScriptedServer) -> None:
     server.always(error(400, "not like that"))
-    for method, args in {"make_post_request": (DATA,), "make_post_request_opea": (server.url, DATA), "make_stream_request": (DATA,)}.items():
+    for method, args in {
+        "make_post_request": (DATA,),
+        "make_post_request_opea": (server.url, DATA),
+        "make_stream_request": (DATA,),
+    }.items():
         assert isinstance(way.ask(made(server), method, *args).error, opea_core.InvalidRequestError)
 
 
@@ -287,7 +291,9 @@ def test_an_endpoint_elsewhere_gets_no_key_of_ours(way: Way, server: ScriptedSer
 
 
 def test_what_an_endpoint_is_not_given_is_as_the_object_has_it(way: Way, server: ScriptedServer) -> None:
-    opea = made(server, api_key="our-key", auth_header="api-key", auth_scheme=None, headers={"x-ours": "1"}, query={"a": "b"}, max_concurrent=3)
+    opea = made(
+        server, api_key="our-key", auth_header="api-key", auth_scheme=None, headers={"x-ours": "1"}, query={"a": "b"}, max_concurrent=3
+    )
     created = opea.create_endpoint()
     way.ask(opea, "make_request_with_endpoint", created, DATA)
     seen = server.seen[0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -69,7 +67,7 @@ def test_create_by_name_with_resources_and_metadata() -> None:
 
 @pytest.mark.parametrize("name", ["groq", "opeaa", "", None, 5])
 def test_an_unknown_name_lists_the_known_ones(name: Any) -> None:
-    with pytest.raises(ConfigurationError, match="There are:.*opea"):
+    with pytest.raises(ConfigurationError, match=r"There are:.*opea"):
         create_api_backend(name)
 
 
@@ -128,11 +126,6 @@ def test_an_entry_point_that_is_no_backend(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: [entry])
     with pytest.raises(ConfigurationError, match="broken"):
         create_api_backend("broken")
-
-
-def test_entry_points_are_read_only_when_asked() -> None:
-    code = "import sys, opea_core; sys.exit('importlib.metadata' in sys.modules and 'email.parser' in sys.modules and 0)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 async def test_the_async_twins_of_a_plain_backend_run_in_a_thread() -> None:

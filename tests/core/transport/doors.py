@@ -96,9 +96,8 @@ def tls_to(origin: str, context: ssl.SSLContext) -> Callable[[socket.socket, Doo
     target = urlsplit(origin)
 
     def serve(connection: socket.socket, _: Door) -> None:
-        with context.wrap_socket(connection, server_side=True) as inside:
-            with _reach(target.hostname or "", target.port or 0) as server:
-                _shuttle(inside, server)
+        with context.wrap_socket(connection, server_side=True) as inside, _reach(target.hostname or "", target.port or 0) as server:
+            _shuttle(inside, server)
 
     return serve
 

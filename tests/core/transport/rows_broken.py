@@ -44,7 +44,7 @@ AFTER_CONTENT = {
     "broken by an event that is no JSON": sse(chunk({"content": "Hello"}), "}{", done=False),
     "broken by an error": sse(chunk({"content": "Hello"}), {"error": {"message": "GPU fell off", "type": "server_error"}}, done=False),
     "given up by the server": sse(chunk({"content": "Hello"}), chunk({}, "error")),
-}  # fmt: skip
+}
 
 
 def _connections() -> list[Row]:
@@ -53,15 +53,21 @@ def _connections() -> list[Row]:
         found.append(Row(f"{name}, then an answer", [answer], gives=HELLO, requests=(2,), events=LOST_ONCE, stats={"retries": 1}))
         found.append(Row(f"{name}, another endpoint", answer, second=(), gives=HELLO, requests=(1, 1)))
         found.append(Row(f"{name} in a stream", [answer], method="stream_chat", gives=HELLO, requests=(2,), events=LOST_ONCE))
-        found.append(Row(f"{name} for good", answer, opea=OFF, error=errors.EndpointConnectionError, requests=(4,), failed=["maybe_sent one"] * 4))
+        found.append(
+            Row(f"{name} for good", answer, opea=OFF, error=errors.EndpointConnectionError, requests=(4,), failed=["maybe_sent one"] * 4)
+        )
     for name, answer in IN_BODY.items():
         found.append(Row(f"{name}, then an answer", [answer], gives=HELLO, requests=(2,), stats={"retries": 1}))
         found.append(Row(f"{name}, another endpoint", answer, second=(), gives=HELLO, requests=(1, 1)))
         found.append(Row(f"{name}, one attempt", answer, call={"max_retries": 0}, error=_body_error(name), failed=["body one"]))
     for name, answer in BEFORE_CONTENT.items():
         found.append(Row(f"{name}, then an answer", [answer], method="stream_chat", gives=HELLO, requests=(2,), stats={"retries": 1}))
-        found.append(Row(f"{name}, one attempt", answer, method="stream_chat", call={"max_retries": 0}, error=_body_error(name), failed=["first one"]))
-    return found  # fmt: skip
+        found.append(
+            Row(
+                f"{name}, one attempt", answer, method="stream_chat", call={"max_retries": 0}, error=_body_error(name), failed=["first one"]
+            )
+        )
+    return found
 
 
 def _body_error(name: str) -> type[errors.OPEAError]:
@@ -85,17 +91,31 @@ def _used_again() -> list[Row]:
     """A kept connection that the server closes: sent again at once, on a new one, at no cost."""
     quiet = f"{GOT} {LOST} {GOOD}"
     ok = chat("first")
-    gone: dict[str, Any] = {"before": 1, "gives": HELLO, "requests": (2,), "events": quiet, "stats": {"retries": 0, "requests": 1, "errors": 0}}
-    twice: dict[str, Any] = {"before": 1, "gives": HELLO, "requests": (3,), "events": f"{GOT} {LOST} {LOST} {AGAIN} {WAITED} {GOOD}", "stats": {"retries": 1}}
+    gone: dict[str, Any] = {
+        "before": 1,
+        "gives": HELLO,
+        "requests": (2,),
+        "events": quiet,
+        "stats": {"retries": 0, "requests": 1, "errors": 0},
+    }
+    twice: dict[str, Any] = {
+        "before": 1,
+        "gives": HELLO,
+        "requests": (3,),
+        "events": f"{GOT} {LOST} {LOST} {AGAIN} {WAITED} {GOOD}",
+        "stats": {"retries": 1},
+    }
     return [
         Row("a used connection is closed", [ok, EARLY["closed before the headers"]], **gone),
         Row("a used connection is reset", [ok, EARLY["reset before the headers"]], **gone),
         Row("a used connection is closed, in a stream", [ok, EARLY["closed before the headers"]], method="stream_chat", **gone),
         Row("a used connection is closed, with one attempt", [ok, EARLY["closed before the headers"]], call={"max_retries": 0}, **gone),
         Row("a used connection is closed, and the new one too", [ok, *[EARLY["closed before the headers"]] * 2], **twice),
-        Row("a connection that was closed meanwhile is not used", [chat("first").replace(end="close")], before=1, gives=HELLO, requests=(1,)),
+        Row(
+            "a connection that was closed meanwhile is not used", [chat("first").replace(end="close")], before=1, gives=HELLO, requests=(1,)
+        ),
         Row("what follows an answer does not become the next one", [raw(SMUGGLED, end="keep")], before=1, gives=HELLO),
-    ]  # fmt: skip
+    ]
 
 
 def _refused() -> list[Row]:
@@ -104,10 +124,25 @@ def _refused() -> list[Row]:
         Row("refused", DEAD, says=r"Nothing answers at http://127.0.0.1:\d+ \(connection refused", stats={"retries": 3}, **tries),
         Row("refused in a stream", DEAD, method="stream_chat", **tries),
         Row("refused, one attempt", DEAD, call={"max_retries": 0}, error=errors.EndpointConnectionError, requests=(0,), attempts=1),
-        Row("refused, another endpoint", DEAD, second=(), gives=HELLO, requests=(0, 1), attempts=2, events=f"{GOT} {LOST} {AGAIN} {GOT} {GOOD}"),
+        Row(
+            "refused, another endpoint",
+            DEAD,
+            second=(),
+            gives=HELLO,
+            requests=(0, 1),
+            attempts=2,
+            events=f"{GOT} {LOST} {AGAIN} {GOT} {GOOD}",
+        ),
         Row("refused everywhere", DEAD, second=DEAD, error=errors.EndpointConnectionError, requests=(0, 0), attempts=4),
-        Row("an unknown host", opea={"base_url": "http://nowhere.invalid", "max_retries": 0}, error=errors.EndpointConnectionError, says="host name", requests=(0,), attempts=1),
-    ]  # fmt: skip
+        Row(
+            "an unknown host",
+            opea={"base_url": "http://nowhere.invalid", "max_retries": 0},
+            error=errors.EndpointConnectionError,
+            says="host name",
+            requests=(0,),
+            attempts=1,
+        ),
+    ]
 
 
 HANG = chat("x").replace(before="hang")
@@ -121,13 +156,37 @@ STUCK_BODY = chat("x").replace(steps=(b'{"choices": [', Wait(5)), length=500)
 
 
 def _late() -> list[Row]:
-    first: dict[str, Any] = {"error": errors.EndpointTimeout, "says": r"sent no answer within 0\.1 s \(first_event\)", "opea": limits(first_event=0.1), "seconds": (0.1, 0.35)}
+    first: dict[str, Any] = {
+        "error": errors.EndpointTimeout,
+        "says": r"sent no answer within 0\.1 s \(first_event\)",
+        "opea": limits(first_event=0.1),
+        "seconds": (0.1, 0.35),
+    }
     idle: dict[str, Any] = {"opea": limits(idle=0.1), "seconds": (0.1, 0.35)}
-    handed: dict[str, Any] = {"method": "stream_chat", "error": errors.StreamInterrupted, "says": r"sent nothing more within 0\.1 s \(idle\)"}
-    total: dict[str, Any] = {"error": errors.DeadlineExceeded, "call": {"deadline": 0.1}, "has": {"deadline_exceeded": True, "is_timeout": True}, "seconds": (0.1, 0.35)}
+    handed: dict[str, Any] = {
+        "method": "stream_chat",
+        "error": errors.StreamInterrupted,
+        "says": r"sent nothing more within 0\.1 s \(idle\)",
+    }
+    total: dict[str, Any] = {
+        "error": errors.DeadlineExceeded,
+        "call": {"deadline": 0.1},
+        "has": {"deadline_exceeded": True, "is_timeout": True},
+        "seconds": (0.1, 0.35),
+    }
     return [
-        *(Row(f"no answer ({method})", HANG, method=method, args=() if method == "models" else ("Hello",), failed=["maybe_sent one"], events=f"{GOT} {LOST}", **first)
-          for method in ("chat", "stream_chat", "complete", "stream_complete", "embed", "models")),
+        *(
+            Row(
+                f"no answer ({method})",
+                HANG,
+                method=method,
+                args=() if method == "models" else ("Hello",),
+                failed=["maybe_sent one"],
+                events=f"{GOT} {LOST}",
+                **first,
+            )
+            for method in ("chat", "stream_chat", "complete", "stream_complete", "embed", "models")
+        ),
         Row("headers that drip", DRIP, failed=["maybe_sent one"], events=f"{GOT} {LOST}", **first),
         Row("headers that drip into a stream", DRIP, method="stream_chat", **first),
         Row("nothing but keep-alives", PINGS, method="stream_chat", failed=["first one"], **first),
@@ -139,13 +198,38 @@ def _late() -> list[Row]:
         Row("no answer before the deadline", HANG, says=r"deadline of 0\.1 s", **total),
         Row("no answer before the deadline of a stream", HANG, method="stream_chat", **total),
         Row("a stream beyond the deadline", stream([p for i in range(20) for p in (str(i), Wait(0.03))]), method="stream_chat", **total),
-        Row("pauses up to the deadline", error(503, "busy"), opea={"retry": RetryPolicy(max_retries=1000, initial_delay=0.15, jitter="none")}, error=errors.ServerError, call={"deadline": 0.2}, has={"deadline_exceeded": True}, requests=(2,), seconds=(0.1, 0.25)),
+        Row(
+            "pauses up to the deadline",
+            error(503, "busy"),
+            opea={"retry": RetryPolicy(max_retries=1000, initial_delay=0.15, jitter="none")},
+            error=errors.ServerError,
+            call={"deadline": 0.2},
+            has={"deadline_exceeded": True},
+            requests=(2,),
+            seconds=(0.1, 0.25),
+        ),
         Row("the deadline of the object", HANG, opea={"deadline": 0.1}, error=errors.DeadlineExceeded, seconds=(0.1, 0.35)),
         Row("the timeout of a call", HANG, call={"timeout": 0.1, "max_retries": 0}, error=errors.EndpointTimeout, seconds=(0.1, 0.35)),
-        Row("no answer in time, tried elsewhere at once", HANG, second=(), opea={"timeout": 0.1}, gives=HELLO, requests=(1, 1), seconds=(0.1, 0.4)),
+        Row(
+            "no answer in time, tried elsewhere at once",
+            HANG,
+            second=(),
+            opea={"timeout": 0.1},
+            gives=HELLO,
+            requests=(1, 1),
+            seconds=(0.1, 0.4),
+        ),
         Row("no answer in time, not tried again here", HANG, opea={"timeout": 0.1}, error=errors.EndpointTimeout, seconds=(0.1, 0.4)),
-        Row("no content in time is tried again", [PINGS], opea={"timeout": 0.1}, method="stream_chat", gives=HELLO, requests=(2,), seconds=(0.1, 0.4)),
-    ]  # fmt: skip
+        Row(
+            "no content in time is tried again",
+            [PINGS],
+            opea={"timeout": 0.1},
+            method="stream_chat",
+            gives=HELLO,
+            requests=(2,),
+            seconds=(0.1, 0.4),
+        ),
+    ]
 
 
 ROWS = [*_connections(), *_handed_out(), *_used_again(), *_refused(), *_late()]

@@ -115,7 +115,20 @@ class Transcript:
         }
 
 
-_PASSING = {"at", "seconds", "call_id", "request_id", "delay", "waited", "latency", "first_content", "gated_for", "cause", "__cause__", "raw"}
+_PASSING = {
+    "at",
+    "seconds",
+    "call_id",
+    "request_id",
+    "delay",
+    "waited",
+    "latency",
+    "first_content",
+    "gated_for",
+    "cause",
+    "__cause__",
+    "raw",
+}
 _PASSING |= {"elapsed", "queued_seconds", "headers", "meta", "retry_after"}
 
 

@@ -11,7 +11,16 @@ import httpx
 import pytest
 from asking import Way, idle, made
 
-from opea_core import OPEA, ClientClosed, ConfigurationError, EndpointConnectionError, EndpointTimeout, OPEAError, StreamInterrupted, Timeouts
+from opea_core import (
+    OPEA,
+    ClientClosed,
+    ConfigurationError,
+    EndpointConnectionError,
+    EndpointTimeout,
+    OPEAError,
+    StreamInterrupted,
+    Timeouts,
+)
 from opea_core.testing import ScriptedServer, Wait, chat, error, stream
 
 ANSWER = json.loads(chat("Hello from a transport").body)
@@ -38,18 +47,24 @@ class Sent:
         return self._answer(request)
 
 
+KINDS: dict[str, type[Any]] = {
+    "http_client": httpx.Client,
+    "async_http_client": httpx.AsyncClient,
+    "http_async_client": httpx.AsyncClient,
+    "transport": httpx.HTTPTransport,
+    "async_transport": httpx.AsyncHTTPTransport,
+}
+
+
 class Own:
-    """An OPEA over a client or transport of the way's kind."""
+    """A client or transport of the way's kind, and the keyword that takes it."""
 
     def __init__(self, way: Way, kind: str, **options: Any) -> None:
-        self.way, self.kind = way, kind
-        self.client: Any = None
-        if kind == "client":
-            self.client = httpx.Client(**options) if way.name == "sync" else httpx.AsyncClient(**options)
-            self.keyword = {"http_client" if way.name == "sync" else "async_http_client": self.client}
-        else:
-            self.client = httpx.HTTPTransport(**options) if way.name == "sync" else httpx.AsyncHTTPTransport(**options)
-            self.keyword = {"transport" if way.name == "sync" else "async_transport": self.client}
+        keyword = {"client": "http_client", "transport": "transport"}[kind]
+        keyword = keyword if way.name == "sync" else f"async_{keyword}"
+        self.way = way
+        self.client = KINDS[keyword](**options)
+        self.keyword = {keyword: self.client}
 
     def close(self) -> None:
         self.way.run(self.client.close if self.way.name == "sync" else self.client.aclose).result(5)
@@ -185,11 +200,26 @@ def test_an_exception_of_a_transport_is_no_business_of_ours(way: Way) -> None:
 
 @pytest.mark.parametrize(
     "problem",
-    [httpx.ConnectError("x"), httpx.ConnectTimeout("x"), httpx.ReadError("x"), httpx.ReadTimeout("x"), httpx.WriteError("x"), httpx.WriteTimeout("x"),
-     httpx.PoolTimeout("x"), httpx.RemoteProtocolError("x"), httpx.ProxyError("x"), httpx.CloseError("x"), httpx.DecodingError("x"),
-     httpx.LocalProtocolError("x"), httpx.UnsupportedProtocol("x"), httpx.TooManyRedirects("x"), httpx.StreamClosed(), httpx.InvalidURL("x")],
+    [
+        httpx.ConnectError("x"),
+        httpx.ConnectTimeout("x"),
+        httpx.ReadError("x"),
+        httpx.ReadTimeout("x"),
+        httpx.WriteError("x"),
+        httpx.WriteTimeout("x"),
+        httpx.PoolTimeout("x"),
+        httpx.RemoteProtocolError("x"),
+        httpx.ProxyError("x"),
+        httpx.CloseError("x"),
+        httpx.DecodingError("x"),
+        httpx.LocalProtocolError("x"),
+        httpx.UnsupportedProtocol("x"),
+        httpx.TooManyRedirects("x"),
+        httpx.StreamClosed(),
+        httpx.InvalidURL("x"),
+    ],
     ids=lambda problem: type(problem).__name__,
-)  # fmt: skip
+)
 def test_no_exception_of_httpx_reaches_a_caller(way: Way, problem: Exception) -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise problem
@@ -225,19 +255,13 @@ def test_two_ways_to_send_are_one_too_many(server: ScriptedServer, one: str, oth
 
 
 @pytest.mark.parametrize("option", [{"verify": False}, {"proxy": "http://p:1"}, {"cert": "x.pem"}], ids=str)
-@pytest.mark.parametrize("keyword", ["http_client", "async_http_client", "http_async_client", "transport", "async_transport"])
+@pytest.mark.parametrize("keyword", KINDS)
 def test_what_it_has_of_its_own_is_not_said_again(server: ScriptedServer, keyword: str, option: dict[str, Any]) -> None:
-    client = Own(_Kind("async" if "async" in keyword else "sync"), "transport" if "transport" in keyword else "client").client  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=next(iter(option))):
-        made(server, **{keyword: client}, **option)
+        made(server, **{keyword: KINDS[keyword]()}, **option)
 
 
-class _Kind:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-@pytest.mark.parametrize("keyword", ["http_client", "async_http_client", "http_async_client", "transport", "async_transport"])
+@pytest.mark.parametrize("keyword", KINDS)
 def test_the_wrong_kind_is_refused_at_once(server: ScriptedServer, keyword: str) -> None:
     wrong: list[Any] = [object(), "http://x", httpx.Client() if "async" in keyword else httpx.AsyncClient(), httpx.Client]
     for value in wrong:

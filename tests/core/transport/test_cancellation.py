@@ -197,13 +197,16 @@ def test_wait_for_is_a_time_limit_like_any_other(server: ScriptedServer) -> None
 
 
 def test_a_group_of_calls_of_which_one_fails(server: ScriptedServer) -> None:
+    async def together(opea: OPEA) -> None:
+        async with asyncio.TaskGroup() as group:
+            for text in ("good", "good", "bad"):
+                group.create_task(opea.achat(text))
+
     async def main() -> None:
         async with made(server) as opea:
             server.always(lambda seen: error(400, "no") if "bad" in str(seen.body) else chat("x").after(Wait(5)))
             with pytest.raises(ExceptionGroup):
-                async with asyncio.TaskGroup() as group:
-                    for text in ("good", "good", "bad"):
-                        group.create_task(opea.achat(text))
+                await together(opea)
             await asyncio.to_thread(server.wait, lambda: not server.in_flight, 1)
             assert idle(opea)
 

@@ -166,8 +166,7 @@ def test_a_sync_function_does_not_block_the_loop(server: ScriptedServer) -> None
     async def main() -> str:
         async with made(server, api_key=key) as opea:
             call = asyncio.create_task(opea.achat("Hello"))
-            while not asked.is_set():
-                await asyncio.sleep(0.001)
+            assert await asyncio.to_thread(asked.wait, 5)
             go.set()  # the loop is here although the function has not come back
             return (await call).content
 

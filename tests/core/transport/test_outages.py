@@ -58,7 +58,9 @@ def test_an_endpoint_that_dies_in_the_middle(way: Way, server: ScriptedServer, s
     assert idle(opea)
 
 
-@pytest.mark.parametrize("bad", [error(500, "oops"), error(503, "busy"), html(), chat("x").replace(before="reset")], ids=["500", "503", "HTML", "reset"])
+@pytest.mark.parametrize(
+    "bad", [error(500, "oops"), error(503, "busy"), html(), chat("x").replace(before="reset")], ids=["500", "503", "HTML", "reset"]
+)
 def test_one_that_fails_fast_is_left_alone(way: Way, server: ScriptedServer, second: ScriptedServer, bad: Answer) -> None:
     """A server that fails at once looks idle, and would attract every call."""
     server.always(bad)
@@ -109,7 +111,12 @@ def test_each_endpoint_gets_its_own_key_headers_and_model(way: Way, server: Scri
     server.always(DOWN)
     assert way.ask(OPEA(endpoints=endpoints), "chat", "Hello").error is None
     one, two = server.seen[0], second.seen[0]
-    assert (one.headers["authorization"], one.body["model"], one.headers["x-site"], one.query) == ("Bearer key-one", "model-one", "north", {})
+    assert (one.headers["authorization"], one.body["model"], one.headers["x-site"], one.query) == (
+        "Bearer key-one",
+        "model-one",
+        "north",
+        {},
+    )
     assert (two.headers["authorization"], two.body["model"], two.headers.get("x-site"), two.query) == (
         "Bearer key-two",
         "model-two",
@@ -122,9 +129,7 @@ def test_each_endpoint_gets_its_own_key_headers_and_model(way: Way, server: Scri
 
 
 @pytest.mark.parametrize(("status", "cls"), [(401, AuthenticationError), (404, NotFoundError)])
-def test_the_second_call_gets_the_servers_own_error_too(
-    way: Way, server: ScriptedServer, status: int, cls: type[Exception]
-) -> None:
+def test_the_second_call_gets_the_servers_own_error_too(way: Way, server: ScriptedServer, status: int, cls: type[Exception]) -> None:
     opea = made(server)
     server.always(error(status, "no such path" if status == 404 else "wrong key"))
     for count in (1, 2):
@@ -292,7 +297,11 @@ def test_a_breaker_that_is_off_never_opens(way: Way, server: ScriptedServer) -> 
     assert opea.get_stats("one")["breaker"] == "closed"
 
 
-@pytest.mark.parametrize("neutral", [error(400, "no"), error(401, "no"), error(404, "no"), error(429, "no", headers={"retry-after-ms": "1"})], ids=["400", "401", "404", "429"])
+@pytest.mark.parametrize(
+    "neutral",
+    [error(400, "no"), error(401, "no"), error(404, "no"), error(429, "no", headers={"retry-after-ms": "1"})],
+    ids=["400", "401", "404", "429"],
+)
 def test_what_is_the_callers_matter_never_opens_it(way: Way, server: ScriptedServer, neutral: Answer) -> None:
     opea = made(server, max_retries=0)
     server.always(neutral)

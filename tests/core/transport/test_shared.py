@@ -332,7 +332,12 @@ def test_a_process_ends_at_once_with_an_object_in_use(server: ScriptedServer) ->
     """
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=20, check=False, env=os.environ | {"PYTHONPATH": os.getcwd()}
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert time.monotonic() - started < 10

@@ -126,7 +126,9 @@ def test_an_expired_certificate(way: Way, server: ScriptedServer, authority: tru
 
 def test_another_endpoint_serves_meanwhile(way: Way, server: ScriptedServer, second: ScriptedServer, tls: Door) -> None:
     """A certificate that is not accepted is a matter of configuration: it is told, not worked around."""
-    opea = made(server, second, endpoints=[{"base_url": at(tls), "label": "one", "tier": 0}, {"base_url": second.url, "label": "two", "tier": 1}])
+    opea = made(
+        server, second, endpoints=[{"base_url": at(tls), "label": "one", "tier": 0}, {"base_url": second.url, "label": "two", "tier": 1}]
+    )
     told = way.ask(opea, "chat", "Hello")
     assert type(told.error) is CertificateError
     assert second.seen == []
