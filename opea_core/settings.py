@@ -217,24 +217,32 @@ def _policies(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _endpoints(given: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
     shared = {name: given[name] for name in _ENDPOINT_OPTIONS if name in given and (given[name] is not None or name == "auth_scheme")}
-    specs = given.get("endpoints")
+    specs, keys = given.get("endpoints"), given.get("api_keys")
+    if keys is not None and ("api_key" in shared or not _is_list(keys)):
+        raise ConfigurationError("api_keys= takes a list of keys, and no api_key= beside it.")
     if specs is None:
-        shared.setdefault("base_url", environ.get("OPEA_API_URL") or DEFAULT_URL)
-        if "api_key" not in given and "api_keys" not in given and environ.get("OPEA_API_KEY"):
-            shared["api_key"] = environ["OPEA_API_KEY"]
-        found = [Endpoint(**shared)]
+        found = [_default_endpoint(shared, environ, wants_key="api_key" not in given and keys is None)]
+    elif "base_url" in shared:
+        raise ConfigurationError("base_url= and endpoints= both say where to send; give one of them.")
+    elif not _is_list(specs):
+        raise ConfigurationError("endpoints= takes a list of URLs, dicts or Endpoint objects, at least one.")
     else:
-        if "base_url" in shared:
-            raise ConfigurationError("base_url= and endpoints= both say where to send; give one of them.")
-        if isinstance(specs, str | Mapping | Endpoint) or not isinstance(specs, Sequence) or not specs:
-            raise ConfigurationError("endpoints= takes a list of URLs, dicts or Endpoint objects, at least one.")
         found = [_endpoint(spec, shared) for spec in specs]
-    keys = given.get("api_keys")
     if keys is not None:
-        if "api_key" in shared or isinstance(keys, str) or not isinstance(keys, Sequence) or not keys:
-            raise ConfigurationError("api_keys= takes a list of keys, and no api_key= beside it.")
         found = [endpoint.replace(api_key=key) for endpoint in found for key in keys]
     return with_labels(found)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > 0
+
+
+def _default_endpoint(shared: dict[str, Any], environ: Mapping[str, str], wants_key: bool) -> Endpoint:
+    """The one endpoint when none are listed; only here the environment's URL and key count."""
+    shared.setdefault("base_url", environ.get("OPEA_API_URL") or DEFAULT_URL)
+    if wants_key and environ.get("OPEA_API_KEY"):
+        shared["api_key"] = environ["OPEA_API_KEY"]
+    return Endpoint(**shared)
 
 
 def _endpoint(spec: Any, shared: Mapping[str, Any]) -> Endpoint:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from opea_core.config import QueuePolicy
 from opea_core.policy import SECOND
@@ -19,6 +20,16 @@ from opea_core.policy.retry import Retry
 from opea_core.policy.ticket import DEFAULT_PRIORITY, Reason, Rejection, Route, Ticket, TicketState
 
 OFFER_TTL = 2 * SECOND
+
+
+class Outlook(NamedTuple):
+    """What the tickets of a route can hope for."""
+
+    outage: bool
+    """Only breakers hold them back: the outage clock runs."""
+    hopeless: bool
+    """Every wait that is asked for is too long."""
+    reopens: int = 0
 
 
 class Dispatcher:
@@ -234,24 +245,35 @@ class Dispatcher:
 
     def _hold(self, route: Route, now: int, changed: list[Ticket]) -> None:
         """When every endpoint of a route is gated: how long may its tickets be held?"""
-        opens = [(e.opens_at(now), e) for e in route.endpoints]
-        gated = [(at, e) for at, e in opens if at is not None]
-        broken = [at for at, e in gated if e.breaker.gate(now) is not None]
-        soon = any(at - now <= self._max_retry_after for at, e in gated if e.breaker.gate(now) is None)
-        usable = len(gated) < len(opens) or soon
-        outage = not usable and bool(broken) and not any(e.breaker.probing for _, e in gated)
-        route.run_clock(outage, now)
-        if usable:
-            return
-        if not broken:
+        outlook = self._outlook(route, now)
+        route.run_clock(outlook.outage, now)
+        if outlook.hopeless:
             for ticket in self._pending(route):
                 self._reject(ticket, Reason.RATE_LIMITED, now, changed)
-        elif outage:
-            until = route.clock(now) + min(broken) - now
-            while route.holds and (route.holds[0][0] < until or route.holds[0][2].state is not TicketState.PENDING):
-                at, _, ticket = heapq.heappop(route.holds)
-                if ticket.state is TicketState.PENDING and ticket.route is route and at == ticket.gives_up_at:
-                    self._reject(ticket, Reason.UNAVAILABLE, now, changed)
+        elif outlook.outage:
+            self._give_up(route, route.clock(now) + outlook.reopens - now, now, changed)
+
+    def _outlook(self, route: Route, now: int) -> Outlook:
+        """What a route's tickets can hope for: sent now or soon, a breaker that lets a probe through, or nothing."""
+        reopens: list[int] = []
+        probing = False
+        for endpoint in route.endpoints:
+            opens = endpoint.opens_at(now)
+            broken = endpoint.breaker.gate(now) is not None
+            if opens is None or (not broken and opens - now <= self._max_retry_after):
+                return Outlook(outage=False, hopeless=False)
+            if broken:
+                reopens.append(opens)
+                probing = probing or endpoint.breaker.probing
+        return Outlook(outage=bool(reopens) and not probing, hopeless=not reopens, reopens=min(reopens, default=0))
+
+    def _give_up(self, route: Route, until: int, now: int, changed: list[Ticket]) -> None:
+        """Reject the tickets whose hold ends before anything opens (``until`` on the outage clock)."""
+        while route.holds and (route.holds[0][0] < until or route.holds[0][2].state is not TicketState.PENDING):
+            at, _, ticket = heapq.heappop(route.holds)
+            current = ticket.route is route and at == ticket.gives_up_at
+            if current and ticket.state is TicketState.PENDING:
+                self._reject(ticket, Reason.UNAVAILABLE, now, changed)
 
     @staticmethod
     def _cannot_wait(ticket: Ticket, now: int) -> Reason | None:

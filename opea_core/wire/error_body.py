@@ -44,6 +44,7 @@ _MODEL_MISSING = re.compile(
     r"|(unknown|invalid|no such|unsupported) model|try pulling it|model_not_found|no model (named|called)",
     re.IGNORECASE,
 )
+_OVERFLOW_STATUS = (200, 400, 413, 422, 500, None)
 _NO_SUCH_PATH = re.compile(r"unexpected endpoint or method", re.IGNORECASE)  # LM Studio answers 200 to an unknown path
 _TITLE = re.compile(r"<title[^>]*>\s*(.*?)\s*</title>|<h1[^>]*>\s*(.*?)\s*</h1>", re.IGNORECASE | re.DOTALL)
 
@@ -110,22 +111,22 @@ def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:
         status = inner_status(body, status)
         if _NO_SUCH_PATH.search(body.message):
             return errors.NotFoundError
-    words = body.words
-    if (status in (400, 413, 422, 500, None) or status == 200) and _is_overflow(body):
+    if status in _OVERFLOW_STATUS and _is_overflow(body):
         return errors.ContextOverflowError
-    if (
-        status == 402
-        or ((status is None or status < 400 or status == 429) and words & QUOTA_CODES)
-        or (status == 429 and "free-models-per-day" in body.message)
-    ):
+    if _is_quota(status, body):
         return errors.QuotaExceeded
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if status is not None and 400 <= status < 500:
-        return errors.InvalidRequestError
     if status is None or status < 400:
-        return _by_words(words)
-    return errors.ServerError
+        return _by_words(body.words)
+    return errors.InvalidRequestError if status < 500 else errors.ServerError
+
+
+def _is_quota(status: int | None, body: ErrorBody) -> bool:
+    """402, or a structured quota code; mere words do not count, as they may mean a limit per minute."""
+    if status == 429:
+        return bool(body.words & QUOTA_CODES) or "free-models-per-day" in body.message
+    return status == 402 or ((status is None or status < 400) and bool(body.words & QUOTA_CODES))
 
 
 def model_missing(body: ErrorBody) -> bool:

@@ -40,7 +40,15 @@ class _Call:
     handed: int = 0  # characters handed on
     closed: bool = False  # another object began after a whole one: the end decides what it was
 
-    def hand(self, text: str) -> str:
+    def hand_on(self, text: str) -> list[ToolCallDelta]:
+        """What is certain now: id and name once, and the arguments that may be handed on."""
+        text = self._certain(text)
+        id_ = self.id if self.id and not self.id_sent else None
+        name = self.name if self.name and not self.name_sent else None
+        self.id_sent, self.name_sent = self.id_sent or id_ is not None, self.name_sent or name is not None
+        return [ToolCallDelta(self.position, id_, name, text)] if text or id_ or name else []
+
+    def _certain(self, text: str) -> str:
         """What of the arguments may be handed on now: not what the end may turn into something else."""
         self.pending += text
         placeholder = not self.handed and any(word.startswith(self.pending.strip()) for word in _PLACEHOLDERS)
@@ -172,11 +180,7 @@ class ToolAssembler:
         return [{"id": c.id, "type": "function", **c.extra, "function": {"name": c.name, "arguments": c.args}} for c in self._calls]
 
     def _take(self, raw: Mapping[str, Any], position: int) -> list[ToolCallDelta]:
-        entry = _Entry.read(raw, position)
-        if entry.id in self._by_id and self._collides(entry):
-            self._placeholders.add(entry.id)
-        if entry.id in self._placeholders:
-            entry = replace(entry, id="")
+        entry = self._identified(_Entry.read(raw, position))
         call = self._choose(entry)
         if entry.name and call is not None and call.name and entry.args.strip() and call.is_other(entry.args):
             call = None  # rule 6: a named entry with other arguments than the complete ones begins a call
@@ -186,14 +190,13 @@ class ToolAssembler:
         if entry.id and entry.id not in self._by_id:
             self._by_id[entry.id] = call
             call.id = call.id or entry.id
-        text = call.hand(self._apply(call, entry, raw))
-        new_id = call.id if call.id and not call.id_sent else None
-        new_name = call.name if call.name and not call.name_sent else None
-        if not (text or new_id or new_name):
-            return []
-        call.id_sent = call.id_sent or new_id is not None
-        call.name_sent = call.name_sent or new_name is not None
-        return [ToolCallDelta(call.position, new_id, new_name, text)]
+        return call.hand_on(self._apply(call, entry, raw))
+
+    def _identified(self, entry: _Entry) -> _Entry:
+        """The entry, without its id if that turned out to stand for several calls."""
+        if entry.id in self._by_id and self._collides(entry):
+            self._placeholders.add(entry.id)
+        return replace(entry, id="") if entry.id in self._placeholders else entry
 
     def _choose(self, entry: _Entry) -> _Call | None:
         """Rules 1-5: the call an entry belongs to; None for a new one."""
