@@ -14,8 +14,8 @@ from opea_core import OPEA, BreakerPolicy, RetryPolicy
 
 PATIENCE = 10.0
 """Seconds after which a call that hangs fails its test."""
-FAST = RetryPolicy(initial_delay=0.01, max_delay=0.02, jitter="none")
-BRISK = BreakerPolicy(open=0.03)
+FAST = RetryPolicy(initial_delay=0.004, max_delay=0.008, jitter="none")
+BRISK = BreakerPolicy(open=0.02)
 
 
 @dataclass

@@ -83,11 +83,11 @@ STREAMS = [
     Row("a stream piece by piece", [stream(["a", Wait(0.01), "b", Wait(0.01), "c"])], method="stream_chat", gives="abc", events=ONE_GOOD),
     Row(
         "slow and steady, longer than any one limit",
-        [stream([piece for i in range(7) for piece in (str(i), Wait(0.04))])],
+        [stream([piece for i in range(7) for piece in (str(i), Wait(0.03))])],
         method="stream_chat",
-        opea={"timeout": 0.15},
+        opea={"timeout": 0.13},
         gives="0123456",
-        seconds=(0.25, 2.0),
+        seconds=(0.18, 2.0),
     ),
     Row("reasoning first", [stream([{"reasoning_content": "hm"}, "yes"])], method="stream_chat", gives="yes", has={"reasoning": "hm"}),
     Row(

@@ -158,21 +158,21 @@ STUCK_BODY = chat("x").replace(steps=(b'{"choices": [', Wait(5)), length=500)
 def _late() -> list[Row]:
     first: dict[str, Any] = {
         "error": errors.EndpointTimeout,
-        "says": r"sent no answer within 0\.1 s \(first_event\)",
-        "opea": limits(first_event=0.1),
-        "seconds": (0.1, 0.35),
+        "says": r"sent no answer within 0\.06 s \(first_event\)",
+        "opea": limits(first_event=0.06),
+        "seconds": (0.06, 0.35),
     }
-    idle: dict[str, Any] = {"opea": limits(idle=0.1), "seconds": (0.1, 0.35)}
+    idle: dict[str, Any] = {"opea": limits(idle=0.06), "seconds": (0.06, 0.35)}
     handed: dict[str, Any] = {
         "method": "stream_chat",
         "error": errors.StreamInterrupted,
-        "says": r"sent nothing more within 0\.1 s \(idle\)",
+        "says": r"sent nothing more within 0\.06 s \(idle\)",
     }
     total: dict[str, Any] = {
         "error": errors.DeadlineExceeded,
-        "call": {"deadline": 0.1},
+        "call": {"deadline": 0.06},
         "has": {"deadline_exceeded": True, "is_timeout": True},
-        "seconds": (0.1, 0.35),
+        "seconds": (0.06, 0.35),
     }
     return [
         *(
@@ -195,7 +195,7 @@ def _late() -> list[Row]:
         Row("a stream that stops", STUCK, failed=["handed one"], **handed, **idle),
         Row("a stream with keep-alives only", PINGS_LATER, failed=["handed one"], **handed, **idle),
         Row("a body that stops", STUCK_BODY, error=errors.EndpointTimeout, says=r"\(idle\)", failed=["body one"], **idle),
-        Row("no answer before the deadline", HANG, says=r"deadline of 0\.1 s", **total),
+        Row("no answer before the deadline", HANG, says=r"deadline of 0\.06 s", **total),
         Row("no answer before the deadline of a stream", HANG, method="stream_chat", **total),
         Row("a stream beyond the deadline", stream([p for i in range(20) for p in (str(i), Wait(0.03))]), method="stream_chat", **total),
         Row(
@@ -208,26 +208,26 @@ def _late() -> list[Row]:
             requests=(2,),
             seconds=(0.1, 0.25),
         ),
-        Row("the deadline of the object", HANG, opea={"deadline": 0.1}, error=errors.DeadlineExceeded, seconds=(0.1, 0.35)),
-        Row("the timeout of a call", HANG, call={"timeout": 0.1, "max_retries": 0}, error=errors.EndpointTimeout, seconds=(0.1, 0.35)),
+        Row("the deadline of the object", HANG, opea={"deadline": 0.06}, error=errors.DeadlineExceeded, seconds=(0.06, 0.35)),
+        Row("the timeout of a call", HANG, call={"timeout": 0.06, "max_retries": 0}, error=errors.EndpointTimeout, seconds=(0.06, 0.35)),
         Row(
             "no answer in time, tried elsewhere at once",
             HANG,
             second=(),
-            opea={"timeout": 0.1},
+            opea={"timeout": 0.06},
             gives=HELLO,
             requests=(1, 1),
-            seconds=(0.1, 0.4),
+            seconds=(0.06, 0.4),
         ),
-        Row("no answer in time, not tried again here", HANG, opea={"timeout": 0.1}, error=errors.EndpointTimeout, seconds=(0.1, 0.4)),
+        Row("no answer in time, not tried again here", HANG, opea={"timeout": 0.06}, error=errors.EndpointTimeout, seconds=(0.06, 0.4)),
         Row(
             "no content in time is tried again",
             [PINGS],
-            opea={"timeout": 0.1},
+            opea={"timeout": 0.06},
             method="stream_chat",
             gives=HELLO,
             requests=(2,),
-            seconds=(0.1, 0.4),
+            seconds=(0.06, 0.4),
         ),
     ]
 
