@@ -53,6 +53,14 @@ class CallGranted(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CallsWait(Event):
+    """Calls wait long for a place although no endpoint refuses anything; ``seconds`` is the median."""
+
+    seconds: float
+    places: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class CallRejected(Event):
     """The call got no place."""
 

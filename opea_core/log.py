@@ -51,6 +51,11 @@ def _line(event: events.Event) -> tuple[int, str]:  # noqa: C901 - a table
             return logging.WARNING, f"used last from now on: {event.reason}"
         case events.RetryScheduled(delay=float(delay)) if delay > _LONG_WAIT:
             return logging.WARNING, f"{event.reason}: next attempt in {delay:.1f} s"
+        case events.CallsWait():
+            return (
+                logging.WARNING,
+                f"calls wait {event.seconds:.0f} s for {event.places} places; if the server takes more, raise max_concurrent",
+            )
         case events.ParameterDropped():
             return logging.WARNING, f"the server refuses {event.parameter!r}; it is sent without from now on"
         case events.AnswerOdd():

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from typing import TYPE_CHECKING, Any
 
 from opea_core import errors, events
-from opea_core.config import BreakerPolicy
+from opea_core.config import BreakerPolicy, RetryPolicy
 from opea_core.types import ChatChunk, Json
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class OriginalMethods:
     def test_endpoint(self, endpoint_url: str | None = None) -> bool:
         """Whether a real answer comes (to "Hello", 5 tokens). Never raises; ``endpoint_problem`` says why not.
 
-        Sent at once, past queue, breaker and retries, and not counted.
+        Without a URL, whether any of the configured endpoints answers. Sent at once, past queue, breaker and retries, and not counted.
         """
         return self.endpoint_problem(endpoint_url) is None
 
@@ -123,9 +123,10 @@ class OriginalMethods:
 
     def _probe(self, url: str | None) -> tuple[Core, Call]:
         """A call that is sent at once and counted nowhere: through limits of its own, used once."""
-        core, call = self._at_url(url, lambda core: core.calls.data(_PROBE, {"max_retries": 0}, stream=False))
-        settings = core.settings.replace(breaker=BreakerPolicy(enabled=False))
-        return core.derived(settings), call
+        core, call = self._at_url(url, lambda core: core.calls.data(_PROBE, {}, stream=False))
+        others = len(core.settings.endpoints) - 1  # each is tried once, until one answers
+        call.spec.retry = RetryPolicy(max_retries=others, initial_delay=0.0)
+        return core.derived(core.settings.replace(breaker=BreakerPolicy(enabled=False))), call
 
     def _tell_problem(self, error: Exception) -> Exception:
         reason = error.message if isinstance(error, errors.OPEAError) else type(error).__name__

@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import httpcore
 
@@ -150,7 +150,7 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self._inner: httpcore.AsyncNetworkBackend = httpcore.AnyIOBackend()
+        self._inner = cast(httpcore.AsyncNetworkBackend, httpcore.AnyIOBackend())
 
     async def connect_tcp(
         self,

@@ -20,6 +20,7 @@ from opea_core.settings import Settings
 from opea_core.types import Usage
 
 _KEEPERS = 3  # waiters that watch the clock for all of them
+_LONG_WAIT = 10 * SECOND
 _CANCELLED = Effect(Verdict.NEUTRAL)
 
 
@@ -41,6 +42,7 @@ class Gate:
         self._returned: deque[tuple[Ticket, Callable[[], None]]] = deque()  # by finalisers, which may not lock
         self._untold: deque[Callable[[], None]] = deque()  # what the next ordinary operation tells for them
         self._keepers: dict[Ticket, int] = {}
+        self._waits: deque[int] = deque(maxlen=64)
         self._owners: Counter[int] = Counter()  # live grants per event loop
         self.closed = False
         self.endpoints = [EndpointState(e, settings.breaker, chance, now()) for e in settings.endpoints]
@@ -112,6 +114,16 @@ class Gate:
         self._after(wakes, ticket)
         self._tell_changes(endpoint, effect, *before, now)
         return rejection
+
+    def note_wait(self, waited: int, grant: Grant) -> None:
+        """A call got its first place: when half of the last ones waited long for nothing but places, say so."""
+        self._waits.append(waited)
+        if waited < _LONG_WAIT or any(e.last_error is not None for e in self.endpoints):
+            return
+        median = sorted(self._waits)[len(self._waits) // 2]
+        if median >= _LONG_WAIT:
+            places = sum(e.limit for e in self.endpoints)
+            self.emitter(events.CallsWait(at=self.now(), endpoint=grant.endpoint.label, seconds=median / SECOND, places=places))
 
     def prove(self, grant: Grant) -> None:
         """First content of a stream came."""

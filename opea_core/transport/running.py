@@ -70,6 +70,7 @@ class Running:
         """The wait for a place is over."""
         if isinstance(answer, Grant):
             self.granted_at = self.granted_at or time.monotonic_ns()
+            self.gate.note_wait(self.granted_at - self.started, answer)
             if self.traced:
                 waited = (time.monotonic_ns() - self.ticket.enqueued) / SECOND
                 self.tell(events.CallGranted(at=answer.at, call_id=self.spec.call_id, endpoint=answer.endpoint.label, waited=waited))

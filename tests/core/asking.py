@@ -14,7 +14,7 @@ from opea_core import OPEA, BreakerPolicy, RetryPolicy
 
 PATIENCE = 10.0
 """Seconds after which a call that hangs fails its test."""
-FAST = RetryPolicy(initial_delay=0.004, max_delay=0.008, jitter="none")
+FAST = RetryPolicy(initial_delay=0.005, max_delay=0.01, jitter="none")
 BRISK = BreakerPolicy(open=0.02)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from rows_answers import HELLO
-from table import AGAIN, GOOD, GOT, ONE_BAD, WAITED, Row
+from table import AGAIN, GOOD, GOT, ONE_BAD, Row
 
 from opea_core import BreakerPolicy, RetryPolicy, errors
 from opea_core.testing import Answer, error, html, json_answer, raw, sse
 
-ONCE_MORE = f"{ONE_BAD} {AGAIN} {WAITED} {GOOD}"
+APART = {"retry": RetryPolicy(initial_delay=0.05, jitter="none")}
+ONCE_MORE = f"{ONE_BAD} {AGAIN} {GOT} {GOOD}"
 ELSEWHERE = f"{ONE_BAD} {AGAIN} {GOT} {GOOD}"
 SOON = {"retry-after-ms": "20"}
 TRANSIENT = (408, 409, 425, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530)
@@ -99,7 +100,7 @@ def _elsewhere_only() -> list[Row]:
 
 def _limited() -> list[Row]:
     wait = error(429, "slow down", headers=SOON)
-    paused = f"{ONE_BAD} GateSet {AGAIN} {WAITED} {GOOD}"
+    paused = f"{ONE_BAD} GateSet {AGAIN} {GOT} {GOOD}"
     return [
         Row("429 with a wait", [wait], gives=HELLO, requests=(2,), events=paused, stats={"retries": 0}, seconds=(0.02, 0.5)),
         Row(
@@ -194,6 +195,7 @@ def _counted() -> list[Row]:
             "500 everywhere",
             error(500, "oops"),
             second=error(500, "oops"),
+            opea=APART,
             error=errors.ServerError,
             requests=(2, 1),
             failed=["status one", "status two", "status one"],
@@ -211,7 +213,7 @@ def _counted() -> list[Row]:
             "four attempts over both endpoints",
             error(503, "busy"),
             second=error(503, "busy"),
-            opea={"retry": RetryPolicy(initial_delay=0.05, jitter="none")},
+            opea=APART,
             error=errors.ServerError,
             requests=(2, 2),
         ),

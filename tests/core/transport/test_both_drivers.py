@@ -17,15 +17,19 @@ from table import Row, Transcript, transcript
 from opea_core import events
 
 TABLE: list[Row] = [*rows_answers.PLAIN, *rows_answers.STREAMS, *rows_answers.SENT, *rows_retries.ROWS, *rows_broken.ROWS]
-rows = pytest.mark.parametrize("row", TABLE, ids=str)
 ways = pytest.mark.parametrize("way_name", WAYS)
+
+
+@pytest.fixture(scope="module", params=TABLE, ids=str)
+def row(request: pytest.FixtureRequest) -> Row:
+    """A row of the table; of module scope, so that all its tests come together."""
+    return request.param
 
 
 def test_no_two_rows_have_the_same_name() -> None:
     assert [name for name, count in Counter(map(str, TABLE)).items() if count > 1] == []
 
 
-@rows
 @ways
 def test_what_the_caller_is_told(row: Row, way_name: str) -> None:
     told = transcript(row, way_name).told
@@ -40,7 +44,6 @@ def test_what_the_caller_is_told(row: Row, way_name: str) -> None:
     assert row.seconds[0] <= told.seconds <= row.seconds[1]
 
 
-@rows
 @ways
 def test_what_was_sent_and_tried(row: Row, way_name: str) -> None:
     done = transcript(row, way_name)
@@ -68,7 +71,6 @@ def _check_sent(done: Transcript, part: str, wanted: Any) -> None:
         assert getattr(last, part) == wanted
 
 
-@rows
 @ways
 def test_what_hooks_and_statistics_say(row: Row, way_name: str) -> None:
     done = transcript(row, way_name)
@@ -83,7 +85,6 @@ def test_what_hooks_and_statistics_say(row: Row, way_name: str) -> None:
     assert done.counted("errors") == sum(done.counted("errors_by_class").values())
 
 
-@rows
 @ways
 def test_everything_comes_back(row: Row, way_name: str) -> None:
     done = transcript(row, way_name)
@@ -91,7 +92,6 @@ def test_everything_comes_back(row: Row, way_name: str) -> None:
     assert (done.stats["in_flight"], done.stats["queued"]) == (0, 0)
 
 
-@rows
 def test_sync_and_async_are_the_same(row: Row) -> None:
     sync, other = (transcript(row, way_name).comparable for way_name in WAYS)
     assert sync == other
