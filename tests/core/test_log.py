@@ -25,7 +25,9 @@ def test_calls_that_wait_for_nothing_but_places_are_told_of(caplog: pytest.LogCa
 
 
 def test_a_warning_comes_at_most_once_a_minute_for_an_endpoint_and_kind(caplog: pytest.LogCaptureFixture) -> None:
-    gates = [events.GateSet(at=at * SECOND, endpoint=name, seconds=5.0) for at, name in [(0, "a"), (1, "a"), (1, "b"), (59, "a"), (61, "a")]]
+    gates = [
+        events.GateSet(at=at * SECOND, endpoint=name, seconds=5.0) for at, name in [(0, "a"), (1, "a"), (1, "b"), (59, "a"), (61, "a")]
+    ]
     assert [line.partition(":")[0] for line in lines(caplog, *gates)] == ["a", "b", "a"]
 
 
@@ -47,4 +49,6 @@ def test_the_level_of_an_event(event: events.Event, level: int, caplog: pytest.L
 
 
 def test_events_without_a_line_say_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    assert lines(caplog, events.CallGranted(at=0), events.CallStarted(at=0, kind="chat", model="m", stream=False), level=logging.DEBUG) == []
+    assert (
+        lines(caplog, events.CallGranted(at=0), events.CallStarted(at=0, kind="chat", model="m", stream=False), level=logging.DEBUG) == []
+    )

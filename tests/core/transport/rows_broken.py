@@ -160,7 +160,7 @@ STUCK_BODY = chat("x").replace(steps=(b'{"choices": [', Wait(5)), length=500)
 def _late() -> list[Row]:
     first: dict[str, Any] = {
         "error": errors.EndpointTimeout,
-        "says": r"sent no answer within 0\.06 s \(first_event\)",
+        "says": r"sent no answer within 0\.08 s \(first_event\)",
         "opea": limits(first_event=0.08),
         "seconds": (0.08, 0.35),
     }
@@ -168,7 +168,7 @@ def _late() -> list[Row]:
     handed: dict[str, Any] = {
         "method": "stream_chat",
         "error": errors.StreamInterrupted,
-        "says": r"sent nothing more within 0\.06 s \(idle\)",
+        "says": r"sent nothing more within 0\.08 s \(idle\)",
     }
     total: dict[str, Any] = {
         "error": errors.DeadlineExceeded,
@@ -197,9 +197,9 @@ def _late() -> list[Row]:
         Row("a stream that stops", STUCK, failed=["handed one"], **handed, **idle),
         Row("a stream with keep-alives only", PINGS_LATER, failed=["handed one"], **handed, **idle),
         Row("a body that stops", STUCK_BODY, error=errors.EndpointTimeout, says=r"\(idle\)", failed=["body one"], **idle),
-        Row("no answer before the deadline", HANG, says=r"deadline of 0\.06 s", **total),
+        Row("no answer before the deadline", HANG, says=r"deadline of 0\.08 s", **total),
         Row("no answer before the deadline of a stream", HANG, method="stream_chat", **total),
-        Row("a stream beyond the deadline", stream([p for i in range(20) for p in (str(i), Wait(0.03))]), method="stream_chat", **total),
+        Row("a stream beyond the deadline", stream(["0", Wait(0.04), "1", Wait(0.1), "2"]), method="stream_chat", **total),
         Row(
             "pauses up to the deadline",
             error(503, "busy"),
