@@ -150,6 +150,14 @@ def test_a_model_that_only_one_endpoint_has(way: Way, server: ScriptedServer, se
     assert way.ask(opea, "chat", "Hello", model="small", endpoint=opea.endpoints[0].label).error is None
 
 
+def test_a_refused_key_counts_for_more_than_a_tier(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+    opea = made(server, second)
+    server.always(error(401, "revoked"))
+    for _ in range(5):
+        assert way.ask(opea, "chat", "Hello").response.endpoint == "two"
+    assert len(server.seen) == 1
+
+
 def test_a_key_that_is_revoked_in_the_middle(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
     opea = OPEA(endpoints=[server.url, second.url])
     assert way.ask(opea, "chat", "Hello", endpoint=opea.endpoints[0].label).error is None
@@ -219,6 +227,20 @@ def test_while_it_is_open_nobody_is_sent_and_then_one(way: Way, server: Scripted
     probe, *others = server.seen[count:]
     assert probe.at >= server.seen[count - 1].at + 0.09e9
     assert min(seen.at for seen in others) >= probe.at + 0.015e9
+
+
+def test_one_caller_is_carried_over_an_outage_of_both_its_endpoints(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+    """Its attempts are spread over two, so that neither breaker opens before they are used up."""
+    opea = made(server, second, breaker=QUICK)
+    for label in ("one", "two"):
+        assert way.ask(opea, "chat", "before", endpoint=label).error is None
+    server.pause()
+    second.pause()
+    call = way.start(opea, "chat", "Hello")
+    pause(0.3)
+    second.resume()
+    assert call.result(PATIENCE).response.endpoint == "two"
+    assert idle(opea)
 
 
 def test_a_failed_probe_costs_its_call_nothing(way: Way, server: ScriptedServer) -> None:

@@ -264,22 +264,23 @@ def test_a_sync_call_in_a_loop_may_wait_for_other_threads(server: ScriptedServer
 
 def test_a_storm_of_429_everybody_waits_as_long_as_asked_and_all_are_served(way: Way, server: ScriptedServer) -> None:
     """The first burst is turned away with a wait of 0.15 s; nobody comes back earlier, nor all at once."""
-    limited: list[int] = []
+    all_there = threading.Event()
+    turned_away = error(429, "slow down", headers={"retry-after": "0.15"})
 
     def answer(seen: Seen) -> object:
-        if not limited or seen.at < limited[0] + SECOND // 20:
-            limited.append(seen.at)
-            return error(429, "slow down", headers={"retry-after": "0.15"})
-        return None
+        if len(server.seen) > 50:
+            return None
+        if len(server.seen) == 50:
+            all_there.set()
+        return turned_away.replace(steps=(Hold(all_there), *turned_away.steps))
 
     server.always(answer)  # type: ignore[arg-type]
     opea = made(server, max_concurrent=50)
     calls = [way.start(opea, "chat", "Hello") for _ in range(50)]
     assert fine([call.result(PATIENCE) for call in calls])
-    later = [seen.at for seen in server.seen[len(limited) :]]
-    assert len(server.seen) == len(limited) + 50
-    assert min(later) >= limited[0] + 0.15 * SECOND
-    assert min(later) >= limited[-1] + 0.14 * SECOND
+    first, later = server.seen[:50], server.seen[50:]
+    assert len(later) == 50
+    assert min(seen.at for seen in later) >= max(seen.at for seen in first) + 0.15 * SECOND
     assert opea.get_stats("one")["breaker"] == "closed"
     assert idle(opea)
 
