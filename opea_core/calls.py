@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
 
-from opea_core.config import RetryPolicy, Timeouts, check_header_value, check_headers
+from opea_core.config import RetryPolicy, Timeouts, check_header_value, check_headers, check_seconds
 from opea_core.errors import ConfigurationError
 from opea_core.flow.effects import CallSpec
 from opea_core.policy import SECOND
@@ -34,6 +36,34 @@ RESERVED = frozenset(
 """Options of a call that are never part of the body."""
 
 
+_BELONGS_ELSEWHERE = {
+    "api_key": "Give it to OPEA(...), or in endpoints=.",
+    "base_url": "Give it to OPEA(...), or name one of its endpoints with endpoint=.",
+    "headers": "Per call it is extra_headers=.",
+    "query": "Per call it is extra_query=.",
+    "http_client": "Give it to OPEA(...).",
+    "proxy": "Give it to OPEA(...).",
+    "verify": "Give it to OPEA(...).",
+}
+
+
+@lru_cache(maxsize=1024)
+def _check_name(name: str) -> None:
+    """Refuse what is surely no field of a body: settings of the object, and typos of reserved options."""
+    if name in _BELONGS_ELSEWHERE:
+        raise ConfigurationError(f"{name}= is no option of a call; it would be sent as a field of the body.", _BELONGS_ELSEWHERE[name])
+    close = get_close_matches(name, RESERVED, n=1, cutoff=0.85)
+    if close and name not in RESERVED:
+        raise ConfigurationError(
+            f"There is no option {name!r}. Did you mean {close[0]!r}?", "To send a field of that name, use extra_body=."
+        )
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    for name in options:
+        _check_name(name)
+
+
 @dataclass(slots=True)
 class Call:
     """A checked call and what its ticket needs."""
@@ -42,6 +72,18 @@ class Call:
     endpoint: str | tuple[str, ...] | None = None
     """The label or labels of the endpoints that may serve it; None for all."""
     priority: int = DEFAULT_PRIORITY
+
+
+Kind: TypeAlias = Literal["chat", "completion", "embeddings", "models", "document"]
+_KIND_BY_FIELD: tuple[tuple[str, Kind], ...] = (("messages", "chat"), ("prompt", "completion"), ("input", "embeddings"))
+
+
+def _kind(body: Json) -> Kind:
+    """What a body asks for, by the field that only that kind has."""
+    for field, kind in _KIND_BY_FIELD:
+        if field in body:
+            return kind
+    return "document"
 
 
 class CallMaker:
@@ -70,8 +112,8 @@ class CallMaker:
             raise ConfigurationError(
                 "The request data asks for a stream.", "Use make_stream_request, make_stream_request_opea or stream_chat."
             )
-        kind: Literal["chat", "completion", "document"] = "chat" if "messages" in body else "completion" if "prompt" in body else "document"
-        if kind == "document" and stream:
+        kind = _kind(body)
+        if kind in ("document", "embeddings") and stream:
             raise ConfigurationError("The request data has neither messages nor a prompt, so there is nothing to stream.")
         return self.make(kind, body, options, stream)
 
@@ -95,10 +137,9 @@ class CallMaker:
         call.spec.decode = read_models
         return call
 
-    def make(
-        self, kind: Literal["chat", "completion", "embeddings", "models", "document"], body: Json, options: Mapping[str, Any], stream: bool
-    ) -> Call:
+    def make(self, kind: Kind, body: Json, options: Mapping[str, Any], stream: bool) -> Call:
         """A call of any kind; raises ConfigurationError for an option that makes no sense."""
+        _check_names(options)
         given = {name: value for name, value in options.items() if name in RESERVED}
         body = body | {name: value for name, value in options.items() if name not in RESERVED}
         extra = given.get("extra_body")
@@ -146,7 +187,9 @@ class CallMaker:
     def _deadline(self, spec: CallSpec, given: Mapping[str, Any]) -> None:
         seconds = self._settings.timeouts.total
         if "deadline" in given:
-            seconds = Timeouts(total=given["deadline"]).total
+            seconds = given["deadline"]
+            if seconds is not None:
+                check_seconds("deadline", seconds)
         elif spec.timeouts is not None and spec.timeouts.total is not None:
             seconds = spec.timeouts.total
         if seconds is not None:

@@ -69,6 +69,12 @@ def _explanation(cls: type[BaseModel], error: ValidationError) -> str:
     return " ".join(lines)
 
 
+def check_seconds(name: str, value: Any) -> None:
+    """Raise ConfigurationError unless ``value`` is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r}.")
+
+
 class Timeouts(Value):
     """Time limits in seconds; None means no limit."""
 
@@ -97,9 +103,8 @@ class Timeouts(Value):
         elif hasattr(value, "connect") and hasattr(value, "read"):
             connect, read = value.connect, value.read
         else:
-            connect = read = value
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                connect = min(5.0, value)
+            check_seconds("timeout", value)
+            connect, read = min(5.0, value), value
         return cls(connect=connect, first_event=read, idle=read)
 
 

@@ -1,7 +1,7 @@
 """Every error this package raises.
 
 OPEAError
-├── ConfigurationError              input that can never work; nothing was sent
+├── ConfigurationError              what can never work as it is set
 ├── RequestError                    a 4xx that only the caller can mend
 │   ├── AuthenticationError         401
 │   ├── PermissionDeniedError       403
@@ -27,6 +27,7 @@ OPEAError
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -110,7 +111,10 @@ class OPEAError(Exception):
 
     @property
     def is_transient_error(self) -> bool:
-        """Whether the same request may well succeed later."""
+        """Whether the same request may well succeed later: 500, 502, 503, 504, a failed connection, a timeout.
+
+        For a rate limit see ``is_rate_limit_error`` and ``retry_after``.
+        """
         return self._transient or self.status_code in TRANSIENT_STATUS
 
     def __str__(self) -> str:
@@ -124,6 +128,9 @@ class OPEAError(Exception):
     def _count(self) -> str:
         count = len(self.attempts)
         seconds = f" in {self.seconds:.1f} s" if self.seconds is not None else ""
+        places = Counter(attempt.endpoint for attempt in self.attempts)
+        if len(places) > 1:
+            seconds = f" ({', '.join(f'{number} at {place}' for place, number in places.items())}){seconds}"
         return f"{count} attempt{'s' if count > 1 else ''}{seconds}" if count else ""
 
     def _rest(self) -> str:
@@ -139,7 +146,7 @@ class OPEAError(Exception):
 
 
 class ConfigurationError(OPEAError):
-    """Input that can never work: an option, a URL, a key, messages. Nothing was sent."""
+    """What can never work as it is set: an option, a URL, a key, messages, a redirect, http where TLS is spoken."""
 
 
 class RequestError(OPEAError):

@@ -7,6 +7,7 @@ import os
 import sys
 
 from opea_core import events
+from opea_core.errors import ConfigurationError
 from opea_core.policy import SECOND
 
 logger = logging.getLogger("opea_core")
@@ -84,7 +85,9 @@ def wants_attempts() -> bool:
 def attach_from_env() -> None:
     """``OPEA_LOG=info|debug`` writes the log to stderr, for people without logging set up."""
     level = os.environ.get("OPEA_LOG", "").upper()
-    if level in ("INFO", "DEBUG", "WARNING") and not any(isinstance(h, logging.StreamHandler) for h in logger.handlers):
+    if level not in ("", "INFO", "DEBUG", "WARNING"):
+        raise ConfigurationError("OPEA_LOG must be debug, info or warning.")
+    if level and not any(isinstance(h, logging.StreamHandler) for h in logger.handlers):
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
         logger.addHandler(handler)

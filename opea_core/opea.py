@@ -256,6 +256,7 @@ class OPEA(OriginalMethods, BaseApiBackend):
         """The core and the call for an endpoint URL: ours where the origin is ours, else one without our key."""
         if url is None:
             call: Call = make(self._core)
+            _check_target(call, None)
             call.spec.key = checked_key(api_key)
             return self._core, call
         base, path = split_endpoint_url(url)
@@ -265,6 +266,7 @@ class OPEA(OriginalMethods, BaseApiBackend):
         call = make(core)
         call.spec.key = api_key
         call.spec.query = {**dict(base.query), **call.spec.query}
+        _check_target(call, path)
         call.spec.path = path or base.path + _SUFFIX[call.spec.kind]
         call.endpoint = ours or None
         return core, call
@@ -368,9 +370,16 @@ def _restore(
     return opea
 
 
+def _check_target(call: Call, path: str | None) -> None:
+    if call.spec.kind == "document" and path is None:
+        raise errors.ConfigurationError("The request data has no messages, prompt or input.", "Or give the whole URL of the operation.")
+
+
 def _check_arguments(resources: Any, metadata: Any, hooks: Any) -> None:
     if not isinstance(resources, str | Mapping | None):
         raise errors.ConfigurationError("The first argument is a dict of resources, or the base URL as a string.")
+    if isinstance(resources, Mapping) and any(str(key).lower().startswith("opea") for key in resources):
+        raise errors.ConfigurationError("The first argument holds settings; they are metadata.", "Write OPEA(metadata={...}).")
     if not isinstance(metadata, Mapping | None):
         raise errors.ConfigurationError("metadata must be a dict.")
     if not isinstance(hooks, Iterable) or not all(callable(hook) for hook in hooks):

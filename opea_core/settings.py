@@ -20,6 +20,7 @@ from opea_core.config import (
     RetryPolicy,
     Timeouts,
     Value,
+    check_seconds,
 )
 from opea_core.errors import ConfigurationError, nearest
 
@@ -130,7 +131,7 @@ def resolve(metadata: Mapping[str, Any] | None, options: Mapping[str, Any], envi
             given[name] = value
     unknown = next((name for name in given if name not in OPTIONS), None)
     if unknown is not None:
-        raise ConfigurationError(f"There is no option {unknown!r}.{nearest(unknown, OPTIONS)}")
+        raise ConfigurationError(f"There is no option {unknown!r}.{_suggestion(unknown)}")
     model = given.get("model") or environ.get("OPEA_MODEL")
     if "timeout" not in given and environ.get("OPEA_TIMEOUT"):
         given["timeout"] = _env_seconds(environ["OPEA_TIMEOUT"])
@@ -143,6 +144,27 @@ def resolve(metadata: Mapping[str, Any] | None, options: Mapping[str, Any], envi
         **_policies(given),
         **values,
     )
+
+
+_ELSEWHERE = {
+    "api_base": "base_url",
+    "default_headers": "headers",
+    "default_query": "query",
+    "hook": "hooks",
+    "url": "base_url",
+    "opea_api_url": "metadata={'opea_api_url': ...}",
+    "opea_api_key": "metadata={'opea_api_key': ...}",
+}
+_PER_CALL = frozenset({"temperature", "max_tokens", "top_p", "stop", "tools", "seed", "n", "stream", "messages", "response_format"})
+_OTHER_KEYWORDS = ("hooks", "http_client", "async_http_client", "transport", "async_transport", "resources", "metadata")
+
+
+def _suggestion(name: str) -> str:
+    if name in _ELSEWHERE:
+        return f" Did you mean {_ELSEWHERE[name]!r}?"
+    if name in _PER_CALL:
+        return f" Pass it per call: chat(..., {name}=...)."
+    return nearest(name, {*OPTIONS, *_OTHER_KEYWORDS})
 
 
 def _from_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,6 +215,7 @@ def _timeouts(given: Mapping[str, Any]) -> Timeouts:
     elif given.get("timeouts") is not None:
         timeouts = Timeouts.of(given["timeouts"])
     if given.get("deadline") is not None:
+        check_seconds("deadline", given["deadline"])
         timeouts = timeouts.replace(total=given["deadline"])
     return timeouts
 

@@ -213,6 +213,26 @@ class ChatResponse:
         return self.choices[0].logprobs
 
     @property
+    def message(self) -> Json:
+        """The first choice as a message to append to the conversation, tool calls and reasoning included.
+
+        Whether reasoning is sent back to the server is decided by ``Capabilities.send_reasoning``.
+        """
+        choice = self.choices[0]
+        message: Json = {"role": choice.role, "content": choice.content}
+        if choice.tool_calls:
+            message["tool_calls"] = [
+                {"id": c.id, "type": "function", **c.extra, "function": {"name": c.name, "arguments": c.arguments}}
+                for c in choice.tool_calls
+            ]
+        if choice.reasoning:
+            field = choice.reasoning_field
+            message[field if field in ("reasoning", "reasoning_content") else "reasoning_content"] = choice.reasoning
+        if choice.reasoning_details:
+            message["reasoning_details"] = choice.reasoning_details
+        return message
+
+    @property
     def role(self) -> str:
         """Who speaks; ``assistant`` unless the server says otherwise."""
         return self.choices[0].role

@@ -81,7 +81,7 @@ def _real(console: Console, stack: ExitStack, calls: int) -> Stage:
     connect = partial(OPEA, max_concurrent=PLACES, recovery_wait=_RECOVERY)
     opea = stack.enter_context(connect())
     stage = Stage(console, connect, opea, calls)
-    console.say(f"The server at {opea.endpoints[0].url.root} answers (from OPEA_API_URL).")
+    console.say(f"Using the server at {opea.endpoints[0].url.root} (from OPEA_API_URL).")
     if not os.environ.get("OPEA_MODEL"):
         model = stage.options["model"] = _only_model(opea)
         console.say(f"It has one model, {model}.")

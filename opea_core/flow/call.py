@@ -16,7 +16,7 @@ from opea_core.policy.dispatcher import Rejection
 from opea_core.policy.endpoint import Grant
 from opea_core.policy.retry import Effect, Failure, History, Phase, Retry, effect, judge
 from opea_core.wire import jsontext, refusal
-from opea_core.wire.error_body import model_missing, read_error
+from opea_core.wire.error_body import read_error
 from opea_core.wire.models import read_models
 
 OK = Effect(Verdict.OK)
@@ -85,7 +85,7 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         settle = Settle(grant, effect(failure, log.history), retry, behind=free)
         log.server_errors += failure.error.status_code == 500
         if retry is None:
-            if isinstance(failure.error, errors.NotFoundError):
+            if failure.model_missing:
                 yield from _name_models(spec, context, where, grant, failure.error)
             yield settle
             raise _final(failure.error, log)
@@ -215,9 +215,6 @@ def _name_models(
     spec: CallSpec, context: Context, where: explain.Where, grant: Grant, error: errors.OPEAError
 ) -> Generator[Any, Any, None]:
     """Ask once what the server has, so that the error can name it."""
-    body = read_error((error.body or "").encode("utf-8", "replace"), 404)
-    if not model_missing(body):
-        return
     request = models_request(spec, context, where)
     outcome = yield Send(grant, request, 0, quiet=True)
     if isinstance(outcome, Reply) and outcome.intake.problem is None:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from opea_core import errors
-from opea_core.types import EmbeddingResponse
+from opea_core.types import CallMeta, EmbeddingResponse
 from opea_core.wire.usage import merge_usage, read_usage
 
 _TOO_LARGE = re.compile(
@@ -50,7 +50,7 @@ def check_inputs(inputs: Any) -> list[str]:
 
 def _joined(answers: list[EmbeddingResponse]) -> EmbeddingResponse:
     if not answers:
-        return EmbeddingResponse([])
+        return EmbeddingResponse([], meta=CallMeta(attempts=0))
     if len(answers) == 1:
         return answers[0]
     whole = answers[0]

@@ -17,6 +17,7 @@ from opea_core.wire.error_body import MAX_BODY, inner_status, model_missing
 from opea_core.wire.headers import request_id, retry_after, shown
 from opea_core.wire.intake import Problem
 
+_QUOTE = 400  # characters of the server's words in the first line; ``body`` has them all
 _NUMBERS = re.compile(r"\d[\d,]*")
 _USUAL = (
     "Is the server running? Usual addresses: Ollama http://localhost:11434, LM Studio :1234, vLLM :8000, llama.cpp :8080. "
@@ -80,7 +81,7 @@ def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
     if 300 <= status < 400:
         cls = errors.ConfigurationError
     words = " ".join(where.redact(body.message).split())  # one line
-    message, hint = _explained(where, reply, problem, cls, words)
+    message, hint = _explained(where, reply, problem, cls, words, wait)
     error = cls(
         message,
         hint,
@@ -98,7 +99,8 @@ def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
     phase = Phase.STATUS if reply.status >= 300 else Phase.FIRST if where.spec.stream else Phase.BODY
     should = {"true": True, "false": False}.get(reply.headers.get("x-should-retry", "").lower())
     brief = problem.what + (f': "{words}"' if words else "")
-    return Failure(phase, error, wait, should_retry=should, retryable=problem.retryable, brief=brief)
+    unknown = cls in (errors.NotFoundError, errors.InvalidRequestError) and model_missing(body)
+    return Failure(phase, error, wait, should_retry=should, retryable=problem.retryable, brief=brief, model_missing=unknown)
 
 
 def from_broken(where: Where, broken: Broken) -> Failure:
@@ -107,7 +109,7 @@ def from_broken(where: Where, broken: Broken) -> Failure:
     error = cls(
         message,
         hint,
-        request_id=where.spec.request_id,
+        request_id=None if broken.phase is Phase.NOT_SENT else where.spec.request_id,
         endpoint=where.endpoint.label,
         url=redact_url(where.request.url),
         headers={name: where.redact(value) for name, value in shown(broken.headers).items()},
@@ -179,11 +181,14 @@ def _local_rejection(rejection: Rejection, spec: CallSpec, waited: float) -> err
     return errors.QueueFull("The queue is full; nothing was sent.", "Raise queue_size=, or send less at once.")
 
 
-def _explained(where: Where, reply: Reply, problem: Problem, cls: type[errors.OPEAError], words: str) -> tuple[str, str]:
+def _explained(
+    where: Where, reply: Reply, problem: Problem, cls: type[errors.OPEAError], words: str, wait: float | None
+) -> tuple[str, str]:
+    words = words if len(words) <= _QUOTE else words[: _QUOTE - 1] + "…"
     status, quoted = reply.status, f'"{words}"' if words else "no text"
     if cls is errors.AuthenticationError:
         return _unauthorized(where, status, quoted)
-    if cls is errors.NotFoundError:
+    if cls is errors.NotFoundError or (cls is errors.InvalidRequestError and model_missing(problem.body)):
         return _not_found(where, problem, quoted)
     if cls is errors.ContextOverflowError:
         asked = _overflow_numbers(problem.body.message)
@@ -199,6 +204,8 @@ def _explained(where: Where, reply: Reply, problem: Problem, cls: type[errors.OP
             "Redirects are not followed, so that no key travels to another host. Set base_url to the address that answers.",
         )
     hint = _CLASS_HINTS.get(cls, "")
+    if cls is errors.RateLimited and wait is not None:
+        hint = f"The server asks to wait {wait:g} s."
     if status >= 400:
         return f"{status} from {where}: {quoted}.", hint
     if problem.body.is_html:
@@ -220,7 +227,8 @@ def _not_found(where: Where, problem: Problem, quoted: str) -> tuple[str, str]:
     if model_missing(problem.body):
         default = "" if where.model_given else " (the default, none was given)"
         return f'{where} has no model "{where.model}"{default}: {quoted}.', "Pass model=, or load the missing one on the server."
-    return f"404 from {where}: {quoted} (tried {where.request.method} {redact_url(where.request.url)}).", _BASE_URL
+    hint = "Is the base URL right?" if where.endpoint.url.path.endswith("/v1") else _BASE_URL
+    return f"404 from {where}: {quoted} (tried {where.request.method} {redact_url(where.request.url)}).", hint
 
 
 def with_models(error: errors.OPEAError, models: list[str]) -> None:
@@ -259,7 +267,11 @@ def _broken_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError],
             "Check the URL, the headers and the transport.",
         )
     if broken.kind == "proxy":
-        return errors.EndpointConnectionError, f"The proxy in front of {where} failed ({reason}).", "Check proxy= or the proxy variables."
+        return (
+            errors.EndpointConnectionError,
+            f"The proxy in front of {where} failed ({reason}).",
+            "Check proxy=, or HTTP_PROXY, HTTPS_PROXY and NO_PROXY.",
+        )
     if broken.phase is Phase.NOT_SENT:
         return errors.EndpointConnectionError, f"Nothing answers at {where.endpoint.url.origin} ({reason}).", _USUAL
     return errors.EndpointConnectionError, f"{where}: {reason}.", ""
@@ -273,7 +285,10 @@ def _timeout_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError]
     seconds = getattr(where.request.timeouts, limit)
     waited = f"{seconds:g}" if seconds else f"{(broken.at - broken.sent_at) / SECOND:.1f}"
     what = {"connect": "took no connection", "first_event": "sent no answer", "idle": "sent nothing more"}[limit]
-    return errors.EndpointTimeout, f"{where} {what} within {waited} s ({limit}).", _LIMIT_HINTS[limit]
+    hint = _LIMIT_HINTS[limit]
+    if limit == "connect" and where.endpoint.url.origin.startswith("https"):
+        hint = "Does it speak TLS? If not, write http:// in base_url. " + hint
+    return errors.EndpointTimeout, f"{where} {what} within {waited} s ({limit}).", hint
 
 
 def attempt_record(where: Where, failure: Failure, seconds: float) -> errors.Attempt:

@@ -46,6 +46,8 @@ class Failure:
     """The caller's deadline was shorter than the endpoint's own limits."""
     brief: str = ""
     """What happened, without where."""
+    model_missing: bool = False
+    """The server says that it does not know the model, with whatever status."""
 
 
 @dataclass(slots=True)
@@ -103,8 +105,10 @@ def effect(failure: Failure, history: History) -> Effect:
     mark = None
     if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError | errors.QuotaExceeded):
         mark = Mark.KEY
-    elif isinstance(error, errors.NotFoundError):
+    elif failure.model_missing or isinstance(error, errors.NotFoundError):
         mark = Mark.MODEL
+    elif _is_redirect(failure):
+        mark = Mark.KEY
     connect = failure.phase is Phase.NOT_SENT or (failure.phase is Phase.MAYBE_SENT and not error.is_timeout)
     verdict = _verdict(failure, history)
     return Effect(verdict, connect and verdict is Verdict.FAIL, limited, wait, mark, error)
@@ -152,6 +156,10 @@ def _by_error(failure: Failure, history: History, delay: float | None) -> Retry 
         return Retry(None if delay is None else failure.wait, charged=False, reason="rate limited")
     if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError | errors.NotFoundError):
         return Retry(None, reason=f"{status or type(error).__name__}")
+    if failure.model_missing:
+        return Retry(None, reason="unknown model")
+    if _is_redirect(failure):
+        return Retry(None, reason="redirected")
     if isinstance(error, errors.RequestError | errors.ConfigurationError):
         return None
     if status == 500:
@@ -159,6 +167,12 @@ def _by_error(failure: Failure, history: History, delay: float | None) -> Retry 
     if status is not None and status >= 300:
         return Retry(delay, reason=str(status)) if status in _SAME_AND_OTHER else None
     return Retry(delay, reason="unusable answer")
+
+
+def _is_redirect(failure: Failure) -> bool:
+    """The endpoint's address is wrong; another endpoint's may be right."""
+    status = failure.error.status_code
+    return status is not None and 300 <= status < 400
 
 
 def backoff(retry: int, policy: RetryPolicy, chance: Callable[[], float]) -> float:

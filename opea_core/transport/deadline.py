@@ -26,7 +26,7 @@ _WRITE_PIECE = 64 * 1024
 class Line:
     """What is known of the connection a call uses, and until when it may wait."""
 
-    __slots__ = ("at", "connect_at", "fresh", "heard", "own", "pid", "socket", "wrote")
+    __slots__ = ("at", "connect_at", "fresh", "heard", "own", "pid", "proxied", "socket", "wrote")
 
     def __init__(self, own: bool = True) -> None:
         self.own = own
@@ -38,6 +38,7 @@ class Line:
         self.wrote = False
         self.socket: Any = None
         self.pid = os.getpid()
+        self.proxied = False
 
     def begin(self, connect_at: int | None, at: int | None) -> None:
         """A request starts: nothing is written, and the connection is not new until one is made."""

@@ -93,14 +93,15 @@ class Exchange:
             self.line.at = self._at(self.request.timeouts.idle, now)
 
     def pause(self) -> None:
-        """The reader of a stream turns away."""
-        self._paused_at = time.monotonic_ns()
+        """A chunk is handed out: from the first one after a read, the time is the reader's."""
+        self._paused_at = self._paused_at or time.monotonic_ns()
 
     def resume(self) -> None:
         """It is back: its own time does not count as the server's silence."""
         if self.line.at is not None and self._paused_at:
             at = self.line.at + time.monotonic_ns() - self._paused_at
             self.line.at = at if self.request.deadline is None else min(at, self.request.deadline)
+        self._paused_at = 0
 
     def drain(self) -> None:
         """The answer is whole: wait for the rest of the body only briefly."""

@@ -309,7 +309,7 @@ class Gate:
             self.emitter(events.BreakerMoved(at=now, endpoint=label, before=state.value, after=after.value, seconds=seconds))
         if endpoint.gate_until > max(gate_until, now):
             self.emitter(events.GateSet(at=now, endpoint=label, seconds=(endpoint.gate_until - now) / SECOND))
-        if effect.mark is not None and effect.reason is not None:
+        if effect.mark is not None and effect.reason is not None and len(self.endpoints) > 1:
             what = "its key was refused" if effect.mark is Mark.KEY else "it does not have the model"
             self.emitter(events.EndpointBenched(at=now, endpoint=label, reason=f"{what} ({_short(effect.reason)})"))
 

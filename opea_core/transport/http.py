@@ -85,6 +85,7 @@ class Slots(Generic[TransportT]):
             old = self._old(idle)
         if slot is None:
             line = Line()
+            line.proxied = key.proxy is not None
             slot = Slot(key, self._make(endpoint.config, key.proxy, line), line)
         self.busy.add(slot)
         return slot, old
@@ -240,7 +241,7 @@ def describe(error: Exception, line: Line, sent_at: int, now: int) -> Broken:
     if isinstance(error, httpx.ProxyError):
         return Broken(Phase.NOT_SENT, "proxy", reason, sent_at, now)
     if isinstance(error, httpx.ConnectError):
-        kind = "certificate" if _certificate(error) else "not_tls" if reason == _NOT_TLS else "connect"
+        kind = "certificate" if _certificate(error) else "not_tls" if reason == _NOT_TLS else "proxy" if line.proxied else "connect"
         return Broken(Phase.NOT_SENT, kind, reason, sent_at, now)  # type: ignore[arg-type]
     return Broken(phase, "disconnected", reason, sent_at, now, reused=line.wrote and not line.fresh)
 

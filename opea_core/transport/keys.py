@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import SecretStr
 
 from opea_core.config import check_header_value
-from opea_core.errors import ConfigurationError
+from opea_core.errors import ConfigurationError, OPEAError
 
 
 def plain_key(source: Any) -> str | None:
@@ -19,6 +20,11 @@ def plain_key(source: Any) -> str | None:
 
 def ask(source: Any) -> str | None:
     """Call a key function in sync code; an async one runs on a loop of its own in another thread."""
+    with _told():
+        return _checked(_asked(source))
+
+
+def _asked(source: Any) -> Any:
     value = source()
     if inspect.isawaitable(value):
         import asyncio
@@ -26,17 +32,33 @@ def ask(source: Any) -> str | None:
 
         with ThreadPoolExecutor(max_workers=1) as pool:
             value = pool.submit(asyncio.run, _awaited(value)).result()
-    return _checked(value)
+    return value
 
 
 async def ask_async(source: Any) -> str | None:
     """Call a key function in async code; a sync one runs in a thread."""
+    with _told():
+        return _checked(await _aasked(source))
+
+
+async def _aasked(source: Any) -> Any:
     if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "__call__", None)):  # noqa: B004
-        return _checked(await source())
+        return await source()
     import asyncio
 
     value = await asyncio.to_thread(source)
-    return _checked(await value if inspect.isawaitable(value) else value)
+    return await value if inspect.isawaitable(value) else value
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What a key function raises comes out as our error, with the function's own as its cause."""
+    try:
+        yield
+    except OPEAError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(f"The api_key function failed: {type(error).__name__}.", "See the cause for its own words.") from error
 
 
 async def _awaited(value: Awaitable[Any]) -> Any:

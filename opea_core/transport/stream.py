@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from opea_core import errors
 from opea_core.flow.call import Answer
@@ -57,7 +57,7 @@ class OpenStream(Generic[ConnectionT]):
         if not chunks:
             return None
         chunk = chunks.popleft()
-        if not chunks and self.connection is not None:
+        if self.connection is not None:
             self.connection.exchange.pause()
         if chunk.response is not None:
             self.running.dress(chunk.response, self.answer)
@@ -200,6 +200,13 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
         self._handed = 0
 
     def __aiter__(self) -> Self:
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """``async for chunk in await opea.astream_chat(...)`` works too, as other clients have it."""
+        return self._itself().__await__()
+
+    async def _itself(self) -> Self:
         return self
 
     async def __anext__(self) -> ChatChunk:

@@ -41,7 +41,7 @@ _OVERFLOW = re.compile(
 )
 _MODEL_MISSING = re.compile(
     r"model\b.{0,120}?(not found|does not exist|not exist|is not (available|supported|loaded|deployed)|unknown)"
-    r"|(unknown|invalid|no such|unsupported) model|try pulling it|model_not_found|no model (named|called)",
+    r"|(unknown|invalid|no such|unsupported) model( name)?\b|try pulling it|model_not_found|no model (named|called)",
     re.IGNORECASE,
 )
 _OVERFLOW_STATUS = (200, 400, 413, 422, 500, None)

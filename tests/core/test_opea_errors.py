@@ -29,13 +29,12 @@ def lines(told: Any) -> list[str]:
 
 def test_nothing_answers(way: Way, server: ScriptedServer) -> None:
     server.pause()
-    first, second, last = lines(way.ask(made(server), "chat", "Hello"))
+    first, second = lines(way.ask(made(server), "chat", "Hello"))  # no request reached anybody: there is no id to name
     assert re.fullmatch(r"Nothing answers at http://localhost:8000 \(connection refused, 4 attempts in \d+\.\d s\)\.", first)
     assert second == (
         "Is the server running? Usual addresses: Ollama http://localhost:11434, LM Studio :1234, vLLM :8000, llama.cpp :8080. "
         "Set base_url= or OPEA_API_URL."
     )
-    assert "request id" in last
 
 
 def test_the_server_does_not_have_the_default_model(way: Way, server: ScriptedServer) -> None:

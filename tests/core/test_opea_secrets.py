@@ -94,7 +94,7 @@ def check(text: str) -> None:
 def secretive(server: ScriptedServer, auth: str, **options: Any) -> OPEA:
     """An object full of secrets."""
     given: dict[str, Any] = {"headers": {"x-internal": HEADER}, "query": {"code": QUERY}, "max_retries": 1}
-    given |= {"breaker": BreakerPolicy(enabled=False), "timeout": 0.2}
+    given |= {"breaker": BreakerPolicy(enabled=False), "timeout": 0.1}
     if auth == "key":
         given["api_key"] = KEY
     else:

@@ -87,7 +87,7 @@ class TestDemo:
     def test_with_a_server_of_the_user(self, server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["demo", "--calls", "12"]) == 0
         out = capsys.readouterr().out
-        assert f"The server at {server.url} answers (from OPEA_API_URL).\nIt has one model, mine.\n" in out
+        assert f"Using the server at {server.url} (from OPEA_API_URL).\nIt has one model, mine.\n" in out
         assert "scripted model on this computer" not in out
         assert "12 calls at once to one endpoint, at most 8 at a time." in out
         assert "stops" not in out

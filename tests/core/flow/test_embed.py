@@ -8,7 +8,7 @@ import pytest
 
 from opea_core import errors
 from opea_core.flow.embed import check_inputs, embed_flow, is_too_large
-from opea_core.types import EmbeddingResponse, Usage
+from opea_core.types import CallMeta, EmbeddingResponse, Usage
 
 TOO_LARGE = errors.InvalidRequestError("413", status_code=413)
 
@@ -41,7 +41,7 @@ def test_every_text_gets_its_vector_in_order(count: int, largest: int) -> None:
 
 
 def test_no_text_no_request() -> None:
-    assert run([], 1) == (EmbeddingResponse([]), [])
+    assert run([], 1) == (EmbeddingResponse([], meta=CallMeta(attempts=0)), [])
 
 
 def test_one_text_that_is_too_large_is_an_error() -> None:

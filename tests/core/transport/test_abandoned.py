@@ -14,7 +14,7 @@ import pytest
 from asking import Sync, idle, made
 
 from opea_core import OPEA, StreamInterrupted, Timeouts, events
-from opea_core.testing import Hold, ScriptedServer, Wait, chat, stream
+from opea_core.testing import Hold, ScriptedServer, Wait, chat, chunk, sse, stream
 
 TWO = ["a", Wait(5), "b"]
 
@@ -65,8 +65,8 @@ def test_closed(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -
 
 def test_left_by_break_in_a_with(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
     with opea.stream_chat("Hello") as chunks:
-        for chunk in chunks:
-            assert chunk.content == "a"
+        for piece in chunks:
+            assert piece.content == "a"
             break
     check(opea, server, heard)
 
@@ -129,8 +129,8 @@ def test_a_dropped_stream_that_was_read_to_its_end_says_nothing(server: Scripted
 
 
 def test_a_dict_stream_left_by_break(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
-    for chunk in (chunks := opea.make_stream_request({"messages": [{"role": "user", "content": "Hello"}]})):
-        assert chunk["content"] == "a"
+    for piece in (chunks := opea.make_stream_request({"messages": [{"role": "user", "content": "Hello"}]})):
+        assert piece["content"] == "a"
         break
     chunks.close()  # type: ignore[attr-defined]
     check(opea, server, heard)
@@ -185,10 +185,24 @@ def test_a_consumer_that_takes_its_time_is_no_idle_server(server: ScriptedServer
     with made(server, timeouts=Timeouts(first_event=0.2, idle=0.06)) as opea:
         server.script(stream(["a", Wait(0.02), "b", Wait(0.02), "c"]))
         got = []
-        for chunk in opea.stream_chat("Hello"):
-            got.append(chunk.content)
+        for piece in opea.stream_chat("Hello"):
+            got.append(piece.content)
             time.sleep(0.1)
         assert "".join(got) == "abc"
+
+
+MANY = b"".join(b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n' % number for number in range(6))
+
+
+def test_a_consumer_that_takes_its_time_over_many_chunks(server: ScriptedServer) -> None:
+    """They came in one piece, so that the server may well be silent while they are looked at."""
+    with made(server, timeouts=Timeouts(first_event=0.2, idle=0.06)) as opea:
+        server.script(sse(MANY, Wait(0.02), chunk({"content": "!"}), chunk({}, "stop")))
+        got = []
+        for piece in opea.stream_chat("Hello"):
+            got.append(piece.content)
+            time.sleep(0.03)
+        assert "".join(got) == "012345!"
 
 
 # --- async
@@ -261,6 +275,16 @@ async def test_a_slow_consumer_in_a_loop(server: ScriptedServer) -> None:
         assert (await anext(chunks)).content == "b"
         with pytest.raises(StreamInterrupted, match="idle"):  # now it is the server
             await anext(chunks)
+
+
+async def test_a_slow_consumer_of_many_chunks_in_a_loop(server: ScriptedServer) -> None:
+    async with made(server, timeouts=Timeouts(first_event=0.2, idle=0.06)) as opea:
+        server.script(sse(MANY, Wait(0.2), chunk({"content": "!"}), chunk({}, "stop")))
+        got = []
+        async for piece in opea.astream_chat("Hello"):
+            got.append(piece.content)
+            await asyncio.sleep(0.03)
+        assert "".join(got) == "012345!"
 
 
 async def test_chunks_that_are_there_already_leave_others_their_turn(server: ScriptedServer) -> None:

@@ -129,7 +129,8 @@ def test_an_exception_of_the_function_reaches_the_caller(way: Way, server: Scrip
 
     opea = made(server, api_key=broken)
     told = way.ask(opea, "chat", "Hello")
-    assert isinstance(told.error, LookupError)
+    assert isinstance(told.error, ConfigurationError)
+    assert isinstance(told.error.__cause__, LookupError)
     assert server.seen == []
     assert opea.get_stats()["in_flight"] == 0
 
