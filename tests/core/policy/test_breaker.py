@@ -46,7 +46,7 @@ def opened(**options: float) -> Breaker:
         ("nf" * 10, State.OPEN),
         ("cc", State.CLOSED),
         ("ccc", State.OPEN),  # consecutive, whatever min_calls says
-        ("ccocco", State.CLOSED),  # a success stands between
+        ("ccocc", State.CLOSED),  # a success stands between
         ("ccnc", State.OPEN),  # neutral is no success
         ("ccfc", State.OPEN),  # another failure is no success either
         ("ffff", State.CLOSED),  # a run counts connect-class failures only

@@ -142,6 +142,9 @@ EFFECTS = [
     Effect(Verdict.NEUTRAL, mark=Mark.KEY),
     Effect(Verdict.NEUTRAL, mark=Mark.MODEL),
 ]
+ENDPOINTS = st.tuples(st.integers(1, 3), st.integers(0, 1), st.sampled_from([1.0, 2.0]))
+SHAPES = st.tuples(ENDPOINTS) | st.tuples(ENDPOINTS, ENDPOINTS) | st.tuples(ENDPOINTS, ENDPOINTS, ENDPOINTS)
+"""Limit, tier and weight of one to three endpoints."""
 MAX_RETRY_AFTER = 60 * SECOND
 PROBE_TTL = 2 * SECOND
 
@@ -176,15 +179,15 @@ class DispatcherMachine(RuleBasedStateMachine):
     """A dispatcher, and all that may be said of each step by looking at every ticket and endpoint."""
 
     @initialize(
-        shape=st.lists(st.tuples(st.integers(1, 3), st.integers(0, 1), st.sampled_from([1.0, 2.0])), min_size=1, max_size=3),
+        shape=SHAPES,
         max_queued=st.sampled_from([1000, 1000, 1000, 3, 1, 0]),
         queue_timeout=st.sampled_from([None, None, 3.0]),
         aging=st.sampled_from([5.0, 1.0, 0.0]),
-        recovery_wait=st.sampled_from([30.0, 2.5, 0.0]),
+        recovery_wait=st.sampled_from([2.5, 7.0, 30.0, 0.0]),
         consecutive=st.integers(1, 2),
         seed=st.integers(0, 9),
     )
-    def begin(self, shape: list[tuple[int, int, float]], consecutive: int, seed: int, **queue: Any) -> None:
+    def begin(self, shape: tuple[tuple[int, int, float], ...], consecutive: int, seed: int, **queue: Any) -> None:
         chance = random.Random(seed).random
         breaker = BreakerPolicy(window=6, min_calls=4, consecutive=consecutive, open=1, steady=2, max_open=8, probe_ttl=2)
         configs = [
@@ -255,6 +258,8 @@ class DispatcherMachine(RuleBasedStateMachine):
     def watch(self, act: Callable[[], list[Ticket]]) -> None:
         before = [c.ticket.state for c in self.calls]
         lapsing = [c for c in self.calls if self.lapsing(c)]
+        tokens = {e: e.budget.tokens(self.now) for e in self.endpoints}
+        refunds = Counter(c.grant.endpoint for c in lapsing if c.grant and c.grant.charged)
         opens = {e: self.opens_at(e) for e in self.endpoints}
         outages = {c: self.outage(c) for c in self.calls}
         ranks = {c: self.ranks(c) for c in self.calls} if not lapsing else {}
@@ -272,6 +277,10 @@ class DispatcherMachine(RuleBasedStateMachine):
             self.check_rejection(call, opens, outages[call], full)
         for call in offered[:1] if ranks else []:
             assert ranks[call][call.ticket.grant.endpoint] == min(ranks[call].values()), "the first one had the best there was"
+        charges = Counter(c.grant.endpoint for c in offered if c.ticket.charged and c.grant)
+        for e in self.endpoints:
+            left = min(e.budget.capacity, tokens[e] + refunds[e]) - charges[e]
+            assert abs(e.budget.tokens(self.now) - left) < 1e-6, "each retry is paid once"
         self.check_waiters()
 
     def ranks(self, call: Call) -> dict[EndpointState, tuple[bool, int, float]]:
@@ -352,11 +361,12 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     # --- rules
 
+    @precondition(lambda self: len(self.calls) < 12)
     @rule(
         priority=st.sampled_from([5, 5, 4, 0, 9]),
-        deadline=st.sampled_from([None, None, None, None, 0, SECOND, 4 * SECOND, 20 * SECOND]),
+        deadline=st.sampled_from([None, None, None, 20 * SECOND, 4 * SECOND, SECOND, 0]),
         pins=st.sampled_from([(), (), (), (0,), (1,), (0, 1), (1, 2)]),
-        recovery_wait=st.sampled_from([None, None, 0.0, 7.0]),
+        recovery_wait=st.sampled_from([None, None, 12.0, 0.0]),
         model=st.sampled_from(["m", "n"]),
         takes=st.sampled_from([True, True, False]),
         count=st.integers(1, 3),
@@ -410,8 +420,9 @@ class DispatcherMachine(RuleBasedStateMachine):
     def finish(self, which: int, effect: Effect, poll: bool, twice: bool) -> None:
         call = self.pick(which, TAKEN)
         self.settle(call, effect)
-        if twice:
+        if twice and call.ticket.grant is not None:
             self.settle(call, Effect(Verdict.FAIL, limited=True, wait=9.0))
+            call.ticket.grant.endpoint.take_back(call.ticket.grant)
         self.dispatcher.leave(call.ticket)
         call.over = True
         if poll:
@@ -439,7 +450,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     def fail_one(self, call: Call, effect: Effect, delay: float | None, charged: bool, behind: bool, spent: bool) -> None:
         """An attempt failed, and the call wants another; ``spent``: it was the last one that the budget had paid."""
         failed = self.settle(call, effect)
-        while spent and failed.budget.allows(self.now):
+        for _ in range(int(failed.budget.tokens(self.now)) if spent else 0):
             failed.budget.charge(self.now)
         allowed = [e for e in call.allowed if e is not failed or delay is not None]
         key = call.ticket.key
@@ -609,4 +620,4 @@ def fixed(examples: int, steps: int) -> settings:
 TestBreaker = BreakerMachine.TestCase
 TestBreaker.settings = fixed(150, 50)
 TestDispatcher = DispatcherMachine.TestCase
-TestDispatcher.settings = fixed(200, 50)
+TestDispatcher.settings = fixed(300, 60)

@@ -122,6 +122,14 @@ def test_a_refusal_inside_a_200_goes_elsewhere_like_its_status(cls: type[errors.
     assert again.delay is None
 
 
+def test_an_unknown_model_goes_elsewhere_whatever_its_status() -> None:
+    failure = status(400, model_missing=True)
+    again = judge(failure, History(), POLICY)
+    assert again is not None
+    assert again.delay is None
+    assert effect(failure, History()).mark is Mark.MODEL
+
+
 # --- R3: the server's wait
 
 
@@ -198,6 +206,7 @@ NEUTRALS: list[tuple[str, Failure]] = [
     ("the caller's own deadline", broken(Phase.MAYBE_SENT, errors.DeadlineExceeded, own_limit=True)),
     ("a body larger than allowed", broken(Phase.BODY, BAD, 200, retryable=False)),
     ("a rate limit inside a 200", broken(Phase.FIRST, errors.RateLimited, 200)),
+    ("redirect", broken(Phase.STATUS, errors.ConfigurationError, 302)),
     ("a bad request inside a 200", broken(Phase.FIRST, errors.InvalidRequestError, 200)),
 ]
 
@@ -253,6 +262,7 @@ def test_quota_is_no_gate_even_with_a_wait(code: int) -> None:
         pytest.param(status(402), Mark.KEY, id="402"),
         pytest.param(quota(), Mark.KEY, id="quota"),
         pytest.param(status(404), Mark.MODEL, id="404"),
+        pytest.param(broken(Phase.STATUS, errors.ConfigurationError, 302), Mark.KEY, id="302"),
         pytest.param(status(400), None, id="400"),
         pytest.param(status(429), None, id="429"),
         pytest.param(status(503), None, id="503"),

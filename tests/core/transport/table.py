@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from asking import WAYS, Told, idle, made
+from asking import PATIENCE, WAYS, Told, idle, made
 
 from opea_core import OPEAError, Timeouts, events
 from opea_core.testing import Answer, ScriptedServer, Seen
@@ -171,6 +171,8 @@ def transcript(row: Row, way_name: str) -> Transcript:
         opea = made(*servers, **row.opea, hooks=[heard.append])
         for _ in range(row.before):
             assert way.ask(opea, "chat", "before").error is None
+            if getattr(row.answers[0] if isinstance(row.answers, list) else None, "end", "keep") == "close":
+                servers[0].wait(lambda: not servers[0]._open, PATIENCE)  # it has closed, so the client can see it
         heard.clear()
         already = [len(server.seen) for server in servers]
         before = opea.get_stats()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from asking import PATIENCE, Told, Way, idle, made
+from asking import PATIENCE, SLACK, Told, Way, idle, made
 
 from opea_core import (
     OPEA,
@@ -135,7 +135,7 @@ def test_the_second_call_gets_the_servers_own_error_too(way: Way, server: Script
     for count in (1, 2):
         told = way.ask(opea, "chat", "Hello")
         assert isinstance(told.error, cls)
-        assert (len(server.seen), told.seconds < 0.3) == (count, True)
+        assert (len(server.seen), told.seconds < 0.3 + SLACK) == (count, True)
     server.always(None)
     assert way.ask(opea, "chat", "Hello").error is None
 
@@ -281,7 +281,7 @@ def test_no_patience_fails_at_once(way: Way, server: ScriptedServer) -> None:
     way.ask(opea, "chat", "opens it", recovery_wait=0)
     told = way.ask(opea, "chat", "Hello", recovery_wait=0)
     assert isinstance(told.error, NoEndpointAvailable)
-    assert told.seconds < 0.3
+    assert told.seconds < 0.3 + SLACK
 
 
 def test_a_hold_is_not_begun_if_it_cannot_help(way: Way, server: ScriptedServer) -> None:
@@ -290,7 +290,7 @@ def test_a_hold_is_not_begun_if_it_cannot_help(way: Way, server: ScriptedServer)
     way.ask(opea, "chat", "opens it", recovery_wait=0, max_retries=2)
     told = way.ask(opea, "chat", "Hello", deadline=1)
     assert told.error is not None
-    assert told.seconds < 0.5
+    assert told.seconds < 0.5 + SLACK
 
 
 def test_the_patience_of_one_call(way: Way, server: ScriptedServer) -> None:
@@ -351,9 +351,25 @@ def test_a_stream_that_probes_gives_its_verdict_at_its_first_content(way: Way, s
     probe = way.start(opea, "stream_chat", "Hello")
     told = way.ask(opea, "chat", "does not wait for its end")
     assert told.error is None
+    assert told.seconds < 1  # nor for the second probe, after two seconds
     assert not probe.done()
     go.set()
     assert probe.result(PATIENCE).error is None
+
+
+def test_one_stale_connection_means_that_its_siblings_are_stale_too(way: Way, server: ScriptedServer) -> None:
+    """A server that closed one kept connection has very likely closed them all: none is tried after that."""
+    server.latency = 0.02
+    opea = made(server)
+    assert fine([call.result(PATIENCE) for call in [way.start(opea, "chat", "Hello") for _ in range(4)]])
+    known = {seen.connection for seen in server.seen}
+    count = len(server.seen)
+    server.script(chat("x").replace(before="close"))
+    assert way.ask(opea, "chat", "finds it out").error is None
+    assert fine([call.result(PATIENCE) for call in [way.start(opea, "chat", "Hello") for _ in range(4)]])
+    stale, *others = server.seen[count:]
+    assert stale.connection in known
+    assert {seen.connection for seen in others} & known == set()
 
 
 def test_no_stale_connection_is_used_after_a_restart(way: Way, server: ScriptedServer) -> None:

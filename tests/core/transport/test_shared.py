@@ -20,7 +20,7 @@ from asking import PATIENCE, Sync, idle, made
 from leftovers import leaves_nothing
 
 from opea_core import OPEA
-from opea_core.testing import Hold, ScriptedServer, Wait, chat, stream
+from opea_core.testing import Hold, ScriptedServer, Wait, chat, error, stream
 
 LOOPS, THREADS, LIMIT = 4, 8, 5
 
@@ -70,6 +70,27 @@ def test_a_place_freed_in_one_loop_is_taken_in_another(server: ScriptedServer) -
     assert [other.done() for other in others] == [False] * 3
     go.set()
     assert all(future.result(PATIENCE).content for future in [first, *others])
+
+
+def test_a_loop_that_stands_still_holds_up_nobody_else(server: ScriptedServer) -> None:
+    """As one does in a notebook whose cell was interrupted: its calls wait, and never look at the clock."""
+    opea = made(server)
+    server.script(error(429, "slow down", headers={"retry-after": "0.1"}))
+    assert Sync().ask(opea, "chat", "Hello", max_retries=0).error is not None
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> list[asyncio.Task[Any]]:
+        tasks = [asyncio.create_task(opea.achat("stands still")) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        return tasks
+
+    tasks = loop.run_until_complete(begin())
+    told = Sync().ask(opea, "chat", "goes on")
+    assert told.error is None
+    assert told.seconds < 1
+    loop.run_until_complete(asyncio.wait(tasks))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
 
 
 # --- loops that come and go
