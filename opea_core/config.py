@@ -299,6 +299,10 @@ class Endpoint(Value):
             raise ConfigurationError(
                 f"{url.root}: there is an api_key and a user name in the URL.", "Give one of them; both would be the Authorization header."
             )
+        if self.timeouts is not None and self.timeouts.total is not None:
+            raise ConfigurationError(
+                f"{url.root}: total is a limit on a whole call, over all endpoints.", "Set deadline= on OPEA(...) or per call."
+            )
         if not self.label:
             object.__setattr__(self, "label", url.host)
         return self

@@ -139,6 +139,13 @@ class OPEAError(Exception):
         rest = ", ".join(part for part in (suppressed, request) if part)
         return rest and f"{rest}."
 
+    def stripped(self) -> OPEAError:
+        """A copy that holds on to nothing: no answer, no body, no traceback."""
+        kept = ("status_code", "type", "code", "retry_after", "request_id", "endpoint")
+        copy = type(self)(self.message, self.hint)
+        vars(copy).update({name: vars(self)[name] for name in kept if name in vars(self)})
+        return copy
+
     def with_details(self, **details: Unpack[ErrorDetails]) -> OPEAError:
         """The same error with more known about it."""
         vars(self).update(details)

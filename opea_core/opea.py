@@ -142,11 +142,14 @@ class OPEA(OriginalMethods, BaseApiBackend):
         """
         flow = embed_flow(inputs)
         answer: Any = None
+        deadline: int | None = None  # of the whole, however often it is split
         try:
             while True:
                 batch = flow.send(answer)
+                call = self._core.calls.embeddings(batch, options)
+                call.spec.deadline = deadline = deadline or call.spec.deadline
                 try:
-                    answer = self._core.run(self._core.calls.embeddings(batch, options))
+                    answer = self._core.run(call)
                 except errors.OPEAError as error:
                     answer = error
         except StopIteration as stop:
@@ -157,11 +160,14 @@ class OPEA(OriginalMethods, BaseApiBackend):
         """``embed`` for async code."""
         flow = embed_flow(inputs)
         answer: Any = None
+        deadline: int | None = None  # of the whole, however often it is split
         try:
             while True:
                 batch = flow.send(answer)
+                call = self._core.calls.embeddings(batch, options)
+                call.spec.deadline = deadline = deadline or call.spec.deadline
                 try:
-                    answer = await self._core.arun(self._core.calls.embeddings(batch, options))
+                    answer = await self._core.arun(call)
                 except errors.OPEAError as error:
                     answer = error
         except StopIteration as stop:

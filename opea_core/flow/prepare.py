@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -54,7 +56,7 @@ def build_request(
     secrets = [sent_key] if sent_key else []
     secrets.extend((*config.headers.values(), *spec.headers.values(), *config.query.values(), *spec.query.values()))
     secrets.extend((*(value for _, value in endpoint.url.query), *_user_info(endpoint.url)))
-    secrets.extend({quote(secret, safe="") for secret in secrets} - set(secrets))
+    secrets.extend({spelled for secret in secrets for spelled in _spellings(secret)} - set(secrets))
     request = Request(
         method=spec.method,
         url=_url(spec, endpoint),
@@ -116,6 +118,13 @@ def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str
     _override(headers, config.headers)
     _override(headers, spec.headers)
     return list(headers.items())
+
+
+@lru_cache(maxsize=256)
+def _spellings(secret: str) -> tuple[str, ...]:
+    """How a server may echo a secret: in a URL, in JSON."""
+    escaped = json.dumps(secret)[1:-1]
+    return quote(secret, safe=""), escaped, escaped.replace("/", "\\/")
 
 
 def _user_info(url: BaseURL) -> tuple[str, ...]:

@@ -165,6 +165,15 @@ class Dispatcher:
             self._reject(ticket, Reason.CLOSED, now, changed)
         return changed
 
+    def _lapse_with(self, ticket: Ticket) -> list[Ticket]:
+        """The others of an event loop that stands still: it costs two seconds once. Woken, they come back with it."""
+        others = [t for t in self.waiters() if t.owner is ticket.owner] if ticket.owner is not None else []
+        for other in others:
+            self._dequeue(other)
+            self.waiting += 1
+            other.state = TicketState.LAPSED
+        return others
+
     # --- decisions
 
     def poll(self, now: int) -> list[Ticket]:
@@ -175,6 +184,7 @@ class Dispatcher:
             if oldest.offered_at + OFFER_TTL > now:
                 break
             self.lapse(oldest)
+            changed.extend(self._lapse_with(oldest))
         if not self.waiting:
             return changed
         for route in [route for route in self._routes.values() if route.live]:
@@ -346,7 +356,7 @@ class Dispatcher:
             heapq.heappop(ticket.route.heap)
         self._dequeue(ticket)
         ticket.recovery_wait = max(0, ticket.gives_up_at - ticket.route.clock(now))
-        ticket.grant = endpoint.grant(now, ticket.charged)
+        ticket.grant = endpoint.grant(now, ticket.charged, ticket.retrying)
         ticket.grant.peers = ticket.route.endpoints
         ticket.state = TicketState.OFFERED
         ticket.offered_at = now

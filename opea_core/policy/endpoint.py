@@ -27,6 +27,7 @@ class Grant:
     gate_seq: int
     charged: bool
     at: int
+    again: bool = False
     peers: tuple[EndpointState, ...] = ()
     """The endpoints the call may use, this one among them."""
     settled: bool = False
@@ -90,13 +91,13 @@ class EndpointState:
         """Whether the endpoint is chosen last: its key or this model was refused lately."""
         return bool(self._marks) and any(self._marks.get(mark, 0) > now for mark in ((Mark.KEY, ""), (Mark.MODEL, model)))
 
-    def grant(self, now: int, charged: bool) -> Grant:
-        """Take a place; only when there is room and no gate runs."""
+    def grant(self, now: int, charged: bool, again: bool = False) -> Grant:
+        """Take a place; only when there is room and no gate runs. ``again``: for a further attempt."""
         self.in_flight += 1
+        self.stats.retries += again or charged
         if charged:
             self.budget.charge(now)
-            self.stats.retries += 1
-        return Grant(self, self.breaker.admit(now), self.gate_seq, charged, now)
+        return Grant(self, self.breaker.admit(now), self.gate_seq, charged, now, again or charged)
 
     def take_back(self, grant: Grant) -> None:
         """Undo a grant that nobody took: place, probe and budget are as before."""
@@ -107,7 +108,7 @@ class EndpointState:
                 self.breaker.record(grant.lease, Verdict.NEUTRAL, grant.at)
             if grant.charged:
                 self.budget.refund()
-                self.stats.retries -= 1
+            self.stats.retries -= grant.again
 
     def prove(self, grant: Grant, now: int) -> None:
         """First content came: a probing stream gives its verdict now, not at its end."""
@@ -125,7 +126,7 @@ class EndpointState:
         if grant.lease is not None:
             self.breaker.record(grant.lease, effect.verdict, now, effect.connect_class)
         if effect.reason is not None:
-            self.last_error = effect.reason
+            self.last_error = effect.reason.stripped()
             self.answered = self.answered or effect.reason.status_code is not None
         if effect.limited or effect.wait is not None:
             self._rest(grant, effect, now)

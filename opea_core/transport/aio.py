@@ -201,6 +201,7 @@ class LoopPlace:
 
     def break_all(self) -> None:
         """Break the connections in use and let the loop, if it lives, close the idle ones; from any thread."""
+        self.slots.closed = True
         self.slots.break_busy()
         self._doomed.extend(self.slots.clear())
         for slot in self._doomed:
@@ -306,8 +307,10 @@ class AsyncDriver:
                 )
         place = self._places.get(loop)
         if place is None:
-            for other in [other for other in self._places if other.is_closed()]:
-                self._places.pop(other).break_all()
+            for other in [other for other in list(self._places) if other.is_closed()]:
+                gone = self._places.pop(other, None)
+                if gone is not None:
+                    gone.break_all()
             place = self._places[loop] = LoopPlace(loop)
             await place.open(self._places)
         return place

@@ -21,12 +21,13 @@ import httpcore
 from opea_core.policy import SECOND
 
 _WRITE_PIECE = 64 * 1024
+_LONGEST = 86_400.0  # seconds; the system takes no wait without end
 
 
 class Line:
     """What is known of the connection a call uses, and until when it may wait."""
 
-    __slots__ = ("at", "connect_at", "fresh", "heard", "own", "pid", "proxied", "socket", "wrote")
+    __slots__ = ("at", "connect_at", "fresh", "heard", "own", "pid", "proxied", "socket", "tunnel", "wrote")
 
     def __init__(self, own: bool = True) -> None:
         self.own = own
@@ -38,7 +39,7 @@ class Line:
         self.wrote = False
         self.socket: Any = None
         self.pid = os.getpid()
-        self.proxied = False
+        self.proxied = self.tunnel = False
 
     def begin(self, connect_at: int | None, at: int | None) -> None:
         """A request starts: nothing is written, and the connection is not new until one is made."""
@@ -49,8 +50,9 @@ class Line:
     def shutdown(self) -> None:
         """Break the connection from any thread: whoever waits in it wakes up. Not in a forked child."""
         if self.socket is not None and self.pid == os.getpid():
-            with contextlib.suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RDWR)
+            # by descriptor: event loops hand out sockets that only look like one
+            with contextlib.suppress(OSError, ValueError), socket.socket(fileno=os.dup(self.socket.fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)
 
     def left(self, timeout: float | None = None) -> float | None:
         """Seconds until the deadline; raises httpcore.ReadTimeout when it has passed."""
@@ -67,7 +69,7 @@ def _left(at: int | None, timeout: float | None, passed: type[Exception]) -> flo
     left = (at - time.monotonic_ns()) / SECOND
     if left <= 0:
         raise passed("the deadline passed")
-    return left if timeout is None else min(left, timeout)
+    return min(left, _LONGEST) if timeout is None else min(left, timeout, _LONGEST)
 
 
 # ruff: noqa: ARG002, ASYNC109 - the timeouts are in httpcore's interface; the line bounds what they would
@@ -92,25 +94,30 @@ class DeadlineBackend(httpcore.NetworkBackend):
         self._line.fresh = True
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(str(error)) from error
         failure: Exception = httpcore.ConnectError("the name has no address")
-        for address in dict.fromkeys(str(entry[4][0]) for entry in found):
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        for tried, address in enumerate(addresses):
+            left = self._line.connect_left(timeout)
+            share = None if left is None else left / (len(addresses) - tried)  # one that drops packets must leave time for the others
             try:
-                stream = self._inner.connect_tcp(address, port, self._line.connect_left(timeout), local_address, socket_options)
+                stream = self._inner.connect_tcp(address, port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
                 continue
-            return _Stream(stream, self._line)
+            return _Stream(stream, self._line, self._line.tunnel)
         raise failure
 
 
 class _Stream(httpcore.NetworkStream):
     """Head and body of a small request leave in one write: what is written waits until something is read."""
 
-    def __init__(self, inner: httpcore.NetworkStream, line: Line) -> None:
+    def __init__(self, inner: httpcore.NetworkStream, line: Line, tunnel: bool = False) -> None:
         self._inner = inner
         self._line = line
+        self._left = line.connect_left if tunnel else line.left  # what a proxy is asked first belongs to connecting
+        self._tunnel = tunnel
         self._unsent = b""
         line.socket = inner.get_extra_info("socket")
 
@@ -119,7 +126,7 @@ class _Stream(httpcore.NetworkStream):
             with contextlib.suppress(httpcore.WriteError):  # the server may have answered before it closed
                 self._flush()
         self._line.heard = True
-        return self._inner.read(max_bytes, self._line.left())
+        return self._inner.read(max_bytes, self._left())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._unsent += buffer
@@ -127,10 +134,10 @@ class _Stream(httpcore.NetworkStream):
             self._flush()
 
     def _flush(self) -> None:
-        self._line.wrote = True
+        self._line.wrote = not self._tunnel
         data, self._unsent = self._unsent, b""
         for start in range(0, len(data), _WRITE_PIECE):
-            self._inner.write(data[start : start + _WRITE_PIECE], self._line.left())
+            self._inner.write(data[start : start + _WRITE_PIECE], self._left())
 
     def close(self) -> None:
         self._line.socket = None
@@ -164,13 +171,15 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
         """Connect within ``connect_at``."""
         self._line.fresh = True
         left = self._line.connect_left(timeout)
-        return _AsyncStream(await self._inner.connect_tcp(host, port, left, local_address, socket_options), self._line)
+        stream = await self._inner.connect_tcp(host, port, left, local_address, socket_options)
+        return _AsyncStream(stream, self._line, self._line.tunnel)
 
 
 class _AsyncStream(httpcore.AsyncNetworkStream):
-    def __init__(self, inner: httpcore.AsyncNetworkStream, line: Line) -> None:
+    def __init__(self, inner: httpcore.AsyncNetworkStream, line: Line, tunnel: bool = False) -> None:
         self._inner = inner
         self._line = line
+        self._tunnel = tunnel
         self._unsent = b""
         line.socket = inner.get_extra_info("socket")
 
@@ -179,7 +188,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
             with contextlib.suppress(httpcore.WriteError):
                 await self._flush()
         self._line.heard = True
-        return await self._inner.read(max_bytes, None)
+        return await self._inner.read(max_bytes, self._line.connect_left() if self._tunnel else None)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._unsent += buffer
@@ -187,7 +196,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
             await self._flush()
 
     async def _flush(self) -> None:
-        self._line.wrote = True
+        self._line.wrote = not self._tunnel
         self._line.left()  # the timer had no socket to shut down if it passed while connecting
         data, self._unsent = self._unsent, b""
         await self._inner.write(data, None)

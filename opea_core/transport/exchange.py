@@ -10,7 +10,7 @@ from opea_core.flow.effects import Broken, Reply, Request
 from opea_core.policy import SECOND
 from opea_core.policy.retry import Phase
 from opea_core.transport.deadline import Line
-from opea_core.transport.http import describe, response_headers
+from opea_core.transport.http import borrowed_socket, describe, response_headers
 from opea_core.wire.intake import Intake
 
 DRAIN = SECOND // 10
@@ -21,8 +21,19 @@ class Exchange:
     """Moves the line's deadline along: connect, then first_event, then idle; total bounds them all."""
 
     __slots__ = (
-        "_over", "_paused_at", "_progress", "_started", "first_at", "headers", "headers_at", "intake",
-        "line", "request", "sent_at", "status", "wall",
+        "_paused_at",
+        "_progress",
+        "_started",
+        "first_at",
+        "headers",
+        "headers_at",
+        "intake",
+        "line",
+        "over",
+        "request",
+        "sent_at",
+        "status",
+        "wall",
     )  # fmt: skip
 
     def __init__(self, request: Request, line: Line) -> None:
@@ -37,7 +48,8 @@ class Exchange:
         self.intake: Intake | None = None
         self._progress = 0
         self._started = False
-        self._over = False
+        self.over = False
+        """Whether the body was read to its end."""
         self._paused_at = 0
         limits = request.timeouts
         line.begin(self._at(limits.connect), self._at(limits.first_event))
@@ -45,7 +57,7 @@ class Exchange:
     def timeouts(self) -> dict[str, float | None]:
         """The limits for httpx's own timeouts, where the line does not bound them."""
         limits, left = self.request.timeouts, self._left()
-        read = limits.first_event if limits.idle is None else max(limits.idle, limits.first_event or limits.idle)
+        read = None if limits.idle is None or limits.first_event is None else max(limits.idle, limits.first_event)
         bounded = {"connect": limits.connect, "read": read, "write": read, "pool": limits.connect}
         return {name: left if value is None else value if left is None else min(value, left) for name, value in bounded.items()}
 
@@ -55,12 +67,14 @@ class Exchange:
         self.headers_at = time.monotonic_ns()
         self.status = response.status_code
         self.headers = response_headers(response)
+        if not self.line.own:
+            self.line.socket = borrowed_socket(response)
         self.intake = Intake(self.status, self.headers, self.request.expected)
         return self.intake
 
     def stray(self) -> Broken | None:
         """An answer that was there before anything was read belongs to somebody else: bytes behind the last one."""
-        if self.line.socket is None or self.line.heard:
+        if not self.line.own or self.line.socket is None or self.line.heard:
             return None
         reason = "bytes of another answer were left on the connection"
         return Broken(Phase.NOT_SENT, "disconnected", reason, self.sent_at, time.monotonic_ns(), reused=True)
@@ -81,7 +95,7 @@ class Exchange:
 
     def can_keep(self, outcome: Reply | Broken) -> bool:
         """Whether the connection may serve another call once the body is over."""
-        return isinstance(outcome, Reply) and (self._over or outcome.intake.problem is None)
+        return isinstance(outcome, Reply) and (self.over or outcome.intake.problem is None)
 
     def _moved(self, intake: Intake) -> None:
         now = time.monotonic_ns()
@@ -112,7 +126,7 @@ class Exchange:
         now = time.monotonic_ns()
         if self._expired(now) and not (self.intake and self.intake.complete):
             return self._timeout(now)
-        self._over = True
+        self.over = True
         return self._whole()
 
     def failed(self, error: Exception) -> Reply | Broken:

@@ -19,8 +19,9 @@ from opea_core.policy.stats import Recent, Stats
 from opea_core.settings import Settings
 from opea_core.types import Usage
 
-_KEEPERS = 3  # waiters that watch the clock for all of them
+_KEEPERS = 3  # waiters of an event loop (or of all threads) that watch the clock for the others
 _LONG_WAIT = 10 * SECOND
+_OVERDUE = SECOND // 10
 _CANCELLED = Effect(Verdict.NEUTRAL)
 
 
@@ -41,7 +42,8 @@ class Gate:
         self._lock = threading.Lock()
         self._returned: deque[tuple[Ticket, Callable[[], None]]] = deque()  # by finalisers, which may not lock
         self._untold: deque[Callable[[], None]] = deque()  # what the next ordinary operation tells for them
-        self._keepers: dict[Ticket, int] = {}
+        self._keepers: dict[int, dict[Ticket, int]] = {}  # by owner: who watches the clock, until when
+        self._waiting: dict[int, dict[Ticket, None]] = {}  # by owner: who waits
         self._waits: deque[int] = deque(maxlen=64)
         self._owners: Counter[int] = Counter()  # live grants per event loop
         self.closed = False
@@ -65,9 +67,11 @@ class Gate:
     ) -> Ticket:
         """A new ticket for a call; ``ask`` makes it wait."""
         with self._lock:
-            return self._dispatcher.ticket(
+            ticket = self._dispatcher.ticket(
                 self.now(), model=model, endpoints=endpoints, priority=priority, deadline=deadline, recovery_wait=recovery_wait
             )
+        self._drain()
+        return ticket
 
     def ask(self, ticket: Ticket) -> tuple[Grant | Rejection | None, int | None]:
         """What the ticket got, or None and the time at which to ask again (None: when it is woken)."""
@@ -75,10 +79,10 @@ class Gate:
         with self._lock:
             now = self.now()
             dispatcher = self._dispatcher
-            if self.closed and ticket.state in (TicketState.NEW, TicketState.PENDING, TicketState.LAPSED):
+            if self.closed and ticket.state is not TicketState.REJECTED:
                 dispatcher.leave(ticket)
                 return Rejection(Reason.CLOSED, now), None
-            self._keepers.pop(ticket, None)
+            self._forget(ticket)
             if ticket.state is TicketState.NEW:
                 changed = dispatcher.add(ticket, now)
             else:
@@ -165,6 +169,7 @@ class Gate:
         self._lock = threading.Lock()
         self._returned.clear()
         self._keepers.clear()
+        self._waiting.clear()
         self._owners.clear()
         self.endpoints[:] = [EndpointState(e.config, self._settings.breaker, self._chance, self.now()) for e in self.endpoints]
         self._dispatcher = self._new_dispatcher()
@@ -174,19 +179,23 @@ class Gate:
     def stats(self, label: str | None = None) -> dict[str, Any]:
         """Figures of one endpoint, or of all with each under ``endpoints``."""
         with self._lock:
-            now = self.now()
-            if label is not None:
-                return {**next(e for e in self.endpoints if e.label == label).summary(now), "queued": self._dispatcher.waiting}
-            total = Stats()
-            for endpoint in self.endpoints:
-                total.merge(endpoint.stats)
-            return {
-                **total.summary(),
-                "in_flight": sum(e.in_flight for e in self.endpoints),
-                "queued": self._dispatcher.waiting,
-                "hooks_failed": self.emitter.failed,
-                "endpoints": {e.label: e.summary(now) for e in self.endpoints},
-            }
+            figures = self._figures(label, self.now())
+        self._after([])
+        return figures
+
+    def _figures(self, label: str | None, now: int) -> dict[str, Any]:
+        if label is not None:
+            return {**next(e for e in self.endpoints if e.label == label).summary(now), "queued": self._dispatcher.waiting}
+        total = Stats()
+        for endpoint in self.endpoints:
+            total.merge(endpoint.stats)
+        return {
+            **total.summary(),
+            "in_flight": sum(e.in_flight for e in self.endpoints),
+            "queued": self._dispatcher.waiting,
+            "hooks_failed": self.emitter.failed,
+            "endpoints": {e.label: e.summary(now) for e in self.endpoints},
+        }
 
     def record_call(self, recent: Recent) -> None:
         """Remember a finished call under its request id."""
@@ -219,7 +228,7 @@ class Gate:
             stats.completion_tokens += usage.completion_tokens or 0
 
     def _leave(self, ticket: Ticket, now: int) -> list[Ticket]:
-        self._keepers.pop(ticket, None)
+        self._forget(ticket)
         grant = ticket.grant if ticket.state is TicketState.TAKEN else None
         self._dispatcher.leave(ticket)
         if grant is not None:
@@ -229,32 +238,37 @@ class Gate:
     def _until(self, ticket: Ticket, now: int) -> int | None:
         """When this waiter asks again by itself: its own limits, and the clock if it is a keeper."""
         limits = [t for t in (ticket.deadline, None if ticket.retrying else ticket.queue_deadline) if t is not None]
+        self._waiting.setdefault(id(ticket.owner), {})[ticket] = None
         wake_at = self._dispatcher.wake_at(now)
-        if wake_at is not None and len(self._live_keepers(wake_at)) < _KEEPERS:
-            self._keepers[ticket] = wake_at
+        if wake_at is not None and self._watching(id(ticket.owner), wake_at, now) < _KEEPERS:
+            self._keepers.setdefault(id(ticket.owner), {})[ticket] = wake_at
             limits.append(wake_at)
         return min(limits, default=None)
 
-    def _live_keepers(self, wake_at: int) -> list[Ticket]:
-        dead = [t for t in self._keepers if t.state is not TicketState.PENDING]
-        for ticket in dead:
-            del self._keepers[ticket]
-        return [t for t, at in self._keepers.items() if at <= wake_at]
+    def _forget(self, ticket: Ticket) -> None:
+        """The ticket waits no longer, or asks again."""
+        for table in (self._keepers, self._waiting):
+            tickets: dict[Ticket, Any] | None = table.get(id(ticket.owner))
+            if tickets is not None:
+                tickets.pop(ticket, None)
+                if not tickets:
+                    del table[id(ticket.owner)]
+
+    def _watching(self, owner: int, wake_at: int, now: int) -> int:
+        """How many waiters of an owner wake up in time by themselves; one that is overdue does not."""
+        keepers = self._keepers.get(owner, {})
+        return sum(now - _OVERDUE < at <= wake_at and ticket.state is TicketState.PENDING for ticket, at in keepers.items())
 
     def _wakes(self, changed: list[Ticket], now: int) -> list[Ticket]:
-        """Who must be woken: those that got something, and keepers when nobody watches the clock."""
-        wakes = changed
-        if self._dispatcher.waiting:
-            wake_at = self._dispatcher.wake_at(now)
-            if wake_at is not None and not self._live_keepers(wake_at):
-                owners: set[int] = set()
-                for ticket in self._dispatcher.waiters():
-                    if id(ticket.owner or ticket) not in owners and ticket.wake is not None:
-                        owners.add(id(ticket.owner or ticket))
-                        wakes = [*wakes, ticket]
-                    if len(owners) >= _KEEPERS:
-                        break
-        return wakes
+        """Who must be woken: those that got something, and of each owner one, if nobody of it watches the clock."""
+        if not self._dispatcher.waiting:
+            return changed
+        wake_at = self._dispatcher.wake_at(now)
+        if wake_at is None:
+            return changed
+        unwatched = [tickets for owner, tickets in self._waiting.items() if not self._watching(owner, wake_at, now)]
+        nudged = [next((t for t in reversed(tickets) if t.state is TicketState.PENDING), None) for tickets in unwatched]
+        return [*changed, *(ticket for ticket in nudged if ticket is not None)]
 
     # --- outside the lock
 

@@ -10,11 +10,12 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -31,6 +32,16 @@ from opea_core.transport.deadline import AsyncDeadlineBackend, DeadlineBackend, 
 _IDLE = 30 * SECOND
 _LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
 _context_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _context_lock
+    _context_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
 
 TransportT = TypeVar("TransportT", httpx.BaseTransport, httpx.AsyncBaseTransport)
 
@@ -73,6 +84,7 @@ class Slots(Generic[TransportT]):
         self._idle: dict[ConnectionKey, list[Slot[TransportT]]] = {}
         self._lock = threading.Lock()
         self.busy: set[Slot[TransportT]] = set()
+        self.closed = False
 
     def take(self, endpoint: EndpointState) -> tuple[Slot[TransportT], list[Slot[TransportT]]]:
         """A connection nobody uses, and the ones that were idle for too long, to be closed."""
@@ -86,6 +98,7 @@ class Slots(Generic[TransportT]):
         if slot is None:
             line = Line()
             line.proxied = key.proxy is not None
+            line.tunnel = line.proxied and key.origin.startswith("https")
             slot = Slot(key, self._make(endpoint.config, key.proxy, line), line)
         self.busy.add(slot)
         return slot, old
@@ -94,9 +107,11 @@ class Slots(Generic[TransportT]):
         """Keep a connection for the next call; gives the ones to be closed."""
         slot.idle_since = time.monotonic_ns()
         with self._lock:
+            self.busy.discard(slot)
+            if self.closed:
+                return [slot]
             idle = self._idle.setdefault(slot.key, [])
             idle.append(slot)
-            self.busy.discard(slot)
             return self._old(idle)
 
     def drop(self, slot: Slot[TransportT], stale: bool = False) -> list[Slot[TransportT]]:
@@ -142,16 +157,28 @@ def choose_proxy(endpoint: Endpoint) -> str | None:
 
 def sync_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> httpx.BaseTransport:
     """A transport for one connection at a time, whose waits end at the line's deadline."""
-    transport = httpx.HTTPTransport(verify=_tls(endpoint), limits=_LIMITS, proxy=_proxy_url(proxy), trust_env=False)
+    with _explained():
+        transport = httpx.HTTPTransport(verify=_tls(endpoint), limits=_LIMITS, proxy=_proxy_url(proxy), trust_env=False)
     transport._pool._network_backend = DeadlineBackend(line)
     return transport
 
 
 def async_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> httpx.AsyncBaseTransport:
     """The same for async use."""
-    transport = httpx.AsyncHTTPTransport(verify=_tls(endpoint), limits=_LIMITS, proxy=_proxy_url(proxy), trust_env=False)
+    with _explained():
+        transport = httpx.AsyncHTTPTransport(verify=_tls(endpoint), limits=_LIMITS, proxy=_proxy_url(proxy), trust_env=False)
     transport._pool._network_backend = AsyncDeadlineBackend(line)
     return transport
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except ImportError:
+        raise ConfigurationError(
+            "A SOCKS proxy needs the package socksio.", "pip install 'httpx[socks]', or set proxy= or trust_env=False."
+        ) from None
 
 
 def _proxy_url(proxy: str | None) -> httpx.Proxy | None:
@@ -226,6 +253,14 @@ def response_headers(response: httpx.Response) -> dict[str, str]:
         key, text = name.decode("ascii", "replace").lower(), value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
+
+
+def borrowed_socket(response: httpx.Response) -> Any:
+    """The socket under an answer over a caller's transport, if it serves this exchange alone; else None."""
+    stream = response.extensions.get("network_stream")
+    if stream is None or response.extensions.get("http_version") != b"HTTP/1.1":
+        return None
+    return stream.get_extra_info("socket")
 
 
 def describe(error: Exception, line: Line, sent_at: int, now: int) -> Broken:

@@ -77,7 +77,9 @@ class Running:
         return answer
 
     def sending(self, send: Send) -> None:
-        """A request goes out."""
+        """A request goes out; raises ClientClosed if the object was closed since the place was granted."""
+        if self.gate.closed:
+            raise errors.ClientClosed("This OPEA object was closed during the call.", "Close it after its calls are done.")
         if self.traced and not send.quiet:
             self._open, self._sent_at, self._attempt = True, time.monotonic_ns(), send.attempt
             label = send.grant.endpoint.label
@@ -213,7 +215,7 @@ class Running:
         """Write onto a response where it came from; tells of what was odd about it."""
         response.endpoint = answer.grant.endpoint.label
         response.request_id = self.request_id(answer)
-        response.headers = shown(answer.reply.headers)
+        response.headers = {name: answer.where.redact(value) for name, value in shown(answer.reply.headers).items()}
         response.meta = self.meta(answer)
         for warning in response.warnings:
             self.tell(events.AnswerOdd(at=answer.reply.at, call_id=self.spec.call_id, endpoint=response.endpoint, warning=warning))

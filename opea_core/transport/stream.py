@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from opea_core.transport.aio import AsyncConnection
     from opea_core.transport.running import Running
     from opea_core.transport.sync import SyncConnection
+    from opea_core.wire.intake import Intake
 
 _TURN = 32  # chunks handed out without waiting, before the event loop gets a turn
 
@@ -38,12 +39,14 @@ class OpenStream(Generic[ConnectionT]):
     """A stream whose first content has come: the answer so far, and how it ends. Does no I/O."""
 
     def __init__(self, running: Running, answer: Answer) -> None:
-        self.running = running
-        self.answer = answer
-        self.intake = answer.reply.intake
+        self.running: Running = running
+        self.answer: Answer = answer
+        self.intake: Intake = answer.reply.intake
         self.connection: ConnectionT | None = answer.reply.connection
         self.error: errors.OPEAError | None = None
-        if self.connection is None:  # the whole answer came at once, and its place is back already
+        if self.connection is not None:
+            self.connection.exchange.pause()
+        else:  # the whole answer came at once, and its place is back already
             running.ended(None, answer)
 
     @property
@@ -70,13 +73,13 @@ class OpenStream(Generic[ConnectionT]):
 
     def close(self, outcome: Reply | Broken) -> bool:
         """The body is over: give the place back. Whether the connection can be kept."""
-        self.connection = None
         self.intake.end()
         broken = isinstance(outcome, Broken) or self.intake.problem is not None
         if broken:
             self.error = self.running.broke(self.answer, outcome)
         else:
             self.running.finished(self.answer)
+        self.connection = None
         return not broken
 
     def abandon(self) -> ConnectionT | None:
@@ -179,16 +182,20 @@ class ChatStream(_Stream["SyncConnection"]):
         except BaseException:
             self._over = True
             raise
+        if self._over:  # closed while the first chunk was awaited
+            self.close()
         return self._open
 
     def _read(self, opened: OpenStream[SyncConnection], connection: SyncConnection) -> None:
         try:
             outcome = connection.read()
+            if outcome is None or opened.connection is not connection:  # it was closed meanwhile
+                return
+            keep = opened.close(outcome)
         except BaseException:
             self.close()
             raise
-        if outcome is not None and opened.connection is connection:  # else it was closed meanwhile
-            connection.finish() if opened.close(outcome) else connection.discard()
+        connection.finish() if keep else connection.discard()
 
 
 class AsyncChatStream(_Stream["AsyncConnection"]):
@@ -245,6 +252,8 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
         except BaseException:
             self._over = True
             raise
+        if self._over:
+            await self.aclose()
         return self._open
 
     async def _give_turn(self) -> None:
@@ -256,8 +265,10 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
     async def _read(self, opened: OpenStream[AsyncConnection], connection: AsyncConnection) -> None:
         try:
             outcome = await connection.read()
+            if outcome is None or opened.connection is not connection:
+                return
+            keep = opened.close(outcome)
         except BaseException:
             await self.aclose()
             raise
-        if outcome is not None and opened.connection is connection:
-            await connection.finish() if opened.close(outcome) else connection.discard()
+        await connection.finish() if keep else connection.discard()

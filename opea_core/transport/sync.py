@@ -19,7 +19,7 @@ from opea_core.policy.dispatcher import Reason, Rejection
 from opea_core.policy.endpoint import EndpointState, Grant
 from opea_core.transport import keys
 from opea_core.transport.deadline import Line
-from opea_core.transport.exchange import Exchange
+from opea_core.transport.exchange import DRAIN, Exchange
 from opea_core.transport.http import Slot, Slots, http_request, is_http_error, sync_transport
 from opea_core.transport.running import Running
 
@@ -78,6 +78,10 @@ class SyncConnection:
     def finish(self) -> None:
         """The answer is whole: keep the connection if the body ends within a moment."""
         self.exchange.drain()
+        guard = None
+        if self._slot is None and not self.exchange.over:  # a caller's connection keeps no deadline by itself
+            guard = threading.Timer(DRAIN / SECOND, self.exchange.line.shutdown)
+            guard.start()
         try:
             for _ in self._body:
                 pass
@@ -87,6 +91,9 @@ class SyncConnection:
             if not is_http_error(error):
                 raise
             return
+        finally:
+            if guard is not None:
+                guard.cancel()
         if self._slot is not None:
             _close(self._slots.put(self._slot))
 
@@ -140,6 +147,7 @@ class SyncDriver:
 
     def close(self) -> None:
         """Break what is in use and close what is idle."""
+        self.slots.closed = True
         self.slots.break_busy()
         _close(self.slots.clear())
 

@@ -133,7 +133,12 @@ class Intake:
         """What was put together so far, or None if there was nothing yet; changes nothing."""
         if self.response is not None:
             return self.response
-        return deepcopy(self._assembler).finish(self._expected.model)[0] if self._assembler.started else None
+        if not self._assembler.started:
+            return None
+        try:
+            return deepcopy(self._assembler).finish(self._expected.model)[0]
+        except RecursionError:  # nested deeper than can be copied
+            return None
 
     @property
     def complete(self) -> bool:

@@ -447,6 +447,19 @@ class DispatcherMachine(RuleBasedStateMachine):
         for call in [c for c in self.calls if c.ticket.state is TAKEN]:
             self.fail_one(call, effect, delay, charged, behind=False, spent=False)
 
+    @precondition(lambda self: self.any(PENDING, OFFERED, TAKEN))
+    @rule(probes=st.integers(2, 12), takes=st.sampled_from([0, SECOND // 2]))
+    def stay_down(self, probes: int, takes: int) -> None:
+        """The servers are down for some time: each probe fails after a while, and its call wants another attempt."""
+        for _ in range(probes):
+            for call in [c for c in self.calls if c.ticket.state is OFFERED]:
+                self.dispatcher.take(call.ticket)
+            self.wait(takes)
+            for call in [c for c in self.calls if c.ticket.state is TAKEN]:
+                probe = call.grant is not None and call.grant.is_probe
+                self.fail_one(call, DOWN, 0.0, charged=False, behind=probe, spent=False)
+            self.wait((self.dispatcher.wake_at(self.now) or self.now) - self.now)
+
     def fail_one(self, call: Call, effect: Effect, delay: float | None, charged: bool, behind: bool, spent: bool) -> None:
         """An attempt failed, and the call wants another; ``spent``: it was the last one that the budget had paid."""
         failed = self.settle(call, effect)
@@ -530,6 +543,9 @@ class DispatcherMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.any(PENDING, OFFERED, LAPSED, TAKEN))
     @rule(pause=PAUSES)
     def pass_time(self, pause: int) -> None:
+        self.wait(pause)
+
+    def wait(self, pause: int) -> None:
         """Time passes; whenever the dispatcher asked to be woken, it is."""
         self.poll()
         end = self.now + pause

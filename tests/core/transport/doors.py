@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -104,8 +105,6 @@ def tls_to(origin: str, context: ssl.SSLContext) -> Callable[[socket.socket, Doo
 
 def _shuttle(inside: ssl.SSLSocket, server: socket.socket) -> None:
     """Carry bytes with one thread: an SSLSocket is not for two."""
-    import select
-
     while True:
         if not inside.pending():
             ready, _, _ = select.select([inside, server], [], [], 5)

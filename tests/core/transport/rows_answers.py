@@ -8,7 +8,7 @@ from typing import Any
 
 from table import BAD, GOT, ONE_GOOD, Row
 
-from opea_core.testing import Wait, chat, chunk, error, json_answer, sse, stream, tool_call
+from opea_core.testing import Wait, chat, chunk, error, json_answer, raw, sse, stream, tool_call
 
 HELLO = 'This is the scripted model. You wrote: "Hello"'
 PART = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
@@ -66,6 +66,13 @@ PLAIN = [
         "an answer with text in place of a message", [json_answer({"choices": [{"text": "Hello", "finish_reason": "stop"}]})], gives="Hello"
     ),
     Row("a null content", [chat(None)], gives=""),
+    Row(
+        "an interim answer first",
+        [raw(b"HTTP/1.1 100 Continue\r\n\r\n", chat("Hello").head, chat("Hello").body, end="keep")],
+        gives="Hello",
+    ),
+    Row("HTTP/1.0", [raw(chat("Hello").head.replace(b"HTTP/1.1", b"HTTP/1.0"), chat("Hello").body, end="close")], gives="Hello"),
+    Row("letters of all kinds", args=("Grüße 🙂 你好",), gives=HELLO.replace("Hello", "Grüße 🙂 你好")),
     Row("on a connection that is used again", before=1, gives=HELLO, events=ONE_GOOD),
 ]
 

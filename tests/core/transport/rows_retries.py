@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 from rows_answers import HELLO
@@ -102,7 +103,7 @@ def _limited() -> list[Row]:
     wait = error(429, "slow down", headers=SOON)
     paused = f"{ONE_BAD} GateSet {AGAIN} {GOT} {GOOD}"
     return [
-        Row("429 with a wait", [wait], gives=HELLO, requests=(2,), events=paused, stats={"retries": 0}, seconds=(0.02, 0.5)),
+        Row("429 with a wait", [wait], gives=HELLO, requests=(2,), events=paused, stats={"retries": 1}, seconds=(0.02, 0.5)),
         Row(
             "429 with a wait, another endpoint at once",
             [error(429, "x", headers={"retry-after": "9"})],
@@ -302,6 +303,13 @@ def _unusable_for_good() -> list[Row]:
             opea={"max_response_bytes": 1000},
             error=errors.BadAnswerError,
             says="larger than 1000 bytes",
+        ),
+        Row(
+            "a bomb of zeros",
+            Answer(200, {"content-type": "application/json", "content-encoding": "gzip"}, (gzip.compress(b" " * 5_000_000),)),
+            opea={"max_response_bytes": 1_000_000},
+            error=errors.BadAnswerError,
+            says="larger than 1000000 bytes",
         ),
         Row(
             "an oversized event",

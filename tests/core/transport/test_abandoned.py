@@ -236,6 +236,42 @@ async def test_left_by_break_in_an_async_with(opea: OPEA, server: ScriptedServer
     await opea.aclose()
 
 
+async def test_aclosed_by_another_task_while_it_is_read(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+    chunks = opea.astream_chat("Hello")
+    await anext(chunks)
+
+    async def read() -> list[Any]:
+        return [piece async for piece in chunks]
+
+    reader = asyncio.create_task(read())
+    await asyncio.sleep(0.02)
+    await chunks.aclose()
+    assert await asyncio.wait_for(reader, 1) == []
+    await acheck(opea, server, heard)
+    await opea.aclose()
+
+
+async def test_a_dict_stream_left_by_break_in_a_loop(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+    async for piece in opea.amake_stream_request({"messages": [{"role": "user", "content": "Hello"}]}):
+        assert piece["content"] == "a"
+        break
+    gc.collect()
+    await acheck(opea, server, heard)
+    await opea.aclose()
+
+
+async def test_a_stream_within_a_time_limit_of_asyncio(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+    async def read() -> None:
+        async with asyncio.timeout(0.05):
+            async for _ in opea.astream_chat("Hello"):
+                pass
+
+    with pytest.raises(TimeoutError):
+        await read()
+    await acheck(opea, server, heard)
+    await opea.aclose()
+
+
 async def test_dropped_in_a_loop(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
     chunks = opea.astream_chat("Hello")
     await anext(chunks)

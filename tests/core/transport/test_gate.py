@@ -13,7 +13,7 @@ from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
 from opea_core.policy.dispatcher import Reason, Rejection, Ticket
 from opea_core.policy.endpoint import Grant
-from opea_core.policy.retry import Effect
+from opea_core.policy.retry import Effect, Retry
 from opea_core.settings import resolve
 from opea_core.transport.gate import Gate
 
@@ -192,8 +192,6 @@ def test_after_the_close_nobody_gets_anything(clock: Clock) -> None:
 
 
 def test_a_retry_after_the_close_is_refused(clock: Clock) -> None:
-    from opea_core.policy.retry import Retry
-
     holder = clock.ticket("holder")
     grant = clock.granted(holder)
     clock.gate.close()
@@ -207,9 +205,11 @@ def test_a_finaliser_in_the_holder_of_the_lock_does_not_wait_for_it(clock: Clock
     clock.granted(first)
     waits = clock.waiting("waits")
     told: list[str] = []
+    started = time.monotonic()
     with clock.gate._lock:
         clock.gate.abandon(first, lambda: told.append("first"))
         assert (told, clock.woken) == ([], [])
+    assert time.monotonic() - started < 1
     clock.gate.leave(clock.ticket("an ordinary operation"))
     assert (told, clock.woken) == (["first"], ["waits"])
     clock.granted(waits)

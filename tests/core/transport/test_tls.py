@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,8 +79,6 @@ def test_our_own_ca_in_the_environment(way: Way, server: ScriptedServer, tls: Do
 def test_our_own_ca_in_a_directory_of_the_environment(
     way: Way, server: ScriptedServer, tls: Door, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import subprocess
-
     pem = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(pem))
     done = subprocess.run(["openssl", "x509", "-hash", "-noout", "-in", str(pem)], capture_output=True, text=True, check=False)
@@ -114,8 +114,6 @@ def test_a_certificate_for_another_name(way: Way, server: ScriptedServer, author
 
 
 def test_an_expired_certificate(way: Way, server: ScriptedServer, authority: trustme.CA, ca_file: str) -> None:
-    import datetime
-
     past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     old = authority.issue_cert("127.0.0.1", not_before=past, not_after=past + datetime.timedelta(days=1))
     with door(tls_to(server.origin, context_of(old))) as it:
