@@ -619,7 +619,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             waiting = [c for c in self.calls if c.ticket.state in (PENDING, OFFERED)]
             if not waiting:
                 return
-            if all(c.ticket.state is PENDING for c in waiting):
+            if all(c.ticket.state is PENDING and not c.is_late(self.now) for c in waiting):
                 wake = self.dispatcher.wake_at(self.now)
                 assert wake is not None, "somebody waits, and nothing will wake it"
                 self.move(wake)
@@ -636,4 +636,4 @@ def fixed(examples: int, steps: int) -> settings:
 TestBreaker = BreakerMachine.TestCase
 TestBreaker.settings = fixed(150, 50)
 TestDispatcher = DispatcherMachine.TestCase
-TestDispatcher.settings = fixed(300, 60)
+TestDispatcher.settings = fixed(200, 50)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -331,6 +332,17 @@ def test_the_wait_counts_against_the_deadline(way: Way, server: ScriptedServer) 
     assert isinstance(told.error, DeadlineExceeded | RateLimited)
     assert told.seconds < 0.3 + SLACK
     assert len(server.seen) == 1
+
+
+def test_a_wait_that_the_server_asked_for_costs_no_budget(way: Way, server: ScriptedServer) -> None:
+    opea = made(server)
+    server.script(error(429, "slow down", headers={"retry-after": "0.02"}), error(429, "slow down", headers={"retry-after": "0.02"}))
+    assert way.ask(opea, "chat", "Hello").error is None
+    budget = opea._core.gate.endpoints[0].budget
+    assert budget.tokens(time.monotonic_ns()) == budget.capacity
+    server.script(error(503, "busy"))
+    assert way.ask(opea, "chat", "Hello").error is None
+    assert budget.tokens(time.monotonic_ns()) < budget.capacity - 0.5
 
 
 def test_the_budget_bounds_the_retries(way: Way, server: ScriptedServer) -> None:
