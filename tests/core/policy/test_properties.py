@@ -346,8 +346,10 @@ class DispatcherMachine(RuleBasedStateMachine):
             outage = self.outage(call)
             assert not outage or call.held + outage - self.now <= call.recovery_wait, "held no longer than recovery_wait"
             for e in call.allowed:
-                if self.has_room(e) and (not call.ticket.charged or e.budget.allows(self.now)):
-                    at = max(self.opens_at(e), call.not_before.get(e, 0))
+                if self.has_room(e):
+                    lacking = max(0.0, 1 - e.budget.tokens(self.now)) if call.ticket.charged else 0.0
+                    paid = self.now + int(lacking * 10 * SECOND) + 1000 if lacking else 0
+                    at = max(self.opens_at(e), call.not_before.get(e, 0), paid)
                     assert at <= self.now or (wake is not None and wake <= at), "time is told when it opens"
 
     def poll(self) -> None:
@@ -448,16 +450,20 @@ class DispatcherMachine(RuleBasedStateMachine):
             self.fail_one(call, effect, delay, charged, behind=False, spent=False)
 
     @precondition(lambda self: self.any(PENDING, OFFERED, TAKEN))
-    @rule(probes=st.integers(2, 12), takes=st.sampled_from([0, SECOND // 2]))
-    def stay_down(self, probes: int, takes: int) -> None:
-        """The servers are down for some time: each probe fails after a while, and its call wants another attempt."""
+    @rule(probes=st.integers(2, 12), takes=st.sampled_from([0, SECOND // 2]), hanging=st.booleans())
+    def stay_down(self, probes: int, takes: int, hanging: bool) -> None:
+        """The servers are down for some time: each probe fails after a while, and its call wants another attempt.
+
+        ``hanging``: calls that were sent before it do not notice.
+        """
         for _ in range(probes):
             for call in [c for c in self.calls if c.ticket.state is OFFERED]:
                 self.dispatcher.take(call.ticket)
             self.wait(takes)
             for call in [c for c in self.calls if c.ticket.state is TAKEN]:
                 probe = call.grant is not None and call.grant.is_probe
-                self.fail_one(call, DOWN, 0.0, charged=False, behind=probe, spent=False)
+                if probe or not hanging:
+                    self.fail_one(call, DOWN, 0.0, charged=False, behind=probe, spent=False)
             self.wait((self.dispatcher.wake_at(self.now) or self.now) - self.now)
 
     def fail_one(self, call: Call, effect: Effect, delay: float | None, charged: bool, behind: bool, spent: bool) -> None:
