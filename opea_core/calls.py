@@ -27,6 +27,7 @@ RESERVED = frozenset(
         "extra_headers",
         "extra_query",
         "max_retries",
+        "output_schema",
         "priority",
         "recovery_wait",
         "request_id",
@@ -137,6 +138,14 @@ class CallMaker:
         call.spec.decode = read_models
         return call
 
+    def props(self, endpoint: str) -> Call:
+        """The properties llama.cpp's server tells; asked once, briefly."""
+        call = self.make("document", {}, {"endpoint": endpoint, "timeout": 2.0, "max_retries": 0, "recovery_wait": 0}, False)
+        config = next(e for e in self._settings.endpoints if e.label == endpoint)
+        call.spec.method = "GET"
+        call.spec.path = config.url.path.removesuffix("/v1") + "/props"
+        return call
+
     def make(self, kind: Kind, body: Json, options: Mapping[str, Any], stream: bool) -> Call:
         """A call of any kind; raises ConfigurationError for an option that makes no sense."""
         _check_names(options)
@@ -163,6 +172,7 @@ class CallMaker:
             request_id=self._request_id(given),
             headers=check_headers("extra_headers", given["extra_headers"]) if given.get("extra_headers") else {},
             query=_query(given.get("extra_query")),
+            output_schema=_output_schema(given.get("output_schema")),
         )
         self._deadline(spec, given)
         wait = _wait(given.get("recovery_wait"))
@@ -214,6 +224,18 @@ def _wait(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise ConfigurationError("recovery_wait must be a number of seconds, 0 or more.")
     return float(value)
+
+
+def _output_schema(value: Any) -> Json | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str) or not isinstance(value.get("schema"), Mapping):
+        raise ConfigurationError(
+            "output_schema must be a dict with a name and a schema.", 'Write {"name": "Answer", "schema": {...}}; "strict" and "description" may stand beside them.'
+        )
+    checked = dict(value)
+    encode_body(checked)
+    return checked
 
 
 def _query(value: Any) -> dict[str, str]:

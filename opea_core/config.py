@@ -53,8 +53,8 @@ class Value(BaseModel):
             raise ConfigurationError(_explanation(cls, error)) from None
 
     def replace(self, **changes: Any) -> Any:
-        """A validated copy with some fields changed."""
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
+        """A validated copy with some fields changed; what was not set stays not set."""
+        return type(self)(**{name: getattr(self, name) for name in self.model_fields_set} | changes)
 
 
 def _explanation(cls: type[BaseModel], error: ValidationError) -> str:
@@ -172,6 +172,8 @@ class Capabilities(Value):
     """Send text-only content lists as one string."""
     forced_tool_choice: bool = True
     """Whether a tool may be forced; else ``tool_choice`` becomes ``auto``."""
+    structured_output: Literal["json_schema", "function_calling", "json_mode"] | None = None
+    """How an answer of a given schema (``output_schema=``) is asked for; None tries ``json_schema``, then learns."""
     strict_finish: bool = False
     """Raise when a stream ends with ``[DONE]`` but without a finish reason."""
     strict_parameters: bool = False
@@ -245,6 +247,8 @@ class Endpoint(Value):
     auth_header: str = "Authorization"
     auth_scheme: str | None = "Bearer"
     api_version: str | None = None
+    context_window: Count | None = None
+    """Tokens the served model takes; ``discover()`` fills it where the server tells."""
     max_concurrent: Count = 32
     weight: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)] = 1.0
     tier: StrictInt = 0

@@ -8,10 +8,12 @@ import threading
 import time
 import uuid
 import weakref
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from opea_core import errors, events, log
 from opea_core.calls import Call, CallMaker
+from opea_core.config import Endpoint
 from opea_core.flow.prepare import Context
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import Settings
@@ -131,6 +133,32 @@ class Core:
         running = self._start(call)
         return running.result(await self.drivers.aio.run(running))
 
+    def run_all(self, flow: Generator[Call, Any, Any]) -> Any:
+        """A flow of several calls; it takes each one's result or error."""
+        result: Any = None
+        try:
+            while True:
+                call = flow.send(result)
+                try:
+                    result = self.run(call)
+                except errors.OPEAError as error:
+                    result = error
+        except StopIteration as stop:
+            return stop.value
+
+    async def arun_all(self, flow: Generator[Call, Any, Any]) -> Any:
+        """The async twin of ``run_all``."""
+        result: Any = None
+        try:
+            while True:
+                call = flow.send(result)
+                try:
+                    result = await self.arun(call)
+                except errors.OPEAError as error:
+                    result = error
+        except StopIteration as stop:
+            return stop.value
+
     def stream(self, call: Call) -> ChatStream:
         """A stream; the request goes out at its first use."""
 
@@ -180,6 +208,14 @@ class Core:
         return found
 
     # --- the same with other endpoints
+
+    def found(self, endpoints: tuple[Endpoint, ...]) -> None:
+        """Take what was discovered about the endpoints; limits and statistics go on."""
+        for before, after in zip(self.settings.endpoints, endpoints, strict=True):
+            if after.model is not None and after.model != before.model:
+                self.emitter(events.ModelDiscovered(at=time.monotonic_ns(), endpoint=after.label, model=after.model))
+        self.settings = self.settings.replace(endpoints=endpoints)
+        self.gate.configure(endpoints)
 
     def derived(self, settings: Settings) -> Core:
         """Other endpoints with limits and statistics of their own, over the same connections and hooks."""

@@ -161,6 +161,13 @@ class ParameterDropped(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelDiscovered(Event):
+    """No model was given, and the server serves one: it is used."""
+
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnswerOdd(Event):
     """Something in an answer was tolerated that should not be."""
 

@@ -66,6 +66,8 @@ def _line(event: events.Event) -> tuple[int, str]:  # noqa: C901 - a table
         case events.RetryScheduled():
             where = "elsewhere" if event.delay is None else f"in {event.delay:.2f} s or elsewhere"
             return logging.INFO, f"attempt {event.attempt} failed ({event.reason}); again {where}"
+        case events.ModelDiscovered():
+            return logging.INFO, f"no model was given; using {event.model!r}, which it serves"
         case events.StreamBroke():
             return logging.INFO, f"stream broke off after {event.characters} characters: {event.reason}"
         case events.RetrySuppressed():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +12,7 @@ from opea_core import errors, events, log
 from opea_core.backend import BaseApiBackend
 from opea_core.config import Endpoint, checked_key
 from opea_core.core import Core, Drivers
+from opea_core.flow.discover import discover_flow
 from opea_core.flow.embed import embed_flow
 from opea_core.original import OriginalMethods
 from opea_core.policy.stats import Recent
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from opea_core.transport.stream import AsyncChatStream, ChatStream
 
 _MAX_FOREIGN = 64
-_OWN_FIELDS = frozenset({"base_url", "api_key", "model", "label", "headers", "query", "timeouts"})  # of an endpoint, not handed on
+_OWN_FIELDS = frozenset({"base_url", "api_key", "model", "label", "headers", "query", "timeouts", "context_window"})  # of an endpoint, not handed on
 
 
 class OPEA(OriginalMethods, BaseApiBackend):
@@ -140,39 +141,24 @@ class OPEA(OriginalMethods, BaseApiBackend):
 
         A batch that the server refuses as too large is split and tried again. No input, no request.
         """
-        flow = embed_flow(inputs)
-        answer: Any = None
-        deadline: int | None = None  # of the whole, however often it is split
-        try:
-            while True:
-                batch = flow.send(answer)
-                call = self._core.calls.embeddings(batch, options)
-                call.spec.deadline = deadline = deadline or call.spec.deadline
-                try:
-                    answer = self._core.run(call)
-                except errors.OPEAError as error:
-                    answer = error
-        except StopIteration as stop:
-            whole: EmbeddingResponse = stop.value
-            return whole
+        whole: EmbeddingResponse = self._core.run_all(embed_flow(inputs, self._embedding_calls(options)))
+        return whole
 
     async def aembed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
         """``embed`` for async code."""
-        flow = embed_flow(inputs)
-        answer: Any = None
+        whole: EmbeddingResponse = await self._core.arun_all(embed_flow(inputs, self._embedding_calls(options)))
+        return whole
+
+    def _embedding_calls(self, options: Mapping[str, Any]) -> Callable[[list[str]], Call]:
         deadline: int | None = None  # of the whole, however often it is split
-        try:
-            while True:
-                batch = flow.send(answer)
-                call = self._core.calls.embeddings(batch, options)
-                call.spec.deadline = deadline = deadline or call.spec.deadline
-                try:
-                    answer = await self._core.arun(call)
-                except errors.OPEAError as error:
-                    answer = error
-        except StopIteration as stop:
-            whole: EmbeddingResponse = stop.value
-            return whole
+
+        def make(batch: list[str]) -> Call:
+            nonlocal deadline
+            call = self._core.calls.embeddings(batch, options)
+            call.spec.deadline = deadline = deadline or call.spec.deadline
+            return call
+
+        return make
 
     def models(self, **options: Any) -> list[ModelInfo]:
         """The models the server lists; ``is_compatible_model`` knows them from then on."""
@@ -185,6 +171,37 @@ class OPEA(OriginalMethods, BaseApiBackend):
     def _listing(self, models: list[ModelInfo]) -> list[ModelInfo]:
         self._listed.update(model.id for model in models)
         return models
+
+    def discover(self, **options: Any) -> Self:
+        """Ask the servers once what they are; gives the object itself.
+
+        Fills what was not set: the model (if one is served), ``context_window``, and how many calls run at
+        once where the server tells (llama.cpp). Raises ConfigurationError when no model was given and
+        several are served, naming them.
+        """
+        self._core.found(self._core.run_all(self._discovery(options)))
+        return self
+
+    async def adiscover(self, **options: Any) -> Self:
+        """``discover`` for async code."""
+        self._core.found(await self._core.arun_all(self._discovery(options)))
+        return self
+
+    def _discovery(self, options: Mapping[str, Any]) -> Any:
+        calls, settings = self._core.calls, self._core.settings
+        model = settings.model if settings.model_given else None
+        return discover_flow(settings.endpoints, model, lambda at: calls.models({**options, "endpoint": at}), calls.props)
+
+    @property
+    def model(self) -> str | None:
+        """The model that calls use which name none; None if none was given and none was discovered."""
+        settings = self._core.settings
+        return settings.endpoints[0].model or (settings.model if settings.model_given else None)
+
+    @property
+    def context_window(self) -> int | None:
+        """Tokens every endpoint takes, as far as it was set or discovered."""
+        return min((e.context_window for e in self.endpoints if e.context_window is not None), default=None)
 
     def is_compatible_model(self, model: str) -> bool:
         """Whether the name has a known prefix, is configured, or was listed by the server."""

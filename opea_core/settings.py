@@ -87,6 +87,7 @@ class Options(TypedDict, total=False):
     auth_scheme: str | None
     api_version: str
     capabilities: Capabilities
+    context_window: int
     max_concurrent: int
     max_concurrent_requests: int
     weight: float

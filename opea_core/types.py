@@ -69,7 +69,12 @@ class Usage:
     completion_tokens: int | None = None
     total_tokens: int | None = None
     cached_tokens: int | None = None
+    """Prompt tokens read from a cache."""
     reasoning_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    """Prompt tokens written to a cache."""
+    input_audio_tokens: int | None = None
+    output_audio_tokens: int | None = None
     raw: Json = field(default_factory=dict, repr=False)
 
 

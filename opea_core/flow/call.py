@@ -178,7 +178,8 @@ def _mend(failure: Failure, request: Request, where: explain.Where, known: Any, 
     if known.strict_parameters or request.content is None or len(log.mends) >= len(refusal.DROPPABLE):
         return None
     body = read_error((failure.error.body or "").encode("utf-8", "replace"), failure.error.status_code)
-    mended = refusal.mend(jsontext.decode(request.content), body, where.model, known)
+    any_form = where.spec.output_schema is not None
+    mended = refusal.mend(jsontext.decode(request.content), body, where.model, known, any_form)
     return None if mended is None or mended.report in log.mends else mended
 
 

@@ -39,6 +39,8 @@ class CallSpec:
     deadline: int | None = None
     deadline_seconds: float | None = None
     recovery_wait: float = 30.0
+    output_schema: Json | None = None
+    """The answer is to be JSON of this schema, asked for as the endpoint takes it: name, schema, description, strict."""
     decode: Callable[[Any], Any] | None = None
     """Reads a document into the result; raises BadAnswerError when it does not fit."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from opea_core import errors
@@ -15,13 +15,13 @@ _TOO_LARGE = re.compile(
 )
 
 
-def embed_flow(inputs: Any) -> Generator[list[str], EmbeddingResponse | errors.OPEAError, EmbeddingResponse]:
-    """Yields a batch, takes its answer or its error; returns one answer for all, in order."""
+def embed_flow(inputs: Any, ask: Callable[[list[str]], Any]) -> Generator[Any, EmbeddingResponse | errors.OPEAError, EmbeddingResponse]:
+    """Yields the call for a batch, takes its answer or its error; returns one answer for all, in order."""
     texts = check_inputs(inputs)
     waiting, answers = [texts] if texts else [], []
     while waiting:
         batch = waiting.pop(0)
-        answer = yield batch
+        answer = yield ask(batch)
         if isinstance(answer, errors.OPEAError):
             if len(batch) < 2 or not is_too_large(answer):
                 raise answer

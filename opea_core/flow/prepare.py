@@ -50,7 +50,7 @@ def build_request(
     content = None
     if spec.method == "POST":
         stream = spec.stream if shape == "chat" else None
-        content = encode_body(build_body(spec.body, model, stream, capabilities))
+        content = encode_body(build_body(spec.body, model, stream, capabilities, spec.output_schema))
     sent_key = spec.key or key
     headers = _headers(spec, context, endpoint, sent_key, content is not None)
     secrets = [sent_key] if sent_key else []

@@ -39,7 +39,7 @@ class Grant:
 
 
 class EndpointState:
-    """What changes about an endpoint. ``config`` does not; ``capabilities`` are replaced as they are learned."""
+    """What changes about an endpoint. ``config`` does only by discovery; ``capabilities`` are replaced as they are learned."""
 
     __slots__ = (
         "_backoff_step", "_marks", "answered", "breaker", "budget", "capabilities", "config", "connection_key", "gate_seq", "gate_until",

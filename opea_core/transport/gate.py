@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from opea_core import events
+from opea_core.config import Endpoint
 from opea_core.errors import OPEAError
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State, Verdict
@@ -158,6 +159,14 @@ class Gate:
         with self._lock:
             self.closed = True
             wakes = self._dispatcher.close(self.now())
+        self._after(wakes)
+
+    def configure(self, endpoints: Sequence[Endpoint]) -> None:
+        """More is known about the endpoints, in the same order; what was counted about them stays."""
+        with self._lock:
+            for endpoint, config in zip(self.endpoints, endpoints, strict=True):
+                endpoint.config, endpoint.limit = config, config.max_concurrent
+            wakes = self._wakes(self._dispatcher.poll(self.now()), self.now())
         self._after(wakes)
 
     def would_block(self, ticket: Ticket, loop: object) -> bool:

@@ -20,6 +20,7 @@ _REFUSED = re.compile(
     r"|use '?`?\w+'?`? instead",
     re.IGNORECASE,
 )
+_FORMAT = re.compile(r"json_schema|json schema|structured[ _]outputs?|guided|grammar", re.IGNORECASE)
 _PASS_BACK = re.compile(
     r"reasoning\w*[`'\" ].{0,60}(must be passed back|passed back|is missing|must be provided|is required)", re.IGNORECASE
 )
@@ -32,8 +33,11 @@ class Mend(NamedTuple):
     report: str
 
 
-def mend(body: Json, error: ErrorBody, model: str, known: Capabilities) -> Mend | None:
-    """What to change after a 400 or 422 about a built ``body``; None when it names nothing of ours."""
+def mend(body: Json, error: ErrorBody, model: str, known: Capabilities, any_form: bool = False) -> Mend | None:
+    """What to change after a 400 or 422 about a built ``body``; None when it names nothing of ours.
+
+    ``any_form``: the caller asked for an answer of a schema and leaves it to us how.
+    """
     refused = bool(_REFUSED.search(f"{error.message} {error.code} {error.type} {' '.join(str(d) for d in error.details)}"))
     for name in DROPPABLE:
         if (model, name) not in known.dropped and has_parameter(body, name) and _names(error, name, refused):
@@ -42,7 +46,17 @@ def mend(body: Json, error: ErrorBody, model: str, known: Capabilities) -> Mend 
         return Mend(known.replace(send_reasoning="tool_turns"), "send_reasoning -> tool_turns")
     if known.developer_role and _sends_role(body, "developer") and "developer" in error.message:
         return Mend(known.replace(developer_role=False), "developer -> system")
+    if any_form and "tools" not in body and "response_format" in body and _refuses_format(error, refused):
+        return Mend(known.replace(structured_output="function_calling"), "response_format -> tools")
     return _swap(body, error, known) if refused else None
+
+
+def _refuses_format(error: ErrorBody, refused: bool) -> bool:
+    """Whether the server takes no ``json_schema`` (and not: whether it dislikes this schema)."""
+    if "invalid schema" in error.message.lower():
+        return False
+    named = any(path[0] == "response_format" for path in error.paths) or "response_format" in error.message
+    return named or (refused and bool(_FORMAT.search(error.message)))
 
 
 def _swap(body: Json, error: ErrorBody, known: Capabilities) -> Mend | None:

@@ -43,13 +43,17 @@ def check_body(body: Any) -> Json:
     return checked
 
 
-def build_body(body: Mapping[str, Any], model: str, stream: bool | None, capabilities: Capabilities) -> Json:
+def build_body(
+    body: Mapping[str, Any], model: str, stream: bool | None, capabilities: Capabilities, output_schema: Json | None = None
+) -> Json:
     """The body as ``capabilities`` say the endpoint takes it; the caller's is not changed.
 
     ``stream`` None leaves the key out (embeddings). Nulls and empty ``tools`` are never sent.
     """
     built: Json = {"model": model} if model else {}
     built.update((key, value) for key, value in body.items() if value is not None and not (value == [] and key in ("tools", "stop")))
+    if output_schema is not None:
+        _ask_for(built, output_schema, capabilities.structured_output)
     pointless = () if "tools" in built else ("parallel_tool_calls", "tool_choice")
     for name in (*pointless, *(() if stream else ("stream_options",))):
         built.pop(name, None)
@@ -67,6 +71,18 @@ def build_body(body: Mapping[str, Any], model: str, stream: bool | None, capabil
         if dropped_model == model:
             drop_parameter(built, name)
     return built
+
+
+def _ask_for(built: Json, output_schema: Json, how: str | None) -> None:
+    """Ask for an answer of a schema; a tool is forced only where the caller has none of its own."""
+    if how == "function_calling" and "tools" not in built:
+        known = {key: output_schema[key] for key in ("name", "description", "strict") if output_schema.get(key) is not None}
+        built["tools"] = [{"type": "function", "function": {**known, "parameters": output_schema["schema"]}}]
+        built["tool_choice"] = {"type": "function", "function": {"name": output_schema["name"]}}
+    elif how == "json_mode":
+        built["response_format"] = {"type": "json_object"}
+    else:
+        built["response_format"] = {"type": "json_schema", "json_schema": output_schema}
 
 
 def encode_body(body: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from opea_core.types import Json, Usage
@@ -23,6 +24,7 @@ _FINISH = {
 BROKEN_FINISH = frozenset({"error", "abort", "insufficient_system_resource"})
 """Finish reasons that say the server gave up."""
 
+_CACHE_WRITTEN = ("cache_creation_tokens", "cache_write_tokens", "cache_creation_input_tokens")
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "num_cached_tokens")
 
 
@@ -51,20 +53,29 @@ def read_usage(raw: Json | None) -> Usage | None:
     """The counts of a usage object; None if there is none or it is empty."""
     if not raw:
         return None
-    details = raw.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
-    if cached is None:
-        cached = next((n for n in (_count(raw.get(name)) for name in _CACHED) if n is not None), None)
-    details = raw.get("completion_tokens_details")
-    reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+    prompt, completion = _details(raw, "prompt_tokens_details"), _details(raw, "completion_tokens_details")
     return Usage(
         prompt_tokens=_count(raw.get("prompt_tokens")),
         completion_tokens=_count(raw.get("completion_tokens")),
         total_tokens=_count(raw.get("total_tokens")),
-        cached_tokens=cached,
-        reasoning_tokens=_count(raw.get("reasoning_tokens")) if reasoning is None else reasoning,
+        cached_tokens=_first((prompt, raw), _CACHED),
+        reasoning_tokens=_first((completion, raw), ("reasoning_tokens",)),
+        cache_creation_tokens=_first((prompt, raw), _CACHE_WRITTEN),
+        input_audio_tokens=_first((prompt,), ("audio_tokens",)),
+        output_audio_tokens=_first((completion,), ("audio_tokens",)),
         raw=raw,
     )
+
+
+def _details(raw: Json, name: str) -> Json:
+    details = raw.get(name)
+    return details if isinstance(details, dict) else {}
+
+
+def _first(places: Sequence[Json], names: Sequence[str]) -> int | None:
+    """The first count that stands under one of the names, in the first place that has one."""
+    counts = (_count(place.get(name)) for place in places for name in names)
+    return next((count for count in counts if count is not None), None)
 
 
 def _count(value: Any) -> int | None:

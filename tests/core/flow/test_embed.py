@@ -15,7 +15,7 @@ TOO_LARGE = errors.InvalidRequestError("413", status_code=413)
 
 def run(inputs: Any, largest: int, usage: bool = True) -> tuple[EmbeddingResponse, list[int]]:
     """Run the flow against a server that takes so many texts at once; gives the answer and the batches."""
-    flow = embed_flow(inputs)
+    flow = embed_flow(inputs, list)
     sizes: list[int] = []
     answer: Any = None
     try:
@@ -50,7 +50,7 @@ def test_one_text_that_is_too_large_is_an_error() -> None:
 
 
 def test_other_errors_are_not_split() -> None:
-    flow = embed_flow(["a", "b"])
+    flow = embed_flow(["a", "b"], list)
     next(flow)
     error = errors.ServerError("503", status_code=503)
     with pytest.raises(errors.ServerError) as raised:
