@@ -1,8 +1,17 @@
-"""The LangChain adapter of OPEA. This version holds the package's place: its classes are not there yet."""
+"""LangChain on ``opea_core``: ``ChatOPEA`` and ``OPEAEmbeddings``.
+
+``errors`` has the classes that are both the core's and LangChain's.
+"""
 
 from importlib.util import find_spec
 
 if find_spec("langchain_core") is None:
     raise ImportError("langchain_opea needs langchain-core: pip install 'opea-core[langchain]'")
 
-__all__: list[str] = []
+from langchain_opea import errors
+from langchain_opea.chat_models import ChatOPEA
+from langchain_opea.embeddings import OPEAEmbeddings
+from langchain_opea.registration import register
+from opea_core.version import __version__
+
+__all__ = ["ChatOPEA", "OPEAEmbeddings", "__version__", "errors", "register"]

@@ -231,7 +231,8 @@ def _output_schema(value: Any) -> Json | None:
         return None
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str) or not isinstance(value.get("schema"), Mapping):
         raise ConfigurationError(
-            "output_schema must be a dict with a name and a schema.", 'Write {"name": "Answer", "schema": {...}}; "strict" and "description" may stand beside them.'
+            "output_schema must be a dict with a name and a schema.",
+            'Write {"name": "Answer", "schema": {...}}; "strict" and "description" may stand beside them.',
         )
     checked = dict(value)
     encode_body(checked)

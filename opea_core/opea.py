@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from opea_core.transport.stream import AsyncChatStream, ChatStream
 
 _MAX_FOREIGN = 64
-_OWN_FIELDS = frozenset({"base_url", "api_key", "model", "label", "headers", "query", "timeouts", "context_window"})  # of an endpoint, not handed on
+_OWN_FIELDS = frozenset(
+    {"base_url", "api_key", "model", "label", "headers", "query", "timeouts", "context_window"}
+)  # of an endpoint, not handed on
 
 
 class OPEA(OriginalMethods, BaseApiBackend):

@@ -23,11 +23,15 @@ def discover_flow(
     """
     listings: list[list[ModelInfo] | errors.OPEAError] = []
     for endpoint in endpoints:
-        listings.append((yield ask_models(endpoint.label)))
+        listing = yield ask_models(endpoint.label)
+        listings.append(listing)
     answered = [listing for listing in listings if isinstance(listing, list)]
     if not answered:
         raise next(listing for listing in listings if isinstance(listing, errors.OPEAError))
-    served = [_chosen(endpoint, listing, model) if isinstance(listing, list) else None for endpoint, listing in zip(endpoints, listings, strict=True)]
+    served = [
+        _chosen(endpoint, listing, model) if isinstance(listing, list) else None
+        for endpoint, listing in zip(endpoints, listings, strict=True)
+    ]
     fallback = next((name for name in served if name), None)
     found = []
     for endpoint, listing, name in zip(endpoints, listings, served, strict=True):
@@ -54,7 +58,9 @@ def _chosen(endpoint: Endpoint, listing: list[ModelInfo], model: str | None) -> 
         raise errors.ConfigurationError(f"{endpoint.label} lists no model.", "Pass model=, or load one on the server.")
     if len(listing) > 1:
         names = ", ".join(entry.id for entry in listing[:_LISTED]) + (", ..." if len(listing) > _LISTED else "")
-        raise errors.ConfigurationError(f"No model was given, and {endpoint.label} serves several: {names}.", f'Pass model="{listing[0].id}" or another one.')
+        raise errors.ConfigurationError(
+            f"No model was given, and {endpoint.label} serves several: {names}.", f'Pass model="{listing[0].id}" or another one.'
+        )
     return listing[0].id
 
 

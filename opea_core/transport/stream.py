@@ -115,6 +115,11 @@ class _Stream(Generic[ConnectionT]):
         """The label of the endpoint that answers; None before one was chosen."""
         return None if self._open is None else self._open.answer.grant.endpoint.label
 
+    @property
+    def waiting(self) -> int:
+        """How many chunks have come already and wait to be taken."""
+        return 0 if self._open is None else len(self._open.intake.chunks)
+
     def _end(self, opened: OpenStream[ConnectionT]) -> None:
         """Everything was handed out: raise what cut the stream short, if anything did."""
         self._over = True

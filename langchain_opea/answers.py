@@ -1,0 +1,193 @@
+"""What the core answers, as LangChain's messages, generations and chunks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.utils.json import parse_partial_json
+
+import opea_core as core
+
+PROVIDER = "opea"
+_ROOT = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
+
+
+def result(response: core.ChatResponse, headers: bool = False) -> ChatResult:
+    """All choices of an answer; ``headers`` adds the answer's headers to the metadata."""
+    generations = [
+        ChatGeneration(
+            message=AIMessage(
+                content=choice.content,
+                tool_calls=[tool_call(name=c.name, args=c.args, id=c.id) for c in choice.tool_calls],
+                invalid_tool_calls=[
+                    invalid_tool_call(name=c.name, args=c.arguments, id=c.id, error=c.error) for c in choice.invalid_tool_calls
+                ],
+                additional_kwargs=_extras(choice, reasoning=True),
+                response_metadata=_metadata(response, choice, headers),
+                usage_metadata=usage_metadata(response.usage) if choice is response.choices[0] else None,
+            )
+        )
+        for choice in response.choices
+    ]
+    return ChatResult(generations=generations, llm_output={"model_name": response.model, "token_usage": _usage_dict(response)})
+
+
+def usage_metadata(usage: core.Usage | None) -> UsageMetadata | None:
+    """Token counts as LangChain has them; None where the server left out what cannot be known.
+
+    Reasoning that a server counts apart from the completion is part of LangChain's output tokens.
+    """
+    if usage is None:
+        return None
+    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+    if prompt is None and completion is not None and total is not None:
+        prompt = total - completion
+    if completion is None and prompt is not None and total is not None:
+        completion = total - prompt
+    if prompt is None or completion is None:
+        return None
+    apart = usage.reasoning_tokens or 0
+    if apart > completion and total == prompt + completion + apart:
+        completion += apart
+    into = {"audio": usage.input_audio_tokens, "cache_read": usage.cached_tokens, "cache_creation": usage.cache_creation_tokens}
+    out = {"audio": usage.output_audio_tokens, "reasoning": usage.reasoning_tokens}
+    found = UsageMetadata(input_tokens=prompt, output_tokens=completion, total_tokens=prompt + completion if total is None else total)
+    if known := {name: count for name, count in into.items() if count is not None}:
+        found["input_token_details"] = InputTokenDetails(**known)  # type: ignore[typeddict-item]
+    if known := {name: count for name, count in out.items() if count is not None}:
+        found["output_token_details"] = OutputTokenDetails(**known)  # type: ignore[typeddict-item]
+    return found
+
+
+def _usage_dict(response: core.ChatResponse) -> dict[str, Any]:
+    return dict(response.usage.raw) if response.usage is not None else {}
+
+
+def _extras(choice: core.Choice, reasoning: bool) -> dict[str, Any]:
+    """What has no place of its own in LangChain's message; without the reasoning's text where that was streamed."""
+    extras: dict[str, Any] = dict(choice.extra)
+    if reasoning and choice.reasoning:
+        extras["reasoning_content"] = choice.reasoning
+    if choice.reasoning_field:
+        extras["reasoning_field"] = choice.reasoning_field
+    if choice.reasoning_details:
+        extras["reasoning_details"] = choice.reasoning_details
+    if choice.refusal:
+        extras["refusal"] = choice.refusal
+    if choice.parts:
+        extras["content_parts"] = choice.parts
+    if any(call.extra for call in choice.tool_calls):
+        extras["tool_call_extras"] = {call.id: call.extra for call in choice.tool_calls if call.extra}
+    return extras
+
+
+def _metadata(response: core.ChatResponse, choice: core.Choice, headers: bool) -> dict[str, Any]:
+    """Where an answer came from and how it went; what the server said of it besides."""
+    found: dict[str, Any] = {key: value for key, value in response.raw.items() if key not in _ROOT and value is not None}
+    found |= {
+        "model_name": response.model,
+        "model_provider": PROVIDER,
+        "finish_reason": choice.finish_reason,
+        "endpoint": response.endpoint,
+    }
+    optional = {
+        "id": response.id,
+        "request_id": response.request_id,
+        "logprobs": choice.logprobs,
+        "token_usage": _usage_dict(response),
+        "dropped_parameters": list(response.meta.dropped),
+        "warnings": list(response.warnings),
+        "headers": dict(response.headers) if headers else None,
+    }
+    return found | {key: value for key, value in optional.items() if value}
+
+
+class ChunkWriter:
+    """Turns the core's chunks into LangChain's, one stream long.
+
+    Text and reasoning go out as they come. Arguments of tool calls that came in one read are joined: each
+    chunk that LangChain adds up parses all arguments again. Usage and metadata stand on the last chunk
+    only, as LangChain adds numbers and appends strings when it merges.
+    """
+
+    def __init__(self, headers: bool = False) -> None:
+        self._headers = headers
+        self._held: dict[int, core.ToolCallDelta] = {}
+
+    def write(self, chunk: core.ChatChunk, more: bool) -> ChatGenerationChunk | None:
+        """The next piece, if there is one to hand on; ``more`` says that further chunks have come already."""
+        if chunk.response is not None:
+            return self._last(chunk, chunk.response)
+        if chunk.tool_calls:
+            for delta in chunk.tool_calls:
+                self._hold(delta)
+            if more and not (chunk.content or chunk.reasoning):
+                return None
+        elif not (chunk.content or chunk.reasoning or chunk.logprobs):
+            return None
+        return self._piece(chunk.content, {"reasoning_content": chunk.reasoning} if chunk.reasoning else {}, chunk)
+
+    def _hold(self, delta: core.ToolCallDelta) -> None:
+        held = self._held.get(delta.index)
+        if held is None:
+            self._held[delta.index] = core.ToolCallDelta(delta.index, delta.id, delta.name, delta.arguments)
+        else:
+            held.id, held.name = held.id or delta.id, held.name or delta.name
+            held.arguments += delta.arguments
+
+    def _calls(self) -> list[Any]:
+        held, self._held = self._held, {}
+        return [tool_call_chunk(name=d.name, args=d.arguments, id=d.id, index=d.index) for d in held.values()]
+
+    def _piece(self, content: str, extras: dict[str, Any], chunk: core.ChatChunk) -> ChatGenerationChunk:
+        message = AIMessageChunk(
+            content=content,
+            additional_kwargs=extras,
+            response_metadata={"model_provider": PROVIDER},
+            tool_call_chunks=self._calls() if self._held else [],
+        )
+        return ChatGenerationChunk(message=message, generation_info={"logprobs": chunk.logprobs} if chunk.logprobs else None)
+
+    def _last(self, chunk: core.ChatChunk, response: core.ChatResponse) -> ChatGenerationChunk:
+        choice = response.choices[0]
+        for delta in chunk.tool_calls:
+            self._hold(delta)
+        for call in choice.invalid_tool_calls:
+            self._hold(core.ToolCallDelta(call.index, None, None, spoiler(call.arguments)))
+        metadata = _metadata(response, choice, self._headers)
+        metadata.pop("logprobs", None)  # they came with their chunks
+        message = AIMessageChunk(
+            content=chunk.content,
+            additional_kwargs=_extras(choice, reasoning=False),
+            response_metadata=metadata,
+            tool_call_chunks=self._calls(),
+            usage_metadata=usage_metadata(response.usage),
+            chunk_position="last",
+        )
+        return ChatGenerationChunk(message=message)
+
+
+def spoiler(arguments: str) -> str:
+    """What to append to broken arguments so that LangChain does not mend them, usually nothing.
+
+    LangChain completes cut-off JSON when it merges chunks, and would make a call of ``{"path": "/ho`` that
+    nobody meant. One closing bracket that does not fit makes it an invalid call, as it is without streaming.
+    """
+    for tail in ("", "]", '"]', '""]', "}", '"}', '""}'):
+        try:
+            parsed = parse_partial_json(arguments + tail) if arguments + tail else {}
+        except json.JSONDecodeError:
+            return tail
+        if not isinstance(parsed, dict):
+            return tail
+    return ""
+
+
+Writer = Callable[[core.ChatChunk, bool], ChatGenerationChunk | None]
+__all__ = ["PROVIDER", "ChunkWriter", "InvalidToolCall", "ToolCall", "result", "spoiler", "usage_metadata"]

@@ -1,0 +1,375 @@
+"""``ChatOPEA``: LangChain's chat model for every server that speaks the chat-completions protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models.model_profile import ModelProfile
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.utils import count_tokens_approximately
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from pydantic import Field, model_validator
+
+from langchain_opea import options, structured
+from langchain_opea.answers import ChunkWriter, result
+from langchain_opea.blocks import register_blocks
+from langchain_opea.connection import Connection, hidden
+from langchain_opea.errors import OPEAConfigurationError, langchain_errors
+from langchain_opea.messages import to_wire
+from langchain_opea.tools import tool_choice_of, tools_of
+from opea_core import ChatResponse, Timeouts, __version__
+
+register_blocks()
+
+_BODY_FIELDS = (
+    "temperature", "max_tokens", "stop", "n", "top_p", "seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs",
+    "logit_bias", "reasoning_effort", "verbosity", "service_tier", "store",
+)  # fmt: skip
+_NOT_SENT = ("stream", "stream_usage", "ls_structured_output_format", "structured_output_format")
+_SPELLINGS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
+
+
+class ChatOPEA(Connection, BaseChatModel):
+    """A chat model behind any OpenAI-compatible server: vLLM, llama.cpp, Ollama, LiteLLM, a gateway.
+
+    ``ChatOPEA(model="qwen3", base_url="http://localhost:8000", api_key="...")``, or
+    ``ChatOPEA(client=opea_core.OPEA(...))`` to share one queue, breaker and set of connections. The
+    keywords are those of ``ChatOpenAI``; those about servers are listed in ``Connection``. Fields of the
+    request that are not listed go into ``extra_body=`` (or ``model_kwargs=``); per call, into the call.
+
+    Raises errors that are both ``opea_core.OPEAError`` and ``langchain_core.exceptions.ModelError``.
+    """
+
+    model_name: str | None = Field(default=None, alias="model", repr=False)
+    """The model; if not given and the server serves one, that one, asked for at the first call."""
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: list[str] | str | None = None
+    n: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    logit_bias: dict[str, int] | dict[int, int] | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    service_tier: str | None = None
+    store: bool | None = None
+    streaming: bool = False
+    """Whether ``invoke`` streams, too."""
+    stream_usage: bool = True
+    """Whether streams ask for token counts."""
+    include_response_headers: bool = False
+    """Whether ``response_metadata["headers"]`` holds the answer's headers."""
+    disabled_params: dict[str, Any] | None = None
+    """Parameters that are not sent: names, each with None or a list of the values meant."""
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request."""
+    extra_body: dict[str, Any] | None = None
+    """Further fields of the request; they win over ``model_kwargs``."""
+    priority: int | None = hidden()
+    """0 (urgent) to 9 in the queue."""
+    stream_chunk_timeout: float | None = hidden()
+    """Seconds between two pieces of a stream (the core's ``idle``)."""
+
+    _aliases: ClassVar[Mapping[str, str]] = options.ALIASES
+    _no_effect: ClassVar[frozenset[str]] = options.NO_EFFECT
+    _refused: ClassVar[Mapping[str, str]] = options.REFUSED
+
+    @classmethod
+    def _unknown_hint(cls) -> str:
+        return "Further fields of the request body go into extra_body= or model_kwargs=."
+
+    @classmethod
+    def _own_model(cls, values: Mapping[str, Any]) -> str | None:
+        return values.get("model_name")
+
+    @classmethod
+    def _connection(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        found = super()._connection(values)
+        if values.get("stream_chunk_timeout") is not None:
+            found["timeout"] = _with_idle(found.get("timeout", Timeouts()), values["stream_chunk_timeout"])
+        return found
+
+    @model_validator(mode="after")
+    def _set_opea_version(self) -> Self:
+        self._add_version("langchain-opea", __version__)
+        return self
+
+    # --- calls
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's signature
+        **kwargs: Any,
+    ) -> ChatResult:
+        with langchain_errors():
+            self._ask_for_model(kwargs)
+            response: ChatResponse = self.client.chat(to_wire(messages), **self._options(stop, kwargs))
+        return result(response, self.include_response_headers)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
+        **kwargs: Any,
+    ) -> ChatResult:
+        with langchain_errors():
+            await self._aask_for_model(kwargs)
+            response: ChatResponse = await self.client.achat(to_wire(messages), **self._options(stop, kwargs))
+        return result(response, self.include_response_headers)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        with langchain_errors():
+            self._ask_for_model(kwargs)
+            writer = ChunkWriter(self.include_response_headers)
+            with self.client.stream_chat(to_wire(messages), **self._stream_options(stop, kwargs)) as stream:
+                for chunk in stream:
+                    piece = writer.write(chunk, more=stream.waiting > 0)
+                    if piece is not None:
+                        if run_manager:
+                            run_manager.on_llm_new_token(piece.text, chunk=piece)
+                        yield piece
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        with langchain_errors():
+            await self._aask_for_model(kwargs)
+            writer = ChunkWriter(self.include_response_headers)
+            async with self.client.astream_chat(to_wire(messages), **self._stream_options(stop, kwargs)) as stream:
+                async for chunk in stream:
+                    piece = writer.write(chunk, more=stream.waiting > 0)
+                    if piece is not None:
+                        if run_manager:
+                            await run_manager.on_llm_new_token(piece.text, chunk=piece)
+                        yield piece
+
+    def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a call: the call's over the fields'."""
+        given = {name: value for name, value in kwargs.items() if name not in _NOT_SENT}
+        if stop is not None:
+            given.setdefault("stop", stop)
+        extra = {name: value for name, value in (self.extra_body or {}).items() if name not in given} | (
+            given.pop("extra_body", None) or {}
+        )
+        found = self._call_model(self.model_name) | self._shared_options() | self._body() | self.model_kwargs
+        for name in given.keys() & _SPELLINGS.keys():
+            found.pop(_SPELLINGS[name], None)
+        found |= given
+        if self.priority is not None:
+            found.setdefault("priority", self.priority)
+        if isinstance(found.get("response_format"), type | dict):
+            found["response_format"] = structured.response_format(found["response_format"])
+        if extra:
+            found["extra_body"] = extra
+        for name, values in (self.disabled_params or {}).items():
+            if values is None or found.get(name) in values:
+                found.pop(name, None)
+        return found
+
+    def _body(self) -> dict[str, Any]:
+        """The fields that are part of every request."""
+        values = ((name, getattr(self, name)) for name in _BODY_FIELDS)
+        return {name: value for name, value in values if value is not None and value != []}
+
+    def _stream_options(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        found = self._options(stop, kwargs)
+        if found.get("n") not in (None, 1):
+            raise OPEAConfigurationError(
+                "Several answers (n=) cannot be streamed in LangChain.", "Use invoke, or set disable_streaming=True."
+            )
+        if kwargs.get("stream_usage", self.stream_usage):
+            found.setdefault("stream_options", {"include_usage": True})
+        return found
+
+    def _ask_for_model(self, kwargs: Mapping[str, Any]) -> None:
+        if self._asks_for_model(self.model_name or kwargs.get("model")):
+            self.discover()
+
+    async def _aask_for_model(self, kwargs: Mapping[str, Any]) -> None:
+        if self._asks_for_model(self.model_name or kwargs.get("model")):
+            await self.adiscover()
+
+    # --- what the server tells
+
+    def discover(self) -> Self:
+        """Ask the server for the model it serves and its context window; gives the model itself.
+
+        Fills ``profile["max_input_tokens"]`` (tokens). What ``profile=`` gave is not changed.
+        """
+        with langchain_errors():
+            self.client.discover(**self._shared_options())
+        return self._with_profile()
+
+    async def adiscover(self) -> Self:
+        """``discover`` for async code."""
+        with langchain_errors():
+            await self.client.adiscover(**self._shared_options())
+        return self._with_profile()
+
+    def _with_profile(self) -> Self:
+        found = self._resolve_model_profile()
+        if found:
+            merged: Any = {**found, **(self.profile or {})}
+            self.profile = merged
+        return self
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        profile = ModelProfile()
+        if self.client.context_window:
+            profile["max_input_tokens"] = self.client.context_window
+        if self.client.endpoints[0].capabilities.structured_output == "json_schema":
+            profile["structured_output"] = True
+        return profile or None
+
+    # --- tools and structured output
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: dict[str, Any] | str | bool | None = None,
+        strict: bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with tools: BaseTools, functions, pydantic classes, or dicts of OpenAI's or Anthropic's form.
+
+        ``tool_choice``: ``"auto"``, ``"none"``, ``"any"`` (or ``"required"``, True), a tool's name, or a dict
+        of the protocol. Further keywords are options of every call.
+        """
+        found = tools_of(tools, strict)
+        choice = tool_choice_of(tool_choice, found)
+        optional = {"tool_choice": choice, "parallel_tool_calls": parallel_tool_calls}
+        return self.bind(tools=found, **{name: value for name, value in optional.items() if value is not None}, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        method: structured.Method | None = None,
+        include_raw: bool = False,
+        strict: bool | None = None,
+        tools: Sequence[Any] | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """The model with answers of a given form.
+
+        Args:
+            schema: a pydantic class (answers are its objects), a TypedDict or a JSON schema (dicts); for
+                ``json_mode`` it may be left out.
+            method: ``json_schema``, ``function_calling`` or ``json_mode``; None takes what the endpoint's
+                ``Capabilities.structured_output`` says, else ``json_schema``, and a function call at servers
+                that refuse it (remembered, and reported in ``response_metadata["dropped_parameters"]``).
+            include_raw: give ``{"raw", "parsed", "parsing_error"}`` and raise nothing.
+            strict: ask the server to keep to the schema exactly.
+            tools: further tools the model may call instead of answering.
+
+        An answer that does not fit raises OutputParserException with the raw text, a refusal
+        OPEARefusalError; None is never given for an answer.
+        """
+        if method is not None and method not in structured.METHODS:
+            raise OPEAConfigurationError(f"There is no method {method!r}.", f"There are: {', '.join(structured.METHODS)}.")
+        if schema is None and method != "json_mode":
+            raise OPEAConfigurationError("with_structured_output needs a schema.", 'Only method="json_mode" goes without.')
+        if structured.is_pydantic_v1(schema) and method in (None, "json_schema"):
+            method = "function_calling"
+        form = None if schema is None else structured.output_schema(schema, strict)
+        name = form["name"] if form else None
+        asked = self._asked_form(schema, form, method, strict)
+        if tools:
+            asked = {**asked, "tools": [*asked.get("tools", ()), *tools_of(tools, strict)]}
+        trace = {"kwargs": {"method": method or "json_schema", "strict": strict}, "schema": schema or {"type": "object", "title": "Answer"}}
+        model = self.bind(**asked, ls_structured_output_format=trace, **kwargs)
+        others = tuple(t["function"]["name"] for t in tools_of(tools or (), None) if "function" in t)
+        parser = structured.AnswerParser(schema_=schema if structured.is_class(schema) else None, tool_name=name, other_tools=others)
+        return structured.with_raw(model, parser) if include_raw else model | parser
+
+    @staticmethod
+    def _asked_form(schema: Any, form: Any, method: str | None, strict: bool | None) -> dict[str, Any]:
+        """The options of a call that ask for an answer of this form."""
+        if method == "json_mode":
+            return {"response_format": {"type": "json_object"}}
+        if method == "json_schema":
+            return {"response_format": {"type": "json_schema", "json_schema": form}}
+        if method == "function_calling":
+            tools = tools_of([schema], strict)
+            return {"tools": tools, "tool_choice": tool_choice_of(tools[0]["function"]["name"], tools), "parallel_tool_calls": False}
+        return {"output_schema": form}
+
+    # --- tokens
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The ids ``custom_get_token_ids`` gives; without it OPEAConfigurationError, as no tokenizer is downloaded."""
+        if self.custom_get_token_ids is None:
+            raise OPEAConfigurationError(
+                "ChatOPEA has no tokenizer of the server's model.", "Pass custom_get_token_ids=, or use get_num_tokens."
+            )
+        return super().get_token_ids(text)
+
+    def get_num_tokens(self, text: str) -> int:
+        """About how many tokens a text has, unless ``custom_get_token_ids`` counts them. Downloads nothing."""
+        return super().get_num_tokens(text) if self.custom_get_token_ids else count_tokens_approximately([("user", text)])
+
+    def get_num_tokens_from_messages(self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """About how many tokens messages (and tools) take. Downloads nothing."""
+        if self.custom_get_token_ids is not None:
+            return super().get_num_tokens_from_messages(list(messages), tools)
+        return count_tokens_approximately(messages, tools=[*tools_of(tools, None)] if tools else None)
+
+    # --- identity
+
+    @property
+    def model(self) -> str | None:
+        """The model's name; None if none was given and none was discovered yet."""
+        return self.model_name or self.client.model
+
+    @property
+    def _llm_type(self) -> str:
+        return "opea-chat"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": self.model, "base_url": self._url(), **self._body(), **self.model_kwargs, "extra_body": self.extra_body}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = "opea"
+        params["ls_model_type"] = "chat"
+        stop = stop or ([self.stop] if isinstance(self.stop, str) else self.stop)
+        if stop:
+            params["ls_stop"] = stop
+        return params
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Traces and caches show the constructor; the key is a marker there."""
+        return True
+
+
+def _with_idle(timeout: Any, idle: float) -> Timeouts:
+    with langchain_errors():
+        limits: Timeouts = Timeouts.of(timeout).replace(idle=idle)
+    return limits

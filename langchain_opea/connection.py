@@ -1,0 +1,238 @@
+"""What ``ChatOPEA`` and ``OPEAEmbeddings`` take to reach a server, and the ``OPEA`` object made of it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import weakref
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from langchain_opea.errors import OPEAConfigurationError, langchain_errors
+from opea_core import OPEA, Endpoint, Timeouts
+
+_made: weakref.WeakKeyDictionary[OPEA, dict[str, Any]] = weakref.WeakKeyDictionary()
+"""The objects made here, and of what; copies of a model share them as long as nothing of it changes."""
+
+_CORE_NAMES = {"default_headers": "headers", "default_query": "query", "http_async_client": "async_http_client"}
+PER_CALL = frozenset({"timeout", "max_retries", "deadline", "recovery_wait"})
+"""With ``client=`` these are options of each call, not of the object."""
+
+
+def hidden(default: Any = None) -> Any:
+    """A field that does not change answers: not serialised, not part of the cache key, not shown, not set later."""
+    return Field(default=default, exclude=True, repr=False, frozen=True)
+
+
+class Connection(BaseModel):
+    """Keywords about servers, the same as those of ``opea_core.OPEA``; or ``client=`` to share one object."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=())
+
+    base_url: str | None = Field(default=None, repr=False, frozen=True)
+    """``http://localhost:8000`` or with a path; OPEA_API_URL if not given."""
+    api_key: Any = hidden()
+    """A string, a SecretStr, or a sync or async function that gives one. OPEA_API_KEY if not given; ``""`` sends none."""
+    client: Any = Field(default=None, exclude=True, repr=False)
+    """An ``opea_core.OPEA`` object whose queue, limits and connections are shared; never closed here."""
+    endpoints: Sequence[str | Mapping[str, Any] | Endpoint] | None = hidden()
+    """Several interchangeable servers instead of ``base_url``."""
+    timeout: Any = hidden(Timeouts())
+    """Seconds per attempt, (connect, read), ``opea_core.Timeouts``, or None for no limit."""
+    max_retries: int | None = hidden()
+    deadline: float | None = hidden()
+    """Seconds for a whole call: queue, attempts and pauses."""
+    default_headers: Mapping[str, str] | None = hidden()
+    default_query: Mapping[str, str] | None = hidden()
+    organization: str | None = hidden()
+    proxy: str | None = hidden()
+    http_client: Any = hidden()
+    http_async_client: Any = hidden()
+    verify: Any = hidden()
+    cert: Any = hidden()
+    trust_env: bool | None = hidden()
+    api_keys: Sequence[str] | None = hidden()
+    auth_header: str | None = hidden()
+    auth_scheme: str | None = hidden("Bearer")
+    api_version: str | None = hidden()
+    append_v1: bool | None = hidden()
+    label: str | None = hidden()
+    weight: float | None = hidden()
+    tier: int | None = hidden()
+    capabilities: Any = hidden()
+    context_window: int | None = hidden()
+    max_concurrent: int | None = hidden()
+    max_queued: int | None = hidden()
+    queue_timeout: float | None = hidden()
+    recovery_wait: float | None = hidden()
+    initial_retry_delay: float | None = hidden()
+    backoff_factor: float | None = hidden()
+    max_delay: float | None = hidden()
+    max_retry_after: float | None = hidden()
+    retry: Any = hidden()
+    breaker: Any = hidden()
+    queue: Any = hidden()
+    max_response_bytes: int | None = hidden()
+    max_event_bytes: int | None = hidden()
+    hooks: Any = hidden(())
+
+    _aliases: ClassVar[Mapping[str, str]] = {}
+    """Other names of fields."""
+    _no_effect: ClassVar[frozenset[str]] = frozenset()
+    """Names of LangChain's OpenAI classes that are taken and change nothing."""
+    _refused: ClassVar[Mapping[str, str]] = {}
+    """Names that cannot be honoured, and what to do instead."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_keywords(cls, given: Any) -> Any:
+        """Names checked and unified, the environment read, the ``OPEA`` object made or taken."""
+        if not isinstance(given, Mapping):
+            return given
+        values = cls._unified(given)
+        if values.get("endpoints") is None and values.get("client") is None:
+            for name, variable in (("base_url", "OPEA_API_URL"), ("api_key", "OPEA_API_KEY")):
+                if values.get(name) is None and os.environ.get(variable):
+                    values[name] = os.environ[variable]
+        if isinstance(values.get("api_key"), str):
+            values["api_key"] = SecretStr(values["api_key"])
+        values["client"] = _client(values.get("client"), cls._connection(values), cls._own_model(values))
+        return values
+
+    @classmethod
+    def _unified(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Every name as the field's; raises OPEAConfigurationError for one that is unknown, refused or given twice."""
+        values: dict[str, Any] = {}
+        for key, value in given.items():
+            name = cls._aliases.get(key, key)
+            if key in cls._refused and value not in (None, False):
+                raise OPEAConfigurationError(f"{cls.__name__} cannot honour {key}=.", cls._refused[key])
+            if key in cls._no_effect or key in cls._refused:
+                if value is not None:
+                    warnings.warn(f"{key}= has no effect in {cls.__name__}.", stacklevel=6)
+                continue
+            if name not in cls.model_fields:
+                raise OPEAConfigurationError(f"{cls.__name__} knows no option {key!r}.{cls._nearest(key)}", cls._unknown_hint())
+            if name in values and values[name] is not None and value is not None:
+                raise OPEAConfigurationError(f"{key!r} is another name of {name!r}; give one of them.")
+            if values.get(name) is None:
+                values[name] = value
+        return values
+
+    @classmethod
+    def _nearest(cls, name: str) -> str:
+        found = get_close_matches(name, sorted({*cls.model_fields, *cls._aliases}), n=1, cutoff=0.6)
+        return f" Did you mean {found[0]!r}?" if found else ""
+
+    @classmethod
+    def _unknown_hint(cls) -> str:
+        return ""
+
+    @classmethod
+    def _own_model(cls, values: Mapping[str, Any]) -> str | None:
+        """The model the object is made with."""
+        raise NotImplementedError
+
+    @classmethod
+    def _connection(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What was given about servers, in the core's names."""
+        found: dict[str, Any] = {}
+        for name, field in Connection.model_fields.items():
+            if name not in ("client", "organization") and name in values and values[name] != field.default:
+                found[_CORE_NAMES.get(name, name)] = values[name]
+        if values.get("organization"):
+            found["headers"] = {"OpenAI-Organization": values["organization"], **found.get("headers", {})}
+        return found
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy that shares the ``OPEA`` object, unless ``update`` changes what it was made of."""
+        if update and any(name in Connection.model_fields for name in update):
+            return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **update})
+        return super().model_copy(update=update, deep=deep)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Connections, keys and certificates are shared, not copied."""
+        memo = {} if memo is None else memo
+        for name in Connection.model_fields:
+            value = getattr(self, name)
+            memo[id(value)] = value
+        return super().__deepcopy__(memo)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """What is pickled: also whether the ``OPEA`` object was made here."""
+        return {**super().__getstate__(), "opea_made_of": _made.get(self.client)}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """The ``OPEA`` object of an unpickled model is its own."""
+        made_of = state.pop("opea_made_of", None)
+        super().__setstate__(state)
+        if made_of is not None:
+            _made[self.client] = made_of
+
+    def __repr_args__(self) -> Any:
+        """The model and the server first; no credentials."""
+        return [("model", self._own_model(vars(self))), ("base_url", self._url()), *super().__repr_args__()]
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """The key's name in the environment, for LangChain's serialisation."""
+        return {"api_key": "OPEA_API_KEY"}
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """The first server's URL without credentials: part of the cache key, as two servers may differ."""
+        return {"base_url": self._url()}
+
+    def _url(self) -> str:
+        first: Endpoint = self.client.endpoints[0]
+        return first.url.root
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether the ``OPEA`` object is the caller's own."""
+        return self.client not in _made
+
+    def _shared_options(self) -> dict[str, Any]:
+        """Per-call options that stand for the object's settings where the object is the caller's."""
+        if not self._is_shared:
+            return {}
+        values = {name: getattr(self, name) for name in PER_CALL}
+        return {name: value for name, value in values.items() if value != Connection.model_fields[name].default}
+
+    def _call_model(self, model: str | None) -> dict[str, str]:
+        """``model`` as an option of a call, where the object would choose another one."""
+        return {"model": model} if model and model != self.client.settings.model else {}
+
+    def _asks_for_model(self, named: Any) -> bool:
+        """Whether the server must be asked which model it serves, as nobody named one."""
+        return not named and self.client.model is None
+
+
+def _client(client: Any, connection: dict[str, Any], model: str | None) -> OPEA:
+    """The object to use: the caller's, the one of the model this is a copy of, or a new one."""
+    if client is None:
+        return _make(connection, model)
+    if not isinstance(client, OPEA):
+        raise OPEAConfigurationError(
+            f"client= takes an opea_core.OPEA object, not {type(client).__name__}.",
+            "An httpx client goes into http_client= or http_async_client=.",
+        )
+    if client in _made:
+        return client if _made[client] == connection else _make(connection, model)
+    beside = next((name for name in connection if name not in PER_CALL), None)
+    if beside is not None:
+        raise OPEAConfigurationError(
+            f"client= and {beside}= both say how to reach the server; give one of them.", "Set it where you make the OPEA object."
+        )
+    return client
+
+
+def _make(connection: dict[str, Any], model: str | None) -> OPEA:
+    given: dict[str, Any] = connection | ({"model": model} if model else {})
+    with langchain_errors():
+        made = OPEA(**given)
+    _made[made] = connection
+    return made

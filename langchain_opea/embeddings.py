@@ -1,0 +1,136 @@
+"""``OPEAEmbeddings``: LangChain's embeddings from any OpenAI-compatible server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from langchain_core.embeddings import Embeddings
+from pydantic import Field, PositiveInt
+
+from langchain_opea import options
+from langchain_opea.connection import Connection
+from langchain_opea.errors import OPEAConfigurationError, langchain_errors
+
+_REFUSED = {"deployment": "Name the deployment in model=, or in base_url= with api_version=."}
+
+
+class OPEAEmbeddings(Connection, Embeddings):
+    """Vectors for texts, in their order, as lists of floats; texts are sent as strings, never as token ids.
+
+    ``OPEAEmbeddings(model="bge-m3", base_url="http://localhost:8080")``; the keywords about servers are
+    those of ``ChatOPEA``. Raises errors that are both the core's and LangChain's.
+    """
+
+    model_name: str | None = Field(default=None, alias="model", repr=False)
+    """The model; if not given and the server serves one, that one, asked for at the first call."""
+    dimensions: int | None = None
+    """The length of the vectors, at models that can be shortened."""
+    chunk_size: PositiveInt = 512
+    """Texts in one request, at most."""
+    max_request_bytes: PositiveInt = 1_000_000
+    """Bytes of text in one request, at most; a longer text goes alone."""
+    query_prefix: str = ""
+    """What stands before a query, where the model wants it (``"query: "``)."""
+    document_prefix: str = ""
+    """What stands before a document (``"passage: "``)."""
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request."""
+    extra_body: dict[str, Any] | None = None
+    priority: int | None = Field(default=None, exclude=True, repr=False)
+
+    _aliases: ClassVar[Mapping[str, str]] = options.ALIASES
+    _no_effect: ClassVar[frozenset[str]] = options.EMBEDDINGS_NO_EFFECT
+    _refused: ClassVar[Mapping[str, str]] = _REFUSED
+
+    @classmethod
+    def _unknown_hint(cls) -> str:
+        return "Further fields of the request body go into model_kwargs=."
+
+    @classmethod
+    def _own_model(cls, values: Mapping[str, Any]) -> str | None:
+        return values.get("model_name")
+
+    def embed_documents(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
+        """A vector for each text; no text, no request."""
+        self._ask_for_model()
+        return self._embed([self.document_prefix + text for text in _checked(texts)], chunk_size)
+
+    def embed_query(self, text: str) -> list[float]:
+        """The vector of a query."""
+        self._ask_for_model()
+        return self._embed([self.query_prefix + _checked([text])[0]])[0]
+
+    async def aembed_documents(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
+        """``embed_documents`` for async code."""
+        await self._aask_for_model()
+        return await self._aembed([self.document_prefix + text for text in _checked(texts)], chunk_size)
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """``embed_query`` for async code."""
+        await self._aask_for_model()
+        return (await self._aembed([self.query_prefix + _checked([text])[0]]))[0]
+
+    def _embed(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
+        vectors: list[list[float]] = []
+        with langchain_errors():
+            for batch in self._batches(texts, chunk_size):
+                vectors += self.client.embed(batch, **self._options()).embeddings
+        return vectors
+
+    async def _aembed(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
+        vectors: list[list[float]] = []
+        with langchain_errors():
+            for batch in self._batches(texts, chunk_size):
+                vectors += (await self.client.aembed(batch, **self._options())).embeddings
+        return vectors
+
+    def _batches(self, texts: Sequence[str], chunk_size: int | None) -> Iterator[list[str]]:
+        """Texts in requests of limited count and size."""
+        batch: list[str] = []
+        size = 0
+        for text in texts:
+            length = len(text.encode("utf-8", "replace"))
+            if batch and (len(batch) >= (chunk_size or self.chunk_size) or size + length > self.max_request_bytes):
+                yield batch
+                batch, size = [], 0
+            batch.append(text)
+            size += length
+        if batch:
+            yield batch
+
+    def _options(self) -> dict[str, Any]:
+        optional = {"dimensions": self.dimensions, "priority": self.priority, "extra_body": self.extra_body}
+        given = {name: value for name, value in optional.items() if value is not None}
+        return self._call_model(self.model_name) | self._shared_options() | self.model_kwargs | given
+
+    def _ask_for_model(self) -> None:
+        if self._asks_for_model(self.model_name):
+            self.discover()
+
+    async def _aask_for_model(self) -> None:
+        if self._asks_for_model(self.model_name):
+            await self.adiscover()
+
+    def discover(self) -> Self:
+        """Ask the server which model it serves; gives the object itself."""
+        with langchain_errors():
+            self.client.discover(**self._shared_options())
+        return self
+
+    async def adiscover(self) -> Self:
+        """``discover`` for async code."""
+        with langchain_errors():
+            await self.client.adiscover(**self._shared_options())
+        return self
+
+    @property
+    def model(self) -> str | None:
+        """The model's name; None if none was given and none was discovered yet."""
+        return self.model_name or self.client.model
+
+
+def _checked(texts: Any) -> list[str]:
+    if isinstance(texts, str) or not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise OPEAConfigurationError("Only strings can be embedded.", "Pass a list of strings, or one string to embed_query.")
+    return list(texts)

@@ -1,0 +1,64 @@
+"""The keywords of ``ChatOpenAI``: what they are called here, which have no effect, which are refused and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ALIASES: Mapping[str, str] = {
+    "model": "model_name",
+    "max_completion_tokens": "max_tokens",
+    "openai_api_key": "api_key",
+    "opea_api_key": "api_key",
+    "openai_api_base": "base_url",
+    "opea_api_url": "base_url",
+    "api_base": "base_url",
+    "request_timeout": "timeout",
+    "stop_sequences": "stop",
+    "openai_organization": "organization",
+    "openai_proxy": "proxy",
+    "headers": "default_headers",
+    "query": "default_query",
+    "async_http_client": "http_async_client",
+    "max_concurrent_requests": "max_concurrent",
+    "queue_size": "max_queued",
+    "initial_delay": "initial_retry_delay",
+    "timeouts": "timeout",
+}
+"""Other names of a field, from ChatOpenAI and from the core."""
+
+NO_EFFECT = frozenset({"tiktoken_model_name", "http_socket_options"})
+"""Taken with one warning: there is nothing here they could change."""
+
+_RESPONSES = (
+    "That is a field of OpenAI's Responses API; this package speaks chat completions. Send server-specific fields with extra_body=."
+)
+_SDK = "There is no OpenAI SDK here. Share connections and limits with client=opea_core.OPEA(...)."
+REFUSED: Mapping[str, str] = {
+    "use_responses_api": "This package speaks chat completions, which every compatible server has; leave it out.",
+    "use_previous_response_id": _RESPONSES,
+    "reasoning": "Use reasoning_effort=, or the server's own field in extra_body=.",
+    "include": _RESPONSES,
+    "truncation": _RESPONSES,
+    "context_management": _RESPONSES,
+    "async_client": _SDK,
+    "root_client": _SDK,
+    "root_async_client": _SDK,
+}
+"""Cannot be honoured; None and False are taken as not given."""
+
+EMBEDDINGS_NO_EFFECT = frozenset(
+    {
+        "allowed_special",
+        "check_embedding_ctx_length",
+        "disallowed_special",
+        "embedding_ctx_length",
+        "http_socket_options",
+        "retry_max_seconds",
+        "retry_min_seconds",
+        "show_progress_bar",
+        "skip_empty",
+        "tiktoken_enabled",
+        "tiktoken_model_name",
+    }
+)
+"""The same for ``OpenAIEmbeddings``: texts are sent as strings, so nothing is tokenised here."""

@@ -1,0 +1,218 @@
+"""Answers of a given form: what is asked for, and how the answer is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from operator import itemgetter
+from typing import Any, Literal, TypeAlias
+
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.output_parsers import BaseTransformOutputParser
+from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.utils.function_calling import convert_to_openai_function
+from langchain_core.utils.json import parse_partial_json
+from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic import BaseModel, ValidationError
+
+from langchain_opea.errors import OPEAConfigurationError, OPEARefusalError
+
+Method: TypeAlias = Literal["function_calling", "json_schema", "json_mode"]
+METHODS = ("function_calling", "json_schema", "json_mode")
+_JSON = json.JSONDecoder(strict=False)
+_THINK = re.compile(r"\A\s*(?:<think>)?.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+
+
+def output_schema(schema: Any, strict: bool | None = None) -> dict[str, Any]:
+    """A schema of any kind as ``{"name", "description", "schema", "strict"}``."""
+    try:
+        function = convert_to_openai_function(schema, strict=strict)
+    except ValueError as error:
+        raise OPEAConfigurationError(
+            "The schema must be a pydantic class, a TypedDict, or a JSON schema with a title.", f"LangChain says: {error}"
+        ) from error
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", function["name"])[:64]
+    form: dict[str, Any] = {"name": name, "schema": function.get("parameters") or {"type": "object", "properties": {}}}
+    if function.get("description"):
+        form["description"] = function["description"]
+    if strict is not None:
+        form["strict"] = strict
+    return form
+
+
+def response_format(value: Any, strict: bool | None = None) -> Any:
+    """What a caller gave as ``response_format``: a schema becomes ``json_schema``, a dict of the protocol stays."""
+    if isinstance(value, Mapping) and "type" in value and ("json_schema" in value or value["type"] in ("json_object", "text")):
+        return value
+    if isinstance(value, Mapping) and value.get("type") not in (None, "object"):
+        return value
+    return {"type": "json_schema", "json_schema": output_schema(value, strict)}
+
+
+def is_class(schema: Any) -> bool:
+    """Whether the schema is a pydantic class (of version 1 or 2), so that answers are its objects."""
+    return isinstance(schema, type) and is_basemodel_subclass(schema)
+
+
+def is_pydantic_v1(schema: Any) -> bool:
+    """Whether the schema is a class of pydantic 1, which is asked for by a function call."""
+    return is_class(schema) and not issubclass(schema, BaseModel)
+
+
+class AnswerParser(BaseTransformOutputParser[Any]):
+    """Reads an answer of a given form, from the arguments of a call or from the text, whichever came.
+
+    Streaming gives partial dicts for schemas that are dicts, and the object at the end for classes.
+    Never gives None: raises OutputParserException with the raw text, or OPEARefusalError.
+    """
+
+    schema_: Any = None
+    """A pydantic class, or None for a dict."""
+    tool_name: str | None = None
+    """The name of the function the answer may come as a call of."""
+    other_tools: tuple[str, ...] = ()
+    """Functions that may be called instead."""
+
+    @property
+    def _type(self) -> str:
+        return "opea-answer"
+
+    def parse(self, text: str) -> Any:
+        """Read an answer that is all text."""
+        return self.parse_result([ChatGeneration(message=AIMessage(content=text))])
+
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:  # noqa: ARG002 - LangChain's signature
+        """Read a whole answer."""
+        message = result[0].message if isinstance(result[0], ChatGeneration) else AIMessage(content=result[0].text)
+        refusal = message.additional_kwargs.get("refusal")
+        if refusal:
+            raise OPEARefusalError(f"The model refused: {refusal}", "Ask differently, or catch it to show the refusal.")
+        values = self._candidates(message)
+        if isinstance(values, Exception):
+            raise values
+        return self._as_schema(values, message)
+
+    def _candidates(self, message: BaseMessage) -> Any:
+        """The answer as plain data, or the error that says why there is none."""
+        calls = message.tool_calls if isinstance(message, AIMessage) else []
+        own = next((call for call in calls if call["name"] == self.tool_name), None)
+        if own is not None:
+            return own["args"]
+        if calls and calls[0]["name"] in self.other_tools:
+            return _problem(f"The model called {calls[0]['name']!r} instead of answering; pass include_raw=True to get the call.", message)
+        try:
+            return self._written(_JSON.raw_decode(json_text(_text(message)))[0])
+        except ValueError:
+            if calls:
+                return calls[0]["args"]  # an answer under a name the model made up
+            why = " It was cut off at the token limit: raise max_tokens." if _is_cut(message) else ""
+            return _problem(f"The answer is no JSON.{why}", message)
+
+    def _written(self, value: Any) -> Any:
+        """The answer itself, where the model wrote the call it should have made as text."""
+        if value is None:
+            raise ValueError("null is no answer")
+        if isinstance(value, dict) and self.tool_name and value.get("name") == self.tool_name:
+            inner = value.get("arguments", value.get("parameters"))
+            return inner if isinstance(inner, dict) and value.keys() <= {"name", "arguments", "parameters", "type", "id"} else value
+        return value
+
+    def _as_schema(self, values: Any, message: BaseMessage) -> Any:
+        schema = self.schema_
+        if schema is None:
+            return values
+        try:
+            return schema.model_validate(values) if issubclass(schema, BaseModel) else schema.parse_obj(values)
+        except (ValidationError, ValueError, TypeError) as error:
+            raise _problem(f"The answer does not fit {schema.__name__}: {error}", message) from error
+
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:  # noqa: A002 - LangChain's signature
+        reading = _Reading(self)
+        for chunk in input:
+            yield from reading.add(chunk)
+        yield from reading.end()
+
+    async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:  # noqa: A002
+        reading = _Reading(self)
+        async for chunk in input:
+            for value in reading.add(chunk):
+                yield value
+        for value in reading.end():
+            yield value
+
+
+class _Reading:
+    """An answer while it streams."""
+
+    def __init__(self, parser: AnswerParser) -> None:
+        self._parser = parser
+        self._whole: Any = None
+        self._last: Any = None
+
+    def add(self, chunk: str | BaseMessage) -> Iterator[Any]:
+        """Take a chunk; gives the dict so far if it grew."""
+        message = AIMessageChunk(content=chunk) if isinstance(chunk, str) else chunk
+        self._whole = message if self._whole is None else self._whole + message
+        if self._parser.schema_ is None:
+            value = self._so_far(self._whole)
+            if isinstance(value, dict) and value and value != self._last:
+                self._last = value
+                yield value
+
+    def _so_far(self, message: Any) -> Any:
+        calls = getattr(message, "tool_calls", ())
+        if calls:
+            return next((call["args"] for call in calls if call["name"] == self._parser.tool_name), None)
+        try:
+            return parse_partial_json(json_text(_text(message)))
+        except ValueError:
+            return None
+
+    def end(self) -> Iterator[Any]:
+        """The stream is over: the whole answer, unless it was given already."""
+        if self._whole is not None:
+            value = self._parser.parse_result([ChatGeneration(message=self._whole)])
+            if value != self._last or self._last is None:
+                yield value
+
+
+def _text(message: BaseMessage) -> str:
+    return str(message.text)
+
+
+def json_text(text: str) -> str:
+    """The part of a text that should be JSON: without thoughts, code fences and words around."""
+    text = text.strip()
+    if not text.startswith(("{", "[")):
+        text = _THINK.sub("", text, count=1).strip()
+    if text.startswith(("{", "[")):
+        return text
+    fenced = _FENCE.search(text)
+    if fenced:
+        return fenced.group(1).strip()
+    start, end = text.find("{"), text.rfind("}")
+    if start >= 0:
+        return text[start : end + 1] if end > start else text[start:]
+    return text.removeprefix("```json").removeprefix("```").strip()
+
+
+def _is_cut(message: BaseMessage) -> bool:
+    return message.response_metadata.get("finish_reason") == "length"
+
+
+def _problem(what: str, message: BaseMessage) -> OutputParserException:
+    text = _text(message)
+    if not text and isinstance(message, AIMessage) and message.invalid_tool_calls:
+        text = str(message.invalid_tool_calls[0]["args"])
+    return OutputParserException(f"{what} The model answered: {text!r}", llm_output=text)
+
+
+def with_raw(model: Runnable[Any, Any], parser: AnswerParser) -> Runnable[Any, Any]:
+    """``{"raw", "parsed", "parsing_error"}`` instead of the parsed answer or its error."""
+    parsed: Runnable[Any, Any] = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+    failed: Runnable[Any, Any] = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=model) | parsed.with_fallbacks([failed], exception_key="parsing_error")
