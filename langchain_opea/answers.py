@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections import defaultdict
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -15,6 +16,8 @@ from langchain_core.utils.json import parse_partial_json
 import opea_core as core
 
 PROVIDER = "opea"
+_EMPTY = AIMessageChunk(content="")
+_SPECIAL = re.compile(r'["\\\x00-\x1f]')
 _ROOT = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
 
 
@@ -53,7 +56,7 @@ def usage_metadata(usage: core.Usage | None) -> UsageMetadata | None:
     if prompt is None or completion is None:
         return None
     apart = usage.reasoning_tokens or 0
-    if apart > completion and total == prompt + completion + apart:
+    if total == prompt + completion + apart or (total is None and apart > completion):
         completion += apart
     into = {"audio": usage.input_audio_tokens, "cache_read": usage.cached_tokens, "cache_creation": usage.cache_creation_tokens}
     out = {"audio": usage.output_audio_tokens, "reasoning": usage.reasoning_tokens}
@@ -71,7 +74,7 @@ def _usage_dict(response: core.ChatResponse) -> dict[str, Any]:
 
 def _extras(choice: core.Choice, reasoning: bool) -> dict[str, Any]:
     """What has no place of its own in LangChain's message; without the reasoning's text where that was streamed."""
-    extras: dict[str, Any] = dict(choice.extra)
+    extras: dict[str, Any] = {key: value for key, value in choice.extra.items() if value not in (None, "", [], {})}
     if reasoning and choice.reasoning:
         extras["reasoning_content"] = choice.reasoning
     if choice.reasoning_field:
@@ -116,8 +119,11 @@ class ChunkWriter:
     only, as LangChain adds numbers and appends strings when it merges.
     """
 
-    def __init__(self, headers: bool = False) -> None:
+    def __init__(self, headers: bool = False, events: bool = False) -> None:
+        """``events``: LangChain makes v3 events of the chunks, which takes any whole JSON for arguments."""
         self._headers = headers
+        self._events = events
+        self._texts: dict[int, _JsonText] = defaultdict(_JsonText)
         self._held: dict[int, core.ToolCallDelta] = {}
 
     def write(self, chunk: core.ChatChunk, more: bool) -> ChatGenerationChunk | None:
@@ -134,32 +140,39 @@ class ChunkWriter:
         return self._piece(chunk.content, {"reasoning_content": chunk.reasoning} if chunk.reasoning else {}, chunk)
 
     def _hold(self, delta: core.ToolCallDelta) -> None:
+        arguments = self._texts[delta.index].escaped(delta.arguments)
         held = self._held.get(delta.index)
         if held is None:
-            self._held[delta.index] = core.ToolCallDelta(delta.index, delta.id, delta.name, delta.arguments)
+            self._held[delta.index] = core.ToolCallDelta(delta.index, delta.id, delta.name, arguments)
         else:
             held.id, held.name = held.id or delta.id, held.name or delta.name
-            held.arguments += delta.arguments
+            held.arguments += arguments
 
     def _calls(self) -> list[Any]:
         held, self._held = self._held, {}
         return [tool_call_chunk(name=d.name, args=d.arguments, id=d.id, index=d.index) for d in held.values()]
 
     def _piece(self, content: str, extras: dict[str, Any], chunk: core.ChatChunk) -> ChatGenerationChunk:
-        message = AIMessageChunk(
-            content=content,
-            additional_kwargs=extras,
-            response_metadata={"model_provider": PROVIDER},
-            tool_call_chunks=self._calls() if self._held else [],
-        )
-        return ChatGenerationChunk(message=message, generation_info={"logprobs": chunk.logprobs} if chunk.logprobs else None)
+        calls = self._calls() if self._held else []
+        fields: dict[str, Any] = {
+            "content": content,
+            "additional_kwargs": extras,
+            "response_metadata": {"model_provider": PROVIDER},
+            "tool_call_chunks": calls,
+        }
+        info = {"logprobs": chunk.logprobs} if chunk.logprobs else None
+        if any(call["name"] for call in calls):
+            return ChatGenerationChunk(message=AIMessageChunk(**fields), generation_info=info)
+        # a copy costs half of a validated message, and a fraction of one that looks for JSON in each fragment
+        message = _EMPTY.model_copy(update={**fields, "tool_calls": [], "invalid_tool_calls": []})
+        return ChatGenerationChunk(message=message, generation_info=info)
 
     def _last(self, chunk: core.ChatChunk, response: core.ChatResponse) -> ChatGenerationChunk:
         choice = response.choices[0]
         for delta in chunk.tool_calls:
             self._hold(delta)
         for call in choice.invalid_tool_calls:
-            self._hold(core.ToolCallDelta(call.index, None, None, spoiler(call.arguments)))
+            self._hold(core.ToolCallDelta(call.index, None, None, spoiler(call.arguments, self._events)))
         metadata = _metadata(response, choice, self._headers)
         metadata.pop("logprobs", None)  # they came with their chunks
         message = AIMessageChunk(
@@ -173,21 +186,60 @@ class ChunkWriter:
         return ChatGenerationChunk(message=message)
 
 
-def spoiler(arguments: str) -> str:
+_TAILS = ("", "]", '"]', '""]', "}", '"}', '""}')
+
+
+def spoiler(arguments: str, events: bool = False) -> str:
     """What to append to broken arguments so that LangChain does not mend them, usually nothing.
 
     LangChain completes cut-off JSON when it merges chunks, and would make a call of ``{"path": "/ho`` that
     nobody meant. One closing bracket that does not fit makes it an invalid call, as it is without streaming.
+    ``events``: v3 events break at JSON that is no object, so it must not be whole JSON either.
     """
-    for tail in ("", "]", '"]', '""]', "}", '"}', '""}'):
-        try:
-            parsed = parse_partial_json(arguments + tail) if arguments + tail else {}
-        except json.JSONDecodeError:
-            return tail
-        if not isinstance(parsed, dict):
-            return tail
-    return ""
+    return next((tail for tail in _TAILS if not _is_mended(arguments + tail, events)), "")
 
 
-Writer = Callable[[core.ChatChunk, bool], ChatGenerationChunk | None]
-__all__ = ["PROVIDER", "ChunkWriter", "InvalidToolCall", "ToolCall", "result", "spoiler", "usage_metadata"]
+def unspoiled(arguments: str) -> str:
+    """The arguments as the server sent them."""
+    for tail in reversed(_TAILS[1:]):
+        if arguments.endswith(tail) and tail in (spoiler(arguments.removesuffix(tail)), spoiler(arguments.removesuffix(tail), True)):
+            return arguments.removesuffix(tail)
+    return arguments
+
+
+def _is_mended(arguments: str, events: bool) -> bool:
+    """Whether LangChain makes a call of these arguments."""
+    try:
+        if not arguments or isinstance(parse_partial_json(arguments), dict):
+            return True
+        json.loads(arguments)
+    except json.JSONDecodeError:
+        return False
+    return events
+
+
+class _JsonText:
+    """The arguments of one call, with line breaks inside of strings as JSON has them: LangChain reads strictly."""
+
+    __slots__ = ("_in_escape", "_in_text")
+
+    def __init__(self) -> None:
+        self._in_text = False
+        self._in_escape = False
+
+    def escaped(self, piece: str) -> str:
+        """The next piece, control characters inside of strings escaped."""
+        if not self._in_escape and not _SPECIAL.search(piece):
+            return piece
+        found = []
+        for char in piece:
+            if self._in_escape:
+                self._in_escape = False
+            elif char == '"':
+                self._in_text = not self._in_text
+            elif char == "\\":
+                self._in_escape = self._in_text
+            elif self._in_text and char < " ":
+                char = json.dumps(char)[1:-1]
+            found.append(char)
+        return "".join(found)

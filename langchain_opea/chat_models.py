@@ -31,8 +31,24 @@ _BODY_FIELDS = (
     "temperature", "max_tokens", "stop", "n", "top_p", "seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs",
     "logit_bias", "reasoning_effort", "verbosity", "service_tier", "store",
 )  # fmt: skip
-_NOT_SENT = ("stream", "stream_usage", "ls_structured_output_format", "structured_output_format")
 _SPELLINGS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
+_NOT_SENT = ("stream", "stream_usage", "ls_structured_output_format", "structured_output_format")
+
+
+def layered(*layers: tuple[bool, Mapping[str, Any] | None]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options and further body fields, later layers over earlier ones, under either spelling of a name.
+
+    A layer is (whether it holds body fields, the values).
+    """
+    options: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for is_body, layer in layers:
+        for name, value in (layer or {}).items():
+            for same in (name, _SPELLINGS.get(name, name)):
+                options.pop(same, None)
+                extra.pop(same, None)
+            (extra if is_body else options)[name] = value
+    return options, extra
 
 
 class ChatOPEA(Connection, BaseChatModel):
@@ -63,7 +79,7 @@ class ChatOPEA(Connection, BaseChatModel):
     verbosity: str | None = None
     service_tier: str | None = None
     store: bool | None = None
-    streaming: bool = False
+    streaming: bool | None = None
     """Whether ``invoke`` streams, too."""
     stream_usage: bool = True
     """Whether streams ask for token counts."""
@@ -139,8 +155,8 @@ class ChatOPEA(Connection, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         with langchain_errors():
             self._ask_for_model(kwargs)
-            writer = ChunkWriter(self.include_response_headers)
-            with self.client.stream_chat(to_wire(messages), **self._stream_options(stop, kwargs)) as stream:
+            writer = ChunkWriter(self.include_response_headers, events=run_manager is not None)
+            with self.client.stream_chat(to_wire(messages), **self._options(stop, kwargs, stream=True)) as stream:
                 for chunk in stream:
                     piece = writer.write(chunk, more=stream.waiting > 0)
                     if piece is not None:
@@ -157,8 +173,8 @@ class ChatOPEA(Connection, BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         with langchain_errors():
             await self._aask_for_model(kwargs)
-            writer = ChunkWriter(self.include_response_headers)
-            async with self.client.astream_chat(to_wire(messages), **self._stream_options(stop, kwargs)) as stream:
+            writer = ChunkWriter(self.include_response_headers, events=run_manager is not None)
+            async with self.client.astream_chat(to_wire(messages), **self._options(stop, kwargs, stream=True)) as stream:
                 async for chunk in stream:
                     piece = writer.write(chunk, more=stream.waiting > 0)
                     if piece is not None:
@@ -166,43 +182,40 @@ class ChatOPEA(Connection, BaseChatModel):
                             await run_manager.on_llm_new_token(piece.text, chunk=piece)
                         yield piece
 
-    def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of a call: the call's over the fields'."""
-        given = {name: value for name, value in kwargs.items() if name not in _NOT_SENT}
+    def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any], stream: bool = False) -> dict[str, Any]:
+        """The options of a call: the call's own over ``extra_body``, over ``model_kwargs``, over the fields."""
+        given = {name: value for name, value in kwargs.items() if name not in (*_NOT_SENT, "extra_body")}
         if stop is not None:
             given.setdefault("stop", stop)
-        extra = {name: value for name, value in (self.extra_body or {}).items() if name not in given} | (
-            given.pop("extra_body", None) or {}
+        usage = {"stream_options": {"include_usage": True}} if stream and kwargs.get("stream_usage", self.stream_usage) else {}
+        fields = usage | self._call_model(self.model_name) | self._shared_options() | self._body()
+        options, extra = layered(
+            (False, fields), (False, self.model_kwargs), (True, self.extra_body), (False, given), (True, kwargs.get("extra_body"))
         )
-        found = self._call_model(self.model_name) | self._shared_options() | self._body() | self.model_kwargs
-        for name in given.keys() & _SPELLINGS.keys():
-            found.pop(_SPELLINGS[name], None)
-        found |= given
         if self.priority is not None:
-            found.setdefault("priority", self.priority)
-        if isinstance(found.get("response_format"), type | dict):
-            found["response_format"] = structured.response_format(found["response_format"])
-        if extra:
-            found["extra_body"] = extra
+            options.setdefault("priority", self.priority)
+        if isinstance(options.get("response_format"), type | dict):
+            options["response_format"] = structured.response_format(options["response_format"])
+        if stream and (options | extra).get("n") not in (None, 1):
+            raise OPEAConfigurationError(
+                "Several answers (n=) cannot be streamed in LangChain.", "Use invoke, or set disable_streaming=True."
+            )
         for name, values in (self.disabled_params or {}).items():
-            if values is None or found.get(name) in values:
-                found.pop(name, None)
-        return found
+            for place in (options, extra):
+                if values is None or place.get(name) in values:
+                    place.pop(name, None)
+        return options | ({"extra_body": extra} if extra else {})
 
     def _body(self) -> dict[str, Any]:
         """The fields that are part of every request."""
         values = ((name, getattr(self, name)) for name in _BODY_FIELDS)
         return {name: value for name, value in values if value is not None and value != []}
 
-    def _stream_options(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        found = self._options(stop, kwargs)
-        if found.get("n") not in (None, 1):
-            raise OPEAConfigurationError(
-                "Several answers (n=) cannot be streamed in LangChain.", "Use invoke, or set disable_streaming=True."
-            )
-        if kwargs.get("stream_usage", self.stream_usage):
-            found.setdefault("stream_options", {"include_usage": True})
-        return found
+    def _shared_options(self) -> dict[str, Any]:
+        options = super()._shared_options()
+        if self._is_shared and self.stream_chunk_timeout is not None:
+            options["timeout"] = _with_idle(options.get("timeout", self.client.settings.timeouts), self.stream_chunk_timeout)
+        return options
 
     def _ask_for_model(self, kwargs: Mapping[str, Any]) -> None:
         if self._asks_for_model(self.model_name or kwargs.get("model")):
@@ -298,25 +311,26 @@ class ChatOPEA(Connection, BaseChatModel):
             method = "function_calling"
         form = None if schema is None else structured.output_schema(schema, strict)
         name = form["name"] if form else None
-        asked = self._asked_form(schema, form, method, strict)
+        asked = self._asked_form(form, method)
         if tools:
-            asked = {**asked, "tools": [*asked.get("tools", ()), *tools_of(tools, strict)]}
+            asked |= {"tools": [*asked.get("tools", ()), *tools_of(tools, strict)]}
+            asked |= {"tool_choice": "required"} if "tool_choice" in asked else {}
         trace = {"kwargs": {"method": method or "json_schema", "strict": strict}, "schema": schema or {"type": "object", "title": "Answer"}}
-        model = self.bind(**asked, ls_structured_output_format=trace, **kwargs)
+        model = self.bind(**{**asked, "ls_structured_output_format": trace, **kwargs})
         others = tuple(t["function"]["name"] for t in tools_of(tools or (), None) if "function" in t)
         parser = structured.AnswerParser(schema_=schema if structured.is_class(schema) else None, tool_name=name, other_tools=others)
         return structured.with_raw(model, parser) if include_raw else model | parser
 
     @staticmethod
-    def _asked_form(schema: Any, form: Any, method: str | None, strict: bool | None) -> dict[str, Any]:
+    def _asked_form(form: Any, method: str | None) -> dict[str, Any]:
         """The options of a call that ask for an answer of this form."""
         if method == "json_mode":
             return {"response_format": {"type": "json_object"}}
         if method == "json_schema":
             return {"response_format": {"type": "json_schema", "json_schema": form}}
         if method == "function_calling":
-            tools = tools_of([schema], strict)
-            return {"tools": tools, "tool_choice": tool_choice_of(tools[0]["function"]["name"], tools), "parallel_tool_calls": False}
+            choice = {"type": "function", "function": {"name": form["name"]}}
+            return {"tools": [structured.as_tool(form)], "tool_choice": choice, "parallel_tool_calls": False}
         return {"output_schema": form}
 
     # --- tokens
@@ -352,7 +366,12 @@ class ChatOPEA(Connection, BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model_name": self.model, "base_url": self._url(), **self._body(), **self.model_kwargs, "extra_body": self.extra_body}
+        shown = {name: value for name, value in self.model_kwargs.items() if name not in ("extra_headers", "extra_query")}
+        return {"model_name": self.model, "base_url": self._url(), **self._body(), **shown, "extra_body": self.extra_body}
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        params = super()._get_invocation_params(stop=stop, **kwargs)
+        return params | {name: "(not shown)" for name in ("extra_headers", "extra_query") if params.get(name)}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)

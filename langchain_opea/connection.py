@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, model_validator
 
 from langchain_opea.errors import OPEAConfigurationError, langchain_errors
 from opea_core import OPEA, Endpoint, Timeouts
@@ -18,6 +19,7 @@ _made: weakref.WeakKeyDictionary[OPEA, dict[str, Any]] = weakref.WeakKeyDictiona
 """The objects made here, and of what; copies of a model share them as long as nothing of it changes."""
 
 _CORE_NAMES = {"default_headers": "headers", "default_query": "query", "http_async_client": "async_http_client"}
+_PACKAGES = frozenset({"langchain_opea", "langchain_core", "pydantic"})
 PER_CALL = frozenset({"timeout", "max_retries", "deadline", "recovery_wait"})
 """With ``client=`` these are options of each call, not of the object."""
 
@@ -36,7 +38,7 @@ class Connection(BaseModel):
     """``http://localhost:8000`` or with a path; OPEA_API_URL if not given."""
     api_key: Any = hidden()
     """A string, a SecretStr, or a sync or async function that gives one. OPEA_API_KEY if not given; ``""`` sends none."""
-    client: Any = Field(default=None, exclude=True, repr=False)
+    client: Any = hidden()
     """An ``opea_core.OPEA`` object whose queue, limits and connections are shared; never closed here."""
     endpoints: Sequence[str | Mapping[str, Any] | Endpoint] | None = hidden()
     """Several interchangeable servers instead of ``base_url``."""
@@ -99,8 +101,15 @@ class Connection(BaseModel):
                     values[name] = os.environ[variable]
         if isinstance(values.get("api_key"), str):
             values["api_key"] = SecretStr(values["api_key"])
-        values["client"] = _client(values.get("client"), cls._connection(values), cls._own_model(values))
+        beside = next((name for name in cls._given(values) if name not in PER_CALL), None)
+        values["client"] = _client(values.get("client"), cls._connection(values), cls._own_model(values), beside)
         return values
+
+    @classmethod
+    def _given(cls, values: Mapping[str, Any]) -> list[str]:
+        """The names that were given about servers."""
+        fields = Connection.model_fields.items()
+        return [name for name, field in fields if name != "client" and name in values and values[name] != field.default]
 
     @classmethod
     def _unified(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +121,7 @@ class Connection(BaseModel):
                 raise OPEAConfigurationError(f"{cls.__name__} cannot honour {key}=.", cls._refused[key])
             if key in cls._no_effect or key in cls._refused:
                 if value is not None:
-                    warnings.warn(f"{key}= has no effect in {cls.__name__}.", stacklevel=6)
+                    warnings.warn(f"{key}= has no effect in {cls.__name__}.", stacklevel=_users_level())
                 continue
             if name not in cls.model_fields:
                 raise OPEAConfigurationError(f"{cls.__name__} knows no option {key!r}.{cls._nearest(key)}", cls._unknown_hint())
@@ -131,6 +140,10 @@ class Connection(BaseModel):
     def _unknown_hint(cls) -> str:
         return ""
 
+    @field_serializer("base_url")
+    def _dumped_url(self, url: str | None) -> str | None:  # noqa: ARG002 - pydantic's signature
+        return self._url()
+
     @classmethod
     def _own_model(cls, values: Mapping[str, Any]) -> str | None:
         """The model the object is made with."""
@@ -139,19 +152,26 @@ class Connection(BaseModel):
     @classmethod
     def _connection(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """What was given about servers, in the core's names."""
-        found: dict[str, Any] = {}
-        for name, field in Connection.model_fields.items():
-            if name not in ("client", "organization") and name in values and values[name] != field.default:
-                found[_CORE_NAMES.get(name, name)] = values[name]
+        found = {_CORE_NAMES.get(name, name): values[name] for name in cls._given(values) if name != "organization"}
         if values.get("organization"):
             found["headers"] = {"OpenAI-Organization": values["organization"], **found.get("headers", {})}
         return found
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sampling fields may be set; what the ``OPEA`` object was made of may not, and is never shown."""
+        field = type(self).model_fields.get(name)
+        if field is not None and field.frozen:
+            raise OPEAConfigurationError(f"{name} cannot be changed afterwards.", f"Use model_copy(update={{{name!r}: ...}}).")
+        vars(self).pop("_serialized", None)  # LangChain's cache key, kept from before the change
+        super().__setattr__(name, value)
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy that shares the ``OPEA`` object, unless ``update`` changes what it was made of."""
         if update and any(name in Connection.model_fields for name in update):
-            return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **update})
-        return super().model_copy(update=update, deep=deep)
+            return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **update})
+        copy = super().model_copy(update=update, deep=deep)
+        vars(copy).pop("_serialized", None)
+        return copy
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Connections, keys and certificates are shared, not copied."""
@@ -183,8 +203,9 @@ class Connection(BaseModel):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """The first server's URL without credentials: part of the cache key, as two servers may differ."""
-        return {"base_url": self._url()}
+        """The first server's URL without credentials, and the model: part of the cache key, as two servers may differ."""
+        model = self._own_model(vars(self)) or self.client.model
+        return {"base_url": self._url()} | ({"model_name": model} if model else {})
 
     def _url(self) -> str:
         first: Endpoint = self.client.endpoints[0]
@@ -204,14 +225,23 @@ class Connection(BaseModel):
 
     def _call_model(self, model: str | None) -> dict[str, str]:
         """``model`` as an option of a call, where the object would choose another one."""
-        return {"model": model} if model and model != self.client.settings.model else {}
+        known = None if self._is_shared else self.client.settings.model
+        return {"model": model} if model and model != known else {}
 
     def _asks_for_model(self, named: Any) -> bool:
         """Whether the server must be asked which model it serves, as nobody named one."""
         return not named and self.client.model is None
 
 
-def _client(client: Any, connection: dict[str, Any], model: str | None) -> OPEA:
+def _users_level() -> int:
+    """The stack level of the line that made the model."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _client(client: Any, connection: dict[str, Any], model: str | None, beside: str | None) -> OPEA:
     """The object to use: the caller's, the one of the model this is a copy of, or a new one."""
     if client is None:
         return _make(connection, model)
@@ -222,7 +252,6 @@ def _client(client: Any, connection: dict[str, Any], model: str | None) -> OPEA:
         )
     if client in _made:
         return client if _made[client] == connection else _make(connection, model)
-    beside = next((name for name in connection if name not in PER_CALL), None)
     if beside is not None:
         raise OPEAConfigurationError(
             f"client= and {beside}= both say how to reach the server; give one of them.", "Set it where you make the OPEA object."

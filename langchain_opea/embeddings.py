@@ -12,8 +12,6 @@ from langchain_opea import options
 from langchain_opea.connection import Connection
 from langchain_opea.errors import OPEAConfigurationError, langchain_errors
 
-_REFUSED = {"deployment": "Name the deployment in model=, or in base_url= with api_version=."}
-
 
 class OPEAEmbeddings(Connection, Embeddings):
     """Vectors for texts, in their order, as lists of floats; texts are sent as strings, never as token ids.
@@ -41,7 +39,7 @@ class OPEAEmbeddings(Connection, Embeddings):
 
     _aliases: ClassVar[Mapping[str, str]] = options.ALIASES
     _no_effect: ClassVar[frozenset[str]] = options.EMBEDDINGS_NO_EFFECT
-    _refused: ClassVar[Mapping[str, str]] = _REFUSED
+    _refused: ClassVar[Mapping[str, str]] = options.EMBEDDINGS_REFUSED
 
     @classmethod
     def _unknown_hint(cls) -> str:
@@ -53,27 +51,25 @@ class OPEAEmbeddings(Connection, Embeddings):
 
     def embed_documents(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
         """A vector for each text; no text, no request."""
-        self._ask_for_model()
         return self._embed([self.document_prefix + text for text in _checked(texts)], chunk_size)
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of a query."""
-        self._ask_for_model()
         return self._embed([self.query_prefix + _checked([text])[0]])[0]
 
     async def aembed_documents(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
         """``embed_documents`` for async code."""
-        await self._aask_for_model()
         return await self._aembed([self.document_prefix + text for text in _checked(texts)], chunk_size)
 
     async def aembed_query(self, text: str) -> list[float]:
         """``embed_query`` for async code."""
-        await self._aask_for_model()
         return (await self._aembed([self.query_prefix + _checked([text])[0]]))[0]
 
     def _embed(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
         vectors: list[list[float]] = []
         with langchain_errors():
+            if texts and self._asks_for_model(self.model_name):
+                self.client.discover(**self._shared_options())
             for batch in self._batches(texts, chunk_size):
                 vectors += self.client.embed(batch, **self._options()).embeddings
         return vectors
@@ -81,6 +77,8 @@ class OPEAEmbeddings(Connection, Embeddings):
     async def _aembed(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
         vectors: list[list[float]] = []
         with langchain_errors():
+            if texts and self._asks_for_model(self.model_name):
+                await self.client.adiscover(**self._shared_options())
             for batch in self._batches(texts, chunk_size):
                 vectors += (await self.client.aembed(batch, **self._options())).embeddings
         return vectors
@@ -103,14 +101,6 @@ class OPEAEmbeddings(Connection, Embeddings):
         optional = {"dimensions": self.dimensions, "priority": self.priority, "extra_body": self.extra_body}
         given = {name: value for name, value in optional.items() if value is not None}
         return self._call_model(self.model_name) | self._shared_options() | self.model_kwargs | given
-
-    def _ask_for_model(self) -> None:
-        if self._asks_for_model(self.model_name):
-            self.discover()
-
-    async def _aask_for_model(self) -> None:
-        if self._asks_for_model(self.model_name):
-            await self.adiscover()
 
     def discover(self) -> Self:
         """Ask the server which model it serves; gives the object itself."""

@@ -189,7 +189,8 @@ def translated(error: core.OPEAError) -> LangChainError:
     copy = dual(error.message, error.hint)
     vars(copy).update(vars(error))
     if isinstance(error, core.ServerError):
-        copy.is_retryable = error.is_transient_error or not 500 < (error.status_code or 0) < 520
+        status = error.status_code or 0
+        copy.is_retryable = error.is_transient_error or not (500 < status < 520 or status in (525, 526))
     return copy.with_traceback(error.__traceback__)
 
 

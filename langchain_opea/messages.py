@@ -13,6 +13,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, FunctionMessage, HumanMessage, SystemMessage, ToolMessage
 
+from langchain_opea.answers import unspoiled
 from langchain_opea.errors import OPEAConfigurationError
 
 Json = dict[str, Any]
@@ -67,9 +68,11 @@ def _role(message: BaseMessage) -> str:
 def _assistant(message: AIMessage) -> Json:
     """Everything of an assistant's message but its content."""
     built: Json = {"role": "assistant"}
-    calls = [_call(call["id"], call["name"], call["args"]) for call in message.tool_calls]
-    calls += [_call(call["id"], call["name"], call["args"] or "") for call in message.invalid_tool_calls]
     known = message.additional_kwargs
+    calls = [_call(call["id"], call["name"], call["args"]) for call in message.tool_calls]
+    calls += [_call(call["id"], call["name"], unspoiled(call["args"] or "")) for call in message.invalid_tool_calls]
+    extras = known.get("tool_call_extras") or {}
+    calls = [{**call, **extras.get(call["id"], {})} for call in calls]
     if calls:
         built["tool_calls"] = calls
     elif known.get("tool_calls"):

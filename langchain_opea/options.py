@@ -10,6 +10,7 @@ ALIASES: Mapping[str, str] = {
     "openai_api_key": "api_key",
     "opea_api_key": "api_key",
     "openai_api_base": "base_url",
+    "openai_api_version": "api_version",
     "opea_api_url": "base_url",
     "api_base": "base_url",
     "request_timeout": "timeout",
@@ -34,6 +35,7 @@ _RESPONSES = (
 )
 _SDK = "There is no OpenAI SDK here. Share connections and limits with client=opea_core.OPEA(...)."
 REFUSED: Mapping[str, str] = {
+    "prompt_cache_options": "Put it into extra_body=.",
     "use_responses_api": "This package speaks chat completions, which every compatible server has; leave it out.",
     "use_previous_response_id": _RESPONSES,
     "reasoning": "Use reasoning_effort=, or the server's own field in extra_body=.",
@@ -53,6 +55,7 @@ EMBEDDINGS_NO_EFFECT = frozenset(
         "disallowed_special",
         "embedding_ctx_length",
         "http_socket_options",
+        "openai_api_type",
         "retry_max_seconds",
         "retry_min_seconds",
         "show_progress_bar",
@@ -62,3 +65,8 @@ EMBEDDINGS_NO_EFFECT = frozenset(
     }
 )
 """The same for ``OpenAIEmbeddings``: texts are sent as strings, so nothing is tokenised here."""
+
+EMBEDDINGS_REFUSED: Mapping[str, str] = {
+    "async_client": _SDK,
+    "deployment": "Name the deployment in model=, or in base_url= with api_version=.",
+}

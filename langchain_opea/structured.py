@@ -18,12 +18,14 @@ from langchain_core.utils.json import parse_partial_json
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel, ValidationError
 
+from langchain_opea.answers import unspoiled
 from langchain_opea.errors import OPEAConfigurationError, OPEARefusalError
 
 Method: TypeAlias = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
 _JSON = json.JSONDecoder(strict=False)
 _THINK = re.compile(r"\A\s*(?:<think>)?.*?</think>", re.DOTALL)
+_CALL_KEYS = frozenset({"name", "arguments", "parameters", "type", "id"})
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
 
 
@@ -42,6 +44,12 @@ def output_schema(schema: Any, strict: bool | None = None) -> dict[str, Any]:
     if strict is not None:
         form["strict"] = strict
     return form
+
+
+def as_tool(form: dict[str, Any]) -> dict[str, Any]:
+    """The form as a function to be called with the answer."""
+    known = {name: form[name] for name in ("name", "description", "strict") if name in form}
+    return {"type": "function", "function": {**known, "parameters": form["schema"]}}
 
 
 def response_format(value: Any, strict: bool | None = None) -> Any:
@@ -114,11 +122,14 @@ class AnswerParser(BaseTransformOutputParser[Any]):
 
     def _written(self, value: Any) -> Any:
         """The answer itself, where the model wrote the call it should have made as text."""
-        if value is None:
-            raise ValueError("null is no answer")
-        if isinstance(value, dict) and self.tool_name and value.get("name") == self.tool_name:
-            inner = value.get("arguments", value.get("parameters"))
-            return inner if isinstance(inner, dict) and value.keys() <= {"name", "arguments", "parameters", "type", "id"} else value
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        call = value.get("function") if isinstance(value, dict) and isinstance(value.get("function"), dict) else value
+        if isinstance(call, dict) and self.tool_name and call.get("name") == self.tool_name and call.keys() <= _CALL_KEYS:
+            inner = call.get("arguments", call.get("parameters"))
+            value = json.loads(inner) if isinstance(inner, str) else inner
+        if self.schema_ is None and not isinstance(value, dict):
+            raise ValueError("not an object")
         return value
 
     def _as_schema(self, values: Any, message: BaseMessage) -> Any:
@@ -207,7 +218,7 @@ def _is_cut(message: BaseMessage) -> bool:
 def _problem(what: str, message: BaseMessage) -> OutputParserException:
     text = _text(message)
     if not text and isinstance(message, AIMessage) and message.invalid_tool_calls:
-        text = str(message.invalid_tool_calls[0]["args"])
+        text = unspoiled(str(message.invalid_tool_calls[0]["args"]))
     return OutputParserException(f"{what} The model answered: {text!r}", llm_output=text)
 
 

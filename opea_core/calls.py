@@ -172,7 +172,7 @@ class CallMaker:
             request_id=self._request_id(given),
             headers=check_headers("extra_headers", given["extra_headers"]) if given.get("extra_headers") else {},
             query=_query(given.get("extra_query")),
-            output_schema=_output_schema(given.get("output_schema")),
+            output_schema=_output_schema(given.get("output_schema"), kind, body),
         )
         self._deadline(spec, given)
         wait = _wait(given.get("recovery_wait"))
@@ -226,9 +226,13 @@ def _wait(value: Any) -> float | None:
     return float(value)
 
 
-def _output_schema(value: Any) -> Json | None:
+def _output_schema(value: Any, kind: str, body: Json) -> Json | None:
     if value is None:
         return None
+    if kind != "chat":
+        raise ConfigurationError("output_schema= is an option of chat calls only.")
+    if body.get("response_format") is not None:
+        raise ConfigurationError("output_schema= and response_format= both say how the answer is to look; give one of them.")
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str) or not isinstance(value.get("schema"), Mapping):
         raise ConfigurationError(
             "output_schema must be a dict with a name and a schema.",

@@ -229,6 +229,8 @@ class OPEA(OriginalMethods, BaseApiBackend):
         defaults |= {name: getattr(ours, name) for name in shared}
         if "timeout" in given or "deadline" in given:
             del defaults["timeouts"]
+        if self.model:
+            defaults["model"] = self.model
         if parse_base_url(given.get("base_url", base.base_url)).origin == base.url.origin:
             defaults |= {name: getattr(base, name) for name in ("base_url", "api_key", "headers", "query")}
         if given.get("endpoints") is not None:
@@ -353,7 +355,7 @@ class OPEA(OriginalMethods, BaseApiBackend):
 
     def __repr__(self) -> str:
         labels = ", ".join(e.label for e in self._core.settings.endpoints)
-        return f"OPEA({labels}; model={self._core.settings.model!r})"
+        return f"OPEA({labels}; model={self.model or self._core.settings.model!r})"
 
     def __copy__(self) -> OPEA:
         return self

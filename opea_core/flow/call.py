@@ -82,7 +82,10 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         assert failure is not None
         assert where is not None
         retry, free = _next(failure, log, spec, grant)
-        settle = Settle(grant, effect(failure, log.history), retry, behind=free)
+        said = effect(failure, log.history)
+        if spec.method == "GET":  # a refused list says nothing about the key or the model of chat calls
+            said = replace(said, mark=None)
+        settle = Settle(grant, said, retry, behind=free)
         log.server_errors += failure.error.status_code == 500
         if retry is None:
             if failure.model_missing:

@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
@@ -118,12 +119,16 @@ def _close(slots: list[SyncSlot]) -> None:
             slot.transport.close()
 
 
+def _close_all(slots: SyncSlots) -> None:
+    _close(slots.clear())
+
+
 class SyncDriver:
     """Runs calls in the calling thread. One for all threads of an object."""
 
     def __init__(self, handle: Callable[[httpx.Request], httpx.Response] | None = None) -> None:
         self._handle = handle
-        self.slots: SyncSlots = Slots(sync_transport)
+        self._new_slots()
         self._key_locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)  # by key function
 
     def run(self, running: Running) -> Answer:
@@ -151,12 +156,16 @@ class SyncDriver:
         self.slots.break_busy()
         _close(self.slots.clear())
 
-    def __del__(self) -> None:
-        _close(self.slots.clear())
+    def _new_slots(self) -> None:
+        self.slots: SyncSlots = Slots(sync_transport)
+        # not __del__: in a reference cycle that would run after the sockets' own, which warn
+        self._finalizer = weakref.finalize(self, _close_all, self.slots)
+        self._finalizer.atexit = False
 
     def reset(self) -> None:
         """In a forked child: the parent's connections are not ours."""
-        self.slots = Slots(sync_transport)
+        self._finalizer.detach()
+        self._new_slots()
         self._key_locks.clear()
 
     def _perform(self, effect: object, running: Running) -> object:

@@ -23,6 +23,7 @@ class _ChoiceState:
 
     __slots__ = (
         "choice",
+        "choice_extra",
         "content",
         "content_joiner",
         "message",
@@ -47,6 +48,7 @@ class _ChoiceState:
         self.tools = ToolAssembler()
         self.message: Mapping[str, Any] | None = None  # a cumulative message beside empty deltas
         self.message_extra: Json = {}
+        self.choice_extra: Json = {}
 
     def push(self, raw: Mapping[str, Any], event: Json, plain: bool) -> ChatChunk:
         """Take one entry of ``choices``; gives the piece to hand on."""
@@ -82,7 +84,7 @@ class _ChoiceState:
             choice.logprobs = _merge_logprobs(choice.logprobs, logprobs)
         for key, value in raw.items():
             if key not in _CHOICE:
-                choice.extra[key] = value
+                self.choice_extra[key] = value
 
     def _whole(self, message: Mapping[str, Any], chunk: ChatChunk) -> None:
         """A complete (or cumulative) message: only what is new in it counts."""
@@ -121,7 +123,7 @@ class _ChoiceState:
         chunk.role = choice.role
         for key, value in delta.items():
             if key not in _MESSAGE:
-                self.message_extra[key] = value
+                self.message_extra[key] = _continued(key, self.message_extra.get(key), value)
 
     def _calls(self, calls: Any, whole: bool) -> list[ToolCallDelta]:
         if not whole:
@@ -199,6 +201,7 @@ class _ChoiceState:
         tail = self.reasoning_joiner.end()
         self.reasoning.append(tail)
         chunk.reasoning += tail
+        choice.extra = {**self.message_extra, **self.choice_extra}
         choice.content, choice.reasoning = "".join(self.content), "".join(self.reasoning)
         tail = self.refusal_joiner.end()
         chunk.refusal += tail
@@ -222,7 +225,7 @@ class _ChoiceState:
         if choice.refusal:
             message["refusal"] = choice.refusal
         entry = {"index": choice.index, "message": message, "finish_reason": choice.raw_finish_reason}
-        return {**entry, **({"logprobs": choice.logprobs} if choice.logprobs else {}), **choice.extra}
+        return {**entry, **({"logprobs": choice.logprobs} if choice.logprobs else {}), **self.choice_extra}
 
 
 class Assembler:
@@ -321,6 +324,20 @@ class Assembler:
 
 def _string(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _continued(key: str, known: Any, news: Any) -> Any:
+    """An unknown field of a message: the last value counts, but audio comes in pieces and annotations one by one."""
+    if key == "audio" and isinstance(known, dict) and isinstance(news, dict):
+        joined = {name: known[name] + news[name] for name in ("data", "transcript") if _both_text(known.get(name), news.get(name))}
+        return {**known, **{name: value for name, value in news.items() if value is not None}, **joined}
+    if key == "annotations" and isinstance(known, list) and isinstance(news, list):
+        return [*known, *(entry for entry in news if entry not in known)]
+    return known if news is None and known is not None else news
+
+
+def _both_text(known: Any, news: Any) -> bool:
+    return isinstance(known, str) and isinstance(news, str)
 
 
 def _thinking(value: Any) -> str:

@@ -46,7 +46,7 @@ def mend(body: Json, error: ErrorBody, model: str, known: Capabilities, any_form
         return Mend(known.replace(send_reasoning="tool_turns"), "send_reasoning -> tool_turns")
     if known.developer_role and _sends_role(body, "developer") and "developer" in error.message:
         return Mend(known.replace(developer_role=False), "developer -> system")
-    if any_form and "tools" not in body and "response_format" in body and _refuses_format(error, refused):
+    if any_form and known.structured_output is None and "response_format" in body and _refuses_format(error, refused):
         return Mend(known.replace(structured_output="function_calling"), "response_format -> tools")
     return _swap(body, error, known) if refused else None
 

@@ -74,11 +74,12 @@ def build_body(
 
 
 def _ask_for(built: Json, output_schema: Json, how: str | None) -> None:
-    """Ask for an answer of a schema; a tool is forced only where the caller has none of its own."""
-    if how == "function_calling" and "tools" not in built:
+    """Ask for an answer of a schema; as a tool it is forced, or beside the caller's tools one of them is."""
+    if how == "function_calling":
         known = {key: output_schema[key] for key in ("name", "description", "strict") if output_schema.get(key) is not None}
-        built["tools"] = [{"type": "function", "function": {**known, "parameters": output_schema["schema"]}}]
-        built["tool_choice"] = {"type": "function", "function": {"name": output_schema["name"]}}
+        forced = "required" if "tools" in built else {"type": "function", "function": {"name": output_schema["name"]}}
+        built["tools"] = [*built.get("tools", ()), {"type": "function", "function": {**known, "parameters": output_schema["schema"]}}]
+        built.setdefault("tool_choice", forced)
     elif how == "json_mode":
         built["response_format"] = {"type": "json_object"}
     else:
