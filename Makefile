@@ -7,7 +7,7 @@ INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/py
 
 .PHONY: demo test check live record format clean
 
-demo: $(VENV)/.base          ## the main job, on a scripted server (or on OPEA_API_URL)
+demo: $(VENV)/.demo          ## the main job, on a scripted server (or on OPEA_API_URL)
 	@$(BIN)/opea demo
 
 test: $(VENV)/.dev           ## the whole suite, without network
@@ -22,8 +22,9 @@ check: $(VENV)/.dev          ## lint and types
 live: $(VENV)/.dev           ## the recorded tests against running servers (OPEA_LIVE_LLAMA, OPEA_LIVE_EMBED, OPEA_LIVE_LITELLM)
 	@OPEA_LIVE=1 $(BIN)/python -m pytest -q tests/live
 
-record: $(VENV)/.dev         ## record the cassettes again from running servers
+record: $(VENV)/.dev         ## record the cassettes again: from running servers, and the scripted ones
 	@OPEA_RECORD=1 $(BIN)/python -m pytest -q tests/live
+	@OPEA_RECORD=1 $(BIN)/python -m pytest -q tests/langchain/standard
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix .
@@ -36,10 +37,10 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	@$(if $(UV),$(UV) venv --quiet --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
 
-$(VENV)/.base: pyproject.toml | $(VENV)/bin/python
-	@$(INSTALL) -e .
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	@$(INSTALL) -e '.[langchain]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@$(INSTALL) -e '.[dev]'
-	@touch $@ $(VENV)/.base
+	@touch $@ $(VENV)/.demo

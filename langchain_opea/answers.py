@@ -120,7 +120,7 @@ class ChunkWriter:
     """
 
     def __init__(self, headers: bool = False, events: bool = False) -> None:
-        """``events``: LangChain makes v3 events of the chunks, which takes any whole JSON for arguments."""
+        """``events``: LangChain makes v3 events of the chunks: any whole JSON are arguments, metadata is not merged."""
         self._headers = headers
         self._events = events
         self._texts: dict[int, _JsonText] = defaultdict(_JsonText)
@@ -160,7 +160,7 @@ class ChunkWriter:
             "response_metadata": {"model_provider": PROVIDER},
             "tool_call_chunks": calls,
         }
-        info = {"logprobs": chunk.logprobs} if chunk.logprobs else None
+        info = {"logprobs": chunk.logprobs} if chunk.logprobs and not self._events else None
         if any(call["name"] for call in calls):
             return ChatGenerationChunk(message=AIMessageChunk(**fields), generation_info=info)
         # a copy costs half of a validated message, and a fraction of one that looks for JSON in each fragment
@@ -174,7 +174,8 @@ class ChunkWriter:
         for call in choice.invalid_tool_calls:
             self._hold(core.ToolCallDelta(call.index, None, None, spoiler(call.arguments, self._events)))
         metadata = _metadata(response, choice, self._headers)
-        metadata.pop("logprobs", None)  # they came with their chunks
+        if not self._events:
+            metadata.pop("logprobs", None)  # they came with their chunks
         message = AIMessageChunk(
             content=chunk.content,
             additional_kwargs=_extras(choice, reasoning=False),

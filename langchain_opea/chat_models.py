@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -91,7 +91,7 @@ class ChatOPEA(Connection, BaseChatModel):
     """Further fields of the request."""
     extra_body: dict[str, Any] | None = None
     """Further fields of the request; they win over ``model_kwargs``."""
-    priority: int | None = hidden()
+    priority: Annotated[int, Field(ge=0, le=9)] | None = hidden()
     """0 (urgent) to 9 in the queue."""
     stream_chunk_timeout: float | None = hidden()
     """Seconds between two pieces of a stream (the core's ``idle``)."""

@@ -32,7 +32,9 @@ def hidden(default: Any = None) -> Any:
 class Connection(BaseModel):
     """Keywords about servers, the same as those of ``opea_core.OPEA``; or ``client=`` to share one object."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=(), hide_input_in_errors=True, defer_build=True
+    )
 
     base_url: str | None = Field(default=None, repr=False, frozen=True)
     """``http://localhost:8000`` or with a path; OPEA_API_URL if not given."""
@@ -94,16 +96,23 @@ class Connection(BaseModel):
         """Names checked and unified, the environment read, the ``OPEA`` object made or taken."""
         if not isinstance(given, Mapping):
             return given
-        values = cls._unified(given)
+        values = cls._house_defaults() | cls._unified(given)
         if values.get("endpoints") is None and values.get("client") is None:
             for name, variable in (("base_url", "OPEA_API_URL"), ("api_key", "OPEA_API_KEY")):
-                if values.get(name) is None and os.environ.get(variable):
+                named = values.get(name) is not None or (name == "api_key" and values.get("api_keys") is not None)
+                if not named and os.environ.get(variable):
                     values[name] = os.environ[variable]
         if isinstance(values.get("api_key"), str):
             values["api_key"] = SecretStr(values["api_key"])
         beside = next((name for name in cls._given(values) if name not in PER_CALL), None)
         values["client"] = _client(values.get("client"), cls._connection(values), cls._own_model(values), beside)
         return values
+
+    @classmethod
+    def _house_defaults(cls) -> dict[str, Any]:
+        """What a subclass sets for all its models."""
+        own = {name: field.default for name, field in cls.model_fields.items() if name in Connection.model_fields}
+        return {name: value for name, value in own.items() if value != Connection.model_fields[name].default}
 
     @classmethod
     def _given(cls, values: Mapping[str, Any]) -> list[str]:

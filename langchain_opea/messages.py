@@ -7,6 +7,7 @@ core decides about it, tool calls go into ``tool_calls``, tool results become me
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,8 +20,9 @@ from langchain_opea.errors import OPEAConfigurationError
 Json = dict[str, Any]
 
 REASONING_FIELDS = ("reasoning_content", "reasoning")
+_THOUGHTS = ("reasoning", "thinking", "reasoning_content")
 _MEDIA = frozenset({"image", "audio", "video", "file", "text-plain"})
-_STANDARD_KEYS = frozenset({"type", "text", "id", "index", "annotations", "extras"})  # of LangChain, not of the protocol
+_TEXTS = ("text", "output_text", "input_text")
 _FROM_ANSWERS = frozenset(
     {"non_standard", "invalid_tool_call", "tool_call_chunk", "server_tool_call", "server_tool_result", "redacted_thinking"}
 )
@@ -104,11 +106,11 @@ def _parts(content: Sequence[Any], built: Json, results: list[Json]) -> list[Jso
         kind = block.get("type")
         if kind in ("tool_use", "tool_call", "function_call"):
             calls.add(block)
-        elif kind in ("reasoning", "thinking"):
+        elif kind in _THOUGHTS:
             thoughts.append(_thought(block))
         elif kind == "tool_result":
             results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": _tool_content(block.get("content") or "")})
-        elif kind not in _FROM_ANSWERS:
+        elif kind in _TEXTS or (built["role"] != "assistant" and kind not in _FROM_ANSWERS):
             parts.append(_part(block))
     text = "".join(thoughts)
     if text and built["role"] == "assistant" and not any(name in built for name in REASONING_FIELDS):
@@ -134,8 +136,11 @@ class _Calls:
 
 
 def _thought(block: Mapping[str, Any]) -> str:
-    value = block.get("reasoning") or block.get("thinking")
-    return value if isinstance(value, str) else ""
+    """The text of a block of reasoning: LangChain's, Anthropic's, Mistral's (a list) or Bedrock's (a dict)."""
+    value = next((block[kind] for kind in _THOUGHTS if block.get(kind)), "")
+    pieces = value if isinstance(value, list) else [value]
+    texts = (piece.get("text") if isinstance(piece, dict) else piece for piece in pieces)
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _tool_content(content: Any) -> str | list[Json]:
@@ -149,38 +154,71 @@ def _part(block: Any) -> Json:
     """One content part as the protocol writes it."""
     if isinstance(block, str):
         return {"type": "text", "text": block}
-    kind = block.get("type")
-    if kind in ("text", "output_text", "input_text"):
-        kept = {key: value for key, value in {**block, **(block.get("extras") or {})}.items() if key not in _STANDARD_KEYS}
-        return {"type": "text", "text": str(block.get("text") or ""), **kept}
-    if kind == "image" and isinstance(block.get("source"), dict):
-        return _anthropic_image(block["source"])
-    if kind == "document" and isinstance(block.get("source"), dict):
-        source = block["source"]
-        return _file({"base64": source.get("data"), "mime_type": source.get("media_type"), "filename": block.get("title")})
+    control = block.get("cache_control") or (block.get("extras") or {}).get("cache_control")
+    return _plain_part(block) | ({"cache_control": control} if control else {})
+
+
+def _plain_part(block: Mapping[str, Any]) -> Json:
+    kind, source = block.get("type"), block.get("source")
+    if kind in _TEXTS:
+        return {"type": "text", "text": str(block.get("text") or "")}
+    if kind in ("image", "document") and isinstance(source, dict):
+        return _anthropic(kind, source, block)
     if kind == "file" and isinstance(block.get("file"), dict):
         return {"type": "file", "file": block["file"]}
+    if kind == "image_url" and isinstance(block.get("image_url"), str):
+        return {"type": "image_url", "image_url": {"url": block["image_url"]}}
     if kind in _MEDIA:
         return _media(block)
     return {key: value for key, value in block.items() if key != "index"}  # image_url, input_audio, and whatever a server knows
 
 
+def _anthropic(kind: str, source: Mapping[str, Any], block: Mapping[str, Any]) -> Json:
+    """An image or a document in Anthropic's form."""
+    if kind == "document":
+        if source.get("type") in ("text", "content"):
+            inner = source.get("data") or source.get("content") or ""
+            texts = [inner] if isinstance(inner, str) else [str(part.get("text") or "") for part in inner]
+            return {"type": "text", "text": "".join(texts)}
+        return _file(
+            {
+                **block,
+                "url": source.get("url"),
+                "base64": source.get("data"),
+                "mime_type": source.get("media_type"),
+                "filename": block.get("title"),
+            }
+        )
+    url = source.get("url") if source.get("type") == "url" else f"data:{source.get('media_type')};base64,{source.get('data')}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
 def _media(block: Mapping[str, Any]) -> Json:
+    """A block of LangChain's standard form, v0 or v1."""
     kind, data = block["type"], block.get("base64") or block.get("data")
-    mime = block.get("mime_type") or ""
     if kind == "text-plain" or block.get("source_type") == "text":
-        return {"type": "text", "text": str(block.get("text") or "")}
-    if kind in ("image", "video"):
-        url = block.get("url") or (data and f"data:{mime or _missing(block, 'mime_type')};base64,{data}")
-        extra = {key: value for key, value in (block.get("extras") or {}).items() if key == "detail"}
-        return {"type": f"{kind}_url", f"{kind}_url": {"url": url or _missing(block, "url or base64"), **extra}}
+        return {"type": "text", "text": _plain_text(block, data)}
     if kind == "audio":
-        form = mime.partition("/")[2].removeprefix("x-") or "wav"
+        form = (block.get("mime_type") or "").partition("/")[2].removeprefix("x-") or "wav"
         return {
             "type": "input_audio",
             "input_audio": {"data": data or _missing(block, "base64"), "format": {"mpeg": "mp3"}.get(form, form)},
         }
-    return _file(block)
+    if kind == "file":
+        return _file(block)
+    url = block.get("url") or (data and f"data:{block.get('mime_type') or _missing(block, 'mime_type')};base64,{data}")
+    detail = (block.get("extras") or {}).get("detail")
+    return {
+        "type": f"{kind}_url",
+        f"{kind}_url": {"url": url or _missing(block, "url or base64"), **({"detail": detail} if detail else {})},
+    }
+
+
+def _plain_text(block: Mapping[str, Any], data: Any) -> str:
+    if block.get("text") is None and isinstance(data, str):
+        return base64.b64decode(data).decode("utf-8", "replace")
+    text = block.get("text") if block.get("text") is not None else (block.get("url") if block.get("source_type") == "text" else None)
+    return str(_missing(block, "text (a URL cannot be sent)") if text is None else text)
 
 
 def _file(block: Mapping[str, Any]) -> Json:
@@ -194,12 +232,6 @@ def _file(block: Mapping[str, Any]) -> Json:
     names = (block.get("filename"), *((block.get(key) or {}).get("filename") for key in ("extras", "metadata")))
     name = next((name for name in names if name), f"file.{mime.partition('/')[2].partition('+')[0] or 'bin'}")
     return {"type": "file", "file": {"filename": name, "file_data": f"data:{mime};base64,{data or _missing(block, 'base64')}"}}
-
-
-def _anthropic_image(source: Mapping[str, Any]) -> Json:
-    if source.get("type") == "url":
-        return {"type": "image_url", "image_url": {"url": source.get("url")}}
-    return {"type": "image_url", "image_url": {"url": f"data:{source.get('media_type')};base64,{source.get('data')}"}}
 
 
 def _missing(block: Mapping[str, Any], what: str) -> Any:

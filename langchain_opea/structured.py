@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.output_parsers import BaseTransformOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import AddableDict, Runnable, RunnableGenerator
 from langchain_core.utils.function_calling import convert_to_openai_function
 from langchain_core.utils.json import parse_partial_json
 from langchain_core.utils.pydantic import is_basemodel_subclass
@@ -25,7 +24,7 @@ Method: TypeAlias = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
 _JSON = json.JSONDecoder(strict=False)
 _THINK = re.compile(r"\A\s*(?:<think>)?.*?</think>", re.DOTALL)
-_CALL_KEYS = frozenset({"name", "arguments", "parameters", "type", "id"})
+_CALL_KEYS = frozenset({"name", "arguments", "parameters", "type", "id", "function"})
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
 
 
@@ -125,12 +124,18 @@ class AnswerParser(BaseTransformOutputParser[Any]):
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         call = value.get("function") if isinstance(value, dict) and isinstance(value.get("function"), dict) else value
-        if isinstance(call, dict) and self.tool_name and call.get("name") == self.tool_name and call.keys() <= _CALL_KEYS:
+        if isinstance(call, dict) and call.get("name") == self.tool_name and self.may_be_call(call):
             inner = call.get("arguments", call.get("parameters"))
             value = json.loads(inner) if isinstance(inner, str) else inner
         if self.schema_ is None and not isinstance(value, dict):
             raise ValueError("not an object")
         return value
+
+    def may_be_call(self, value: Any) -> bool:
+        """Whether a dict (or its beginning) is a call of our function, written as text."""
+        if not isinstance(value, dict) or not value or not value.keys() <= _CALL_KEYS or not self.tool_name:
+            return False
+        return self.tool_name.startswith(str(value.get("name") or ""))
 
     def _as_schema(self, values: Any, message: BaseMessage) -> Any:
         schema = self.schema_
@@ -164,10 +169,14 @@ class _Reading:
         self._whole: Any = None
         self._last: Any = None
 
-    def add(self, chunk: str | BaseMessage) -> Iterator[Any]:
-        """Take a chunk; gives the dict so far if it grew."""
+    def take(self, chunk: str | BaseMessage) -> None:
+        """Take a chunk."""
         message = AIMessageChunk(content=chunk) if isinstance(chunk, str) else chunk
         self._whole = message if self._whole is None else self._whole + message
+
+    def add(self, chunk: str | BaseMessage) -> Iterator[Any]:
+        """Take a chunk; gives the dict so far if it grew."""
+        self.take(chunk)
         if self._parser.schema_ is None:
             value = self._so_far(self._whole)
             if isinstance(value, dict) and value and value != self._last:
@@ -179,16 +188,30 @@ class _Reading:
         if calls:
             return next((call["args"] for call in calls if call["name"] == self._parser.tool_name), None)
         try:
-            return parse_partial_json(json_text(_text(message)))
+            value = parse_partial_json(json_text(_text(message)))
         except ValueError:
             return None
+        return None if self._parser.may_be_call(value) else value
 
     def end(self) -> Iterator[Any]:
         """The stream is over: the whole answer, unless it was given already."""
         if self._whole is not None:
-            value = self._parser.parse_result([ChatGeneration(message=self._whole)])
+            value = self.answer()
             if value != self._last or self._last is None:
                 yield value
+
+    def answer(self) -> Any:
+        """The whole answer; raises what is wrong with it."""
+        if self._whole is None:
+            raise OutputParserException("The model answered nothing.", llm_output="")
+        return self._parser.parse_result([ChatGeneration(message=self._whole)])
+
+    def outcome(self) -> AddableDict:
+        """The whole answer, or the error instead of raising it."""
+        try:
+            return AddableDict(parsed=self.answer(), parsing_error=None)
+        except (OutputParserException, OPEARefusalError) as error:
+            return AddableDict(parsed=None, parsing_error=error)
 
 
 def _text(message: BaseMessage) -> str:
@@ -224,6 +247,19 @@ def _problem(what: str, message: BaseMessage) -> OutputParserException:
 
 def with_raw(model: Runnable[Any, Any], parser: AnswerParser) -> Runnable[Any, Any]:
     """``{"raw", "parsed", "parsing_error"}`` instead of the parsed answer or its error."""
-    parsed: Runnable[Any, Any] = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
-    failed: Runnable[Any, Any] = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=model) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+
+    def both(input: Iterator[Any]) -> Iterator[AddableDict]:  # noqa: A002 - LangChain passes it by name
+        reading = _Reading(parser)
+        for chunk in input:
+            yield AddableDict(raw=chunk)
+            reading.take(chunk)
+        yield reading.outcome()
+
+    async def aboth(input: AsyncIterator[Any]) -> AsyncIterator[AddableDict]:  # noqa: A002
+        reading = _Reading(parser)
+        async for chunk in input:
+            yield AddableDict(raw=chunk)
+            reading.take(chunk)
+        yield reading.outcome()
+
+    return model | RunnableGenerator(both, aboth)

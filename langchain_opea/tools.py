@@ -19,7 +19,7 @@ def tools_of(tools: Sequence[Any], strict: bool | None) -> list[dict[str, Any]]:
 
 
 def _tool(tool: Any, strict: bool | None) -> dict[str, Any]:
-    if isinstance(tool, Mapping) and tool.get("type") not in (None, "function", "object", "custom") and "input_schema" not in tool:
+    if isinstance(tool, Mapping) and tool.get("type") not in (None, "function", "object") and "input_schema" not in tool:
         return dict(tool)
     return convert_to_openai_tool(tool, strict=strict)
 

@@ -42,7 +42,7 @@ CountOr0: TypeAlias = Annotated[StrictInt, Field(ge=0)]
 class Value(BaseModel):
     """Base of the configuration values: frozen, closed, with readable errors that show no values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True, defer_build=True)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -254,7 +254,7 @@ class Endpoint(Value):
     tier: StrictInt = 0
     """Lower tiers are used first."""
     timeouts: Timeouts | None = None
-    capabilities: Capabilities = Capabilities()
+    capabilities: Capabilities = Field(default_factory=Capabilities)
     verify: bool | str | Path | ssl.SSLContext = Field(default=True, repr=False)
     cert: str | tuple[str, ...] | None = Field(default=None, repr=False)
     proxy: str | None = Field(default=None, repr=False)

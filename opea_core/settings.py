@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from opea_core.config import (
     BreakerPolicy,
@@ -35,10 +35,10 @@ class Settings(Value):
     endpoints: tuple[Endpoint, ...]
     model: str = DEFAULT_MODEL
     model_given: bool = False
-    timeouts: Timeouts = Timeouts()
-    retry: RetryPolicy = RetryPolicy()
-    breaker: BreakerPolicy = BreakerPolicy()
-    queue: QueuePolicy = QueuePolicy()
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    retry: RetryPolicy = Field(default_factory=RetryPolicy)
+    breaker: BreakerPolicy = Field(default_factory=BreakerPolicy)
+    queue: QueuePolicy = Field(default_factory=QueuePolicy)
     max_response_bytes: Count = 128 * 1024 * 1024
     max_event_bytes: Count = 16 * 1024 * 1024
     compatible_prefixes: tuple[str, ...] = DEFAULT_PREFIXES

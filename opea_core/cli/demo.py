@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from opea_core import OPEA, BreakerPolicy, ChatResponse, ConfigurationError, OPEAError, RequestError, ServerError, __version__
@@ -64,7 +65,7 @@ def run(calls: int = 200) -> None:
     console.say(f"OPEA demo, opea-core {__version__}")
     with ExitStack() as stack:
         stage = _real(console, stack, calls) if os.environ.get("OPEA_API_URL") else _scripted(console, stack, calls)
-        for number, (title, part) in enumerate(PARTS, 1):
+        for number, (title, part) in enumerate((*PARTS, *_framework_parts()), 1):
             console.heading(f"{number}. {title}")
             part(stage)
 
@@ -177,6 +178,24 @@ PARTS: tuple[tuple[str, Callable[[Stage], None]], ...] = (
     ("Embeddings", embeddings),
     ("Many calls", many),
 )
+
+
+def _framework_parts() -> list[tuple[str, Callable[[Stage], None]]]:
+    """What the adapters show, found by their entry points: the core knows no framework."""
+    return [(entry.name, partial(_framework, entry)) for entry in sorted(entry_points(group="opea_core.demo"))]
+
+
+def _framework(entry: EntryPoint, stage: Stage) -> None:
+    try:
+        show = entry.load()
+    except ImportError as error:
+        stage.console.fact("skipped", error)
+        return
+    with _optional(stage):
+        opea = stage.opea
+        if stage.options:
+            opea.discover()
+        show(opea, stage.console.fact)
 
 
 def _facts(stage: Stage, response: ChatResponse | None) -> None:

@@ -160,7 +160,6 @@ class SyncDriver:
         self.slots: SyncSlots = Slots(sync_transport)
         # not __del__: in a reference cycle that would run after the sockets' own, which warn
         self._finalizer = weakref.finalize(self, _close_all, self.slots)
-        self._finalizer.atexit = False
 
     def reset(self) -> None:
         """In a forked child: the parent's connections are not ours."""

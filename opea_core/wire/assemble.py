@@ -14,7 +14,7 @@ from opea_core.wire.usage import finish_reason, merge_usage, read_usage
 
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 _ROOT = frozenset({"choices", "usage", "error"})
-_CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
+_CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
 _MESSAGE = frozenset({"role", "content", "tool_calls", "function_call", "refusal", "reasoning_details", *REASONING_FIELDS})
 
 
@@ -297,6 +297,8 @@ class Assembler:
         if self._single and not self._states:
             self._first = index
         index -= self._first
+        if isinstance(raw.get("usage"), dict):  # Moonshot's place for it
+            self.usage = merge_usage(self.usage, raw["usage"])
         state = self._states.get(index)
         if state is None:
             state = self._states[index] = _ChoiceState(index, self._think)

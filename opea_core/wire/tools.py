@@ -157,7 +157,8 @@ class ToolAssembler:
             before, after = call.args, _normalised(call.args)
             call.id = call.id or new_id()
             last = cut and call is self._calls[-1]
-            problem = call.problem or ("" if call.name else "it has no name") or _problem(after)
+            cut_short = "it was cut off before its arguments" if last and not before.strip() else ""
+            problem = call.problem or ("" if call.name else "it has no name") or cut_short or _problem(after)
             delta = self._held(call, before if problem else after)
             if delta is not None:
                 held.append(delta)

@@ -350,6 +350,45 @@ def test_a_changed_copy_is_checked_too() -> None:
         RetryPolicy().replace(max_retries=-1)
 
 
+def test_in_a_changed_copy_what_was_not_set_stays_not_set() -> None:
+    changed = Endpoint(base_url="http://h:1", weight=2.0).replace(model="m")
+    assert (changed.model, changed.weight, changed.max_concurrent) == ("m", 2.0, Endpoint(base_url="http://h:1").max_concurrent)
+    assert changed.model_fields_set == {"base_url", "weight", "model"}
+
+
+def test_a_changed_endpoint_still_takes_what_holds_for_all() -> None:
+    changed = Endpoint(base_url="http://h:1", weight=2.0).replace(model="m")
+    (found,) = settings(endpoints=[changed], max_concurrent=5, weight=9.0).endpoints
+    assert (found.max_concurrent, found.weight, found.model) == (5, 2.0, "m")
+
+
+def test_a_changed_copy_keeps_the_label_that_tells_it_from_the_others() -> None:
+    found = settings(endpoints=["http://h:1", "http://h:1"]).endpoints
+    assert [e.replace(model="m").label for e in found] == [e.label for e in found]
+    assert len({e.label for e in found}) == 2
+
+
+@pytest.mark.parametrize("window", [0, -1, True, "8192", 1.5])
+def test_a_context_window_is_a_number_of_tokens(window: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"Endpoint\.context_window"):
+        Endpoint(base_url="http://h:1", context_window=window)
+
+
+def test_a_context_window_of_the_options_holds_for_all_endpoints() -> None:
+    found = settings(endpoints=["http://a:1", {"base_url": "http://b:1", "context_window": 10}], context_window=4096).endpoints
+    assert [e.context_window for e in found] == [4096, 10]
+
+
+@pytest.mark.parametrize("way", ["json_schema", "function_calling", "json_mode", None])
+def test_ways_of_structured_output(way: Any) -> None:
+    assert Capabilities(structured_output=way).structured_output == way
+
+
+def test_another_way_of_structured_output_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"Capabilities\.structured_output"):
+        Capabilities(structured_output="tools")  # type: ignore[arg-type]
+
+
 # --- endpoints
 
 

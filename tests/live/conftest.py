@@ -21,7 +21,7 @@ from vcr.record_mode import RecordMode
 
 from opea_core import OPEA
 
-pytest.register_assert_rewrite("live_cases")
+pytest.register_assert_rewrite("live_cases", "live_langchain", "live_langchain_asking")
 
 from live_cassettes import cassette_path, no_network  # noqa: E402
 from live_servers import KEY, MODE, RECORDER, URLS, Client, Server  # noqa: E402

@@ -239,3 +239,67 @@ def test_reasoning_is_sent_back_where_the_server_asks_for_it(message: str) -> No
 @pytest.mark.parametrize("policy", ["never", "tool_turns", "always"])
 def test_a_policy_that_was_set_is_not_overruled(policy: str) -> None:
     assert report(BODY, ErrorBody("The `reasoning_content` must be passed back"), send_reasoning=policy) is None
+
+
+# --- a form of answers that is not taken
+
+FORM = {"name": "answer", "schema": {"type": "object"}}
+
+
+def form_mend(error: ErrorBody, any_form: bool = True, body: Json | None = None, **known: Any) -> str | None:
+    """What would be changed in a call for an answer of a schema."""
+    capabilities = Capabilities(**known)
+    built = build_body({"messages": [MESSAGE], **(body or {})}, "m", False, capabilities, FORM)
+    found = mend(built, error, "m", capabilities, any_form)
+    return found.report if found else None
+
+
+NO_FORMAT = ErrorBody("m", param="response_format")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NO_FORMAT,
+        ErrorBody("m", param="response_format.type"),
+        ErrorBody("m", details=[{"loc": ["body", "response_format", "type"], "msg": "Input should be 'text' or 'json_object'"}]),
+        ErrorBody("This response_format type is unavailable now"),
+        ErrorBody("'response_format.type' must be 'json_object' or 'text'"),
+        ErrorBody("json_schema is not supported"),
+        ErrorBody("This model does not support structured outputs"),
+        ErrorBody("Unsupported: guided decoding"),
+    ],
+)
+def test_an_answer_of_a_schema_is_asked_for_by_a_tool_where_the_format_is_refused(error: ErrorBody) -> None:
+    assert form_mend(error) == "response_format -> tools"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ErrorBody("Invalid schema for response_format 'answer': additionalProperties is required", param="response_format"),
+        ErrorBody("failed to parse grammar"),
+        ErrorBody("temperature is too high", param="temperature"),
+        ErrorBody("Unknown model"),
+        ErrorBody(""),
+    ],
+)
+def test_what_is_wrong_with_something_else_changes_no_form(error: ErrorBody) -> None:
+    assert form_mend(error) is None
+
+
+def test_a_format_the_caller_wrote_is_not_replaced() -> None:
+    assert form_mend(NO_FORMAT, any_form=False) is None
+
+
+def test_beside_other_tools_the_form_is_changed_too() -> None:
+    assert form_mend(NO_FORMAT, body={"tools": [TOOL]}) == "response_format -> tools"
+
+
+def test_a_form_is_changed_once() -> None:
+    assert form_mend(NO_FORMAT, structured_output="function_calling") is None
+
+
+@pytest.mark.parametrize("way", ["json_schema", "json_mode"])
+def test_a_form_that_was_set_is_not_overruled(way: str) -> None:
+    assert form_mend(NO_FORMAT, structured_output=way) is None

@@ -456,3 +456,73 @@ def test_the_callers_text_is_not_in_the_error() -> None:
 def test_what_is_encoded_reads_as_the_body() -> None:
     body = build({"messages": [{"role": "user", "content": "\u2028 😀"}], "temperature": 0.1})
     assert json.loads(encode_body(body)) == body
+
+
+# --- an answer of a schema
+
+
+FORM: Json = {"name": "answer", "description": "What is said.", "schema": {"type": "object"}, "strict": True}
+FUNCTION = {"name": "answer", "description": "What is said.", "strict": True, "parameters": {"type": "object"}}
+
+
+def build_form(body: Json, how: Any, form: Json | None = FORM) -> Json:
+    return build_body(body, "m", False, Capabilities(structured_output=how), form)
+
+
+@pytest.mark.parametrize("how", [None, "json_schema"])
+def test_a_schema_is_sent_as_a_format(how: Any) -> None:
+    assert build_form({}, how)["response_format"] == {"type": "json_schema", "json_schema": FORM}
+
+
+def test_a_schema_is_sent_as_a_forced_tool() -> None:
+    assert build_form({}, "function_calling") == {
+        "model": "m",
+        "tools": [{"type": "function", "function": FUNCTION}],
+        "tool_choice": {"type": "function", "function": {"name": "answer"}},
+        "stream": False,
+    }
+
+
+def test_a_tool_has_only_what_the_schema_says() -> None:
+    built = build_form({}, "function_calling", {"name": "answer", "schema": {}, "description": None, "strict": None})
+    assert built["tools"] == [{"type": "function", "function": {"name": "answer", "parameters": {}}}]
+
+
+def test_where_only_json_can_be_asked_for_the_schema_is_not_sent() -> None:
+    assert build_form({}, "json_mode")["response_format"] == {"type": "json_object"}
+
+
+def test_a_schema_beside_tools_is_sent_as_a_format() -> None:
+    built = build_form({"tools": TOOLS}, "json_schema")
+    assert (built["tools"], built["response_format"]) == (TOOLS, {"type": "json_schema", "json_schema": FORM})
+    assert "tool_choice" not in built
+
+
+def test_a_schema_beside_tools_is_one_tool_more_and_some_tool_is_forced() -> None:
+    given = {"tools": TOOLS}
+    built = build_form(given, "function_calling")
+    assert built["tools"] == [*TOOLS, {"type": "function", "function": FUNCTION}]
+    assert built["tool_choice"] == "required"
+    assert given == {"tools": TOOLS}
+    assert "response_format" not in built
+
+
+def test_a_choice_of_the_caller_stays_beside_a_schema() -> None:
+    assert build_form({"tools": TOOLS, "tool_choice": "auto"}, "function_calling")["tool_choice"] == "auto"
+
+
+def test_options_of_tools_go_with_the_tool_of_a_schema() -> None:
+    assert build_form({"parallel_tool_calls": False}, "function_calling")["parallel_tool_calls"] is False
+    assert "parallel_tool_calls" not in build_form({"parallel_tool_calls": False}, "json_schema")
+
+
+def test_where_no_tool_can_be_forced_the_one_of_a_schema_is_offered() -> None:
+    built = build_body({}, "m", False, Capabilities(structured_output="function_calling", forced_tool_choice=False), FORM)
+    assert built["tool_choice"] == "auto"
+
+
+def test_strict_is_dropped_from_a_schema_that_stays_the_callers() -> None:
+    capabilities = Capabilities(dropped=frozenset({("m", "strict")}))
+    for how in (None, "function_calling"):
+        assert not has_parameter(build_body({}, "m", False, capabilities.replace(structured_output=how), FORM), "strict")
+    assert FORM["strict"] is True
