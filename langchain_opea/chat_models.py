@@ -122,6 +122,14 @@ class ChatOPEA(Connection, BaseChatModel):
 
     # --- calls
 
+    def _generate_with_cache(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        self._ask_for_model(kwargs)  # before the cache looks, whose key has the model's name
+        return super()._generate_with_cache(messages, *args, **kwargs)
+
+    async def _agenerate_with_cache(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        await self._aask_for_model(kwargs)
+        return await super()._agenerate_with_cache(messages, *args, **kwargs)
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -218,12 +226,17 @@ class ChatOPEA(Connection, BaseChatModel):
         return options
 
     def _ask_for_model(self, kwargs: Mapping[str, Any]) -> None:
-        if self._asks_for_model(self.model_name or kwargs.get("model")):
+        if self._asks_for_model(self._named_model(kwargs)):
             self.discover()
 
     async def _aask_for_model(self, kwargs: Mapping[str, Any]) -> None:
-        if self._asks_for_model(self.model_name or kwargs.get("model")):
+        if self._asks_for_model(self._named_model(kwargs)):
             await self.adiscover()
+
+    def _named_model(self, kwargs: Mapping[str, Any]) -> Any:
+        """The model this call names, in whatever place."""
+        places = (kwargs, kwargs.get("extra_body") or {}, self.extra_body or {}, self.model_kwargs)
+        return self.model_name or next((place["model"] for place in places if place.get("model")), None)
 
     # --- what the server tells
 
@@ -243,6 +256,7 @@ class ChatOPEA(Connection, BaseChatModel):
         return self._with_profile()
 
     def _with_profile(self) -> Self:
+        vars(self).pop("_serialized", None)
         found = self._resolve_model_profile()
         if found:
             merged: Any = {**found, **(self.profile or {})}

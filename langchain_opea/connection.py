@@ -96,7 +96,8 @@ class Connection(BaseModel):
         """Names checked and unified, the environment read, the ``OPEA`` object made or taken."""
         if not isinstance(given, Mapping):
             return given
-        values = cls._house_defaults() | cls._unified(given)
+        values = cls._unified(given)
+        values = cls._house_defaults(values) | values
         if values.get("endpoints") is None and values.get("client") is None:
             for name, variable in (("base_url", "OPEA_API_URL"), ("api_key", "OPEA_API_KEY")):
                 named = values.get(name) is not None or (name == "api_key" and values.get("api_keys") is not None)
@@ -109,10 +110,16 @@ class Connection(BaseModel):
         return values
 
     @classmethod
-    def _house_defaults(cls) -> dict[str, Any]:
-        """What a subclass sets for all its models."""
-        own = {name: field.default for name, field in cls.model_fields.items() if name in Connection.model_fields}
-        return {name: value for name, value in own.items() if value != Connection.model_fields[name].default}
+    def _house_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What a subclass sets for all its models, as far as it goes with what was given."""
+        fields = Connection.model_fields
+        house = {name: cls.model_fields[name].default for name in fields if cls.model_fields[name].default != fields[name].default}
+        if given.get("client") is not None:
+            return {name: value for name, value in house.items() if name in PER_CALL}
+        for one, other in (("endpoints", ("base_url", "api_key")), ("base_url", ("endpoints",))):
+            if given.get(one) is not None:
+                house = {name: value for name, value in house.items() if name not in other}
+        return house
 
     @classmethod
     def _given(cls, values: Mapping[str, Any]) -> list[str]:

@@ -135,7 +135,8 @@ class AnswerParser(BaseTransformOutputParser[Any]):
         """Whether a dict (or its beginning) is a call of our function, written as text."""
         if not isinstance(value, dict) or not value or not value.keys() <= _CALL_KEYS or not self.tool_name:
             return False
-        return self.tool_name.startswith(str(value.get("name") or ""))
+        name = value.get("name", self.tool_name)
+        return bool(name) and self.tool_name.startswith(str(name))
 
     def _as_schema(self, values: Any, message: BaseMessage) -> Any:
         schema = self.schema_

@@ -119,6 +119,14 @@ def test_the_key_of_the_cache_depends_on_a_model_named_elsewhere(server: Scripte
     assert _requests(server, model("one"), model("two")) == 2
 
 
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_a_model_nobody_named_is_cached_from_the_first_call(server: ScriptedServer, way: str) -> None:
+    model = ChatOPEA(base_url=server.url, cache=InMemoryCache())
+    for _ in range(2):
+        ask(way, model)
+    assert [seen.method for seen in server.seen] == ["GET", "POST"]
+
+
 def test_the_key_of_the_cache_does_not_depend_on_further_endpoints(server: ScriptedServer, second: ScriptedServer) -> None:
     cache = InMemoryCache()
     one = ChatOPEA(base_url=server.url, model="m", cache=cache)

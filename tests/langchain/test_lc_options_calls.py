@@ -222,6 +222,17 @@ def test_a_subclass_may_have_defaults_of_its_own(server: ScriptedServer, cls: An
     assert House(model="m", timeout=3).client.settings.timeouts.idle == 3
 
 
+@pytest.mark.parametrize("cls", [ChatOPEA, OPEAEmbeddings])
+@pytest.mark.parametrize("given", [lambda url: {"client": OPEA(url)}, lambda url: {"endpoints": [url]}], ids=["client", "endpoints"])
+def test_what_is_given_wins_over_a_default_of_a_subclass(server: ScriptedServer, cls: Any, given: Any) -> None:
+    class House(cls):  # type: ignore[misc]
+        base_url: str | None = "http://nowhere.test"
+
+    model = House(model="m", **given(server.url))
+    model.invoke("x") if isinstance(model, ChatOPEA) else model.embed_query("x")
+    assert len(server.seen) == 1
+
+
 # --- keys
 
 
