@@ -12,6 +12,6 @@ from langchain_opea import errors
 from langchain_opea.chat_models import ChatOPEA
 from langchain_opea.embeddings import OPEAEmbeddings
 from langchain_opea.registration import register
-from opea_core.version import __version__
+from opea_core import __version__
 
 __all__ = ["ChatOPEA", "OPEAEmbeddings", "__version__", "errors", "register"]

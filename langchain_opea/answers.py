@@ -42,30 +42,35 @@ def result(response: core.ChatResponse, headers: bool = False) -> ChatResult:
 
 
 def usage_metadata(usage: core.Usage | None) -> UsageMetadata | None:
-    """Token counts as LangChain has them; None where the server left out what cannot be known.
-
-    Reasoning that a server counts apart from the completion is part of LangChain's output tokens.
-    """
-    if usage is None:
+    """Token counts as LangChain has them; None where the server left out what cannot be known."""
+    counts = None if usage is None else _counts(usage)
+    if usage is None or counts is None:
         return None
-    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
-    if prompt is None and completion is not None and total is not None:
-        prompt = total - completion
-    if completion is None and prompt is not None and total is not None:
-        completion = total - prompt
-    if prompt is None or completion is None:
-        return None
-    apart = usage.reasoning_tokens or 0
-    if total == prompt + completion + apart or (total is None and apart > completion):
-        completion += apart
+    found = UsageMetadata(input_tokens=counts[0], output_tokens=counts[1], total_tokens=counts[2])
     into = {"audio": usage.input_audio_tokens, "cache_read": usage.cached_tokens, "cache_creation": usage.cache_creation_tokens}
     out = {"audio": usage.output_audio_tokens, "reasoning": usage.reasoning_tokens}
-    found = UsageMetadata(input_tokens=prompt, output_tokens=completion, total_tokens=prompt + completion if total is None else total)
     if known := {name: count for name, count in into.items() if count is not None}:
         found["input_token_details"] = InputTokenDetails(**known)  # type: ignore[typeddict-item]
     if known := {name: count for name, count in out.items() if count is not None}:
         found["output_token_details"] = OutputTokenDetails(**known)  # type: ignore[typeddict-item]
     return found
+
+
+def _counts(usage: core.Usage) -> tuple[int, int, int] | None:
+    """Input, output and total: one that was left out follows from the others.
+
+    Reasoning that a server counts apart from the completion is part of LangChain's output tokens.
+    """
+    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+    if total is not None:
+        prompt = total - completion if prompt is None and completion is not None else prompt
+        completion = total - prompt if completion is None and prompt is not None else completion
+    if prompt is None or completion is None:
+        return None
+    apart = usage.reasoning_tokens or 0
+    if total == prompt + completion + apart or (total is None and apart > completion):
+        completion += apart
+    return prompt, completion, prompt + completion if total is None else total
 
 
 def _usage_dict(response: core.ChatResponse) -> dict[str, Any]:

@@ -31,24 +31,7 @@ _BODY_FIELDS = (
     "temperature", "max_tokens", "stop", "n", "top_p", "seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs",
     "logit_bias", "reasoning_effort", "verbosity", "service_tier", "store",
 )  # fmt: skip
-_SPELLINGS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 _NOT_SENT = ("stream", "stream_usage", "ls_structured_output_format", "structured_output_format")
-
-
-def layered(*layers: tuple[bool, Mapping[str, Any] | None]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options and further body fields, later layers over earlier ones, under either spelling of a name.
-
-    A layer is (whether it holds body fields, the values).
-    """
-    options: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
-    for is_body, layer in layers:
-        for name, value in (layer or {}).items():
-            for same in (name, _SPELLINGS.get(name, name)):
-                options.pop(same, None)
-                extra.pop(same, None)
-            (extra if is_body else options)[name] = value
-    return options, extra
 
 
 class ChatOPEA(Connection, BaseChatModel):
@@ -197,27 +180,24 @@ class ChatOPEA(Connection, BaseChatModel):
             given.setdefault("stop", stop)
         usage = {"stream_options": {"include_usage": True}} if stream and kwargs.get("stream_usage", self.stream_usage) else {}
         fields = usage | self._call_model(self.model_name) | self._shared_options() | self._body()
-        options, extra = layered(
+        found, extra = options.layered(
             (False, fields), (False, self.model_kwargs), (True, self.extra_body), (False, given), (True, kwargs.get("extra_body"))
         )
         if self.priority is not None:
-            options.setdefault("priority", self.priority)
-        if isinstance(options.get("response_format"), type | dict):
-            options["response_format"] = structured.response_format(options["response_format"])
-        if stream and (options | extra).get("n") not in (None, 1):
+            found.setdefault("priority", self.priority)
+        if isinstance(found.get("response_format"), type | dict):
+            found["response_format"] = structured.response_format(found["response_format"])
+        if stream and (found | extra).get("n") not in (None, 1):
             raise OPEAConfigurationError(
                 "Several answers (n=) cannot be streamed in LangChain.", "Use invoke, or set disable_streaming=True."
             )
-        for name, values in (self.disabled_params or {}).items():
-            for place in (options, extra):
-                if values is None or place.get(name) in values:
-                    place.pop(name, None)
-        return options | ({"extra_body": extra} if extra else {})
+        options.leave_out(self.disabled_params, found, extra)
+        return found | ({"extra_body": extra} if extra else {})
 
     def _body(self) -> dict[str, Any]:
         """The fields that are part of every request."""
-        values = ((name, getattr(self, name)) for name in _BODY_FIELDS)
-        return {name: value for name, value in values if value is not None and value != []}
+        values = vars(self)
+        return {name: values[name] for name in _BODY_FIELDS if values[name] is not None and values[name] != []}
 
     def _shared_options(self) -> dict[str, Any]:
         options = super()._shared_options()
@@ -317,15 +297,10 @@ class ChatOPEA(Connection, BaseChatModel):
         An answer that does not fit raises OutputParserException with the raw text, a refusal
         OPEARefusalError; None is never given for an answer.
         """
-        if method is not None and method not in structured.METHODS:
-            raise OPEAConfigurationError(f"There is no method {method!r}.", f"There are: {', '.join(structured.METHODS)}.")
-        if schema is None and method != "json_mode":
-            raise OPEAConfigurationError("with_structured_output needs a schema.", 'Only method="json_mode" goes without.')
-        if structured.is_pydantic_v1(schema) and method in (None, "json_schema"):
-            method = "function_calling"
+        method = structured.checked_method(method, schema)
         form = None if schema is None else structured.output_schema(schema, strict)
         name = form["name"] if form else None
-        asked = self._asked_form(form, method)
+        asked = structured.asked_form(form, method)
         if tools:
             asked |= {"tools": [*asked.get("tools", ()), *tools_of(tools, strict)]}
             asked |= {"tool_choice": "required"} if "tool_choice" in asked else {}
@@ -334,18 +309,6 @@ class ChatOPEA(Connection, BaseChatModel):
         others = tuple(t["function"]["name"] for t in tools_of(tools or (), None) if "function" in t)
         parser = structured.AnswerParser(schema_=schema if structured.is_class(schema) else None, tool_name=name, other_tools=others)
         return structured.with_raw(model, parser) if include_raw else model | parser
-
-    @staticmethod
-    def _asked_form(form: Any, method: str | None) -> dict[str, Any]:
-        """The options of a call that ask for an answer of this form."""
-        if method == "json_mode":
-            return {"response_format": {"type": "json_object"}}
-        if method == "json_schema":
-            return {"response_format": {"type": "json_schema", "json_schema": form}}
-        if method == "function_calling":
-            choice = {"type": "function", "function": {"name": form["name"]}}
-            return {"tools": [structured.as_tool(form)], "tool_choice": choice, "parallel_tool_calls": False}
-        return {"output_schema": form}
 
     # --- tokens
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 ALIASES: Mapping[str, str] = {
     "model": "model_name",
@@ -70,3 +71,29 @@ EMBEDDINGS_REFUSED: Mapping[str, str] = {
     "async_client": _SDK,
     "deployment": "Name the deployment in model=, or in base_url= with api_version=.",
 }
+
+_SPELLINGS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
+
+
+def layered(*layers: tuple[bool, Mapping[str, Any] | None]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options and further body fields, later layers over earlier ones, under either spelling of a name.
+
+    A layer is (whether it holds body fields, the values).
+    """
+    options: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for is_body, layer in layers:
+        for name, value in (layer or {}).items():
+            for same in (name, _SPELLINGS.get(name, name)):
+                options.pop(same, None)
+                extra.pop(same, None)
+            (extra if is_body else options)[name] = value
+    return options, extra
+
+
+def leave_out(disabled: Mapping[str, Any] | None, *places: dict[str, Any]) -> None:
+    """Take parameters out that are disabled: each with None (always) or a list of the values meant."""
+    for name, values in (disabled or {}).items():
+        for place in places:
+            if values is None or place.get(name) in values:
+                place.pop(name, None)

@@ -51,6 +51,28 @@ def as_tool(form: dict[str, Any]) -> dict[str, Any]:
     return {"type": "function", "function": {**known, "parameters": form["schema"]}}
 
 
+def checked_method(method: Method | None, schema: Any) -> Method | None:
+    """How to ask; raises OPEAConfigurationError for what cannot be. Classes of pydantic 1 are asked for by a call."""
+    if method is not None and method not in METHODS:
+        raise OPEAConfigurationError(f"There is no method {method!r}.", f"There are: {', '.join(METHODS)}.")
+    if schema is None and method != "json_mode":
+        raise OPEAConfigurationError("with_structured_output needs a schema.", 'Only method="json_mode" goes without.')
+    v1 = is_class(schema) and not issubclass(schema, BaseModel)
+    return "function_calling" if v1 and method in (None, "json_schema") else method
+
+
+def asked_form(form: Any, method: str | None) -> dict[str, Any]:
+    """The options of a call that ask for an answer of this form."""
+    if method == "json_mode":
+        return {"response_format": {"type": "json_object"}}
+    if method == "json_schema":
+        return {"response_format": {"type": "json_schema", "json_schema": form}}
+    if method == "function_calling":
+        choice = {"type": "function", "function": {"name": form["name"]}}
+        return {"tools": [as_tool(form)], "tool_choice": choice, "parallel_tool_calls": False}
+    return {"output_schema": form}
+
+
 def response_format(value: Any, strict: bool | None = None) -> Any:
     """What a caller gave as ``response_format``: a schema becomes ``json_schema``, a dict of the protocol stays."""
     if isinstance(value, Mapping) and "type" in value and ("json_schema" in value or value["type"] in ("json_object", "text")):
@@ -63,11 +85,6 @@ def response_format(value: Any, strict: bool | None = None) -> Any:
 def is_class(schema: Any) -> bool:
     """Whether the schema is a pydantic class (of version 1 or 2), so that answers are its objects."""
     return isinstance(schema, type) and is_basemodel_subclass(schema)
-
-
-def is_pydantic_v1(schema: Any) -> bool:
-    """Whether the schema is a class of pydantic 1, which is asked for by a function call."""
-    return is_class(schema) and not issubclass(schema, BaseModel)
 
 
 class AnswerParser(BaseTransformOutputParser[Any]):

@@ -3,6 +3,8 @@
 ``OPEA`` is the object to hold; ``errors`` has the error tree, ``events`` what hooks are told.
 """
 
+import typing as _typing
+
 from opea_core import errors, events
 from opea_core.backend import BaseApiBackend
 from opea_core.config import BreakerPolicy, Capabilities, Endpoint, QueuePolicy, RetryPolicy, Timeouts
@@ -38,7 +40,6 @@ from opea_core.registry import (
     register_backend,
 )
 from opea_core.settings import Options, Settings
-from opea_core.transport.stream import AsyncChatStream, ChatStream
 from opea_core.types import (
     CallMeta,
     ChatChunk,
@@ -57,7 +58,20 @@ from opea_core.types import (
 )
 from opea_core.version import __version__
 
+if _typing.TYPE_CHECKING:
+    from opea_core.transport.stream import AsyncChatStream, ChatStream
+
 register_backend("opea", OPEA)
+
+
+def __getattr__(name: str) -> object:
+    """The two kinds of stream come with the HTTP client, which is imported with the first ``OPEA`` object."""
+    if name in ("AsyncChatStream", "ChatStream"):
+        from opea_core.transport import stream
+
+        return getattr(stream, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "OPEA",

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 from opea_core import errors, events, log
 from opea_core.backend import BaseApiBackend
 from opea_core.config import Endpoint, checked_key
-from opea_core.core import Core, Drivers
 from opea_core.flow.discover import discover_flow
 from opea_core.flow.embed import embed_flow
 from opea_core.original import OriginalMethods
 from opea_core.policy.stats import Recent
 from opea_core.settings import DEFAULT_URL, Options, Settings, resolve, with_labels
 from opea_core.types import ChatResponse, EmbeddingResponse, Messages, ModelInfo
-from opea_core.urls import parse_base_url, split_endpoint_url
+from opea_core.urls import SUFFIX, parse_base_url, split_endpoint_url
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     import httpx
 
     from opea_core.calls import Call
+    from opea_core.core import Core
     from opea_core.transport.stream import AsyncChatStream, ChatStream
 
 _MAX_FOREIGN = 64
@@ -83,11 +83,13 @@ class OPEA(OriginalMethods, BaseApiBackend):
         }
         _check_borrowed(borrowed, given)
         log.attach_from_env()
-        self._borrowed = {name: value for name, value in borrowed.items() if value is not None}
-        self._setup(resolve(self.metadata, given, os.environ), hooks, Drivers(**borrowed))  # type: ignore[arg-type]
+        self._borrowed: dict[str, Any] = {name: value for name, value in borrowed.items() if value is not None}
+        self._setup(resolve(self.metadata, given, os.environ), hooks)
 
-    def _setup(self, settings: Settings, hooks: tuple[events.Hook, ...], drivers: Drivers) -> None:
-        self._core = Core(settings, events.Emitter(hooks, log.LogHook()), drivers)
+    def _setup(self, settings: Settings, hooks: tuple[events.Hook, ...]) -> None:
+        from opea_core.core import Core, Drivers  # with the first object: half of the import is the HTTP client
+
+        self._core = Core(settings, events.Emitter(hooks, log.LogHook()), Drivers(**self._borrowed))
         self._created: dict[str, Core] = {}
         self._foreign: dict[tuple[str, str | None], Core] = {}
         self._listed: set[str] = set()
@@ -294,7 +296,7 @@ class OPEA(OriginalMethods, BaseApiBackend):
         call.spec.key = api_key
         call.spec.query = {**dict(base.query), **call.spec.query}
         _check_target(call, path)
-        call.spec.path = path or base.path + _SUFFIX[call.spec.kind]
+        call.spec.path = path or base.path + SUFFIX[call.spec.kind]
         call.endpoint = ours or None
         return core, call
 
@@ -393,7 +395,7 @@ def _restore(
     opea = cls.__new__(cls)
     BaseApiBackend.__init__(opea, resources, metadata)
     opea._borrowed = borrowed
-    opea._setup(settings, hooks, Drivers(**borrowed))
+    opea._setup(settings, hooks)
     return opea
 
 
@@ -425,7 +427,5 @@ def _check_borrowed(borrowed: Mapping[str, Any], options: Mapping[str, Any]) -> 
                 f"{conflict}= does not go with {given[0]}=, which has its own.", f"Set {conflict} where you make it."
             )
 
-
-from opea_core.flow.prepare import SUFFIX as _SUFFIX  # noqa: E402
 
 __all__ = ["DEFAULT_URL", "OPEA"]

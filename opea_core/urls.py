@@ -9,6 +9,14 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from opea_core.errors import ConfigurationError
 
 SUFFIXES = ("/chat/completions", "/completions", "/embeddings", "/models", "/rerank")
+SUFFIX = {
+    "chat": "/chat/completions",
+    "completion": "/completions",
+    "embeddings": "/embeddings",
+    "models": "/models",
+    "document": "",
+}
+"""What stands behind the base for each kind of call."""
 _BASE_LIKE = re.compile(r"(^|/)(v\d[\w.-]*|openai|deployments/[^/]+)$")
 
 

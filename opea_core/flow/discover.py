@@ -28,25 +28,28 @@ def discover_flow(
     answered = [listing for listing in listings if isinstance(listing, list)]
     if not answered:
         raise next(listing for listing in listings if isinstance(listing, errors.OPEAError))
-    served = [
-        _chosen(endpoint, listing, model) if isinstance(listing, list) else None
-        for endpoint, listing in zip(endpoints, listings, strict=True)
-    ]
-    fallback = next((name for name in served if name), None)
+    named = [_chosen(e, listing, model) if isinstance(listing, list) else None for e, listing in zip(endpoints, listings, strict=True)]
+    only = next((name for name in named if name), None)
     found = []
-    for endpoint, listing, name in zip(endpoints, listings, served, strict=True):
-        changes: dict[str, Any] = {}
-        if endpoint.model is None and model is None:
-            changes["model"] = name or fallback
-        if isinstance(listing, list):
-            entry = _entry(listing, name)
-            if entry is not None and entry.context_length and endpoint.context_window is None:
-                changes["context_window"] = entry.context_length
-            if entry is not None and isinstance(entry.raw.get("meta"), dict) and "max_concurrent" not in endpoint.model_fields_set:
-                slots = _slots((yield ask_props(endpoint.label)))
-                changes |= {"max_concurrent": slots} if slots else {}
+    for endpoint, listing, name in zip(endpoints, listings, named, strict=True):
+        changes: dict[str, Any] = {"model": name or only} if endpoint.model is None and model is None else {}
+        entry = _entry(listing, name) if isinstance(listing, list) else None
+        if entry is not None:
+            places = (yield ask_props(endpoint.label)) if _may_tell_places(endpoint, entry) else None
+            changes |= _told(endpoint, entry, places)
         found.append(endpoint.replace(**changes) if changes else endpoint)
     return tuple(found)
+
+
+def _may_tell_places(endpoint: Endpoint, entry: ModelInfo) -> bool:
+    """Whether the server looks like llama.cpp's, and nobody said how many calls it takes at once."""
+    return isinstance(entry.raw.get("meta"), dict) and "max_concurrent" not in endpoint.model_fields_set
+
+
+def _told(endpoint: Endpoint, entry: ModelInfo, props: Any) -> dict[str, Any]:
+    """What the server tells about a model, where the caller said nothing."""
+    told = {"context_window": None if endpoint.context_window else entry.context_length, "max_concurrent": _slots(props)}
+    return {name: value for name, value in told.items() if value}
 
 
 def _chosen(endpoint: Endpoint, listing: list[ModelInfo], model: str | None) -> str | None:

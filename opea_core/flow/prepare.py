@@ -15,17 +15,9 @@ from opea_core.flow.effects import CallSpec, Request
 from opea_core.flow.explain import Where
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import Settings
-from opea_core.urls import BaseURL
+from opea_core.urls import SUFFIX, BaseURL
 from opea_core.wire.intake import Expected
 from opea_core.wire.request import build_body, encode_body
-
-SUFFIX = {
-    "chat": "/chat/completions",
-    "completion": "/completions",
-    "embeddings": "/embeddings",
-    "models": "/models",
-    "document": "",
-}
 
 
 @dataclass(frozen=True, slots=True)
