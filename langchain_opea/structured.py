@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -82,7 +82,7 @@ def response_format(value: Any, strict: bool | None = None) -> Any:
     return {"type": "json_schema", "json_schema": output_schema(value, strict)}
 
 
-def is_class(schema: Any) -> bool:
+def is_class(schema: Any) -> TypeGuard[type]:
     """Whether the schema is a pydantic class (of version 1 or 2), so that answers are its objects."""
     return isinstance(schema, type) and is_basemodel_subclass(schema)
 
