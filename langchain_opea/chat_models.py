@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
@@ -10,7 +11,7 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.messages.utils import count_tokens_approximately
+from langchain_core.messages.utils import count_tokens_approximately, get_buffer_string
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -66,6 +67,8 @@ class ChatOPEA(Connection, BaseChatModel):
     """Whether ``invoke`` streams, too."""
     stream_usage: bool = True
     """Whether streams ask for token counts."""
+    count_tokens_on_server: bool = hidden(False)
+    """Whether ``get_num_tokens`` asks the server's ``/tokenize`` instead of guessing from the length."""
     include_response_headers: bool = False
     """Whether ``response_metadata["headers"]`` holds the answer's headers."""
     disabled_params: dict[str, Any] | None = None
@@ -321,14 +324,24 @@ class ChatOPEA(Connection, BaseChatModel):
         return super().get_token_ids(text)
 
     def get_num_tokens(self, text: str) -> int:
-        """About how many tokens a text has, unless ``custom_get_token_ids`` counts them. Downloads nothing."""
-        return super().get_num_tokens(text) if self.custom_get_token_ids else count_tokens_approximately([("user", text)])
+        """How many tokens a text has: by ``custom_get_token_ids``, by the server if it is to be asked, else about."""
+        if self.custom_get_token_ids is not None:
+            return super().get_num_tokens(text)
+        return self._counted(text) if self.count_tokens_on_server else count_tokens_approximately([("user", text)])
 
     def get_num_tokens_from_messages(self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """About how many tokens messages (and tools) take. Downloads nothing."""
+        """How many tokens messages (and tools) have, in the same ways; the server counts their text, not its template."""
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens_from_messages(list(messages), tools)
-        return count_tokens_approximately(messages, tools=[*tools_of(tools, None)] if tools else None)
+        found: list[Any] | None = [*tools_of(tools, None)] if tools else None
+        if self.count_tokens_on_server:
+            return self._counted(get_buffer_string(messages) + (json.dumps(found) if found else ""))
+        return count_tokens_approximately(messages, tools=found)
+
+    def _counted(self, text: str) -> int:
+        with langchain_errors():
+            count: int = self.client.count_tokens(text, **self._call_model(self.model_name), **self._shared_options())
+        return count
 
     # --- identity
 

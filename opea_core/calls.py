@@ -16,7 +16,7 @@ from opea_core.policy.dispatcher import DEFAULT_PRIORITY
 from opea_core.settings import Settings
 from opea_core.types import EmbeddingResponse, Json
 from opea_core.wire.embeddings import read_embeddings
-from opea_core.wire.models import read_models
+from opea_core.wire.models import read_models, read_token_count
 from opea_core.wire.request import check_body, check_messages, encode_body
 
 RESERVED = frozenset(
@@ -140,10 +140,24 @@ class CallMaker:
 
     def props(self, endpoint: str) -> Call:
         """The properties llama.cpp's server tells; asked once, briefly."""
-        call = self.make("document", {}, {"endpoint": endpoint, "timeout": 2.0, "max_retries": 0, "recovery_wait": 0}, False)
-        config = next(e for e in self._settings.endpoints if e.label == endpoint)
+        brief = {"endpoint": endpoint, "timeout": 2.0, "max_retries": 0, "recovery_wait": 0}
+        call = self._beside_v1("/props", {}, brief)
         call.spec.method = "GET"
-        call.spec.path = config.url.path.removesuffix("/v1") + "/props"
+        return call
+
+    def tokens(self, text: str, options: Mapping[str, Any]) -> Call:
+        """How many tokens a text has: vLLM reads ``prompt``, llama.cpp ``content``."""
+        if not isinstance(text, str):
+            raise ConfigurationError("The text to count must be a string.")
+        call = self._beside_v1("/tokenize", {"prompt": text, "content": text}, {"endpoint": self._settings.endpoints[0].label, **options})
+        call.spec.decode = read_token_count
+        return call
+
+    def _beside_v1(self, path: str, body: Json, options: Mapping[str, Any]) -> Call:
+        """A call of what servers have beside ``/v1``, at the endpoint that the options name."""
+        call = self.make("document", body, options, False)
+        config = next((e for e in self._settings.endpoints if e.label == call.endpoint), self._settings.endpoints[0])
+        call.spec.path = config.url.path.removesuffix("/v1") + path
         return call
 
     def make(self, kind: Kind, body: Json, options: Mapping[str, Any], stream: bool) -> Call:

@@ -176,6 +176,19 @@ class OPEA(OriginalMethods, BaseApiBackend):
         self._listed.update(model.id for model in models)
         return models
 
+    def count_tokens(self, text: str, **options: Any) -> int:
+        """How many tokens a text has, by the server's own tokenizer (``/tokenize`` of vLLM, SGLang, llama.cpp).
+
+        Raises NotFoundError at servers that have none.
+        """
+        count: int = self._core.run(self._core.calls.tokens(text, options))
+        return count
+
+    async def acount_tokens(self, text: str, **options: Any) -> int:
+        """``count_tokens`` for async code."""
+        count: int = await self._core.arun(self._core.calls.tokens(text, options))
+        return count
+
     def discover(self, **options: Any) -> Self:
         """Ask the servers once what they are; gives the object itself.
 

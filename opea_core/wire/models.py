@@ -41,6 +41,17 @@ def read_models(document: Any) -> list[ModelInfo]:
     return models
 
 
+def read_token_count(document: Any) -> int:
+    """The count of a tokenizer's answer, or of the tokens in it; raises BadAnswerError if it has neither."""
+    found = document if isinstance(document, dict) else {}
+    count, tokens = found.get("count"), found.get("tokens")
+    if isinstance(count, int) and not isinstance(count, bool) and count >= 0:
+        return count
+    if not isinstance(tokens, list):
+        raise BadAnswerError("The answer has neither a count nor tokens.", "Not every server counts tokens at /tokenize.")
+    return len(tokens)
+
+
 def context_length(entry: Mapping[str, Any]) -> int | None:
     """Tokens the served model takes, from the first field that tells."""
     for path in _CONTEXT_PATHS:

@@ -264,7 +264,10 @@ def test_the_role_is_assistant_unless_the_server_says_otherwise(roles: list[Any]
 
 def test_unknown_keys_are_kept_with_their_last_value() -> None:
     first = {"choices": [{"index": 0, "delta": {"content": "a", "provider_specific_fields": [1]}, "stop_reason": 1}], "timings": {"n": 1}}
-    last = {"choices": [{"index": 0, "delta": {"provider_specific_fields": [2]}, "stop_reason": 2, "finish_reason": "stop"}], "timings": {"n": 2}}
+    last = {
+        "choices": [{"index": 0, "delta": {"provider_specific_fields": [2]}, "stop_reason": 2, "finish_reason": "stop"}],
+        "timings": {"n": 2},
+    }
     response, _ = stream(first, last)
     assert response.raw["timings"] == {"n": 2}
     assert response.choices[0].extra["stop_reason"] == 2
