@@ -18,6 +18,7 @@ from opea_core.types import EmbeddingResponse, Json
 from opea_core.wire.embeddings import read_embeddings
 from opea_core.wire.models import read_models, read_token_count
 from opea_core.wire.request import check_body, check_messages, encode_body
+from opea_core.wire.rerank import read_rerank
 
 RESERVED = frozenset(
     {
@@ -75,7 +76,7 @@ class Call:
     priority: int = DEFAULT_PRIORITY
 
 
-Kind: TypeAlias = Literal["chat", "completion", "embeddings", "models", "document"]
+Kind: TypeAlias = Literal["chat", "completion", "embeddings", "models", "rerank", "document"]
 _KIND_BY_FIELD: tuple[tuple[str, Kind], ...] = (("messages", "chat"), ("prompt", "completion"), ("input", "embeddings"))
 
 
@@ -129,6 +130,17 @@ class CallMaker:
             return read_embeddings(raw, count, dtype or self._dtype(), dimensions)
 
         call.spec.decode = decode
+        return call
+
+    def rerank(self, query: Any, documents: Any, top_n: Any, options: Mapping[str, Any]) -> Call:
+        """The relevance of documents to a query."""
+        if not isinstance(query, str) or not query:
+            raise ConfigurationError("query must be a string, and not empty.")
+        if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
+            raise ConfigurationError("top_n must be a whole number above 0.")
+        body: Json = {"query": query, "documents": documents} | ({"top_n": top_n} if top_n else {})
+        call = self.make("rerank", body, options, False)
+        call.spec.decode = lambda document: read_rerank(document, len(documents), top_n)
         return call
 
     def models(self, options: Mapping[str, Any]) -> Call:

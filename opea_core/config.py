@@ -180,6 +180,8 @@ class Capabilities(Value):
     """Raise when a parameter is refused, instead of dropping it once."""
     tool_id_length: Count | None = None
     """The longest tool-call id the server takes; longer ones are shortened consistently."""
+    rerank_beside_v1: bool = False
+    """Whether ``/rerank`` stands beside ``/v1`` and not below it."""
     embedding_dtype: Literal["float32", "int8"] = "float32"
     """What base64 vectors are made of."""
     dropped: frozenset[tuple[str, str]] = frozenset()

@@ -286,6 +286,31 @@ class EmbeddingResponse:
 
 
 @dataclass(slots=True)
+class RerankResult:
+    """One document's relevance to the query."""
+
+    index: int
+    """Its place among the documents that were sent."""
+    relevance_score: float
+    """Higher is better; the scale is the model's."""
+    document: str | None = None
+    """Its text, if the server sent it back."""
+
+
+@dataclass(slots=True)
+class RerankResponse:
+    """Documents by relevance, best first."""
+
+    results: list[RerankResult]
+    model: str = ""
+    usage: Usage | None = None
+    raw: Json = field(default_factory=dict, repr=False)
+    endpoint: str = ""
+    request_id: str | None = None
+    meta: CallMeta = field(default_factory=CallMeta)
+
+
+@dataclass(slots=True)
 class ModelInfo:
     """A model a server offers."""
 

@@ -14,6 +14,7 @@ SUFFIX = {
     "completion": "/completions",
     "embeddings": "/embeddings",
     "models": "/models",
+    "rerank": "/rerank",
     "document": "",
 }
 """What stands behind the base for each kind of call."""

@@ -176,6 +176,8 @@ def _is_stale_connection(failure: Failure, log: CallLog) -> bool:
 
 
 def _mend(failure: Failure, request: Request, where: explain.Where, known: Any, log: CallLog) -> refusal.Mend | None:
+    if where.spec.kind == "rerank" and failure.error.status_code == 404 and not failure.model_missing:
+        return refusal.elsewhere(where.endpoint.url.path, known)
     if failure.error.status_code not in (400, 422) or isinstance(failure.error, errors.ContextOverflowError):
         return None
     if known.strict_parameters or request.content is None or len(log.mends) >= len(refusal.DROPPABLE):

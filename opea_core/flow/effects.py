@@ -21,7 +21,7 @@ from opea_core.wire.intake import Expected, Intake
 class CallSpec:
     """A checked call, before it is known where it goes."""
 
-    kind: Literal["chat", "completion", "embeddings", "models", "document"]
+    kind: Literal["chat", "completion", "embeddings", "models", "rerank", "document"]
     body: Json
     stream: bool
     timeouts: Timeouts | None

@@ -51,7 +51,7 @@ def build_request(
     secrets.extend({spelled for secret in secrets for spelled in _spellings(secret)} - set(secrets))
     request = Request(
         method=spec.method,
-        url=_url(spec, endpoint),
+        url=_url(spec, endpoint, capabilities),
         headers=headers,
         content=content,
         expected=Expected(
@@ -83,9 +83,10 @@ def models_request(spec: CallSpec, context: Context, where: Where) -> Request:
 _BRIEF = Timeouts(connect=2.0, first_event=2.0, idle=2.0)
 
 
-def _url(spec: CallSpec, endpoint: EndpointState) -> str:
+def _url(spec: CallSpec, endpoint: EndpointState, capabilities: Capabilities) -> str:
     base = endpoint.url
-    url = base.origin + spec.path if spec.path else base.root + SUFFIX[spec.kind]
+    root = base.root.removesuffix("/v1") if spec.kind == "rerank" and capabilities.rerank_beside_v1 else base.root
+    url = base.origin + spec.path if spec.path else root + SUFFIX[spec.kind]
     query: list[tuple[str, str]] = [*base.query, *endpoint.config.query.items(), *spec.query.items()]
     if endpoint.config.api_version:
         query.append(("api-version", endpoint.config.api_version))

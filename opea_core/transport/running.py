@@ -16,7 +16,7 @@ from opea_core.policy.dispatcher import Rejection, Ticket
 from opea_core.policy.endpoint import Grant
 from opea_core.policy.retry import Phase, effect
 from opea_core.policy.stats import Recent
-from opea_core.types import CallMeta, ChatResponse, EmbeddingResponse
+from opea_core.types import CallMeta, ChatResponse, EmbeddingResponse, RerankResponse
 from opea_core.wire.headers import request_id, shown
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class Running:
         if answer.reply.intake.response is not None:
             return self.dress(answer.reply.intake.response, answer)
         value = answer.reply.value if self.spec.decode else answer.reply.intake.document
-        if isinstance(value, EmbeddingResponse):
+        if isinstance(value, EmbeddingResponse | RerankResponse):
             value.endpoint = answer.grant.endpoint.label
             value.request_id = self.request_id(answer)
             value.meta = self.meta(answer)

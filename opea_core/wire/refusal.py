@@ -51,6 +51,13 @@ def mend(body: Json, error: ErrorBody, model: str, known: Capabilities, any_form
     return _swap(body, error, known) if refused else None
 
 
+def elsewhere(path: str, known: Capabilities) -> Mend | None:
+    """After a 404 for ``/v1/rerank``: some servers have it beside ``/v1``."""
+    if known.rerank_beside_v1 or not path.endswith("/v1"):
+        return None
+    return Mend(known.replace(rerank_beside_v1=True), f"{path}/rerank -> {path.removesuffix('/v1')}/rerank")
+
+
 def _refuses_format(error: ErrorBody, refused: bool) -> bool:
     """Whether the server takes no ``json_schema`` (and not: whether it dislikes this schema)."""
     if "invalid schema" in error.message.lower():

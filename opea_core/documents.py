@@ -1,0 +1,109 @@
+"""What ``OPEA`` does besides chat: vectors, relevance, models, tokens, and asking servers what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from opea_core.flow.discover import discover_flow
+from opea_core.flow.embed import check_inputs, embed_flow
+from opea_core.types import CallMeta, EmbeddingResponse, ModelInfo, RerankResponse
+
+if TYPE_CHECKING:
+    from opea_core.calls import Call
+    from opea_core.core import Core
+
+
+class DocumentMethods:
+    """Calls whose answer is one JSON document."""
+
+    _core: Core
+    _listed: set[str]
+
+    def embed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
+        """Vectors for texts, in their order, as lists of floats.
+
+        A batch that the server refuses as too large is split and tried again. No input, no request.
+        """
+        whole: EmbeddingResponse = self._core.run_all(embed_flow(inputs, self._embedding_calls(options)))
+        return whole
+
+    async def aembed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
+        """``embed`` for async code."""
+        whole: EmbeddingResponse = await self._core.arun_all(embed_flow(inputs, self._embedding_calls(options)))
+        return whole
+
+    def _embedding_calls(self, options: Mapping[str, Any]) -> Callable[[list[str]], Call]:
+        deadline: int | None = None  # of the whole, however often it is split
+
+        def make(batch: list[str]) -> Call:
+            nonlocal deadline
+            call = self._core.calls.embeddings(batch, options)
+            call.spec.deadline = deadline = deadline or call.spec.deadline
+            return call
+
+        return make
+
+    def rerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None, **options: Any) -> RerankResponse:
+        """Documents by their relevance to a query, best first (``/rerank`` of vLLM, llama.cpp, Jina, Cohere, Voyage).
+
+        ``index`` of a result is the document's place in ``documents``. No document, no request.
+        """
+        texts = check_inputs(list(documents))
+        if not texts:
+            return RerankResponse([], meta=CallMeta(attempts=0))
+        response: RerankResponse = self._core.run(self._core.calls.rerank(query, texts, top_n, options))
+        return response
+
+    async def arerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None, **options: Any) -> RerankResponse:
+        """``rerank`` for async code."""
+        texts = check_inputs(list(documents))
+        if not texts:
+            return RerankResponse([], meta=CallMeta(attempts=0))
+        response: RerankResponse = await self._core.arun(self._core.calls.rerank(query, texts, top_n, options))
+        return response
+
+    def models(self, **options: Any) -> list[ModelInfo]:
+        """The models the server lists; ``is_compatible_model`` knows them from then on."""
+        return self._listing(self._core.run(self._core.calls.models(options)))
+
+    async def amodels(self, **options: Any) -> list[ModelInfo]:
+        """``models`` for async code."""
+        return self._listing(await self._core.arun(self._core.calls.models(options)))
+
+    def _listing(self, models: list[ModelInfo]) -> list[ModelInfo]:
+        self._listed.update(model.id for model in models)
+        return models
+
+    def count_tokens(self, text: str, **options: Any) -> int:
+        """How many tokens a text has, by the server's own tokenizer (``/tokenize`` of vLLM, SGLang, llama.cpp).
+
+        Raises NotFoundError at servers that have none.
+        """
+        count: int = self._core.run(self._core.calls.tokens(text, options))
+        return count
+
+    async def acount_tokens(self, text: str, **options: Any) -> int:
+        """``count_tokens`` for async code."""
+        count: int = await self._core.arun(self._core.calls.tokens(text, options))
+        return count
+
+    def discover(self, **options: Any) -> Self:
+        """Ask the servers once what they are; gives the object itself.
+
+        Fills what was not set: the model (if one is served), ``context_window``, and how many calls run at
+        once where the server tells (llama.cpp). Raises ConfigurationError when no model was given and
+        several are served, naming them.
+        """
+        self._core.found(self._core.run_all(self._discovery(options)))
+        return self
+
+    async def adiscover(self, **options: Any) -> Self:
+        """``discover`` for async code."""
+        self._core.found(await self._core.arun_all(self._discovery(options)))
+        return self
+
+    def _discovery(self, options: Mapping[str, Any]) -> Any:
+        calls, settings = self._core.calls, self._core.settings
+        model = settings.model if settings.model_given else None
+        return discover_flow(settings.endpoints, model, lambda at: calls.models({**options, "endpoint": at}), calls.props)
