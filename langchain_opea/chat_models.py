@@ -178,7 +178,7 @@ class ChatOPEA(Connection, BaseChatModel):
 
     def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any], stream: bool = False) -> dict[str, Any]:
         """The options of a call: the call's own over ``extra_body``, over ``model_kwargs``, over the fields."""
-        given = {name: value for name, value in kwargs.items() if name not in (*_NOT_SENT, "extra_body")}
+        given = options.in_call({name: value for name, value in kwargs.items() if name not in (*_NOT_SENT, "extra_body")})
         if stop is not None:
             given.setdefault("stop", stop)
         usage = {"stream_options": {"include_usage": True}} if stream and kwargs.get("stream_usage", self.stream_usage) else {}

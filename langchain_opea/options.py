@@ -72,6 +72,15 @@ EMBEDDINGS_REFUSED: Mapping[str, str] = {
     "deployment": "Name the deployment in model=, or in base_url= with api_version=.",
 }
 
+_IN_CALLS = {
+    "request_timeout": "timeout",
+    "stop_sequences": "stop",
+    "model_name": "model",
+    "default_headers": "extra_headers",
+    "default_query": "extra_query",
+    "openai_api_key": "api_key",
+    "openai_api_base": "base_url",
+}
 _SPELLINGS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 
 
@@ -97,3 +106,8 @@ def leave_out(disabled: Mapping[str, Any] | None, *places: dict[str, Any]) -> No
         for place in places:
             if values is None or place.get(name) in values:
                 place.pop(name, None)
+
+
+def in_call(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a call, under the core's names."""
+    return {_IN_CALLS.get(name, name): value for name, value in kwargs.items()}

@@ -184,7 +184,8 @@ def _mend(failure: Failure, request: Request, where: explain.Where, known: Any, 
         return None
     body = read_error((failure.error.body or "").encode("utf-8", "replace"), failure.error.status_code)
     any_form = where.spec.output_schema is not None
-    mended = refusal.mend(jsontext.decode(request.content), body, where.model, known, any_form)
+    reasoning_is_set = where.endpoint.config.capabilities.send_reasoning != "auto"
+    mended = refusal.mend(jsontext.decode(request.content), body, where.model, known, any_form, reasoning_is_set)
     return None if mended is None or mended.report in log.mends else mended
 
 

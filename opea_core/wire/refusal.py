@@ -33,17 +33,22 @@ class Mend(NamedTuple):
     report: str
 
 
-def mend(body: Json, error: ErrorBody, model: str, known: Capabilities, any_form: bool = False) -> Mend | None:
+def mend(
+    body: Json, error: ErrorBody, model: str, known: Capabilities, any_form: bool = False, reasoning_is_set: bool = False
+) -> Mend | None:
     """What to change after a 400 or 422 about a built ``body``; None when it names nothing of ours.
 
-    ``any_form``: the caller asked for an answer of a schema and leaves it to us how.
+    ``any_form``: the caller asked for an answer of a schema and leaves it to us how. ``reasoning_is_set``:
+    which reasoning goes back was decided by the caller.
     """
     refused = bool(_REFUSED.search(f"{error.message} {error.code} {error.type} {' '.join(str(d) for d in error.details)}"))
     for name in DROPPABLE:
         if (model, name) not in known.dropped and has_parameter(body, name) and _names(error, name, refused):
             return Mend(known.replace(dropped=known.dropped | {(model, name)}), name)
-    if _PASS_BACK.search(error.message) and known.send_reasoning == "auto":
-        return Mend(known.replace(send_reasoning="tool_turns"), "send_reasoning -> tool_turns")
+    if _PASS_BACK.search(error.message) and not reasoning_is_set:
+        more = {"auto": "tool_turns", "tool_turns": "always"}.get(known.send_reasoning)
+        if more:
+            return Mend(known.replace(send_reasoning=more), f"send_reasoning -> {more}")
     if known.developer_role and _sends_role(body, "developer") and "developer" in error.message:
         return Mend(known.replace(developer_role=False), "developer -> system")
     if any_form and known.structured_output is None and "response_format" in body and _refuses_format(error, refused):

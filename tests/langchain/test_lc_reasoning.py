@@ -12,7 +12,7 @@ from lc_shapes_more import REASONING
 from lc_shapes_tools import entry
 
 from opea_core import Capabilities
-from opea_core.testing import ScriptedServer, chat, error
+from opea_core.testing import Answer, ScriptedServer, Seen, chat, error
 
 CALL = {"name": "f", "args": {"x": 1}, "id": "a"}
 SENT_CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
@@ -211,3 +211,20 @@ def test_a_server_told_never_to_get_it_does_not(server: ScriptedServer, model_wi
         model_with(capabilities=Capabilities(send_reasoning="never")).invoke(_history(FORMS["v0"]))
 
     assert len(server.seen) == 1
+
+
+def test_a_server_that_wants_all_reasoning_back_gets_it_in_the_next_turn_too(server: ScriptedServer, model_with: ModelWith) -> None:
+    wanted = error(400, "The `reasoning_content` in the thinking mode must be passed back to the API.")
+
+    def strict(seen: Seen) -> Answer:
+        body: Any = seen.body
+        turns = [message for message in body["messages"] if message["role"] == "assistant"]
+        return chat("done") if all("reasoning_content" in turn for turn in turns) else wanted
+
+    server.always(strict)
+    call = {"name": "f", "args": {}, "id": "a"}
+    turn = [AIMessage("", tool_calls=[call], additional_kwargs={"reasoning_content": "r"}), ToolMessage("x", tool_call_id="a")]
+    model = model_with()
+    assert model.invoke([HumanMessage("1"), *turn, HumanMessage("2")]).text == "done"
+    assert model.invoke([HumanMessage("1"), *turn, HumanMessage("2"), *turn]).text == "done"
+    assert len(server.seen) == 4

@@ -348,7 +348,9 @@ def test_a_stream_that_probes_gives_its_verdict_at_its_first_content(way: Way, s
     way.ask(opea, "chat", "opens it", max_retries=2, recovery_wait=0)
     server.always(None)
     server.script(stream(["a", Hold(go), "b"]))
+    before = len(server.seen)
     probe = way.start(opea, "stream_chat", "Hello")
+    server.wait_seen(before + 1)
     told = way.ask(opea, "chat", "does not wait for its end")
     assert told.error is None
     assert told.seconds < 1  # nor for the second probe, after two seconds

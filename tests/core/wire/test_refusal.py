@@ -236,9 +236,16 @@ def test_reasoning_is_sent_back_where_the_server_asks_for_it(message: str) -> No
     assert report(BODY, ErrorBody(message)) == "send_reasoning -> tool_turns"
 
 
+def test_all_reasoning_is_sent_back_where_that_of_the_last_turn_is_not_enough() -> None:
+    asked = ErrorBody("The `reasoning_content` must be passed back")
+    assert report(BODY, asked, send_reasoning="tool_turns") == "send_reasoning -> always"
+    assert report(BODY, asked, send_reasoning="always") is None
+
+
 @pytest.mark.parametrize("policy", ["never", "tool_turns", "always"])
-def test_a_policy_that_was_set_is_not_overruled(policy: str) -> None:
-    assert report(BODY, ErrorBody("The `reasoning_content` must be passed back"), send_reasoning=policy) is None
+def test_a_policy_that_was_set_is_not_overruled(policy: Any) -> None:
+    asked = ErrorBody("The `reasoning_content` must be passed back")
+    assert mend(BODY, asked, "m", Capabilities(send_reasoning=policy), reasoning_is_set=True) is None
 
 
 # --- a form of answers that is not taken
