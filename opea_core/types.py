@@ -155,7 +155,7 @@ class CallMeta:
     first_content: float | None = None
     """From sending the request that succeeded to its first content."""
     dropped: tuple[str, ...] = ()
-    """Parameters the server refused, and what was done: ``"seed"``, ``"a -> b"``."""
+    """Parameters the server refused, now or before, and what was done: ``"seed"``, ``"a -> b"`` (renamed: only the first time)."""
 
 
 @dataclass(slots=True)

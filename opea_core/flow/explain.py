@@ -50,6 +50,8 @@ class Where:
     foreign_key: bool
     """OPENAI_API_KEY is set, which is never sent."""
     key: str | None = field(default=None, repr=False)
+    left_out: tuple[str, ...] = ()
+    """What the caller gave and the endpoint is known to refuse."""
 
     def __str__(self) -> str:
         url, label = self.endpoint.url, self.endpoint.label

@@ -39,10 +39,10 @@ def build_request(
     config, settings = endpoint.config, context.settings
     model = spec.body.get("model") or config.model or settings.model
     shape = "chat" if spec.kind in ("chat", "completion") else "document"
-    content = None
+    content, left_out = None, list[str]()
     if spec.method == "POST":
         stream = spec.stream if shape == "chat" else None
-        content = encode_body(build_body(spec.body, model, stream, capabilities, spec.output_schema))
+        content = encode_body(build_body(spec.body, model, stream, capabilities, spec.output_schema, left_out))
     sent_key = spec.key or key
     headers = _headers(spec, context, endpoint, sent_key, content is not None)
     secrets = [sent_key] if sent_key else []
@@ -70,7 +70,7 @@ def build_request(
     )
     given = bool(spec.body.get("model") or config.model or settings.model_given)
     key_sent = any(name in ("authorization", config.auth_header.lower()) for name, _ in headers)
-    return request, Where(spec, endpoint, request, model, given, key_sent, context.foreign_key, sent_key)
+    return request, Where(spec, endpoint, request, model, given, key_sent, context.foreign_key, sent_key, tuple(left_out))
 
 
 def models_request(spec: CallSpec, context: Context, where: Where) -> Request:

@@ -44,12 +44,19 @@ def check_body(body: Any) -> Json:
 
 
 def build_body(
-    body: Mapping[str, Any], model: str, stream: bool | None, capabilities: Capabilities, output_schema: Json | None = None
+    body: Mapping[str, Any],
+    model: str,
+    stream: bool | None,
+    capabilities: Capabilities,
+    output_schema: Json | None = None,
+    left_out: list[str] | None = None,
 ) -> Json:
     """The body as ``capabilities`` say the endpoint takes it; the caller's is not changed.
 
-    ``stream`` None leaves the key out (embeddings). Nulls and empty ``tools`` are never sent.
+    ``stream`` None leaves the key out (embeddings). Nulls and empty ``tools`` are never sent. ``left_out``
+    is told what the caller gave and does not get, as the server refused it.
     """
+    left_out = [] if left_out is None else left_out
     built: Json = {"model": model} if model else {}
     built.update((key, value) for key, value in body.items() if value is not None and not (value == [] and key in ("tools", "stop")))
     if output_schema is not None:
@@ -65,11 +72,13 @@ def build_body(
                 built.setdefault(capabilities.max_tokens_field, built.pop(name))
     if not capabilities.forced_tool_choice and built.get("tool_choice") not in (None, "auto", "none"):
         built["tool_choice"] = "auto"
+        left_out.append("tool_choice -> auto")
     if isinstance(built.get("messages"), list):
         built["messages"] = _messages(built["messages"], capabilities)
     for dropped_model, name in capabilities.dropped:
-        if dropped_model == model:
+        if dropped_model == model and has_parameter(built, name):
             drop_parameter(built, name)
+            left_out.append(name)
     return built
 
 

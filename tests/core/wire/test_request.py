@@ -526,3 +526,10 @@ def test_strict_is_dropped_from_a_schema_that_stays_the_callers() -> None:
     for how in (None, "function_calling"):
         assert not has_parameter(build_body({}, "m", False, capabilities.replace(structured_output=how), FORM), "strict")
     assert FORM["strict"] is True
+
+
+def test_what_is_left_out_is_told() -> None:
+    known = Capabilities(dropped=frozenset({("m", "seed"), ("m", "user"), ("other", "n")}), forced_tool_choice=False)
+    left_out: list[str] = []
+    build_body({"messages": [], "seed": 1, "n": 2, "tools": [{}], "tool_choice": "required"}, "m", False, known, left_out=left_out)
+    assert left_out == ["tool_choice -> auto", "seed"]
