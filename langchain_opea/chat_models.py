@@ -35,6 +35,9 @@ _BODY_FIELDS = (
 _NOT_SENT = ("stream", "stream_usage", "ls_structured_output_format", "structured_output_format")
 
 
+_CHARACTERS_PER_TOKEN = 4  # about, as LangChain counts
+
+
 class ChatOPEA(Connection, BaseChatModel):
     """A chat model behind any OpenAI-compatible server: vLLM, llama.cpp, Ollama, LiteLLM, a gateway.
 
@@ -327,7 +330,7 @@ class ChatOPEA(Connection, BaseChatModel):
         """How many tokens a text has: by ``custom_get_token_ids``, by the server if it is to be asked, else about."""
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens(text)
-        return self._counted(text) if self.count_tokens_on_server else count_tokens_approximately([("user", text)])
+        return self._counted(text) if self.count_tokens_on_server else -(-len(text) // _CHARACTERS_PER_TOKEN)
 
     def get_num_tokens_from_messages(self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """How many tokens messages (and tools) have, in the same ways; the server counts their text, not its template."""
@@ -356,12 +359,12 @@ class ChatOPEA(Connection, BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        shown = {name: value for name, value in self.model_kwargs.items() if name not in ("extra_headers", "extra_query")}
+        shown = {name: value for name, value in self.model_kwargs.items() if name not in options.SECRET_IN_CALLS}
         return {"model_name": self.model, "base_url": self._url(), **self._body(), **shown, "extra_body": self.extra_body}
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         params = super()._get_invocation_params(stop=stop, **kwargs)
-        return params | {name: "(not shown)" for name in ("extra_headers", "extra_query") if params.get(name)}
+        return params | {name: "(not shown)" for name in options.SECRET_IN_CALLS if params.get(name)}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)

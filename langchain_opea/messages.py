@@ -30,19 +30,17 @@ _FROM_ANSWERS = frozenset(
 
 def to_wire(messages: Sequence[BaseMessage]) -> list[Json]:
     """The messages of a conversation as dicts, in order; raises OPEAConfigurationError for what cannot be sent."""
-    wire: list[Json] = []
-    for message in messages:
-        wire.extend(_converted(message))
-    return wire
+    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+    return [built for message in messages for built in _converted(message, answered)]
 
 
-def _converted(message: BaseMessage) -> list[Json]:
+def _converted(message: BaseMessage, answered: set[str]) -> list[Json]:
     if isinstance(message, ToolMessage):
         name = {"name": message.name} if message.name else {}
         return [{"role": "tool", **name, "tool_call_id": message.tool_call_id, "content": _tool_content(message.content)}]
     if isinstance(message, FunctionMessage):
         return [{"role": "function", "name": message.name, "content": _tool_content(message.content)}]
-    built: Json = _assistant(message) if isinstance(message, AIMessage) else {"role": _role(message)}
+    built: Json = _assistant(message, answered) if isinstance(message, AIMessage) else {"role": _role(message)}
     results: list[Json] = []
     if isinstance(message.content, str):
         built["content"] = message.content
@@ -67,12 +65,17 @@ def _role(message: BaseMessage) -> str:
     )
 
 
-def _assistant(message: AIMessage) -> Json:
-    """Everything of an assistant's message but its content."""
+def _assistant(message: AIMessage, answered: set[str]) -> Json:
+    """Everything of an assistant's message but its content.
+
+    An invalid call goes back only where a tool message answers it, and as JSON: servers fail at broken
+    arguments, and at calls that nothing answers, in every later turn of the conversation.
+    """
     built: Json = {"role": "assistant"}
     known = message.additional_kwargs
     calls = [_call(call["id"], call["name"], call["args"]) for call in message.tool_calls]
-    calls += [_call(call["id"], call["name"], unspoiled(call["args"] or "")) for call in message.invalid_tool_calls]
+    invalid = [call for call in message.invalid_tool_calls if call["id"] in answered]
+    calls += [_call(call["id"], call["name"], {"invalid_arguments": unspoiled(call["args"] or "")}) for call in invalid]
     extras = known.get("tool_call_extras") or {}
     calls = [{**call, **extras.get(call["id"], {})} for call in calls]
     if calls:

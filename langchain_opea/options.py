@@ -72,6 +72,11 @@ EMBEDDINGS_REFUSED: Mapping[str, str] = {
     "deployment": "Name the deployment in model=, or in base_url= with api_version=.",
 }
 
+SECRET_IN_CALLS = frozenset(
+    {"api_key", "default_headers", "default_query", "extra_headers", "extra_query", "headers", "openai_api_key", "query"}
+)
+"""Options of a call that traces do not show, even where they are refused."""
+
 _IN_CALLS = {
     "request_timeout": "timeout",
     "stop_sequences": "stop",

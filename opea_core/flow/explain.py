@@ -244,7 +244,7 @@ def _overflow_numbers(message: str) -> str:
     """``: 41,210 tokens asked, 32,768 possible``, from the first two plausible numbers the server named."""
     numbers = [int(n.replace(",", "")) for n in _NUMBERS.findall(message)[:20] if len(n) < 12 and n.strip(",")]
     first = sorted([n for n in dict.fromkeys(numbers) if n >= 16][:2])
-    if len(first) < 2 or "<=" in message:  # TGI names the parts of a sum
+    if len(first) < 2 or "<=" in message or " + " in message:  # the parts of a sum
         return ""
     return f": {first[1]:,} tokens asked, {first[0]:,} possible"
 

@@ -36,6 +36,7 @@ _OVERFLOW = re.compile(
     r"|prompt is too long|prompt too long|input is too long|too many tokens in the prompt|exceeds the maximum (number of )?(input )?tokens?"
     r"|longer than the maximum model length|reached context length|keep the first \d+ tokens when context"
     r"|reduce the length of the messages|the (input|prompt) .{0,60}(is )?longer than the (model|maximum|context)"
+    r"|input .{0,40}is too large to process"  # llama.cpp's embeddings
     r"|tokens to keep from the initial prompt is greater|too large for model with \d+ maximum context|requested tokens .{0,30}exceed",
     re.IGNORECASE,
 )
@@ -46,6 +47,7 @@ _MODEL_MISSING = re.compile(
 )
 _OVERFLOW_STATUS = (200, 400, 413, 422, 500, None)
 _NO_SUCH_PATH = re.compile(r"unexpected endpoint or method", re.IGNORECASE)  # LM Studio answers 200 to an unknown path
+_WRONG_KEY = re.compile(r"no connected db", re.IGNORECASE)  # LiteLLM without a database, to any key but its own
 _TITLE = re.compile(r"<title[^>]*>\s*(.*?)\s*</title>|<h1[^>]*>\s*(.*?)\s*</h1>", re.IGNORECASE | re.DOTALL)
 
 
@@ -115,6 +117,8 @@ def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:
         return errors.ContextOverflowError
     if _is_quota(status, body):
         return errors.QuotaExceeded
+    if status == 400 and _WRONG_KEY.search(body.message):
+        return errors.AuthenticationError
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status is None or status < 400:

@@ -187,6 +187,8 @@ def _reasoning(built: Json, capabilities: Capabilities, after_last_user: bool) -
     found = {key: built.pop(key) for key in _REASONING_KEYS if key in built}
     policy = capabilities.send_reasoning
     wanted = policy == "always" or (policy == "tool_turns" and after_last_user and built.get("tool_calls"))
+    if wanted and not found and built.get("tool_calls"):
+        found = {REASONING_FIELDS[0]: ""}  # a server that wants reasoning back wants the field in every such message
     if not wanted or not found:
         return
     if isinstance(found.get("reasoning_details"), list):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from lc_asking import BLOCK_WAYS, WAYS, ModelWith
 from lc_shapes import ODD_PARTS, body
 from lc_shapes_more import REASONING
@@ -18,7 +19,6 @@ CALL = {"name": "f", "args": {"x": 1}, "id": "a"}
 SENT = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
 TEXT = {"type": "text", "text": "Wait."}
 INVALID = {"type": "invalid_tool_call", "name": "f", "args": '{"x', "id": "a", "error": "no JSON"}
-SENT_INVALID = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x'}}
 
 CALLS: dict[str, AIMessage] = {
     "tool_calls": AIMessage("Wait.", tool_calls=[CALL]),
@@ -103,13 +103,26 @@ def test_nothing_is_an_empty_text(server: ScriptedServer, model_with: ModelWith,
     assert _sent(server) == {"role": "assistant", "content": ""}
 
 
-@pytest.mark.parametrize(
+BROKEN_FORMS = pytest.mark.parametrize(
     "message", [AIMessage("", invalid_tool_calls=[INVALID]), AIMessage([INVALID], invalid_tool_calls=[INVALID])], ids=["v0", "v1"]
 )
-def test_a_broken_call_goes_back_as_the_model_wrote_it(server: ScriptedServer, model_with: ModelWith, message: AIMessage) -> None:
+
+
+@BROKEN_FORMS
+def test_a_broken_call_that_nothing_answers_stays_behind(server: ScriptedServer, model_with: ModelWith, message: AIMessage) -> None:
     model_with().invoke([HumanMessage("Hi"), message])
 
-    assert _sent(server) == {"role": "assistant", "content": "", "tool_calls": [SENT_INVALID]}
+    assert _sent(server) == {"role": "assistant", "content": ""}
+
+
+@BROKEN_FORMS
+def test_a_broken_call_with_an_answer_goes_back_as_json(server: ScriptedServer, model_with: ModelWith, message: AIMessage) -> None:
+    model_with().invoke([HumanMessage("Hi"), message, ToolMessage("These arguments are no JSON.", tool_call_id=INVALID["id"])])
+
+    sent: Any = server.seen[0].body
+    call = sent["messages"][1]["tool_calls"][0]
+    assert (call["id"], call["function"]["name"]) == (INVALID["id"], INVALID["name"])
+    assert json.loads(call["function"]["arguments"]) == {"invalid_arguments": INVALID["args"]}
 
 
 def test_arguments_in_any_script_stay_readable(server: ScriptedServer, model_with: ModelWith) -> None:

@@ -46,7 +46,7 @@ class TestLangChainLiteLLM(LangChainCases):
 
     def test_langchain_wrong_key(self, ask: Ask, connect_lc: Any) -> None:
         """Without a database the proxy cannot look a key up, and says so instead of 401."""
-        with pytest.raises(lc.ModelInvalidRequestError, match="No connected db") as caught:
+        with pytest.raises(lc.ModelAuthenticationError, match="No connected db") as caught:
             ask(connect_lc(api_key="sk-wrong"), "invoke", HELLO)
         check_error(caught.value, 400)
 

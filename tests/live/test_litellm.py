@@ -44,7 +44,7 @@ class TestLiteLLM(Cases):
     def test_wrong_key(self, connect: Connect) -> None:
         """Without a database the proxy cannot look a key up, and says so instead of 401."""
         error = refused(connect(api_key="sk-wrong"), "tiny-chat")
-        assert isinstance(error, errors.InvalidRequestError)
+        assert isinstance(error, errors.AuthenticationError)
         check_error(error, 400)
         assert "No connected db" in error.message
 

@@ -292,6 +292,7 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
     "llama.cpp, type only": (400, {"code": 400, "message": "too big", "type": "exceed_context_size_error", "n_ctx": 4096}),
     "llama.cpp, counts": (400, {"message": "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it"}),
     "llama.cpp, 500": (500, {"message": "Context size has been exceeded."}),
+    "llama.cpp, embeddings": (500, {"message": "input (5004 tokens) is too large to process. increase the physical batch size"}),
     "llama-cpp-python": (500, {"message": "Requested tokens (5000) exceed context window of 4096"}),
     "SGLang": (400, {"message": "The input (5000 tokens) is longer than the model's context length (4096 tokens)."}),
     "SGLang, with completion": (400, {"message": "Requested token count exceeds the model's maximum context length of 4096 tokens."}),
@@ -346,7 +347,6 @@ def test_context_overflow_may_have_any_of_these_statuses(status: int | None) -> 
         (413, {"message": "Request too large: Limit 6000 TPM, Requested 9000", "code": "rate_limit_exceeded"}, errors.InvalidRequestError),
         (413, {"message": "image is larger than 20 MB"}, errors.InvalidRequestError),
         (413, "413 Request Entity Too Large", errors.InvalidRequestError),
-        (500, {"message": "input is too large to process. increase the physical batch size"}, errors.ServerError),
         (500, {"message": "failed to create context"}, errors.ServerError),
         (429, {"message": "5000 tokens per minute exceed the limit of 4096", "code": "rate_limit_exceeded"}, errors.RateLimited),
         (429, {"message": "maximum context length"}, errors.RateLimited),
@@ -432,3 +432,9 @@ def test_no_json_makes_it_raise(document: Any, status: int | None) -> None:
 @pytest.mark.parametrize("code", ["²", "٤٠٠", "4" * 5000, "400.0", " 400", "-400", "1e3"])
 def test_no_code_makes_it_raise(code: str) -> None:
     assert issubclass(error_class(None, ErrorBody("m", code=code)), errors.OPEAError)
+
+
+def test_a_proxy_that_cannot_look_a_key_up_refuses_the_key() -> None:
+    body = read_error(b'{"error": {"message": "No connected db.", "type": "no_db_connection", "code": "400"}}', 400)
+    assert error_class(400, body) is errors.AuthenticationError
+    assert error_class(500, body) is errors.ServerError

@@ -533,3 +533,10 @@ def test_what_is_left_out_is_told() -> None:
     left_out: list[str] = []
     build_body({"messages": [], "seed": 1, "n": 2, "tools": [{}], "tool_choice": "required"}, "m", False, known, left_out=left_out)
     assert left_out == ["tool_choice -> auto", "seed"]
+
+
+@pytest.mark.parametrize("policy", ["tool_turns", "always"])
+def test_a_call_without_reasoning_has_the_field_where_reasoning_goes_back(policy: str) -> None:
+    turn = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]}]
+    assert build({"messages": turn}, "m", send_reasoning=policy)["messages"][1]["reasoning_content"] == ""
+    assert "reasoning_content" not in build({"messages": turn}, "m", send_reasoning="never")["messages"][1]
