@@ -206,8 +206,8 @@ class LoopPlace:
         self._doomed.extend(self.slots.clear())
         for slot in self._doomed:
             slot.line.shutdown()
-        try:
-            self.loop.call_soon_threadsafe(self._close_doomed)
+        try:  # a turn later: no task is begun in a loop that is about to stop for good
+            self.loop.call_soon_threadsafe(self.loop.call_soon, self._close_doomed)
         except RuntimeError:  # the loop is closed
             _open_places.discard(self)
 
