@@ -184,7 +184,7 @@ class Connection(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy that shares the ``OPEA`` object, unless ``update`` changes what it was made of."""
         update = self._unified(update) if update else None
-        if update and any(name in Connection.model_fields for name in update):
+        if update and any(type(self).model_fields[name].frozen for name in update):
             return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **update})
         copy = super().model_copy(update=update, deep=deep)
         vars(copy).pop("_serialized", None)

@@ -192,3 +192,8 @@ def test_timeouts_as_objects_of_other_libraries(server: ScriptedServer, way: str
     model = made(server, timeout=httpx.Timeout(7, connect=2))
     assert model.client.settings.timeouts == Timeouts(connect=2, first_event=7, idle=7)
     assert ask(way, model).text
+
+
+def test_a_copy_with_another_idle_limit_has_it(server: ScriptedServer) -> None:
+    copy = ChatOPEA(base_url=server.url, model="m").model_copy(update={"stream_chunk_timeout": 7})
+    assert copy.client.settings.timeouts.idle == 7
