@@ -5,14 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
     SecretStr,
     StrictInt,
     ValidationError,
@@ -22,6 +21,9 @@ from pydantic import (
 
 from opea_core.errors import ConfigurationError, nearest
 from opea_core.urls import BaseURL, parse_base_url, redact_url
+
+if TYPE_CHECKING:
+    from pydantic import ModelWrapValidatorHandler
 
 KeySource: TypeAlias = Callable[[], str | None] | Callable[[], Awaitable[str | None]]
 """A function that gives the key, sync or async; asked before each attempt."""
@@ -42,7 +44,9 @@ CountOr0: TypeAlias = Annotated[StrictInt, Field(ge=0)]
 class Value(BaseModel):
     """Base of the configuration values: frozen, closed, with readable errors that show no values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True, defer_build=True, protected_namespaces=()
+    )
 
     @model_validator(mode="wrap")
     @classmethod
