@@ -11,7 +11,6 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.utils.json import parse_partial_json
 
 import opea_core as core
 
@@ -192,9 +191,6 @@ class ChunkWriter:
         return ChatGenerationChunk(message=message)
 
 
-_TAILS = ("", "]", '"]', '""]', "}", '"}', '""}')
-
-
 def spoiler(arguments: str, events: bool = False) -> str:
     """What to append to broken arguments so that LangChain does not mend them, usually nothing.
 
@@ -202,26 +198,43 @@ def spoiler(arguments: str, events: bool = False) -> str:
     nobody meant. One closing bracket that does not fit makes it an invalid call, as it is without streaming.
     ``events``: v3 events break at JSON that is no object, so it must not be whole JSON either.
     """
-    return next((tail for tail in _TAILS if not _is_mended(arguments + tail, events)), "")
+    begun = arguments.lstrip()
+    if begun and not begun.startswith("{"):
+        return "]" if events and _is_json(arguments) else ""
+    text, stack = "", []
+    for token in _TOKENS.findall(arguments):
+        if token in ("{", "["):
+            stack.append(token)
+        elif token in ("}", "]"):
+            if not stack or stack.pop() != _OPENING[token]:
+                return ""  # LangChain gives up by itself
+        elif not token.endswith('"') or len(token) == 1 or _ESCAPED_END.search(token):
+            text = '""' if _CUT_ESCAPE.search(token) else '"'  # a text that has no end
+    return text + ("}" if stack and stack[-1] == "[" else "]")
 
 
 def unspoiled(arguments: str) -> str:
     """The arguments as the server sent them."""
-    for tail in reversed(_TAILS[1:]):
-        if arguments.endswith(tail) and tail in (spoiler(arguments.removesuffix(tail)), spoiler(arguments.removesuffix(tail), True)):
-            return arguments.removesuffix(tail)
+    for tail in ('""}', '""]', '"}', '"]', "}", "]"):
+        if arguments.endswith(tail):
+            before = arguments.removesuffix(tail)
+            if tail in (spoiler(before), spoiler(before, True)):
+                return before
     return arguments
 
 
-def _is_mended(arguments: str, events: bool) -> bool:
-    """Whether LangChain makes a call of these arguments."""
+_TOKENS = re.compile(r'[{}\[\]]|"(?:[^"\\]|\\.)*(?:"|\\?$)', re.DOTALL)
+_OPENING = {"}": "{", "]": "["}
+_CUT_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\$")
+_ESCAPED_END = re.compile(r'(?<!\\)(?:\\\\)*\\"$')
+
+
+def _is_json(text: str) -> bool:
     try:
-        if not arguments or isinstance(parse_partial_json(arguments), dict):
-            return True
-        json.loads(arguments)
-    except json.JSONDecodeError:
+        json.loads(text)
+    except (ValueError, RecursionError):
         return False
-    return events
+    return True
 
 
 class _JsonText:

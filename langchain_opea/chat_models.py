@@ -366,6 +366,10 @@ class ChatOPEA(Connection, BaseChatModel):
         params = super()._get_invocation_params(stop=stop, **kwargs)
         return params | {name: "(not shown)" for name in options.SECRET_IN_CALLS if params.get(name)}
 
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """LangChain's cache key, without what changes no answer and nobody is to read."""
+        return super()._get_llm_string(stop=stop, **{k: v for k, v in kwargs.items() if k not in options.NOT_IN_CACHE_KEY})
+
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "opea"

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-import weakref
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, model_validator
 
 from langchain_opea.errors import OPEAConfigurationError, langchain_errors
 from opea_core import OPEA, Endpoint, Timeouts
 
-_made: weakref.WeakKeyDictionary[OPEA, dict[str, Any]] = weakref.WeakKeyDictionary()
-"""The objects made here, and of what; copies of a model share them as long as nothing of it changes."""
-
 _CORE_NAMES = {"default_headers": "headers", "default_query": "query", "http_async_client": "async_http_client"}
+_MADE_OF = "_made_of"
+"""The attribute of an ``OPEA`` object made here that says of what; copies of a model share it as long as that stays."""
+_PRIVATE = frozenset({"api_key", "headers", "query"})
 _PACKAGES = frozenset({"langchain_opea", "langchain_core", "pydantic"})
 PER_CALL = frozenset({"timeout", "max_retries", "deadline", "recovery_wait"})
 """With ``client=`` these are options of each call, not of the object."""
@@ -32,9 +32,7 @@ def hidden(default: Any = None) -> Any:
 class Connection(BaseModel):
     """Keywords about servers, the same as those of ``opea_core.OPEA``; or ``client=`` to share one object."""
 
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=(), hide_input_in_errors=True, defer_build=True
-    )
+    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=(), hide_input_in_errors=True)
 
     base_url: str | None = Field(default=None, repr=False, frozen=True)
     """``http://localhost:8000`` or with a path; OPEA_API_URL if not given."""
@@ -200,14 +198,14 @@ class Connection(BaseModel):
 
     def __getstate__(self) -> dict[Any, Any]:
         """What is pickled: also whether the ``OPEA`` object was made here."""
-        return {**super().__getstate__(), "opea_made_of": _made.get(self.client)}
+        return {**super().__getstate__(), "opea_made_of": _made_of(self.client)}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """The ``OPEA`` object of an unpickled model is its own."""
         made_of = state.pop("opea_made_of", None)
         super().__setstate__(state)
         if made_of is not None:
-            _made[self.client] = made_of
+            vars(self.client)[_MADE_OF] = made_of
 
     def __repr_args__(self) -> Any:
         """The model and the server first; no credentials."""
@@ -231,7 +229,7 @@ class Connection(BaseModel):
     @property
     def _is_shared(self) -> bool:
         """Whether the ``OPEA`` object is the caller's own."""
-        return self.client not in _made
+        return _made_of(self.client) is None
 
     def _shared_options(self) -> dict[str, Any]:
         """Per-call options that stand for the object's settings where the object is the caller's."""
@@ -267,8 +265,9 @@ def _client(client: Any, connection: dict[str, Any], model: str | None, beside: 
             f"client= takes an opea_core.OPEA object, not {type(client).__name__}.",
             "An httpx client goes into http_client= or http_async_client=.",
         )
-    if client in _made:
-        return client if _made[client] == connection else _make(connection, model)
+    made_of = _made_of(client)
+    if made_of is not None:
+        return client if made_of == connection else _make(connection, model, made_of)
     if beside is not None:
         raise OPEAConfigurationError(
             f"client= and {beside}= both say how to reach the server; give one of them.", "Set it where you make the OPEA object."
@@ -276,9 +275,24 @@ def _client(client: Any, connection: dict[str, Any], model: str | None, beside: 
     return client
 
 
-def _make(connection: dict[str, Any], model: str | None) -> OPEA:
+def _made_of(client: OPEA) -> dict[str, Any] | None:
+    """What an object was made of here; None for one of the caller's own."""
+    found: dict[str, Any] | None = vars(client).get(_MADE_OF)
+    return found
+
+
+def _make(connection: dict[str, Any], model: str | None, before: Mapping[str, Any] | None = None) -> OPEA:
+    """A new object; the keys and headers of the one ``before`` do not follow to another origin."""
     given: dict[str, Any] = connection | ({"model": model} if model else {})
+    if before is not None and _origin(before) != _origin(connection):
+        given = {name: value for name, value in given.items() if name not in _PRIVATE or value != before.get(name)}
+        given.setdefault("api_key", "")
     with langchain_errors():
         made = OPEA(**given)
-    _made[made] = connection
+    vars(made)[_MADE_OF] = connection
     return made
+
+
+def _origin(connection: Mapping[str, Any]) -> tuple[str, str]:
+    parts = urlsplit(str(connection.get("base_url") or ""))
+    return parts.scheme, parts.netloc.rpartition("@")[2]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from langchain_core.embeddings import Embeddings
 from pydantic import Field, PositiveInt
 
 from langchain_opea import options
-from langchain_opea.connection import Connection
+from langchain_opea.connection import Connection, hidden
 from langchain_opea.errors import OPEAConfigurationError, langchain_errors
 
 
@@ -35,7 +35,8 @@ class OPEAEmbeddings(Connection, Embeddings):
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the request."""
     extra_body: dict[str, Any] | None = None
-    priority: int | None = Field(default=None, exclude=True, repr=False)
+    priority: Annotated[int, Field(ge=0, le=9)] | None = hidden()
+    """0 (urgent) to 9 in the queue."""
 
     _aliases: ClassVar[Mapping[str, str]] = options.ALIASES
     _no_effect: ClassVar[frozenset[str]] = options.EMBEDDINGS_NO_EFFECT
@@ -68,7 +69,7 @@ class OPEAEmbeddings(Connection, Embeddings):
     def _embed(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
         vectors: list[list[float]] = []
         with langchain_errors():
-            if texts and self._asks_for_model(self.model_name):
+            if texts and self._asks_for_model(self._named_model()):
                 self.client.discover(**self._shared_options())
             for batch in self._batches(texts, chunk_size):
                 vectors += self.client.embed(batch, **self._options()).embeddings
@@ -77,7 +78,7 @@ class OPEAEmbeddings(Connection, Embeddings):
     async def _aembed(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
         vectors: list[list[float]] = []
         with langchain_errors():
-            if texts and self._asks_for_model(self.model_name):
+            if texts and self._asks_for_model(self._named_model()):
                 await self.client.adiscover(**self._shared_options())
             for batch in self._batches(texts, chunk_size):
                 vectors += (await self.client.aembed(batch, **self._options())).embeddings
@@ -101,6 +102,9 @@ class OPEAEmbeddings(Connection, Embeddings):
         optional = {"dimensions": self.dimensions, "priority": self.priority, "extra_body": self.extra_body}
         given = {name: value for name, value in optional.items() if value is not None}
         return self._call_model(self.model_name) | self._shared_options() | self.model_kwargs | given
+
+    def _named_model(self) -> Any:
+        return self.model_name or self.model_kwargs.get("model") or (self.extra_body or {}).get("model")
 
     def discover(self) -> Self:
         """Ask the server which model it serves; gives the object itself."""

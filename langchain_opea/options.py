@@ -77,6 +77,18 @@ SECRET_IN_CALLS = frozenset(
 )
 """Options of a call that traces do not show, even where they are refused."""
 
+NOT_IN_CACHE_KEY = SECRET_IN_CALLS | {
+    "deadline",
+    "endpoint",
+    "max_retries",
+    "priority",
+    "recovery_wait",
+    "request_id",
+    "request_timeout",
+    "timeout",
+}
+"""Options of a call that change no answer."""
+
 _IN_CALLS = {
     "request_timeout": "timeout",
     "stop_sequences": "stop",

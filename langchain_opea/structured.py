@@ -25,6 +25,7 @@ METHODS = ("function_calling", "json_schema", "json_mode")
 _JSON = json.JSONDecoder(strict=False)
 _THINK = re.compile(r"\A\s*(?:<think>)?.*?</think>", re.DOTALL)
 _CALL_KEYS = frozenset({"name", "arguments", "parameters", "type", "id", "function"})
+_ARGUMENTS = frozenset({"arguments", "parameters"})
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
 
 
@@ -130,7 +131,7 @@ class AnswerParser(BaseTransformOutputParser[Any]):
             return _problem(f"The model called {calls[0]['name']!r} instead of answering; pass include_raw=True to get the call.", message)
         try:
             return self._written(_JSON.raw_decode(json_text(_text(message)))[0])
-        except ValueError:
+        except (ValueError, RecursionError):
             if calls:
                 return calls[0]["args"]  # an answer under a name the model made up
             why = " It was cut off at the token limit: raise max_tokens." if _is_cut(message) else ""
@@ -141,7 +142,7 @@ class AnswerParser(BaseTransformOutputParser[Any]):
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         call = value.get("function") if isinstance(value, dict) and isinstance(value.get("function"), dict) else value
-        if isinstance(call, dict) and call.get("name") == self.tool_name and self.may_be_call(call):
+        if isinstance(call, dict) and call.get("name") == self.tool_name and call.keys() & _ARGUMENTS and self.may_be_call(call):
             inner = call.get("arguments", call.get("parameters"))
             value = json.loads(inner) if isinstance(inner, str) else inner
         if self.schema_ is None and not isinstance(value, dict):
@@ -207,7 +208,7 @@ class _Reading:
             return next((call["args"] for call in calls if call["name"] == self._parser.tool_name), None)
         try:
             value = parse_partial_json(json_text(_text(message)))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return None if self._parser.may_be_call(value) else value
 
@@ -239,6 +240,8 @@ def _text(message: BaseMessage) -> str:
 def json_text(text: str) -> str:
     """The part of a text that should be JSON: without thoughts, code fences and words around."""
     text = text.strip()
+    if text.startswith("<think>") and "</think>" not in text:
+        return ""
     if not text.startswith(("{", "[")):
         text = _THINK.sub("", text, count=1).strip()
     if text.startswith(("{", "[")):

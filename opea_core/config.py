@@ -44,9 +44,7 @@ CountOr0: TypeAlias = Annotated[StrictInt, Field(ge=0)]
 class Value(BaseModel):
     """Base of the configuration values: frozen, closed, with readable errors that show no values."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True, defer_build=True, protected_namespaces=()
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
 
     @model_validator(mode="wrap")
     @classmethod

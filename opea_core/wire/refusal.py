@@ -21,6 +21,7 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _FORMAT = re.compile(r"json_schema|json schema|structured[ _]outputs?|guided|grammar", re.IGNORECASE)
+_THIS_SCHEMA = re.compile(r"invalid (json )?schema|features? not supported|keyword|compile|regex", re.IGNORECASE)
 _PASS_BACK = re.compile(
     r"reasoning\w*[`'\" ].{0,60}(must be passed back|passed back|is missing|must be provided|is required)", re.IGNORECASE
 )
@@ -65,7 +66,7 @@ def elsewhere(path: str, known: Capabilities) -> Mend | None:
 
 def _refuses_format(error: ErrorBody, refused: bool) -> bool:
     """Whether the server takes no ``json_schema`` (and not: whether it dislikes this schema)."""
-    if "invalid schema" in error.message.lower():
+    if _THIS_SCHEMA.search(error.message) or any(path[:2] == ("response_format", "json_schema") and len(path) > 2 for path in error.paths):
         return False
     named = any(path[0] == "response_format" for path in error.paths) or "response_format" in error.message
     return named or (refused and bool(_FORMAT.search(error.message)))
