@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, model_validator
+from pydantic_core import PydanticUndefined
 
 from langchain_opea.errors import OPEAConfigurationError, langchain_errors
 from opea_core import OPEA, Endpoint, Timeouts
@@ -18,6 +19,7 @@ from opea_core import OPEA, Endpoint, Timeouts
 _CORE_NAMES = {"default_headers": "headers", "default_query": "query", "http_async_client": "async_http_client"}
 _MADE_OF = "_made_of"
 """The attribute of an ``OPEA`` object made here that says of what; copies of a model share it as long as that stays."""
+_HEADERS_IN_KWARGS = (("extra_headers", "default_headers"), ("extra_query", "default_query"))
 _PRIVATE = frozenset({"api_key", "headers", "query"})
 _PACKAGES = frozenset({"langchain_opea", "langchain_core", "pydantic"})
 PER_CALL = frozenset({"timeout", "max_retries", "deadline", "recovery_wait"})
@@ -111,7 +113,8 @@ class Connection(BaseModel):
     def _house_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """What a subclass sets for all its models, as far as it goes with what was given."""
         fields = Connection.model_fields
-        house = {name: cls.model_fields[name].default for name in fields if cls.model_fields[name].default != fields[name].default}
+        own = {name: cls.model_fields[name].get_default(call_default_factory=True) for name in fields if name not in given}
+        house = {name: value for name, value in own.items() if value is not PydanticUndefined and value != fields[name].default}
         if given.get("client") is not None:
             return {name: value for name, value in house.items() if name in PER_CALL}
         for one, other in (("endpoints", ("base_url", "api_key")), ("base_url", ("endpoints",))):
@@ -143,6 +146,11 @@ class Connection(BaseModel):
                 raise OPEAConfigurationError(f"{key!r} is another name of {name!r}; give one of them.")
             if values.get(name) is None:
                 values[name] = value
+        kwargs = values.get("model_kwargs")
+        for name, field in _HEADERS_IN_KWARGS:  # where they would be shown and stored as part of the request
+            if isinstance(kwargs, Mapping) and isinstance(kwargs.get(name), Mapping):
+                values[field] = {**(values.get(field) or {}), **kwargs[name]}
+                kwargs = values["model_kwargs"] = {key: value for key, value in kwargs.items() if key != name}
         return values
 
     @classmethod
