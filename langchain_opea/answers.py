@@ -13,6 +13,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 import opea_core as core
+from opea_core.adapters import token_counts
 
 PROVIDER = "opea"
 _EMPTY = AIMessageChunk(content="")
@@ -42,7 +43,7 @@ def result(response: core.ChatResponse, headers: bool = False) -> ChatResult:
 
 def usage_metadata(usage: core.Usage | None) -> UsageMetadata | None:
     """Token counts as LangChain has them; None where the server left out what cannot be known."""
-    counts = None if usage is None else _counts(usage)
+    counts = None if usage is None else token_counts(usage)
     if usage is None or counts is None:
         return None
     found = UsageMetadata(input_tokens=counts[0], output_tokens=counts[1], total_tokens=counts[2])
@@ -53,23 +54,6 @@ def usage_metadata(usage: core.Usage | None) -> UsageMetadata | None:
     if known := {name: count for name, count in out.items() if count is not None}:
         found["output_token_details"] = OutputTokenDetails(**known)  # type: ignore[typeddict-item]
     return found
-
-
-def _counts(usage: core.Usage) -> tuple[int, int, int] | None:
-    """Input, output and total: one that was left out follows from the others.
-
-    Reasoning that a server counts apart from the completion is part of LangChain's output tokens.
-    """
-    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
-    if total is not None:
-        prompt = total - completion if prompt is None and completion is not None else prompt
-        completion = total - prompt if completion is None and prompt is not None else completion
-    if prompt is None or completion is None:
-        return None
-    apart = usage.reasoning_tokens or 0
-    if total == prompt + completion + apart or (total is None and apart > completion):
-        completion += apart
-    return prompt, completion, prompt + completion if total is None else total
 
 
 def _usage_dict(response: core.ChatResponse) -> dict[str, Any]:

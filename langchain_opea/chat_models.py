@@ -20,11 +20,12 @@ from pydantic import Field, model_validator
 from langchain_opea import options, structured
 from langchain_opea.answers import ChunkWriter, result
 from langchain_opea.blocks import register_blocks
-from langchain_opea.connection import Connection, hidden
+from langchain_opea.connection import Connection
 from langchain_opea.errors import OPEAConfigurationError, langchain_errors
 from langchain_opea.messages import to_wire
 from langchain_opea.tools import tool_choice_of, tools_of
 from opea_core import ChatResponse, Timeouts, __version__
+from opea_core.adapters import NOT_FOR_ANSWERS, SECRET_IN_CALLS, asked_form, hidden, in_call, layered
 
 register_blocks()
 
@@ -94,10 +95,6 @@ class ChatOPEA(Connection, BaseChatModel):
         return "Further fields of the request body go into extra_body= or model_kwargs=."
 
     @classmethod
-    def _own_model(cls, values: Mapping[str, Any]) -> str | None:
-        return values.get("model_name")
-
-    @classmethod
     def _connection(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         found = super()._connection(values)
         if values.get("stream_chunk_timeout") is not None:
@@ -112,11 +109,11 @@ class ChatOPEA(Connection, BaseChatModel):
     # --- calls
 
     def _generate_with_cache(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        self._ask_for_model(kwargs)  # before the cache looks, whose key has the model's name
+        self._ask_for_model(self._named_model(kwargs))  # before the cache looks, whose key has the model's name
         return super()._generate_with_cache(messages, *args, **kwargs)
 
     async def _agenerate_with_cache(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        await self._aask_for_model(kwargs)
+        await self._aask_for_model(self._named_model(kwargs))
         return await super()._agenerate_with_cache(messages, *args, **kwargs)
 
     def _generate(
@@ -127,7 +124,7 @@ class ChatOPEA(Connection, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         with langchain_errors():
-            self._ask_for_model(kwargs)
+            self._ask_for_model(self._named_model(kwargs))
             response: ChatResponse = self.client.chat(to_wire(messages), **self._options(stop, kwargs))
         return result(response, self.include_response_headers)
 
@@ -139,7 +136,7 @@ class ChatOPEA(Connection, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         with langchain_errors():
-            await self._aask_for_model(kwargs)
+            await self._aask_for_model(self._named_model(kwargs))
             response: ChatResponse = await self.client.achat(to_wire(messages), **self._options(stop, kwargs))
         return result(response, self.include_response_headers)
 
@@ -151,7 +148,7 @@ class ChatOPEA(Connection, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         with langchain_errors():
-            self._ask_for_model(kwargs)
+            self._ask_for_model(self._named_model(kwargs))
             writer = ChunkWriter(self.include_response_headers, events=run_manager is not None)
             with self.client.stream_chat(to_wire(messages), **self._options(stop, kwargs, stream=True)) as stream:
                 for chunk in stream:
@@ -169,7 +166,7 @@ class ChatOPEA(Connection, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         with langchain_errors():
-            await self._aask_for_model(kwargs)
+            await self._aask_for_model(self._named_model(kwargs))
             writer = ChunkWriter(self.include_response_headers, events=run_manager is not None)
             async with self.client.astream_chat(to_wire(messages), **self._options(stop, kwargs, stream=True)) as stream:
                 async for chunk in stream:
@@ -181,12 +178,12 @@ class ChatOPEA(Connection, BaseChatModel):
 
     def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any], stream: bool = False) -> dict[str, Any]:
         """The options of a call: the call's own over ``extra_body``, over ``model_kwargs``, over the fields."""
-        given = options.in_call({name: value for name, value in kwargs.items() if name not in (*_NOT_SENT, "extra_body")})
+        given = in_call({name: value for name, value in kwargs.items() if name not in (*_NOT_SENT, "extra_body")})
         if stop is not None:
             given.setdefault("stop", stop)
         usage = {"stream_options": {"include_usage": True}} if stream and kwargs.get("stream_usage", self.stream_usage) else {}
         fields = usage | self._call_model(self.model_name) | self._shared_options() | self._body()
-        found, extra = options.layered(
+        found, extra = layered(
             (False, fields), (False, self.model_kwargs), (True, self.extra_body), (False, given), (True, kwargs.get("extra_body"))
         )
         if self.priority is not None:
@@ -211,14 +208,6 @@ class ChatOPEA(Connection, BaseChatModel):
             options["timeout"] = _with_idle(options.get("timeout", self.client.settings.timeouts), self.stream_chunk_timeout)
         return options
 
-    def _ask_for_model(self, kwargs: Mapping[str, Any]) -> None:
-        if self._asks_for_model(self._named_model(kwargs)):
-            self.discover()
-
-    async def _aask_for_model(self, kwargs: Mapping[str, Any]) -> None:
-        if self._asks_for_model(self._named_model(kwargs)):
-            await self.adiscover()
-
     def _named_model(self, kwargs: Mapping[str, Any]) -> Any:
         """The model this call names, in whatever place."""
         places = (kwargs, kwargs.get("extra_body") or {}, self.extra_body or {}, self.model_kwargs)
@@ -226,28 +215,13 @@ class ChatOPEA(Connection, BaseChatModel):
 
     # --- what the server tells
 
-    def discover(self) -> Self:
-        """Ask the server for the model it serves and its context window; gives the model itself.
-
-        Fills ``profile["max_input_tokens"]`` (tokens). What ``profile=`` gave is not changed.
-        """
-        with langchain_errors():
-            self.client.discover(**self._shared_options())
-        return self._with_profile()
-
-    async def adiscover(self) -> Self:
-        """``discover`` for async code."""
-        with langchain_errors():
-            await self.client.adiscover(**self._shared_options())
-        return self._with_profile()
-
-    def _with_profile(self) -> Self:
-        vars(self).pop("_serialized", None)
+    def _discovered(self) -> None:
+        """Fills ``profile["max_input_tokens"]`` (tokens); what ``profile=`` gave is not changed."""
+        super()._discovered()
         found = self._resolve_model_profile()
         if found:
             merged: Any = {**found, **(self.profile or {})}
             self.profile = merged
-        return self
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         profile = ModelProfile()
@@ -306,7 +280,7 @@ class ChatOPEA(Connection, BaseChatModel):
         method = structured.checked_method(method, schema)
         form = None if schema is None else structured.output_schema(schema, strict)
         name = form["name"] if form else None
-        asked = structured.asked_form(form, method)
+        asked = asked_form(form, method)
         if tools:
             asked |= {"tools": [*asked.get("tools", ()), *tools_of(tools, strict)]}
             asked |= {"tool_choice": "required"} if "tool_choice" in asked else {}
@@ -349,26 +323,21 @@ class ChatOPEA(Connection, BaseChatModel):
     # --- identity
 
     @property
-    def model(self) -> str | None:
-        """The model's name; None if none was given and none was discovered yet."""
-        return self.model_name or self.client.model
-
-    @property
     def _llm_type(self) -> str:
         return "opea-chat"
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        shown = {name: value for name, value in self.model_kwargs.items() if name not in options.SECRET_IN_CALLS}
+        shown = {name: value for name, value in self.model_kwargs.items() if name not in SECRET_IN_CALLS}
         return {"model_name": self.model, "base_url": self._url(), **self._body(), **shown, "extra_body": self.extra_body}
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         params = super()._get_invocation_params(stop=stop, **kwargs)
-        return params | {name: "(not shown)" for name in options.SECRET_IN_CALLS if params.get(name)}
+        return params | {name: "(not shown)" for name in SECRET_IN_CALLS if params.get(name)}
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """LangChain's cache key, without what changes no answer and nobody is to read."""
-        return super()._get_llm_string(stop=stop, **{k: v for k, v in kwargs.items() if k not in options.NOT_IN_CACHE_KEY})
+        return super()._get_llm_string(stop=stop, **{k: v for k, v in kwargs.items() if k not in NOT_FOR_ANSWERS})
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)

@@ -1,223 +1,60 @@
-"""What ``ChatOPEA`` and ``OPEAEmbeddings`` take to reach a server, and the ``OPEA`` object made of it."""
+"""What ``ChatOPEA`` and ``OPEAEmbeddings`` take to reach a server, as LangChain shows, copies and stores it."""
 
 from __future__ import annotations
 
-import os
-import sys
-import warnings
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, model_validator
-from pydantic_core import PydanticUndefined
+from pydantic import Field, field_serializer
 
-from langchain_opea.errors import OPEAConfigurationError, langchain_errors
-from opea_core import OPEA, Endpoint, Timeouts
-
-_CORE_NAMES = {"default_headers": "headers", "default_query": "query", "http_async_client": "async_http_client"}
-_MADE_OF = "_made_of"
-"""The attribute of an ``OPEA`` object made here that says of what; copies of a model share it as long as that stays."""
-_HEADERS_IN_KWARGS = (("extra_headers", "default_headers"), ("extra_query", "default_query"))
-_PRIVATE = frozenset({"api_key", "headers", "query"})
-_PACKAGES = frozenset({"langchain_opea", "langchain_core", "pydantic"})
-PER_CALL = frozenset({"timeout", "max_retries", "deadline", "recovery_wait"})
-"""With ``client=`` these are options of each call, not of the object."""
+from langchain_opea.errors import langchain_errors
+from opea_core.adapters import Connection as CoreConnection
+from opea_core.adapters import hidden
 
 
-def hidden(default: Any = None) -> Any:
-    """A field that does not change answers: not serialised, not part of the cache key, not shown, not set later."""
-    return Field(default=default, exclude=True, repr=False, frozen=True)
-
-
-class Connection(BaseModel):
+class Connection(CoreConnection):
     """Keywords about servers, the same as those of ``opea_core.OPEA``; or ``client=`` to share one object."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=(), hide_input_in_errors=True)
 
     base_url: str | None = Field(default=None, repr=False, frozen=True)
     """``http://localhost:8000`` or with a path; OPEA_API_URL if not given."""
-    api_key: Any = hidden()
-    """A string, a SecretStr, or a sync or async function that gives one. OPEA_API_KEY if not given; ``""`` sends none."""
-    client: Any = hidden()
-    """An ``opea_core.OPEA`` object whose queue, limits and connections are shared; never closed here."""
-    endpoints: Sequence[str | Mapping[str, Any] | Endpoint] | None = hidden()
-    """Several interchangeable servers instead of ``base_url``."""
-    timeout: Any = hidden(Timeouts())
-    """Seconds per attempt, (connect, read), ``opea_core.Timeouts``, or None for no limit."""
-    max_retries: int | None = hidden()
-    deadline: float | None = hidden()
-    """Seconds for a whole call: queue, attempts and pauses."""
-    default_headers: Mapping[str, str] | None = hidden()
-    default_query: Mapping[str, str] | None = hidden()
-    organization: str | None = hidden()
-    proxy: str | None = hidden()
-    http_client: Any = hidden()
     http_async_client: Any = hidden()
-    verify: Any = hidden()
-    cert: Any = hidden()
-    trust_env: bool | None = hidden()
-    api_keys: Sequence[str] | None = hidden()
-    auth_header: str | None = hidden()
-    auth_scheme: str | None = hidden("Bearer")
-    api_version: str | None = hidden()
-    append_v1: bool | None = hidden()
-    label: str | None = hidden()
-    weight: float | None = hidden()
-    tier: int | None = hidden()
-    capabilities: Any = hidden()
     context_window: int | None = hidden()
-    max_concurrent: int | None = hidden()
-    max_queued: int | None = hidden()
-    queue_timeout: float | None = hidden()
-    recovery_wait: float | None = hidden()
-    initial_retry_delay: float | None = hidden()
-    backoff_factor: float | None = hidden()
-    max_delay: float | None = hidden()
-    max_retry_after: float | None = hidden()
-    retry: Any = hidden()
-    breaker: Any = hidden()
-    queue: Any = hidden()
-    max_response_bytes: int | None = hidden()
-    max_event_bytes: int | None = hidden()
-    hooks: Any = hidden(())
 
-    _aliases: ClassVar[Mapping[str, str]] = {}
-    """Other names of fields."""
-    _no_effect: ClassVar[frozenset[str]] = frozenset()
-    """Names of LangChain's OpenAI classes that are taken and change nothing."""
-    _refused: ClassVar[Mapping[str, str]] = {}
-    """Names that cannot be honoured, and what to do instead."""
+    _core_names: ClassVar[Mapping[str, str]] = {
+        "base_url": "base_url",
+        "http_async_client": "async_http_client",
+        "context_window": "context_window",
+    }
 
-    @model_validator(mode="before")
-    @classmethod
-    def _read_keywords(cls, given: Any) -> Any:
-        """Names checked and unified, the environment read, the ``OPEA`` object made or taken."""
-        if not isinstance(given, Mapping):
-            return given
-        values = cls._unified(given)
-        values = cls._house_defaults(values) | values
-        if values.get("endpoints") is None and values.get("client") is None:
-            for name, variable in (("base_url", "OPEA_API_URL"), ("api_key", "OPEA_API_KEY")):
-                named = values.get(name) is not None or (name == "api_key" and values.get("api_keys") is not None)
-                if not named and os.environ.get(variable):
-                    values[name] = os.environ[variable]
-        if isinstance(values.get("api_key"), str):
-            values["api_key"] = SecretStr(values["api_key"])
-        beside = next((name for name in cls._given(values) if name not in PER_CALL), None)
-        values["client"] = _client(values.get("client"), cls._connection(values), cls._own_model(values), beside)
-        return values
-
-    @classmethod
-    def _house_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What a subclass sets for all its models, as far as it goes with what was given."""
-        fields = Connection.model_fields
-        own = {name: cls.model_fields[name].get_default(call_default_factory=True) for name in fields if name not in given}
-        house = {name: value for name, value in own.items() if value is not PydanticUndefined and value != fields[name].default}
-        if given.get("client") is not None:
-            return {name: value for name, value in house.items() if name in PER_CALL}
-        for one, other in (("endpoints", ("base_url", "api_key")), ("base_url", ("endpoints",))):
-            if given.get(one) is not None:
-                house = {name: value for name, value in house.items() if name not in other}
-        return house
-
-    @classmethod
-    def _given(cls, values: Mapping[str, Any]) -> list[str]:
-        """The names that were given about servers."""
-        fields = Connection.model_fields.items()
-        return [name for name, field in fields if name != "client" and name in values and values[name] != field.default]
-
-    @classmethod
-    def _unified(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Every name as the field's; raises OPEAConfigurationError for one that is unknown, refused or given twice."""
-        values: dict[str, Any] = {}
-        for key, value in given.items():
-            name = cls._aliases.get(key, key)
-            if key in cls._refused and value not in (None, False):
-                raise OPEAConfigurationError(f"{cls.__name__} cannot honour {key}=.", cls._refused[key])
-            if key in cls._no_effect or key in cls._refused:
-                if value is not None:
-                    warnings.warn(f"{key}= has no effect in {cls.__name__}.", stacklevel=_users_level())
-                continue
-            if name not in cls.model_fields:
-                raise OPEAConfigurationError(f"{cls.__name__} knows no option {key!r}.{cls._nearest(key)}", cls._unknown_hint())
-            if name in values and values[name] is not None and value is not None:
-                raise OPEAConfigurationError(f"{key!r} is another name of {name!r}; give one of them.")
-            if values.get(name) is None:
-                values[name] = value
-        kwargs = values.get("model_kwargs")
-        for name, field in _HEADERS_IN_KWARGS:  # where they would be shown and stored as part of the request
-            if isinstance(kwargs, Mapping) and isinstance(kwargs.get(name), Mapping):
-                values[field] = {**(values.get(field) or {}), **kwargs[name]}
-                kwargs = values["model_kwargs"] = {key: value for key, value in kwargs.items() if key != name}
-        return values
-
-    @classmethod
-    def _nearest(cls, name: str) -> str:
-        found = get_close_matches(name, sorted({*cls.model_fields, *cls._aliases}), n=1, cutoff=0.6)
-        return f" Did you mean {found[0]!r}?" if found else ""
-
-    @classmethod
-    def _unknown_hint(cls) -> str:
-        return ""
+    @staticmethod
+    def _errors() -> AbstractContextManager[None]:
+        return langchain_errors()
 
     @field_serializer("base_url")
     def _dumped_url(self, url: str | None) -> str | None:  # noqa: ARG002 - pydantic's signature
         return self._url()
 
-    @classmethod
-    def _own_model(cls, values: Mapping[str, Any]) -> str | None:
-        """The model the object is made with."""
-        raise NotImplementedError
-
-    @classmethod
-    def _connection(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What was given about servers, in the core's names."""
-        found = {_CORE_NAMES.get(name, name): values[name] for name in cls._given(values) if name != "organization"}
-        if values.get("organization"):
-            found["headers"] = {"OpenAI-Organization": values["organization"], **found.get("headers", {})}
-        return found
-
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sampling fields may be set; what the ``OPEA`` object was made of may not, and is never shown."""
-        field = type(self).model_fields.get(name)
-        if field is not None and field.frozen:
-            raise OPEAConfigurationError(f"{name} cannot be changed afterwards.", f"Use model_copy(update={{{name!r}: ...}}).")
-        vars(self).pop("_serialized", None)  # LangChain's cache key, kept from before the change
+        """As in the core's class; a change makes LangChain's cache key new."""
+        vars(self).pop("_serialized", None)
         super().__setattr__(name, value)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy that shares the ``OPEA`` object, unless ``update`` changes what it was made of."""
-        update = self._unified(update) if update else None
-        if update and any(type(self).model_fields[name].frozen for name in update):
-            return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **update})
         copy = super().model_copy(update=update, deep=deep)
         vars(copy).pop("_serialized", None)
         return copy
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Connections, keys and certificates are shared, not copied."""
-        memo = {} if memo is None else memo
-        for name in Connection.model_fields:
-            value = getattr(self, name)
-            memo[id(value)] = value
-        return super().__deepcopy__(memo)
-
     def __getstate__(self) -> dict[Any, Any]:
-        """What is pickled: also whether the ``OPEA`` object was made here."""
-        return {**super().__getstate__(), "opea_made_of": _made_of(self.client)}
+        """What is pickled: also what the ``OPEA`` object was made of."""
+        return {**super().__getstate__(), "opea_made_of": self._made_of()}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """The ``OPEA`` object of an unpickled model is its own."""
         made_of = state.pop("opea_made_of", None)
         super().__setstate__(state)
-        if made_of is not None:
-            vars(self.client)[_MADE_OF] = made_of
-
-    def __repr_args__(self) -> Any:
-        """The model and the server first; no credentials."""
-        return [("model", self._own_model(vars(self))), ("base_url", self._url()), *super().__repr_args__()]
+        self._set_made_of(made_of)
 
     @property
     def lc_secrets(self) -> dict[str, str]:
@@ -227,80 +64,13 @@ class Connection(BaseModel):
     @property
     def lc_attributes(self) -> dict[str, Any]:
         """The first server's URL without credentials, and the model: part of the cache key, as two servers may differ."""
-        model = self._own_model(vars(self)) or self.client.model
+        model = self.model
         return {"base_url": self._url()} | ({"model_name": model} if model else {})
 
-    def _url(self) -> str:
-        first: Endpoint = self.client.endpoints[0]
-        return first.url.root
-
     @property
-    def _is_shared(self) -> bool:
-        """Whether the ``OPEA`` object is the caller's own."""
-        return _made_of(self.client) is None
+    def model(self) -> str | None:
+        """The model's name; None if none was given and none was discovered yet."""
+        return self._own_model(vars(self)) or self.client.model
 
-    def _shared_options(self) -> dict[str, Any]:
-        """Per-call options that stand for the object's settings where the object is the caller's."""
-        if not self._is_shared:
-            return {}
-        values = {name: getattr(self, name) for name in PER_CALL}
-        return {name: value for name, value in values.items() if value != Connection.model_fields[name].default}
-
-    def _call_model(self, model: str | None) -> dict[str, str]:
-        """``model`` as an option of a call, where the object would choose another one."""
-        known = None if self._is_shared else self.client.settings.model
-        return {"model": model} if model and model != known else {}
-
-    def _asks_for_model(self, named: Any) -> bool:
-        """Whether the server must be asked which model it serves, as nobody named one."""
-        return not named and self.client.model is None
-
-
-def _users_level() -> int:
-    """The stack level of the line that made the model."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
-        level, frame = level + 1, frame.f_back
-    return level
-
-
-def _client(client: Any, connection: dict[str, Any], model: str | None, beside: str | None) -> OPEA:
-    """The object to use: the caller's, the one of the model this is a copy of, or a new one."""
-    if client is None:
-        return _make(connection, model)
-    if not isinstance(client, OPEA):
-        raise OPEAConfigurationError(
-            f"client= takes an opea_core.OPEA object, not {type(client).__name__}.",
-            "An httpx client goes into http_client= or http_async_client=.",
-        )
-    made_of = _made_of(client)
-    if made_of is not None:
-        return client if made_of == connection else _make(connection, model, made_of)
-    if beside is not None:
-        raise OPEAConfigurationError(
-            f"client= and {beside}= both say how to reach the server; give one of them.", "Set it where you make the OPEA object."
-        )
-    return client
-
-
-def _made_of(client: OPEA) -> dict[str, Any] | None:
-    """What an object was made of here; None for one of the caller's own."""
-    found: dict[str, Any] | None = vars(client).get(_MADE_OF)
-    return found
-
-
-def _make(connection: dict[str, Any], model: str | None, before: Mapping[str, Any] | None = None) -> OPEA:
-    """A new object; the keys and headers of the one ``before`` do not follow to another origin."""
-    given: dict[str, Any] = connection | ({"model": model} if model else {})
-    if before is not None and _origin(before) != _origin(connection):
-        given = {name: value for name, value in given.items() if name not in _PRIVATE or value != before.get(name)}
-        given.setdefault("api_key", "")
-    with langchain_errors():
-        made = OPEA(**given)
-    vars(made)[_MADE_OF] = connection
-    return made
-
-
-def _origin(connection: Mapping[str, Any]) -> tuple[str, str]:
-    parts = urlsplit(str(connection.get("base_url") or ""))
-    return parts.scheme, parts.netloc.rpartition("@")[2]
+    def _discovered(self) -> None:
+        vars(self).pop("_serialized", None)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 from langchain_core.embeddings import Embeddings
 from pydantic import Field, PositiveInt
 
 from langchain_opea import options
-from langchain_opea.connection import Connection, hidden
+from langchain_opea.connection import Connection
 from langchain_opea.errors import OPEAConfigurationError, langchain_errors
+from opea_core.adapters import batches, hidden
 
 
 class OPEAEmbeddings(Connection, Embeddings):
@@ -42,14 +43,6 @@ class OPEAEmbeddings(Connection, Embeddings):
     _no_effect: ClassVar[frozenset[str]] = options.EMBEDDINGS_NO_EFFECT
     _refused: ClassVar[Mapping[str, str]] = options.EMBEDDINGS_REFUSED
 
-    @classmethod
-    def _unknown_hint(cls) -> str:
-        return "Further fields of the request body go into model_kwargs=."
-
-    @classmethod
-    def _own_model(cls, values: Mapping[str, Any]) -> str | None:
-        return values.get("model_name")
-
     def embed_documents(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
         """A vector for each text; no text, no request."""
         return self._embed([self.document_prefix + text for text in _checked(texts)], chunk_size)
@@ -69,8 +62,8 @@ class OPEAEmbeddings(Connection, Embeddings):
     def _embed(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
         vectors: list[list[float]] = []
         with langchain_errors():
-            if texts and self._asks_for_model(self._named_model()):
-                self.client.discover(**self._shared_options())
+            if texts:
+                self._ask_for_model(self._named_model())
             for batch in self._batches(texts, chunk_size):
                 vectors += self.client.embed(batch, **self._options()).embeddings
         return vectors
@@ -78,25 +71,14 @@ class OPEAEmbeddings(Connection, Embeddings):
     async def _aembed(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
         vectors: list[list[float]] = []
         with langchain_errors():
-            if texts and self._asks_for_model(self._named_model()):
-                await self.client.adiscover(**self._shared_options())
+            if texts:
+                await self._aask_for_model(self._named_model())
             for batch in self._batches(texts, chunk_size):
                 vectors += (await self.client.aembed(batch, **self._options())).embeddings
         return vectors
 
     def _batches(self, texts: Sequence[str], chunk_size: int | None) -> Iterator[list[str]]:
-        """Texts in requests of limited count and size."""
-        batch: list[str] = []
-        size = 0
-        for text in texts:
-            length = len(text.encode("utf-8", "replace"))
-            if batch and (len(batch) >= (chunk_size or self.chunk_size) or size + length > self.max_request_bytes):
-                yield batch
-                batch, size = [], 0
-            batch.append(text)
-            size += length
-        if batch:
-            yield batch
+        return batches(texts, chunk_size or self.chunk_size, self.max_request_bytes)
 
     def _options(self) -> dict[str, Any]:
         optional = {"dimensions": self.dimensions, "priority": self.priority, "extra_body": self.extra_body}
@@ -105,23 +87,6 @@ class OPEAEmbeddings(Connection, Embeddings):
 
     def _named_model(self) -> Any:
         return self.model_name or self.model_kwargs.get("model") or (self.extra_body or {}).get("model")
-
-    def discover(self) -> Self:
-        """Ask the server which model it serves; gives the object itself."""
-        with langchain_errors():
-            self.client.discover(**self._shared_options())
-        return self
-
-    async def adiscover(self) -> Self:
-        """``discover`` for async code."""
-        with langchain_errors():
-            await self.client.adiscover(**self._shared_options())
-        return self
-
-    @property
-    def model(self) -> str | None:
-        """The model's name; None if none was given and none was discovered yet."""
-        return self.model_name or self.client.model
 
 
 def _checked(texts: Any) -> list[str]:

@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from opea_core.adapters import COMMON_ALIASES
+
 ALIASES: Mapping[str, str] = {
+    **COMMON_ALIASES,
     "model": "model_name",
     "max_completion_tokens": "max_tokens",
     "openai_api_key": "api_key",
-    "opea_api_key": "api_key",
     "openai_api_base": "base_url",
     "openai_api_version": "api_version",
     "opea_api_url": "base_url",
     "api_base": "base_url",
-    "request_timeout": "timeout",
     "stop_sequences": "stop",
     "openai_organization": "organization",
     "openai_proxy": "proxy",
-    "headers": "default_headers",
-    "query": "default_query",
     "async_http_client": "http_async_client",
-    "max_concurrent_requests": "max_concurrent",
-    "queue_size": "max_queued",
-    "initial_delay": "initial_retry_delay",
-    "timeouts": "timeout",
 }
 """Other names of a field, from ChatOpenAI and from the core."""
 
@@ -72,50 +67,6 @@ EMBEDDINGS_REFUSED: Mapping[str, str] = {
     "deployment": "Name the deployment in model=, or in base_url= with api_version=.",
 }
 
-SECRET_IN_CALLS = frozenset(
-    {"api_key", "default_headers", "default_query", "extra_headers", "extra_query", "headers", "openai_api_key", "query"}
-)
-"""Options of a call that traces do not show, even where they are refused."""
-
-NOT_IN_CACHE_KEY = SECRET_IN_CALLS | {
-    "deadline",
-    "endpoint",
-    "max_retries",
-    "priority",
-    "recovery_wait",
-    "request_id",
-    "request_timeout",
-    "timeout",
-}
-"""Options of a call that change no answer."""
-
-_IN_CALLS = {
-    "request_timeout": "timeout",
-    "stop_sequences": "stop",
-    "model_name": "model",
-    "default_headers": "extra_headers",
-    "default_query": "extra_query",
-    "openai_api_key": "api_key",
-    "openai_api_base": "base_url",
-}
-_SPELLINGS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
-
-
-def layered(*layers: tuple[bool, Mapping[str, Any] | None]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options and further body fields, later layers over earlier ones, under either spelling of a name.
-
-    A layer is (whether it holds body fields, the values).
-    """
-    options: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
-    for is_body, layer in layers:
-        for name, value in (layer or {}).items():
-            for same in (name, _SPELLINGS.get(name, name)):
-                options.pop(same, None)
-                extra.pop(same, None)
-            (extra if is_body else options)[name] = value
-    return options, extra
-
 
 def leave_out(disabled: Mapping[str, Any] | None, *places: dict[str, Any]) -> None:
     """Take parameters out that are disabled: each with None (always) or a list of the values meant."""
@@ -123,8 +74,3 @@ def leave_out(disabled: Mapping[str, Any] | None, *places: dict[str, Any]) -> No
         for place in places:
             if values is None or place.get(name) in values:
                 place.pop(name, None)
-
-
-def in_call(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a call, under the core's names."""
-    return {_IN_CALLS.get(name, name): value for name, value in kwargs.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Literal, TypeAlias, TypeGuard
@@ -19,14 +18,10 @@ from pydantic import BaseModel, ValidationError
 
 from langchain_opea.answers import unspoiled
 from langchain_opea.errors import OPEAConfigurationError, OPEARefusalError
+from opea_core.adapters import json_text, may_be_call, read_answer
 
 Method: TypeAlias = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
-_JSON = json.JSONDecoder(strict=False)
-_THINK = re.compile(r"\A\s*(?:<think>)?.*?</think>", re.DOTALL)
-_CALL_KEYS = frozenset({"name", "arguments", "parameters", "type", "id", "function"})
-_ARGUMENTS = frozenset({"arguments", "parameters"})
-_FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
 
 
 def output_schema(schema: Any, strict: bool | None = None) -> dict[str, Any]:
@@ -46,12 +41,6 @@ def output_schema(schema: Any, strict: bool | None = None) -> dict[str, Any]:
     return form
 
 
-def as_tool(form: dict[str, Any]) -> dict[str, Any]:
-    """The form as a function to be called with the answer."""
-    known = {name: form[name] for name in ("name", "description", "strict") if name in form}
-    return {"type": "function", "function": {**known, "parameters": form["schema"]}}
-
-
 def checked_method(method: Method | None, schema: Any) -> Method | None:
     """How to ask; raises OPEAConfigurationError for what cannot be. Classes of pydantic 1 are asked for by a call."""
     if method is not None and method not in METHODS:
@@ -60,18 +49,6 @@ def checked_method(method: Method | None, schema: Any) -> Method | None:
         raise OPEAConfigurationError("with_structured_output needs a schema.", 'Only method="json_mode" goes without.')
     v1 = is_class(schema) and not issubclass(schema, BaseModel)
     return "function_calling" if v1 and method in (None, "json_schema") else method
-
-
-def asked_form(form: Any, method: str | None) -> dict[str, Any]:
-    """The options of a call that ask for an answer of this form."""
-    if method == "json_mode":
-        return {"response_format": {"type": "json_object"}}
-    if method == "json_schema":
-        return {"response_format": {"type": "json_schema", "json_schema": form}}
-    if method == "function_calling":
-        choice = {"type": "function", "function": {"name": form["name"]}}
-        return {"tools": [as_tool(form)], "tool_choice": choice, "parallel_tool_calls": False}
-    return {"output_schema": form}
 
 
 def response_format(value: Any, strict: bool | None = None) -> Any:
@@ -130,31 +107,15 @@ class AnswerParser(BaseTransformOutputParser[Any]):
         if calls and calls[0]["name"] in self.other_tools:
             return _problem(f"The model called {calls[0]['name']!r} instead of answering; pass include_raw=True to get the call.", message)
         try:
-            return self._written(_JSON.raw_decode(json_text(_text(message)))[0])
-        except (ValueError, RecursionError):
+            value = read_answer(_text(message), self.tool_name)
+            if self.schema_ is None and not isinstance(value, dict):
+                raise ValueError("not an object")
+            return value
+        except ValueError:
             if calls:
                 return calls[0]["args"]  # an answer under a name the model made up
             why = " It was cut off at the token limit: raise max_tokens." if _is_cut(message) else ""
             return _problem(f"The answer is no JSON.{why}", message)
-
-    def _written(self, value: Any) -> Any:
-        """The answer itself, where the model wrote the call it should have made as text."""
-        if isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        call = value.get("function") if isinstance(value, dict) and isinstance(value.get("function"), dict) else value
-        if isinstance(call, dict) and call.get("name") == self.tool_name and call.keys() & _ARGUMENTS and self.may_be_call(call):
-            inner = call.get("arguments", call.get("parameters"))
-            value = json.loads(inner) if isinstance(inner, str) else inner
-        if self.schema_ is None and not isinstance(value, dict):
-            raise ValueError("not an object")
-        return value
-
-    def may_be_call(self, value: Any) -> bool:
-        """Whether a dict (or its beginning) is a call of our function, written as text."""
-        if not isinstance(value, dict) or not value or not value.keys() <= _CALL_KEYS or not self.tool_name:
-            return False
-        name = value.get("name", self.tool_name)
-        return bool(name) and self.tool_name.startswith(str(name))
 
     def _as_schema(self, values: Any, message: BaseMessage) -> Any:
         schema = self.schema_
@@ -210,7 +171,7 @@ class _Reading:
             value = parse_partial_json(json_text(_text(message)))
         except (ValueError, RecursionError):
             return None
-        return None if self._parser.may_be_call(value) else value
+        return None if may_be_call(value, self._parser.tool_name) else value
 
     def end(self) -> Iterator[Any]:
         """The stream is over: the whole answer, unless it was given already."""
@@ -235,24 +196,6 @@ class _Reading:
 
 def _text(message: BaseMessage) -> str:
     return str(message.text)
-
-
-def json_text(text: str) -> str:
-    """The part of a text that should be JSON: without thoughts, code fences and words around."""
-    text = text.strip()
-    if text.startswith("<think>") and "</think>" not in text:
-        return ""
-    if not text.startswith(("{", "[")):
-        text = _THINK.sub("", text, count=1).strip()
-    if text.startswith(("{", "[")):
-        return text
-    fenced = _FENCE.search(text)
-    if fenced:
-        return fenced.group(1).strip()
-    start, end = text.find("{"), text.rfind("}")
-    if start >= 0:
-        return text[start : end + 1] if end > start else text[start:]
-    return text.removeprefix("```json").removeprefix("```").strip()
 
 
 def _is_cut(message: BaseMessage) -> bool:

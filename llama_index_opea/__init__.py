@@ -1,8 +1,17 @@
-"""The LlamaIndex adapter of OPEA. This version holds the package's place: its classes are not there yet."""
+"""LlamaIndex on ``opea_core``: ``OPEALLM``, ``OPEAEmbedding`` and ``OPEARerank``.
+
+``errors`` has what this package adds to the core's errors; ``testing`` a conformance suite for any integration.
+"""
 
 from importlib.util import find_spec
 
 if find_spec("llama_index") is None or find_spec("llama_index.core") is None:
     raise ImportError("llama_index_opea needs llama-index-core: pip install 'opea-core[llama-index]'")
 
-__all__: list[str] = []
+from llama_index_opea import errors
+from llama_index_opea.embeddings import OPEAEmbedding
+from llama_index_opea.llm import OPEALLM
+from llama_index_opea.rerank import OPEARerank
+from opea_core import __version__
+
+__all__ = ["OPEALLM", "OPEAEmbedding", "OPEARerank", "__version__", "errors"]

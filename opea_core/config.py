@@ -182,6 +182,8 @@ class Capabilities(Value):
     """Raise when a parameter is refused, instead of dropping it once."""
     tool_id_length: Count | None = None
     """The longest tool-call id the server takes; longer ones are shortened consistently."""
+    cache_points: bool = False
+    """Whether content parts may carry ``cache_control``; else LlamaIndex's cache points are left out."""
     rerank_beside_v1: bool = False
     """Whether ``/rerank`` stands beside ``/v1`` and not below it."""
     embedding_dtype: Literal["float32", "int8"] = "float32"

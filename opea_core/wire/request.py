@@ -85,14 +85,19 @@ def build_body(
 def _ask_for(built: Json, output_schema: Json, how: str | None) -> None:
     """Ask for an answer of a schema; as a tool it is forced, or beside the caller's tools one of them is."""
     if how == "function_calling":
-        known = {key: output_schema[key] for key in ("name", "description", "strict") if output_schema.get(key) is not None}
         forced = "required" if "tools" in built else {"type": "function", "function": {"name": output_schema["name"]}}
-        built["tools"] = [*built.get("tools", ()), {"type": "function", "function": {**known, "parameters": output_schema["schema"]}}]
+        built["tools"] = [*built.get("tools", ()), as_tool(output_schema)]
         built.setdefault("tool_choice", forced)
     elif how == "json_mode":
         built["response_format"] = {"type": "json_object"}
     else:
         built["response_format"] = {"type": "json_schema", "json_schema": output_schema}
+
+
+def as_tool(output_schema: Mapping[str, Any]) -> Json:
+    """The form of an answer as a function to be called with it."""
+    known = {key: output_schema[key] for key in ("name", "description", "strict") if output_schema.get(key) is not None}
+    return {"type": "function", "function": {**known, "parameters": output_schema["schema"]}}
 
 
 def encode_body(body: Any) -> bytes:

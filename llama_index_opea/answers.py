@@ -1,0 +1,184 @@
+"""What the core answers, as LlamaIndex's responses: whole ones, and the growing ones of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    LogProb,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+
+import opea_core as core
+from opea_core.adapters import token_counts
+
+Json = dict[str, Any]
+
+
+def chat_response(response: core.ChatResponse, delta: str | None = None) -> ChatResponse:
+    """A whole answer: one thinking block, one text block, the tool calls. ``delta``: it ends a stream."""
+    choice = response.choices[0]
+    calls = sorted([*choice.tool_calls, *choice.invalid_tool_calls], key=lambda call: call.index)
+    blocks: list[Any] = []
+    if choice.reasoning or choice.reasoning_details:
+        blocks.append(_thinking(choice, response.usage))
+    if choice.content or not calls:
+        blocks.append(TextBlock(text=choice.content))
+    blocks += [_call_block(call) for call in calls]
+    message = ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=_message_kwargs(choice, calls))
+    return ChatResponse(
+        message=message,
+        raw=_raw(response),
+        delta=delta,
+        logprobs=_logprobs(choice.logprobs),
+        additional_kwargs=_response_kwargs(response, choice),
+    )
+
+
+def completion_response(chat: ChatResponse) -> CompletionResponse:
+    """A chat answer (or a piece of one) as a completion; core's own converter loses logprobs and reasoning."""
+    kwargs = {**chat.message.additional_kwargs, **chat.additional_kwargs}
+    thoughts = "".join(block.content or "" for block in chat.message.blocks if isinstance(block, ThinkingBlock))
+    if thoughts:
+        kwargs["reasoning_content"] = thoughts
+    return CompletionResponse.model_construct(
+        text=chat.message.content or "", additional_kwargs=kwargs, raw=chat.raw, logprobs=chat.logprobs, delta=chat.delta
+    )
+
+
+class ResponseWriter:
+    """Turns the core's chunks into LlamaIndex's responses, one stream long.
+
+    Each response holds the whole message so far; nothing is validated on the way, as it comes from here.
+    Arguments of tool calls that came in one read are joined, as agents parse them with every response.
+    """
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._reasoning = ""
+        self._calls: dict[int, tuple[str, str, str]] = {}
+
+    def write(self, chunk: core.ChatChunk, more: bool) -> ChatResponse | None:
+        """The next response, if there is one to hand on; ``more`` says that further chunks have come already."""
+        if chunk.response is not None:
+            return chat_response(chunk.response, chunk.content)
+        self._text += chunk.content
+        self._reasoning += chunk.reasoning
+        for delta in chunk.tool_calls:
+            id_, name, arguments = self._calls.get(delta.index, ("", "", ""))
+            self._calls[delta.index] = id_ or delta.id or "", name or delta.name or "", arguments + delta.arguments
+        if not (chunk.content or chunk.reasoning) and (more or not chunk.tool_calls):
+            return None
+        return ChatResponse.model_construct(
+            message=self._message(),
+            raw=chunk.raw,
+            delta=chunk.content,
+            logprobs=None,
+            additional_kwargs={"thinking_delta": chunk.reasoning} if chunk.reasoning else {},
+        )
+
+    def _message(self) -> ChatMessage:
+        blocks: list[Any] = []
+        if self._reasoning:
+            blocks.append(
+                ThinkingBlock.model_construct(block_type="thinking", content=self._reasoning, num_tokens=None, additional_information={})
+            )
+        if self._text or not self._calls:
+            blocks.append(TextBlock.model_construct(block_type="text", text=self._text))
+        calls = [call for _, call in sorted(self._calls.items())] if self._calls else ()
+        for id_, name, arguments in calls:
+            blocks.append(ToolCallBlock.model_construct(block_type="tool_call", tool_call_id=id_, tool_name=name, tool_kwargs=arguments))
+        kwargs = {"tool_calls": [_call_dict(*call) for call in calls]} if calls else {}
+        return ChatMessage.model_construct(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kwargs)
+
+
+def _thinking(choice: core.Choice, usage: core.Usage | None) -> ThinkingBlock:
+    kept = {"reasoning_field": choice.reasoning_field, "reasoning_details": choice.reasoning_details}
+    return ThinkingBlock(
+        content=choice.reasoning,
+        num_tokens=usage.reasoning_tokens if usage is not None else None,
+        additional_information={name: value for name, value in kept.items() if value},
+    )
+
+
+def _call_block(call: core.ToolCall) -> ToolCallBlock:
+    kwargs = call.arguments if isinstance(call, core.InvalidToolCall) else call.args
+    return ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=kwargs)
+
+
+def _call_dict(id_: str, name: str, arguments: str, extra: Mapping[str, Any] | None = None) -> Json:
+    return {**(extra or {}), "id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _message_kwargs(choice: core.Choice, calls: Sequence[core.ToolCall]) -> Json:
+    """What has no block of its own: calls as plain dicts (core's programs and chat engines read only these), a refusal."""
+    kwargs: Json = {key: value for key, value in choice.extra.items() if value not in (None, "", [], {})}
+    if calls:
+        kwargs["tool_calls"] = [_call_dict(call.id, call.name, call.arguments, call.extra) for call in calls]
+    if choice.invalid_tool_calls:
+        kwargs["invalid_tool_calls"] = [
+            {"id": c.id, "name": c.name, "arguments": c.arguments, "error": c.error} for c in choice.invalid_tool_calls
+        ]
+    if choice.refusal:
+        kwargs["refusal"] = choice.refusal
+    if choice.parts:
+        kwargs["content_parts"] = choice.parts
+    return kwargs
+
+
+def _raw(response: core.ChatResponse) -> Json:
+    """The server's JSON with its token counts under the names LlamaIndex's counter reads."""
+    raw = dict(response.raw)
+    if response.usage is not None:
+        raw["usage"] = {**response.usage.raw, **_counted(response.usage)}
+    return raw
+
+
+def _counted(usage: core.Usage) -> dict[str, int]:
+    counts = token_counts(usage)
+    if counts is None:
+        return {}
+    return dict(zip(("prompt_tokens", "completion_tokens", "total_tokens"), counts, strict=True))
+
+
+def _response_kwargs(response: core.ChatResponse, choice: core.Choice) -> Json:
+    """Token counts, why it ended, and where it came from."""
+    optional = {
+        "model": response.model,
+        "endpoint": response.endpoint,
+        "request_id": response.request_id,
+        "dropped_parameters": list(response.meta.dropped),
+        "warnings": list(response.warnings),
+    }
+    counts = _counted(response.usage) if response.usage is not None else {}
+    return {**counts, "finish_reason": choice.finish_reason, **{key: value for key, value in optional.items() if value}}
+
+
+def _logprobs(given: Json | None) -> list[list[LogProb]] | None:
+    """For each token itself, then its alternatives; from chat's form or that of legacy completions."""
+    if not given:
+        return None
+    if given.get("content") is not None:
+        return [_token(entry, entry.get("top_logprobs") or ()) for entry in given["content"]]
+    tokens, values = given.get("tokens") or (), given.get("token_logprobs") or ()
+    tops = given.get("top_logprobs") or [{}] * len(tokens)
+    return [
+        _token({"token": token, "logprob": value}, [{"token": t, "logprob": v} for t, v in (top or {}).items()])
+        for token, value, top in zip(tokens, values, tops, strict=False)
+    ] or None
+
+
+def _token(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[LogProb]:
+    found = [entry, *(other for other in others if other.get("token") != entry.get("token"))]
+    return [LogProb(token=e.get("token") or "", logprob=_number(e.get("logprob")), bytes=e.get("bytes") or []) for e in found]
+
+
+def _number(value: Any) -> float:
+    return float("-inf") if value is None else float(value)

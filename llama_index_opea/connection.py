@@ -1,0 +1,99 @@
+"""What the classes of this package take to reach a server, as LlamaIndex stores and pickles it."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+
+from llama_index_opea import options
+from opea_core import ConfigurationError, Endpoint
+from opea_core.adapters import Connection as CoreConnection
+from opea_core.adapters import hidden
+
+_NOT_STORED = frozenset(
+    {"api_base", "api_key", "api_keys", "async_http_client", "cert", "default_headers", "default_query", "endpoints", "hooks"}
+    | {"http_client", "proxy", "verify"}
+)
+"""Keys, what may hold one, and objects of this process."""
+_NOT_SHOWN = frozenset({"callback_manager", "rate_limiter", "messages_to_prompt", "completion_to_prompt", "embeddings_cache"})
+_ENDPOINT_STORED = ("label", "model", "api_version", "auth_header", "auth_scheme", "max_concurrent", "weight", "tier", "context_window")
+_logger = logging.getLogger("opea_core")
+
+
+class Connection(CoreConnection):
+    """Keywords about servers, the same as those of ``opea_core.OPEA``; or ``client=`` to share one object."""
+
+    api_base: str | None = Field(default=None, repr=False, frozen=True)
+    """``http://localhost:8000`` or with a path; OPEA_API_URL if not given. ``base_url`` is another name."""
+    async_http_client: Any = hidden()
+
+    _core_names: ClassVar[Mapping[str, str]] = {"api_base": "base_url", "async_http_client": "async_http_client"}
+    _url_field: ClassVar[str] = "api_base"
+    _kwargs_field: ClassVar[str] = "additional_kwargs"
+    _refused: ClassVar[Mapping[str, str]] = options.REFUSED
+
+    @classmethod
+    def _take(cls, values: dict[str, Any], key: str, value: Any) -> None:
+        if key not in options.TAKEN:
+            super()._take(values, key, value)
+
+    @model_serializer(mode="wrap")
+    def custom_model_dump(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:  # noqa: ARG002
+        """LlamaIndex's form, with everything about the servers that is neither a key nor an object."""
+        data: dict[str, Any] = handler(self)
+        given = {name: getattr(self, name) for name in self._given(vars(self)) if name not in _NOT_STORED}
+        data |= {name: _plain(value) for name, value in given.items()}
+        endpoints = self.client.endpoints
+        several = len(endpoints) > 1
+        data["api_base"] = None if several else self._url()
+        if several:
+            data["endpoints"] = [_stored(endpoint) for endpoint in endpoints]
+        data["class_name"] = type(self).class_name()  # type: ignore[attr-defined]
+        return data
+
+    def __repr_args__(self) -> Any:
+        """The model, the server, and what is not as usual."""
+        where = [("model", self._own_model(vars(self))), ("api_base", self._url())]
+        given = {name: field for name, field in type(self).model_fields.items() if name not in (*_NOT_SHOWN, self._model_field)}
+        values = [(name, getattr(self, name), field) for name, field in given.items() if field.repr]
+        return where + [(name, value) for name, value, field in values if value != field.get_default(call_default_factory=True)]
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """What is pickled: the fields, keys included, as a worker process needs them; connections are made anew there.
+
+        LlamaIndex's own takes what cannot be pickled away from the living object; this one leaves it.
+        """
+        state = BaseModel.__getstate__(self)
+        values = {name: value for name, value in state["__dict__"].items() if name != "client" or self._is_shared}
+        needed = {*self._server_fields(), "client"}
+        for name in [name for name, value in values.items() if not _can_be_pickled(value)]:
+            if name in needed:
+                raise ConfigurationError(f"{name}= of {type(self).__name__} cannot be pickled.", "Make the object in each process instead.")
+            _logger.warning("%s: %s cannot be pickled and is left out.", type(self).__name__, name)
+            del values[name]
+        return {**state, "__dict__": values, "__pydantic_private__": None}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Made from its fields, as by its constructor."""
+        self.__init__(**state["__dict__"])  # type: ignore[misc]
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+
+def _stored(endpoint: Endpoint) -> dict[str, Any]:
+    given = {name: getattr(endpoint, name) for name in _ENDPOINT_STORED if name in endpoint.model_fields_set}
+    return {"base_url": endpoint.url.root, **given}
+
+
+def _can_be_pickled(value: Any) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:  # noqa: BLE001 - pickle raises whatever the object raises
+        return False
+    return True

@@ -1,0 +1,239 @@
+"""``OPEAEmbedding``: LlamaIndex's embeddings from any OpenAI-compatible server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, ClassVar
+
+from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
+from llama_index.core.callbacks.schema import CBEventType, EventPayload
+from llama_index.core.instrumentation.events.embedding import EmbeddingEndEvent, EmbeddingStartEvent
+from llama_index.core.utils import get_tqdm_iterable
+from llama_index_instrumentation import get_dispatcher
+from pydantic import Field, PositiveInt
+
+from llama_index_opea import options
+from llama_index_opea.connection import Connection
+from opea_core import ConfigurationError
+from opea_core.adapters import batches, hidden
+
+_MOST_WORKERS = 8
+_UNNAMED = "unknown"
+dispatcher = get_dispatcher(__name__)
+
+
+class OPEAEmbedding(Connection, BaseEmbedding):
+    """Vectors for texts, in their order, as lists of floats; texts are sent as they are, line breaks included.
+
+    ``OPEAEmbedding(model_name="bge-m3", api_base="http://localhost:8080")``; the keywords about servers are
+    those of ``OPEALLM``. A batch that the server refuses as too large is split. Raises the errors of
+    ``opea_core``.
+    """
+
+    model_name: str = _UNNAMED
+    """The model (``model`` is another name); if not given and the server serves one, that one, asked for at the first call."""
+    dimensions: int | None = None
+    """The length of the vectors, at models that can be shortened."""
+    max_request_bytes: PositiveInt = 1_000_000
+    """Bytes of text in one request, at most; a longer text goes alone."""
+    query_prefix: str = ""
+    """What stands before a query, where the model wants it (``"query: "``)."""
+    text_prefix: str = ""
+    """What stands before a document (``"passage: "``)."""
+    additional_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request."""
+    extra_body: dict[str, Any] | None = None
+    priority: Annotated[int, Field(ge=0, le=9)] | None = hidden()
+    """0 (urgent) to 9 in the queue."""
+
+    _aliases: ClassVar[Mapping[str, str]] = options.EMBEDDING_ALIASES
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name in stored dicts; another package has taken "OPEAEmbedding"."""
+        return "OPEAProxyEmbedding"
+
+    @classmethod
+    def _own_model(cls, values: Mapping[str, Any]) -> str | None:
+        name = super()._own_model(values)
+        return None if name == _UNNAMED else name
+
+    def _get_query_embedding(self, query: str) -> Embedding:
+        return self._embed([self.query_prefix + _text(query)])[0]
+
+    async def _aget_query_embedding(self, query: str) -> Embedding:
+        return (await self._aembed([self.query_prefix + _text(query)]))[0]
+
+    def _get_text_embedding(self, text: str) -> Embedding:
+        return self._get_text_embeddings([text])[0]
+
+    async def _aget_text_embedding(self, text: str) -> Embedding:
+        return (await self._aget_text_embeddings([text]))[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return self._embed([self.text_prefix + _text(text) for text in texts])
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return await self._aembed([self.text_prefix + _text(text) for text in texts])
+
+    def _embed(self, texts: list[str]) -> list[Embedding]:
+        vectors: list[Embedding] = []
+        if texts:
+            self._ask_for_model(self._named_model())
+        for batch in batches(texts, len(texts), self.max_request_bytes):
+            vectors += self.client.embed(batch, **self._options()).embeddings
+        return vectors
+
+    async def _aembed(self, texts: list[str]) -> list[Embedding]:
+        vectors: list[Embedding] = []
+        if texts:
+            await self._aask_for_model(self._named_model())
+        for batch in batches(texts, len(texts), self.max_request_bytes):
+            vectors += (await self.client.aembed(batch, **self._options())).embeddings
+        return vectors
+
+    def _options(self) -> dict[str, Any]:
+        optional = {"dimensions": self.dimensions, "priority": self.priority, "extra_body": self.extra_body}
+        given = {name: value for name, value in optional.items() if value is not None}
+        return self._call_model(self._own_model(vars(self))) | self._shared_options() | given | self.additional_kwargs
+
+    def _named_model(self) -> Any:
+        return self._own_model(vars(self)) or self.additional_kwargs.get("model") or (self.extra_body or {}).get("model")
+
+    # --- many texts
+
+    @dispatcher.span
+    def get_text_embedding_batch(
+        self,
+        texts: list[str],
+        show_progress: bool = False,
+        **kwargs: Any,  # noqa: ARG002 - LlamaIndex's signature
+    ) -> list[Embedding]:
+        """Vectors of texts in requests of ``embed_batch_size``, ``num_workers`` at once, in their order.
+
+        ``num_workers``: if not given, what the endpoint takes at once, at most 8. An error ends the
+        requests that were not begun.
+        """
+        work = _Batches(self, texts)
+        workers = self._workers(len(work))
+        if workers < 2:
+            return work.gather(map(self._one_batch, work), show_progress)
+        with ThreadPoolExecutor(workers, "opea-embed") as pool:
+            try:
+                return work.gather(pool.map(self._one_batch, work), show_progress)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    @dispatcher.span
+    async def aget_text_embedding_batch(
+        self,
+        texts: list[str],
+        show_progress: bool = False,
+        **kwargs: Any,  # noqa: ARG002 - LlamaIndex's signature
+    ) -> list[Embedding]:
+        """``get_text_embedding_batch`` for async code."""
+        work = _Batches(self, texts)
+        places = asyncio.Semaphore(max(1, self._workers(len(work))))
+
+        async def one(batch: list[str]) -> list[Embedding]:
+            async with places:
+                return await self._aone_batch(batch)
+
+        tasks = [asyncio.ensure_future(one(batch)) for batch in work]
+        try:
+            for task in get_tqdm_iterable(tasks, show_progress, "Generating embeddings"):
+                work.ended(await task)
+        except BaseException as error:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            work.failed(error)
+            raise
+        return work.vectors
+
+    def _workers(self, count: int) -> int:
+        most = self.num_workers or min(_MOST_WORKERS, *(e.max_concurrent for e in self.client.endpoints))
+        return min(count, most)
+
+    def _one_batch(self, batch: list[str]) -> list[Embedding]:
+        if self.rate_limiter is not None:
+            self.rate_limiter.acquire()
+        return self._get_text_embeddings_cached(batch) if self.embeddings_cache is not None else self._get_text_embeddings(batch)
+
+    async def _aone_batch(self, batch: list[str]) -> list[Embedding]:
+        if self.rate_limiter is not None:
+            await self.rate_limiter.async_acquire()
+        if self.embeddings_cache is not None:
+            return await self._aget_text_embeddings_cached(batch)
+        return await self._aget_text_embeddings(batch)
+
+
+class _Batches:
+    """Texts in batches, each with LlamaIndex's events, told in their order on the caller's thread."""
+
+    def __init__(self, model: OPEAEmbedding, texts: Sequence[str]) -> None:
+        if isinstance(texts, str):
+            raise ConfigurationError("A list of texts is needed, not one string.", "Pass [text], or call get_text_embedding.")
+        size = model.embed_batch_size
+        self._batches = [list(texts[start : start + size]) for start in range(0, len(texts), size)]
+        self._model = model
+        self._open: list[tuple[list[str], str]] = []
+        self.vectors: list[Embedding] = []
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        payload = self._model.to_payload()
+        for batch in self._batches:
+            dispatcher.event(EmbeddingStartEvent(model_dict=payload))
+            started = self._model.callback_manager.on_event_start(CBEventType.EMBEDDING, payload={EventPayload.SERIALIZED: payload})
+            self._open.append((batch, started))
+            yield batch
+
+    def gather(self, results: Iterator[list[Embedding]], show_progress: bool) -> list[Embedding]:
+        """All vectors of the results, which come in the batches' order."""
+        try:
+            for vectors in get_tqdm_iterable(_Counted(results, len(self)), show_progress, "Generating embeddings"):
+                self.ended(vectors)
+        except BaseException as error:
+            self.failed(error)
+            raise
+        return self.vectors
+
+    def ended(self, vectors: list[Embedding]) -> None:
+        """The next batch is done."""
+        batch, started = self._open.pop(0)
+        self.vectors += vectors
+        dispatcher.event(EmbeddingEndEvent(chunks=batch, embeddings=vectors))
+        payload: dict[Any, Any] = {EventPayload.CHUNKS: batch, EventPayload.EMBEDDINGS: vectors}
+        self._model.callback_manager.on_event_end(CBEventType.EMBEDDING, payload=payload, event_id=started)
+
+    def failed(self, error: BaseException) -> None:
+        """No further batch will be done."""
+        for _, started in self._open:
+            self._model.callback_manager.on_event_end(CBEventType.EMBEDDING, payload={EventPayload.EXCEPTION: error}, event_id=started)
+        self._open.clear()
+
+
+class _Counted:
+    """An iterator that knows its length, for the progress bar."""
+
+    def __init__(self, items: Iterator[Any], count: int) -> None:
+        self._items = items
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._items
+
+
+def _text(text: Any) -> str:
+    if not isinstance(text, str):
+        raise ConfigurationError(f"Only strings can be embedded, not {type(text).__name__}.")
+    return text

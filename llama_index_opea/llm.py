@@ -1,0 +1,463 @@
+"""``OPEALLM``: LlamaIndex's LLM for every server that speaks the chat-completions protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, cast
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+    MessageRole,
+)
+from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
+from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.types import PydanticProgramMode
+from llama_index_instrumentation import get_dispatcher
+from pydantic import BaseModel, Field, PrivateAttr
+
+from llama_index_opea import options, structured
+from llama_index_opea.answers import ResponseWriter, chat_response, completion_response
+from llama_index_opea.connection import Connection
+from llama_index_opea.errors import NoToolCallError
+from llama_index_opea.messages import Json, reads, to_wire
+from llama_index_opea.tools import first_call_only, selections, tool_choice_of, tools_of
+from opea_core import ConfigurationError
+from opea_core.adapters import hidden, in_call, layered
+
+if TYPE_CHECKING:
+    from llama_index.core.tools.types import BaseTool
+
+    from opea_core import ChatStream
+
+_BODY_FIELDS = (
+    "temperature", "max_tokens", "stop", "top_p", "seed", "presence_penalty", "frequency_penalty", "logprobs", "logit_bias",
+    "reasoning_effort", "verbosity", "service_tier", "modalities",
+)  # fmt: skip
+_NOT_SENT = ("stream", "extra_body")
+_logger = logging.getLogger("opea_core")
+dispatcher = get_dispatcher(__name__)
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class OPEALLM(Connection, FunctionCallingLLM):
+    """An LLM behind any OpenAI-compatible server: vLLM, llama.cpp, Ollama, LiteLLM, a gateway.
+
+    ``OPEALLM(model="qwen3", api_base="http://localhost:8000", api_key="...")``, or
+    ``OPEALLM(client=opea_core.OPEA(...))`` to share one queue, breaker and set of connections. The keywords
+    are those of ``OpenAILike``; those about servers are listed in ``Connection``. Fields of the request that
+    are not listed go into ``additional_kwargs=`` or ``extra_body=``; per call, into the call.
+
+    Raises the errors of ``opea_core``; ``errors`` has two more.
+    """
+
+    model: str | None = None
+    """The model; if not given and the server serves one, that one, asked for at the first call."""
+    temperature: float | None = 0.1
+    """None sends none."""
+    max_tokens: int | None = None
+    context_window: int | None = None
+    """Tokens the model takes; else what ``discover`` found, else 3900."""
+    is_chat_model: bool = True
+    """False uses ``/completions`` and the prompt functions."""
+    is_function_calling_model: bool = True
+    should_use_structured_outputs: bool = False
+    """Whether objects are asked for by ``json_schema`` only; else it is tried first, then a forced tool, then text."""
+    strict: bool = False
+    """Whether the server is asked to keep to schemas of tools and objects exactly."""
+    stop: list[str] | str | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logprobs: bool | None = None
+    top_logprobs: int = 0
+    """Alternatives for each token; sent with ``logprobs=True``."""
+    logit_bias: dict[str, int] | dict[int, int] | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    service_tier: str | None = None
+    modalities: list[str] | None = None
+    audio_config: dict[str, Any] | None = None
+    tokenizer: Any = hidden()
+    """Has an ``encode`` method (or names a tokenizer of Hugging Face): completions then infer ``max_tokens``."""
+    additional_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request."""
+    extra_body: dict[str, Any] | None = None
+    """Further fields of the request; they win over ``additional_kwargs``."""
+    priority: Annotated[int, Field(ge=0, le=9)] | None = hidden()
+    """0 (urgent) to 9 in the queue."""
+
+    _model_field: ClassVar[str] = "model"
+    _aliases: ClassVar[Mapping[str, str]] = options.ALIASES
+    _guessed: bool = PrivateAttr(default=False)
+    _text_only: bool = PrivateAttr(default=False)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name in stored dicts."""
+        return "OPEALLM"
+
+    @classmethod
+    def _unknown_hint(cls) -> str:
+        return "Further fields of the request body go into additional_kwargs= or extra_body=."
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What LlamaIndex plans by; never asks the server (``discover`` does)."""
+        if not self._guessed and self._known_window() is None:
+            self._guessed = True
+            _logger.warning(
+                "The context window of %s is not known; %d tokens are assumed. Pass context_window=, or call discover().",
+                self._model_name(),
+                DEFAULT_CONTEXT_WINDOW,
+            )
+        return self._metadata()
+
+    def _metadata(self) -> LLMMetadata:
+        return LLMMetadata(
+            context_window=self._known_window() or DEFAULT_CONTEXT_WINDOW,
+            num_output=self.max_tokens or -1,
+            is_chat_model=self.is_chat_model,
+            is_function_calling_model=self.is_function_calling_model,
+            model_name=self._model_name(),
+        )
+
+    def _known_window(self) -> int | None:
+        window: int | None = self.context_window or self.client.context_window
+        return window
+
+    def _model_name(self) -> str:
+        return self.model or self.client.model or "unknown"
+
+    def to_payload(self) -> dict[str, Any]:
+        """What events show of this object; no keys, no headers."""
+        shown = {"api_base": self._url(), "temperature": self.temperature, "max_tokens": self.max_tokens}
+        return {"class_name": self.class_name(), **self._metadata().model_dump(), **shown}
+
+    # --- chat and completions
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """One answer; options of the call win over fields, unknown ones go into the request body."""
+        return self._send(self._chat_input(messages), kwargs)
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """``chat`` for async code."""
+        return await self._asend(await self._achat_input(messages), kwargs)
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """One answer in growing responses: ``message`` is all so far, ``delta`` the new text.
+
+        Reasoning comes as ``additional_kwargs["thinking_delta"]``; usage, finish reason and logprobs with
+        the last response. Raises StreamInterrupted where a stream breaks off.
+        """
+        return self._stream(self._chat_input(messages), kwargs)
+
+    @llm_chat_callback()
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        """``stream_chat`` for async code: ``async for r in await llm.astream_chat(...)``."""
+        return self._astream(await self._achat_input(messages), kwargs)
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """One answer to a prompt: as the user's message, or by ``/completions`` with ``is_chat_model=False``.
+
+        ``formatted``: the prompt needs no ``completion_to_prompt``, which is for ``/completions`` only.
+        """
+        return completion_response(self._send(self._prompt_input(prompt, formatted), kwargs))
+
+    @llm_completion_callback()
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """``complete`` for async code."""
+        return completion_response(await self._asend(self._prompt_input(prompt, formatted), kwargs))
+
+    @llm_completion_callback()
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        """``complete`` in growing responses."""
+        return _completions(self._stream(self._prompt_input(prompt, formatted), kwargs))
+
+    @llm_completion_callback()
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
+        """``stream_complete`` for async code."""
+        return _acompletions(self._astream(self._prompt_input(prompt, formatted), kwargs))
+
+    def _chat_input(self, messages: Sequence[ChatMessage]) -> list[Json] | str:
+        """What is sent: messages, or in completions mode a prompt."""
+        if not self.is_chat_model:
+            return str(self.messages_to_prompt(messages))  # type: ignore[misc]
+        return to_wire(messages, self.client.endpoints[0].capabilities.cache_points)
+
+    async def _achat_input(self, messages: Sequence[ChatMessage]) -> list[Json] | str:
+        return await asyncio.to_thread(self._chat_input, messages) if reads(messages) else self._chat_input(messages)
+
+    def _prompt_input(self, prompt: str, formatted: bool) -> list[Json] | str:
+        if self.is_chat_model:
+            return [{"role": "user", "content": prompt}]
+        return prompt if formatted else str(self.completion_to_prompt(prompt))  # type: ignore[misc]
+
+    def _send(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> ChatResponse:
+        self._ask_for_model(self._named_model(kwargs))
+        call = self.client.chat if isinstance(sent, list) else self.client.complete
+        return chat_response(call(sent, **self._options(sent, kwargs)))
+
+    async def _asend(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> ChatResponse:
+        await self._aask_for_model(self._named_model(kwargs))
+        call = self.client.achat if isinstance(sent, list) else self.client.acomplete
+        return chat_response(await call(sent, **self._options(sent, kwargs)))
+
+    def _stream(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> ChatResponseGen:
+        self._ask_for_model(self._named_model(kwargs))
+        call = self.client.stream_chat if isinstance(sent, list) else self.client.stream_complete
+        return _responses(call(sent, **self._options(sent, kwargs, stream=True)))
+
+    async def _astream(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> ChatResponseAsyncGen:
+        await self._aask_for_model(self._named_model(kwargs))
+        call = self.client.astream_chat if isinstance(sent, list) else self.client.astream_complete
+        async with call(sent, **self._options(sent, kwargs, stream=True)) as stream:
+            writer = ResponseWriter()
+            async for chunk in stream:
+                response = writer.write(chunk, more=stream.waiting > 0)
+                if response is not None:
+                    yield response
+
+    def _options(self, sent: list[Json] | str, kwargs: Mapping[str, Any], stream: bool = False) -> dict[str, Any]:
+        """The options of a call: the call's own over ``extra_body``, over ``additional_kwargs``, over the fields."""
+        given = in_call({name: value for name, value in kwargs.items() if name not in _NOT_SENT})
+        usual = {name: value for name, value in self.additional_kwargs.items() if name != "extra_body"}
+        usage = {"stream_options": {"include_usage": True}} if stream else {}
+        fields = usage | self._call_model(self.model) | self._shared_options() | self._body(sent)
+        found, extra = layered(
+            (False, fields), (False, usual), (True, self.additional_kwargs.get("extra_body")), (True, self.extra_body),
+            (False, given), (True, kwargs.get("extra_body")),
+        )  # fmt: skip
+        if self.priority is not None:
+            found.setdefault("priority", self.priority)
+        form = found.get("response_format")
+        if isinstance(form, type) and issubclass(form, BaseModel):
+            found["response_format"] = {"type": "json_schema", "json_schema": structured.form_of(form, self.strict)}
+        if (found | extra).get("n") not in (None, 1):
+            raise ConfigurationError("LlamaIndex has one answer per call.", "Leave n= out, or call opea_core.OPEA.chat.")
+        return found | ({"extra_body": extra} if extra else {})
+
+    def _body(self, sent: list[Json] | str) -> dict[str, Any]:
+        """The fields that are part of every request; those of ``/completions`` differ in two."""
+        values = vars(self)
+        body = {name: values[name] for name in _BODY_FIELDS if values[name] is not None and values[name] != []}
+        if self.audio_config:
+            body["audio"] = self.audio_config
+        if isinstance(sent, str):
+            if self.logprobs:
+                body["logprobs"] = self.top_logprobs
+            if self.max_tokens is None and self.tokenizer is not None:
+                body["max_tokens"] = self._room_after(sent)
+        elif self.logprobs and self.top_logprobs:
+            body["top_logprobs"] = self.top_logprobs
+        return body
+
+    def _room_after(self, prompt: str) -> int:
+        tokenizer = self.tokenizer
+        if isinstance(tokenizer, str):
+            try:
+                from transformers import AutoTokenizer  # type: ignore[import-not-found,unused-ignore]
+            except ImportError as error:
+                raise ConfigurationError("tokenizer= names a tokenizer of Hugging Face.", "pip install transformers") from error
+            tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+        window, used = self.metadata.context_window, len(tokenizer.encode(prompt))
+        if used >= window:
+            raise ConfigurationError(f"The prompt has {used} tokens, the model takes {window}.", "Shorten it, or set context_window=.")
+        return window - used
+
+    def _named_model(self, kwargs: Mapping[str, Any]) -> Any:
+        """The model this call names, in whatever place."""
+        places = (kwargs, kwargs.get("extra_body") or {}, self.extra_body or {}, self.additional_kwargs)
+        return self.model or next((place["model"] for place in places if place.get("model")), None)
+
+    # --- tools
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,  # noqa: ARG002 - LlamaIndex's signature
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        tool_choice: Any = None,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The arguments of ``chat`` for a call with tools; the history is copied.
+
+        ``tool_choice``: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or a dict of the protocol.
+        """
+        messages = list(chat_history or ())
+        if user_msg is not None:
+            messages.append(ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg)
+        found = tools_of(tools or (), self.strict if strict is None else strict)
+        if not found:
+            return {"messages": messages, "tools": None, "tool_choice": None, **kwargs}
+        parallel = {"parallel_tool_calls": True} if allow_parallel_tool_calls else {}
+        choice = tool_choice_of(tool_choice, found, tool_required)
+        return {"messages": messages, "tools": found, "tool_choice": choice, **parallel, **kwargs}
+
+    def _validate_chat_with_tools_response(
+        self,
+        response: ChatResponse,
+        tools: Sequence[BaseTool],  # noqa: ARG002 - LlamaIndex's signature
+        allow_parallel_tool_calls: bool = False,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> ChatResponse:
+        return response if allow_parallel_tool_calls else first_call_only(response)
+
+    def stream_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponseGen:
+        """``stream_chat`` with tools; one call at most unless parallel ones are allowed."""
+        given = (tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, tool_required)
+        stream = super().stream_chat_with_tools(*given, **kwargs)
+        return stream if allow_parallel_tool_calls else (first_call_only(response) for response in stream)
+
+    async def astream_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponseAsyncGen:
+        """``stream_chat_with_tools`` for async code."""
+        given = (tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, tool_required)
+        stream = await super().astream_chat_with_tools(*given, **kwargs)
+        return stream if allow_parallel_tool_calls else (first_call_only(response) async for response in stream)
+
+    def get_tool_calls_from_response(
+        self,
+        response: ChatResponse,
+        error_on_no_tool_call: bool = True,
+        **kwargs: Any,  # noqa: ARG002 - LlamaIndex's signature
+    ) -> list[ToolSelection]:
+        """The calls of a response, whole or growing; arguments that are no JSON object are ``{}``.
+
+        Raises NoToolCallError if there is none and ``error_on_no_tool_call``.
+        """
+        growing = response.delta is not None and "finish_reason" not in response.additional_kwargs
+        found = selections(response.message, partial=growing)
+        if not found and error_on_no_tool_call:
+            raise NoToolCallError(
+                "The model called no tool.", f"It answered: {(response.message.content or '')[:200]!r}. Try tool_required=True."
+            )
+        return found
+
+    # --- objects
+
+    @dispatcher.span
+    def structured_predict(
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Model:
+        """An object of a pydantic class, validated.
+
+        Asked for by ``json_schema``, by a forced tool where that is refused, by words where both are; an
+        answer that does not fit is asked for once more. ``pydantic_program_mode`` FUNCTION or LLM chooses.
+        Raises StructuredOutputError with the raw text.
+        """
+        if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
+            return cast(Model, super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args))
+        dispatcher.event(LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args))
+        question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
+        found = structured.ask(question, lambda ask: self.chat(ask.messages, **ask.options))
+        dispatcher.event(LLMStructuredPredictEndEvent(output=found))
+        return cast(Model, found)
+
+    @dispatcher.span
+    async def astructured_predict(
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Model:
+        """``structured_predict`` for async code."""
+        if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
+            return cast(Model, await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args))
+        dispatcher.event(LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args))
+        question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
+        found = await structured.aask(question, lambda ask: self.achat(ask.messages, **ask.options))
+        dispatcher.event(LLMStructuredPredictEndEvent(output=found))
+        return cast(Model, found)
+
+    def _structured_stream_call(
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Generator[Any, None, None]:
+        if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
+            return super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+        question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
+        return structured.stream(question, lambda ask: self.stream_chat(ask.messages, **ask.options))
+
+    async def _structured_astream_call(
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> AsyncGenerator[Any, None]:
+        if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
+            return await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+        question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
+        return structured.astream(question, lambda ask: self.astream_chat(ask.messages, **ask.options))
+
+    def _question(
+        self, output_cls: type[BaseModel], prompt: PromptTemplate, llm_kwargs: Mapping[str, Any] | None, prompt_args: Mapping[str, Any]
+    ) -> structured.Question:
+        messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
+        given = {k: v for k, v in (llm_kwargs or {}).items() if k not in ("tool_required", "tool_choice", "allow_parallel_tool_calls")}
+        return structured.Question(output_cls, messages, self._ways(), given, self.strict, self._take_text_only)
+
+    def _take_text_only(self) -> None:
+        self._text_only = True
+
+    def _ways(self) -> list[str | None]:
+        """How objects are asked for, in order; None is what the endpoint is known to take."""
+        mode = self.pydantic_program_mode
+        if mode == PydanticProgramMode.LLM or self._text_only or not self.is_chat_model:
+            return [structured.TEXT]
+        if mode in (PydanticProgramMode.FUNCTION, PydanticProgramMode.OPENAI):
+            return ["function_calling", structured.TEXT]
+        schema_only = self.should_use_structured_outputs or not self.is_function_calling_model
+        return ["json_schema" if schema_only else None, structured.TEXT]
+
+
+def _responses(stream: ChatStream) -> ChatResponseGen:
+    writer = ResponseWriter()
+    with stream:
+        for chunk in stream:
+            response = writer.write(chunk, more=stream.waiting > 0)
+            if response is not None:
+                yield response
+
+
+def _completions(responses: ChatResponseGen) -> CompletionResponseGen:
+    for response in responses:
+        yield completion_response(response)
+
+
+async def _acompletions(responses: ChatResponseAsyncGen) -> CompletionResponseAsyncGen:
+    async with aclosing(responses):
+        async for response in responses:
+            yield completion_response(response)

@@ -1,0 +1,198 @@
+"""LlamaIndex's messages as the chat-completions protocol writes them.
+
+Every form a history may have is understood: blocks, and the dicts or SDK objects that integrations leave in
+``additional_kwargs``. Reasoning goes where the core decides about it; what tools show besides text becomes a
+message of the user behind the results.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+from collections.abc import Mapping, Sequence
+from io import BytesIO, IOBase
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    AudioBlock,
+    BaseContentBlock,
+    CachePoint,
+    ChatMessage,
+    CitableBlock,
+    CitationBlock,
+    DocumentBlock,
+    ImageBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+    VideoBlock,
+)
+
+from llama_index_opea.tools import call_of
+from opea_core import ConfigurationError
+
+Json = dict[str, Any]
+
+REASONING_FIELDS = ("reasoning_content", "reasoning")
+_SENT_KWARGS = ("name", "refusal", "audio", "prefix", "partial", "reasoning_content", "reasoning", "reasoning_details")
+"""What of ``additional_kwargs`` belongs to the protocol; integrations keep much else there."""
+_ROLES = {"chatbot": "assistant", "model": "assistant"}
+
+
+def to_wire(messages: Sequence[ChatMessage], cache_points: bool = False) -> list[Json]:
+    """The messages of a conversation as dicts, in order; the caller's are not changed.
+
+    ``cache_points``: whether the server takes ``cache_control``. May read files and fetch URLs (``reads``
+    says whether it would). Raises ConfigurationError for what cannot be sent.
+    """
+    built: list[Json] = []
+    shown: list[Json] = []  # by tools, for the user's message behind the last of them
+    for message in messages:
+        wire = _converted(message, cache_points)
+        if wire["role"] == "tool":
+            shown += _taken_out(wire)
+        elif shown:
+            built.append({"role": "user", "content": shown})
+            shown = []
+        built.append(wire)
+    return [*built, {"role": "user", "content": shown}] if shown else built
+
+
+def reads(messages: Sequence[ChatMessage]) -> bool:
+    """Whether converting these messages reads files or fetches URLs, so that async code does it in a thread."""
+    return any(_reads(block) for message in messages for block in message.blocks)
+
+
+def _reads(block: Any) -> bool:
+    if isinstance(block, CitableBlock | CitationBlock):
+        return any(_reads(inner) for inner in block.nested_blocks)
+    if getattr(block, "path", None) is not None:
+        return True
+    return isinstance(block, AudioBlock | DocumentBlock) and block.url is not None
+
+
+def _converted(message: ChatMessage, cache_points: bool) -> Json:
+    known = message.additional_kwargs
+    role = message.role.value
+    if role == "function" and known.get("tool_call_id"):
+        role = "tool"
+    built: Json = {"role": _ROLES.get(role, role)}
+    built |= {name: known[name] for name in _SENT_KWARGS if known.get(name)}
+    built["content"] = _content(message.blocks, cache_points)
+    if built["role"] == "assistant":
+        _add_thoughts(built, message.blocks)
+        _add_calls(built, message)
+    elif built["role"] == "tool":
+        built["tool_call_id"] = known.get("tool_call_id") or ""
+    return built
+
+
+def _content(blocks: Sequence[Any], cache_points: bool) -> str | list[Json]:
+    """Text alone as one string, joined as ``ChatMessage.content`` joins it; anything else as parts."""
+    parts: list[Json] = []
+    for block in blocks:
+        if isinstance(block, CachePoint):
+            if cache_points and parts:
+                parts[-1] = {**parts[-1], "cache_control": block.cache_control.model_dump(exclude={"block_type"})}
+        elif not isinstance(block, ThinkingBlock | ToolCallBlock):
+            parts += _parts(block)
+    if all(part.keys() == {"type", "text"} for part in parts):
+        return "\n".join(part["text"] for part in parts)
+    return parts
+
+
+def _parts(block: BaseContentBlock) -> list[Json]:
+    if isinstance(block, TextBlock):
+        return [{"type": "text", "text": block.text}]
+    if isinstance(block, CitableBlock | CitationBlock):
+        return [part for inner in block.nested_blocks for part in _parts(inner)]
+    try:
+        return [_media(block)]
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"A {type(block).__name__} cannot be sent: {error}", "Give its data, a path that exists, or a URL."
+        ) from error
+
+
+def _media(block: BaseContentBlock) -> Json:
+    if isinstance(block, ImageBlock):
+        url = str(block.url) if block.url else _inline(block.resolve_image(as_base64=True), block.image_mimetype, "image_mimetype")
+        return {"type": "image_url", "image_url": {"url": url, **({"detail": block.detail} if block.detail else {})}}
+    if isinstance(block, AudioBlock):
+        data = block.resolve_audio(as_base64=True).read().decode()
+        return {"type": "input_audio", "input_audio": {"data": data, "format": block.format or _unknown("format")}}
+    if isinstance(block, VideoBlock):
+        url = str(block.url) if block.url else _inline(block.resolve_video(as_base64=True), block.video_mimetype, "video_mimetype")
+        return {"type": "video_url", "video_url": {"url": url}}
+    if isinstance(block, DocumentBlock):
+        mime = block.document_mimetype or mimetypes.guess_type(str(block.title))[0]
+        data = base64.b64encode(block.resolve_document().read())
+        return {"type": "file", "file": {"filename": block.title, "file_data": _inline(BytesIO(data), mime, "document_mimetype")}}
+    raise ValueError("it is of no kind the protocol has.")
+
+
+def _inline(data: IOBase, mime: str | None, field: str) -> str:
+    return f"data:{mime or _unknown(field)};base64,{data.read().decode()}"
+
+
+def _unknown(field: str) -> str:
+    raise ValueError(f"its kind is not known; set {field}=.")
+
+
+def _taken_out(wire: Json) -> list[Json]:
+    """The parts of a tool's result that are not text; the result keeps the text."""
+    parts = wire["content"]
+    if isinstance(parts, str):
+        return []
+    texts = [part["text"] for part in parts if part["type"] == "text"]
+    wire["content"] = "\n".join(texts)
+    return [part for part in parts if part["type"] != "text"]
+
+
+def _add_thoughts(built: Json, blocks: Sequence[Any]) -> None:
+    """Reasoning under the name the server used; the core decides whether it goes back."""
+    thoughts = [block for block in blocks if isinstance(block, ThinkingBlock)]
+    text = "".join(block.content for block in thoughts if block.content)
+    if text and not any(name in built for name in REASONING_FIELDS):
+        name = next((name for block in thoughts if (name := block.additional_information.get("reasoning_field"))), None)
+        built[name if name in REASONING_FIELDS else REASONING_FIELDS[0]] = text
+    details = [d for block in thoughts for d in block.additional_information.get("reasoning_details") or ()]
+    if details:
+        built.setdefault("reasoning_details", details)
+
+
+def _add_calls(built: Json, message: ChatMessage) -> None:
+    """Tool calls of the blocks and of ``additional_kwargs``, each once."""
+    known = message.additional_kwargs
+    others = [call_of(call) for call in known.get("tool_calls") or ()]
+    by_id = {call["id"]: call for call in others if call.get("id")}
+    calls = []
+    for block in message.blocks:
+        if isinstance(block, ToolCallBlock):
+            extra = by_id.pop(block.tool_call_id, None) or {}
+            function = {"name": block.tool_name, "arguments": _arguments(block.tool_kwargs)}
+            calls.append({**extra, "id": block.tool_call_id or "", "type": "function", "function": function})
+    if calls:
+        calls += by_id.values()
+    else:
+        calls = [{**call, "function": {**call["function"], "arguments": _arguments(call["function"]["arguments"])}} for call in others]
+    if calls:
+        built["tool_calls"] = calls
+    elif known.get("function_call"):
+        legacy = call_of({"function": known["function_call"]})
+        built["function_call"] = {**legacy["function"], "arguments": _arguments(legacy["function"]["arguments"])}
+
+
+def _arguments(value: Mapping[str, Any] | str | None) -> str:
+    """Arguments as JSON text of an object, always: servers fail at broken ones in every later turn."""
+    if not isinstance(value, str):
+        return json.dumps(value or {}, ensure_ascii=False)
+    if not value.strip():
+        return "{}"
+    try:
+        if isinstance(json.loads(value), dict):
+            return value
+    except (ValueError, RecursionError):
+        pass
+    return json.dumps({"invalid_arguments": value}, ensure_ascii=False)

@@ -1,0 +1,111 @@
+"""``OPEARerank``: nodes by their relevance, from any server that has ``/rerank``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any, ClassVar
+
+from llama_index.core.callbacks.schema import CBEventType, EventPayload
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from llama_index_instrumentation import get_dispatcher
+from pydantic import Field, PositiveInt
+
+from llama_index_opea import options
+from llama_index_opea.connection import Connection
+from opea_core import ConfigurationError, RerankResponse
+from opea_core.adapters import hidden
+
+dispatcher = get_dispatcher(__name__)
+
+
+class _NoQueryError(ConfigurationError, ValueError):
+    """LlamaIndex's callers expect a ValueError here."""
+
+
+class OPEARerank(Connection, BaseNodePostprocessor):
+    """The ``top_n`` nodes that fit a query best, with the reranker's scores (vLLM, llama.cpp, Jina, Cohere, Voyage).
+
+    ``OPEARerank(model="bge-reranker", api_base="http://localhost:8080", top_n=3)``; the keywords about
+    servers are those of ``OPEALLM``. Raises the errors of ``opea_core``.
+    """
+
+    model: str | None = None
+    """The model; if not given and the server serves one, that one, asked for at the first call."""
+    top_n: PositiveInt = 2
+    additional_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request."""
+    extra_body: dict[str, Any] | None = None
+    priority: Annotated[int, Field(ge=0, le=9)] | None = hidden()
+    """0 (urgent) to 9 in the queue."""
+
+    _model_field: ClassVar[str] = "model"
+    _aliases: ClassVar[Mapping[str, str]] = options.RERANK_ALIASES
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name in stored dicts."""
+        return "OPEARerank"
+
+    def _postprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None) -> list[NodeWithScore]:
+        query = _query(query_bundle)
+        if not nodes:
+            return []
+        with self._told(nodes, query_bundle) as done:
+            self._ask_for_model(self._named_model())
+            done(self.client.rerank(query, _texts(nodes), top_n=self.top_n, **self._options()))
+        return done.nodes
+
+    async def _apostprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None) -> list[NodeWithScore]:
+        query = _query(query_bundle)
+        if not nodes:
+            return []
+        with self._told(nodes, query_bundle) as done:
+            await self._aask_for_model(self._named_model())
+            done(await self.client.arerank(query, _texts(nodes), top_n=self.top_n, **self._options()))
+        return done.nodes
+
+    def _options(self) -> dict[str, Any]:
+        optional = {"priority": self.priority, "extra_body": self.extra_body}
+        given = {name: value for name, value in optional.items() if value is not None}
+        return self._call_model(self.model) | self._shared_options() | given | self.additional_kwargs
+
+    def _named_model(self) -> Any:
+        return self.model or self.additional_kwargs.get("model") or (self.extra_body or {}).get("model")
+
+    @contextmanager
+    def _told(self, nodes: list[NodeWithScore], query: QueryBundle | None) -> Iterator[_Ranked]:
+        """LlamaIndex's events around the call."""
+        name = self.model or self.client.model or "unknown"
+        dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=self.top_n, model_name=name))
+        payload: dict[Any, Any] = {EventPayload.NODES: nodes, EventPayload.MODEL_NAME: name, EventPayload.TOP_K: self.top_n}
+        if query is not None:
+            payload[EventPayload.QUERY_STR] = query.query_str
+        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+            ranked = _Ranked(nodes)
+            yield ranked
+            event.on_end(payload={EventPayload.NODES: ranked.nodes})
+        dispatcher.event(ReRankEndEvent(nodes=ranked.nodes))
+
+
+class _Ranked:
+    """The nodes in their new order, as new objects with the reranker's scores."""
+
+    def __init__(self, nodes: list[NodeWithScore]) -> None:
+        self._given = nodes
+        self.nodes: list[NodeWithScore] = []
+
+    def __call__(self, response: RerankResponse) -> None:
+        self.nodes = [NodeWithScore(node=self._given[found.index].node, score=found.relevance_score) for found in response.results]
+
+
+def _query(bundle: QueryBundle | None) -> str:
+    if bundle is None:
+        raise _NoQueryError("Nodes cannot be ranked without a query.", "Pass query_bundle= or query_str=.")
+    return bundle.query_str
+
+
+def _texts(nodes: list[NodeWithScore]) -> list[str]:
+    return [node.node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]

@@ -1,0 +1,281 @@
+"""Answers of a given class: how they are asked for, read, and asked for once more.
+
+``Question`` decides and knows no I/O; ``ask``, ``aask``, ``stream`` and ``astream`` send what it wants.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, ToolCallBlock
+from llama_index.core.program.utils import create_flexible_model
+from pydantic import BaseModel, ValidationError
+
+from llama_index_opea.errors import StructuredOutputError
+from llama_index_opea.tools import clean_name
+from opea_core import ContextOverflowError, InvalidRequestError, NotFoundError, RefusalError, RequestError, ServerError
+from opea_core.adapters import asked_form, json_text, may_be_call, partial_json, read_answer
+
+Json = dict[str, Any]
+TEXT = "text"
+"""The method that goes without any help of the server: the schema stands in the prompt."""
+_ABOUT_FORMS = re.compile(r"tool|function|response_format|schema|grammar|structured|json|jinja", re.IGNORECASE)
+REFUSALS = (RequestError, ServerError)
+_NOTHING = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=""))
+_ONLY_JSON = "Answer with one JSON object that fits this JSON schema, and with nothing else:\n"
+
+
+class Ask(NamedTuple):
+    """What to send: messages and options of a chat call."""
+
+    messages: list[ChatMessage]
+    options: Json
+
+
+class _UnfitError(Exception):
+    """An answer that does not fit; ``text`` is what the model wrote."""
+
+    def __init__(self, why: str, text: str, is_cut: bool) -> None:
+        super().__init__(why)
+        self.text = text
+        self.is_cut = is_cut
+
+
+def form_of(output_cls: type[BaseModel], strict: bool) -> Json:
+    """The class as the form of an answer: a name the protocol takes, its docstring, its schema."""
+    schema = output_cls.model_json_schema()
+    form: Json = {"name": clean_name(output_cls.__name__), "schema": _strict(schema) if strict else schema}
+    if schema.get("description"):
+        form["description"] = schema["description"]
+    if strict:
+        form["strict"] = True
+    return form
+
+
+def _strict(schema: Any) -> Any:
+    """A schema as strict servers want it: every field is required, and no other is allowed."""
+    if isinstance(schema, list):
+        return [_strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: value if key in ("default", "enum", "const", "examples") else _strict(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        found |= {"additionalProperties": False, "required": list(schema["properties"])}
+    return found
+
+
+class Question:
+    """One wish for an object: by the first of ``methods`` the server takes, and once more if the answer does not fit.
+
+    ``on_text`` is told when the server takes nothing but text.
+    """
+
+    def __init__(
+        self,
+        output_cls: type[BaseModel],
+        messages: Sequence[ChatMessage],
+        methods: Sequence[str | None],
+        options: Mapping[str, Any],
+        strict: bool,
+        on_text: Callable[[], None],
+    ) -> None:
+        self._cls = output_cls
+        self._form = form_of(output_cls, strict)
+        self._messages = list(messages)
+        self._methods = methods
+        self._options = options
+        self._on_text = on_text
+        self._flexible = create_flexible_model(output_cls)
+        self._last: BaseModel | None = None
+        self._asks = self._decide()
+        self.wanted: Ask | None = next(self._asks)
+        self.result: BaseModel
+
+    def answered(self, response: ChatResponse) -> None:
+        """Take the answer to what was wanted; raises StructuredOutputError or RefusalError."""
+        self._go_on(lambda: self._asks.send(response))
+
+    def refused(self, error: RequestError | ServerError) -> None:
+        """Take the server's refusal of what was wanted; raises it if there is no other way to ask."""
+        self._go_on(lambda: self._asks.throw(error))
+
+    def _go_on(self, step: Callable[[], Ask]) -> None:
+        try:
+            self.wanted = step()
+        except StopIteration as done:
+            self.wanted, self.result = None, done.value
+
+    def grown(self, response: ChatResponse | None) -> Iterator[BaseModel]:
+        """The object so far, or the whole one for None, unless it was handed out already."""
+        found = self.result if response is None else self._partial(response)
+        if found is not None and found != self._last:
+            self._last = found
+            yield found
+
+    def _decide(self) -> Generator[Ask, ChatResponse, BaseModel]:
+        response: ChatResponse | None = None
+        ask = self._ask(self._methods[0])
+        for method, following in zip(self._methods, [*self._methods[1:], None], strict=True):
+            ask = self._ask(method)
+            try:
+                response = yield ask
+                break
+            except REFUSALS as error:
+                if method == self._methods[-1] or not _is_about_forms(error):
+                    raise
+                if following == TEXT:
+                    self._on_text()
+        assert response is not None
+        try:
+            return self._read(response)
+        except _UnfitError as unfit:
+            if unfit.is_cut:
+                raise _failed(self._cls, unfit) from None
+            ask = Ask([*ask.messages, *self._again(unfit)], ask.options)
+        response = yield ask
+        try:
+            return self._read(response)
+        except _UnfitError as unfit:
+            raise _failed(self._cls, unfit) from None
+
+    def _partial(self, response: ChatResponse) -> BaseModel | None:
+        """Of the class itself as soon as it fits, before that with every field optional."""
+        text = _call_or_text(response.message, self._form["name"])
+        value = text if isinstance(text, dict) else partial_json(json_text(text))
+        if not value or may_be_call(value, self._form["name"]):
+            return None
+        for cls in (self._cls, self._flexible):
+            try:
+                return cls.model_validate(value)
+            except ValidationError:
+                continue
+        return None
+
+    def _ask(self, method: str | None) -> Ask:
+        if method == TEXT:
+            return Ask(_with_request(self._messages, _ONLY_JSON + self._schema()), dict(self._options))
+        return Ask(self._messages, {**self._options, **asked_form(self._form, method)})
+
+    def _again(self, unfit: _UnfitError) -> list[ChatMessage]:
+        request = f"That answer does not fit: {unfit}\n{_ONLY_JSON}{self._schema()}"
+        said = [ChatMessage(role=MessageRole.ASSISTANT, content=unfit.text)] if unfit.text else []
+        return [*said, ChatMessage(role=MessageRole.USER, content=request)]
+
+    def _schema(self) -> str:
+        return json.dumps(self._form["schema"], ensure_ascii=False)
+
+    def _read(self, response: ChatResponse) -> BaseModel:
+        message = response.message
+        refusal = message.additional_kwargs.get("refusal")
+        if refusal:
+            raise RefusalError(f"The model refused: {refusal}", "Ask differently, or catch it to show the refusal.")
+        found = _call_or_text(message, self._form["name"])
+        text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+        is_cut = response.additional_kwargs.get("finish_reason") == "length"
+        try:
+            value = found if isinstance(found, dict) else read_answer(found, self._form["name"])
+        except ValueError:
+            raise _UnfitError("It is no JSON.", text, is_cut) from None
+        try:
+            return self._cls.model_validate_json(json.dumps(value))
+        except ValidationError as error:
+            raise _UnfitError(_problems(error), text, is_cut) from None
+
+
+def _call_or_text(message: ChatMessage, name: str) -> Json | str:
+    """What should be the answer: the arguments of the call that was asked for, else the text, else any call's arguments."""
+    calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    own = next((call for call in calls if call.tool_name == name), None)
+    if own is None and calls and not message.content:
+        own = calls[0]  # an answer under a name the model made up
+    return own.tool_kwargs if own is not None else message.content or ""
+
+
+def _with_request(messages: Sequence[ChatMessage], request: str) -> list[ChatMessage]:
+    """The messages with a request at their end, in the user's last message if that is the last."""
+    last = messages[-1] if messages else None
+    if last is not None and last.role == MessageRole.USER and isinstance(last.content, str) and len(last.blocks) == 1:
+        return [*messages[:-1], last.model_copy(update={"blocks": ChatMessage(content=f"{last.content}\n\n{request}").blocks})]
+    return [*messages, ChatMessage(role=MessageRole.USER, content=request)]
+
+
+def _problems(error: ValidationError) -> str:
+    return " ".join(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'answer'}: {problem['msg']}."
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)
+    )
+
+
+def _failed(cls: type[BaseModel], unfit: _UnfitError) -> StructuredOutputError:
+    why = "The answer was cut off at the token limit" if unfit.is_cut else f"The model gave no {cls.__name__}, twice"
+    hint = "Raise max_tokens." if unfit.is_cut else "What it wrote is in error.raw_text. Ask for a simpler form, or use a larger model."
+    error = StructuredOutputError(f"{why}: {unfit} It wrote: {unfit.text[:500]!r}", hint)
+    error.raw_text = unfit.text
+    return error
+
+
+def _is_about_forms(error: RequestError | ServerError) -> bool:
+    """Whether the server refused the way of asking (llama.cpp says it with 500), not the question."""
+    if isinstance(error, ContextOverflowError) or not isinstance(error, InvalidRequestError | NotFoundError | ServerError):
+        return False
+    return bool(_ABOUT_FORMS.search(f"{error.message} {error.body or ''}"))
+
+
+# --- sending what a question wants
+
+
+def ask(question: Question, send: Callable[[Ask], ChatResponse]) -> BaseModel:
+    """The object, by whole answers."""
+    while question.wanted is not None:
+        try:
+            response = send(question.wanted)
+        except REFUSALS as error:
+            question.refused(error)
+        else:
+            question.answered(response)
+    return question.result
+
+
+async def aask(question: Question, send: Callable[[Ask], Awaitable[ChatResponse]]) -> BaseModel:
+    """``ask`` for async code."""
+    while question.wanted is not None:
+        try:
+            response = await send(question.wanted)
+        except REFUSALS as error:
+            question.refused(error)
+        else:
+            question.answered(response)
+    return question.result
+
+
+def stream(question: Question, send: Callable[[Ask], Iterator[ChatResponse]]) -> Generator[BaseModel, None, None]:
+    """The object as it grows, and whole at the end."""
+    while question.wanted is not None:
+        response = _NOTHING
+        try:
+            for response in send(question.wanted):
+                yield from question.grown(response)
+        except REFUSALS as error:
+            question.refused(error)
+        else:
+            question.answered(response)
+    yield from question.grown(None)
+
+
+async def astream(question: Question, send: Callable[[Ask], Awaitable[AsyncIterator[ChatResponse]]]) -> AsyncGenerator[BaseModel, None]:
+    """``stream`` for async code."""
+    while question.wanted is not None:
+        response = _NOTHING
+        try:
+            async for response in await send(question.wanted):
+                for found in question.grown(response):
+                    yield found
+        except REFUSALS as error:
+            question.refused(error)
+        else:
+            question.answered(response)
+    for found in question.grown(None):
+        yield found

@@ -1,0 +1,124 @@
+"""Tools and the choice among them as the protocol writes them, and calls as LlamaIndex has them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ToolCallBlock
+from llama_index.core.llms.llm import ToolSelection
+
+from opea_core import ConfigurationError
+from opea_core.adapters import partial_json
+
+if TYPE_CHECKING:
+    from llama_index.core.tools.types import BaseTool
+
+Json = dict[str, Any]
+_CALL_KEYS = frozenset({"function", "id", "type", "name", "args", "input", "arguments"})
+_WORDS = ("auto", "none", "required")
+
+
+def clean_name(name: str) -> str:
+    """A name as the protocol takes it: letters, digits, ``_`` and ``-``, at most 64."""
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64]
+
+
+def tools_of(tools: Sequence[BaseTool | Mapping[str, Any]], strict: bool) -> list[Json]:
+    """Tools as the protocol writes them; dicts stay as they are."""
+    return [dict(tool) if isinstance(tool, Mapping) else _tool(tool, strict) for tool in tools]
+
+
+def _tool(tool: BaseTool, strict: bool) -> Json:
+    metadata = tool.metadata
+    parameters = metadata.get_parameters_dict()
+    function: Json = {"name": clean_name(metadata.get_name()), "description": metadata.description, "parameters": parameters}
+    if strict:
+        function["strict"] = True
+        parameters["additionalProperties"] = False
+    return {"type": "function", "function": function}
+
+
+def tool_choice_of(choice: Any, tools: Sequence[Json], required: bool) -> Any:
+    """The choice as the protocol writes it: ``required`` or ``auto`` where none is given, a tool's name as a dict.
+
+    Raises ConfigurationError for the name of no tool.
+    """
+    if choice is None:
+        return "required" if required else "auto"
+    if isinstance(choice, Mapping) or choice in _WORDS:
+        return choice
+    if choice == "any" or choice is True:
+        return "required"
+    names = [tool["function"]["name"] for tool in tools if "function" in tool]
+    cleaned = clean_name(str(choice))
+    if cleaned in names:
+        return {"type": "function", "function": {"name": cleaned}}
+    found = get_close_matches(cleaned, names, n=1, cutoff=0.6)
+    raise ConfigurationError(
+        f"tool_choice={choice!r} is no tool of these.{f' Did you mean {found[0]!r}?' if found else ''}",
+        f"There are: {', '.join(names)}; or 'auto', 'none', 'required'.",
+    )
+
+
+def call_of(call: Any) -> Json:
+    """A call in the protocol's form, from a dict or an SDK's object; arguments as they are."""
+    if not isinstance(call, Mapping):
+        call = call.model_dump(exclude_none=True) if hasattr(call, "model_dump") else vars(call)
+    function = call.get("function", call)
+    if not isinstance(function, Mapping):
+        function = {"name": getattr(function, "name", ""), "arguments": getattr(function, "arguments", "")}
+    arguments = next((function[key] for key in ("arguments", "args", "input") if function.get(key) is not None), "")
+    extra = {key: value for key, value in call.items() if key not in ("function", "id", "type", "name", "args", "input", "arguments")}
+    return {
+        **extra,
+        "id": call.get("id") or "",
+        "type": "function",
+        "function": {"name": function.get("name") or "", "arguments": arguments},
+    }
+
+
+def selections(message: ChatMessage, partial: bool = False) -> list[ToolSelection]:
+    """The calls of a message, from its blocks, else from ``additional_kwargs``; unreadable arguments are ``{}``.
+
+    ``partial``: the message is not whole yet, and arguments are read as far as they go. In a whole message
+    cut-off arguments are unreadable: what they would have become nobody knows.
+    """
+    blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    if blocks:
+        return [_selection(block.tool_call_id, block.tool_name, block.tool_kwargs, partial) for block in blocks]
+    known = message.additional_kwargs
+    calls = [call_of(call) for call in known.get("tool_calls") or ()]
+    if not calls and known.get("function_call"):
+        calls = [call_of({"function": known["function_call"]})]
+    return [_selection(call["id"], call["function"]["name"], call["function"]["arguments"], partial) for call in calls]
+
+
+def _selection(id_: str | None, name: str, arguments: Any, partial: bool) -> ToolSelection:
+    kwargs = arguments
+    if isinstance(arguments, str):
+        kwargs = partial_json(arguments) if partial else _object(arguments)
+    return ToolSelection(tool_id=id_ or "", tool_name=name, tool_kwargs=kwargs if isinstance(kwargs, dict) else {})
+
+
+def _object(arguments: str) -> Any:
+    try:
+        return json.loads(arguments, strict=False)
+    except (ValueError, RecursionError):
+        return {}
+
+
+def first_call_only(response: ChatResponse) -> ChatResponse:
+    """The response with one tool call at most, in both places."""
+    message = response.message
+    calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    known = message.additional_kwargs
+    dicts = known.get("tool_calls")
+    if len(calls) < 2 and not (isinstance(dicts, list) and len(dicts) > 1):
+        return response
+    blocks = [block for block in message.blocks if not isinstance(block, ToolCallBlock) or block is calls[0]]
+    kwargs = {**known, "tool_calls": dicts[:1]} if isinstance(dicts, list) else known
+    return response.model_copy(update={"message": message.model_copy(update={"blocks": blocks, "additional_kwargs": kwargs})})

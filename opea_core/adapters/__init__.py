@@ -1,0 +1,28 @@
+"""What the adapters of frameworks share: keywords about servers, options of calls, and reading what models write.
+
+An adapter's classes derive from ``Connection`` and talk to their ``client``; nothing here knows a framework.
+"""
+
+from opea_core.adapters.connection import Connection, hidden
+from opea_core.adapters.options import COMMON_ALIASES, NOT_FOR_ANSWERS, SECRET_IN_CALLS, in_call, layered
+from opea_core.adapters.texts import batches, token_counts
+from opea_core.adapters.written import asked_form, json_text, may_be_call, partial_json, read_answer
+from opea_core.wire.request import as_tool
+
+__all__ = [
+    "COMMON_ALIASES",
+    "NOT_FOR_ANSWERS",
+    "SECRET_IN_CALLS",
+    "Connection",
+    "as_tool",
+    "asked_form",
+    "batches",
+    "hidden",
+    "in_call",
+    "json_text",
+    "layered",
+    "may_be_call",
+    "partial_json",
+    "read_answer",
+    "token_counts",
+]

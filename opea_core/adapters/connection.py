@@ -1,0 +1,337 @@
+"""What the classes of an adapter take to reach a server, and the ``OPEA`` object made of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from difflib import get_close_matches
+from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_core import PydanticUndefined
+
+from opea_core.config import Endpoint, Timeouts
+from opea_core.errors import ConfigurationError
+from opea_core.opea import OPEA
+
+_MADE_OF = "_made_of"
+"""The attribute of an ``OPEA`` object made here that says of what; copies of a model share it as long as that stays."""
+_RENAMED = {"default_headers": "headers", "default_query": "query"}
+_HEADERS_IN_KWARGS = (("extra_headers", "default_headers"), ("extra_query", "default_query"))
+_PRIVATE = frozenset({"api_key", "headers", "query"})
+_PACKAGES = frozenset({"opea_core", "langchain_opea", "langchain_core", "llama_index_opea", "llama_index", "pydantic"})
+PER_CALL = frozenset({"timeout", "max_retries", "deadline", "recovery_wait"})
+"""With ``client=`` these are options of each call, not of the object."""
+
+
+def hidden(default: Any = None) -> Any:
+    """A field that does not change answers: not serialised, not part of a cache key, not shown, not set later."""
+    return Field(default=default, exclude=True, repr=False, frozen=True)
+
+
+class Connection(BaseModel):
+    """Keywords about servers, the same as those of ``OPEA``; or ``client=`` to share one object.
+
+    A subclass declares the fields of the URL and of the async HTTP client under its framework's names, and
+    the class variables below.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=(), hide_input_in_errors=True)
+
+    api_key: Any = hidden()
+    """A string, a SecretStr, or a sync or async function that gives one. OPEA_API_KEY if not given; ``""`` sends none."""
+    client: Any = hidden()
+    """An ``opea_core.OPEA`` object whose queue, limits and connections are shared; never closed here."""
+    endpoints: Sequence[str | Mapping[str, Any] | Endpoint] | None = hidden()
+    """Several interchangeable servers instead of one URL."""
+    timeout: Any = hidden(Timeouts())
+    """Seconds per attempt, (connect, read), ``opea_core.Timeouts``, or None for no limit."""
+    max_retries: int | None = hidden()
+    deadline: float | None = hidden()
+    """Seconds for a whole call: queue, attempts and pauses."""
+    default_headers: Mapping[str, str] | None = hidden()
+    default_query: Mapping[str, str] | None = hidden()
+    organization: str | None = hidden()
+    proxy: str | None = hidden()
+    http_client: Any = hidden()
+    verify: Any = hidden()
+    cert: Any = hidden()
+    trust_env: bool | None = hidden()
+    api_keys: Sequence[str] | None = hidden()
+    auth_header: str | None = hidden()
+    auth_scheme: str | None = hidden("Bearer")
+    api_version: str | None = hidden()
+    append_v1: bool | None = hidden()
+    label: str | None = hidden()
+    weight: float | None = hidden()
+    tier: int | None = hidden()
+    capabilities: Any = hidden()
+    max_concurrent: int | None = hidden()
+    max_queued: int | None = hidden()
+    queue_timeout: float | None = hidden()
+    recovery_wait: float | None = hidden()
+    initial_retry_delay: float | None = hidden()
+    backoff_factor: float | None = hidden()
+    max_delay: float | None = hidden()
+    max_retry_after: float | None = hidden()
+    retry: Any = hidden()
+    breaker: Any = hidden()
+    queue: Any = hidden()
+    max_response_bytes: int | None = hidden()
+    max_event_bytes: int | None = hidden()
+    hooks: Any = hidden(())
+
+    _core_names: ClassVar[Mapping[str, str]] = {}
+    """The core's names of fields that are called differently here; those named here are about servers, too."""
+    _url_field: ClassVar[str] = "base_url"
+    _model_field: ClassVar[str] = "model_name"
+    _kwargs_field: ClassVar[str] = "model_kwargs"
+    """The field with further parts of the request."""
+    _aliases: ClassVar[Mapping[str, str]] = {}
+    """Other names of fields."""
+    _no_effect: ClassVar[frozenset[str]] = frozenset()
+    """Names of the framework's OpenAI classes that are taken and change nothing."""
+    _refused: ClassVar[Mapping[str, str]] = {}
+    """Names that cannot be honoured, and what to do instead."""
+
+    @staticmethod
+    def _errors() -> AbstractContextManager[None]:
+        """Turns the core's errors into the framework's."""
+        return nullcontext()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_keywords(cls, given: Any) -> Any:
+        """Names checked and unified, the environment read, the ``OPEA`` object made or taken."""
+        if not isinstance(given, Mapping):
+            return given
+        values = cls._unified(given)
+        values = cls._house_defaults(values) | values
+        if values.get("endpoints") is None and values.get("client") is None:
+            for name, variable in ((cls._url_field, "OPEA_API_URL"), ("api_key", "OPEA_API_KEY")):
+                named = values.get(name) is not None or (name == "api_key" and values.get("api_keys") is not None)
+                if not named and os.environ.get(variable):
+                    values[name] = os.environ[variable]
+        if isinstance(values.get("api_key"), str):
+            values["api_key"] = SecretStr(values["api_key"])
+        beside = next((name for name in cls._given(values) if name not in PER_CALL), None)
+        with cls._errors():
+            values["client"] = _client(values.get("client"), cls._connection(values), cls._own_model(values), beside)
+        return values
+
+    @classmethod
+    def _server_fields(cls) -> dict[str, Any]:
+        """The fields about servers and their defaults."""
+        names = {*Connection.model_fields, *(name for name in cls._core_names if name in cls.model_fields)} - {"client"}
+        return {name: Connection.model_fields[name].default if name in Connection.model_fields else None for name in names}
+
+    @classmethod
+    def _house_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What a subclass sets for all its models, as far as it goes with what was given."""
+        fields = cls._server_fields() | {"client": None}
+        own = {name: cls.model_fields[name].get_default(call_default_factory=True) for name in fields if name not in given}
+        house = {name: value for name, value in own.items() if value is not PydanticUndefined and value != fields[name]}
+        if given.get("client") is not None:
+            return {name: value for name, value in house.items() if name in PER_CALL}
+        for one, other in (("endpoints", (cls._url_field, "api_key")), (cls._url_field, ("endpoints",))):
+            if given.get(one) is not None:
+                house = {name: value for name, value in house.items() if name not in other}
+        return house
+
+    @classmethod
+    def _given(cls, values: Mapping[str, Any]) -> list[str]:
+        """The names that were given about servers."""
+        return [name for name, default in sorted(cls._server_fields().items()) if name in values and values[name] != default]
+
+    @classmethod
+    def _unified(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Every name as the field's; raises ConfigurationError for one that is unknown, refused or given twice."""
+        values: dict[str, Any] = {}
+        with cls._errors():
+            for key, value in given.items():
+                cls._take(values, key, value)
+        kwargs = values.get(cls._kwargs_field)
+        for name, field in _HEADERS_IN_KWARGS:  # where they would be shown and stored as part of the request
+            if isinstance(kwargs, Mapping) and isinstance(kwargs.get(name), Mapping):
+                values[field] = {**(values.get(field) or {}), **kwargs[name]}
+                kwargs = values[cls._kwargs_field] = {key: value for key, value in kwargs.items() if key != name}
+        return values
+
+    @classmethod
+    def _take(cls, values: dict[str, Any], key: str, value: Any) -> None:
+        name = cls._aliases.get(key, key)
+        if key in cls._refused and value not in (None, False):
+            raise ConfigurationError(f"{cls.__name__} cannot honour {key}=.", cls._refused[key])
+        if key in cls._no_effect or key in cls._refused:
+            if value is not None:
+                warnings.warn(f"{key}= has no effect in {cls.__name__}.", stacklevel=_users_level())
+            return
+        if name not in cls.model_fields:
+            raise ConfigurationError(f"{cls.__name__} knows no option {key!r}.{cls._nearest(key)}", cls._unknown_hint())
+        if name in values and values[name] is not None and value is not None:
+            raise ConfigurationError(f"{key!r} is another name of {name!r}; give one of them.")
+        if values.get(name) is None:
+            values[name] = value
+
+    @classmethod
+    def _nearest(cls, name: str) -> str:
+        found = get_close_matches(name, sorted({*cls.model_fields, *cls._aliases}), n=1, cutoff=0.6)
+        return f" Did you mean {found[0]!r}?" if found else ""
+
+    @classmethod
+    def _unknown_hint(cls) -> str:
+        return f"Further fields of the request body go into {cls._kwargs_field}=."
+
+    @classmethod
+    def _own_model(cls, values: Mapping[str, Any]) -> str | None:
+        """The model the object is made with."""
+        return values.get(cls._model_field) or None
+
+    @classmethod
+    def _connection(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What was given about servers, in the core's names."""
+        names = {**_RENAMED, **cls._core_names}
+        found = {names.get(name, name): values[name] for name in cls._given(values) if name != "organization"}
+        if values.get("organization"):
+            found["headers"] = {"OpenAI-Organization": values["organization"], **found.get("headers", {})}
+        return found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sampling fields may be set; what the ``OPEA`` object was made of may not, and is never shown."""
+        field = type(self).model_fields.get(name)
+        if field is not None and field.frozen:
+            with self._errors():
+                raise ConfigurationError(f"{name} cannot be changed afterwards.", f"Use model_copy(update={{{name!r}: ...}}).")
+        super().__setattr__(name, value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy that shares the ``OPEA`` object, unless ``update`` changes what it was made of."""
+        update = self._unified(update) if update else None
+        if update and any(type(self).model_fields[name].frozen for name in update):
+            return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **update})
+        return super().model_copy(update=update, deep=deep)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Connections, keys and certificates are shared, not copied."""
+        memo = {} if memo is None else memo
+        for name in (*self._server_fields(), "client"):
+            value = getattr(self, name)
+            memo[id(value)] = value
+        return super().__deepcopy__(memo)
+
+    def __repr_args__(self) -> Any:
+        """The model and the server first; no credentials."""
+        return [("model", self._own_model(vars(self))), (self._url_field, self._url()), *super().__repr_args__()]
+
+    def _url(self) -> str:
+        first: Endpoint = self.client.endpoints[0]
+        return first.url.root
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether the ``OPEA`` object is the caller's own."""
+        return _made_of(self.client) is None
+
+    def _made_of(self) -> dict[str, Any] | None:
+        return _made_of(self.client)
+
+    def _set_made_of(self, made_of: dict[str, Any] | None) -> None:
+        """Make the ``OPEA`` object count as made here."""
+        if made_of is not None:
+            vars(self.client)[_MADE_OF] = made_of
+
+    def _shared_options(self) -> dict[str, Any]:
+        """Per-call options that stand for the object's settings where the object is the caller's."""
+        if not self._is_shared:
+            return {}
+        values = {name: getattr(self, name) for name in sorted(PER_CALL)}
+        return {name: value for name, value in values.items() if value != Connection.model_fields[name].default}
+
+    def _call_model(self, model: str | None) -> dict[str, str]:
+        """``model`` as an option of a call, where the object would choose another one."""
+        known = None if self._is_shared else self.client.settings.model
+        return {"model": model} if model and model != known else {}
+
+    # --- what the server tells
+
+    def discover(self) -> Self:
+        """Ask the server which model it serves and how many tokens it takes; gives the object itself.
+
+        What was given is not changed.
+        """
+        with self._errors():
+            self.client.discover(**self._shared_options())
+        self._discovered()
+        return self
+
+    async def adiscover(self) -> Self:
+        """``discover`` for async code."""
+        with self._errors():
+            await self.client.adiscover(**self._shared_options())
+        self._discovered()
+        return self
+
+    def _discovered(self) -> None:
+        """Told when the server was asked."""
+
+    def _ask_for_model(self, named: Any) -> None:
+        """Ask the server which model it serves, where nobody named one."""
+        if not named and self.client.model is None:
+            self.discover()
+
+    async def _aask_for_model(self, named: Any) -> None:
+        if not named and self.client.model is None:
+            await self.adiscover()
+
+
+def _users_level() -> int:
+    """The stack level of the line that made the model."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _client(client: Any, connection: dict[str, Any], model: str | None, beside: str | None) -> OPEA:
+    """The object to use: the caller's, the one of the model this is a copy of, or a new one."""
+    if client is None:
+        return _make(connection, model)
+    if not isinstance(client, OPEA):
+        raise ConfigurationError(
+            f"client= takes an opea_core.OPEA object, not {type(client).__name__}.",
+            "An httpx client goes into http_client=, an async one into the keyword beside it.",
+        )
+    made_of = _made_of(client)
+    if made_of is not None:
+        return client if made_of == connection else _make(connection, model, made_of)
+    if beside is not None:
+        raise ConfigurationError(
+            f"client= and {beside}= both say how to reach the server; give one of them.", "Set it where you make the OPEA object."
+        )
+    return client
+
+
+def _made_of(client: OPEA) -> dict[str, Any] | None:
+    """What an object was made of here; None for one of the caller's own."""
+    found: dict[str, Any] | None = vars(client).get(_MADE_OF)
+    return found
+
+
+def _make(connection: dict[str, Any], model: str | None, before: Mapping[str, Any] | None = None) -> OPEA:
+    """A new object; the keys and headers of the one ``before`` do not follow to another origin."""
+    given: dict[str, Any] = connection | ({"model": model} if model else {})
+    if before is not None and _origin(before) != _origin(connection):
+        given = {name: value for name, value in given.items() if name not in _PRIVATE or value != before.get(name)}
+        given.setdefault("api_key", "")
+    made = OPEA(**given)
+    vars(made)[_MADE_OF] = connection
+    return made
+
+
+def _origin(connection: Mapping[str, Any]) -> tuple[str, str]:
+    parts = urlsplit(str(connection.get("base_url") or ""))
+    return parts.scheme, parts.netloc.rpartition("@")[2]

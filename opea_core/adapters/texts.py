@@ -1,0 +1,39 @@
+"""Texts in requests of limited size, and how many tokens they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from opea_core.types import Usage
+
+
+def batches(texts: Sequence[str], count: int, max_bytes: int) -> Iterator[list[str]]:
+    """Texts in their order, at most ``count`` and about ``max_bytes`` of UTF-8 at once; a longer text goes alone."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        length = len(text.encode("utf-8", "replace"))
+        if batch and (len(batch) >= count or size + length > max_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += length
+    if batch:
+        yield batch
+
+
+def token_counts(usage: Usage) -> tuple[int, int, int] | None:
+    """Input, output and total: one that was left out follows from the others; None where that is impossible.
+
+    Reasoning that a server counts apart from the completion is part of the output tokens.
+    """
+    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+    if total is not None:
+        prompt = total - completion if prompt is None and completion is not None else prompt
+        completion = total - prompt if completion is None and prompt is not None else completion
+    if prompt is None or completion is None:
+        return None
+    apart = usage.reasoning_tokens or 0
+    if total == prompt + completion + apart or (total is None and apart > completion):
+        completion += apart
+    return prompt, completion, prompt + completion if total is None else total

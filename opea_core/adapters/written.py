@@ -1,0 +1,87 @@
+"""Answers of a given form: what is asked for, and the JSON in what a model wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import from_json
+
+from opea_core.types import Json
+from opea_core.wire.request import as_tool
+
+_JSON = json.JSONDecoder(strict=False)
+_THINK = re.compile(r"\A\s*(?:<think>)?.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+_CALL_KEYS = frozenset({"name", "arguments", "parameters", "type", "id", "function"})
+_ARGUMENTS = frozenset({"arguments", "parameters"})
+
+
+def asked_form(form: Any, method: str | None) -> Json:
+    """The options of a call that ask for an answer of this form (``{"name", "schema", "description", "strict"}``).
+
+    ``method``: ``json_schema``, ``function_calling``, ``json_mode``, or None for what the endpoint takes.
+    """
+    if method == "json_mode":
+        return {"response_format": {"type": "json_object"}}
+    if method == "json_schema":
+        return {"response_format": {"type": "json_schema", "json_schema": form}}
+    if method == "function_calling":
+        choice = {"type": "function", "function": {"name": form["name"]}}
+        return {"tools": [as_tool(form)], "tool_choice": choice, "parallel_tool_calls": False}
+    return {"output_schema": form}
+
+
+def json_text(text: str) -> str:
+    """The part of a text that should be JSON: without thoughts, code fences and words around."""
+    text = text.strip()
+    if text.startswith("<think>") and "</think>" not in text:
+        return ""
+    if not text.startswith(("{", "[")):
+        text = _THINK.sub("", text, count=1).strip()
+    if text.startswith(("{", "[")):
+        return text
+    fenced = _FENCE.search(text)
+    if fenced:
+        return fenced.group(1).strip()
+    start, end = text.find("{"), text.rfind("}")
+    if start >= 0:
+        return text[start : end + 1] if end > start else text[start:]
+    return text.removeprefix("```json").removeprefix("```").strip()
+
+
+def read_answer(text: str, function: str | None = None) -> Any:
+    """The JSON value in a text a model wrote; raises ValueError if there is none.
+
+    ``function``: its arguments, where the model wrote the call it should have made as text.
+    """
+    try:
+        value = _JSON.raw_decode(json_text(text))[0]
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    call = value.get("function") if isinstance(value, dict) and isinstance(value.get("function"), dict) else value
+    if isinstance(call, dict) and call.get("name") == function and call.keys() & _ARGUMENTS and may_be_call(call, function):
+        inner = call.get("arguments", call.get("parameters"))
+        value = json.loads(inner) if isinstance(inner, str) else inner
+    return value
+
+
+def may_be_call(value: Any, function: str | None) -> bool:
+    """Whether a dict (or its beginning) is a call of a function, written as text."""
+    if not isinstance(value, Mapping) or not value or not value.keys() <= _CALL_KEYS or not function:
+        return False
+    name = value.get("name", function)
+    return bool(name) and function.startswith(str(name))
+
+
+def partial_json(text: str) -> Json:
+    """The object a text begins, as far as it goes; ``{}`` where it begins none."""
+    try:
+        value = from_json(text.encode("utf-8", "replace"), allow_partial="trailing-strings")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
