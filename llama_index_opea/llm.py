@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -20,20 +20,18 @@ from llama_index.core.base.llms.types import (
     MessageRole,
 )
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
-from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
-from llama_index.core.prompts import PromptTemplate
-from llama_index.core.types import PydanticProgramMode
-from llama_index_instrumentation import get_dispatcher
 from pydantic import BaseModel, Field, PrivateAttr
 
-from llama_index_opea import options, structured
+from llama_index_opea import options
 from llama_index_opea.answers import ResponseWriter, chat_response, completion_response
 from llama_index_opea.connection import Connection
 from llama_index_opea.errors import NoToolCallError
 from llama_index_opea.messages import Json, reads, to_wire
+from llama_index_opea.objects import ObjectMethods
+from llama_index_opea.structured import form_of
+from llama_index_opea.telling import revealed, told
 from llama_index_opea.tools import first_call_only, selections, tool_choice_of, tools_of
 from opea_core import ConfigurationError
 from opea_core.adapters import hidden, in_call, layered
@@ -49,11 +47,9 @@ _BODY_FIELDS = (
 )  # fmt: skip
 _NOT_SENT = ("stream", "extra_body")
 _logger = logging.getLogger("opea_core")
-dispatcher = get_dispatcher(__name__)
-Model = TypeVar("Model", bound=BaseModel)
 
 
-class OPEALLM(Connection, FunctionCallingLLM):
+class OPEALLM(Connection, ObjectMethods):
     """An LLM behind any OpenAI-compatible server: vLLM, llama.cpp, Ollama, LiteLLM, a gateway.
 
     ``OPEALLM(model="qwen3", api_base="http://localhost:8000", api_key="...")``, or
@@ -71,13 +67,6 @@ class OPEALLM(Connection, FunctionCallingLLM):
     max_tokens: int | None = None
     context_window: int | None = None
     """Tokens the model takes; else what ``discover`` found, else 3900."""
-    is_chat_model: bool = True
-    """False uses ``/completions`` and the prompt functions."""
-    is_function_calling_model: bool = True
-    should_use_structured_outputs: bool = False
-    """Whether objects are asked for by ``json_schema`` only; else it is tried first, then a forced tool, then text."""
-    strict: bool = False
-    """Whether the server is asked to keep to schemas of tools and objects exactly."""
     stop: list[str] | str | None = None
     top_p: float | None = None
     seed: int | None = None
@@ -104,7 +93,6 @@ class OPEALLM(Connection, FunctionCallingLLM):
     _model_field: ClassVar[str] = "model"
     _aliases: ClassVar[Mapping[str, str]] = options.ALIASES
     _guessed: bool = PrivateAttr(default=False)
-    _text_only: bool = PrivateAttr(default=False)
 
     @classmethod
     def class_name(cls) -> str:
@@ -150,17 +138,17 @@ class OPEALLM(Connection, FunctionCallingLLM):
 
     # --- chat and completions
 
-    @llm_chat_callback()
+    @told(llm_chat_callback())
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """One answer; options of the call win over fields, unknown ones go into the request body."""
         return self._send(self._chat_input(messages), kwargs)
 
-    @llm_chat_callback()
+    @told(llm_chat_callback())
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """``chat`` for async code."""
         return await self._asend(await self._achat_input(messages), kwargs)
 
-    @llm_chat_callback()
+    @told(llm_chat_callback())
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """One answer in growing responses: ``message`` is all so far, ``delta`` the new text.
 
@@ -169,12 +157,12 @@ class OPEALLM(Connection, FunctionCallingLLM):
         """
         return self._stream(self._chat_input(messages), kwargs)
 
-    @llm_chat_callback()
+    @told(llm_chat_callback())
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """``stream_chat`` for async code: ``async for r in await llm.astream_chat(...)``."""
         return self._astream(await self._achat_input(messages), kwargs)
 
-    @llm_completion_callback()
+    @told(llm_completion_callback())
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """One answer to a prompt: as the user's message, or by ``/completions`` with ``is_chat_model=False``.
 
@@ -182,17 +170,17 @@ class OPEALLM(Connection, FunctionCallingLLM):
         """
         return completion_response(self._send(self._prompt_input(prompt, formatted), kwargs))
 
-    @llm_completion_callback()
+    @told(llm_completion_callback())
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """``complete`` for async code."""
         return completion_response(await self._asend(self._prompt_input(prompt, formatted), kwargs))
 
-    @llm_completion_callback()
+    @told(llm_completion_callback())
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """``complete`` in growing responses."""
         return _completions(self._stream(self._prompt_input(prompt, formatted), kwargs))
 
-    @llm_completion_callback()
+    @told(llm_completion_callback())
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """``stream_complete`` for async code."""
         return _acompletions(self._astream(self._prompt_input(prompt, formatted), kwargs))
@@ -238,6 +226,7 @@ class OPEALLM(Connection, FunctionCallingLLM):
 
     def _options(self, sent: list[Json] | str, kwargs: Mapping[str, Any], stream: bool = False) -> dict[str, Any]:
         """The options of a call: the call's own over ``extra_body``, over ``additional_kwargs``, over the fields."""
+        kwargs = revealed(kwargs)
         given = in_call({name: value for name, value in kwargs.items() if name not in _NOT_SENT})
         usual = {name: value for name, value in self.additional_kwargs.items() if name != "extra_body"}
         usage = {"stream_options": {"include_usage": True}} if stream else {}
@@ -250,7 +239,7 @@ class OPEALLM(Connection, FunctionCallingLLM):
             found.setdefault("priority", self.priority)
         form = found.get("response_format")
         if isinstance(form, type) and issubclass(form, BaseModel):
-            found["response_format"] = {"type": "json_schema", "json_schema": structured.form_of(form, self.strict)}
+            found["response_format"] = {"type": "json_schema", "json_schema": form_of(form, self.strict)}
         if (found | extra).get("n") not in (None, 1):
             raise ConfigurationError("LlamaIndex has one answer per call.", "Leave n= out, or call opea_core.OPEA.chat.")
         return found | ({"extra_body": extra} if extra else {})
@@ -372,75 +361,6 @@ class OPEALLM(Connection, FunctionCallingLLM):
                 "The model called no tool.", f"It answered: {(response.message.content or '')[:200]!r}. Try tool_required=True."
             )
         return found
-
-    # --- objects
-
-    @dispatcher.span
-    def structured_predict(
-        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
-    ) -> Model:
-        """An object of a pydantic class, validated.
-
-        Asked for by ``json_schema``, by a forced tool where that is refused, by words where both are; an
-        answer that does not fit is asked for once more. ``pydantic_program_mode`` FUNCTION or LLM chooses.
-        Raises StructuredOutputError with the raw text.
-        """
-        if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
-            return cast(Model, super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args))
-        dispatcher.event(LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args))
-        question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
-        found = structured.ask(question, lambda ask: self.chat(ask.messages, **ask.options))
-        dispatcher.event(LLMStructuredPredictEndEvent(output=found))
-        return cast(Model, found)
-
-    @dispatcher.span
-    async def astructured_predict(
-        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
-    ) -> Model:
-        """``structured_predict`` for async code."""
-        if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
-            return cast(Model, await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args))
-        dispatcher.event(LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args))
-        question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
-        found = await structured.aask(question, lambda ask: self.achat(ask.messages, **ask.options))
-        dispatcher.event(LLMStructuredPredictEndEvent(output=found))
-        return cast(Model, found)
-
-    def _structured_stream_call(
-        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
-    ) -> Generator[Any, None, None]:
-        if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
-            return super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
-        question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
-        return structured.stream(question, lambda ask: self.stream_chat(ask.messages, **ask.options))
-
-    async def _structured_astream_call(
-        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
-    ) -> AsyncGenerator[Any, None]:
-        if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
-            return await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
-        question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
-        return structured.astream(question, lambda ask: self.astream_chat(ask.messages, **ask.options))
-
-    def _question(
-        self, output_cls: type[BaseModel], prompt: PromptTemplate, llm_kwargs: Mapping[str, Any] | None, prompt_args: Mapping[str, Any]
-    ) -> structured.Question:
-        messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
-        given = {k: v for k, v in (llm_kwargs or {}).items() if k not in ("tool_required", "tool_choice", "allow_parallel_tool_calls")}
-        return structured.Question(output_cls, messages, self._ways(), given, self.strict, self._take_text_only)
-
-    def _take_text_only(self) -> None:
-        self._text_only = True
-
-    def _ways(self) -> list[str | None]:
-        """How objects are asked for, in order; None is what the endpoint is known to take."""
-        mode = self.pydantic_program_mode
-        if mode == PydanticProgramMode.LLM or self._text_only or not self.is_chat_model:
-            return [structured.TEXT]
-        if mode in (PydanticProgramMode.FUNCTION, PydanticProgramMode.OPENAI):
-            return ["function_calling", structured.TEXT]
-        schema_only = self.should_use_structured_outputs or not self.is_function_calling_model
-        return ["json_schema" if schema_only else None, structured.TEXT]
 
 
 def _responses(stream: ChatStream) -> ChatResponseGen:

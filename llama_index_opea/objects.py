@@ -1,0 +1,100 @@
+"""The part of ``OPEALLM`` that answers with objects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Mapping
+from typing import Any, TypeVar, cast
+
+from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.types import PydanticProgramMode
+from llama_index_instrumentation import get_dispatcher
+from pydantic import BaseModel, PrivateAttr
+
+from llama_index_opea import structured
+from llama_index_opea.telling import told
+
+dispatcher = get_dispatcher(__name__)
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ObjectMethods(FunctionCallingLLM):
+    """``structured_predict`` and its twins, without the defects of LlamaIndex's programs."""
+
+    strict: bool = False
+    """Whether the server is asked to keep to schemas of tools and objects exactly."""
+    is_chat_model: bool = True
+    """False uses ``/completions`` and the prompt functions."""
+    is_function_calling_model: bool = True
+    should_use_structured_outputs: bool = False
+    """Whether objects are asked for by ``json_schema`` only; else it is tried first, then a forced tool, then text."""
+
+    _text_only: bool = PrivateAttr(default=False)
+
+    @told()
+    def structured_predict(
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Model:
+        """An object of a pydantic class, validated.
+
+        Asked for by ``json_schema``, by a forced tool where that is refused, by words where both are; an
+        answer that does not fit is asked for once more. ``pydantic_program_mode`` FUNCTION or LLM chooses.
+        Raises StructuredOutputError with the raw text.
+        """
+        if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
+            return cast(Model, super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args))
+        dispatcher.event(LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args))
+        question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
+        found = structured.ask(question, lambda ask: self.chat(ask.messages, **ask.options))
+        dispatcher.event(LLMStructuredPredictEndEvent(output=found))
+        return cast(Model, found)
+
+    @told()
+    async def astructured_predict(
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Model:
+        """``structured_predict`` for async code."""
+        if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
+            return cast(Model, await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args))
+        dispatcher.event(LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args))
+        question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
+        found = await structured.aask(question, lambda ask: self.achat(ask.messages, **ask.options))
+        dispatcher.event(LLMStructuredPredictEndEvent(output=found))
+        return cast(Model, found)
+
+    def _structured_stream_call(
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Generator[Any, None, None]:
+        if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
+            return super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+        question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
+        return structured.stream(question, lambda ask: self.stream_chat(ask.messages, **ask.options))
+
+    async def _structured_astream_call(
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> AsyncGenerator[Any, None]:
+        if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
+            return await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+        question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
+        return structured.astream(question, lambda ask: self.astream_chat(ask.messages, **ask.options))
+
+    def _question(
+        self, output_cls: type[BaseModel], prompt: PromptTemplate, llm_kwargs: Mapping[str, Any] | None, prompt_args: Mapping[str, Any]
+    ) -> structured.Question:
+        messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
+        given = {k: v for k, v in (llm_kwargs or {}).items() if k not in ("tool_required", "tool_choice", "allow_parallel_tool_calls")}
+        return structured.Question(output_cls, messages, self._ways(), given, self.strict, self._take_text_only)
+
+    def _take_text_only(self) -> None:
+        self._text_only = True
+
+    def _ways(self) -> list[str | None]:
+        """How objects are asked for, in order; None is what the endpoint is known to take."""
+        mode = self.pydantic_program_mode
+        if mode == PydanticProgramMode.LLM or self._text_only or not self.is_chat_model:
+            return [structured.TEXT]
+        if mode in (PydanticProgramMode.FUNCTION, PydanticProgramMode.OPENAI):
+            return ["function_calling", structured.TEXT]
+        schema_only = self.should_use_structured_outputs or not self.is_function_calling_model
+        return ["json_schema" if schema_only else None, structured.TEXT]
