@@ -225,8 +225,9 @@ class ChatOPEA(Connection, BaseChatModel):
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         profile = ModelProfile()
-        if self.client.context_window:
-            profile["max_input_tokens"] = self.client.context_window
+        window = self._discovered_window()
+        if window:
+            profile["max_input_tokens"] = window
         if self.client.endpoints[0].capabilities.structured_output == "json_schema":
             profile["structured_output"] = True
         return profile or None

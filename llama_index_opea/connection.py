@@ -7,20 +7,22 @@ import pickle
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, Field, PrivateAttr, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
 from llama_index_opea import options
+from llama_index_opea.telling import revealed
 from opea_core import ConfigurationError, Endpoint
 from opea_core.adapters import Connection as CoreConnection
-from opea_core.adapters import hidden
+from opea_core.adapters import hidden, in_call, layered
 
 _NOT_STORED = frozenset(
     {"api_base", "api_key", "api_keys", "async_http_client", "cert", "default_headers", "default_query", "endpoints", "hooks"}
-    | {"http_client", "proxy", "verify"}
+    | {"http_client", "organization", "proxy", "verify"}
 )
 """Keys, what may hold one, and objects of this process."""
 _NOT_SHOWN = frozenset({"callback_manager", "rate_limiter", "messages_to_prompt", "completion_to_prompt", "embeddings_cache"})
 _ENDPOINT_STORED = ("label", "model", "api_version", "auth_header", "auth_scheme", "max_concurrent", "weight", "tier", "context_window")
+_NOT_SENT = ("stream", "extra_body")
 _logger = logging.getLogger("opea_core")
 
 
@@ -31,6 +33,8 @@ class Connection(CoreConnection):
     """``http://localhost:8000`` or with a path; OPEA_API_URL if not given. ``base_url`` is another name."""
     async_http_client: Any = hidden()
 
+    _named: str | None = PrivateAttr(default=None)
+
     _core_names: ClassVar[Mapping[str, str]] = {"api_base": "base_url", "async_http_client": "async_http_client"}
     _url_field: ClassVar[str] = "api_base"
     _kwargs_field: ClassVar[str] = "additional_kwargs"
@@ -38,22 +42,56 @@ class Connection(CoreConnection):
 
     @classmethod
     def _take(cls, values: dict[str, Any], key: str, value: Any) -> None:
-        if key not in options.TAKEN:
+        nothing = value is None and cls._aliases.get(key, key) == cls._kwargs_field  # as their classes take it
+        if key not in options.TAKEN and not nothing:
             super()._take(values, key, value)
 
+    def model_post_init(self, context: Any, /) -> None:
+        """Remember what the ``OPEA`` object was told before any server is asked."""
+        super().model_post_init(context)
+        self._named = self.client.model
+
     @model_serializer(mode="wrap")
-    def custom_model_dump(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:  # noqa: ARG002
+    def custom_model_dump(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         """LlamaIndex's form, with everything about the servers that is neither a key nor an object."""
-        data: dict[str, Any] = handler(self)
         given = {name: getattr(self, name) for name in self._given(vars(self)) if name not in _NOT_STORED}
-        data |= {name: _plain(value) for name, value in given.items()}
+        ours = {name: _plain(value) for name, value in given.items()}
         endpoints = self.client.endpoints
-        several = len(endpoints) > 1
-        data["api_base"] = None if several else self._url()
-        if several:
-            data["endpoints"] = [_stored(endpoint) for endpoint in endpoints]
+        if len(endpoints) > 1 or self.endpoints is not None:
+            ours |= {"api_base": None, "endpoints": [_stored(endpoint) for endpoint in endpoints]}
+        else:
+            ours["api_base"] = self._url()
+            if self._named and self._own_model(vars(self)) is None:
+                ours[self._model_field] = self._named
+        left_out, wanted = info.exclude or (), info.include
+        data: dict[str, Any] = handler(self)
+        data |= {name: value for name, value in ours.items() if name not in left_out and (wanted is None or name in wanted)}
         data["class_name"] = type(self).class_name()  # type: ignore[attr-defined]
         return data
+
+    def _merged(self, fields: Mapping[str, Any], kwargs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The options of a call: the call's own over ``extra_body``, over ``additional_kwargs``, over the fields."""
+        values, kwargs = vars(self), revealed(kwargs or {})
+        usual = values["additional_kwargs"]
+        given = in_call({name: value for name, value in kwargs.items() if name not in _NOT_SENT})
+        found, extra = layered(
+            (False, fields),
+            (False, {name: value for name, value in usual.items() if name != "extra_body"}),
+            (True, usual.get("extra_body")),
+            (True, values["extra_body"]),
+            (False, given),
+            (True, kwargs.get("extra_body")),
+        )
+        if values["priority"] is not None:
+            found.setdefault("priority", values["priority"])
+        return found | ({"extra_body": extra} if extra else {})
+
+    def _named_model(self, kwargs: Mapping[str, Any] | None = None) -> Any:
+        """The model a call names, in whatever place."""
+        values, kwargs = vars(self), kwargs or {}
+        usual = values["additional_kwargs"]
+        places = (kwargs, kwargs.get("extra_body") or {}, values["extra_body"] or {}, usual, usual.get("extra_body") or {})
+        return self._own_model(values) or next((place["model"] for place in places if place.get("model")), None)
 
     def __repr_args__(self) -> Any:
         """The model, the server, and what is not as usual."""

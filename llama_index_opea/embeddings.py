@@ -45,6 +45,8 @@ class OPEAEmbedding(Connection, BaseEmbedding):
     additional_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the request."""
     extra_body: dict[str, Any] | None = None
+    embeddings_cache: Any | None = Field(default=None, exclude=True)
+    """A key-value store of LlamaIndex: texts found there are not sent."""
     priority: Annotated[int, Field(ge=0, le=9)] | None = hidden()
     """0 (urgent) to 9 in the queue."""
 
@@ -95,12 +97,8 @@ class OPEAEmbedding(Connection, BaseEmbedding):
         return vectors
 
     def _options(self) -> dict[str, Any]:
-        optional = {"dimensions": self.dimensions, "priority": self.priority, "extra_body": self.extra_body}
-        given = {name: value for name, value in optional.items() if value is not None}
-        return self._call_model(self._own_model(vars(self))) | self._shared_options() | given | self.additional_kwargs
-
-    def _named_model(self) -> Any:
-        return self._own_model(vars(self)) or self.additional_kwargs.get("model") or (self.extra_body or {}).get("model")
+        optional = {"dimensions": self.dimensions} if self.dimensions is not None else {}
+        return self._merged(self._call_model(self._own_model(vars(self))) | self._shared_options() | optional)
 
     # --- many texts
 

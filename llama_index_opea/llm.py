@@ -17,35 +17,28 @@ from llama_index.core.base.llms.types import (
     CompletionResponseAsyncGen,
     CompletionResponseGen,
     LLMMetadata,
-    MessageRole,
 )
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
-from llama_index.core.llms.llm import ToolSelection
 from pydantic import BaseModel, Field, PrivateAttr
 
 from llama_index_opea import options
 from llama_index_opea.answers import ResponseWriter, chat_response, completion_response
 from llama_index_opea.connection import Connection
-from llama_index_opea.errors import NoToolCallError
 from llama_index_opea.messages import Json, reads, to_wire
 from llama_index_opea.objects import ObjectMethods
 from llama_index_opea.structured import form_of
-from llama_index_opea.telling import revealed, told
-from llama_index_opea.tools import first_call_only, selections, tool_choice_of, tools_of
+from llama_index_opea.telling import told
 from opea_core import ConfigurationError
-from opea_core.adapters import hidden, in_call, layered
+from opea_core.adapters import hidden
 
 if TYPE_CHECKING:
-    from llama_index.core.tools.types import BaseTool
-
-    from opea_core import ChatStream
+    from opea_core import AsyncChatStream, ChatStream
 
 _BODY_FIELDS = (
     "temperature", "max_tokens", "stop", "top_p", "seed", "presence_penalty", "frequency_penalty", "logprobs", "logit_bias",
     "reasoning_effort", "verbosity", "service_tier", "modalities",
 )  # fmt: skip
-_NOT_SENT = ("stream", "extra_body")
 _logger = logging.getLogger("opea_core")
 
 
@@ -125,8 +118,7 @@ class OPEALLM(Connection, ObjectMethods):
         )
 
     def _known_window(self) -> int | None:
-        window: int | None = self.context_window or self.client.context_window
-        return window
+        return self.context_window or self._discovered_window()
 
     def _model_name(self) -> str:
         return self.model or self.client.model or "unknown"
@@ -160,7 +152,7 @@ class OPEALLM(Connection, ObjectMethods):
     @told(llm_chat_callback())
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """``stream_chat`` for async code: ``async for r in await llm.astream_chat(...)``."""
-        return self._astream(await self._achat_input(messages), kwargs)
+        return await self._astream(await self._achat_input(messages), kwargs)
 
     @told(llm_completion_callback())
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
@@ -183,7 +175,7 @@ class OPEALLM(Connection, ObjectMethods):
     @told(llm_completion_callback())
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """``stream_complete`` for async code."""
-        return _acompletions(self._astream(self._prompt_input(prompt, formatted), kwargs))
+        return _acompletions(await self._astream(self._prompt_input(prompt, formatted), kwargs))
 
     def _chat_input(self, messages: Sequence[ChatMessage]) -> list[Json] | str:
         """What is sent: messages, or in completions mode a prompt."""
@@ -217,32 +209,17 @@ class OPEALLM(Connection, ObjectMethods):
     async def _astream(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> ChatResponseAsyncGen:
         await self._aask_for_model(self._named_model(kwargs))
         call = self.client.astream_chat if isinstance(sent, list) else self.client.astream_complete
-        async with call(sent, **self._options(sent, kwargs, stream=True)) as stream:
-            writer = ResponseWriter()
-            async for chunk in stream:
-                response = writer.write(chunk, more=stream.waiting > 0)
-                if response is not None:
-                    yield response
+        return _aresponses(call(sent, **self._options(sent, kwargs, stream=True)))
 
     def _options(self, sent: list[Json] | str, kwargs: Mapping[str, Any], stream: bool = False) -> dict[str, Any]:
-        """The options of a call: the call's own over ``extra_body``, over ``additional_kwargs``, over the fields."""
-        kwargs = revealed(kwargs)
-        given = in_call({name: value for name, value in kwargs.items() if name not in _NOT_SENT})
-        usual = {name: value for name, value in self.additional_kwargs.items() if name != "extra_body"}
         usage = {"stream_options": {"include_usage": True}} if stream else {}
-        fields = usage | self._call_model(self.model) | self._shared_options() | self._body(sent)
-        found, extra = layered(
-            (False, fields), (False, usual), (True, self.additional_kwargs.get("extra_body")), (True, self.extra_body),
-            (False, given), (True, kwargs.get("extra_body")),
-        )  # fmt: skip
-        if self.priority is not None:
-            found.setdefault("priority", self.priority)
+        found = self._merged(usage | self._call_model(self.model) | self._shared_options() | self._body(sent), kwargs)
         form = found.get("response_format")
         if isinstance(form, type) and issubclass(form, BaseModel):
             found["response_format"] = {"type": "json_schema", "json_schema": form_of(form, self.strict)}
-        if (found | extra).get("n") not in (None, 1):
+        if found.get("n", found.get("extra_body", {}).get("n")) not in (None, 1):
             raise ConfigurationError("LlamaIndex has one answer per call.", "Leave n= out, or call opea_core.OPEA.chat.")
-        return found | ({"extra_body": extra} if extra else {})
+        return found
 
     def _body(self, sent: list[Json] | str) -> dict[str, Any]:
         """The fields that are part of every request; those of ``/completions`` differ in two."""
@@ -272,101 +249,20 @@ class OPEALLM(Connection, ObjectMethods):
             raise ConfigurationError(f"The prompt has {used} tokens, the model takes {window}.", "Shorten it, or set context_window=.")
         return window - used
 
-    def _named_model(self, kwargs: Mapping[str, Any]) -> Any:
-        """The model this call names, in whatever place."""
-        places = (kwargs, kwargs.get("extra_body") or {}, self.extra_body or {}, self.additional_kwargs)
-        return self.model or next((place["model"] for place in places if place.get("model")), None)
-
-    # --- tools
-
-    def _prepare_chat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,  # noqa: ARG002 - LlamaIndex's signature
-        allow_parallel_tool_calls: bool = False,
-        tool_required: bool = False,
-        tool_choice: Any = None,
-        strict: bool | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """The arguments of ``chat`` for a call with tools; the history is copied.
-
-        ``tool_choice``: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or a dict of the protocol.
-        """
-        messages = list(chat_history or ())
-        if user_msg is not None:
-            messages.append(ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg)
-        found = tools_of(tools or (), self.strict if strict is None else strict)
-        if not found:
-            return {"messages": messages, "tools": None, "tool_choice": None, **kwargs}
-        parallel = {"parallel_tool_calls": True} if allow_parallel_tool_calls else {}
-        choice = tool_choice_of(tool_choice, found, tool_required)
-        return {"messages": messages, "tools": found, "tool_choice": choice, **parallel, **kwargs}
-
-    def _validate_chat_with_tools_response(
-        self,
-        response: ChatResponse,
-        tools: Sequence[BaseTool],  # noqa: ARG002 - LlamaIndex's signature
-        allow_parallel_tool_calls: bool = False,
-        **kwargs: Any,  # noqa: ARG002
-    ) -> ChatResponse:
-        return response if allow_parallel_tool_calls else first_call_only(response)
-
-    def stream_chat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
-        allow_parallel_tool_calls: bool = False,
-        tool_required: bool = False,
-        **kwargs: Any,
-    ) -> ChatResponseGen:
-        """``stream_chat`` with tools; one call at most unless parallel ones are allowed."""
-        given = (tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, tool_required)
-        stream = super().stream_chat_with_tools(*given, **kwargs)
-        return stream if allow_parallel_tool_calls else (first_call_only(response) for response in stream)
-
-    async def astream_chat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
-        allow_parallel_tool_calls: bool = False,
-        tool_required: bool = False,
-        **kwargs: Any,
-    ) -> ChatResponseAsyncGen:
-        """``stream_chat_with_tools`` for async code."""
-        given = (tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, tool_required)
-        stream = await super().astream_chat_with_tools(*given, **kwargs)
-        return stream if allow_parallel_tool_calls else (first_call_only(response) async for response in stream)
-
-    def get_tool_calls_from_response(
-        self,
-        response: ChatResponse,
-        error_on_no_tool_call: bool = True,
-        **kwargs: Any,  # noqa: ARG002 - LlamaIndex's signature
-    ) -> list[ToolSelection]:
-        """The calls of a response, whole or growing; arguments that are no JSON object are ``{}``.
-
-        Raises NoToolCallError if there is none and ``error_on_no_tool_call``.
-        """
-        growing = response.delta is not None and "finish_reason" not in response.additional_kwargs
-        found = selections(response.message, partial=growing)
-        if not found and error_on_no_tool_call:
-            raise NoToolCallError(
-                "The model called no tool.", f"It answered: {(response.message.content or '')[:200]!r}. Try tool_required=True."
-            )
-        return found
-
 
 def _responses(stream: ChatStream) -> ChatResponseGen:
     writer = ResponseWriter()
     with stream:
         for chunk in stream:
+            response = writer.write(chunk, more=stream.waiting > 0)
+            if response is not None:
+                yield response
+
+
+async def _aresponses(stream: AsyncChatStream) -> ChatResponseAsyncGen:
+    writer = ResponseWriter()
+    async with stream:
+        async for chunk in stream:
             response = writer.write(chunk, more=stream.waiting > 0)
             if response is not None:
                 yield response

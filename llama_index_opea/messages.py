@@ -10,8 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import mimetypes
-from collections.abc import Mapping, Sequence
-from io import BytesIO, IOBase
+from collections.abc import Callable, Mapping, Sequence
+from io import IOBase
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -117,23 +117,32 @@ def _parts(block: BaseContentBlock) -> list[Json]:
 
 def _media(block: BaseContentBlock) -> Json:
     if isinstance(block, ImageBlock):
-        url = str(block.url) if block.url else _inline(block.resolve_image(as_base64=True), block.image_mimetype, "image_mimetype")
+        url = str(block.url) if block.url else _inline(_base64(block.image, block.resolve_image), block.image_mimetype, "image_mimetype")
         return {"type": "image_url", "image_url": {"url": url, **({"detail": block.detail} if block.detail else {})}}
     if isinstance(block, AudioBlock):
-        data = block.resolve_audio(as_base64=True).read().decode()
-        return {"type": "input_audio", "input_audio": {"data": data, "format": block.format or _unknown("format")}}
+        sound = _base64(block.audio, block.resolve_audio)
+        return {"type": "input_audio", "input_audio": {"data": sound, "format": block.format or _unknown("format")}}
     if isinstance(block, VideoBlock):
-        url = str(block.url) if block.url else _inline(block.resolve_video(as_base64=True), block.video_mimetype, "video_mimetype")
+        url = str(block.url) if block.url else _inline(_base64(block.video, block.resolve_video), block.video_mimetype, "video_mimetype")
         return {"type": "video_url", "video_url": {"url": url}}
     if isinstance(block, DocumentBlock):
         mime = block.document_mimetype or mimetypes.guess_type(str(block.title))[0]
-        data = base64.b64encode(block.resolve_document().read())
-        return {"type": "file", "file": {"filename": block.title, "file_data": _inline(BytesIO(data), mime, "document_mimetype")}}
+        data = base64.b64encode(block.resolve_document().read()).decode()
+        return {"type": "file", "file": {"filename": block.title, "file_data": _inline(data, mime, "document_mimetype")}}
     raise ValueError("it is of no kind the protocol has.")
 
 
-def _inline(data: IOBase, mime: str | None, field: str) -> str:
-    return f"data:{mime or _unknown(field)};base64,{data.read().decode()}"
+def _base64(data: Any, resolve: Callable[..., IOBase]) -> str:
+    """A block's data in base64; LlamaIndex gives an open file as it is."""
+    if isinstance(data, IOBase):
+        data.seek(0)
+        return base64.b64encode(data.read()).decode()
+    found: bytes = resolve(as_base64=True).read()
+    return found.decode()
+
+
+def _inline(data: str, mime: str | None, field: str) -> str:
+    return f"data:{mime or _unknown(field)};base64,{data}"
 
 
 def _unknown(field: str) -> str:
@@ -184,15 +193,14 @@ def _add_calls(built: Json, message: ChatMessage) -> None:
         built["function_call"] = {**legacy["function"], "arguments": _arguments(legacy["function"]["arguments"])}
 
 
-def _arguments(value: Mapping[str, Any] | str | None) -> str:
+def _arguments(value: Any) -> str:
     """Arguments as JSON text of an object, always: servers fail at broken ones in every later turn."""
-    if not isinstance(value, str):
-        return json.dumps(value or {}, ensure_ascii=False)
-    if not value.strip():
-        return "{}"
-    try:
-        if isinstance(json.loads(value), dict):
-            return value
-    except (ValueError, RecursionError):
-        pass
-    return json.dumps({"invalid_arguments": value}, ensure_ascii=False)
+    read = value
+    if isinstance(value, str):
+        try:
+            read = json.loads(value) if value.strip() else {}
+        except (ValueError, RecursionError):
+            read = value
+    if isinstance(read, Mapping):
+        return value if isinstance(value, str) and value.strip() else json.dumps(read, ensure_ascii=False)
+    return "{}" if read is None else json.dumps({"invalid_arguments": value}, ensure_ascii=False)

@@ -6,24 +6,22 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any, TypeVar, cast
 
 from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.types import PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
 from pydantic import BaseModel, PrivateAttr
 
 from llama_index_opea import structured
+from llama_index_opea.calling import ToolMethods
 from llama_index_opea.telling import told
 
 dispatcher = get_dispatcher(__name__)
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class ObjectMethods(FunctionCallingLLM):
+class ObjectMethods(ToolMethods):
     """``structured_predict`` and its twins, without the defects of LlamaIndex's programs."""
 
-    strict: bool = False
-    """Whether the server is asked to keep to schemas of tools and objects exactly."""
     is_chat_model: bool = True
     """False uses ``/completions`` and the prompt functions."""
     is_function_calling_model: bool = True

@@ -68,12 +68,7 @@ class OPEARerank(Connection, BaseNodePostprocessor):
         return done.nodes
 
     def _options(self) -> dict[str, Any]:
-        optional = {"priority": self.priority, "extra_body": self.extra_body}
-        given = {name: value for name, value in optional.items() if value is not None}
-        return self._call_model(self.model) | self._shared_options() | given | self.additional_kwargs
-
-    def _named_model(self) -> Any:
-        return self.model or self.additional_kwargs.get("model") or (self.extra_body or {}).get("model")
+        return self._merged(self._call_model(self._own_model(vars(self))) | self._shared_options())
 
     @contextmanager
     def _told(self, nodes: list[NodeWithScore], query: QueryBundle | None) -> Iterator[_Ranked]:

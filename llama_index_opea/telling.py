@@ -31,11 +31,12 @@ class _Hidden(str):
         return str, (str(self),)
 
 
-def told(callback: Callable[[Any], Any] | None = None) -> Callable[[Method], Method]:
-    """A public method with a span and LlamaIndex's ``callback``; headers and keys among its options are hidden from both."""
+def told(callback: Callable[[Any], Any] | None = None, span: bool = True) -> Callable[[Method], Method]:
+    """A public method with LlamaIndex's ``callback`` and a span; headers and keys among its options are hidden from both."""
 
     def decorate(method: Method) -> Method:
-        inner: Any = dispatcher.span(callback(method) if callback is not None else method)
+        inner: Any = callback(method) if callback is not None else method
+        inner = dispatcher.span(inner) if span else inner
         if inspect.iscoroutinefunction(method):
 
             @functools.wraps(inner)
@@ -60,6 +61,10 @@ def _concealed(kwargs: dict[str, Any]) -> dict[str, Any]:
     if isinstance(inner, dict):
         found["llm_kwargs"] = _concealed(inner)
     return found
+
+
+def _hidden(value: Any) -> Any:
+    return value if value is None or isinstance(value, _Hidden) else _Hidden.of(value)
 
 
 def revealed(kwargs: Mapping[str, Any]) -> dict[str, Any]:

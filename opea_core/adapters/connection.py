@@ -11,12 +11,13 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_core import PydanticUndefined
 
 from opea_core.config import Endpoint, Timeouts
 from opea_core.errors import ConfigurationError
 from opea_core.opea import OPEA
+from opea_core.types import ModelInfo
 
 _MADE_OF = "_made_of"
 """The attribute of an ``OPEA`` object made here that says of what; copies of a model share it as long as that stays."""
@@ -84,6 +85,8 @@ class Connection(BaseModel):
     max_response_bytes: int | None = hidden()
     max_event_bytes: int | None = hidden()
     hooks: Any = hidden(())
+
+    _windows: dict[str, int] = PrivateAttr(default_factory=dict)
 
     _core_names: ClassVar[Mapping[str, str]] = {}
     """The core's names of fields that are called differently here; those named here are about servers, too."""
@@ -264,16 +267,34 @@ class Connection(BaseModel):
         What was given is not changed.
         """
         with self._errors():
-            self.client.discover(**self._shared_options())
+            if self._uses_the_clients_model():
+                self.client.discover(**self._shared_options())
+            else:
+                self._take_windows(self.client.models(**self._shared_options()))
         self._discovered()
         return self
 
     async def adiscover(self) -> Self:
         """``discover`` for async code."""
         with self._errors():
-            await self.client.adiscover(**self._shared_options())
+            if self._uses_the_clients_model():
+                await self.client.adiscover(**self._shared_options())
+            else:
+                self._take_windows(await self.client.amodels(**self._shared_options()))
         self._discovered()
         return self
+
+    def _uses_the_clients_model(self) -> bool:
+        return self._own_model(vars(self)) in (None, self.client.model)
+
+    def _take_windows(self, models: Sequence[ModelInfo]) -> None:
+        self._windows = {model.id: model.context_length for model in models if model.context_length}
+
+    def _discovered_window(self) -> int | None:
+        """Tokens the model takes, as far as a server was asked for it or the ``OPEA`` object was told."""
+        model = self._own_model(vars(self))
+        window: int | None = self.client.context_window if self._uses_the_clients_model() else self._windows.get(str(model))
+        return window
 
     def _discovered(self) -> None:
         """Told when the server was asked."""

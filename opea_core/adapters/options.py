@@ -41,6 +41,7 @@ _IN_CALLS = {
     "default_headers": "extra_headers",
     "default_query": "extra_query",
     "openai_api_key": "api_key",
+    "api_base": "base_url",
     "openai_api_base": "base_url",
 }
 _SPELLINGS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}

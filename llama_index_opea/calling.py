@@ -1,0 +1,131 @@
+"""The part of ``OPEALLM`` that lets the model call tools."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen, MessageRole
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
+
+from llama_index_opea.errors import NoToolCallError
+from llama_index_opea.telling import told
+from llama_index_opea.tools import first_call_only, selections, tool_choice_of, tools_of
+
+if TYPE_CHECKING:
+    from llama_index.core.chat_engine.types import AgentChatResponse
+    from llama_index.core.tools.types import BaseTool
+
+
+class ToolMethods(FunctionCallingLLM):
+    """What agents use of an LLM."""
+
+    strict: bool = False
+    """Whether the server is asked to keep to schemas of tools and objects exactly."""
+
+    @told(span=False)
+    def chat_with_tools(self, *args: Any, **kwargs: Any) -> ChatResponse:
+        """``chat`` with tools; one call at most unless ``allow_parallel_tool_calls``."""
+        return super().chat_with_tools(*args, **kwargs)
+
+    @told(span=False)
+    async def achat_with_tools(self, *args: Any, **kwargs: Any) -> ChatResponse:
+        """``chat_with_tools`` for async code."""
+        return await super().achat_with_tools(*args, **kwargs)
+
+    @told()
+    def predict_and_call(self, *args: Any, **kwargs: Any) -> AgentChatResponse:
+        """Let the model call a tool, and call it."""
+        return cast("AgentChatResponse", inspect.unwrap(FunctionCallingLLM.predict_and_call)(self, *args, **kwargs))
+
+    @told()
+    async def apredict_and_call(self, *args: Any, **kwargs: Any) -> AgentChatResponse:
+        """``predict_and_call`` for async code."""
+        return cast("AgentChatResponse", await inspect.unwrap(FunctionCallingLLM.apredict_and_call)(self, *args, **kwargs))
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,  # noqa: ARG002 - LlamaIndex's signature
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        tool_choice: Any = None,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The arguments of ``chat`` for a call with tools; the history is copied.
+
+        ``tool_choice``: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or a dict of the protocol.
+        """
+        messages = list(chat_history or ())
+        if user_msg is not None:
+            messages.append(ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg)
+        found = tools_of(tools or (), self.strict if strict is None else strict)
+        if not found:
+            return {"messages": messages, "tools": None, "tool_choice": None, **kwargs}
+        parallel = {"parallel_tool_calls": True} if allow_parallel_tool_calls else {}
+        choice = tool_choice_of(tool_choice, found, tool_required)
+        return {"messages": messages, "tools": found, "tool_choice": choice, **parallel, **kwargs}
+
+    def _validate_chat_with_tools_response(
+        self,
+        response: ChatResponse,
+        tools: Sequence[BaseTool],  # noqa: ARG002 - LlamaIndex's signature
+        allow_parallel_tool_calls: bool = False,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> ChatResponse:
+        return response if allow_parallel_tool_calls else first_call_only(response)
+
+    @told(span=False)
+    def stream_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponseGen:
+        """``stream_chat`` with tools; one call at most unless parallel ones are allowed."""
+        given = (tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, tool_required)
+        stream = super().stream_chat_with_tools(*given, **kwargs)
+        return stream if allow_parallel_tool_calls else (first_call_only(response) for response in stream)
+
+    @told(span=False)
+    async def astream_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponseAsyncGen:
+        """``stream_chat_with_tools`` for async code."""
+        given = (tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, tool_required)
+        stream = await super().astream_chat_with_tools(*given, **kwargs)
+        return stream if allow_parallel_tool_calls else (first_call_only(response) async for response in stream)
+
+    def get_tool_calls_from_response(
+        self,
+        response: ChatResponse,
+        error_on_no_tool_call: bool = True,
+        **kwargs: Any,  # noqa: ARG002 - LlamaIndex's signature
+    ) -> list[ToolSelection]:
+        """The calls of a response, whole or growing; arguments that are no JSON object are ``{}``.
+
+        Raises NoToolCallError if there is none and ``error_on_no_tool_call``.
+        """
+        growing = response.delta is not None and "finish_reason" not in response.additional_kwargs
+        found = selections(response.message, partial=growing)
+        if not found and error_on_no_tool_call:
+            raise NoToolCallError(
+                "The model called no tool.", f"It answered: {(response.message.content or '')[:200]!r}. Try tool_required=True."
+            )
+        return found
