@@ -38,7 +38,7 @@ $(VENV)/bin/python:
 	@$(if $(UV),$(UV) venv --quiet --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	@$(INSTALL) -e '.[langchain]'
+	@$(INSTALL) -e '.[all]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python

@@ -137,7 +137,8 @@ def _raw(response: core.ChatResponse) -> Json:
     """The server's JSON with its token counts under the names LlamaIndex's counter reads."""
     raw = dict(response.raw)
     if response.usage is not None:
-        raw["usage"] = {**response.usage.raw, **_counted(response.usage)}
+        known = {name: count for name, count in response.usage.raw.items() if count is not None}
+        raw["usage"] = {**known, **_counted(response.usage)}
     return raw
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, cast
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen, MessageRole
@@ -94,7 +95,7 @@ class ToolMethods(FunctionCallingLLM):
         """``stream_chat`` with tools; one call at most unless parallel ones are allowed."""
         given = (tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, tool_required)
         stream = super().stream_chat_with_tools(*given, **kwargs)
-        return stream if allow_parallel_tool_calls else (first_call_only(response) for response in stream)
+        return stream if allow_parallel_tool_calls else _first_calls(stream)
 
     @told(span=False)
     async def astream_chat_with_tools(
@@ -110,7 +111,7 @@ class ToolMethods(FunctionCallingLLM):
         """``stream_chat_with_tools`` for async code."""
         given = (tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, tool_required)
         stream = await super().astream_chat_with_tools(*given, **kwargs)
-        return stream if allow_parallel_tool_calls else (first_call_only(response) async for response in stream)
+        return stream if allow_parallel_tool_calls else _afirst_calls(stream)
 
     def get_tool_calls_from_response(
         self,
@@ -129,3 +130,15 @@ class ToolMethods(FunctionCallingLLM):
                 "The model called no tool.", f"It answered: {(response.message.content or '')[:200]!r}. Try tool_required=True."
             )
         return found
+
+
+def _first_calls(responses: ChatResponseGen) -> ChatResponseGen:
+    with closing(responses):
+        for response in responses:
+            yield first_call_only(response)
+
+
+async def _afirst_calls(responses: ChatResponseAsyncGen) -> ChatResponseAsyncGen:
+    async with aclosing(responses):
+        async for response in responses:
+            yield first_call_only(response)

@@ -62,6 +62,10 @@ class OPEAEmbedding(Connection, BaseEmbedding):
         name = super()._own_model(values)
         return None if name == _UNNAMED else name
 
+    def to_payload(self) -> dict[str, Any]:
+        """What events show of this object; no keys, no headers."""
+        return super().to_payload() | {"model_name": self._own_model(vars(self)) or self.client.model or _UNNAMED, "api_base": self._url()}
+
     def _get_query_embedding(self, query: str) -> Embedding:
         return self._embed([self.query_prefix + _text(query)])[0]
 

@@ -28,7 +28,7 @@ from llama_index_opea.connection import Connection
 from llama_index_opea.messages import Json, reads, to_wire
 from llama_index_opea.objects import ObjectMethods
 from llama_index_opea.structured import form_of
-from llama_index_opea.telling import told
+from llama_index_opea.telling import closed_with_the_answer, told
 from opea_core import ConfigurationError
 from opea_core.adapters import hidden
 
@@ -204,12 +204,12 @@ class OPEALLM(Connection, ObjectMethods):
     def _stream(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> ChatResponseGen:
         self._ask_for_model(self._named_model(kwargs))
         call = self.client.stream_chat if isinstance(sent, list) else self.client.stream_complete
-        return _responses(call(sent, **self._options(sent, kwargs, stream=True)))
+        return closed_with_the_answer(_responses(call(sent, **self._options(sent, kwargs, stream=True))))
 
     async def _astream(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> ChatResponseAsyncGen:
         await self._aask_for_model(self._named_model(kwargs))
         call = self.client.astream_chat if isinstance(sent, list) else self.client.astream_complete
-        return _aresponses(call(sent, **self._options(sent, kwargs, stream=True)))
+        return closed_with_the_answer(_aresponses(call(sent, **self._options(sent, kwargs, stream=True))))
 
     def _options(self, sent: list[Json] | str, kwargs: Mapping[str, Any], stream: bool = False) -> dict[str, Any]:
         usage = {"stream_options": {"include_usage": True}} if stream else {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncGenerator, Generator, Mapping
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
+from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.types import PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
@@ -14,6 +16,9 @@ from pydantic import BaseModel, PrivateAttr
 from llama_index_opea import structured
 from llama_index_opea.calling import ToolMethods
 from llama_index_opea.telling import told
+
+if TYPE_CHECKING:
+    from llama_index.core.program.utils import FlexibleModel
 
 dispatcher = get_dispatcher(__name__)
 Model = TypeVar("Model", bound=BaseModel)
@@ -60,6 +65,22 @@ class ObjectMethods(ToolMethods):
         found = await structured.aask(question, lambda ask: self.achat(ask.messages, **ask.options))
         dispatcher.event(LLMStructuredPredictEndEvent(output=found))
         return cast(Model, found)
+
+    @told()
+    def stream_structured_predict(
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Generator[Model | FlexibleModel, None, None]:
+        """``structured_predict`` in growing objects: of a looser class until the fields fit, the validated one at the end."""
+        plain = inspect.unwrap(FunctionCallingLLM.stream_structured_predict)
+        return cast("Generator[Model | FlexibleModel, None, None]", plain(self, output_cls, prompt, llm_kwargs, **prompt_args))
+
+    @told()
+    async def astream_structured_predict(
+        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> AsyncGenerator[Model | FlexibleModel, None]:
+        """``stream_structured_predict`` for async code: ``async for o in await llm.astream_structured_predict(...)``."""
+        plain = inspect.unwrap(FunctionCallingLLM.astream_structured_predict)
+        return cast("AsyncGenerator[Model | FlexibleModel, None]", await plain(self, output_cls, prompt, llm_kwargs, **prompt_args))
 
     def _structured_stream_call(
         self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any

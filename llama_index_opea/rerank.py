@@ -53,8 +53,8 @@ class OPEARerank(Connection, BaseNodePostprocessor):
         query = _query(query_bundle)
         if not nodes:
             return []
+        self._ask_for_model(self._named_model())
         with self._told(nodes, query_bundle) as done:
-            self._ask_for_model(self._named_model())
             done(self.client.rerank(query, _texts(nodes), top_n=self.top_n, **self._options()))
         return done.nodes
 
@@ -62,8 +62,8 @@ class OPEARerank(Connection, BaseNodePostprocessor):
         query = _query(query_bundle)
         if not nodes:
             return []
+        await self._aask_for_model(self._named_model())
         with self._told(nodes, query_bundle) as done:
-            await self._aask_for_model(self._named_model())
             done(await self.client.arerank(query, _texts(nodes), top_n=self.top_n, **self._options()))
         return done.nodes
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 from llama_index_instrumentation import get_dispatcher
@@ -12,6 +14,7 @@ from llama_index_instrumentation import get_dispatcher
 from opea_core.adapters import SECRET_IN_CALLS
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+Stream = TypeVar("Stream")
 dispatcher = get_dispatcher(__name__)
 
 
@@ -41,22 +44,71 @@ def told(callback: Callable[[Any], Any] | None = None, span: bool = True) -> Cal
 
             @functools.wraps(inner)
             async def outer(self: Any, *args: Any, **kwargs: Any) -> Any:
-                return await inner.__get__(self, type(self))(*args, **_concealed(kwargs))
+                with _opening() as opened:
+                    result = await inner.__get__(self, type(self))(*args, **_concealed(kwargs))
+                return _aclosing(result, opened) if opened else result
         else:
 
             @functools.wraps(inner)
             def outer(self: Any, *args: Any, **kwargs: Any) -> Any:
-                return inner.__get__(self, type(self))(*args, **_concealed(kwargs))
+                with _opening() as opened:
+                    result = inner.__get__(self, type(self))(*args, **_concealed(kwargs))
+                return _closing(result, opened) if opened else result
 
         return cast(Method, outer)
 
     return decorate
 
 
+# --- streams
+
+_OPENED: ContextVar[list[Any] | None] = ContextVar("opea_opened", default=None)
+
+
+@contextmanager
+def _opening() -> Iterator[list[Any]]:
+    opened: list[Any] = []
+    token = _OPENED.set(opened)
+    try:
+        yield opened
+    finally:
+        _OPENED.reset(token)
+
+
+def closed_with_the_answer(stream: Stream) -> Stream:
+    """A generator that a ``told`` method hands to its callback, closed as soon as the caller is done.
+
+    LlamaIndex's wrapper does not close it, and its events keep it alive for as long as somebody keeps them.
+    """
+    opened = _OPENED.get()
+    if opened is not None:
+        opened.append(stream)
+    return stream
+
+
+def _closing(responses: Generator[Any, None, None], opened: list[Any]) -> Generator[Any, None, None]:
+    try:
+        yield from responses
+    finally:
+        for stream in opened:
+            stream.close()
+
+
+async def _aclosing(responses: AsyncGenerator[Any, None], opened: list[Any]) -> AsyncGenerator[Any, None]:
+    try:
+        async for response in responses:
+            yield response
+    finally:
+        await responses.aclose()
+        for stream in opened:
+            await stream.aclose()
+
+
+# --- secrets
+
+
 def _concealed(kwargs: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        name: _Hidden.of(value) if name in SECRET_IN_CALLS and value is not None else value for name, value in kwargs.items()
-    }
+    found: dict[str, Any] = {name: _hidden(value) if name in SECRET_IN_CALLS else value for name, value in kwargs.items()}
     inner = kwargs.get("llm_kwargs")
     if isinstance(inner, dict):
         found["llm_kwargs"] = _concealed(inner)

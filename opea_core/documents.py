@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from opea_core.flow.discover import discover_flow
-from opea_core.flow.embed import check_inputs, embed_flow
+from opea_core.flow.embed import Sizes, check_inputs, embed_flow
 from opea_core.types import CallMeta, EmbeddingResponse, ModelInfo, RerankResponse
 
 if TYPE_CHECKING:
@@ -19,19 +19,23 @@ class DocumentMethods:
 
     _core: Core
     _listed: set[str]
+    _batches: dict[str, Sizes]
 
     def embed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
         """Vectors for texts, in their order, as lists of floats.
 
-        A batch that the server refuses as too large is split and tried again. No input, no request.
+        A batch that the server refuses as too large is split and tried again; the size it takes is remembered. No input, no request.
         """
-        whole: EmbeddingResponse = self._core.run_all(embed_flow(inputs, self._embedding_calls(options)))
+        whole: EmbeddingResponse = self._core.run_all(embed_flow(inputs, self._embedding_calls(options), self._sizes(options)))
         return whole
 
     async def aembed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
         """``embed`` for async code."""
-        whole: EmbeddingResponse = await self._core.arun_all(embed_flow(inputs, self._embedding_calls(options)))
+        whole: EmbeddingResponse = await self._core.arun_all(embed_flow(inputs, self._embedding_calls(options), self._sizes(options)))
         return whole
+
+    def _sizes(self, options: Mapping[str, Any]) -> Sizes:
+        return self._batches.setdefault(str(options.get("model")), Sizes())
 
     def _embedding_calls(self, options: Mapping[str, Any]) -> Callable[[list[str]], Call]:
         deadline: int | None = None  # of the whole, however often it is split

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from opea_core.calls import Call
     from opea_core.core import Core
+    from opea_core.flow.embed import Sizes
     from opea_core.transport.stream import AsyncChatStream, ChatStream
 
 _MAX_FOREIGN = 64
@@ -92,6 +93,7 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
         self._created: dict[str, Core] = {}
         self._foreign: dict[tuple[str, str | None], Core] = {}
         self._listed: set[str] = set()
+        self._batches: dict[str, Sizes] = {}
 
     # --- chat and completions
 

@@ -15,19 +15,45 @@ _TOO_LARGE = re.compile(
 )
 
 
-def embed_flow(inputs: Any, ask: Callable[[list[str]], Any]) -> Generator[Any, EmbeddingResponse | errors.OPEAError, EmbeddingResponse]:
-    """Yields the call for a batch, takes its answer or its error; returns one answer for all, in order."""
+class Sizes:
+    """How many texts a server took at once after it had refused more."""
+
+    def __init__(self) -> None:
+        self.most: int | None = None
+        self._refused = False
+
+    def refused(self) -> None:
+        """A batch was too large."""
+        self._refused = True
+        self.most = None
+
+    def taken(self, count: int) -> None:
+        """A batch was answered."""
+        if self._refused:
+            self.most = max(count, self.most or 0)
+
+
+def embed_flow(
+    inputs: Any, ask: Callable[[list[str]], Any], sizes: Sizes
+) -> Generator[Any, EmbeddingResponse | errors.OPEAError, EmbeddingResponse]:
+    """Yields the call for a batch, takes its answer or its error; returns one answer for all, in order.
+
+    ``sizes`` remembers from flow to flow what is too much.
+    """
     texts = check_inputs(inputs)
-    waiting, answers = [texts] if texts else [], []
+    size = sizes.most or len(texts) or 1
+    waiting, answers = [texts[start : start + size] for start in range(0, len(texts), size)], []
     while waiting:
         batch = waiting.pop(0)
         answer = yield ask(batch)
         if isinstance(answer, errors.OPEAError):
             if len(batch) < 2 or not is_too_large(answer):
                 raise answer
-            half = len(batch) // 2
+            sizes.refused()
+            half = (len(batch) + 1) // 2
             waiting[:0] = [batch[:half], batch[half:]]
         else:
+            sizes.taken(len(batch))
             answers.append(answer)
     return _joined(answers)
 

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from opea_core import errors
-from opea_core.flow.embed import check_inputs, embed_flow, is_too_large
+from opea_core.flow.embed import Sizes, check_inputs, embed_flow, is_too_large
 from opea_core.types import CallMeta, EmbeddingResponse, Usage
 
 TOO_LARGE = errors.InvalidRequestError("413", status_code=413)
 
 
-def run(inputs: Any, largest: int, usage: bool = True) -> tuple[EmbeddingResponse, list[int]]:
+def run(inputs: Any, largest: int, usage: bool = True, known: Sizes | None = None) -> tuple[EmbeddingResponse, list[int]]:
     """Run the flow against a server that takes so many texts at once; gives the answer and the batches."""
-    flow = embed_flow(inputs, list)
+    flow = embed_flow(inputs, list, known or Sizes())
     sizes: list[int] = []
     answer: Any = None
     try:
@@ -40,6 +40,19 @@ def test_every_text_gets_its_vector_in_order(count: int, largest: int) -> None:
     assert sum(size for size in sizes if size <= largest) == count
 
 
+def test_the_size_a_server_takes_is_remembered() -> None:
+    known, texts = Sizes(), [str(number) for number in range(8)]
+    assert run(texts, 2, known=known)[1] == [8, 4, 2, 2, 4, 2, 2]
+    assert run(texts, 2, known=known)[1] == [2, 2, 2, 2]
+    assert run(texts, 1, known=known)[1] == [2, 1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1]
+
+
+def test_a_server_that_refused_nothing_gets_all_at_once() -> None:
+    known = Sizes()
+    run(["1", "2"], 10, known=known)
+    assert run([str(number) for number in range(9)], 10, known=known)[1] == [9]
+
+
 def test_no_text_no_request() -> None:
     assert run([], 1) == (EmbeddingResponse([], meta=CallMeta(attempts=0)), [])
 
@@ -50,7 +63,7 @@ def test_one_text_that_is_too_large_is_an_error() -> None:
 
 
 def test_other_errors_are_not_split() -> None:
-    flow = embed_flow(["a", "b"], list)
+    flow = embed_flow(["a", "b"], list, Sizes())
     next(flow)
     error = errors.ServerError("503", status_code=503)
     with pytest.raises(errors.ServerError) as raised:
