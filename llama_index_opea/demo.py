@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llama_index.core import VectorStoreIndex
+from llama_index.core.base.response.schema import StreamingResponse
 from llama_index.core.schema import TextNode
 
 from llama_index_opea.embeddings import OPEAEmbedding
@@ -25,6 +26,7 @@ def show(opea: OPEA, fact: Callable[[str, object], None]) -> None:
     engine = index.as_query_engine(llm=llm, similarity_top_k=2, streaming=True)
     fact("engine", "VectorStoreIndex(nodes, embed_model=OPEAEmbedding(client=opea)).as_query_engine(llm=OPEALLM(client=opea))")
     answer = engine.query("What does a retry budget do?")
-    fact("answer", "".join(answer.response_gen))  # type: ignore[union-attr]
+    assert isinstance(answer, StreamingResponse)
+    fact("answer", "".join(answer.response_gen))
     for node in answer.source_nodes:
         fact("source", f"{node.score:.2f} {node.node.get_content()}")
