@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +13,7 @@ from llama_index.core.llms.llm import ToolSelection
 
 from llama_index_opea.errors import NoToolCallError
 from llama_index_opea.telling import told
-from llama_index_opea.tools import first_call_only, selections, tool_choice_of, tools_of
+from llama_index_opea.tools import first_call_only, names_of, selections, tool_choice_of, tools_of, with_own_names
 
 if TYPE_CHECKING:
     from llama_index.core.chat_engine.types import AgentChatResponse
@@ -75,11 +75,11 @@ class ToolMethods(FunctionCallingLLM):
     def _validate_chat_with_tools_response(
         self,
         response: ChatResponse,
-        tools: Sequence[BaseTool],  # noqa: ARG002 - LlamaIndex's signature
+        tools: Sequence[BaseTool],
         allow_parallel_tool_calls: bool = False,
-        **kwargs: Any,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002 - LlamaIndex's signature
     ) -> ChatResponse:
-        return response if allow_parallel_tool_calls else first_call_only(response)
+        return with_own_names(response if allow_parallel_tool_calls else first_call_only(response), names_of(tools or ()))
 
     @told(span=False)
     def stream_chat_with_tools(
@@ -95,7 +95,7 @@ class ToolMethods(FunctionCallingLLM):
         """``stream_chat`` with tools; one call at most unless parallel ones are allowed."""
         given = (tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, tool_required)
         stream = super().stream_chat_with_tools(*given, **kwargs)
-        return stream if allow_parallel_tool_calls else _first_calls(stream)
+        return _settled(stream, allow_parallel_tool_calls, names_of(tools or ()))
 
     @told(span=False)
     async def astream_chat_with_tools(
@@ -111,7 +111,7 @@ class ToolMethods(FunctionCallingLLM):
         """``stream_chat_with_tools`` for async code."""
         given = (tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, tool_required)
         stream = await super().astream_chat_with_tools(*given, **kwargs)
-        return stream if allow_parallel_tool_calls else _afirst_calls(stream)
+        return _asettled(stream, allow_parallel_tool_calls, names_of(tools or ()))
 
     def get_tool_calls_from_response(
         self,
@@ -132,13 +132,13 @@ class ToolMethods(FunctionCallingLLM):
         return found
 
 
-def _first_calls(responses: ChatResponseGen) -> ChatResponseGen:
+def _settled(responses: ChatResponseGen, parallel: bool, names: Mapping[str, str]) -> ChatResponseGen:
     with closing(responses):
         for response in responses:
-            yield first_call_only(response)
+            yield with_own_names(response if parallel else first_call_only(response), names)
 
 
-async def _afirst_calls(responses: ChatResponseAsyncGen) -> ChatResponseAsyncGen:
+async def _asettled(responses: ChatResponseAsyncGen, parallel: bool, names: Mapping[str, str]) -> ChatResponseAsyncGen:
     async with aclosing(responses):
         async for response in responses:
-            yield first_call_only(response)
+            yield with_own_names(response if parallel else first_call_only(response), names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, Field, PrivateAttr, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
@@ -21,6 +21,7 @@ _NOT_STORED = frozenset(
 )
 """Keys, what may hold one, and objects of this process."""
 _NOT_SHOWN = frozenset({"callback_manager", "rate_limiter", "messages_to_prompt", "completion_to_prompt", "embeddings_cache"})
+_SHARED = ("callback_manager", "rate_limiter", "embeddings_cache")
 _ENDPOINT_STORED = ("label", "model", "api_version", "auth_header", "auth_scheme", "max_concurrent", "weight", "tier", "context_window")
 _NOT_SENT = ("stream", "extra_body")
 _logger = logging.getLogger("opea_core")
@@ -39,6 +40,12 @@ class Connection(CoreConnection):
     _url_field: ClassVar[str] = "api_base"
     _kwargs_field: ClassVar[str] = "additional_kwargs"
     _refused: ClassVar[Mapping[str, str]] = options.REFUSED
+
+    def __init__(self, *model: Any, **keywords: Any) -> None:
+        """``model`` may come first, as in LlamaIndex's OpenAI classes; everything else has a name."""
+        if len(model) > 1:
+            raise ConfigurationError(f"{type(self).__name__} takes one unnamed argument, the model.", "Name the others.")
+        super().__init__(**({self._model_field: model[0]} if model else {}), **keywords)
 
     @classmethod
     def _take(cls, values: dict[str, Any], key: str, value: Any) -> None:
@@ -99,6 +106,14 @@ class Connection(CoreConnection):
         given = {name: field for name, field in type(self).model_fields.items() if name not in (*_NOT_SHOWN, self._model_field)}
         values = [(name, getattr(self, name), field) for name, field in given.items() if field.repr]
         return where + [(name, value) for name, value, field in values if value != field.get_default(call_default_factory=True)]
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Limiters, listeners and caches are shared, as connections are."""
+        memo = {} if memo is None else memo
+        for name in _SHARED:
+            value = vars(self).get(name)
+            memo[id(value)] = value
+        return super().__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
         """What is pickled: the fields, keys included, as a worker process needs them; connections are made anew there.

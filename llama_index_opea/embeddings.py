@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self, cast
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
@@ -103,6 +104,20 @@ class OPEAEmbedding(Connection, BaseEmbedding):
     def _options(self) -> dict[str, Any]:
         optional = {"dimensions": self.dimensions} if self.dimensions is not None else {}
         return self._merged(self._call_model(self._own_model(vars(self))) | self._shared_options() | optional)
+
+    def get_query_embedding(self, query: str) -> Embedding:
+        """The vector of a query."""
+        return cast(Embedding, inspect.unwrap(BaseEmbedding.get_query_embedding)(self._for_queries(), query))
+
+    async def aget_query_embedding(self, query: str) -> Embedding:
+        """``get_query_embedding`` for async code."""
+        return cast(Embedding, await inspect.unwrap(BaseEmbedding.aget_query_embedding)(self._for_queries(), query))
+
+    def _for_queries(self) -> Self:
+        """LlamaIndex's cache knows a text without its prefix: with prefixes it must not answer queries."""
+        if self.embeddings_cache is None or self.query_prefix == self.text_prefix:
+            return self
+        return self.model_copy(update={"embeddings_cache": None})
 
     # --- many texts
 

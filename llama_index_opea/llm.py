@@ -187,6 +187,8 @@ class OPEALLM(Connection, ObjectMethods):
         return await asyncio.to_thread(self._chat_input, messages) if reads(messages) else self._chat_input(messages)
 
     def _prompt_input(self, prompt: str, formatted: bool) -> list[Json] | str:
+        if not isinstance(prompt, str):
+            raise ConfigurationError(f"A prompt is a string, not {type(prompt).__name__}.", "Messages go into chat().")
         if self.is_chat_model:
             return [{"role": "user", "content": prompt}]
         return prompt if formatted else str(self.completion_to_prompt(prompt))  # type: ignore[misc]

@@ -29,7 +29,7 @@ from llama_index.core.base.llms.types import (
     VideoBlock,
 )
 
-from llama_index_opea.tools import call_of
+from llama_index_opea.tools import call_of, clean_name
 from opea_core import ConfigurationError
 
 Json = dict[str, Any]
@@ -174,23 +174,27 @@ def _add_thoughts(built: Json, blocks: Sequence[Any]) -> None:
 def _add_calls(built: Json, message: ChatMessage) -> None:
     """Tool calls of the blocks and of ``additional_kwargs``, each once."""
     known = message.additional_kwargs
-    others = [call_of(call) for call in known.get("tool_calls") or ()]
+    others = [_sendable(call_of(call)) for call in known.get("tool_calls") or ()]
     by_id = {call["id"]: call for call in others if call.get("id")}
     calls = []
     for block in message.blocks:
         if isinstance(block, ToolCallBlock):
             extra = by_id.pop(block.tool_call_id, None) or {}
-            function = {"name": block.tool_name, "arguments": _arguments(block.tool_kwargs)}
+            function = {"name": clean_name(block.tool_name), "arguments": _arguments(block.tool_kwargs)}
             calls.append({**extra, "id": block.tool_call_id or "", "type": "function", "function": function})
     if calls:
         calls += by_id.values()
     else:
-        calls = [{**call, "function": {**call["function"], "arguments": _arguments(call["function"]["arguments"])}} for call in others]
+        calls = others
     if calls:
         built["tool_calls"] = calls
     elif known.get("function_call"):
-        legacy = call_of({"function": known["function_call"]})
-        built["function_call"] = {**legacy["function"], "arguments": _arguments(legacy["function"]["arguments"])}
+        built["function_call"] = _sendable(call_of({"function": known["function_call"]}))["function"]
+
+
+def _sendable(call: Json) -> Json:
+    function = call["function"]
+    return {**call, "function": {"name": clean_name(function["name"]), "arguments": _arguments(function["arguments"])}}
 
 
 def _arguments(value: Any) -> str:

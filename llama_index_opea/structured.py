@@ -15,7 +15,7 @@ from llama_index.core.program.utils import create_flexible_model
 from pydantic import BaseModel, ValidationError
 
 from llama_index_opea.errors import StructuredOutputError
-from llama_index_opea.tools import clean_name
+from llama_index_opea.tools import clean_name, strict_schema
 from opea_core import ContextOverflowError, InvalidRequestError, NotFoundError, RefusalError, RequestError, ServerError
 from opea_core.adapters import asked_form, json_text, may_be_call, partial_json, read_answer
 
@@ -47,24 +47,12 @@ class _UnfitError(Exception):
 def form_of(output_cls: type[BaseModel], strict: bool) -> Json:
     """The class as the form of an answer: a name the protocol takes, its docstring, its schema."""
     schema = output_cls.model_json_schema()
-    form: Json = {"name": clean_name(output_cls.__name__), "schema": _strict(schema) if strict else schema}
+    form: Json = {"name": clean_name(output_cls.__name__), "schema": strict_schema(schema) if strict else schema}
     if schema.get("description"):
         form["description"] = schema["description"]
     if strict:
         form["strict"] = True
     return form
-
-
-def _strict(schema: Any) -> Any:
-    """A schema as strict servers want it: every field is required, and no other is allowed."""
-    if isinstance(schema, list):
-        return [_strict(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {key: value if key in ("default", "enum", "const", "examples") else _strict(value) for key, value in schema.items()}
-    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
-        found |= {"additionalProperties": False, "required": list(schema["properties"])}
-    return found
 
 
 class Question:

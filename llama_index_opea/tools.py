@@ -32,13 +32,25 @@ def tools_of(tools: Sequence[BaseTool | Mapping[str, Any]], strict: bool) -> lis
     return [dict(tool) if isinstance(tool, Mapping) else _tool(tool, strict) for tool in tools]
 
 
+def strict_schema(schema: Any) -> Any:
+    """A schema as strict servers want it: every field is required, and no other is allowed."""
+    if isinstance(schema, list):
+        return [strict_schema(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: value if key in ("default", "enum", "const", "examples") else strict_schema(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        found |= {"additionalProperties": False, "required": list(schema["properties"])}
+    return found
+
+
 def _tool(tool: BaseTool, strict: bool) -> Json:
     metadata = tool.metadata
     parameters = metadata.get_parameters_dict()
+    parameters = strict_schema(parameters) if strict else parameters
     function: Json = {"name": clean_name(metadata.get_name()), "description": metadata.description, "parameters": parameters}
     if strict:
         function["strict"] = True
-        parameters["additionalProperties"] = False
     return {"type": "function", "function": function}
 
 
@@ -120,5 +132,39 @@ def first_call_only(response: ChatResponse) -> ChatResponse:
     if len(calls) < 2 and not (isinstance(dicts, list) and len(dicts) > 1):
         return response
     blocks = [block for block in message.blocks if not isinstance(block, ToolCallBlock) or block is calls[0]]
-    kwargs = {**known, "tool_calls": dicts[:1]} if isinstance(dicts, list) else known
-    return response.model_copy(update={"message": message.model_copy(update={"blocks": blocks, "additional_kwargs": kwargs})})
+    kwargs = {**known, "tool_calls": dicts[:1]} if isinstance(dicts, list) else dict(known)
+    gone = {call.tool_call_id for call in calls[1:]}
+    invalid = [call for call in kwargs.pop("invalid_tool_calls", ()) if call["id"] not in gone]
+    return _changed(response, blocks, kwargs | ({"invalid_tool_calls": invalid} if invalid else {}))
+
+
+def _changed(response: ChatResponse, blocks: list[Any], kwargs: Json) -> ChatResponse:
+    return response.model_copy(update={"message": response.message.model_copy(update={"blocks": blocks, "additional_kwargs": kwargs})})
+
+
+def names_of(tools: Sequence[BaseTool | Mapping[str, Any]]) -> dict[str, str]:
+    """The names of tools that are sent under another one, by that; raises ConfigurationError if two are sent under one."""
+    given = [str(tool.metadata.get_name()) for tool in tools if not isinstance(tool, Mapping)]
+    found: dict[str, str] = {}
+    for name in given:
+        if found.setdefault(clean_name(name), name) != name:
+            raise ConfigurationError(f"The tools {name!r} and {found[clean_name(name)]!r} would have the same name.", "Rename one of them.")
+    return {sent: name for sent, name in found.items() if sent != name}
+
+
+def with_own_names(response: ChatResponse, names: Mapping[str, str]) -> ChatResponse:
+    """The response with tools called as the program calls them."""
+    if not names:
+        return response
+    message = response.message
+    blocks: list[Any] = []
+    for block in message.blocks:
+        own = names.get(block.tool_name) if isinstance(block, ToolCallBlock) else None
+        blocks.append(block.model_copy(update={"tool_name": own}) if own else block)
+    kwargs = dict(message.additional_kwargs)
+    if isinstance(kwargs.get("tool_calls"), list):
+        kwargs["tool_calls"] = [
+            {**call, "function": {**call["function"], "name": names.get(call["function"]["name"], call["function"]["name"])}}
+            for call in kwargs["tool_calls"]
+        ]
+    return _changed(response, blocks, kwargs)

@@ -209,6 +209,13 @@ class Connection(BaseModel):
         if field is not None and field.frozen:
             with self._errors():
                 raise ConfigurationError(f"{name} cannot be changed afterwards.", f"Use model_copy(update={{{name!r}: ...}}).")
+        if name == self._kwargs_field and isinstance(value, Mapping):
+            found = next(((given, own) for given, own in _HEADERS_IN_KWARGS if given in value), None)
+            if found is not None:  # they would be shown and stored as part of the request
+                with self._errors():
+                    raise ConfigurationError(
+                        f"{found[0]} cannot be set later.", f"Give {found[1]}= to the constructor, or {found[0]}= to a call."
+                    )
         super().__setattr__(name, value)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

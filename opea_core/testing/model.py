@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import re
 import struct
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
@@ -39,6 +40,7 @@ class ScriptedModel:
             "/chat/completions": self._chat,
             "/completions": self._completion,
             "/embeddings": self._embeddings,
+            "/rerank": self._rerank,
         }
         route = next((routes[suffix] for suffix in routes if path.endswith(suffix)), None)
         if route is None:
@@ -105,6 +107,25 @@ class ScriptedModel:
         tokens = sum(len(words(text)) for text in inputs)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return json_answer({"object": "list", "model": self.name, "data": data, "usage": usage})
+
+    def _rerank(self, body: Json) -> Answer:
+        query, documents = body.get("query"), body.get("documents")
+        if not isinstance(query, str) or not isinstance(documents, list) or not all(isinstance(text, str) for text in documents):
+            return _invalid("query must be text, documents a list of texts.", "documents")
+        scores = [{"index": index, "relevance_score": relevance(query, text)} for index, text in enumerate(documents)]
+        found = sorted(scores, key=lambda score: -score["relevance_score"])
+        top_n = body.get("top_n")
+        tokens = sum(len(words(text)) for text in (query, *documents))
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return json_answer(
+            {"object": "list", "model": self.name, "results": found[: top_n if isinstance(top_n, int) else None], "usage": usage}
+        )
+
+
+def relevance(query: str, text: str) -> float:
+    """The share of the query's words that a text has."""
+    wanted = set(re.findall(r"\w+", query.lower()))
+    return round(len(wanted & set(re.findall(r"\w+", text.lower()))) / max(1, len(wanted)), 3)
 
 
 def vector(text: str, dimensions: int = DIMENSIONS) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import re
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from llama_index.core import Settings
 
 from opea_core import OPEA, OPEAError
 from opea_core.testing import Answer, ScriptedServer, error, html, raw
@@ -35,6 +37,18 @@ def server() -> Iterator[ScriptedServer]:
         yield scripted
 
 
+@pytest.fixture
+def _left_clean() -> Iterator[None]:
+    """LlamaIndex's sync methods take the thread's event loop, or make one that nobody closes; its settings are global."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
+    asyncio.set_event_loop(None)
+    Settings._llm = Settings._embed_model = None
+
+
+@pytest.mark.usefixtures("_left_clean")
 @pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=lambda page: page.name)
 def test_the_examples_print_what_they_claim(page: Path, server: ScriptedServer) -> None:
     names: dict[str, object] = {}
