@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import (
@@ -168,24 +169,33 @@ def _response_kwargs(response: core.ChatResponse, choice: core.Choice) -> Json:
     return {**counts, "finish_reason": choice.finish_reason, **{key: value for key, value in optional.items() if value}}
 
 
-def _logprobs(given: Json | None) -> list[list[LogProb]] | None:
-    """For each token itself, then its alternatives; from chat's form or that of legacy completions."""
-    if not given:
+def _logprobs(given: Any) -> list[list[LogProb]] | None:
+    """For each token itself, then its alternatives; from chat's form or that of legacy completions. What is odd is left out."""
+    if not isinstance(given, Mapping):
         return None
-    if given.get("content") is not None:
-        return [_token(entry, entry.get("top_logprobs") or ()) for entry in given["content"]]
-    tokens, values = given.get("tokens") or (), given.get("token_logprobs") or ()
-    tops = given.get("top_logprobs") or [{}] * len(tokens)
-    return [
-        _token({"token": token, "logprob": value}, [{"token": t, "logprob": v} for t, v in (top or {}).items()])
-        for token, value, top in zip(tokens, values, tops, strict=False)
-    ] or None
+    if isinstance(given.get("content"), list):
+        rows = [(entry, _others(entry.get("top_logprobs"))) for entry in given["content"] if isinstance(entry, Mapping)]
+    else:
+        tokens, values, tops = (given.get(name) or [] for name in ("tokens", "token_logprobs", "top_logprobs"))
+        given_rows = zip_longest(tokens, values, tops) if all(isinstance(part, list) for part in (tokens, values, tops)) else ()
+        rows = [({"token": token, "logprob": value}, _others(top)) for token, value, top in given_rows]
+    return [_token(entry, others) for entry, others in rows] or None
+
+
+def _others(given: Any) -> list[Mapping[str, Any]]:
+    if isinstance(given, Mapping):
+        return [{"token": token, "logprob": value} for token, value in given.items()]
+    return [entry for entry in given if isinstance(entry, Mapping)] if isinstance(given, list) else []
 
 
 def _token(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[LogProb]:
     found = [entry, *(other for other in others if other.get("token") != entry.get("token"))]
-    return [LogProb(token=e.get("token") or "", logprob=_number(e.get("logprob")), bytes=e.get("bytes") or []) for e in found]
+    return [LogProb(token=str(e.get("token") or ""), logprob=_number(e.get("logprob")), bytes=_bytes(e.get("bytes"))) for e in found]
 
 
 def _number(value: Any) -> float:
-    return float("-inf") if value is None else float(value)
+    return float(value) if isinstance(value, int | float) else float("-inf")
+
+
+def _bytes(value: Any) -> list[int]:
+    return value if isinstance(value, list) and all(isinstance(item, int) for item in value) else []

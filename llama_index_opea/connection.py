@@ -49,7 +49,7 @@ class Connection(CoreConnection):
 
     @classmethod
     def _take(cls, values: dict[str, Any], key: str, value: Any) -> None:
-        nothing = value is None and cls._aliases.get(key, key) == cls._kwargs_field  # as their classes take it
+        nothing = value is None and cls._aliases.get(key, key) in (cls._kwargs_field, "callback_manager")  # as their classes take it
         if key not in options.TAKEN and not nothing:
             super()._take(values, key, value)
 

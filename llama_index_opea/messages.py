@@ -205,6 +205,12 @@ def _arguments(value: Any) -> str:
             read = json.loads(value) if value.strip() else {}
         except (ValueError, RecursionError):
             read = value
-    if isinstance(read, Mapping):
-        return value if isinstance(value, str) and value.strip() else json.dumps(read, ensure_ascii=False)
-    return "{}" if read is None else json.dumps({"invalid_arguments": value}, ensure_ascii=False)
+    if isinstance(read, Mapping) and isinstance(value, str) and value.strip():
+        return value
+    sent = read if isinstance(read, Mapping) else {} if read is None else {"invalid_arguments": value}
+    try:
+        return json.dumps(sent, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"Arguments of a tool call cannot be written as JSON: {error}.", "Use plain dicts, lists, strings and numbers."
+        ) from None

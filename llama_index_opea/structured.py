@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, ToolCallBlock
@@ -16,13 +17,21 @@ from pydantic import BaseModel, ValidationError
 
 from llama_index_opea.errors import StructuredOutputError
 from llama_index_opea.tools import clean_name, strict_schema
-from opea_core import ContextOverflowError, InvalidRequestError, NotFoundError, RefusalError, RequestError, ServerError
+from opea_core import BadAnswerError, ContextOverflowError, RefusalError, RequestError, ServerError
 from opea_core.adapters import asked_form, json_text, may_be_call, partial_json, read_answer
 
 Json = dict[str, Any]
 TEXT = "text"
 """The method that goes without any help of the server: the schema stands in the prompt."""
-_ABOUT_FORMS = re.compile(r"tool|function|response_format|schema|grammar|structured|json|jinja", re.IGNORECASE)
+_FORMS = re.compile(
+    r"\btools?\b|tool_choice|function[ _-]?call|response_format|json[ _]schema|structured[ _]outputs?|grammar|jinja", re.IGNORECASE
+)
+_REFUSED = re.compile(
+    r"support|unavailable|unrecogni[sz]ed|unknown|require|must be|should be|not (allowed|permitted|available|enabled)|extra|cannot|can't"
+    r"|invalid (parameter|argument|field)",
+    re.IGNORECASE,
+)
+_THIS_SCHEMA = re.compile(r"invalid (json )?schema|features? not supported|keyword|compile|regex", re.IGNORECASE)
 REFUSALS = (RequestError, ServerError)
 _NOTHING = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=""))
 _ONLY_JSON = "Answer with one JSON object that fits this JSON schema, and with nothing else:\n"
@@ -44,6 +53,12 @@ class _UnfitError(Exception):
         self.is_cut = is_cut
 
 
+@lru_cache(maxsize=64)
+def _flexible(output_cls: type[BaseModel]) -> type[BaseModel]:
+    return create_flexible_model(output_cls)
+
+
+@lru_cache(maxsize=64)
 def form_of(output_cls: type[BaseModel], strict: bool) -> Json:
     """The class as the form of an answer: a name the protocol takes, its docstring, its schema."""
     schema = output_cls.model_json_schema()
@@ -76,7 +91,6 @@ class Question:
         self._methods = methods
         self._options = options
         self._on_text = on_text
-        self._flexible = create_flexible_model(output_cls)
         self._last: BaseModel | None = None
         self._asks = self._decide()
         self.wanted: Ask | None = next(self._asks)
@@ -135,10 +149,10 @@ class Question:
         value = text if isinstance(text, dict) else partial_json(json_text(text))
         if not value or may_be_call(value, self._form["name"]):
             return None
-        for cls in (self._cls, self._flexible):
+        for cls in (self._cls, _flexible(self._cls)):
             try:
                 return cls.model_validate(value)
-            except ValidationError:
+            except Exception:  # noqa: BLE001, S112 - the class's validators may raise anything at half a value
                 continue
         return None
 
@@ -164,13 +178,16 @@ class Question:
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
         is_cut = response.additional_kwargs.get("finish_reason") == "length"
         try:
-            value = found if isinstance(found, dict) else read_answer(found, self._form["name"])
+            values = [found] if isinstance(found, dict) else [read_answer(found, self._form["name"]), read_answer(found)]
         except ValueError:
             raise _UnfitError("It is no JSON.", text, is_cut) from None
-        try:
-            return self._cls.model_validate_json(json.dumps(value))
-        except ValidationError as error:
-            raise _UnfitError(_problems(error), text, is_cut) from None
+        problem = ""
+        for value in values:  # what looks like a call written as text may be the answer itself
+            try:
+                return self._cls.model_validate_json(json.dumps(value))
+            except ValidationError as error:
+                problem = problem or _problems(error)
+        raise _UnfitError(problem, text, is_cut)
 
 
 def _call_or_text(message: ChatMessage, name: str) -> Json | str:
@@ -206,10 +223,11 @@ def _failed(cls: type[BaseModel], unfit: _UnfitError) -> StructuredOutputError:
 
 
 def _is_about_forms(error: RequestError | ServerError) -> bool:
-    """Whether the server refused the way of asking (llama.cpp says it with 500), not the question."""
-    if isinstance(error, ContextOverflowError) or not isinstance(error, InvalidRequestError | NotFoundError | ServerError):
+    """Whether the server refused the way of asking (llama.cpp says it with 500), not the question, and not this schema."""
+    if isinstance(error, ContextOverflowError | BadAnswerError) or error.status_code not in (400, 404, 422, 500, 501):
         return False
-    return bool(_ABOUT_FORMS.search(f"{error.message} {error.body or ''}"))
+    said = f"{error.message} {error.body or ''}"
+    return bool(_FORMS.search(said) and _REFUSED.search(said)) and not _THIS_SCHEMA.search(said)
 
 
 # --- sending what a question wants

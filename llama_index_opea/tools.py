@@ -79,10 +79,12 @@ def tool_choice_of(choice: Any, tools: Sequence[Json], required: bool) -> Any:
 def call_of(call: Any) -> Json:
     """A call in the protocol's form, from a dict or an SDK's object; arguments as they are."""
     if not isinstance(call, Mapping):
-        call = call.model_dump(exclude_none=True) if hasattr(call, "model_dump") else vars(call)
+        call = (
+            call.model_dump(exclude_none=True) if hasattr(call, "model_dump") else _attributes(call, "id", "function", "name", "arguments")
+        )
     function = call.get("function", call)
     if not isinstance(function, Mapping):
-        function = {"name": getattr(function, "name", ""), "arguments": getattr(function, "arguments", "")}
+        function = _attributes(function, "name", "arguments")
     arguments = next((function[key] for key in ("arguments", "args", "input") if function.get(key) is not None), "")
     extra = {key: value for key, value in call.items() if key not in ("function", "id", "type", "name", "args", "input", "arguments")}
     return {
@@ -91,6 +93,10 @@ def call_of(call: Any) -> Json:
         "type": "function",
         "function": {"name": function.get("name") or "", "arguments": arguments},
     }
+
+
+def _attributes(value: Any, *names: str) -> Json:
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
 def selections(message: ChatMessage, partial: bool = False) -> list[ToolSelection]:

@@ -58,9 +58,12 @@ def read_answer(text: str, function: str | None = None) -> Any:
     ``function``: its arguments, where the model wrote the call it should have made as text.
     """
     try:
-        value = _JSON.raw_decode(json_text(text))[0]
+        encoded = json.loads(text) if text.strip().startswith('"') else None
+        value = encoded if encoded is not None else _JSON.raw_decode(json_text(text))[0]
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if isinstance(value, str):  # encoded twice
+        return read_answer(value, function)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     call = value.get("function") if isinstance(value, dict) and isinstance(value.get("function"), dict) else value
