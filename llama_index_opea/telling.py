@@ -43,17 +43,18 @@ def told(callback: Callable[[Any], Any] | None = None, span: bool = True) -> Cal
         if inspect.iscoroutinefunction(method):
 
             @functools.wraps(inner)
-            async def outer(self: Any, *args: Any, **kwargs: Any) -> Any:
+            async def aouter(self: Any, *args: Any, **kwargs: Any) -> Any:
                 with _opening() as opened:
                     result = await inner.__get__(self, type(self))(*args, **_concealed(kwargs))
                 return _aclosing(result, opened) if opened else result
-        else:
 
-            @functools.wraps(inner)
-            def outer(self: Any, *args: Any, **kwargs: Any) -> Any:
-                with _opening() as opened:
-                    result = inner.__get__(self, type(self))(*args, **_concealed(kwargs))
-                return _closing(result, opened) if opened else result
+            return cast(Method, aouter)
+
+        @functools.wraps(inner)
+        def outer(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with _opening() as opened:
+                result = inner.__get__(self, type(self))(*args, **_concealed(kwargs))
+            return _closing(result, opened) if opened else result
 
         return cast(Method, outer)
 

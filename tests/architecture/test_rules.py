@@ -125,10 +125,10 @@ def test_the_core_knows_no_framework_and_no_model_library(name: str) -> None:
     assert {imported for imported in imports(name, typing_too=True) if top(imported) in unwanted} == set()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name for name in CORE if not name.startswith(("opea_core.testing", "opea_core.cli", "opea_core.__main__", "opea_core.adapters"))],
-)
+ABOVE = ("opea_core.testing", "opea_core.cli", "opea_core.adapters")
+
+
+@pytest.mark.parametrize("name", [name for name in CORE if not name.startswith((*ABOVE, "opea_core.__main__"))])
 def test_the_core_needs_neither_its_tests_nor_what_adapters_share(name: str) -> None:
     assert not {imported for imported in imports(name, typing_too=True) if imported.startswith(ABOVE)}
 

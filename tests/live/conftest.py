@@ -4,8 +4,8 @@
 - record (``OPEA_RECORD=1``): asks the running servers and writes the cassettes anew;
 - live (``OPEA_LIVE=1``): asks the running servers, no cassettes.
 
-``OPEA_LIVE_LLAMA``, ``OPEA_LIVE_EMBED`` and ``OPEA_LIVE_LITELLM`` are base URLs (set to nothing: skip that
-server), ``OPEA_LIVE_KEY`` is the key of all of them.
+``OPEA_LIVE_LLAMA``, ``OPEA_LIVE_EMBED``, ``OPEA_LIVE_RERANK`` and ``OPEA_LIVE_LITELLM`` are base URLs (set to
+nothing: skip that server), ``OPEA_LIVE_KEY`` is the key of all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from vcr.record_mode import RecordMode
 
 from opea_core import OPEA
 
-pytest.register_assert_rewrite("live_cases", "live_langchain", "live_langchain_asking")
+pytest.register_assert_rewrite(
+    "live_cases",
+    "live_langchain",
+    "live_langchain_asking",
+    "live_llama_index",
+    "live_llama_index_agents",
+    "live_llama_index_asking",
+    "live_llama_index_engines",
+)
 
 from live_cassettes import cassette_path, no_network  # noqa: E402
 from live_servers import KEY, MODE, RECORDER, URLS, Client, Server  # noqa: E402

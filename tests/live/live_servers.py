@@ -17,6 +17,7 @@ MODE = next((mode for mode in ("record", "live") if os.environ.get(f"OPEA_{mode.
 RECORDED = {
     "OPEA_LIVE_LLAMA": "http://127.0.0.1:8080/v1",
     "OPEA_LIVE_EMBED": "http://127.0.0.1:8082/v1",
+    "OPEA_LIVE_RERANK": "http://127.0.0.1:8083/v1",
     "OPEA_LIVE_LITELLM": "http://127.0.0.1:4100/v1",
 }
 """The base URLs that stand in the cassettes; the default for running servers, too."""
@@ -33,12 +34,15 @@ class Server:
     """The folder of its cassettes."""
     url: str
     embed_url: str
+    rerank_url: str = ""
+    """Nothing: it has no reranker."""
     model: str = "tiny-chat"
     embed_model: str = "tiny-embed"
+    rerank_model: str = "tiny-rerank"
 
 
 SERVERS = {
-    "llama-server": Server("llama-server", URLS["OPEA_LIVE_LLAMA"], URLS["OPEA_LIVE_EMBED"]),
+    "llama-server": Server("llama-server", URLS["OPEA_LIVE_LLAMA"], URLS["OPEA_LIVE_EMBED"], URLS["OPEA_LIVE_RERANK"]),
     "litellm": Server("litellm", URLS["OPEA_LIVE_LITELLM"], URLS["OPEA_LIVE_LITELLM"]),
 }
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Generator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,22 +11,23 @@ import pytest
 import standard_media
 from langchain_tests.conftest import base_vcr_config
 from langchain_tests.integration_tests import chat_models
-from pytest_socket import disable_socket, enable_socket
-from standard_cassettes import FOLDER, RECORDS, SERVER, cassette_path, prepare, request_as_stored, response_as_stored
-from standard_reports import passed_or_failed
+from standard_cassettes import RECORDS, SERVER, request_as_stored, response_as_stored
 from standard_upstream import Upstream
-from vcr import VCR
-from vcr.record_mode import RecordMode
+from standard_world import (  # noqa: F401
+    _no_network,
+    _upstream,
+    default_cassette_name,
+    pytest_pyfunc_call,
+    pytest_recording_configure,
+    pytest_runtest_makereport,
+    record_mode,
+    vcr_cassette_dir,
+)
 
 SERIALIZABLE = ("langchain_opea", "chat_models", "ChatOPEA")
 
 
 # --- cassettes
-
-
-@pytest.fixture(scope="session")
-def record_mode() -> str:
-    return "rewrite" if RECORDS else "none"
 
 
 @pytest.fixture
@@ -43,64 +43,14 @@ def vcr_config(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {key: value for key, value in base_vcr_config().items() if key not in ours} | changed
 
 
-@pytest.fixture
-def vcr_cassette_dir(request: pytest.FixtureRequest) -> str:
-    return str(_cassette_path(request).parent)
-
-
-@pytest.fixture
-def default_cassette_name(request: pytest.FixtureRequest) -> str:
-    return _cassette_path(request).stem
-
-
-def _cassette_path(request: pytest.FixtureRequest) -> Path:
-    return cassette_path(request.cls.__name__ if request.cls else "", request.node.name)
-
-
-def pytest_recording_configure(config: pytest.Config, vcr: VCR) -> None:
-    if str(vcr.cassette_library_dir).startswith(str(FOLDER)):
-        prepare(vcr)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """A test that leaves a recorded answer unasked fails."""
-    result = yield
-    played = pyfuncitem.funcargs.get("vcr")
-    if played is not None and played.record_mode == RecordMode.NONE:
-        assert played.all_played, f"{played.play_count} of the {len(played)} recorded answers were asked for"
-    return result
-
-
 # --- the world around a test
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _upstream() -> Iterator[None]:
-    if SERVER is None:
-        yield
-        return
-    with SERVER:
-        yield
-
-
 @pytest.fixture(autouse=True)
-def _fresh_upstream(_upstream: None) -> None:
+def _fresh_upstream() -> None:
     """What one test makes the upstream remember is forgotten before the next."""
     if SERVER is not None:
         SERVER.always(Upstream())
-
-
-@pytest.fixture(autouse=True)
-def _no_network(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No sockets but those inside of event loops, unless a cassette is being recorded."""
-    node = request.node
-    if node.get_closest_marker("enable_socket") or (RECORDS and node.get_closest_marker("vcr")):
-        yield
-        return
-    disable_socket(allow_unix_socket=True)
-    yield
-    enable_socket()
 
 
 @pytest.fixture(autouse=True)
@@ -127,13 +77,3 @@ def benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Any:
     if RECORDS and request.node.originalname == "test_stream_time":
         benchmark(lambda: None)  # the test does without it then, which would be a warning
     return benchmark
-
-
-# --- no way out
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that is skipped, or fails as expected, fails."""
-    report = yield
-    return passed_or_failed(report)

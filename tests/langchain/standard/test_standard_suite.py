@@ -28,7 +28,7 @@ HOSTS = r"scripted\.test/v1/|raw\.githubusercontent\.com/langchain-ai/docs/"  # 
 INTEGRATION = {Automatic: CHAT, FunctionCalling: CHAT, JsonSchema: CHAT, EmbeddingsAsked: EMBEDDINGS}
 ALL = {ChatUnit: CHAT_UNIT, EmbeddingsUnit: EMBEDDINGS_UNIT, **INTEGRATION}
 EXPECTED = {cls.__name__: items(names) for cls, names in ALL.items()}
-FILES = [cassette_path(cls.__name__, name) for cls, names in INTEGRATION.items() for name in items(names) if name != OVERRIDES]
+FILES = [cassette_path("langchain", cls.__name__, name) for cls, names in INTEGRATION.items() for name in items(names) if name != OVERRIDES]
 each_class = pytest.mark.parametrize("cls", ALL)
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
@@ -121,7 +121,7 @@ class TestFlags:
 class TestCassettes:
     def test_each_item_has_one_and_each_is_an_items(self) -> None:
         assert len(FILES) == len(set(FILES)) == 3 * 49 + 4
-        assert set(FILES) == {path for path in FOLDER.parent.rglob("*") if path.is_file()} - {FOLDER.parent / "README.md"}
+        assert set(FILES) == {path for path in (FOLDER / "langchain").rglob("*") if path.is_file()}
 
     @each_file
     def test_holds_nothing_private(self, path: Path) -> None:
@@ -144,8 +144,8 @@ class TestCassettes:
                 assert body == pretty(body)
 
     def test_say_where_they_come_from(self) -> None:
-        readme = (FOLDER.parent / "README.md").read_text("utf-8")
-        assert all(f"{folder.name}/" in readme for folder in FOLDER.iterdir())
+        readme = (FOLDER / "README.md").read_text("utf-8")
+        assert all(f"langchain/{folder.name}/" in readme for folder in (FOLDER / "langchain").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ class TestCassettes:
     ],
 )
 def test_name_of_a_cassette(cls: str, name: str, path: str) -> None:
-    assert cassette_path(cls, name) == FOLDER / path
+    assert cassette_path("langchain", cls, name) == FOLDER / "langchain" / path
 
 
 def test_the_stored_host_leads_nowhere() -> None:

@@ -159,7 +159,7 @@ class TestPlaying:
     def test_a_request_that_was_not_recorded_fails(self, vcr_config: dict[str, Any]) -> None:
         recorder = VCR(record_mode="none")
         prepare(recorder)
-        path = cassette_path("TestChatAutomatic", "test_invoke")
+        path = cassette_path("langchain", "TestChatAutomatic", "test_invoke")
         model = ChatOPEA(**OPTIONS, max_retries=0)
         with recorder.use_cassette(str(path), **vcr_config) as cassette:
             with pytest.raises(CannotOverwriteExistingCassetteException):

@@ -13,7 +13,7 @@ Json = Mapping[str, Any]
 FIELDS = frozenset(
     {
         "model", "messages", "stream", "stream_options", "temperature", "max_tokens", "stop", "tools", "tool_choice",
-        "parallel_tool_calls", "response_format", "reasoning_effort", "modalities", "audio",
+        "parallel_tool_calls", "response_format", "reasoning_effort", "modalities", "audio", "logprobs", "top_logprobs",
     }
 )  # fmt: skip
 OF_MESSAGE = {

@@ -16,7 +16,7 @@ from vcr.request import Request
 
 from opea_core.testing import ScriptedServer
 
-FOLDER = ALL_CASSETTES / "scripted" / "langchain"
+FOLDER = ALL_CASSETTES / "scripted"
 STORED_URL = "http://scripted.test/v1"
 """The base URL in the cassettes; the name leads nowhere."""
 RECORDS = os.environ.get("OPEA_RECORD", "0") not in ("", "0")
@@ -33,11 +33,14 @@ def base_url() -> str:
     return SERVER.url if SERVER is not None else STORED_URL
 
 
-def cassette_path(cls: str, test: str) -> Path:
-    """The cassette of a test item: ``TestChatJsonSchema``, ``test_stream[model0]`` -> ``chat-json-schema/stream-model0.yaml``."""
-    folder = "-".join(re.findall("[A-Z][a-z]+", cls.removeprefix("Test"))).lower()
-    name = re.sub(r"[\[_]", "-", test.removeprefix("test_").removesuffix("]"))
-    return FOLDER / folder / f"{name}.yaml"
+def cassette_path(framework: str, cls: str, test: str) -> Path:
+    """The cassette of a test item.
+
+    ``langchain``, ``TestChatJsonSchema``, ``test_stream[model0]`` -> ``langchain/chat-json-schema/stream-model0.yaml``.
+    """
+    folder = "-".join(re.findall("[A-Z]+(?![a-z])|[A-Z][a-z]+", cls.removeprefix("Test"))).lower()
+    name = re.sub(r"[^\w.]+|_", "-", test.removeprefix("test_")).strip("-")
+    return FOLDER / framework / folder / f"{name}.yaml"
 
 
 def prepare(recorder: VCR) -> None:

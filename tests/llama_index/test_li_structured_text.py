@@ -1,0 +1,242 @@
+"""Objects in what models really write: prose, fences, thoughts, calls as text, cut and broken JSON, refusals."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from li_asking import LLMWith
+from li_forms import ANN, PERSON, PREDICTS, PROMPT, TEXT, Person, calling, how, objects, predicted, saying, texts
+from llama_index.core.types import PydanticProgramMode
+from pydantic import BaseModel, RootModel
+
+from llama_index_opea import OPEALLM
+from llama_index_opea.errors import StructuredOutputError
+from opea_core import OPEAError, RefusalError
+from opea_core.testing import ScriptedServer, Seen, chat, json_answer, stream, tool_call
+
+MODES = {"schema": PydanticProgramMode.DEFAULT, "tool": PydanticProgramMode.FUNCTION, "text": PydanticProgramMode.LLM}
+CALL = json.dumps({"name": "Person", "arguments": PERSON})
+WRITTEN: dict[str, str] = {
+    "plain": TEXT,
+    "with blanks": f"\n\n  {TEXT}  \n",
+    "in a fence": f"```json\n{TEXT}\n```",
+    "in a fence without a language": f"```\n{TEXT}\n```",
+    "in a fence on one line": f"```json{TEXT}```",
+    "in a fence that is not closed": f"```json\n{TEXT}",
+    "in a fence among words": f"Sure! Here is {{it}}:\n```json\n{TEXT}\n```\nAnything else?",
+    "among words": f"The person is {TEXT}, as far as I know.",
+    "after thoughts": f"<think>maybe {{name}}?</think>\n\n{TEXT}",
+    "after thoughts that began before": f"maybe {{name}}?</think>{TEXT}",
+    "after thoughts, in a fence": f"<think>hm ```json\n{{}}\n```</think>\n```json\n{TEXT}\n```",
+    "a call": CALL,
+    "a call in a fence": f"```json\n{CALL}\n```",
+    "a call with parameters": json.dumps({"name": "Person", "parameters": PERSON}),
+    "a call in tags": f"<tool_call>\n{CALL}\n</tool_call>",
+    "a call with arguments as text": json.dumps({"name": "Person", "arguments": TEXT}),
+    "a call as the protocol writes it": json.dumps({"type": "function", "function": {"name": "Person", "arguments": TEXT}}),
+    "a call in a list": f"[{CALL}]",
+    "in a list": f"[{TEXT}]",
+    "encoded twice": json.dumps(TEXT),
+    "with the number as text": '{"name": "Ann", "age": "7"}',
+    "with a line break in a text": '{"name": "Ann", "age":\n 7}',
+}
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", WRITTEN)
+def test_an_object_written_as_text(server: ScriptedServer, llm_with: LLMWith, case: str, mode: str, way: str) -> None:
+    server.script(saying(WRITTEN[case]))
+
+    assert predicted(way, llm_with(pydantic_program_mode=MODES[mode])) == ANN
+    assert len(server.seen) == 1
+
+
+CALLED: dict[str, Any] = {
+    "its name": calling(("Person", TEXT)),
+    "another name": calling(("respond", TEXT)),
+    "after another call": calling(("other", '{"a": 1}'), ("Person", TEXT)),
+    "twice": calling(("Person", TEXT), ("Person", '{"name": "Bob", "age": 1}')),
+    "beside text": calling(("Person", TEXT), text="Here it is:"),
+    "encoded twice": calling(("Person", json.dumps(TEXT))),
+    "a raw line break": calling(("Person", '{"name": "Ann",\n"age": 7}')),
+    "in a fence": calling(("Person", f"```json\n{TEXT}\n```")),
+    "with words behind": calling(("Person", f"{TEXT} and so on")),
+    "one in a list": calling(("Person", f"[{TEXT}]")),
+}
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+@pytest.mark.parametrize("case", CALLED)
+def test_an_object_in_a_call(server: ScriptedServer, llm_with: LLMWith, case: str, way: str) -> None:
+    server.script(CALLED[case])
+
+    assert predicted(way, llm_with(pydantic_program_mode=MODES["tool"])) == ANN
+    assert len(server.seen) == 1
+
+
+def test_an_object_in_arguments_that_are_an_object(server: ScriptedServer, llm_with: LLMWith) -> None:
+    server.script(chat(None, tool_calls=[tool_call("Person", "x") | {"function": {"name": "Person", "arguments": PERSON}}]))
+
+    assert predicted("structured_predict", llm_with(pydantic_program_mode=MODES["tool"])) == ANN
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+@pytest.mark.parametrize("name", ["a ```json\n{}\n``` fence", "<think>no</think>", "Ann } and {", "Person", "Zo\u00eb \U0001f600 \u2028"])
+def test_what_stands_inside_the_object_is_left_alone(server: ScriptedServer, llm: OPEALLM, name: str, way: str) -> None:
+    server.script(saying(json.dumps({"name": name, "age": 7})))
+
+    assert predicted(way, llm) == Person(name=name, age=7)
+
+
+class Numbers(RootModel[list[int]]):
+    """Numbers."""
+
+
+class Call(BaseModel):
+    """A class that looks like a call."""
+
+    name: str
+    arguments: dict[str, int]
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+@pytest.mark.parametrize("name", ["f", "Call"])
+def test_a_class_that_looks_like_a_call(server: ScriptedServer, llm: OPEALLM, name: str, way: str) -> None:
+    server.script(saying(json.dumps({"name": name, "arguments": {"x": 1}})))
+
+    assert predicted(way, llm, Call) == Call(name=name, arguments={"x": 1})
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+@pytest.mark.parametrize("text", ["[1, 2]", "[5]", "[]"])
+def test_a_class_that_is_a_list(server: ScriptedServer, llm: OPEALLM, text: str, way: str) -> None:
+    server.script(saying(text))
+
+    assert predicted(way, llm, Numbers).root == json.loads(text)
+    assert len(server.seen) == 1
+
+
+# --- once more
+
+
+UNFIT: dict[str, str] = {
+    "words": "I do not know.",
+    "nothing": "",
+    "null": "null",
+    "a number": "42",
+    "half": '{"name": "Ann", "ag',
+    "a field is missing": '{"name": "Ann"}',
+    "a field of the wrong kind": '{"name": "Ann", "age": "old"}',
+    "an open thought": "<think>what could it be",
+    "a list": "[1, 2]",
+}
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", UNFIT)
+def test_an_answer_that_does_not_fit_is_asked_for_once_more(
+    server: ScriptedServer, llm_with: LLMWith, case: str, mode: str, way: str
+) -> None:
+    server.script(saying(UNFIT[case]), saying(TEXT))
+
+    assert predicted(way, llm_with(pydantic_program_mode=MODES[mode])) == ANN
+    first, second = server.seen
+    assert how(first) == how(second)
+    assert texts(second)[: len(texts(first))] == texts(first)
+    *said, (role, request) = texts(second)[len(texts(first)) :]
+    assert said == ([("assistant", UNFIT[case])] if UNFIT[case] else [])
+    assert role == "user"
+    assert '"properties"' in request
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+@pytest.mark.parametrize("case", UNFIT)
+def test_a_second_one_that_does_not_fit_is_an_error_with_its_text(server: ScriptedServer, llm: OPEALLM, case: str, way: str) -> None:
+    server.script(saying("no"), saying(UNFIT[case]))
+
+    with pytest.raises(StructuredOutputError) as caught:
+        predicted(way, llm)
+    assert caught.value.raw_text == UNFIT[case]
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, OPEAError)
+    assert "Person" in str(caught.value)
+    assert len(server.seen) == 2
+
+
+def test_the_request_says_what_does_not_fit(server: ScriptedServer, llm: OPEALLM) -> None:
+    server.script(saying('{"name": "Ann", "age": "old"}'), saying(TEXT))
+
+    llm.structured_predict(Person, PROMPT, topic="Ann")
+
+    assert "age:" in texts(server.seen[1])[-1][1]
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+def test_a_server_that_ignores_the_schema(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+    server.script(saying("Ann is seven years old."), saying(f"Sorry! ```json\n{TEXT}\n```"))
+
+    assert predicted(way, llm) == ANN
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+def test_options_of_the_call_hold_for_both_requests(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+    server.script(saying("no"), saying(TEXT))
+
+    predicted(way, llm, llm_kwargs={"temperature": 0.9})
+
+    assert [seen.body["temperature"] for seen in server.seen] == [0.9, 0.9]
+
+
+# --- cut, refused, empty
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("text", ['{"name": "Ann", "ag', "", "Well, "])
+def test_an_answer_cut_at_the_token_limit_names_it(server: ScriptedServer, llm_with: LLMWith, text: str, mode: str, way: str) -> None:
+    server.script(saying(text, "length"))
+
+    with pytest.raises(StructuredOutputError, match="max_tokens") as caught:
+        predicted(way, llm_with(pydantic_program_mode=MODES[mode]))
+    assert caught.value.raw_text == text
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+def test_a_call_cut_at_the_token_limit_names_it(server: ScriptedServer, llm_with: LLMWith, way: str) -> None:
+    server.script(calling(("Person", '{"name": "Ann", "ag'), finish_reason="length"))
+
+    with pytest.raises(StructuredOutputError, match="max_tokens"):
+        predicted(way, llm_with(pydantic_program_mode=MODES["tool"]))
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+def test_a_whole_object_at_the_token_limit_is_an_answer(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+    server.script(saying(TEXT, "length"))
+
+    assert predicted(way, llm) == ANN
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+def test_a_refusal_is_an_error_of_its_own(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+    document = {"choices": [{"message": {"content": None, "refusal": "I won't."}, "finish_reason": "stop"}]}
+    server.script(lambda seen: stream([{"refusal": "I won't."}]) if seen.body["stream"] else json_answer(document))
+
+    with pytest.raises(RefusalError, match=r"I won't\."):
+        predicted(way, llm)
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("way", PREDICTS)
+def test_reasoning_beside_the_object_is_no_matter(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+    def answer(seen: Seen) -> Any:
+        return stream([{"reasoning": '{"name": "Bob"}'}, TEXT]) if seen.body["stream"] else chat(TEXT, reasoning='{"name": "Bob"}')
+
+    server.script(answer)
+
+    assert objects(way, llm)[-1] == ANN
