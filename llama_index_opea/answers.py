@@ -127,6 +127,8 @@ def _call_dict(id_: str, name: str, arguments: str, extra: Mapping[str, Any] | N
 def _message_kwargs(choice: core.Choice, calls: Sequence[core.ToolCall]) -> Json:
     """What has no block of its own: calls as plain dicts (core's programs and chat engines read only these), a refusal."""
     kwargs: Json = {key: value for key, value in choice.extra.items() if value not in (None, "", [], {})}
+    pictures = kwargs.pop("images", None)  # LlamaIndex takes that key for documents of its own
+    parts = [*choice.parts, *(pictures if isinstance(pictures, list) else ())]
     if calls:
         kwargs["tool_calls"] = [_call_dict(call.id, call.name, call.arguments, call.extra) for call in calls]
     if choice.invalid_tool_calls:
@@ -135,8 +137,8 @@ def _message_kwargs(choice: core.Choice, calls: Sequence[core.ToolCall]) -> Json
         ]
     if choice.refusal:
         kwargs["refusal"] = choice.refusal
-    if choice.parts:
-        kwargs["content_parts"] = choice.parts
+    if parts:
+        kwargs["content_parts"] = parts
     return kwargs
 
 

@@ -62,6 +62,7 @@ class ToolMethods(FunctionCallingLLM):
 
         ``tool_choice``: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or a dict of the protocol.
         """
+        names_of(tools or ())  # raises where two would be one
         messages = list(chat_history or ())
         if user_msg is not None:
             messages.append(ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg)

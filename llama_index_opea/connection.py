@@ -49,7 +49,11 @@ class Connection(CoreConnection):
 
     @classmethod
     def _take(cls, values: dict[str, Any], key: str, value: Any) -> None:
-        nothing = value is None and cls._aliases.get(key, key) in (cls._kwargs_field, "callback_manager")  # as their classes take it
+        nothing = value is None and cls._aliases.get(key, key) in (
+            cls._kwargs_field,
+            cls._model_field,
+            "callback_manager",
+        )  # as their classes take it
         if key not in options.TAKEN and not nothing:
             super()._take(values, key, value)
 
@@ -102,6 +106,8 @@ class Connection(CoreConnection):
 
     def __repr_args__(self) -> Any:
         """The model, the server, and what is not as usual."""
+        if "client" not in vars(self):
+            return []
         where = [("model", self._own_model(vars(self))), ("api_base", self._url())]
         given = {name: field for name, field in type(self).model_fields.items() if name not in (*_NOT_SHOWN, self._model_field)}
         values = [(name, getattr(self, name), field) for name, field in given.items() if field.repr]

@@ -65,7 +65,9 @@ class OPEAEmbedding(Connection, BaseEmbedding):
 
     def to_payload(self) -> dict[str, Any]:
         """What events show of this object; no keys, no headers."""
-        return super().to_payload() | {"model_name": self._own_model(vars(self)) or self.client.model or _UNNAMED, "api_base": self._url()}
+        name = self._own_model(vars(self)) or self.client.model or _UNNAMED
+        known = {"class_name": self.class_name(), "model_name": name, "embed_batch_size": self.embed_batch_size}
+        return {**known, "api_base": self._url()}
 
     def _get_query_embedding(self, query: str) -> Embedding:
         return self._embed([self.query_prefix + _text(query)])[0]

@@ -181,7 +181,7 @@ class OPEALLM(Connection, ObjectMethods):
         """What is sent: messages, or in completions mode a prompt."""
         if not self.is_chat_model:
             return str(self.messages_to_prompt(messages))  # type: ignore[misc]
-        return to_wire(messages, self.client.endpoints[0].capabilities.cache_points)
+        return to_wire(messages, all(endpoint.capabilities.cache_points for endpoint in self.client.endpoints))
 
     async def _achat_input(self, messages: Sequence[ChatMessage]) -> list[Json] | str:
         return await asyncio.to_thread(self._chat_input, messages) if reads(messages) else self._chat_input(messages)
@@ -216,6 +216,9 @@ class OPEALLM(Connection, ObjectMethods):
     def _options(self, sent: list[Json] | str, kwargs: Mapping[str, Any], stream: bool = False) -> dict[str, Any]:
         usage = {"stream_options": {"include_usage": True}} if stream else {}
         found = self._merged(usage | self._call_model(self.model) | self._shared_options() | self._body(sent), kwargs)
+        if "output_schema" in found:
+            found.pop("response_format", None)
+            found.get("extra_body", {}).pop("response_format", None)
         form = found.get("response_format")
         if isinstance(form, type) and issubclass(form, BaseModel):
             found["response_format"] = {"type": "json_schema", "json_schema": form_of(form, self.strict)}

@@ -97,6 +97,10 @@ def _content(blocks: Sequence[Any], cache_points: bool) -> str | list[Json]:
                 parts[-1] = {**parts[-1], "cache_control": block.cache_control.model_dump(exclude={"block_type"})}
         elif not isinstance(block, ThinkingBlock | ToolCallBlock):
             parts += _parts(block)
+    return _joined(parts)
+
+
+def _joined(parts: list[Json]) -> str | list[Json]:
     if all(part.keys() == {"type", "text"} for part in parts):
         return "\n".join(part["text"] for part in parts)
     return parts
@@ -154,8 +158,7 @@ def _taken_out(wire: Json) -> list[Json]:
     parts = wire["content"]
     if isinstance(parts, str):
         return []
-    texts = [part["text"] for part in parts if part["type"] == "text"]
-    wire["content"] = "\n".join(texts)
+    wire["content"] = _joined([part for part in parts if part["type"] == "text"])
     return [part for part in parts if part["type"] != "text"]
 
 

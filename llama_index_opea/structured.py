@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, ToolCallBlock
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, TextBlock, ToolCallBlock
 from llama_index.core.program.utils import create_flexible_model
 from pydantic import BaseModel, ValidationError
 
@@ -136,7 +136,7 @@ class Question:
         except _UnfitError as unfit:
             if unfit.is_cut:
                 raise _failed(self._cls, unfit) from None
-            ask = Ask([*ask.messages, *self._again(unfit)], ask.options)
+            ask = Ask(self._again(ask.messages, unfit), ask.options)
         response = yield ask
         try:
             return self._read(response)
@@ -158,13 +158,16 @@ class Question:
 
     def _ask(self, method: str | None) -> Ask:
         if method == TEXT:
-            return Ask(_with_request(self._messages, _ONLY_JSON + self._schema()), dict(self._options))
-        return Ask(self._messages, {**self._options, **asked_form(self._form, method)})
+            return Ask(self._requested(), dict(self._options))
+        messages = self._requested() if method == "json_mode" else self._messages
+        return Ask(messages, {**self._options, **asked_form(self._form, method)})
 
-    def _again(self, unfit: _UnfitError) -> list[ChatMessage]:
-        request = f"That answer does not fit: {unfit}\n{_ONLY_JSON}{self._schema()}"
+    def _requested(self) -> list[ChatMessage]:
+        return _with_request(self._messages, _ONLY_JSON + self._schema())
+
+    def _again(self, messages: list[ChatMessage], unfit: _UnfitError) -> list[ChatMessage]:
         said = [ChatMessage(role=MessageRole.ASSISTANT, content=unfit.text)] if unfit.text else []
-        return [*said, ChatMessage(role=MessageRole.USER, content=request)]
+        return _with_request([*messages, *said], f"That answer does not fit: {unfit}\n{_ONLY_JSON}{self._schema()}")
 
     def _schema(self) -> str:
         return json.dumps(self._form["schema"], ensure_ascii=False)
@@ -178,16 +181,21 @@ class Question:
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
         is_cut = response.additional_kwargs.get("finish_reason") == "length"
         try:
-            values = [found] if isinstance(found, dict) else [read_answer(found, self._form["name"]), read_answer(found)]
+            readings = self._readings(found) if isinstance(found, str) else [found]
         except ValueError:
             raise _UnfitError("It is no JSON.", text, is_cut) from None
         problem = ""
-        for value in values:  # what looks like a call written as text may be the answer itself
+        for value in readings:
             try:
                 return self._cls.model_validate_json(json.dumps(value))
             except ValidationError as error:
                 problem = problem or _problems(error)
         raise _UnfitError(problem, text, is_cut)
+
+    def _readings(self, text: str) -> list[Any]:
+        """What a text may mean: the arguments of a call written as text, the value itself, a list."""
+        name = self._form["name"]
+        return [read_answer(text, name), read_answer(text), read_answer(text, is_list=True)]
 
 
 def _call_or_text(message: ChatMessage, name: str) -> Json | str:
@@ -200,10 +208,10 @@ def _call_or_text(message: ChatMessage, name: str) -> Json | str:
 
 
 def _with_request(messages: Sequence[ChatMessage], request: str) -> list[ChatMessage]:
-    """The messages with a request at their end, in the user's last message if that is the last."""
+    """The messages with a request at their end, in the user's message if one is there."""
     last = messages[-1] if messages else None
-    if last is not None and last.role == MessageRole.USER and isinstance(last.content, str) and len(last.blocks) == 1:
-        return [*messages[:-1], last.model_copy(update={"blocks": ChatMessage(content=f"{last.content}\n\n{request}").blocks})]
+    if last is not None and last.role == MessageRole.USER:
+        return [*messages[:-1], last.model_copy(update={"blocks": [*last.blocks, TextBlock(text=f"\n{request}")]})]
     return [*messages, ChatMessage(role=MessageRole.USER, content=request)]
 
 

@@ -38,6 +38,8 @@ def strict_schema(schema: Any) -> Any:
         return [strict_schema(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
+    beside = ("$ref", "$defs") if "$ref" in schema else schema  # strict servers take nothing else beside a reference
+    schema = {key: value for key, value in schema.items() if key in beside and (key != "default" or value is not None)}
     found = {key: value if key in ("default", "enum", "const", "examples") else strict_schema(value) for key, value in schema.items()}
     if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
         found |= {"additionalProperties": False, "required": list(schema["properties"])}

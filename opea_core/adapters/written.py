@@ -52,10 +52,11 @@ def json_text(text: str) -> str:
     return text.removeprefix("```json").removeprefix("```").strip()
 
 
-def read_answer(text: str, function: str | None = None) -> Any:
+def read_answer(text: str, function: str | None = None, is_list: bool = False) -> Any:
     """The JSON value in a text a model wrote; raises ValueError if there is none.
 
-    ``function``: its arguments, where the model wrote the call it should have made as text.
+    ``function``: its arguments, where the model wrote the call it should have made as text. ``is_list``: a
+    list is the answer, else one around a single value is taken off.
     """
     try:
         encoded = json.loads(text) if text.strip().startswith('"') else None
@@ -63,8 +64,8 @@ def read_answer(text: str, function: str | None = None) -> Any:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if isinstance(value, str):  # encoded twice
-        return read_answer(value, function)
-    if isinstance(value, list) and len(value) == 1:
+        return read_answer(value, function, is_list)
+    if isinstance(value, list) and len(value) == 1 and not is_list:
         value = value[0]
     call = value.get("function") if isinstance(value, dict) and isinstance(value.get("function"), dict) else value
     if isinstance(call, dict) and call.get("name") == function and call.keys() & _ARGUMENTS and may_be_call(call, function):

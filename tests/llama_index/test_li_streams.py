@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from llama_index.core.llms import ChatMessage, ChatResponse
 
 from llama_index_opea import OPEALLM
 from opea_core import Capabilities, ConfigurationError
-from opea_core.testing import Answer, ScriptedServer, chunk, sse, stream, tool_call
+from opea_core.testing import Answer, Hold, ScriptedServer, chunk, sse, stream, tool_call
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 PIECES = ({"reasoning_content": "H"}, {"reasoning_content": "m"}, "Hel", "lo", "\n", "you")
@@ -136,6 +137,32 @@ def test_arguments_are_text_while_they_grow_and_a_dict_at_the_end(server: Script
     assert all(isinstance(_calls(response)[0][2], str) for response in growing)
     assert '{"x": 1}'.startswith(str(_calls(growing[0])[0][2]))
     assert _calls(last) == [("a", "f", {"x": 1})]
+
+
+def test_a_call_is_told_before_its_arguments_are_there(server: ScriptedServer, llm: OPEALLM) -> None:
+    go_on = threading.Event()
+    head, rest = _fragments('{"x": 1}')
+    server.script(stream([head, Hold(go_on), rest], finish_reason="tool_calls"))
+
+    responses = llm.stream_chat(HI, deadline=20)
+    first = next(responses)
+    go_on.set()
+
+    assert _calls(first) == [("a", "f", "")]
+    assert _calls([*responses][-1]) == [("a", "f", {"x": 1})]
+
+
+async def test_a_call_is_told_before_its_arguments_are_there_in_async_code(server: ScriptedServer, llm: OPEALLM) -> None:
+    go_on = threading.Event()
+    head, rest = _fragments('{"x": 1}')
+    server.script(stream([head, Hold(go_on), rest], finish_reason="tool_calls"))
+
+    responses = await llm.astream_chat(HI, deadline=20)
+    first = await anext(responses)
+    go_on.set()
+
+    assert _calls(first) == [("a", "f", "")]
+    assert _calls([response async for response in responses][-1]) == [("a", "f", {"x": 1})]
 
 
 @pytest.mark.parametrize("way", CHAT_STREAMS)

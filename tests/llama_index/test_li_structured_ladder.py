@@ -119,6 +119,15 @@ def test_an_endpoint_known_to_take_tools_is_asked_by_tool(server: ScriptedServer
 
 
 @pytest.mark.parametrize("way", PREDICTS)
+def test_an_endpoint_known_to_take_json_mode_is_told_the_schema(server: ScriptedServer, llm_with: LLMWith, way: str) -> None:
+    server.script(saying(TEXT))
+
+    assert predicted(way, llm_with(capabilities=Capabilities(structured_output="json_mode"))) == ANN
+    assert server.seen[0].body["response_format"] == {"type": "json_object"}
+    assert '"properties"' in texts(server.seen[0])[-1][1]
+
+
+@pytest.mark.parametrize("way", PREDICTS)
 @pytest.mark.parametrize("whose", NO_TOOLS)
 def test_function_mode_falls_to_text(server: ScriptedServer, llm_with: LLMWith, whose: str, way: str) -> None:
     _server(server, schema=None, tools=NO_TOOLS[whose])

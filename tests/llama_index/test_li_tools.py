@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from llama_index_opea import OPEALLM
 from opea_core import Capabilities, ConfigurationError
-from opea_core.testing import ScriptedServer, chat, error, tool_call
+from opea_core.testing import ScriptedServer, chat, error, stream, tool_call
 
 TOOL_WAYS = ("chat_with_tools", "achat_with_tools", "stream_chat_with_tools", "astream_chat_with_tools")
 
@@ -249,6 +249,38 @@ def test_a_tool_with_an_odd_name_can_be_called(server: ScriptedServer, llm: OPEA
         answer = asyncio.run(awaited())
 
     assert str(answer) == "5"
+
+
+@pytest.mark.parametrize("way", TOOL_WAYS)
+def test_calls_have_the_tools_own_name(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+    calls = [tool_call("my_add_v2__beta_", {"a": 2}, "a"), tool_call("unknown", {}, "b")]
+    pieces = [{"content": "."}, {"tool_calls": [call | {"index": index} for index, call in enumerate(calls)]}, {"content": "."}]
+    server.script(stream(pieces, finish_reason="tool_calls") if "stream" in way else chat("..", tool_calls=calls))
+
+    response = ask(way, llm, [ODD], allow_parallel_tool_calls=True)
+
+    names = [call.tool_name for call in llm.get_tool_calls_from_response(response)]
+    assert names == ["my add.v2 (beta)", "unknown"]
+    assert [call["function"]["name"] for call in response.message.additional_kwargs["tool_calls"]] == names
+
+
+@pytest.mark.parametrize("way", TOOL_WAYS)
+def test_names_are_cleaned_again_in_the_history(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+    server.script(chat(None, tool_calls=[tool_call("my_add_v2__beta_", {"a": 2}, "a")]))
+    answer = llm.chat_with_tools([ODD], "Hi").message
+    result = ChatMessage(role="tool", content="3", additional_kwargs={"tool_call_id": "a"})
+
+    ask(way, llm, [ODD], user_msg=None, chat_history=[ChatMessage("Hi"), answer, result])
+
+    assert server.seen[1].body["messages"][1]["tool_calls"] == [tool_call("my_add_v2__beta_", {"a": 2}, "a")]
+
+
+@pytest.mark.parametrize("way", TOOL_WAYS)
+def test_two_tools_of_one_cleaned_name_are_an_error(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+    with pytest.raises(ConfigurationError, match="name"):
+        ask(way, llm, [FunctionTool.from_defaults(add, name="a b"), FunctionTool.from_defaults(add, name="a.b")])
+
+    assert server.seen == []
 
 
 def test_a_tool_without_a_schema(server: ScriptedServer, llm: OPEALLM) -> None:
