@@ -19,12 +19,13 @@ check: $(VENV)/.dev          ## lint and types
 	@$(BIN)/mypy
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
-live: $(VENV)/.dev           ## the recorded tests against running servers (OPEA_LIVE_LLAMA, OPEA_LIVE_EMBED, OPEA_LIVE_LITELLM)
+live: $(VENV)/.dev           ## the recorded tests against running servers (OPEA_LIVE_LLAMA, OPEA_LIVE_EMBED, OPEA_LIVE_RERANK, OPEA_LIVE_LITELLM)
 	@OPEA_LIVE=1 $(BIN)/python -m pytest -q tests/live
 
 record: $(VENV)/.dev         ## record the cassettes again: from running servers, and the scripted ones
 	@OPEA_RECORD=1 $(BIN)/python -m pytest -q tests/live
 	@OPEA_RECORD=1 $(BIN)/python -m pytest -q tests/langchain/standard
+	@OPEA_RECORD=1 $(BIN)/python -m pytest -q tests/llama_index/standard
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix .

@@ -162,6 +162,8 @@ class Capabilities(Value):
     """The wire name of the token limit; None sends it as the caller wrote it."""
     developer_role: bool = False
     """Whether the role ``developer`` is understood; else it is sent as ``system``."""
+    late_system: Literal["keep", "user", "merge"] = "keep"
+    """What becomes of a system message behind others: sent as it is, as the user's, or as part of the first (strict templates)."""
     send_reasoning: Literal["auto", "never", "tool_turns", "always"] = "auto"
     """Which assistant messages of the history carry their reasoning back."""
     reasoning_field: str | None = None

@@ -148,11 +148,36 @@ def _inside(value: Any, part: str, key: str) -> Any:
 
 
 def _messages(messages: Sequence[Any], capabilities: Capabilities) -> list[Any]:
+    if capabilities.late_system != "keep":
+        messages = _early_system(messages, merge=capabilities.late_system == "merge")
     last_user = max((i for i, m in enumerate(messages) if isinstance(m, Mapping) and m.get("role") == "user"), default=-1)
     return [
         _message(message, capabilities, after_last_user=i > last_user) if isinstance(message, Mapping) else message
         for i, message in enumerate(messages)
     ]
+
+
+def _early_system(messages: Sequence[Any], merge: bool) -> list[Any]:
+    """System messages behind others as the user's, or merged into one at the beginning."""
+    first = next((i for i, m in enumerate(messages) if not _is_system(m)), len(messages))
+    late = [message for message in messages[first:] if _is_system(message)]
+    if not late:
+        return list(messages)
+    if not merge:
+        return [*messages[:first], *({**m, "role": "user"} if _is_system(m) else m for m in messages[first:])]
+    early = [*messages[:first], *late]
+    whole = {**early[0], "content": _joined_contents([message.get("content") for message in early])}
+    return [whole, *(message for message in messages[first:] if not _is_system(message))]
+
+
+def _is_system(message: Any) -> bool:
+    return isinstance(message, Mapping) and message.get("role") in ("system", "developer")
+
+
+def _joined_contents(contents: Sequence[Any]) -> Any:
+    if all(isinstance(content, str) for content in contents):
+        return "\n\n".join(contents)
+    return [p for content in contents for p in ([{"type": "text", "text": content}] if isinstance(content, str) else content or ())]
 
 
 def _message(message: Mapping[str, Any], capabilities: Capabilities, after_last_user: bool) -> Json:

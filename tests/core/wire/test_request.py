@@ -169,6 +169,46 @@ def test_other_tool_choices_stay(choice: str) -> None:
 # --- messages
 
 
+EARLY, ASKED, LATE = (
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hello"},
+    {"role": "system", "content": "Now answer."},
+)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("keep", [EARLY, ASKED, LATE]),
+        ("user", [EARLY, ASKED, {"role": "user", "content": "Now answer."}]),
+        ("merge", [{"role": "system", "content": "Be brief.\n\nNow answer."}, ASKED]),
+    ],
+)
+def test_a_late_system_message(how: str, expected: list[Any]) -> None:
+    assert build_body({"messages": [EARLY, ASKED, LATE]}, "m", False, Capabilities(late_system=how))["messages"] == expected
+
+
+def test_a_late_system_message_without_an_early_one_comes_first_when_merged() -> None:
+    built = build_body({"messages": [ASKED, LATE]}, "m", False, Capabilities(late_system="merge"))
+    assert built["messages"] == [LATE, ASKED]
+
+
+def test_parts_of_late_system_messages_are_merged() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://a/b.png"}}
+    built = build_body({"messages": [EARLY, ASKED, {**LATE, "content": [picture]}]}, "m", False, Capabilities(late_system="merge"))
+    assert built["messages"][0]["content"] == [{"type": "text", "text": "Be brief."}, picture]
+
+
+@pytest.mark.parametrize("how", ["user", "merge"])
+def test_system_messages_at_the_beginning_stay(how: str) -> None:
+    given = [EARLY, {"role": "developer", "content": "b"}, ASKED]
+    assert [m["content"] for m in build_body({"messages": given}, "m", False, Capabilities(late_system=how))["messages"]] == [
+        "Be brief.",
+        "b",
+        "Hello",
+    ]
+
+
 def test_the_role_developer_is_sent_as_system_unless_it_is_understood() -> None:
     given = {"role": "developer", "content": "Be brief."}
     assert message(given)["role"] == "system"
