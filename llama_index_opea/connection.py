@@ -65,20 +65,20 @@ class Connection(CoreConnection):
     @model_serializer(mode="wrap")
     def custom_model_dump(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         """LlamaIndex's form, with everything about the servers that is neither a key nor an object."""
-        given = {name: getattr(self, name) for name in self._given(vars(self)) if name not in _NOT_STORED}
-        ours = {name: _plain(value) for name, value in given.items()}
-        endpoints = self.client.endpoints
-        if len(endpoints) > 1 or self.endpoints is not None:
-            ours |= {"api_base": None, "endpoints": [_stored(endpoint) for endpoint in endpoints]}
-        else:
-            ours["api_base"] = self._url()
-            if self._named and self._own_model(vars(self)) is None:
-                ours[self._model_field] = self._named
-        left_out, wanted = info.exclude or (), info.include
+        ours, left_out, wanted = self._stored_connection(), info.exclude or (), info.include
         data: dict[str, Any] = handler(self)
         data |= {name: value for name, value in ours.items() if name not in left_out and (wanted is None or name in wanted)}
         data["class_name"] = type(self).class_name()  # type: ignore[attr-defined]
         return data
+
+    def _stored_connection(self) -> dict[str, Any]:
+        given = {name: getattr(self, name) for name in self._given(vars(self)) if name not in _NOT_STORED}
+        found = {name: _plain(value) for name, value in given.items()}
+        endpoints = self.client.endpoints
+        if len(endpoints) > 1 or self.endpoints is not None:
+            return {**found, "api_base": None, "endpoints": [_stored(endpoint) for endpoint in endpoints]}
+        model = {self._model_field: self._named} if self._named and self._own_model(vars(self)) is None else {}
+        return {**found, "api_base": self._url(), **model}
 
     def _merged(self, fields: Mapping[str, Any], kwargs: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The options of a call: the call's own over ``extra_body``, over ``additional_kwargs``, over the fields."""

@@ -165,11 +165,12 @@ def _taken_out(wire: Json) -> list[Json]:
 def _add_thoughts(built: Json, blocks: Sequence[Any]) -> None:
     """Reasoning under the name the server used; the core decides whether it goes back."""
     thoughts = [block for block in blocks if isinstance(block, ThinkingBlock)]
+    known = [block.additional_information for block in thoughts]
     text = "".join(block.content for block in thoughts if block.content)
     if text and not any(name in built for name in REASONING_FIELDS):
-        name = next((name for block in thoughts if (name := block.additional_information.get("reasoning_field"))), None)
-        built[name if name in REASONING_FIELDS else REASONING_FIELDS[0]] = text
-    details = [d for block in thoughts for d in block.additional_information.get("reasoning_details") or ()]
+        names = [info.get("reasoning_field") for info in known]
+        built[next((name for name in names if name in REASONING_FIELDS), REASONING_FIELDS[0])] = text
+    details = [detail for info in known for detail in info.get("reasoning_details") or ()]
     if details:
         built.setdefault("reasoning_details", details)
 

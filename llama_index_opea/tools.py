@@ -132,18 +132,21 @@ def _object(arguments: str) -> Any:
 
 
 def first_call_only(response: ChatResponse) -> ChatResponse:
-    """The response with one tool call at most, in both places."""
+    """The response with one tool call at most, in every place."""
     message = response.message
     calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
-    known = message.additional_kwargs
-    dicts = known.get("tool_calls")
+    kwargs = dict(message.additional_kwargs)
+    dicts = kwargs.get("tool_calls")
     if len(calls) < 2 and not (isinstance(dicts, list) and len(dicts) > 1):
         return response
-    blocks = [block for block in message.blocks if not isinstance(block, ToolCallBlock) or block is calls[0]]
-    kwargs = {**known, "tool_calls": dicts[:1]} if isinstance(dicts, list) else dict(known)
+    if isinstance(dicts, list):
+        kwargs["tool_calls"] = dicts[:1]
     gone = {call.tool_call_id for call in calls[1:]}
     invalid = [call for call in kwargs.pop("invalid_tool_calls", ()) if call["id"] not in gone]
-    return _changed(response, blocks, kwargs | ({"invalid_tool_calls": invalid} if invalid else {}))
+    if invalid:
+        kwargs["invalid_tool_calls"] = invalid
+    others = {id(call) for call in calls[1:]}
+    return _changed(response, [block for block in message.blocks if id(block) not in others], kwargs)
 
 
 def _changed(response: ChatResponse, blocks: list[Any], kwargs: Json) -> ChatResponse:

@@ -87,6 +87,8 @@ class Connection(BaseModel):
     hooks: Any = hidden(())
 
     _windows: dict[str, int] = PrivateAttr(default_factory=dict)
+    _is_shared: bool = PrivateAttr(default=False)
+    """Whether the ``OPEA`` object is the caller's own, or that of another model."""
 
     _core_names: ClassVar[Mapping[str, str]] = {}
     """The core's names of fields that are called differently here; those named here are about servers, too."""
@@ -243,10 +245,10 @@ class Connection(BaseModel):
         first: Endpoint = self.client.endpoints[0]
         return first.url.root
 
-    @property
-    def _is_shared(self) -> bool:
-        """Whether the ``OPEA`` object is the caller's own."""
-        return _made_of(self.client) is None
+    def model_post_init(self, context: Any, /) -> None:
+        """Find out whose the ``OPEA`` object is."""
+        super().model_post_init(context)
+        self._is_shared = _made_of(self.client) != self._connection(vars(self))
 
     def _made_of(self) -> dict[str, Any] | None:
         return _made_of(self.client)
@@ -335,14 +337,14 @@ def _client(client: Any, connection: dict[str, Any], model: str | None, beside: 
             f"client= takes an opea_core.OPEA object, not {type(client).__name__}.",
             "An httpx client goes into http_client=, an async one into the keyword beside it.",
         )
+    if beside is None:
+        return client
     made_of = _made_of(client)
-    if made_of is not None:
+    if made_of is not None:  # a copy of a model, with what it is to be now
         return client if made_of == connection else _make(connection, model, made_of)
-    if beside is not None:
-        raise ConfigurationError(
-            f"client= and {beside}= both say how to reach the server; give one of them.", "Set it where you make the OPEA object."
-        )
-    return client
+    raise ConfigurationError(
+        f"client= and {beside}= both say how to reach the server; give one of them.", "Set it where you make the OPEA object."
+    )
 
 
 def _made_of(client: OPEA) -> dict[str, Any] | None:

@@ -59,19 +59,23 @@ def read_answer(text: str, function: str | None = None, is_list: bool = False) -
     list is the answer, else one around a single value is taken off.
     """
     try:
-        encoded = json.loads(text) if text.strip().startswith('"') else None
-        value = encoded if encoded is not None else _JSON.raw_decode(json_text(text))[0]
+        value = json.loads(text) if text.lstrip().startswith('"') else _JSON.raw_decode(json_text(text))[0]
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if isinstance(value, str):  # encoded twice
         return read_answer(value, function, is_list)
     if isinstance(value, list) and len(value) == 1 and not is_list:
         value = value[0]
+    return _arguments(value, function) if function else value
+
+
+def _arguments(value: Any, function: str) -> Any:
+    """The arguments, if a value is a call of the function; else the value."""
     call = value.get("function") if isinstance(value, dict) and isinstance(value.get("function"), dict) else value
-    if isinstance(call, dict) and call.get("name") == function and call.keys() & _ARGUMENTS and may_be_call(call, function):
-        inner = call.get("arguments", call.get("parameters"))
-        value = json.loads(inner) if isinstance(inner, str) else inner
-    return value
+    if not (isinstance(call, dict) and call.get("name") == function and call.keys() & _ARGUMENTS and may_be_call(call, function)):
+        return value
+    inner = call.get("arguments", call.get("parameters"))
+    return json.loads(inner) if isinstance(inner, str) else inner
 
 
 def may_be_call(value: Any, function: str | None) -> bool:

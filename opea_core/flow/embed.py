@@ -50,7 +50,7 @@ def embed_flow(
             if len(batch) < 2 or not is_too_large(answer):
                 raise answer
             sizes.refused()
-            half = (len(batch) + 1) // 2
+            half = len(batch) // 2
             waiting[:0] = [batch[:half], batch[half:]]
         else:
             sizes.taken(len(batch))

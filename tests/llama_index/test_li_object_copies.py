@@ -29,6 +29,8 @@ from li_object_support import (
 from llama_index.core.rate_limiter import TokenBucketRateLimiter
 from llama_index.core.schema import NodeWithScore, TextNode
 
+from langchain_opea import ChatOPEA
+from llama_index_opea import OPEALLM, OPEAEmbedding
 from opea_core import ConfigurationError
 from opea_core.testing import Answer, Hold, ScriptedServer, chat, stream
 
@@ -297,3 +299,17 @@ def test_a_deep_copy_shares_limiter_and_listeners(server: ScriptedServer, copier
     other.complete("x")
     assert other.rate_limiter is limiter
     assert listener.counts == {"llm": (1, 1)}
+
+
+def test_the_object_of_another_model_is_shared(server: ScriptedServer) -> None:
+    first = OPEALLM(model="a", api_base=server.url, api_key="sk-first")
+    others = [
+        OPEALLM(model="b", client=first.client),
+        OPEAEmbedding(model="e", client=first.client, timeout=5),
+        ChatOPEA(client=first.client),
+    ]
+    assert all(other.client is first.client for other in others)
+    assert all(server.url in repr(other) for other in others)
+    others[0].complete("Hello")  # type: ignore[attr-defined]
+    assert server.seen[0].body["model"] == "b"
+    assert server.seen[0].headers["authorization"] == "Bearer sk-first"
