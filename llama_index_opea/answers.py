@@ -32,8 +32,9 @@ def chat_response(response: core.ChatResponse, delta: str | None = None) -> Chat
     blocks: list[Any] = []
     if choice.reasoning or choice.reasoning_details:
         blocks.append(_thinking(choice, response.usage))
-    if choice.content or not calls:
-        blocks.append(TextBlock(text=choice.content))
+    text = choice.content or _transcript(choice)
+    if text or not calls:
+        blocks.append(TextBlock(text=text))
     blocks += [_call_block(call) for call in calls]
     message = ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=_message_kwargs(choice, calls))
     return ChatResponse(
@@ -104,6 +105,13 @@ def _made(cls: type[Made], **values: Any) -> Made:
     put(made, "__pydantic_extra__", None)
     put(made, "__pydantic_private__", None)
     return made
+
+
+def _transcript(choice: core.Choice) -> str:
+    """What a spoken answer says; its sound is in ``additional_kwargs["audio"]``."""
+    audio = choice.extra.get("audio")
+    text = audio.get("transcript") if isinstance(audio, Mapping) else None
+    return text if isinstance(text, str) else ""
 
 
 def _thinking(choice: core.Choice, usage: core.Usage | None) -> ThinkingBlock:

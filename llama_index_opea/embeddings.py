@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from typing import Annotated, Any, ClassVar, Self, cast
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
@@ -141,7 +142,7 @@ class OPEAEmbedding(Connection, BaseEmbedding):
             return work.gather(map(self._one_batch, work), show_progress)
         with ThreadPoolExecutor(workers, "opea-embed") as pool:
             try:
-                return work.gather(pool.map(self._one_batch, work), show_progress)
+                return work.gather(pool.map(self._in_context, ((copy_context(), batch) for batch in work)), show_progress)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -176,6 +177,10 @@ class OPEAEmbedding(Connection, BaseEmbedding):
     def _workers(self, count: int) -> int:
         most = self.num_workers or min(_MOST_WORKERS, *(e.max_concurrent for e in self.client.endpoints))
         return min(count, most)
+
+    def _in_context(self, job: tuple[Context, list[str]]) -> list[Embedding]:
+        context, batch = job
+        return context.run(self._one_batch, batch)
 
     def _one_batch(self, batch: list[str]) -> list[Embedding]:
         if self.rate_limiter is not None:

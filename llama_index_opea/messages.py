@@ -35,7 +35,7 @@ from opea_core import ConfigurationError
 Json = dict[str, Any]
 
 REASONING_FIELDS = ("reasoning_content", "reasoning")
-_SENT_KWARGS = ("name", "refusal", "audio", "prefix", "partial", "reasoning_content", "reasoning", "reasoning_details")
+_SENT_KWARGS = ("name", "prefix", "partial", "reasoning_content", "reasoning", "reasoning_details")
 """What of ``additional_kwargs`` belongs to the protocol; integrations keep much else there."""
 _ROLES = {"chatbot": "assistant", "model": "assistant"}
 

@@ -33,8 +33,13 @@ class ObjectMethods(ToolMethods):
     should_use_structured_outputs: bool = False
     """Whether objects are asked for by ``json_schema`` only; else it is tried first, then a forced tool, then text."""
 
-    client: Any
-    _text_only: bool = PrivateAttr(default=False)
+    if TYPE_CHECKING:  # what the class that holds the connection brings
+        client: Any
+
+        def _named_model(self, kwargs: Mapping[str, Any] | None = None) -> Any: ...
+
+    _text_only: set[str] = PrivateAttr(default_factory=set)
+    """The models that were refused every form but words."""
 
     @told()
     def structured_predict(
@@ -104,15 +109,13 @@ class ObjectMethods(ToolMethods):
     ) -> structured.Question:
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
         given = {k: v for k, v in (llm_kwargs or {}).items() if k not in ("tool_required", "tool_choice", "allow_parallel_tool_calls")}
-        return structured.Question(output_cls, messages, self._ways(), given, self.strict, self._take_text_only)
+        model = str(self._named_model(given) or self.client.model)
+        return structured.Question(output_cls, messages, self._ways(model), given, self.strict, lambda: self._text_only.add(model))
 
-    def _take_text_only(self) -> None:
-        self._text_only = True
-
-    def _ways(self) -> list[str | None]:
+    def _ways(self, model: str) -> list[str | None]:
         """How objects are asked for, in order; None is what the endpoint is known to take."""
         mode = self.pydantic_program_mode
-        if mode == PydanticProgramMode.LLM or self._text_only or not self.is_chat_model:
+        if mode == PydanticProgramMode.LLM or model in self._text_only or not self.is_chat_model:
             return [structured.TEXT]
         if mode in (PydanticProgramMode.FUNCTION, PydanticProgramMode.OPENAI):
             return ["function_calling", structured.TEXT]

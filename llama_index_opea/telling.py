@@ -19,7 +19,7 @@ dispatcher = get_dispatcher(__name__)
 
 
 class _Hidden(str):
-    """An option of a call that events carry along and nobody reads there: text to them, the value to us."""
+    """An option of a call that events carry along and nobody reads there: text to them, the value to code that asks for it."""
 
     __slots__ = ("value",)
     value: Any
@@ -29,6 +29,25 @@ class _Hidden(str):
         hidden = cls("(not shown)")
         hidden.value = value
         return hidden
+
+    def keys(self) -> Any:
+        """As the mapping that is hidden; so are the three below."""
+        return self.value.keys()
+
+    def items(self) -> Any:
+        return self.value.items()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.value.get(key, default)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.value[key] if isinstance(key, str) else super().__getitem__(key)
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self.value, **other}
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self.value}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return str, (str(self),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from li_asking import CHATS, COMPLETIONS, WAYS, LLMWith, last_of, said
+from li_asking import CHATS, COMPLETIONS, HI, WAYS, LLMWith, last_of, said
 from llama_index.core.base.llms.types import MessageRole, TextBlock, ThinkingBlock, ToolCallBlock
 from llama_index.core.callbacks.token_counting import get_tokens_from_response
 from llama_index.core.llms import ChatResponse
@@ -357,3 +357,17 @@ def test_an_answer_can_be_sent_back(server: ScriptedServer, llm: OPEALLM, name: 
     (sent,) = server.seen[-1].body["messages"]
     assert sent["content"] == (message.content or "")
     assert len(sent.get("tool_calls", ())) == sum(1 for block in message.blocks if isinstance(block, ToolCallBlock))
+
+
+@pytest.mark.parametrize("content", [None, "written"])
+def test_a_spoken_answer_is_what_it_says(server: ScriptedServer, llm: OPEALLM, content: str | None) -> None:
+    audio = {"id": "aud_1", "data": "QUJD", "transcript": "spoken"}
+    message = {"role": "assistant", "content": content, "audio": audio}
+    server.script(json_answer({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}), None)
+
+    answer = llm.chat(HI)
+
+    assert answer.message.content == (content or "spoken")
+    assert answer.message.additional_kwargs["audio"] == audio
+    llm.chat([*HI, answer.message, *HI])
+    assert server.seen[1].body["messages"][1] == {"role": "assistant", "content": content or "spoken"}

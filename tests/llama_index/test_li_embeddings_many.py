@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -271,3 +272,13 @@ def test_query_and_text_do_not_share_a_cache_entry_where_their_prefixes_differ(s
     batch(way, made, ["x"])
     found = made.get_query_embedding("x") if way == "sync" else asyncio.run(made.aget_query_embedding("x"))
     assert found == vector("query: x")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_hooks_run_in_the_callers_context(server: ScriptedServer, count: int) -> None:
+    mark: ContextVar[str] = ContextVar("mark", default="lost")
+    seen: list[str] = []
+    made = embedding(server, embed_batch_size=1, hooks=[lambda event: seen.append(mark.get())])
+    mark.set("kept")
+    made.get_text_embedding_batch([str(number) for number in range(count)])
+    assert set(seen) == {"kept"}

@@ -310,3 +310,15 @@ def test_headers_among_further_fields_set_later_are_refused(server: ScriptedServ
     with pytest.raises(ConfigurationError, match="default_headers=") as caught:
         made.additional_kwargs = LATER
     clean(str(caught.value), repr(made), made.to_dict())
+
+
+def test_a_subclass_reads_the_headers_of_a_call(server: ScriptedServer) -> None:
+    class More(OPEALLM):
+        def chat(self, messages: Any, **kwargs: Any) -> Any:
+            given = kwargs.get("extra_headers") or {}
+            assert given.get("x-b") == "2"
+            assert dict(given.items()) == {"x-b": "2"}
+            return super().chat(messages, **{**kwargs, "extra_headers": {**given, "x-a": "1"} | {"x-c": "3"}})
+
+    More(model="m", api_base=server.url).chat_with_tools([], "x", extra_headers={"x-b": "2"})
+    assert [server.seen[0].headers[name] for name in ("x-a", "x-b", "x-c")] == ["1", "2", "3"]

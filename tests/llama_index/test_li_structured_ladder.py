@@ -243,3 +243,14 @@ def test_a_stream_that_climbs_down_gives_objects_once(server: ScriptedServer, ll
 
     assert found[-1] == ANN
     assert sum(1 for one in found if isinstance(one, Person) and one == ANN) == 1
+
+
+def test_what_one_model_refuses_is_not_held_against_another(server: ScriptedServer, llm: OPEALLM) -> None:
+    refused = NO_TOOLS["400"]
+    server.always(lambda seen: refused if seen.body["model"] == "weak" and how(seen) != "text" else saying(TEXT)(seen))
+    llm.model = "weak"
+    assert predicted("structured_predict", llm) == ANN
+    assert predicted("structured_predict", llm) == ANN
+    llm.model = "strong"
+    assert predicted("structured_predict", llm) == ANN
+    assert [how(seen) for seen in server.seen][-2:] == ["text", "json_schema"]
