@@ -23,9 +23,9 @@ from langchain_opea.blocks import register_blocks
 from langchain_opea.connection import Connection
 from langchain_opea.errors import OPEAConfigurationError, langchain_errors
 from langchain_opea.messages import to_wire
-from langchain_opea.tools import tool_choice_of, tools_of
+from langchain_opea.tools import tools_of
 from opea_core import ChatResponse, Timeouts, __version__
-from opea_core.adapters import NOT_FOR_ANSWERS, SECRET_IN_CALLS, asked_form, hidden, in_call, layered
+from opea_core.adapters import NOT_FOR_ANSWERS, SECRET_IN_CALLS, asked_form, hidden, in_call, layered, tool_choice_of
 
 register_blocks()
 
@@ -249,7 +249,8 @@ class ChatOPEA(Connection, BaseChatModel):
         of the protocol. Further keywords are options of every call.
         """
         found = tools_of(tools, strict)
-        choice = tool_choice_of(tool_choice, found)
+        with langchain_errors():
+            choice = tool_choice_of(tool_choice, found)
         optional = {"tool_choice": choice, "parallel_tool_calls": parallel_tool_calls}
         return self.bind(tools=found, **{name: value for name, value in optional.items() if value is not None}, **kwargs)
 

@@ -16,10 +16,10 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, Functio
 
 from langchain_opea.answers import unspoiled
 from langchain_opea.errors import OPEAConfigurationError
+from opea_core.adapters import REASONING_FIELDS
 
 Json = dict[str, Any]
 
-REASONING_FIELDS = ("reasoning_content", "reasoning")
 _THOUGHTS = ("reasoning", "thinking", "reasoning_content")
 _MEDIA = frozenset({"image", "audio", "video", "file", "text-plain"})
 _TEXTS = ("text", "output_text", "input_text")

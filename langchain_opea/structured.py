@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Literal, TypeAlias, TypeGuard
 
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from langchain_opea.answers import unspoiled
 from langchain_opea.errors import OPEAConfigurationError, OPEARefusalError
-from opea_core.adapters import json_text, may_be_call, read_answer
+from opea_core.adapters import clean_name, json_text, may_be_call, read_answer
 
 Method: TypeAlias = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
@@ -32,7 +31,7 @@ def output_schema(schema: Any, strict: bool | None = None) -> dict[str, Any]:
         raise OPEAConfigurationError(
             "The schema must be a pydantic class, a TypedDict, or a JSON schema with a title.", f"LangChain says: {error}"
         ) from error
-    name = re.sub(r"[^a-zA-Z0-9_-]", "_", function["name"])[:64]
+    name = clean_name(function["name"])
     form: dict[str, Any] = {"name": name, "schema": function.get("parameters") or {"type": "object", "properties": {}}}
     if function.get("description"):
         form["description"] = function["description"]

@@ -8,6 +8,11 @@ from importlib.util import find_spec
 if find_spec("llama_index") is None or find_spec("llama_index.core") is None:
     raise ImportError("llama_index_opea needs llama-index-core: pip install 'opea-core[llama-index]'")
 
+from llama_index.core import __version__ as _core
+
+if [int(part) for part in _core.split(".")[:3] if part.isdigit()] < [0, 14, 16]:
+    raise ImportError("llama_index_opea needs llama-index-core 0.14.16 or newer: pip install -U llama-index-core")
+
 from llama_index_opea import errors
 from llama_index_opea.embeddings import OPEAEmbedding
 from llama_index_opea.llm import OPEALLM

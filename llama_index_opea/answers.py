@@ -22,6 +22,7 @@ import opea_core as core
 from opea_core.adapters import token_counts
 
 Json = dict[str, Any]
+_COUNTS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens"})
 Made = TypeVar("Made", bound=BaseModel)
 
 
@@ -154,8 +155,10 @@ def _raw(response: core.ChatResponse) -> Json:
     """The server's JSON with its token counts under the names LlamaIndex's counter reads."""
     raw = dict(response.raw)
     if response.usage is not None:
-        known = {name: count for name, count in response.usage.raw.items() if count is not None}
+        known = {name: count for name, count in response.usage.raw.items() if name not in _COUNTS or isinstance(count, int)}
         raw["usage"] = {**known, **_counted(response.usage)}
+    elif not isinstance(raw.get("usage"), Mapping):
+        raw.pop("usage", None)  # a counter would fail at it
     return raw
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, Field, PrivateAttr, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
 from llama_index_opea import options
-from llama_index_opea.telling import revealed
+from llama_index_opea.instrumentation import revealed
 from opea_core import ConfigurationError, Endpoint
 from opea_core.adapters import Connection as CoreConnection
 from opea_core.adapters import hidden, in_call, layered

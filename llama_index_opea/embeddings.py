@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import Context, copy_context
-from typing import Annotated, Any, ClassVar, Self, cast
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
@@ -53,6 +56,10 @@ class OPEAEmbedding(Connection, BaseEmbedding):
     """0 (urgent) to 9 in the queue."""
 
     _aliases: ClassVar[Mapping[str, str]] = options.EMBEDDING_ALIASES
+
+    if TYPE_CHECKING:  # the model may come first, and names may be LlamaIndex's or the core's
+
+        def __init__(self, *model: Any, **keywords: Any) -> None: ...
 
     @classmethod
     def class_name(cls) -> str:
@@ -140,12 +147,14 @@ class OPEAEmbedding(Connection, BaseEmbedding):
         workers = self._workers(len(work))
         if workers < 2:
             return work.gather(map(self._one_batch, work), show_progress)
-        with ThreadPoolExecutor(workers, "opea-embed") as pool:
-            try:
-                return work.gather(pool.map(self._in_context, ((copy_context(), batch) for batch in work)), show_progress)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        jobs = [(copy_context(), batch) for batch in work]
+
+        def one(job: tuple[Context, list[str]]) -> list[Embedding]:
+            context, batch = job
+            with work.unless_failed():
+                return context.run(self._one_batch, batch)
+
+        return work.gather(_in_threads(workers, one, jobs), show_progress)
 
     @dispatcher.span
     async def aget_text_embedding_batch(
@@ -160,7 +169,8 @@ class OPEAEmbedding(Connection, BaseEmbedding):
 
         async def one(batch: list[str]) -> list[Embedding]:
             async with places:
-                return await self._aone_batch(batch)
+                with work.unless_failed():
+                    return await self._aone_batch(batch)
 
         tasks = [asyncio.ensure_future(one(batch)) for batch in work]
         try:
@@ -175,12 +185,8 @@ class OPEAEmbedding(Connection, BaseEmbedding):
         return work.vectors
 
     def _workers(self, count: int) -> int:
-        most = self.num_workers or min(_MOST_WORKERS, *(e.max_concurrent for e in self.client.endpoints))
+        most = self.num_workers or min(_MOST_WORKERS, sum(e.max_concurrent for e in self.client.endpoints))
         return min(count, most)
-
-    def _in_context(self, job: tuple[Context, list[str]]) -> list[Embedding]:
-        context, batch = job
-        return context.run(self._one_batch, batch)
 
     def _one_batch(self, batch: list[str]) -> list[Embedding]:
         if self.rate_limiter is not None:
@@ -195,6 +201,31 @@ class OPEAEmbedding(Connection, BaseEmbedding):
         return await self._aget_text_embeddings(batch)
 
 
+def _in_threads(count: int, run: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
+    """Results in the jobs' order, from threads that nobody waits for: an error or Ctrl-C is raised at once."""
+    futures: list[Future[Any]] = [Future() for _ in jobs]
+    waiting = deque(zip(jobs, futures, strict=True))
+
+    def work() -> None:
+        while waiting:
+            try:
+                job, future = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                future.set_result(run(job))
+            except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
+                future.set_exception(error)
+
+    try:
+        for _ in range(count):
+            Thread(target=work, name="opea-embed", daemon=True).start()
+        for future in futures:
+            yield future.result()
+    finally:
+        waiting.clear()
+
+
 class _Batches:
     """Texts in batches, each with LlamaIndex's events, told in their order on the caller's thread."""
 
@@ -205,6 +236,7 @@ class _Batches:
         self._batches = [list(texts[start : start + size]) for start in range(0, len(texts), size)]
         self._model = model
         self._open: list[tuple[list[str], str]] = []
+        self._error: Exception | None = None
         self.vectors: list[Embedding] = []
 
     def __len__(self) -> int:
@@ -217,6 +249,17 @@ class _Batches:
             started = self._model.callback_manager.on_event_start(CBEventType.EMBEDDING, payload={EventPayload.SERIALIZED: payload})
             self._open.append((batch, started))
             yield batch
+
+    @contextmanager
+    def unless_failed(self) -> Iterator[None]:
+        """Around each request: once one has failed, no other begins."""
+        if self._error is not None:
+            raise self._error
+        try:
+            yield
+        except Exception as error:
+            self._error = error
+            raise
 
     def gather(self, results: Iterator[list[Embedding]], show_progress: bool) -> list[Embedding]:
         """All vectors of the results, which come in the batches' order."""

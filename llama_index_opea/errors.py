@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opea_core import OPEAError
+from opea_core import ConfigurationError, OPEAError
 
 
 class StructuredOutputError(OPEAError, ValueError):
@@ -15,4 +15,8 @@ class NoToolCallError(OPEAError, ValueError):
     """A tool call was needed, and the model made none."""
 
 
-__all__ = ["NoToolCallError", "StructuredOutputError"]
+class NoQueryError(ConfigurationError, ValueError):
+    """Nodes were to be ranked without a query."""
+
+
+__all__ = ["NoQueryError", "NoToolCallError", "StructuredOutputError"]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from llama_index.core.base.llms.types import (
@@ -25,10 +26,10 @@ from pydantic import BaseModel, Field, PrivateAttr
 from llama_index_opea import options
 from llama_index_opea.answers import ResponseWriter, chat_response, completion_response
 from llama_index_opea.connection import Connection
-from llama_index_opea.messages import Json, reads, to_wire
-from llama_index_opea.objects import ObjectMethods
+from llama_index_opea.instrumentation import closed_with_the_answer, instrumented
+from llama_index_opea.messages import Json, reads, refuse_media, to_wire
 from llama_index_opea.structured import form_of
-from llama_index_opea.telling import closed_with_the_answer, told
+from llama_index_opea.structured_methods import ObjectMethods
 from opea_core import ConfigurationError
 from opea_core.adapters import hidden
 
@@ -86,6 +87,11 @@ class OPEALLM(Connection, ObjectMethods):
     _model_field: ClassVar[str] = "model"
     _aliases: ClassVar[Mapping[str, str]] = options.ALIASES
     _guessed: bool = PrivateAttr(default=False)
+    _asked: bool = PrivateAttr(default=False)
+
+    if TYPE_CHECKING:  # the model may come first, and names may be OpenAILike's
+
+        def __init__(self, *model: Any, **keywords: Any) -> None: ...
 
     @classmethod
     def class_name(cls) -> str:
@@ -101,19 +107,20 @@ class OPEALLM(Connection, ObjectMethods):
         """What LlamaIndex plans by; never asks the server (``discover`` does)."""
         if not self._guessed and self._known_window() is None:
             self._guessed = True
-            _logger.warning(
-                "The context window of %s is not known; %d tokens are assumed. Pass context_window=, or call discover().",
-                self._model_name(),
-                DEFAULT_CONTEXT_WINDOW,
-            )
+            advice = "Pass context_window=." if self._asked else "Pass context_window=, or call discover()."
+            text = "The context window of %s is not known; %d tokens are assumed. %s"
+            _logger.warning(text, self._model_name(), DEFAULT_CONTEXT_WINDOW, advice)
         return self._metadata()
+
+    def _discovered(self) -> None:
+        self._asked = True
 
     def _metadata(self) -> LLMMetadata:
         return LLMMetadata(
             context_window=self._known_window() or DEFAULT_CONTEXT_WINDOW,
             num_output=self.max_tokens or -1,
             is_chat_model=self.is_chat_model,
-            is_function_calling_model=self.is_function_calling_model,
+            is_function_calling_model=self.is_function_calling_model and self.is_chat_model,
             model_name=self._model_name(),
         )
 
@@ -126,21 +133,22 @@ class OPEALLM(Connection, ObjectMethods):
     def to_payload(self) -> dict[str, Any]:
         """What events show of this object; no keys, no headers."""
         shown = {"api_base": self._url(), "temperature": self.temperature, "max_tokens": self.max_tokens}
-        return {"class_name": self.class_name(), **self._metadata().model_dump(), **shown}
+        metadata = self._metadata() if type(self).metadata is OPEALLM.metadata else self.metadata
+        return {"class_name": self.class_name(), **metadata.model_dump(), **shown}
 
     # --- chat and completions
 
-    @told(llm_chat_callback())
+    @instrumented(llm_chat_callback())
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """One answer; options of the call win over fields, unknown ones go into the request body."""
         return self._send(self._chat_input(messages), kwargs)
 
-    @told(llm_chat_callback())
+    @instrumented(llm_chat_callback())
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """``chat`` for async code."""
         return await self._asend(await self._achat_input(messages), kwargs)
 
-    @told(llm_chat_callback())
+    @instrumented(llm_chat_callback())
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """One answer in growing responses: ``message`` is all so far, ``delta`` the new text.
 
@@ -149,12 +157,12 @@ class OPEALLM(Connection, ObjectMethods):
         """
         return self._stream(self._chat_input(messages), kwargs)
 
-    @told(llm_chat_callback())
+    @instrumented(llm_chat_callback())
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """``stream_chat`` for async code: ``async for r in await llm.astream_chat(...)``."""
         return await self._astream(await self._achat_input(messages), kwargs)
 
-    @told(llm_completion_callback())
+    @instrumented(llm_completion_callback())
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """One answer to a prompt: as the user's message, or by ``/completions`` with ``is_chat_model=False``.
 
@@ -162,24 +170,27 @@ class OPEALLM(Connection, ObjectMethods):
         """
         return completion_response(self._send(self._prompt_input(prompt, formatted), kwargs))
 
-    @told(llm_completion_callback())
+    @instrumented(llm_completion_callback())
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """``complete`` for async code."""
         return completion_response(await self._asend(self._prompt_input(prompt, formatted), kwargs))
 
-    @told(llm_completion_callback())
+    @instrumented(llm_completion_callback())
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """``complete`` in growing responses."""
         return _completions(self._stream(self._prompt_input(prompt, formatted), kwargs))
 
-    @told(llm_completion_callback())
+    @instrumented(llm_completion_callback())
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """``stream_complete`` for async code."""
         return _acompletions(await self._astream(self._prompt_input(prompt, formatted), kwargs))
 
     def _chat_input(self, messages: Sequence[ChatMessage]) -> list[Json] | str:
         """What is sent: messages, or in completions mode a prompt."""
+        if not messages or not all(isinstance(message, ChatMessage) for message in messages):
+            raise ConfigurationError("chat() takes a list of ChatMessage objects, at least one.", "A plain prompt goes into complete().")
         if not self.is_chat_model:
+            refuse_media(messages)
             return str(self.messages_to_prompt(messages))  # type: ignore[misc]
         return to_wire(messages, all(endpoint.capabilities.cache_points for endpoint in self.client.endpoints))
 
@@ -242,13 +253,7 @@ class OPEALLM(Connection, ObjectMethods):
         return body
 
     def _room_after(self, prompt: str) -> int:
-        tokenizer = self.tokenizer
-        if isinstance(tokenizer, str):
-            try:
-                from transformers import AutoTokenizer  # type: ignore[import-not-found,unused-ignore]
-            except ImportError as error:
-                raise ConfigurationError("tokenizer= names a tokenizer of Hugging Face.", "pip install transformers") from error
-            tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+        tokenizer = _tokenizer(self.tokenizer) if isinstance(self.tokenizer, str) else self.tokenizer
         window, used = self.metadata.context_window, len(tokenizer.encode(prompt))
         if used >= window:
             raise ConfigurationError(f"The prompt has {used} tokens, the model takes {window}.", "Shorten it, or set context_window=.")
@@ -282,3 +287,12 @@ async def _acompletions(responses: ChatResponseAsyncGen) -> CompletionResponseAs
     async with aclosing(responses):
         async for response in responses:
             yield completion_response(response)
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(name: str) -> Any:
+    try:
+        from transformers import AutoTokenizer  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise ConfigurationError("tokenizer= names a tokenizer of Hugging Face.", "pip install transformers") from error
+    return AutoTokenizer.from_pretrained(name)

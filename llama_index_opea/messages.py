@@ -29,14 +29,14 @@ from llama_index.core.base.llms.types import (
     VideoBlock,
 )
 
-from llama_index_opea.tools import call_of, clean_name
+from llama_index_opea.tools import call_of
 from opea_core import ConfigurationError
+from opea_core.adapters import REASONING_FIELDS, clean_name
 
 Json = dict[str, Any]
 
-REASONING_FIELDS = ("reasoning_content", "reasoning")
 _SENT_KWARGS = ("name", "prefix", "partial", "reasoning_content", "reasoning", "reasoning_details")
-"""What of ``additional_kwargs`` belongs to the protocol; integrations keep much else there."""
+"""What of ``additional_kwargs`` is sent; integrations keep much else there."""
 _ROLES = {"chatbot": "assistant", "model": "assistant"}
 
 
@@ -46,10 +46,11 @@ def to_wire(messages: Sequence[ChatMessage], cache_points: bool = False) -> list
     ``cache_points``: whether the server takes ``cache_control``. May read files and fetch URLs (``reads``
     says whether it would). Raises ConfigurationError for what cannot be sent.
     """
+    answered = {id_ for message in messages if (id_ := message.additional_kwargs.get("tool_call_id"))}
     built: list[Json] = []
     shown: list[Json] = []  # by tools, for the user's message behind the last of them
     for message in messages:
-        wire = _converted(message, cache_points)
+        wire = _converted(message, cache_points, answered)
         if wire["role"] == "tool":
             shown += _taken_out(wire)
         elif shown:
@@ -64,6 +65,14 @@ def reads(messages: Sequence[ChatMessage]) -> bool:
     return any(_reads(block) for message in messages for block in message.blocks)
 
 
+def refuse_media(messages: Sequence[ChatMessage]) -> None:
+    """Raise ConfigurationError for what a prompt cannot hold."""
+    media = (ImageBlock, AudioBlock, VideoBlock, DocumentBlock)
+    found = next((block for message in messages for block in message.blocks if isinstance(block, media)), None)
+    if found is not None:
+        raise ConfigurationError(f"A {type(found).__name__} cannot stand in a completion's prompt.", "Leave is_chat_model=False out.")
+
+
 def _reads(block: Any) -> bool:
     if isinstance(block, CitableBlock | CitationBlock):
         return any(_reads(inner) for inner in block.nested_blocks)
@@ -72,7 +81,7 @@ def _reads(block: Any) -> bool:
     return isinstance(block, AudioBlock | DocumentBlock) and block.url is not None
 
 
-def _converted(message: ChatMessage, cache_points: bool) -> Json:
+def _converted(message: ChatMessage, cache_points: bool, answered: set[str]) -> Json:
     known = message.additional_kwargs
     role = message.role.value
     if role == "function" and known.get("tool_call_id"):
@@ -82,7 +91,7 @@ def _converted(message: ChatMessage, cache_points: bool) -> Json:
     built["content"] = _content(message.blocks, cache_points)
     if built["role"] == "assistant":
         _add_thoughts(built, message.blocks)
-        _add_calls(built, message)
+        _add_calls(built, message, answered)
     elif built["role"] == "tool":
         built["tool_call_id"] = known.get("tool_call_id") or ""
     return built
@@ -175,8 +184,8 @@ def _add_thoughts(built: Json, blocks: Sequence[Any]) -> None:
         built.setdefault("reasoning_details", details)
 
 
-def _add_calls(built: Json, message: ChatMessage) -> None:
-    """Tool calls of the blocks and of ``additional_kwargs``, each once."""
+def _add_calls(built: Json, message: ChatMessage, answered: set[str]) -> None:
+    """Tool calls of the blocks and of ``additional_kwargs``, each once; unusable ones only where a result answers them."""
     known = message.additional_kwargs
     others = [_sendable(call_of(call)) for call in known.get("tool_calls") or ()]
     by_id = {call["id"]: call for call in others if call.get("id")}
@@ -190,6 +199,8 @@ def _add_calls(built: Json, message: ChatMessage) -> None:
         calls += by_id.values()
     else:
         calls = others
+    unusable = {call.get("id") for call in known.get("invalid_tool_calls") or ()} - answered
+    calls = [call for call in calls if call["id"] not in unusable]
     if calls:
         built["tool_calls"] = calls
     elif known.get("function_call"):

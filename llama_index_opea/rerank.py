@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
@@ -15,14 +15,11 @@ from pydantic import Field, PositiveInt
 
 from llama_index_opea import options
 from llama_index_opea.connection import Connection
-from opea_core import ConfigurationError, RerankResponse
+from llama_index_opea.errors import NoQueryError
+from opea_core import RerankResponse
 from opea_core.adapters import hidden
 
 dispatcher = get_dispatcher(__name__)
-
-
-class _NoQueryError(ConfigurationError, ValueError):
-    """LlamaIndex's callers expect a ValueError here."""
 
 
 class OPEARerank(Connection, BaseNodePostprocessor):
@@ -43,6 +40,10 @@ class OPEARerank(Connection, BaseNodePostprocessor):
 
     _model_field: ClassVar[str] = "model"
     _aliases: ClassVar[Mapping[str, str]] = options.RERANK_ALIASES
+
+    if TYPE_CHECKING:  # the model may come first, and names may be LlamaIndex's or the core's
+
+        def __init__(self, *model: Any, **keywords: Any) -> None: ...
 
     @classmethod
     def class_name(cls) -> str:
@@ -98,7 +99,7 @@ class _Ranked:
 
 def _query(bundle: QueryBundle | None) -> str:
     if bundle is None:
-        raise _NoQueryError("Nodes cannot be ranked without a query.", "Pass query_bundle= or query_str=.")
+        raise NoQueryError("Nodes cannot be ranked without a query.", "Pass query_bundle= or query_str=.")
     return bundle.query_str
 
 

@@ -16,9 +16,9 @@ from llama_index.core.program.utils import create_flexible_model
 from pydantic import BaseModel, ValidationError
 
 from llama_index_opea.errors import StructuredOutputError
-from llama_index_opea.tools import clean_name, strict_schema
+from llama_index_opea.tools import strict_schema
 from opea_core import BadAnswerError, ContextOverflowError, RefusalError, RequestError, ServerError
-from opea_core.adapters import asked_form, json_text, may_be_call, partial_json, read_answer
+from opea_core.adapters import asked_form, clean_name, json_text, may_be_call, partial_json, read_answer
 
 Json = dict[str, Any]
 TEXT = "text"
@@ -27,7 +27,8 @@ _FORMS = re.compile(
     r"\btools?\b|tool_choice|function[ _-]?call|response_format|json[ _]schema|structured[ _]outputs?|grammar|jinja", re.IGNORECASE
 )
 _REFUSED = re.compile(
-    r"support|unavailable|unrecogni[sz]ed|unknown|require|must be|should be|not (allowed|permitted|available|enabled)|extra|cannot|can't"
+    r"support|implemented|unavailable|unrecogni[sz]ed|unknown|require|must be|should be"
+    r"|not (allowed|permitted|available|enabled)|extra|cannot|can't"
     r"|invalid (parameter|argument|field)",
     re.IGNORECASE,
 )
@@ -73,7 +74,7 @@ def form_of(output_cls: type[BaseModel], strict: bool) -> Json:
 class Question:
     """One wish for an object: by the first of ``methods`` the server takes, and once more if the answer does not fit.
 
-    ``on_text`` is told when the server takes nothing but text.
+    ``on_text`` is told when words were what the server took.
     """
 
     def __init__(
@@ -102,7 +103,10 @@ class Question:
 
     def refused(self, error: RequestError | ServerError) -> None:
         """Take the server's refusal of what was wanted; raises it if there is no other way to ask."""
-        self._go_on(lambda: self._asks.throw(error))
+        if error.code == "json_validate_failed":  # Groq's: no refusal, but an answer that the server checked
+            self.answered(ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=_failed_generation(error.body))))
+        else:
+            self._go_on(lambda: self._asks.throw(error))
 
     def _go_on(self, step: Callable[[], Ask]) -> None:
         try:
@@ -120,7 +124,7 @@ class Question:
     def _decide(self) -> Generator[Ask, ChatResponse, BaseModel]:
         response: ChatResponse | None = None
         ask = self._ask(self._methods[0])
-        for method, following in zip(self._methods, [*self._methods[1:], None], strict=True):
+        for method in self._methods:
             ask = self._ask(method)
             try:
                 response = yield ask
@@ -128,9 +132,9 @@ class Question:
             except REFUSALS as error:
                 if method == self._methods[-1] or not _is_about_forms(error):
                     raise
-                if following == TEXT:
-                    self._on_text()
         assert response is not None
+        if method == TEXT:
+            self._on_text()
         try:
             return self._read(response)
         except _UnfitError as unfit:
@@ -236,6 +240,13 @@ def _is_about_forms(error: RequestError | ServerError) -> bool:
         return False
     said = f"{error.message} {error.body or ''}"
     return bool(_FORMS.search(said) and _REFUSED.search(said)) and not _THIS_SCHEMA.search(said)
+
+
+def _failed_generation(body: str | None) -> str:
+    try:
+        return str(json.loads(body or "")["error"]["failed_generation"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 # --- sending what a question wants

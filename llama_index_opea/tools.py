@@ -1,30 +1,22 @@
-"""Tools and the choice among them as the protocol writes them, and calls as LlamaIndex has them."""
+"""Tools as the protocol writes them, and calls as LlamaIndex has them."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ToolCallBlock
 from llama_index.core.llms.llm import ToolSelection
 
 from opea_core import ConfigurationError
-from opea_core.adapters import partial_json
+from opea_core.adapters import clean_name, partial_json
 
 if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
 
 Json = dict[str, Any]
 _CALL_KEYS = frozenset({"function", "id", "type", "name", "args", "input", "arguments"})
-_WORDS = ("auto", "none", "required")
-
-
-def clean_name(name: str) -> str:
-    """A name as the protocol takes it: letters, digits, ``_`` and ``-``, at most 64."""
-    return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64]
 
 
 def tools_of(tools: Sequence[BaseTool | Mapping[str, Any]], strict: bool) -> list[Json]:
@@ -54,28 +46,6 @@ def _tool(tool: BaseTool, strict: bool) -> Json:
     if strict:
         function["strict"] = True
     return {"type": "function", "function": function}
-
-
-def tool_choice_of(choice: Any, tools: Sequence[Json], required: bool) -> Any:
-    """The choice as the protocol writes it: ``required`` or ``auto`` where none is given, a tool's name as a dict.
-
-    Raises ConfigurationError for the name of no tool.
-    """
-    if choice is None:
-        return "required" if required else "auto"
-    if isinstance(choice, Mapping) or choice in _WORDS:
-        return choice
-    if choice == "any" or choice is True:
-        return "required"
-    names = [tool["function"]["name"] for tool in tools if "function" in tool]
-    cleaned = clean_name(str(choice))
-    if cleaned in names:
-        return {"type": "function", "function": {"name": cleaned}}
-    found = get_close_matches(cleaned, names, n=1, cutoff=0.6)
-    raise ConfigurationError(
-        f"tool_choice={choice!r} is no tool of these.{f' Did you mean {found[0]!r}?' if found else ''}",
-        f"There are: {', '.join(names)}; or 'auto', 'none', 'required'.",
-    )
 
 
 def call_of(call: Any) -> Json:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import pytest
@@ -38,6 +40,8 @@ class Conformance:
 
     @pytest.fixture(autouse=True)
     def _skipped_where_off(self, request: pytest.FixtureRequest) -> None:
+        if inspect.iscoroutinefunction(request.function) and find_spec("pytest_asyncio") is None:
+            pytest.skip("async tests need a plugin: pip install pytest-asyncio")
         for flag in getattr(request.function, "needs", ()):
             if not getattr(self, flag):
                 pytest.skip(f"{type(self).__name__}.{flag} is off or not given")

@@ -23,7 +23,9 @@ class LLMSettings(Conformance):
 
     @property
     def llm_params(self) -> dict[str, Any]:
-        """The keyword arguments of its constructor. They should make answers short and repeatable."""
+        """The keyword arguments of its constructor. They should make answers repeatable, and leave room for them:
+        about 300 tokens, in a window of at least 4096.
+        """
         return {}
 
     # --- what model and server can do

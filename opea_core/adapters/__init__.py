@@ -6,17 +6,21 @@ An adapter's classes derive from ``Connection`` and talk to their ``client``; no
 from opea_core.adapters.connection import Connection, hidden
 from opea_core.adapters.options import COMMON_ALIASES, NOT_FOR_ANSWERS, SECRET_IN_CALLS, in_call, layered
 from opea_core.adapters.texts import batches, token_counts
+from opea_core.adapters.tools import clean_name, tool_choice_of
 from opea_core.adapters.written import asked_form, json_text, may_be_call, partial_json, read_answer
+from opea_core.wire.assemble import REASONING_FIELDS
 from opea_core.wire.request import as_tool
 
 __all__ = [
     "COMMON_ALIASES",
     "NOT_FOR_ANSWERS",
+    "REASONING_FIELDS",
     "SECRET_IN_CALLS",
     "Connection",
     "as_tool",
     "asked_form",
     "batches",
+    "clean_name",
     "hidden",
     "in_call",
     "json_text",
@@ -25,4 +29,5 @@ __all__ = [
     "partial_json",
     "read_answer",
     "token_counts",
+    "tool_choice_of",
 ]

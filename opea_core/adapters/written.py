@@ -14,7 +14,7 @@ from opea_core.wire.request import as_tool
 
 _JSON = json.JSONDecoder(strict=False)
 _THINK = re.compile(r"\A\s*(?:<think>)?.*?</think>", re.DOTALL)
-_FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*\s*\n\s*(?=[{\[])")
 _CALL_KEYS = frozenset({"name", "arguments", "parameters", "type", "id", "function"})
 _ARGUMENTS = frozenset({"arguments", "parameters"})
 
@@ -45,7 +45,7 @@ def json_text(text: str) -> str:
         return text
     fenced = _FENCE.search(text)
     if fenced:
-        return fenced.group(1).strip()
+        return text[fenced.end() :].removesuffix("```").strip()
     start, end = text.find("{"), text.rfind("}")
     if start >= 0:
         return text[start : end + 1] if end > start else text[start:]
@@ -91,5 +91,8 @@ def partial_json(text: str) -> Json:
     try:
         value = from_json(text.encode("utf-8", "replace"), allow_partial="trailing-strings")
     except ValueError:
-        return {}
+        try:
+            value = _JSON.raw_decode(text)[0]  # whole, with something behind it
+        except (ValueError, RecursionError):
+            return {}
     return value if isinstance(value, dict) else {}

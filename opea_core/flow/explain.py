@@ -25,7 +25,7 @@ _USUAL = (
 )
 _BASE_URL = "Is the base URL right? Most servers want it to end in /v1."
 _LIMIT_HINTS = {
-    "connect": _USUAL,
+    "connect": "Raise timeout= if the server is only slow. " + _USUAL,
     "first_event": "Long prompts can take minutes: raise timeout=, or Timeouts(first_event=...).",
     "idle": "Raise timeout=, or Timeouts(idle=...), if the server may pause that long.",
     "total": "Raise deadline= if the call may take longer.",
@@ -35,6 +35,11 @@ _CLASS_HINTS: dict[type[errors.OPEAError], str] = {
     errors.QuotaExceeded: "The account has no quota or credit left; trying again does not help.",
     errors.ContextOverflowError: "Shorten the messages, lower max_tokens, or use a model with a larger window. Not retried.",
 }
+
+
+_TOO_LONG_INPUT = "Split the text, or use a model with a larger window. Not retried."
+_TOOLS_ARE_OFF = re.compile(r"enable-auto-tool-choice|--jinja")
+_WITHOUT_TOOLS = "Start the server with that flag, or ask without tools (LlamaIndex: is_function_calling_model=False)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +199,8 @@ def _explained(
         return _not_found(where, problem, quoted)
     if cls is errors.ContextOverflowError:
         asked = _overflow_numbers(problem.body.message)
-        return f"Too long for {where.model} at {where.endpoint.label}{asked} (server: {quoted}).", _CLASS_HINTS[cls]
+        hint = _CLASS_HINTS[cls] if where.spec.kind in ("chat", "completion") else _TOO_LONG_INPUT
+        return f"Too long for {where.model} at {where.endpoint.label}{asked} (server: {quoted}).", hint
     if 300 <= status < 400:
         target = (
             redact_url(reply.headers.get("location", ""))
@@ -206,6 +212,8 @@ def _explained(
             "Redirects are not followed, so that no key travels to another host. Set base_url to the address that answers.",
         )
     hint = _CLASS_HINTS.get(cls, "")
+    if _TOOLS_ARE_OFF.search(words):
+        hint = _WITHOUT_TOOLS
     if cls is errors.RateLimited and wait is not None:
         hint = f"The server asks to wait {wait:g} s."
     if status >= 400:
@@ -230,6 +238,8 @@ def _not_found(where: Where, problem: Problem, quoted: str) -> tuple[str, str]:
         default = "" if where.model_given else " (the default, none was given)"
         return f'{where} has no model "{where.model}"{default}: {quoted}.', "Pass model=, or load the missing one on the server."
     hint = "Is the base URL right?" if where.endpoint.url.path.endswith("/v1") else _BASE_URL
+    if where.spec.kind == "completion":
+        hint = "Many servers have only chat completions: ask by chat (LlamaIndex: leave is_chat_model=False out)."
     return f"404 from {where}: {quoted} (tried {where.request.method} {redact_url(where.request.url)}).", hint
 
 

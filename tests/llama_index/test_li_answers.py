@@ -8,7 +8,7 @@ import pytest
 from li_asking import CHATS, COMPLETIONS, HI, WAYS, LLMWith, last_of, said
 from llama_index.core.base.llms.types import MessageRole, TextBlock, ThinkingBlock, ToolCallBlock
 from llama_index.core.callbacks.token_counting import get_tokens_from_response
-from llama_index.core.llms import ChatResponse
+from llama_index.core.llms import ChatMessage, ChatResponse
 
 from llama_index_opea import OPEALLM
 from opea_core.testing import Answer, ScriptedServer, chat, chunk, json_answer, sse, stream, tool_call
@@ -352,11 +352,13 @@ def test_an_answer_can_be_sent_back(server: ScriptedServer, llm: OPEALLM, name: 
     server.script(BLOCKS[name][0]["stream" in way])
     message = last_of(way, llm).message
 
-    last_of("chat", llm, [message])
+    calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    results = [ChatMessage(role="tool", content="1", additional_kwargs={"tool_call_id": call.tool_call_id}) for call in calls]
+    last_of("chat", llm, [message, *results])
 
-    (sent,) = server.seen[-1].body["messages"]
+    sent = server.seen[-1].body["messages"][0]
     assert sent["content"] == (message.content or "")
-    assert len(sent.get("tool_calls", ())) == sum(1 for block in message.blocks if isinstance(block, ToolCallBlock))
+    assert len(sent.get("tool_calls", ())) == len(calls)
 
 
 @pytest.mark.parametrize("content", [None, "written"])

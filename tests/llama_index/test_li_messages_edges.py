@@ -120,8 +120,9 @@ def test_a_stored_answer_is_sent_as_the_fresh_one(server: ScriptedServer, llm_wi
     server.script(stream(pieces, finish_reason="tool_calls") if way in STREAMS else whole)
     answer = last_of(way, llm).message
 
-    llm.chat([*HI, answer])
-    llm.chat([*HI, ChatMessage.model_validate_json(answer.model_dump_json())])
+    results = [ChatMessage(role="tool", content="1", additional_kwargs={"tool_call_id": id_}) for id_ in "ab"]
+    llm.chat([*HI, answer, *results])
+    llm.chat([*HI, ChatMessage.model_validate_json(answer.model_dump_json()), *results])
 
     fresh, again = (seen.body["messages"] for seen in server.seen[1:])
     assert again == fresh

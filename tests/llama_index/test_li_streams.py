@@ -313,7 +313,7 @@ async def test_options_that_make_no_sense_are_refused_at_the_call(llm: OPEALLM, 
 
 @pytest.mark.parametrize("way", CHAT_STREAMS)
 async def test_no_messages_are_refused_at_the_call(llm: OPEALLM, way: str) -> None:
-    with pytest.raises(ConfigurationError, match="empty"):
+    with pytest.raises(ConfigurationError, match="at least one"):
         await _only_called(way, llm, [])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -14,12 +15,13 @@ from llama_index_instrumentation import get_dispatcher
 from pydantic import BaseModel, PrivateAttr
 
 from llama_index_opea import structured
-from llama_index_opea.calling import ToolMethods
-from llama_index_opea.telling import told
+from llama_index_opea.instrumentation import instrumented
+from llama_index_opea.tool_methods import ToolMethods
 
 if TYPE_CHECKING:
     from llama_index.core.program.utils import FlexibleModel
 
+_logger = logging.getLogger("opea_core")
 dispatcher = get_dispatcher(__name__)
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,8 +29,6 @@ Model = TypeVar("Model", bound=BaseModel)
 class ObjectMethods(ToolMethods):
     """``structured_predict`` and its twins, without the defects of LlamaIndex's programs."""
 
-    is_chat_model: bool = True
-    """False uses ``/completions`` and the prompt functions."""
     is_function_calling_model: bool = True
     should_use_structured_outputs: bool = False
     """Whether objects are asked for by ``json_schema`` only; else it is tried first, then a forced tool, then text."""
@@ -41,7 +41,7 @@ class ObjectMethods(ToolMethods):
     _text_only: set[str] = PrivateAttr(default_factory=set)
     """The models that were refused every form but words."""
 
-    @told()
+    @instrumented()
     def structured_predict(
         self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
     ) -> Model:
@@ -59,7 +59,7 @@ class ObjectMethods(ToolMethods):
         dispatcher.event(LLMStructuredPredictEndEvent(output=found))
         return cast(Model, found)
 
-    @told()
+    @instrumented()
     async def astructured_predict(
         self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
     ) -> Model:
@@ -72,7 +72,7 @@ class ObjectMethods(ToolMethods):
         dispatcher.event(LLMStructuredPredictEndEvent(output=found))
         return cast(Model, found)
 
-    @told()
+    @instrumented()
     def stream_structured_predict(
         self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
     ) -> Generator[Model | FlexibleModel, None, None]:
@@ -80,7 +80,7 @@ class ObjectMethods(ToolMethods):
         plain = inspect.unwrap(FunctionCallingLLM.stream_structured_predict)
         return cast("Generator[Model | FlexibleModel, None, None]", plain(self, output_cls, prompt, llm_kwargs, **prompt_args))
 
-    @told()
+    @instrumented()
     async def astream_structured_predict(
         self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
     ) -> AsyncGenerator[Model | FlexibleModel, None]:
@@ -110,7 +110,13 @@ class ObjectMethods(ToolMethods):
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
         given = {k: v for k, v in (llm_kwargs or {}).items() if k not in ("tool_required", "tool_choice", "allow_parallel_tool_calls")}
         model = str(self._named_model(given) or self.client.model)
-        return structured.Question(output_cls, messages, self._ways(model), given, self.strict, lambda: self._text_only.add(model))
+        return structured.Question(output_cls, messages, self._ways(model), given, self.strict, lambda: self._take_text(model))
+
+    def _take_text(self, model: str) -> None:
+        """Remember that this model takes words only; nothing to remember where nothing else was tried."""
+        if model not in self._text_only and self._ways(model) != [structured.TEXT]:
+            self._text_only.add(model)
+            _logger.warning("%s takes neither a schema nor tools: objects are asked for in words from now on.", model)
 
     def _ways(self, model: str) -> list[str | None]:
         """How objects are asked for, in order; None is what the endpoint is known to take."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, cast
@@ -12,36 +13,44 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 
 from llama_index_opea.errors import NoToolCallError
-from llama_index_opea.telling import told
-from llama_index_opea.tools import first_call_only, names_of, selections, tool_choice_of, tools_of, with_own_names
+from llama_index_opea.instrumentation import instrumented
+from llama_index_opea.tools import first_call_only, names_of, selections, tools_of, with_own_names
+from opea_core import ConfigurationError
+from opea_core.adapters import tool_choice_of
 
 if TYPE_CHECKING:
     from llama_index.core.chat_engine.types import AgentChatResponse
     from llama_index.core.tools.types import BaseTool
 
+_logger = logging.getLogger("opea_core")
+
 
 class ToolMethods(FunctionCallingLLM):
     """What agents use of an LLM."""
 
+    is_chat_model: bool = True
+    """False uses ``/completions`` and the prompt functions."""
     strict: bool = False
     """Whether the server is asked to keep to schemas of tools and objects exactly."""
 
-    @told(span=False)
+    @instrumented(span=False)
     def chat_with_tools(self, *args: Any, **kwargs: Any) -> ChatResponse:
         """``chat`` with tools; one call at most unless ``allow_parallel_tool_calls``."""
         return super().chat_with_tools(*args, **kwargs)
 
-    @told(span=False)
+    @instrumented(span=False)
     async def achat_with_tools(self, *args: Any, **kwargs: Any) -> ChatResponse:
         """``chat_with_tools`` for async code."""
         return await super().achat_with_tools(*args, **kwargs)
 
-    @told()
+    # LlamaIndex's own methods are unwrapped below, as a span of theirs inside of ours would tell everything twice
+
+    @instrumented()
     def predict_and_call(self, *args: Any, **kwargs: Any) -> AgentChatResponse:
         """Let the model call a tool, and call it."""
         return cast("AgentChatResponse", inspect.unwrap(FunctionCallingLLM.predict_and_call)(self, *args, **kwargs))
 
-    @told()
+    @instrumented()
     async def apredict_and_call(self, *args: Any, **kwargs: Any) -> AgentChatResponse:
         """``predict_and_call`` for async code."""
         return cast("AgentChatResponse", await inspect.unwrap(FunctionCallingLLM.apredict_and_call)(self, *args, **kwargs))
@@ -63,6 +72,8 @@ class ToolMethods(FunctionCallingLLM):
         ``tool_choice``: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or a dict of the protocol.
         """
         names_of(tools or ())  # raises where two would be one
+        if tools and not self.is_chat_model:
+            raise ConfigurationError("A completion takes no tools.", "Leave is_chat_model=False out, or use a ReActAgent.")
         messages = list(chat_history or ())
         if user_msg is not None:
             messages.append(ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg)
@@ -70,7 +81,8 @@ class ToolMethods(FunctionCallingLLM):
         if not found:
             return {"messages": messages, "tools": None, "tool_choice": None, **kwargs}
         parallel = {"parallel_tool_calls": True} if allow_parallel_tool_calls else {}
-        choice = tool_choice_of(tool_choice, found, tool_required)
+        usual = "required" if tool_required else "auto"
+        choice = usual if tool_choice is None else tool_choice_of(tool_choice, found)
         return {"messages": messages, "tools": found, "tool_choice": choice, **parallel, **kwargs}
 
     def _validate_chat_with_tools_response(
@@ -82,7 +94,7 @@ class ToolMethods(FunctionCallingLLM):
     ) -> ChatResponse:
         return with_own_names(response if allow_parallel_tool_calls else first_call_only(response), names_of(tools or ()))
 
-    @told(span=False)
+    @instrumented(span=False)
     def stream_chat_with_tools(
         self,
         tools: Sequence[BaseTool],
@@ -98,7 +110,7 @@ class ToolMethods(FunctionCallingLLM):
         stream = super().stream_chat_with_tools(*given, **kwargs)
         return _settled(stream, allow_parallel_tool_calls, names_of(tools or ()))
 
-    @told(span=False)
+    @instrumented(span=False)
     async def astream_chat_with_tools(
         self,
         tools: Sequence[BaseTool],
@@ -126,6 +138,8 @@ class ToolMethods(FunctionCallingLLM):
         """
         growing = response.delta is not None and "finish_reason" not in response.additional_kwargs
         found = selections(response.message, partial=growing)
+        for call in () if growing else response.message.additional_kwargs.get("invalid_tool_calls") or ():
+            _logger.warning("The call of %s has no usable arguments (%s); {} stands for them.", call["name"], call["error"])
         if not found and error_on_no_tool_call:
             raise NoToolCallError(
                 "The model called no tool.", f"It answered: {(response.message.content or '')[:200]!r}. Try tool_required=True."

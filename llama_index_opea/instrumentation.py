@@ -31,14 +31,29 @@ class _Hidden(str):
         return hidden
 
     def keys(self) -> Any:
-        """As the mapping that is hidden; so are the three below."""
+        """As the mapping that is hidden; so are those below."""
         return self.value.keys()
+
+    def values(self) -> Any:
+        return self.value.values()
 
     def items(self) -> Any:
         return self.value.items()
 
     def get(self, key: str, default: Any = None) -> Any:
         return self.value.get(key, default)
+
+    def copy(self) -> Any:
+        return self.value.copy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.value)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.value
+
+    def __len__(self) -> int:
+        return len(self.value)
 
     def __getitem__(self, key: Any) -> Any:
         return self.value[key] if isinstance(key, str) else super().__getitem__(key)
@@ -53,7 +68,7 @@ class _Hidden(str):
         return str, (str(self),)
 
 
-def told(callback: Callable[[Any], Any] | None = None, span: bool = True) -> Callable[[Method], Method]:
+def instrumented(callback: Callable[[Any], Any] | None = None, span: bool = True) -> Callable[[Method], Method]:
     """A public method with LlamaIndex's ``callback`` and a span; headers and keys among its options are hidden from both."""
 
     def decorate(method: Method) -> Method:
@@ -64,7 +79,7 @@ def told(callback: Callable[[Any], Any] | None = None, span: bool = True) -> Cal
             @functools.wraps(inner)
             async def aouter(self: Any, *args: Any, **kwargs: Any) -> Any:
                 with _opening() as opened:
-                    result = await inner.__get__(self, type(self))(*args, **_concealed(kwargs))
+                    result = await inner.__get__(self, type(self))(*_concealed_args(args), **_concealed(kwargs))
                 return _aclosing(result, opened) if opened else result
 
             return cast(Method, aouter)
@@ -72,7 +87,7 @@ def told(callback: Callable[[Any], Any] | None = None, span: bool = True) -> Cal
         @functools.wraps(inner)
         def outer(self: Any, *args: Any, **kwargs: Any) -> Any:
             with _opening() as opened:
-                result = inner.__get__(self, type(self))(*args, **_concealed(kwargs))
+                result = inner.__get__(self, type(self))(*_concealed_args(args), **_concealed(kwargs))
             return _closing(result, opened) if opened else result
 
         return cast(Method, outer)
@@ -96,7 +111,7 @@ def _opening() -> Iterator[list[Any]]:
 
 
 def closed_with_the_answer(stream: Stream) -> Stream:
-    """A generator that a ``told`` method hands to its callback, closed as soon as the caller is done.
+    """A generator that a ``instrumented`` method hands to its callback, closed as soon as the caller is done.
 
     LlamaIndex's wrapper does not close it, and its events keep it alive for as long as somebody keeps them.
     """
@@ -125,6 +140,11 @@ async def _aclosing(responses: AsyncGenerator[Any, None], opened: list[Any]) -> 
 
 
 # --- secrets
+
+
+def _concealed_args(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The only unnamed dict of any method is ``llm_kwargs``."""
+    return tuple(_concealed(arg) if isinstance(arg, dict) else arg for arg in args)
 
 
 def _concealed(kwargs: dict[str, Any]) -> dict[str, Any]:
