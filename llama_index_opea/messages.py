@@ -175,36 +175,39 @@ def _add_thoughts(built: Json, blocks: Sequence[Any]) -> None:
     """Reasoning under the name the server used; the core decides whether it goes back."""
     thoughts = [block for block in blocks if isinstance(block, ThinkingBlock)]
     known = [block.additional_information for block in thoughts]
-    text = "".join(block.content for block in thoughts if block.content)
-    if text and not any(name in built for name in REASONING_FIELDS):
-        names = [info.get("reasoning_field") for info in known]
-        built[next((name for name in names if name in REASONING_FIELDS), REASONING_FIELDS[0])] = text
+    text = "".join(block.content or "" for block in thoughts)
+    if text and not built.keys() & set(REASONING_FIELDS):
+        names = [*(info.get("reasoning_field") for info in known), *REASONING_FIELDS]
+        built[next(name for name in names if name in REASONING_FIELDS)] = text
     details = [detail for info in known for detail in info.get("reasoning_details") or ()]
     if details:
         built.setdefault("reasoning_details", details)
 
 
 def _add_calls(built: Json, message: ChatMessage, answered: set[str]) -> None:
-    """Tool calls of the blocks and of ``additional_kwargs``, each once; unusable ones only where a result answers them."""
+    """Tool calls, unusable ones only where a result answers them."""
     known = message.additional_kwargs
-    others = [_sendable(call_of(call)) for call in known.get("tool_calls") or ()]
-    by_id = {call["id"]: call for call in others if call.get("id")}
-    calls = []
-    for block in message.blocks:
-        if isinstance(block, ToolCallBlock):
-            extra = by_id.pop(block.tool_call_id, None) or {}
-            function = {"name": clean_name(block.tool_name), "arguments": _arguments(block.tool_kwargs)}
-            calls.append({**extra, "id": block.tool_call_id or "", "type": "function", "function": function})
-    if calls:
-        calls += by_id.values()
-    else:
-        calls = others
     unusable = {call.get("id") for call in known.get("invalid_tool_calls") or ()} - answered
-    calls = [call for call in calls if call["id"] not in unusable]
+    calls = [call for call in _calls(message) if call["id"] not in unusable]
     if calls:
         built["tool_calls"] = calls
     elif known.get("function_call"):
         built["function_call"] = _sendable(call_of({"function": known["function_call"]}))["function"]
+
+
+def _calls(message: ChatMessage) -> list[Json]:
+    """The calls of the blocks and of ``additional_kwargs``, each once, matched by id."""
+    others = [_sendable(call_of(call)) for call in message.additional_kwargs.get("tool_calls") or ()]
+    blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    if not blocks:
+        return others
+    by_id = {call["id"]: call for call in others if call["id"]}
+    calls = []
+    for block in blocks:
+        extra = by_id.pop(block.tool_call_id or "", {})
+        function = {"name": clean_name(block.tool_name), "arguments": _arguments(block.tool_kwargs)}
+        calls.append({**extra, "id": block.tool_call_id or "", "type": "function", "function": function})
+    return [*calls, *by_id.values()]
 
 
 def _sendable(call: Json) -> Json:
