@@ -123,7 +123,7 @@ class Question:
 
     def _decide(self) -> Generator[Ask, ChatResponse, BaseModel]:
         response: ChatResponse | None = None
-        ask = self._ask(self._methods[0])
+        method, ask = self._methods[0], self._ask(self._methods[0])
         for method in self._methods:
             ask = self._ask(method)
             try:
