@@ -24,6 +24,11 @@ _MADE_OF = "_made_of"
 _RENAMED = {"default_headers": "headers", "default_query": "query"}
 _HEADERS_IN_KWARGS = (("extra_headers", "default_headers"), ("extra_query", "default_query"))
 _PRIVATE = frozenset({"api_key", "headers", "query"})
+_NUMBERS = frozenset(
+    {"timeout", "max_retries", "deadline", "max_concurrent", "max_queued", "queue_timeout", "recovery_wait", "initial_retry_delay"}
+    | {"backoff_factor", "max_delay", "max_retry_after", "weight", "tier", "context_window", "max_response_bytes", "max_event_bytes"}
+)
+"""What may be given as text, as an environment variable is."""
 _PACKAGES = frozenset({"opea_core", "langchain_opea", "langchain_core", "llama_index_opea", "llama_index", "pydantic"})
 PER_CALL = frozenset({"timeout", "max_retries", "deadline", "recovery_wait"})
 """With ``client=`` these are options of each call, not of the object."""
@@ -180,7 +185,7 @@ class Connection(BaseModel):
         if name in values and values[name] is not None and value is not None:
             raise ConfigurationError(f"{key!r} is another name of {name!r}; give one of them.")
         if values.get(name) is None:
-            values[name] = value
+            values[name] = _as_number(value) if name in _NUMBERS and isinstance(value, str) else value
 
     @classmethod
     def _nearest(cls, name: str) -> str:
@@ -318,6 +323,16 @@ class Connection(BaseModel):
     async def _aask_for_model(self, named: Any) -> None:
         if not named and self.client.model is None:
             await self.adiscover()
+
+
+def _as_number(text: str) -> Any:
+    """The number a text says; another text stays, for the error that names it."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _users_level() -> int:

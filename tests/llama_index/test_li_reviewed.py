@@ -16,7 +16,8 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
-from llama_index_opea import OPEALLM, OPEARerank
+from langchain_opea import ChatOPEA
+from llama_index_opea import OPEALLM, OPEAEmbedding, OPEARerank
 from llama_index_opea.errors import NoQueryError
 from opea_core import AuthenticationError, ConfigurationError, InvalidRequestError, NotFoundError, OPEAError
 from opea_core.testing import Answer, Hold, ScriptedServer, chat, error, json_answer, tool_call
@@ -215,3 +216,15 @@ def test_hidden_headers_are_read_like_a_dict(server: ScriptedServer) -> None:
 
     More(model="m", api_base=server.url).chat_with_tools([], "x", extra_headers={"x-b": "2"})
     assert server.seen[0].headers["x-b"] == "2"
+
+
+@pytest.mark.parametrize("cls", [OPEALLM, OPEAEmbedding, OPEARerank, ChatOPEA])
+def test_numbers_may_be_text_as_from_the_environment(cls: Any) -> None:
+    settings = cls(model="m", timeout="30", max_retries="2", deadline="1.5").client.settings
+    assert (settings.timeouts.first_event, settings.retry.max_retries, settings.timeouts.total) == (30, 2, 1.5)
+
+
+@pytest.mark.parametrize("cls", [OPEALLM, ChatOPEA])
+def test_a_text_that_is_no_number_is_an_error(cls: Any) -> None:
+    with pytest.raises(ConfigurationError, match="timeout"):
+        cls(model="m", timeout="soon")
