@@ -51,7 +51,7 @@ class OPEALLM(Connection, ObjectMethods):
     are those of ``OpenAILike``; those about servers are listed in ``Connection``. Fields of the request that
     are not listed go into ``additional_kwargs=`` or ``extra_body=``; per call, into the call.
 
-    Raises the errors of ``opea_core``; ``errors`` has two more.
+    Raises the errors of ``opea_core``; ``errors`` has three more.
     """
 
     model: str | None = None
