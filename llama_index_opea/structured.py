@@ -162,12 +162,8 @@ class Question:
 
     def _ask(self, method: str | None) -> Ask:
         if method == TEXT:
-            return Ask(self._requested(), dict(self._options))
-        messages = self._requested() if method == "json_mode" else self._messages
-        return Ask(messages, {**self._options, **asked_form(self._form, method)})
-
-    def _requested(self) -> list[ChatMessage]:
-        return _with_request(self._messages, _ONLY_JSON + self._schema())
+            return Ask(_with_request(self._messages, _ONLY_JSON + self._schema()), dict(self._options))
+        return Ask(self._messages, {**self._options, **asked_form(self._form, method)})
 
     def _again(self, messages: list[ChatMessage], unfit: _UnfitError) -> list[ChatMessage]:
         said = [ChatMessage(role=MessageRole.ASSISTANT, content=unfit.text)] if unfit.text else []

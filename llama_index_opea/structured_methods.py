@@ -125,7 +125,5 @@ class ObjectMethods(ToolMethods):
             return [structured.TEXT]
         if mode in (PydanticProgramMode.FUNCTION, PydanticProgramMode.OPENAI):
             return ["function_calling", structured.TEXT]
-        if self.client.endpoints[0].capabilities.structured_output == "json_mode":
-            return ["json_mode", structured.TEXT]
         schema_only = self.should_use_structured_outputs or not self.is_function_calling_model
         return ["json_schema" if schema_only else None, structured.TEXT]

@@ -177,7 +177,8 @@ class Capabilities(Value):
     forced_tool_choice: bool = True
     """Whether a tool may be forced; else ``tool_choice`` becomes ``auto``."""
     structured_output: Literal["json_schema", "function_calling", "json_mode"] | None = None
-    """How an answer of a given schema (``output_schema=``) is asked for; None tries ``json_schema``, then learns."""
+    """How an answer of a given schema (``output_schema=``) is asked for; None tries ``json_schema``, then learns.
+    With ``json_mode`` the schema stands in the last message."""
     strict_finish: bool = False
     """Raise when a stream ends with ``[DONE]`` but without a finish reason."""
     strict_parameters: bool = False

@@ -90,8 +90,20 @@ def _ask_for(built: Json, output_schema: Json, how: str | None) -> None:
         built.setdefault("tool_choice", forced)
     elif how == "json_mode":
         built["response_format"] = {"type": "json_object"}
+        built["messages"] = _with_schema(built.get("messages") or (), output_schema["schema"])
     else:
         built["response_format"] = {"type": "json_schema", "json_schema": output_schema}
+
+
+def _with_schema(messages: Sequence[Any], schema: Any) -> list[Any]:
+    """The messages with the schema in words: ``json_object`` tells a model no more than that JSON is wanted."""
+    words = f"Answer with one JSON object that fits this JSON schema, and with nothing else:\n{jsontext.encode(schema).decode()}"
+    last = messages[-1] if messages else None
+    if not isinstance(last, Mapping) or last.get("role") != "user":
+        return [*messages, {"role": "user", "content": words}]
+    content = last.get("content")
+    parts = [*content, {"type": "text", "text": words}] if isinstance(content, list) else f"{content or ''}\n\n{words}"
+    return [*messages[:-1], {**last, "content": parts}]
 
 
 def as_tool(output_schema: Mapping[str, Any]) -> Json:

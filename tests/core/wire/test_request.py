@@ -528,7 +528,7 @@ def test_a_tool_has_only_what_the_schema_says() -> None:
     assert built["tools"] == [{"type": "function", "function": {"name": "answer", "parameters": {}}}]
 
 
-def test_where_only_json_can_be_asked_for_the_schema_is_not_sent() -> None:
+def test_where_only_json_can_be_asked_for_the_schema_is_no_format() -> None:
     assert build_form({}, "json_mode")["response_format"] == {"type": "json_object"}
 
 
@@ -580,3 +580,24 @@ def test_a_call_without_reasoning_has_the_field_where_reasoning_goes_back(policy
     turn = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]}]
     assert build({"messages": turn}, "m", send_reasoning=policy)["messages"][1]["reasoning_content"] == ""
     assert "reasoning_content" not in build({"messages": turn}, "m", send_reasoning="never")["messages"][1]
+
+
+@pytest.mark.parametrize(
+    ("given", "last"),
+    [
+        ([USER], {"role": "user", "content": "Hello\n\n{words}"}),
+        (
+            [{**USER, "content": [{"type": "image_url"}]}],
+            {"role": "user", "content": [{"type": "image_url"}, {"type": "text", "text": "{words}"}]},
+        ),
+        ([{"role": "system", "content": "Be brief."}], {"role": "user", "content": "{words}"}),
+    ],
+    ids=["text", "parts", "no question"],
+)
+def test_json_mode_tells_the_schema_in_words(given: list[Json], last: Json) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    before = copy.deepcopy(given)
+    built = build_body({"messages": given}, "m", False, Capabilities(structured_output="json_mode"), {"name": "A", "schema": schema})
+    words = "Answer with one JSON object that fits this JSON schema, and with nothing else:\n" + json.dumps(schema, separators=(",", ":"))
+    assert json.dumps(built["messages"][-1]) == json.dumps(last).replace("{words}", json.dumps(words)[1:-1])
+    assert given == before
