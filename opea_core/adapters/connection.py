@@ -92,6 +92,8 @@ class Connection(BaseModel):
     hooks: Any = hidden(())
 
     _windows: dict[str, int] = PrivateAttr(default_factory=dict)
+    _shown: tuple[Endpoint, str] | None = PrivateAttr(default=None)
+    """The first endpoint and its URL as it is shown, read once: events show it with every call."""
     _is_shared: bool = PrivateAttr(default=False)
     """Whether the ``OPEA`` object is the caller's own, or that of another model."""
 
@@ -248,7 +250,9 @@ class Connection(BaseModel):
 
     def _url(self) -> str:
         first: Endpoint = self.client.endpoints[0]
-        return first.url.root
+        if self._shown is None or self._shown[0] is not first:
+            self._shown = (first, first.url.root)
+        return self._shown[1]
 
     def model_post_init(self, context: Any, /) -> None:
         """Find out whose the ``OPEA`` object is."""
