@@ -190,8 +190,12 @@ class OPEALLM(Connection, ObjectMethods):
         if not messages or not all(isinstance(message, ChatMessage) for message in messages):
             raise ConfigurationError("chat() takes a list of ChatMessage objects, at least one.", "A plain prompt goes into complete().")
         if not self.is_chat_model:
-            refuse_media(messages)
+            refuse_media(messages, (), "a completion's prompt is text only (is_chat_model=False)")
             return str(self.messages_to_prompt(messages))  # type: ignore[misc]
+        for endpoint in self.client.endpoints:
+            taken = endpoint.capabilities.media
+            if taken is not None:
+                refuse_media(messages, taken, f"{endpoint.label} takes {', '.join(['text', *sorted(taken)])} only")
         return to_wire(messages, all(endpoint.capabilities.cache_points for endpoint in self.client.endpoints))
 
     async def _achat_input(self, messages: Sequence[ChatMessage]) -> list[Json] | str:

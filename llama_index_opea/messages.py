@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import mimetypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from io import IOBase
 from typing import Any
 
@@ -37,6 +37,7 @@ Json = dict[str, Any]
 
 _SENT_KWARGS = ("name", "prefix", "partial", "reasoning_content", "reasoning", "reasoning_details")
 """What of ``additional_kwargs`` is sent; integrations keep much else there."""
+_KINDS: Mapping[type[Any], str] = {ImageBlock: "image", AudioBlock: "audio", VideoBlock: "video", DocumentBlock: "file"}
 _ROLES = {"chatbot": "assistant", "model": "assistant"}
 
 
@@ -65,12 +66,11 @@ def reads(messages: Sequence[ChatMessage]) -> bool:
     return any(_reads(block) for message in messages for block in message.blocks)
 
 
-def refuse_media(messages: Sequence[ChatMessage]) -> None:
-    """Raise ConfigurationError for what a prompt cannot hold."""
-    media = (ImageBlock, AudioBlock, VideoBlock, DocumentBlock)
-    found = next((block for message in messages for block in message.blocks if isinstance(block, media)), None)
-    if found is not None:
-        raise ConfigurationError(f"A {type(found).__name__} cannot stand in a completion's prompt.", "Leave is_chat_model=False out.")
+def refuse_media(messages: Sequence[ChatMessage], taken: Collection[str], where: str) -> None:
+    """Raise ConfigurationError for a block of a kind that is not ``taken``; ``where`` names who does not take it."""
+    for block in (block for message in messages for block in message.blocks):
+        if _KINDS.get(type(block), "text") not in ("text", *taken):
+            raise ConfigurationError(f"The {type(block).__name__} cannot be sent: {where}.", "Take it out, or use another model.")
 
 
 def _reads(block: Any) -> bool:
@@ -124,7 +124,7 @@ def _parts(block: BaseContentBlock) -> list[Json]:
         return [_media(block)]
     except (ValueError, OSError) as error:
         raise ConfigurationError(
-            f"A {type(block).__name__} cannot be sent: {error}", "Give its data, a path that exists, or a URL."
+            f"The {type(block).__name__} cannot be sent: {error}", "Give its data, a path that exists, or a URL."
         ) from error
 
 

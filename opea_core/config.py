@@ -185,6 +185,8 @@ class Capabilities(Value):
     """Raise when a parameter is refused, instead of dropping it once."""
     tool_id_length: Count | None = None
     """The longest tool-call id the server takes; longer ones are shortened consistently."""
+    media: frozenset[Literal["image", "audio", "video", "file"]] | None = None
+    """What the server takes besides text, where that is known; LlamaIndex's blocks of other kinds are refused before sending."""
     cache_points: bool = False
     """Whether content parts may carry ``cache_control``; else LlamaIndex's cache points are left out."""
     rerank_beside_v1: bool = False

@@ -11,7 +11,7 @@ from li_asking import HI, LLMWith
 from li_forms import ANN, TEXT, Person, how, saying
 from li_object_support import embedding, instrumented
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
-from llama_index.core.llms import ChatMessage, ImageBlock
+from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from langchain_opea import ChatOPEA
 from llama_index_opea import OPEALLM, OPEAEmbedding, OPEARerank
 from llama_index_opea.errors import NoQueryError
-from opea_core import AuthenticationError, ConfigurationError, InvalidRequestError, NotFoundError, OPEAError
+from opea_core import AuthenticationError, Capabilities, ConfigurationError, InvalidRequestError, NotFoundError, OPEAError
 from opea_core.testing import Answer, Hold, ScriptedServer, chat, error, json_answer, tool_call
 
 PROMPT = PromptTemplate("Tell about Ann.")
@@ -228,3 +228,18 @@ def test_numbers_may_be_text_as_from_the_environment(cls: Any) -> None:
 def test_a_text_that_is_no_number_is_an_error(cls: Any) -> None:
     with pytest.raises(ConfigurationError, match="timeout"):
         cls(model="m", timeout="soon")
+
+
+@pytest.mark.parametrize(("taken", "said"), [((), "text only"), (("audio", "file"), "text, audio, file only")])
+def test_media_that_are_switched_off_are_refused_before_sending(
+    server: ScriptedServer, llm_with: LLMWith, taken: tuple[Any, ...], said: str
+) -> None:
+    llm = llm_with(label="gpu1", capabilities=Capabilities(media=frozenset(taken)))
+    with pytest.raises(ConfigurationError, match=f"The ImageBlock cannot be sent: gpu1 takes {said}"):
+        llm.chat([ChatMessage(blocks=[TextBlock(text="What?"), ImageBlock(url="https://a/b.png")])])
+    assert server.seen == []
+
+
+def test_media_that_are_switched_on_are_sent(server: ScriptedServer, llm_with: LLMWith) -> None:
+    llm_with(capabilities=Capabilities(media=frozenset({"image"}))).chat([ChatMessage(blocks=[ImageBlock(url="https://a/b.png")])])
+    assert server.seen[0].body["messages"][0]["content"][0]["type"] == "image_url"
