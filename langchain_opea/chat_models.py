@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -21,11 +22,14 @@ from langchain_opea import options, structured
 from langchain_opea.answers import ChunkWriter, result
 from langchain_opea.blocks import register_blocks
 from langchain_opea.connection import Connection
-from langchain_opea.errors import OPEAConfigurationError, langchain_errors
+from langchain_opea.errors import OPEAConfigurationError, alangchain_stream, langchain_errors, langchain_stream
 from langchain_opea.messages import to_wire
 from langchain_opea.tools import tools_of
 from opea_core import ChatResponse, Timeouts, __version__
 from opea_core.adapters import NOT_FOR_ANSWERS, SECRET_IN_CALLS, asked_form, hidden, in_call, layered, tool_choice_of
+
+if TYPE_CHECKING:
+    from opea_core import AsyncChatStream, ChatStream
 
 register_blocks()
 
@@ -149,14 +153,15 @@ class ChatOPEA(Connection, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         with langchain_errors():
             self._ask_for_model(self._named_model(kwargs))
-            writer = ChunkWriter(self.include_response_headers, events=run_manager is not None)
-            with self.client.stream_chat(to_wire(messages), **self._options(stop, kwargs, stream=True)) as stream:
-                for chunk in stream:
-                    piece = writer.write(chunk, more=stream.waiting > 0)
-                    if piece is not None:
-                        if run_manager:
-                            run_manager.on_llm_new_token(piece.text, chunk=piece)
-                        yield piece
+            stream: ChatStream = self.client.stream_chat(to_wire(messages), **self._options(stop, kwargs, stream=True))
+        writer = ChunkWriter(self.include_response_headers, events=run_manager is not None)
+        with closing(stream):
+            for chunk in langchain_stream(stream):
+                piece = writer.write(chunk, more=stream.waiting > 0)
+                if piece is not None:
+                    if run_manager:
+                        run_manager.on_llm_new_token(piece.text, chunk=piece)
+                    yield piece
 
     async def _astream(
         self,
@@ -167,14 +172,15 @@ class ChatOPEA(Connection, BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         with langchain_errors():
             await self._aask_for_model(self._named_model(kwargs))
-            writer = ChunkWriter(self.include_response_headers, events=run_manager is not None)
-            async with self.client.astream_chat(to_wire(messages), **self._options(stop, kwargs, stream=True)) as stream:
-                async for chunk in stream:
-                    piece = writer.write(chunk, more=stream.waiting > 0)
-                    if piece is not None:
-                        if run_manager:
-                            await run_manager.on_llm_new_token(piece.text, chunk=piece)
-                        yield piece
+            stream: AsyncChatStream = self.client.astream_chat(to_wire(messages), **self._options(stop, kwargs, stream=True))
+        writer = ChunkWriter(self.include_response_headers, events=run_manager is not None)
+        async with aclosing(stream):
+            async for chunk in alangchain_stream(stream):
+                piece = writer.write(chunk, more=stream.waiting > 0)
+                if piece is not None:
+                    if run_manager:
+                        await run_manager.on_llm_new_token(piece.text, chunk=piece)
+                    yield piece
 
     def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any], stream: bool = False) -> dict[str, Any]:
         """The options of a call: the call's own over ``extra_body``, over ``model_kwargs``, over the fields."""

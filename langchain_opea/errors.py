@@ -8,10 +8,10 @@ same error. ``is_retryable`` says whether the same request may succeed later, wh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core import exceptions as lc
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     _RefusalBase = lc.ModelError
 else:
     _RefusalBase = getattr(lc, "ModelRefusalError", lc.ModelError)  # there since langchain-core 1.7.5
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +203,27 @@ def langchain_errors() -> Iterator[None]:
         yield
     except core.OPEAError as error:
         raise translated(error) from error.__cause__
+
+
+def langchain_stream(stream: Iterator[Item]) -> Iterator[Item]:
+    """The items of a stream of the core, its errors as LangChain's; what the caller does with them is his own."""
+    while True:
+        try:
+            item = next(stream)
+        except StopIteration:
+            return
+        except core.OPEAError as error:
+            raise translated(error) from error.__cause__
+        yield item
+
+
+async def alangchain_stream(stream: AsyncIterator[Item]) -> AsyncIterator[Item]:
+    """``langchain_stream`` for async code."""
+    while True:
+        try:
+            item = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except core.OPEAError as error:
+            raise translated(error) from error.__cause__
+        yield item

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumps
 from lc_asking import ModelWith, merged
 from lc_object_support import Listener, made
@@ -169,3 +170,21 @@ def test_a_complaint_about_one_schema_teaches_nothing_about_all(server: Scripted
 def test_the_priority_of_embeddings_is_checked_at_once() -> None:
     with pytest.raises(ValueError, match="priority"):
         OPEAEmbeddings(model="m", priority=42)
+
+
+class OfTheUser(OPEAError):
+    """An error of the program's own, in the core's family."""
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_an_error_of_a_handler_comes_out_as_it_is(server: ScriptedServer, way: str) -> None:
+    class Handler(BaseCallbackHandler):
+        raise_error = True
+
+        def on_llm_new_token(self, token: str, **kwargs: Any) -> None:
+            raise OfTheUser("enough")
+
+    model = ChatOPEA(model="m", base_url=server.url, callbacks=[Handler()])
+    with pytest.raises(OfTheUser) as caught:
+        list(model.stream("Hi")) if way == "stream" else [chunk async for chunk in model.astream("Hi")]
+    assert type(caught.value) is OfTheUser
