@@ -49,11 +49,9 @@ class Connection(CoreConnection):
 
     @classmethod
     def _take(cls, values: dict[str, Any], key: str, value: Any) -> None:
-        nothing = value is None and cls._aliases.get(key, key) in (
-            cls._kwargs_field,
-            cls._model_field,
-            "callback_manager",
-        )  # as their classes take it
+        # LlamaIndex's OpenAI classes take None for these as not given
+        optional = (cls._kwargs_field, cls._model_field, "callback_manager")
+        nothing = value is None and cls._aliases.get(key, key) in optional
         if key not in options.TAKEN and not nothing:
             super()._take(values, key, value)
 

@@ -207,7 +207,7 @@ def _in_threads(count: int, run: Callable[[Any], Any], jobs: Sequence[Any]) -> I
     waiting = deque(zip(jobs, futures, strict=True))
 
     def work() -> None:
-        while waiting:
+        while True:
             try:
                 job, future = waiting.popleft()
             except IndexError:

@@ -111,7 +111,7 @@ def _opening() -> Iterator[list[Any]]:
 
 
 def closed_with_the_answer(stream: Stream) -> Stream:
-    """A generator that a ``instrumented`` method hands to its callback, closed as soon as the caller is done.
+    """A generator that an ``instrumented`` method hands to its callback, closed as soon as the caller is done.
 
     LlamaIndex's wrapper does not close it, and its events keep it alive for as long as somebody keeps them.
     """

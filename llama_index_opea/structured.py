@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from llama_index_opea.errors import StructuredOutputError
 from llama_index_opea.tools import strict_schema
 from opea_core import BadAnswerError, ContextOverflowError, RefusalError, RequestError, ServerError
-from opea_core.adapters import asked_form, clean_name, json_text, may_be_call, partial_json, read_answer
+from opea_core.adapters import ONLY_JSON, asked_form, clean_name, dislikes_schema, json_text, may_be_call, partial_json, read_answer
 
 Json = dict[str, Any]
 TEXT = "text"
@@ -32,10 +32,8 @@ _REFUSED = re.compile(
     r"|invalid (parameter|argument|field)",
     re.IGNORECASE,
 )
-_THIS_SCHEMA = re.compile(r"invalid (json )?schema|features? not supported|keyword|compile|regex", re.IGNORECASE)
 REFUSALS = (RequestError, ServerError)
 _NOTHING = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=""))
-_ONLY_JSON = "Answer with one JSON object that fits this JSON schema, and with nothing else:\n"
 
 
 class Ask(NamedTuple):
@@ -122,30 +120,34 @@ class Question:
             yield found
 
     def _decide(self) -> Generator[Ask, ChatResponse, BaseModel]:
-        response: ChatResponse | None = None
-        method, ask = self._methods[0], self._ask(self._methods[0])
-        for method in self._methods:
-            ask = self._ask(method)
-            try:
-                response = yield ask
-                break
-            except REFUSALS as error:
-                if method == self._methods[-1] or not _is_about_forms(error):
-                    raise
-        assert response is not None
-        if method == TEXT:
-            self._on_text()
+        asked, response = yield from self._first_answer()
         try:
             return self._read(response)
         except _UnfitError as unfit:
             if unfit.is_cut:
                 raise _failed(self._cls, unfit) from None
-            ask = Ask(self._again(ask.messages, unfit), ask.options)
-        response = yield ask
+            again = Ask(self._again(asked.messages, unfit), asked.options)
+        response = yield again
         try:
             return self._read(response)
         except _UnfitError as unfit:
             raise _failed(self._cls, unfit) from None
+
+    def _first_answer(self) -> Generator[Ask, ChatResponse, tuple[Ask, ChatResponse]]:
+        """By the first method that is not refused: what was asked, and the answer."""
+        *others, last = self._methods
+        for method in others:
+            asked = self._ask(method)
+            try:
+                return asked, (yield asked)
+            except REFUSALS as error:
+                if not _is_about_forms(error):
+                    raise
+        asked = self._ask(last)
+        response = yield asked
+        if last == TEXT:
+            self._on_text()
+        return asked, response
 
     def _partial(self, response: ChatResponse) -> BaseModel | None:
         """Of the class itself as soon as it fits, before that with every field optional."""
@@ -162,12 +164,12 @@ class Question:
 
     def _ask(self, method: str | None) -> Ask:
         if method == TEXT:
-            return Ask(_with_request(self._messages, _ONLY_JSON + self._schema()), dict(self._options))
+            return Ask(_with_request(self._messages, ONLY_JSON + self._schema()), dict(self._options))
         return Ask(self._messages, {**self._options, **asked_form(self._form, method)})
 
     def _again(self, messages: list[ChatMessage], unfit: _UnfitError) -> list[ChatMessage]:
         said = [ChatMessage(role=MessageRole.ASSISTANT, content=unfit.text)] if unfit.text else []
-        return _with_request([*messages, *said], f"That answer does not fit: {unfit}\n{_ONLY_JSON}{self._schema()}")
+        return _with_request([*messages, *said], f"That answer does not fit: {unfit}\n{ONLY_JSON}{self._schema()}")
 
     def _schema(self) -> str:
         return json.dumps(self._form["schema"], ensure_ascii=False)
@@ -235,7 +237,7 @@ def _is_about_forms(error: RequestError | ServerError) -> bool:
     if isinstance(error, ContextOverflowError | BadAnswerError) or error.status_code not in (400, 404, 422, 500, 501):
         return False
     said = f"{error.message} {error.body or ''}"
-    return bool(_FORMS.search(said) and _REFUSED.search(said)) and not _THIS_SCHEMA.search(said)
+    return bool(_FORMS.search(said) and _REFUSED.search(said)) and not dislikes_schema(said)
 
 
 def _failed_generation(body: str | None) -> str:

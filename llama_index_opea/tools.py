@@ -50,15 +50,15 @@ def _tool(tool: BaseTool, strict: bool) -> Json:
 
 def call_of(call: Any) -> Json:
     """A call in the protocol's form, from a dict or an SDK's object; arguments as they are."""
-    if not isinstance(call, Mapping):
-        call = (
-            call.model_dump(exclude_none=True) if hasattr(call, "model_dump") else _attributes(call, "id", "function", "name", "arguments")
-        )
+    if hasattr(call, "model_dump"):
+        call = call.model_dump(exclude_none=True)
+    elif not isinstance(call, Mapping):
+        call = _attributes(call, "id", "function", "name", "arguments")
     function = call.get("function", call)
     if not isinstance(function, Mapping):
         function = _attributes(function, "name", "arguments")
     arguments = next((function[key] for key in ("arguments", "args", "input") if function.get(key) is not None), "")
-    extra = {key: value for key, value in call.items() if key not in ("function", "id", "type", "name", "args", "input", "arguments")}
+    extra = {key: value for key, value in call.items() if key not in _CALL_KEYS}
     return {
         **extra,
         "id": call.get("id") or "",

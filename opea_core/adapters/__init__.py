@@ -9,11 +9,13 @@ from opea_core.adapters.texts import batches, token_counts
 from opea_core.adapters.tools import clean_name, tool_choice_of
 from opea_core.adapters.written import asked_form, json_text, may_be_call, partial_json, read_answer
 from opea_core.wire.assemble import REASONING_FIELDS
-from opea_core.wire.request import as_tool
+from opea_core.wire.refusal import dislikes_schema
+from opea_core.wire.request import ONLY_JSON, as_tool
 
 __all__ = [
     "COMMON_ALIASES",
     "NOT_FOR_ANSWERS",
+    "ONLY_JSON",
     "REASONING_FIELDS",
     "SECRET_IN_CALLS",
     "Connection",
@@ -21,6 +23,7 @@ __all__ = [
     "asked_form",
     "batches",
     "clean_name",
+    "dislikes_schema",
     "hidden",
     "in_call",
     "json_text",

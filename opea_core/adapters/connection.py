@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -136,15 +138,17 @@ class Connection(BaseModel):
         return values
 
     @classmethod
-    def _server_fields(cls) -> dict[str, Any]:
-        """The fields about servers and their defaults."""
-        names = {*Connection.model_fields, *(name for name in cls._core_names if name in cls.model_fields)} - {"client"}
-        return {name: Connection.model_fields[name].default if name in Connection.model_fields else None for name in names}
+    @lru_cache(maxsize=256)  # every model that is made asks several times
+    def _server_fields(cls) -> Mapping[str, Any]:
+        """The fields about servers and their defaults, by name."""
+        shared = Connection.model_fields
+        names = {*shared, *(name for name in cls._core_names if name in cls.model_fields)} - {"client"}
+        return MappingProxyType({name: shared[name].default if name in shared else None for name in sorted(names)})
 
     @classmethod
     def _house_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """What a subclass sets for all its models, as far as it goes with what was given."""
-        fields = cls._server_fields() | {"client": None}
+        fields = {**cls._server_fields(), "client": None}
         own = {name: cls.model_fields[name].get_default(call_default_factory=True) for name in fields if name not in given}
         house = {name: value for name, value in own.items() if value is not PydanticUndefined and value != fields[name]}
         if given.get("client") is not None:
@@ -157,7 +161,7 @@ class Connection(BaseModel):
     @classmethod
     def _given(cls, values: Mapping[str, Any]) -> list[str]:
         """The names that were given about servers."""
-        return [name for name, default in sorted(cls._server_fields().items()) if name in values and values[name] != default]
+        return [name for name, default in cls._server_fields().items() if name in values and values[name] != default]
 
     @classmethod
     def _unified(cls, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,9 +64,14 @@ def elsewhere(path: str, known: Capabilities) -> Mend | None:
     return Mend(known.replace(rerank_beside_v1=True), f"{path}/rerank -> {path.removesuffix('/v1')}/rerank")
 
 
+def dislikes_schema(message: str) -> bool:
+    """Whether a server's words are about the schema it was given, not about the way of asking."""
+    return bool(_THIS_SCHEMA.search(message))
+
+
 def _refuses_format(error: ErrorBody, refused: bool) -> bool:
     """Whether the server takes no ``json_schema`` (and not: whether it dislikes this schema)."""
-    if _THIS_SCHEMA.search(error.message) or any(path[:2] == ("response_format", "json_schema") and len(path) > 2 for path in error.paths):
+    if dislikes_schema(error.message) or any(path[:2] == ("response_format", "json_schema") and len(path) > 2 for path in error.paths):
         return False
     named = any(path[0] == "response_format" for path in error.paths) or "response_format" in error.message
     return named or (refused and bool(_FORMAT.search(error.message)))

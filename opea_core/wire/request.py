@@ -12,6 +12,8 @@ from opea_core.types import Json
 from opea_core.wire import jsontext
 from opea_core.wire.assemble import REASONING_FIELDS
 
+ONLY_JSON = "Answer with one JSON object that fits this JSON schema, and with nothing else:\n"
+"""What stands before a schema that is told in words."""
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 _REASONING_KEYS = (*REASONING_FIELDS, "reasoning_details")
 
@@ -97,7 +99,7 @@ def _ask_for(built: Json, output_schema: Json, how: str | None) -> None:
 
 def _with_schema(messages: Sequence[Any], schema: Any) -> list[Any]:
     """The messages with the schema in words: ``json_object`` tells a model no more than that JSON is wanted."""
-    words = f"Answer with one JSON object that fits this JSON schema, and with nothing else:\n{jsontext.encode(schema).decode()}"
+    words = ONLY_JSON + jsontext.encode(schema).decode()
     last = messages[-1] if messages else None
     if not isinstance(last, Mapping) or last.get("role") != "user":
         return [*messages, {"role": "user", "content": words}]

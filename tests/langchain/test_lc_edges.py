@@ -12,7 +12,8 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import HumanMessage
 from lc_asking import ModelWith, amerged, merged
-from lc_object_support import ask, body, in_threads, joined, made, until
+from lc_object_support import ask, body, made
+from waiting import in_threads, joined, until
 
 from langchain_opea import ChatOPEA, OPEAEmbeddings, register
 from langchain_opea.errors import OPEATimeout

@@ -14,7 +14,7 @@ import pytest
 from langchain_core import exceptions as lc
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import InMemoryVectorStore
-from lc_object_support import in_threads, joined, until
+from waiting import in_threads, joined, until
 
 import opea_core as core
 from langchain_opea import OPEAEmbeddings

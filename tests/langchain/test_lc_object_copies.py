@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 from langchain_core.runnables import ConfigurableField, RunnableLambda
-from lc_object_support import WAYS, ask, in_threads, joined, made
+from lc_object_support import WAYS, ask, made
+from waiting import in_threads, joined
 
 from langchain_opea import ChatOPEA
 from opea_core import OPEA, Capabilities, ConfigurationError, Endpoint, Timeouts

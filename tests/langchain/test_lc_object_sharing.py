@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 from langchain_core.runnables import ConfigurableField
-from lc_object_support import WAYS, ask, in_threads, joined, made, until
+from lc_object_support import WAYS, ask, made
+from waiting import in_threads, joined, until
 
 from langchain_opea import ChatOPEA, OPEAEmbeddings
 from langchain_opea.errors import OPEAConfigurationError

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import lc_shapes
-import lc_shapes_more
-import lc_shapes_tools
 import pytest
 from lc_asking import BLOCK_WAYS, WAYS, WHOLE, blocks, in_order, told
+from lc_shape_tables import SHAPES, TABLES
 from lc_shapes import Shape
 
 from opea_core.testing import ScriptedServer
 
-TABLES = {
-    "framing": lc_shapes.FRAMING,
-    "chunks": lc_shapes.CHUNKS,
-    "ends": lc_shapes.ENDS,
-    "content": lc_shapes.CONTENT,
-    "odd parts": lc_shapes.ODD_PARTS,
-    "tool deltas": lc_shapes_tools.DELTAS,
-    "arguments": lc_shapes_tools.ARGUMENTS,
-    "broken arguments": lc_shapes_tools.BROKEN,
-    "mixed": lc_shapes_tools.MIXED,
-    "reasoning": lc_shapes_more.REASONING,
-    "usage": lc_shapes_more.USAGE,
-}
-SHAPES = [pytest.param(shape, id=f"{table}: {name}") for table, shapes in TABLES.items() for name, shape in shapes.items()]
 STANDARD = [
     pytest.param(shape, id=f"{table}: {name}")
     for table, shapes in TABLES.items()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import waiting
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager, CBEventType
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
@@ -292,27 +292,6 @@ class Counter(BaseRateLimiter):
 # --- threads
 
 
-def until(predicate: Callable[[], bool], what: str, patience: float = 10) -> None:
-    """Block until the predicate holds; TimeoutError otherwise."""
-    end = time.monotonic() + patience
-    while not predicate():
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {patience:g} s for {what} in vain")
-        threading.Event().wait(0.002)
-
-
-def in_threads(*calls: Callable[[], Any]) -> tuple[list[threading.Thread], list[Any]]:
-    """Start each call in a thread of its own; gives the threads and the list their results go to."""
-    results: list[Any] = []
-    threads = [threading.Thread(target=lambda call=call: results.append(call()), daemon=True) for call in calls]
-    for thread in threads:
-        thread.start()
-    return threads, results
-
-
-def joined(threads: list[threading.Thread], patience: float = 10) -> None:
-    """Wait for threads to end; TimeoutError for one that does not."""
-    for thread in threads:
-        thread.join(patience)
-        if thread.is_alive():
-            raise TimeoutError("a thread hangs")
+in_threads = waiting.in_threads
+until = partial(waiting.until, patience=10)
+joined = partial(waiting.joined, patience=10)

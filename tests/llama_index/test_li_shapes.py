@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import lc_shapes
-import lc_shapes_more
-import lc_shapes_tools
 import pytest
+from lc_shape_tables import SHAPES
 from lc_shapes import Shape
 from li_asking import CHAT_STREAMS, HI, STREAMS, WAYS, LLMWith, Said, known_id, last_of, responses_of, said
 from llama_index.core.base.llms.types import ToolCallBlock
@@ -16,21 +14,6 @@ from llama_index.core.llms import ChatResponse
 from llama_index_opea import OPEALLM
 from opea_core.adapters import token_counts
 from opea_core.testing import ScriptedServer
-
-TABLES = {
-    "framing": lc_shapes.FRAMING,
-    "chunks": lc_shapes.CHUNKS,
-    "ends": lc_shapes.ENDS,
-    "content": lc_shapes.CONTENT,
-    "odd parts": lc_shapes.ODD_PARTS,
-    "tool deltas": lc_shapes_tools.DELTAS,
-    "arguments": lc_shapes_tools.ARGUMENTS,
-    "broken arguments": lc_shapes_tools.BROKEN,
-    "mixed": lc_shapes_tools.MIXED,
-    "reasoning": lc_shapes_more.REASONING,
-    "usage": lc_shapes_more.USAGE,
-}
-SHAPES = [pytest.param(shape, id=f"{table}: {name}") for table, shapes in TABLES.items() for name, shape in shapes.items()]
 
 
 def _core_says(llm: OPEALLM, stream: bool) -> Said:
