@@ -9,6 +9,7 @@ import pytest
 from langchain_core.exceptions import OutputParserException
 from lc_object_support import WAYS, ask, made
 from pydantic import BaseModel
+from written_answers import PERSON, TEXT, WRITTEN
 
 import opea_core as core
 from langchain_opea.errors import OPEARefusalError
@@ -28,8 +29,6 @@ SCHEMA = {
     "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
     "required": ["name", "age"],
 }
-PERSON: dict[str, Any] = {"name": "Ann", "age": 7}
-TEXT = json.dumps(PERSON)
 METHODS: tuple[Any, ...] = (None, "json_schema", "function_calling", "json_mode")
 
 
@@ -54,32 +53,6 @@ def _asked(server: ScriptedServer, way: str, schema: Any, answer: Answer, **opti
 
 
 # --- a forced call that comes back as text
-
-
-CALL = json.dumps({"name": "Person", "arguments": PERSON})
-WRITTEN: dict[str, str] = {
-    "plain": TEXT,
-    "with blanks": f"\n\n  {TEXT}  \n",
-    "in a fence": f"```json\n{TEXT}\n```",
-    "in a fence without a language": f"```\n{TEXT}\n```",
-    "in a fence on one line": f"```json{TEXT}```",
-    "in a fence that is not closed": f"```json\n{TEXT}",
-    "in a fence among words": f"Sure! Here is {{it}}:\n```json\n{TEXT}\n```\nAnything else?",
-    "among words": f"The person is {TEXT}, as far as I know.",
-    "after thoughts": f"<think>maybe {{name}}?</think>\n\n{TEXT}",
-    "after thoughts that began before": f"maybe {{name}}?</think>{TEXT}",
-    "after thoughts, in a fence": f"<think>hm ```json\n{{}}\n```</think>\n```json\n{TEXT}\n```",
-    "a call": CALL,
-    "a call in a fence": f"```json\n{CALL}\n```",
-    "a call with parameters": json.dumps({"name": "Person", "parameters": PERSON}),
-    "a call with its type": json.dumps({"type": "function", "name": "Person", "arguments": PERSON}),
-    "a call in tags": f"<tool_call>\n{CALL}\n</tool_call>",
-    "a call after thoughts": f"<think>call it</think><tool_call>{CALL}</tool_call>",
-    "a call with arguments as text": json.dumps({"name": "Person", "arguments": TEXT}),
-    "a call as the protocol nests it": json.dumps({"type": "function", "function": {"name": "Person", "arguments": PERSON}}),
-    "a call as the protocol writes it": json.dumps({"type": "function", "function": {"name": "Person", "arguments": TEXT}}),
-    "a call in a list": f"[{CALL}]",
-}
 
 
 @pytest.mark.parametrize("way", WAYS)

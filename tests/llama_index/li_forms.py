@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from li_asking import alist
 from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import PromptTemplate
 from pydantic import BaseModel
+from written_answers import PERSON
 
 from llama_index_opea import OPEALLM
 from opea_core.testing import Answer, Seen, chat, stream, tool_call
@@ -28,8 +28,6 @@ class Person(BaseModel):
     age: int
 
 
-PERSON = {"name": "Ann", "age": 7}
-TEXT = json.dumps(PERSON)
 ANN = Person(**PERSON)
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from li_asking import HI, LLMWith
-from li_forms import ANN, TEXT, Person, how, saying
+from li_forms import ANN, Person, how, saying
 from li_object_support import embedding, instrumented
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
+from written_answers import TEXT
 
 from langchain_opea import ChatOPEA
 from llama_index_opea import OPEALLM, OPEAEmbedding, OPEARerank

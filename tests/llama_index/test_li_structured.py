@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import pytest
 from li_asking import CHATS, LLMWith, last_of
-from li_forms import ALL, ANN, AS_LLM, PREDICTS, PROMPT, TEXT, Person, calling, how, objects, predicted, saying, texts
+from li_forms import ALL, ANN, AS_LLM, PREDICTS, PROMPT, Person, calling, how, objects, predicted, saying, texts
 from llama_index.core.instrumentation.events.llm import (
     LLMChatEndEvent,
     LLMStructuredPredictEndEvent,
@@ -18,6 +18,7 @@ from llama_index.core.instrumentation.events.llm import (
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, Field, field_validator
+from written_answers import TEXT
 
 from llama_index_opea import OPEALLM
 from llama_index_opea.testing.watching import CountingLimiter, watching

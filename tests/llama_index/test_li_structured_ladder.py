@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from li_asking import HI, LLMWith
-from li_forms import ALL, ANN, PREDICTS, TEXT, Person, calling, how, objects, predicted, saying, texts
+from li_forms import ALL, ANN, PREDICTS, Person, calling, how, objects, predicted, saying, texts
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel
+from written_answers import TEXT
 
 from llama_index_opea import OPEALLM
 from opea_core import (

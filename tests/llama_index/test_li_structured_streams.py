@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from li_asking import LLMWith, apart, llm_at
-from li_forms import ANN, PROMPT, TEXT, Person, calling, objects, predicted, saying
+from li_forms import ANN, PROMPT, Person, calling, objects, predicted, saying
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, model_validator
+from written_answers import TEXT
 
 from llama_index_opea import OPEALLM
 from opea_core import StreamInterrupted

@@ -6,10 +6,12 @@ import json
 from typing import Any
 
 import pytest
+import written_answers
 from li_asking import LLMWith
-from li_forms import ANN, PERSON, PREDICTS, PROMPT, TEXT, Person, calling, how, objects, predicted, saying, texts
+from li_forms import ANN, PREDICTS, PROMPT, Person, calling, how, objects, predicted, saying, texts
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, RootModel
+from written_answers import PERSON, TEXT
 
 from llama_index_opea import OPEALLM
 from llama_index_opea.errors import StructuredOutputError
@@ -17,26 +19,8 @@ from opea_core import OPEAError, RefusalError
 from opea_core.testing import ScriptedServer, Seen, chat, json_answer, stream, tool_call
 
 MODES = {"schema": PydanticProgramMode.DEFAULT, "tool": PydanticProgramMode.FUNCTION, "text": PydanticProgramMode.LLM}
-CALL = json.dumps({"name": "Person", "arguments": PERSON})
 WRITTEN: dict[str, str] = {
-    "plain": TEXT,
-    "with blanks": f"\n\n  {TEXT}  \n",
-    "in a fence": f"```json\n{TEXT}\n```",
-    "in a fence without a language": f"```\n{TEXT}\n```",
-    "in a fence on one line": f"```json{TEXT}```",
-    "in a fence that is not closed": f"```json\n{TEXT}",
-    "in a fence among words": f"Sure! Here is {{it}}:\n```json\n{TEXT}\n```\nAnything else?",
-    "among words": f"The person is {TEXT}, as far as I know.",
-    "after thoughts": f"<think>maybe {{name}}?</think>\n\n{TEXT}",
-    "after thoughts that began before": f"maybe {{name}}?</think>{TEXT}",
-    "after thoughts, in a fence": f"<think>hm ```json\n{{}}\n```</think>\n```json\n{TEXT}\n```",
-    "a call": CALL,
-    "a call in a fence": f"```json\n{CALL}\n```",
-    "a call with parameters": json.dumps({"name": "Person", "parameters": PERSON}),
-    "a call in tags": f"<tool_call>\n{CALL}\n</tool_call>",
-    "a call with arguments as text": json.dumps({"name": "Person", "arguments": TEXT}),
-    "a call as the protocol writes it": json.dumps({"type": "function", "function": {"name": "Person", "arguments": TEXT}}),
-    "a call in a list": f"[{CALL}]",
+    **written_answers.WRITTEN,
     "in a list": f"[{TEXT}]",
     "encoded twice": json.dumps(TEXT),
     "with the number as text": '{"name": "Ann", "age": "7"}',
