@@ -34,7 +34,15 @@ class Hold:
     event: threading.Event
 
 
-Step: TypeAlias = bytes | Wait | Hold
+@dataclass(frozen=True, slots=True)
+class Forever:
+    """A step without end: these bytes again and again, so many seconds apart (0: as fast as they are read)."""
+
+    data: bytes
+    seconds: float = 0.0
+
+
+Step: TypeAlias = bytes | Wait | Hold | Forever
 End: TypeAlias = Literal["keep", "close", "cut", "reset", "hang"]
 Before: TypeAlias = Literal["answer", "close", "reset", "hang"]
 
@@ -61,6 +69,8 @@ class Answer:
     """Other than ``answer``: this happens to the connection instead of an answer."""
     bare: bool = False
     """The steps are all that is sent, status line included; see ``raw``."""
+    name: str = ""
+    """What the record calls it, the status unless given."""
 
     def replace(self, **changes: Any) -> Answer:
         """A copy with some fields changed: ``chat("x").replace(end="close")``."""
@@ -69,6 +79,16 @@ class Answer:
     def after(self, *steps: Step) -> Answer:
         """The same answer after these steps: ``chat("x").after(Hold(event))``."""
         return dataclasses.replace(self, steps=(*steps, *self.steps))
+
+    @property
+    def label(self) -> str:
+        """A word for what happens: the name, the status, or what comes instead of an answer."""
+        return self.name or (str(self.status) if self.before == "answer" and not self.bare else self.before)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is an event stream."""
+        return "event-stream" in self.headers.get("content-type", "")
 
     @property
     def body(self) -> bytes:

@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from opea_core.testing.answers import Answer, Hold, Step, Wait, error
+from opea_core.testing.answers import Answer, Forever, Hold, Step, Wait, error
 from opea_core.testing.record import Record, Seen
 
 _MAX_HEAD = 1024 * 1024
 _LOOK_EVERY = 0.002
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
+_TLS_HANDSHAKE = b"\x16"  # the first byte of a client that speaks TLS
 
 
 class Holds:
@@ -98,8 +99,7 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         """End the connection with an RST, whatever is under way."""
-        if not self._transport.is_closing():
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        _reset_on_close(self._transport)
         self.end()
 
     def end(self) -> None:
@@ -124,7 +124,10 @@ class Connection(asyncio.Protocol):
     async def _next(self) -> Seen | None:
         """The next request, None when there is no more; ValueError if it is no HTTP."""
         try:
-            head = await self._reader.readuntil(b"\r\n\r\n")
+            first = await self._reader.readexactly(1)
+            if first == _TLS_HANDSHAKE:
+                raise ValueError("not HTTP but TLS")
+            head = first + await self._reader.readuntil(b"\r\n\r\n")
             line, *fields = head[:-4].decode("latin-1").split("\r\n")
             method, target, version = line.split(" ")
             if not version.startswith("HTTP/1."):
@@ -157,7 +160,9 @@ class Connection(asyncio.Protocol):
         try:
             self._answering = True
             if not self._lost:
-                keep = await self._perform(await self._choose(seen))
+                answer = await self._choose(seen)
+                seen.answer = answer.label
+                keep = await self._perform(answer)
                 finished = True
                 return keep and seen.headers.get("connection", "").lower() != "close"
             return False
@@ -174,6 +179,9 @@ class Connection(asyncio.Protocol):
             if isinstance(step, bytes):
                 await self._write(pending + answer.frame(step))
                 pending = b""
+            elif isinstance(step, Forever):
+                await self._write(pending)
+                await self._repeat(answer.frame(step.data), step.seconds)
             else:
                 await self._pass(step)
         if pending or answer.tail:
@@ -185,6 +193,12 @@ class Connection(asyncio.Protocol):
             await asyncio.sleep(step.seconds)
         elif isinstance(step, Hold):
             await self._holds.wait(step.event)
+
+    async def _repeat(self, data: bytes, seconds: float) -> None:
+        """Until the client goes, which cancels it, or the server stops."""
+        while True:
+            await self._write(data)
+            await asyncio.sleep(seconds)
 
     async def _write(self, data: bytes) -> None:
         if self._transport.is_closing():
@@ -202,6 +216,44 @@ class Connection(asyncio.Protocol):
             self._ours = True
             self._transport.close()
         return how == "keep"
+
+
+class Refuser(asyncio.Protocol):
+    """A connection in an outage: accepted, and then closed or reset at its first byte, or left alone."""
+
+    def __init__(self, how: str, open_ones: set[Any]) -> None:
+        self._how = how
+        self._open = open_ones
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._open.add(self)
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - nobody reads it
+        """The client says something."""
+        if self._how == "reset":
+            self.reset()
+        elif self._how == "close":
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the interface has it
+        """The connection is gone."""
+        self._open.discard(self)
+
+    def reset(self) -> None:
+        """End it with an RST."""
+        _reset_on_close(self._transport)
+        self.end()
+
+    def end(self) -> None:
+        """End it."""
+        self._transport.abort()
+
+
+def _reset_on_close(transport: asyncio.Transport) -> None:
+    if not transport.is_closing():
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
 def _parsed(body: bytes) -> Any:

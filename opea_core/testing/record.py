@@ -27,6 +27,10 @@ class Seen:
     """1 for the first connection; equal numbers mean that the connection was used again."""
     at: int = field(default_factory=time.monotonic_ns)
     """When the request was complete: monotonic time in nanoseconds."""
+    answer: str = ""
+    """What it was answered with: a status, or the name of a fault."""
+    ended_at: int = 0
+    """When the answer was over, however it ended; 0 before that."""
     disconnected: bool = False
     """The client went away (or half-closed) before the answer was complete."""
     finished: bool = False
@@ -36,8 +40,9 @@ class Seen:
 class Record:
     """The requests, connections and counts of a server; every change wakes those who wait for one."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[Seen], None] | None = None) -> None:
         self.seen: list[Seen] = []
+        self._on_end = on_end
         self.connections = 0
         self.in_flight = 0
         self.max_in_flight = 0
@@ -61,9 +66,11 @@ class Record:
     def end(self, seen: Seen, *, finished: bool, disconnected: bool) -> None:
         """The answer to a request is over."""
         with self._changed:
-            seen.finished, seen.disconnected = finished, disconnected
+            seen.finished, seen.disconnected, seen.ended_at = finished, disconnected, time.monotonic_ns()
             self.in_flight -= 1
             self._changed.notify_all()
+        if self._on_end is not None:
+            self._on_end(seen)
 
     def wait(self, predicate: Callable[[], bool], timeout: float, what: str) -> None:
         """Block until the predicate holds, which is looked at after every change; TimeoutError otherwise."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -10,20 +11,26 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from ssl import SSLContext
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from opea_core.testing.answers import Answer, error
-from opea_core.testing.connection import Connection, Holds
+from opea_core.testing.connection import Connection, Holds, Refuser
+from opea_core.testing.faults import Fault, Script, chosen
 from opea_core.testing.model import ScriptedModel
+from opea_core.testing.rate_limits import rate_limit
 from opea_core.testing.record import Record, Seen
 
-Script: TypeAlias = Answer | Callable[[Seen], Answer | None]
-"""An answer, or a function that gives one for a request (None: the default model's)."""
+Outage: TypeAlias = Literal["refuse", "ignore", "reset", "close", "hang"]
+"""How a port behaves in an outage: connections are refused, or get no reply at all (a black hole), or are
+accepted and then reset or closed at the first byte, or accepted and left alone."""
 
 _LOG = logging.getLogger(__name__)
 _BACKLOG = 1024
 _PATIENCE = 10.0
+_FILLERS = 8
+_NOT_LISTENING = ("refuse", "ignore")
 
 
 class ScriptedServer:
@@ -43,22 +50,47 @@ class ScriptedServer:
         model: the name under which the default model answers and is listed.
         api_key: the default model answers 401 unless this key comes.
         latency: seconds before each of its answers.
-        capacity: with more requests than this under way, it answers 429 with ``retry-after: 1``.
+        capacity: so many requests are answered at once; what becomes of the others says ``overload``.
+        overload: an answer or fault for the requests above the capacity (429 with ``retry-after: 1`` unless given),
+            or ``"wait"``: they wait for their turn.
+        tls: speak TLS with this context (``ssl.SSLContext`` with a certificate).
+        host: the address to listen at.
+        port: the port; 0 takes a free one.
+        on_end: called in the server's thread with each request whose answer is over.
+
+    ``latency``, ``capacity``, ``overload``, ``model.name`` and ``model.api_key`` may be changed while it runs: a brownout,
+    a key that is revoked.
     """
 
     def __init__(
-        self, *, model: str = "scripted-model", api_key: str | None = None, latency: float = 0.0, capacity: int | None = None
+        self,
+        *,
+        model: str = "scripted-model",
+        api_key: str | None = None,
+        latency: float = 0.0,
+        capacity: int | None = None,
+        overload: Answer | Fault | Literal["wait"] | None = None,
+        tls: SSLContext | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        on_end: Callable[[Seen], None] | None = None,
     ) -> None:
         self.model = ScriptedModel(model, api_key)
         self.latency = latency
         self.capacity = capacity
-        self._record = Record()
+        self.overload: Answer | Fault | Literal["wait"] = overload or rate_limit(1.0)
+        self._tls = tls
+        self._host = host
+        self._wanted_port = port
+        self._record = Record(on_end)
         self._script: deque[Script] = deque()
         self._always: Script | None = None
         self._thread: threading.Thread | None = None
-        self._open: set[Connection] = set()
+        self._open: set[Any] = set()
         self._port = 0
-        self._listening = False
+        self._outage: Outage | None = None
+        self._turns = 0  # requests that are being worked at, of those that wait for their turn
+        self._fillers: list[socket.socket] = []
 
     # --- life
 
@@ -85,19 +117,19 @@ class ScriptedServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
-    def pause(self) -> None:
-        """An outage: the port refuses connections, and open ones are reset. The port stays ours."""
-        self._run(self._pause)
+    def pause(self, how: Outage = "refuse") -> None:
+        """An outage: open connections are reset, and new ones are refused (or what ``how`` says). The port stays ours."""
+        self._run(lambda: self._pause(how))
 
     def resume(self) -> None:
-        """The end of an outage: listen again on the same port."""
-        self._run(self._listen)
+        """The end of an outage: answer again on the same port."""
+        self._run(self._resume)
 
     # --- what to answer
 
-    def script(self, *answers: Script) -> None:
-        """Answer the next requests with these, in the order in which the requests come."""
-        self._script.extend(answers)
+    def script(self, *answers: Script, times: int = 1) -> None:
+        """Answer the next requests with these, in the order in which the requests come; all of it so many times."""
+        self._script.extend(answers * times)
 
     def always(self, answer: Script | None) -> None:
         """Answer every request from now on with this, after what ``script`` still holds; None: the default model."""
@@ -107,10 +139,10 @@ class ScriptedServer:
 
     @property
     def origin(self) -> str:
-        """``http://127.0.0.1:PORT``; stays valid after ``stop``, when nobody listens there."""
+        """``http://127.0.0.1:PORT`` (``https`` with ``tls``); stays valid after ``stop``, when nobody listens there."""
         if not self._port:
             raise RuntimeError("The ScriptedServer has not been started.")
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'http' if self._tls is None else 'https'}://{self._host}:{self._port}"
 
     @property
     def url(self) -> str:
@@ -160,8 +192,9 @@ class ScriptedServer:
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._holds = Holds()
+        self._places = asyncio.Condition()
         try:
-            self._socket = _bound(0)
+            self._socket = _bound(self._host, self._wanted_port)
             self._port = self._socket.getsockname()[1]
             await self._listen()
         except OSError as problem:
@@ -170,25 +203,46 @@ class ScriptedServer:
         listening.set_result(None)
         await self._stopped.wait()
         self._server.close()
-        self._socket.close()
+        self._release()
         for connection in list(self._open):
             connection.end()
         await asyncio.sleep(0)
 
     async def _listen(self) -> None:
-        if not self._listening:
-            self._listening = True
-            self._server = await self._loop.create_server(self._connection, sock=self._socket, backlog=_BACKLOG)
+        self._server = await self._loop.create_server(self._connection, sock=self._socket, backlog=_BACKLOG, ssl=self._tls)
 
-    def _pause(self) -> None:
-        if self._listening:
-            self._listening = False
-            self._server.close()
-            self._socket = _bound(self._port)  # bound but not listening: connections are refused, the port stays ours
+    def _pause(self, how: Outage) -> Coroutine[None, None, None] | None:
+        was, self._outage = self._outage, how
         for connection in list(self._open):
             connection.reset()
+        if how not in _NOT_LISTENING:
+            return self._listen_again() if was in _NOT_LISTENING else None
+        if was not in _NOT_LISTENING:
+            self._server.close()
+        self._release()
+        self._socket = _bound(self._host, self._port)  # bound but not listening: connections are refused, the port stays ours
+        if how == "ignore":
+            self._fillers = _filled(self._socket)
+        return None
 
-    def _connection(self) -> Connection:
+    def _resume(self) -> Coroutine[None, None, None] | None:
+        was, self._outage = self._outage, None
+        return self._listen_again() if was in _NOT_LISTENING else None
+
+    async def _listen_again(self) -> None:
+        self._release()
+        self._socket = _bound(self._host, self._port)
+        await self._listen()
+
+    def _release(self) -> None:
+        self._socket.close()
+        for filler in self._fillers:
+            filler.close()
+        self._fillers = []
+
+    def _connection(self) -> Connection | Refuser:
+        if self._outage is not None:
+            return Refuser(self._outage, self._open)
         return Connection(self._record, self._choose, self._holds, self._open)
 
     def _run(self, action: Callable[[], Coroutine[None, None, None] | None]) -> None:
@@ -208,26 +262,59 @@ class ScriptedServer:
 
     async def _choose(self, seen: Seen) -> Answer:
         try:
-            return self._scripted(seen) or await self._default(seen)
+            said = chosen(self._script.popleft() if self._script else self._always, seen)
+            return said if isinstance(said, Answer) else await self._of_the_model(seen, said)
         except Exception as problem:  # noqa: BLE001 - of a test's own function, for example: the client gets it
             _LOG.exception("no answer to %s %s", seen.method, seen.path)
             return error(500, f"The script failed: {problem!r}", type="script_error")
 
-    async def _default(self, seen: Seen) -> Answer:
-        if self.capacity is not None and self.in_flight > self.capacity:
-            return error(429, "Too many requests at once.", code="rate_limit_exceeded", headers={"retry-after": "1"})
-        if self.latency:
+    async def _of_the_model(self, seen: Seen, fault: Fault | None) -> Answer:
+        """The model's answer after the latency, with the damage a fault does."""
+        if fault is None and self.capacity is not None and self.overload != "wait" and self.in_flight > self.capacity:
+            fault = self.overload if isinstance(self.overload, Fault) else None
+            if isinstance(self.overload, Answer):
+                return self.overload
+        elif self.capacity is not None and self.overload == "wait":
+            await self._turn()
+        elif self.latency:
             await asyncio.sleep(self.latency)
-        return self.model.answer(seen)
+        if fault is None:
+            return self.model.answer(seen)
+        return fault(self.model.answer(fault.ask(seen)))
 
-    def _scripted(self, seen: Seen) -> Answer | None:
-        script = self._script.popleft() if self._script else self._always
-        return script(seen) if callable(script) else script
+    async def _turn(self) -> None:
+        """Wait for a turn, and let it take the latency."""
+        async with self._places:
+            await self._places.wait_for(lambda: self._turns < (self.capacity or 1))
+            self._turns += 1
+        try:
+            await asyncio.sleep(self.latency)
+        finally:
+            self._turns -= 1
+            async with self._places:
+                self._places.notify_all()
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only if it says TCP
     if os.name == "posix":  # else it would let others take the port
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", port))
+    try:
+        sock.bind((host, port))
+    except OSError as problem:
+        sock.close()
+        raise OSError(problem.errno, f"cannot listen at {host}:{port}: {problem.strerror}") from None
     return sock
+
+
+def _filled(sock: socket.socket) -> list[socket.socket]:
+    """Listen with the shortest backlog, and fill it: further connections get no reply."""
+    sock.listen(0)
+    fillers = []
+    for _ in range(_FILLERS):
+        filler = socket.socket()
+        filler.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            filler.connect(sock.getsockname())
+        fillers.append(filler)
+    return fillers

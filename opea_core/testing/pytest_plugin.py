@@ -1,0 +1,37 @@
+"""Fixtures for pytest, there as soon as opea-core is installed: ``opea_server`` and ``opea_servers``.
+
+def test_my_chain(opea_server):
+    opea_server.script(faults.cut, faults.status(503))
+    assert my_chain(base_url=opea_server.url) == "an answer after all"
+    assert len(opea_server.seen) == 3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from opea_core.testing.server import ScriptedServer
+
+
+@pytest.fixture
+def opea_server(opea_servers: Callable[..., ScriptedServer]) -> ScriptedServer:
+    """A ``ScriptedServer`` that is running."""
+    return opea_servers()
+
+
+@pytest.fixture
+def opea_servers() -> Iterator[Callable[..., ScriptedServer]]:
+    """Starts a ``ScriptedServer`` with each call, which takes its options; all are stopped after the test."""
+    from opea_core.testing.server import ScriptedServer  # only tests that use it pay for the import
+
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> ScriptedServer:
+            return stack.enter_context(ScriptedServer(**options))
+
+        yield start
