@@ -20,7 +20,7 @@ from opea_core.settings import Settings
 from opea_core.transport.gate import Gate
 from opea_core.transport.http import borrowed_async, borrowed_sync
 from opea_core.transport.running import Running
-from opea_core.transport.stream import AsyncChatStream, ChatStream, OpenStream
+from opea_core.transport.stream import AsyncChatStream, ChatStream, OpenStream, opened
 from opea_core.transport.sync import SyncDriver
 from opea_core.version import __version__
 
@@ -166,7 +166,7 @@ class Core:
 
         def start() -> OpenStream[Any]:
             running = self._start(call)
-            return OpenStream(running, self.drivers.sync.run(running))
+            return opened(running, self.drivers.sync.run(running))
 
         return ChatStream(start)
 
@@ -177,7 +177,7 @@ class Core:
 
         async def start() -> OpenStream[Any]:
             running = self._start(call)
-            return OpenStream(running, await self.drivers.aio.run(running))
+            return opened(running, await self.drivers.aio.run(running))
 
         return AsyncChatStream(start)
 

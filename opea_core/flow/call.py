@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opea_core import errors, events
+from opea_core.config import Capabilities
 from opea_core.flow import explain
 from opea_core.flow.effects import Acquire, Broken, CallSpec, FetchKey, Reply, Request, Send, Settle, Tell
 from opea_core.flow.prepare import Context, build_request, models_request
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
 from opea_core.policy.dispatcher import Rejection
-from opea_core.policy.endpoint import Grant
-from opea_core.policy.retry import Effect, Failure, History, Phase, Retry, effect, judge
+from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.retry import AWAY, Effect, Failure, History, Phase, Retry, effect, judge
 from opea_core.wire import jsontext, refusal
 from opea_core.wire.error_body import read_error
 from opea_core.wire.models import read_models
@@ -48,6 +49,9 @@ class CallLog:
     counted: int = 0
     server_errors: int = 0
     mends: list[str] = field(default_factory=list)
+    learned: dict[EndpointState, Capabilities] = field(default_factory=dict)
+    """What an endpoint refused in this call; it is kept for others once the endpoint took the rest."""
+    mended: set[tuple[EndpointState, str]] = field(default_factory=set)
     resent: bool = False
     rekeyed: bool = False
     last: errors.OPEAError | None = None
@@ -85,7 +89,7 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         said = effect(failure, log.history)
         if spec.method == "GET":  # a refused list says nothing about the key or the model of chat calls
             said = replace(said, mark=None)
-        settle = Settle(grant, said, retry, behind=free)
+        settle = Settle(grant, said, retry, behind=free or grant.is_probe)
         log.server_errors += failure.error.status_code == 500
         if retry is None:
             if failure.model_missing:
@@ -105,7 +109,7 @@ def _attempts(
 ) -> Generator[Any, Any, tuple[Failure | None, explain.Where | None, Answer | None]]:
     """The requests made with one grant: one, and again at once where a small change mends it."""
     endpoint = grant.endpoint
-    learned = endpoint.capabilities
+    learned = log.learned.get(endpoint, endpoint.capabilities)
     key: str | None = spec.key or (yield FetchKey(endpoint))
     while True:
         request, where = build_request(spec, context, endpoint, learned, key)
@@ -129,8 +133,9 @@ def _attempts(
         log.attempts.append(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))
         mended = _mend(failure, request, where, learned, log)
         if mended is not None:
-            learned = mended.capabilities
+            learned = log.learned[endpoint] = mended.capabilities
             log.mends.append(mended.report)
+            log.mended.add((endpoint, mended.report))
             yield Tell(events.ParameterDropped(at=outcome.at, call_id=spec.call_id, endpoint=endpoint.label, parameter=mended.report))
             continue
         if failure.error.status_code == 401 and callable(endpoint.config.api_key) and not (spec.key or log.rekeyed):
@@ -186,7 +191,7 @@ def _mend(failure: Failure, request: Request, where: explain.Where, known: Any, 
     any_form = where.spec.output_schema is not None
     reasoning_is_set = where.endpoint.config.capabilities.send_reasoning != "auto"
     mended = refusal.mend(jsontext.decode(request.content), body, where.model, known, any_form, reasoning_is_set)
-    return None if mended is None or mended.report in log.mends else mended
+    return None if mended is None or (where.endpoint, mended.report) in log.mended else mended
 
 
 def _next(failure: Failure, log: CallLog, spec: CallSpec, grant: Grant) -> tuple[Retry | None, bool]:
@@ -198,22 +203,25 @@ def _next(failure: Failure, log: CallLog, spec: CallSpec, grant: Grant) -> tuple
     free = _costs_nothing(failure, grant, log, spec)
     if free:  # the breaker, not a backoff, says when the next one goes out
         log.counted -= 1
-        retry = replace(retry, delay=0.0)
+        retry = replace(retry, delay=0.0, charged=False)
     return (retry if log.counted <= spec.retry.max_retries else None), free
 
 
 def _costs_nothing(failure: Failure, grant: Grant, log: CallLog, spec: CallSpec) -> bool:
-    """A failed connection in an outage costs its call nothing: the call is held until a server is back.
+    """A failed attempt in an outage costs its call nothing: the call is held until a server is back.
 
-    That is a probe that found its endpoint still down; or the last attempt, when they were spread over
-    endpoints that are all down (at one endpoint so many would have opened its breaker). Only where the
-    endpoints have answered before: one that never did is reported, as the address is likely wrong. And
-    not for a caller who wants exactly one request.
+    That is a probe that found its endpoint still down, or a gateway before it that says so; or the last
+    attempt, when they were spread over endpoints that are all down (at one endpoint so many would have opened
+    its breaker). Only where the endpoints have answered before: one that never did is reported, as the
+    address is likely wrong. And not for a caller who wants exactly one request.
     """
-    if not effect(failure, log.history).connect_class or not grant.endpoint.answered or spec.retry.max_retries == 0:
+    if not grant.endpoint.answered or spec.retry.max_retries == 0:
         return False
-    if grant.is_probe:
+    connect_class = effect(failure, log.history).connect_class
+    if grant.is_probe and (connect_class or failure.error.status_code in AWAY):
         return True
+    if not connect_class:
+        return False
     others = [peer for peer in grant.peers if peer is not grant.endpoint]
     return bool(others) and log.counted > max(2, spec.retry.max_retries) and all(peer.is_down for peer in others)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from opea_core.config import RetryPolicy, Timeouts
 from opea_core.events import Event
@@ -131,6 +131,7 @@ class Reply:
 class Broken:
     """No whole answer: the connection failed or a time limit passed."""
 
+    connection: ClassVar[None] = None
     phase: Phase
     kind: Literal["connect", "certificate", "not_tls", "disconnected", "timeout", "invalid", "proxy"]
     reason: str
@@ -138,6 +139,8 @@ class Broken:
     at: int
     limit: Literal["connect", "first_event", "idle", "total", ""] = ""
     reused: bool = False
+    own: bool = True
+    """False over a caller's transport, of which ``reused`` is only a guess."""
     intake: Intake | None = None
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)

@@ -123,7 +123,8 @@ def from_broken(where: Where, broken: Broken) -> Failure:
     )
     retryable = broken.kind not in ("certificate", "not_tls", "invalid") and broken.limit != "total"
     brief = message.removeprefix(str(where)).strip(" :.") if broken.kind == "timeout" else where.redact(broken.reason)
-    return Failure(broken.phase, error, reused=broken.reused, retryable=retryable, own_limit=broken.limit == "total", brief=brief)
+    reused = broken.reused and (broken.own or where.spec.retry.max_retries > 0)  # exactly one request is not put at risk by a guess
+    return Failure(broken.phase, error, reused=reused, retryable=retryable, own_limit=broken.limit == "total", brief=brief)
 
 
 def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError | None, waited: float) -> errors.OPEAError:

@@ -61,6 +61,7 @@ def build_request(
             new_id=context.new_id,
             capabilities=capabilities,
             single=spec.body.get("n", 1) == 1,
+            choices=_choices(spec.body.get("n")),
             max_response_bytes=settings.max_response_bytes,
             max_event_bytes=settings.max_event_bytes,
         ),
@@ -71,6 +72,10 @@ def build_request(
     given = bool(spec.body.get("model") or config.model or settings.model_given)
     key_sent = any(name in ("authorization", config.auth_header.lower()) for name, _ in headers)
     return request, Where(spec, endpoint, request, model, given, key_sent, context.foreign_key, sent_key, tuple(left_out))
+
+
+def _choices(n: object) -> int:
+    return n if isinstance(n, int) and n > 0 else 1
 
 
 def models_request(spec: CallSpec, context: Context, where: Where) -> Request:

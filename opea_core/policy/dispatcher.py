@@ -15,11 +15,13 @@ from typing import NamedTuple
 
 from opea_core.config import QueuePolicy
 from opea_core.policy import SECOND
+from opea_core.policy.breaker import State
 from opea_core.policy.endpoint import EndpointState, Grant
 from opea_core.policy.retry import Retry
 from opea_core.policy.ticket import DEFAULT_PRIORITY, Reason, Rejection, Route, Ticket, TicketState
 
 OFFER_TTL = 2 * SECOND
+_NEVER = 1 << 63
 
 
 class Outlook(NamedTuple):
@@ -45,7 +47,7 @@ class Dispatcher:
         self._seq = 0
         self._routes: dict[tuple[EndpointState, ...], Route] = {}
         self._main = self._route(self.endpoints)
-        self._retrying: list[Ticket] = []
+        self._retrying: dict[Ticket, None] = {}
         self._offered: dict[Ticket, None] = {}  # oldest first
         self.queued = 0  # pending tickets that were never granted
         self.waiting = 0  # pending or offered or lapsed
@@ -93,7 +95,7 @@ class Dispatcher:
     def retry(self, ticket: Ticket, again: Retry, failed: EndpointState, now: int, behind: bool = False) -> Rejection | None:
         """Let a granted and settled ticket wait for its next attempt; a Rejection if there can be none.
 
-        ``behind`` puts it behind those that wait (after a failed probe, which costs it nothing).
+        ``behind`` puts it behind those that wait (after a failed probe).
         """
         if again.delay is None:
             others = tuple(e for e in ticket.route.endpoints if e is not failed)
@@ -103,7 +105,7 @@ class Dispatcher:
         else:
             ticket.not_before[failed] = now + int(again.delay * SECOND)
         endpoints = ticket.route.endpoints
-        ticket.charged = again.charged and not behind
+        ticket.charged = again.charged
         if ticket.charged and not any(e.budget.allows(now) for e in endpoints):
             return Rejection(Reason.BUDGET, now)
         earliest = min(max(ticket.not_before.get(e, now), e.opens_at(now) or now) for e in endpoints)
@@ -134,10 +136,9 @@ class Dispatcher:
     def expire(self, ticket: Ticket, now: int) -> None:
         """Reject a waiting ticket whose own time is over."""
         if ticket.state is TicketState.PENDING:
-            over = ticket.deadline is not None and ticket.deadline <= now
-            waited = not ticket.retrying and ticket.queue_deadline is not None and ticket.queue_deadline <= now
-            if over or waited:
-                self._reject(ticket, Reason.DEADLINE if over else Reason.QUEUE_TIMEOUT, now, [])
+            reason = _overdue(ticket, now)
+            if reason is not None:
+                self._reject(ticket, reason, now, [])
 
     def leave(self, ticket: Ticket) -> None:
         """The waiter is gone, in whatever state: its place in the queue or its offer comes back."""
@@ -189,15 +190,28 @@ class Dispatcher:
             return changed
         for route in [route for route in self._routes.values() if route.live]:
             self._hold(route, now, changed)
-        for ticket in [t for t in self._retrying if t.charged and not any(e.budget.allows(now) for e in t.route.endpoints)]:
+        for ticket in [t for t in list(self._retrying) if t.charged and not any(e.budget.allows(now) for e in t.route.endpoints)]:
             self._reject(ticket, Reason.BUDGET, now, changed)
         while any(e.has_room for e in self.endpoints):
             best = min(((t, e) for t in self._heads(now, changed) if (e := self._choose(t, now))), key=lambda pair: pair[0], default=None)
             if best is None:
                 break
-            self._offer(*best, now)
-            changed.append(best[0])
+            ticket, endpoint = best
+            if endpoint.breaker.state is not State.CLOSED:
+                ticket = self._prober(ticket, endpoint, now)
+            self._offer(ticket, endpoint, now)
+            changed.append(ticket)
         return changed
+
+    def _prober(self, first: Ticket, endpoint: EndpointState, now: int) -> Ticket:
+        """Who tries a broken endpoint: whoever has most time left, as after an outage the first in the queue have hardly any.
+
+        A probe that its own caller's deadline cuts short proves nothing, and the next one would be no luckier.
+        """
+        if first.deadline is None:
+            return first
+        able = [t for t in self.waiters() if _overdue(t, now) is None and self._choose(t, now) is endpoint]
+        return min(able, key=lambda t: (-(t.deadline or _NEVER), t), default=first)
 
     def wake_at(self, now: int) -> int | None:
         """When something may become possible that is not now, or None if only an event can help."""
@@ -220,7 +234,7 @@ class Dispatcher:
         """Some tickets that wait, in no particular order."""
         yield from self._retrying
         for route in self._routes.values():
-            yield from (ticket for ticket in route.heap if ticket.state is TicketState.PENDING)
+            yield from _queued(route)
 
     def _choose(self, ticket: Ticket, now: int) -> EndpointState | None:
         """The best endpoint that takes the ticket now: not marked, then lowest tier, then least loaded."""
@@ -244,14 +258,12 @@ class Dispatcher:
                 head = route.heap[0]
                 if head.state is not TicketState.PENDING:
                     heapq.heappop(route.heap)
-                elif head.deadline is not None and head.deadline <= now:
-                    self._reject(head, Reason.DEADLINE, now, changed)
-                elif head.queue_deadline is not None and head.queue_deadline <= now:
-                    self._reject(head, Reason.QUEUE_TIMEOUT, now, changed)
+                elif (reason := _overdue(head, now)) is not None:
+                    self._reject(head, reason, now, changed)
                 else:
                     yield head
                     break
-        yield from (t for t in self._retrying if t.deadline is None or t.deadline > now)
+        yield from (t for t in list(self._retrying) if _overdue(t, now) is None)
 
     def _hold(self, route: Route, now: int, changed: list[Ticket]) -> None:
         """When every endpoint of a route is gated: how long may its tickets be held?"""
@@ -313,55 +325,61 @@ class Dispatcher:
         ticket.gives_up_at = ticket.route.clock(now) + ticket.recovery_wait
 
     def _pending(self, route: Route) -> list[Ticket]:
-        queued = [t for t in route.heap if t.state is TicketState.PENDING]
-        return queued + [t for t in self._retrying if t.route is route]
+        return [*_queued(route), *(t for t in self._retrying if t.route is route)]
 
     def _enqueue(self, ticket: Ticket) -> None:
-        route = self._routes.setdefault(ticket.route.endpoints, ticket.route)
-        ticket.route = route
+        """Into the queue. What counts comes last and without a call, so that Ctrl-C finds it done or not begun."""
+        route = ticket.route = self._routes.setdefault(ticket.route.endpoints, ticket.route)
+        heapq.heappush(route.holds, (ticket.gives_up_at, ticket.seq, ticket))
+        if not ticket.retrying:
+            heapq.heappush(route.heap, ticket)
         ticket.state = TicketState.PENDING
         self.waiting += 1
         route.live += 1
-        heapq.heappush(route.holds, (ticket.gives_up_at, ticket.seq, ticket))
         if ticket.retrying:
-            self._retrying.append(ticket)
+            self._retrying[ticket] = None
         else:
             self.queued += 1
-            heapq.heappush(route.heap, ticket)
 
     def _dequeue(self, ticket: Ticket) -> None:
         """Out of the queue; entries in the heaps die lazily and are swept when they are half."""
+        self._retrying.pop(ticket, None)
         route = ticket.route
+        ticket.state = TicketState.GONE
         self.waiting -= 1
         route.live -= 1
-        if ticket.retrying:
-            self._retrying.remove(ticket)
-        else:
+        if not ticket.retrying:
             self.queued -= 1
-        ticket.state = TicketState.GONE
-        for heap in (route.heap, route.holds):
-            if len(heap) > 64 and len(heap) > 2 * route.live:
-                self._sweep(route)
-                break
+        self._tidy(route)
 
     @staticmethod
-    def _sweep(route: Route) -> None:
-        route.heap = [t for t in route.heap if t.state is TicketState.PENDING]
-        route.holds = [entry for entry in route.holds if entry[2].state is TicketState.PENDING and entry[2].gives_up_at == entry[0]]
-        heapq.heapify(route.heap)
-        heapq.heapify(route.holds)
+    def _tidy(route: Route) -> None:
+        """Sweep the heaps when half of one is dead."""
+        if max(len(route.heap), len(route.holds)) <= max(64, 2 * route.live):
+            return
+        heap = list(_queued(route))
+        holds = [entry for entry in route.holds if entry[2].state is TicketState.PENDING and entry[2].gives_up_at == entry[0]]
+        heapq.heapify(heap)
+        heapq.heapify(holds)
+        route.heap, route.holds = heap, holds
 
     def _offer(self, ticket: Ticket, endpoint: EndpointState, now: int) -> None:
-        if not ticket.retrying:  # out of its heap at once: it may come back as pending, and must not stand there twice
-            heapq.heappop(ticket.route.heap)
-        self._dequeue(ticket)
-        ticket.recovery_wait = max(0, ticket.gives_up_at - ticket.route.clock(now))
-        ticket.grant = endpoint.grant(now, ticket.charged, ticket.retrying)
-        ticket.grant.peers = ticket.route.endpoints
-        ticket.state = TicketState.OFFERED
+        """Keep a place for a ticket; its entries in the heaps die lazily. From ``grant`` on no call: Ctrl-C finds it done or not begun."""
+        route = ticket.route
+        ticket.recovery_wait = max(0, ticket.gives_up_at - route.clock(now))
         ticket.offered_at = now
-        self.waiting += 1
+        grant = endpoint.grant(now, ticket.charged, ticket.retrying)
+        grant.peers = route.endpoints
+        ticket.grant = grant
+        ticket.state = TicketState.OFFERED
+        route.live -= 1
+        if not ticket.retrying:
+            self.queued -= 1
         self._offered[ticket] = None
+        self._retrying.pop(ticket, None)
+        while route.heap and route.heap[0].state is not TicketState.PENDING:
+            heapq.heappop(route.heap)
+        self._tidy(route)
 
     def _return(self, ticket: Ticket) -> None:
         """Give an untaken offer's place back, as if it had not been offered."""
@@ -383,6 +401,19 @@ class Dispatcher:
             cause=next((e.last_error for e in endpoints if e.last_error is not None), None),
         )
         changed.append(ticket)
+
+
+def _overdue(ticket: Ticket, now: int) -> Reason | None:
+    """Which of a ticket's own limits has passed, if any."""
+    if ticket.deadline is not None and ticket.deadline <= now:
+        return Reason.DEADLINE
+    waited = not ticket.retrying and ticket.queue_deadline is not None and ticket.queue_deadline <= now
+    return Reason.QUEUE_TIMEOUT if waited else None
+
+
+def _queued(route: Route) -> dict[Ticket, None]:
+    """The tickets of a route that wait for their first place; one that came back may stand twice in the heap."""
+    return dict.fromkeys(ticket for ticket in route.heap if ticket.state is TicketState.PENDING)
 
 
 __all__ = ["DEFAULT_PRIORITY", "OFFER_TTL", "Dispatcher", "Reason", "Rejection", "Route", "Ticket", "TicketState"]

@@ -42,8 +42,8 @@ class EndpointState:
     """What changes about an endpoint. ``config`` does only by discovery; ``capabilities`` are replaced as they are learned."""
 
     __slots__ = (
-        "_backoff_step", "_marks", "answered", "breaker", "budget", "capabilities", "config", "connection_key", "gate_seq", "gate_until",
-        "in_flight", "last_error", "limit", "ramp", "stats", "url",
+        "_backoff_step", "_jitter", "_marks", "answered", "breaker", "budget", "capabilities", "config", "connection_key", "gate_seq",
+        "gate_until", "in_flight", "last_error", "limit", "ramp", "stats", "url",
     )  # fmt: skip
 
     def __init__(self, config: Endpoint, breaker: BreakerPolicy, chance: Callable[[], float], now: int) -> None:
@@ -58,6 +58,7 @@ class EndpointState:
         self.gate_until = 0
         self.gate_seq = 0  # grows with each gate that is set
         self._backoff_step = 0
+        self._jitter = 0.0  # of the gate that was set last
         self._marks: dict[tuple[Mark, str], int] = {}
         self.answered = False
         self.last_error: OPEAError | None = None
@@ -93,11 +94,12 @@ class EndpointState:
 
     def grant(self, now: int, charged: bool, again: bool = False) -> Grant:
         """Take a place; only when there is room and no gate runs. ``again``: for a further attempt."""
-        self.in_flight += 1
-        self.stats.retries += again or charged
+        grant = Grant(self, self.breaker.admit(now), self.gate_seq, charged, now, again or charged)
         if charged:
             self.budget.charge(now)
-        return Grant(self, self.breaker.admit(now), self.gate_seq, charged, now, again or charged)
+        self.stats.retries += grant.again
+        self.in_flight += 1  # last, and no call after it: Ctrl-C cannot come between this and the grant's being the ticket's
+        return grant
 
     def take_back(self, grant: Grant) -> None:
         """Undo a grant that nobody took: place, probe and budget are as before."""
@@ -147,10 +149,13 @@ class EndpointState:
                 self.ramp = self.ramp * 2 if self.ramp * 2 < self.limit else None
 
     def _rest(self, grant: Grant, effect: Effect, now: int) -> None:
-        """Set a gate; gates only ever grow. A burst of 429s sent before the gate counts as one."""
+        """Set a gate; gates only ever grow. A burst of 429s sent before the gate counts as one, and has one jitter:
+        the longest of many would be the same in every process."""
         fresh = grant.gate_seq == self.gate_seq
         if effect.wait is not None:
-            wait = min(effect.wait, _LONGEST_GATE)
+            if fresh:
+                self._jitter = effect.jitter
+            wait = min(effect.wait - effect.jitter + self._jitter, _LONGEST_GATE)
         elif fresh:
             wait = min(_FIRST_BACKOFF * 2**self._backoff_step, _LONGEST_BACKOFF)
             self._backoff_step = min(self._backoff_step + 1, 10)

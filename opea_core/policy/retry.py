@@ -77,6 +77,8 @@ class Effect:
     """429: the endpoint rests, for ``wait`` or else for a growing backoff."""
     wait: float | None = None
     """Seconds until the endpoint is used again, jitter included; None for no stated wait."""
+    jitter: float = 0.0
+    """How many of them are ours."""
     mark: Mark | None = None
     reason: errors.OPEAError | None = None
 
@@ -92,16 +94,19 @@ class Retry:
 
 
 _SAME_AND_OTHER = frozenset({408, 409, 425, 498, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
-_FAIL_STATUS = frozenset({500, 502, 503, 504, 507, *range(520, 531)})
+AWAY = frozenset({502, 503, 504, *range(520, 531)})
+"""What gateways answer while the server behind them is away."""
+_FAIL_STATUS = AWAY | {500, 507}
 
 
 def effect(failure: Failure, history: History) -> Effect:
     """What a failure says of its endpoint."""
     error, status = failure.error, failure.error.status_code
     limited = isinstance(error, errors.RateLimited) and not isinstance(error, errors.QuotaExceeded)
-    wait = None
+    wait, jitter = None, 0.0
     if failure.wait is not None and (limited or status == 503):
-        wait = failure.wait + min(0.2 * failure.wait, 5.0) * history.chance()
+        jitter = min(0.2 * failure.wait, 5.0) * history.chance()
+        wait = failure.wait + jitter
     mark = None
     if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError | errors.QuotaExceeded):
         mark = Mark.KEY
@@ -111,7 +116,7 @@ def effect(failure: Failure, history: History) -> Effect:
         mark = Mark.KEY
     connect = failure.phase is Phase.NOT_SENT or (failure.phase is Phase.MAYBE_SENT and not error.is_timeout)
     verdict = _verdict(failure, history)
-    return Effect(verdict, connect and verdict is Verdict.FAIL, limited, wait, mark, error)
+    return Effect(verdict, connect and verdict is Verdict.FAIL, limited, wait, jitter, mark, error)
 
 
 def _verdict(failure: Failure, history: History) -> Verdict:

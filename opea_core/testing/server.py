@@ -30,7 +30,6 @@ _LOG = logging.getLogger(__name__)
 _BACKLOG = 1024
 _PATIENCE = 10.0
 _FILLERS = 8
-_NOT_LISTENING = ("refuse", "ignore")
 
 
 class ScriptedServer:
@@ -209,30 +208,29 @@ class ScriptedServer:
         await asyncio.sleep(0)
 
     async def _listen(self) -> None:
-        self._server = await self._loop.create_server(self._connection, sock=self._socket, backlog=_BACKLOG, ssl=self._tls)
+        tls = None if self._outage else self._tls  # in an outage it ends before the handshake
+        self._server = await self._loop.create_server(self._connection, sock=self._socket, backlog=_BACKLOG, ssl=tls)
 
     def _pause(self, how: Outage) -> Coroutine[None, None, None] | None:
-        was, self._outage = self._outage, how
+        self._outage = how
         for connection in list(self._open):
             connection.reset()
-        if how not in _NOT_LISTENING:
-            return self._listen_again() if was in _NOT_LISTENING else None
-        if was not in _NOT_LISTENING:
-            self._server.close()
-        self._release()
-        self._socket = _bound(self._host, self._port)  # bound but not listening: connections are refused, the port stays ours
+        self._bind_again()  # bound but not listening: connections are refused, the port stays ours
         if how == "ignore":
             self._fillers = _filled(self._socket)
-        return None
+        return None if how in ("refuse", "ignore") else self._listen()
 
     def _resume(self) -> Coroutine[None, None, None] | None:
         was, self._outage = self._outage, None
-        return self._listen_again() if was in _NOT_LISTENING else None
+        if was is None:
+            return None
+        self._bind_again()
+        return self._listen()
 
-    async def _listen_again(self) -> None:
+    def _bind_again(self) -> None:
+        self._server.close()
         self._release()
         self._socket = _bound(self._host, self._port)
-        await self._listen()
 
     def _release(self) -> None:
         self._socket.close()

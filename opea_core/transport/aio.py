@@ -192,7 +192,7 @@ class LoopPlace:
     async def aclose(self) -> None:
         """Break what is in use, close the idle connections, and wait for those that are being closed."""
         self.slots.break_busy()
-        self._doomed.extend(self.slots.clear())
+        self._doomed.extend((*self.slots.busy, *self.slots.clear()))
         self._close_doomed()
         if self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
@@ -259,8 +259,9 @@ class AsyncDriver:
     async def run(self, running: Running) -> Answer:
         """Drive a call to its answer; a stream's answer keeps its place. Raises the call's error."""
         holds, failure = False, None
-        flow = running.flow()
         try:
+            running.begin()
+            flow = running.flow()
             place = await self.place()
             running.ticket.owner = place.loop
             effect = next(flow)
@@ -320,7 +321,7 @@ class AsyncDriver:
             return running.got(await self._acquire(running, place.loop))
         if isinstance(effect, Send):
             running.sending(effect)
-            return running.sent(effect, await self._send(effect, place))
+            return running.sent(effect, await self._send(effect, running, place))
         if isinstance(effect, FetchKey):
             return await self._key(effect.endpoint, place)
         return running.perform(effect)
@@ -346,13 +347,15 @@ class AsyncDriver:
                 if timer is not None:
                     timer.cancel()
 
-    async def _send(self, send: Send, place: LoopPlace) -> Reply | Broken:
+    async def _send(self, send: Send, running: Running, place: LoopPlace) -> Reply | Broken:
         connection = self._connection(send, place)
         try:
-            return await connection.run()
+            outcome = await connection.run()
+            running.connection = outcome.connection
         except BaseException:
             connection.discard()
             raise
+        return outcome
 
     def _connection(self, send: Send, place: LoopPlace) -> AsyncConnection:
         if self._handle is not None:

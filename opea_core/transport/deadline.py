@@ -12,6 +12,7 @@ import contextlib
 import os
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any, cast
@@ -27,7 +28,7 @@ _LONGEST = 86_400.0  # seconds; the system takes no wait without end
 class Line:
     """What is known of the connection a call uses, and until when it may wait."""
 
-    __slots__ = ("at", "connect_at", "fresh", "heard", "own", "pid", "proxied", "socket", "tunnel", "wrote")
+    __slots__ = ("_guard", "at", "connect_at", "fresh", "heard", "own", "pid", "proxied", "socket", "tunnel", "wrote")
 
     def __init__(self, own: bool = True) -> None:
         self.own = own
@@ -38,6 +39,7 @@ class Line:
         self.heard = False
         self.wrote = False
         self.socket: Any = None
+        self._guard = threading.RLock()
         self.pid = os.getpid()
         self.proxied = self.tunnel = False
 
@@ -49,10 +51,26 @@ class Line:
 
     def shutdown(self) -> None:
         """Break the connection from any thread: whoever waits in it wakes up. Not in a forked child."""
-        if self.socket is not None and self.pid == os.getpid():
-            # by descriptor: event loops hand out sockets that only look like one
-            with contextlib.suppress(OSError, ValueError), socket.socket(fileno=os.dup(self.socket.fileno())) as same:
+        if self.socket is None or self.pid != os.getpid() or not self._guard.acquire(blocking=False):
+            return
+        try:  # by descriptor: event loops hand out sockets that only look like one
+            with contextlib.suppress(OSError, ValueError, AttributeError), socket.socket(fileno=os.dup(self.socket.fileno())) as same:
                 same.shutdown(socket.SHUT_RDWR)
+        finally:
+            self._guard.release()
+
+    def forget(self) -> None:
+        """The socket is about to be closed, and its descriptor may be another's at once: nobody shuts it down any more."""
+        if self.pid == os.getpid():
+            with self._guard:
+                self.socket = None
+
+    def let_go(self) -> None:
+        """In a forked child: close this process's copy of the socket and nothing else; the parent goes on using its own."""
+        if isinstance(self.socket, socket.socket):
+            with contextlib.suppress(OSError):
+                os.close(self.socket.detach())
+            self.socket = None
 
     def left(self, timeout: float | None = None) -> float | None:
         """Seconds until the deadline; raises httpcore.ReadTimeout when it has passed."""
@@ -140,7 +158,7 @@ class _Stream(httpcore.NetworkStream):
             self._inner.write(data[start : start + _WRITE_PIECE], self._left())
 
     def close(self) -> None:
-        self._line.socket = None
+        self._line.forget()
         self._inner.close()
 
     def start_tls(
@@ -202,14 +220,20 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         await self._inner.write(data, None)
 
     async def aclose(self) -> None:
-        self._line.socket = None
+        self._line.forget()
         await self._inner.aclose()
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
         self._line.wrote = False
-        return _AsyncStream(await self._inner.start_tls(ssl_context, server_hostname, self._line.connect_left(timeout)), self._line)
+        try:
+            stream = await self._inner.start_tls(ssl_context, server_hostname, self._line.connect_left(timeout))
+        except BaseException:  # cancelled, it would leave the transport open, which nobody else knows
+            with contextlib.suppress(Exception):
+                await self._inner.aclose()
+            raise
+        return _AsyncStream(stream, self._line)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)

@@ -238,10 +238,9 @@ class Gate:
 
     def _leave(self, ticket: Ticket, now: int) -> list[Ticket]:
         self._forget(ticket)
-        grant = ticket.grant if ticket.state is TicketState.TAKEN else None
         self._dispatcher.leave(ticket)
-        if grant is not None:
-            self._settle(ticket, grant, _CANCELLED, None, now)
+        if ticket.grant is not None:
+            self._settle(ticket, ticket.grant, _CANCELLED, None, now)
         return self._dispatcher.poll(now)
 
     def _until(self, ticket: Ticket, now: int) -> int | None:

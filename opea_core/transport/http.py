@@ -100,18 +100,19 @@ class Slots(Generic[TransportT]):
             line.proxied = key.proxy is not None
             line.tunnel = line.proxied and key.origin.startswith("https")
             slot = Slot(key, self._make(endpoint.config, key.proxy, line), line)
-        self.busy.add(slot)
+        self.busy |= {slot}  # no call: no Ctrl-C between this and the caller's try
         return slot, old
 
     def put(self, slot: Slot[TransportT]) -> list[Slot[TransportT]]:
         """Keep a connection for the next call; gives the ones to be closed."""
         slot.idle_since = time.monotonic_ns()
         with self._lock:
-            self.busy.discard(slot)
             if self.closed:
+                self.busy.discard(slot)
                 return [slot]
             idle = self._idle.setdefault(slot.key, [])
             idle.append(slot)
+            self.busy.discard(slot)
             return self._old(idle)
 
     def drop(self, slot: Slot[TransportT], stale: bool = False) -> list[Slot[TransportT]]:
@@ -126,6 +127,10 @@ class Slots(Generic[TransportT]):
             idle = [slot for slots in self._idle.values() for slot in slots]
             self._idle.clear()
         return idle
+
+    def lines(self) -> list[Line]:
+        """All lines, idle or in use; takes no lock."""
+        return [slot.line for slot in (*self.busy, *(slot for slots in self._idle.values() for slot in slots))]
 
     def break_busy(self) -> None:
         """Break the connections in use, from any thread: whoever waits in one wakes up."""
@@ -278,7 +283,7 @@ def describe(error: Exception, line: Line, sent_at: int, now: int) -> Broken:
     if isinstance(error, httpx.ConnectError):
         kind = "certificate" if _certificate(error) else "not_tls" if reason == _NOT_TLS else "proxy" if line.proxied else "connect"
         return Broken(Phase.NOT_SENT, kind, reason, sent_at, now)  # type: ignore[arg-type]
-    return Broken(phase, "disconnected", reason, sent_at, now, reused=line.wrote and not line.fresh)
+    return Broken(phase, "disconnected", reason, sent_at, now, reused=line.wrote and not line.fresh, own=line.own)
 
 
 def _certificate(error: BaseException | None) -> bool:
@@ -290,6 +295,7 @@ def _certificate(error: BaseException | None) -> bool:
 
 
 _NOT_TLS = "the other side does not speak TLS"
+_NO_HANDSHAKE = "connection closed in the TLS handshake"
 _PLAIN_WORDS = {
     "ECONNREFUSED": "connection refused",
     "Connection refused": "connection refused",
@@ -301,6 +307,7 @@ _PLAIN_WORDS = {
     "Connection reset": "connection reset",
     "Server disconnected without sending a response": "disconnected without an answer",
     "peer closed connection without sending complete message body": "connection closed in the middle of the answer",
+    "UNEXPECTED_EOF_WHILE_READING": _NO_HANDSHAKE,
     "illegal chunk header": "the chunks of the answer are broken",
     "Receive buffer too long": "the headers of the answer are too large",
     "illegal status line": "the other side does not speak HTTP",
@@ -310,6 +317,7 @@ _PLAIN_WORDS = {
     "RECORD_LAYER_FAILURE": _NOT_TLS,
     "record layer failure": _NOT_TLS,
     "HTTP_REQUEST": _NOT_TLS,
+    "EndOfStream": _NO_HANDSHAKE,
 }
 
 
@@ -319,7 +327,7 @@ def _reason(error: Exception) -> str:
     chain = text
     cause: BaseException | None = error
     while cause is not None:
-        chain += f" {cause}"
+        chain += f" {type(cause).__name__} {cause}"
         if isinstance(cause, BaseExceptionGroup):
             chain += " ".join(str(e) for e in cause.exceptions)
         cause = cause.__cause__ or cause.__context__

@@ -20,7 +20,9 @@ from opea_core.types import CallMeta, ChatResponse, EmbeddingResponse, RerankRes
 from opea_core.wire.headers import request_id, shown
 
 if TYPE_CHECKING:
+    from opea_core.transport.aio import AsyncConnection
     from opea_core.transport.gate import Gate
+    from opea_core.transport.sync import SyncConnection
 
 
 class Running:
@@ -39,8 +41,14 @@ class Running:
         self._sent_at = 0
         self._attempt = 0
         self._over_at = 0
-        if traced:
-            model = str(spec.body.get("model") or context.settings.model)
+        self.connection: SyncConnection | AsyncConnection | None = None
+        """Of a stream that goes on, until somebody holds it."""
+
+    def begin(self) -> None:
+        """The call starts."""
+        if self.traced:
+            spec = self.spec
+            model = str(spec.body.get("model") or self.context.settings.model)
             self.tell(events.CallStarted(at=self.started, call_id=spec.call_id, kind=spec.kind, model=model, stream=spec.stream))
 
     def flow(self) -> Flow:
@@ -87,10 +95,9 @@ class Running:
 
     def sent(self, send: Send, outcome: Reply | Broken) -> Reply | Broken:
         """A request was answered or failed; raises ClientClosed if that is because the object was closed."""
-        goes_on = isinstance(outcome, Reply) and outcome.connection is not None
         if self.traced and not send.quiet:
             self._tell_outcome(send, outcome)
-        if goes_on:
+        if outcome.connection is not None:
             self.gate.prove(send.grant)
         elif isinstance(outcome, Broken) and self.gate.closed:
             raise errors.ClientClosed("This OPEA object was closed during the call.", "Close it after its calls are done.")
@@ -114,25 +121,36 @@ class Running:
 
     def _attempt_ended(self, grant: Grant, error: str, status: int | None = None) -> None:
         if self._open:
-            self._open = False
             now = time.monotonic_ns()
             seconds = (now - self._sent_at) / SECOND
             label, call = grant.endpoint.label, self.spec.call_id
             ended = events.AttemptEnded(
                 at=now, call_id=call, endpoint=label, attempt=self._attempt, error=error, status_code=status, seconds=seconds
             )
+            self._open = False
             self.tell(ended)
 
     # --- how it ended
 
     def leave(self, error: BaseException | None) -> None:
         """The call is over without a stream: whatever it still holds comes back."""
+        try:
+            self._give_back()
+        except BaseException as interruption:  # Ctrl-C in the midst of it: what was done already does nothing again
+            error = error or interruption
+            self._give_back()
+            raise
+        finally:
+            grant = self.ticket.grant
+            if self._open and grant is not None:
+                self._attempt_ended(grant, type(error).__name__ if error else "")
+            if error is not None:
+                self.ended(error, None)
+
+    def _give_back(self) -> None:
         self.gate.leave(self.ticket)
-        grant = self.ticket.grant
-        if self._open and grant is not None:
-            self._attempt_ended(grant, type(error).__name__ if error else "")
-        if error is not None:
-            self.ended(error, None)
+        if self.connection is not None:
+            self.connection.discard()
 
     def finished(self, answer: Answer) -> None:
         """A stream's whole answer is there."""
@@ -182,17 +200,21 @@ class Running:
         return error
 
     def ended(self, error: BaseException | None, answer: Answer | None) -> None:
-        """The call is over: remember it and tell."""
-        now = self._over_at = time.monotonic_ns()
+        """The call is over: remember it and tell, once."""
+        now = time.monotonic_ns()
         self.ticket.wake = self.ticket.owner = None  # its traces in the queue must not keep a loop alive
         seconds = (now - self.started) / SECOND
         attempts = answer.log.sent if answer else len(error.attempts) if isinstance(error, errors.OPEAError) else 0
         label = answer.grant.endpoint.label if answer else (error.endpoint or "") if isinstance(error, errors.OPEAError) else ""
         name = type(error).__name__ if error is not None else ""
-        request = self.request_id(answer) if answer else self.spec.request_id
-        self.gate.record_call(Recent(request, label, seconds, name or "ok", attempts))
+        recent = Recent(self.request_id(answer) if answer else self.spec.request_id, label, seconds, name or "ok", attempts)
+        event = events.CallEnded(at=now, call_id=self.spec.call_id, endpoint=label, error=name, attempts=attempts, seconds=seconds)
+        if self._over_at:
+            return
+        self._over_at = now
         if self.traced:
-            self.tell(events.CallEnded(at=now, call_id=self.spec.call_id, endpoint=label, error=name, attempts=attempts, seconds=seconds))
+            self.tell(event)
+        self.gate.record_call(recent)
 
     # --- what an answer is told
 
@@ -223,7 +245,11 @@ class Running:
 
     def result(self, answer: Answer) -> Any:
         """What a plain call gives its caller."""
-        self.ended(None, answer)
+        try:
+            self.ended(None, answer)
+        except BaseException as interruption:
+            self.ended(interruption, answer)
+            raise
         if answer.reply.intake.response is not None:
             return self.dress(answer.reply.intake.response, answer)
         value = answer.reply.value if self.spec.decode else answer.reply.intake.document

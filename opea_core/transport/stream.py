@@ -60,34 +60,56 @@ class OpenStream(Generic[ConnectionT]):
         if not chunks:
             return None
         chunk = chunks.popleft()
-        if self.connection is not None:
-            self.connection.exchange.pause()
+        connection = self.connection
+        if connection is not None:
+            connection.exchange.pause()
         if chunk.response is not None:
             self.running.dress(chunk.response, self.answer)
         return chunk
 
     def resume(self) -> None:
         """The reader is back: its own time does not count as the server's silence."""
-        if self.connection is not None and not self.intake.chunks:
-            self.connection.exchange.resume()
+        connection = self.connection
+        if connection is not None and not self.intake.chunks:
+            connection.exchange.resume()
 
     def close(self, outcome: Reply | Broken) -> bool:
         """The body is over: give the place back. Whether the connection can be kept."""
-        self.intake.end()
-        broken = isinstance(outcome, Broken) or self.intake.problem is not None
-        if broken:
-            self.error = self.running.broke(self.answer, outcome)
-        else:
+        connection, self.connection = self.connection, None  # whoever gets it ends the stream, be it another thread
+        if connection is None:
+            return False
+        try:
+            self.intake.end()
+            if isinstance(outcome, Broken) or self.intake.problem is not None:
+                self.error = self.running.broke(self.answer, outcome)
+                return False
             self.running.finished(self.answer)
-        self.connection = None
-        return not broken
+        except BaseException as error:
+            self.running.leave(error)
+            raise
+        return True
 
-    def abandon(self) -> ConnectionT | None:
-        """The caller wants no more: give the place back; gives the connection to be closed."""
+    def abandon(self) -> None:
+        """The caller wants no more: give the place back and close the connection."""
         connection, self.connection = self.connection, None
-        if connection is not None:
+        if connection is None:
+            return
+        try:
             self.running.abandoned(self.answer)
-        return connection
+        except BaseException as error:
+            self.running.leave(error)
+            raise
+        finally:
+            connection.discard()
+
+
+def opened(running: Running, answer: Answer) -> OpenStream[Any]:
+    """The stream of an answer; what the answer holds comes back if that fails."""
+    try:
+        return OpenStream(running, answer)
+    except BaseException as error:
+        running.leave(error)
+        raise
 
 
 class _Stream(Generic[ConnectionT]):
@@ -128,7 +150,7 @@ class _Stream(Generic[ConnectionT]):
 
     def __del__(self) -> None:
         """Dropped before its end: break the connection. May run anywhere, so it must not wait or lock."""
-        opened = self._open
+        opened = getattr(self, "_open", None)
         if opened is not None and opened.connection is not None:
             opened.connection.shutdown()
             opened.connection = None
@@ -161,17 +183,17 @@ class ChatStream(_Stream["SyncConnection"]):
             chunk = opened.pop()
             if chunk is not None:
                 return chunk
-            if opened.connection is None:
+            connection = opened.connection
+            if connection is None:
                 self._end(opened)
                 raise StopIteration
-            self._read(opened, opened.connection)
+            self._read(opened, connection)
 
     def close(self) -> None:
         """Stop: the connection is closed, so that the server stops too."""
         self._over = True
-        connection = self._open.abandon() if self._open else None
-        if connection is not None:
-            connection.discard()
+        if self._open is not None:
+            self._open.abandon()
 
     def __enter__(self) -> Self:
         if self._open is None and not self._over:
@@ -231,17 +253,17 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
             if chunk is not None:
                 await self._give_turn()
                 return chunk
-            if opened.connection is None:
+            connection = opened.connection
+            if connection is None:
                 self._end(opened)
                 raise StopAsyncIteration
-            await self._read(opened, opened.connection)
+            await self._read(opened, connection)
 
     async def aclose(self) -> None:
         """Stop: the connection is closed, so that the server stops too."""
         self._over = True
-        connection = self._open.abandon() if self._open else None
-        if connection is not None:
-            connection.discard()
+        if self._open is not None:
+            self._open.abandon()
 
     async def __aenter__(self) -> Self:
         if self._open is None and not self._over:

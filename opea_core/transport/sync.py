@@ -41,6 +41,8 @@ class SyncConnection:
         self._slot = slot
         self._body: Iterator[bytes] = iter(())
         self._close_body: Callable[[], None] = lambda: None
+        self._use = threading.Lock()  # held while a stream is read: who closes it meanwhile leaves the closing to the reader
+        self._unwanted = False
 
     def run(self) -> Reply | Broken:
         """Send, and read: a stream up to its first content, anything else to its end."""
@@ -68,6 +70,13 @@ class SyncConnection:
 
     def read(self) -> Reply | Broken | None:
         """Read once; gives the outcome when nothing more is needed."""
+        with self._use:
+            outcome = None if self._unwanted else self._read()
+        if self._unwanted:
+            self.discard()
+        return outcome
+
+    def _read(self) -> Reply | Broken | None:
         try:
             data = next(self._body, None)
         except Exception as error:
@@ -78,33 +87,42 @@ class SyncConnection:
 
     def finish(self) -> None:
         """The answer is whole: keep the connection if the body ends within a moment."""
-        self.exchange.drain()
         guard = None
-        if self._slot is None and not self.exchange.over:  # a caller's connection keeps no deadline by itself
-            guard = threading.Timer(DRAIN / SECOND, self.exchange.line.shutdown)
-            guard.start()
         try:
+            self.exchange.drain()
+            if self._slot is None and not self.exchange.over:  # a caller's connection keeps no deadline by itself
+                guard = threading.Timer(DRAIN / SECOND, self.exchange.line.shutdown)
+                guard.start()
             for _ in self._body:
                 pass
             self._close_body()
+            if self._slot is not None:
+                _close(self._slots.put(self._slot))
         except BaseException as error:
             self.discard()
             if not is_http_error(error):
                 raise
-            return
         finally:
             if guard is not None:
                 guard.cancel()
-        if self._slot is not None:
-            _close(self._slots.put(self._slot))
 
     def discard(self, outcome: Reply | Broken | None = None) -> None:
-        """Close the connection; its idle siblings too if the server had closed it meanwhile."""
-        self.exchange.line.shutdown()  # wakes a thread that is reading
-        with contextlib.suppress(Exception):
-            self._close_body()
-        if self._slot is not None:
-            _close(self._slots.drop(self._slot, stale=isinstance(outcome, Broken) and outcome.reused))
+        """Close the connection; its idle siblings too if the server had closed it meanwhile.
+
+        While another thread reads, it is only shut down, which wakes the reader, and the reader closes it: a
+        descriptor that was closed under a reader could be another connection's by the time it reads.
+        """
+        self._unwanted = True
+        self.exchange.line.shutdown()
+        if not self._use.acquire(blocking=False):
+            return
+        try:
+            with contextlib.suppress(Exception):
+                self._close_body()
+            if self._slot is not None:
+                _close(self._slots.drop(self._slot, stale=isinstance(outcome, Broken) and outcome.reused))
+        finally:
+            self._use.release()
 
     def shutdown(self) -> None:
         """Break the connection from any thread, without waiting."""
@@ -134,8 +152,9 @@ class SyncDriver:
     def run(self, running: Running) -> Answer:
         """Drive a call to its answer; a stream's answer keeps its place. Raises the call's error."""
         holds, failure = False, None
-        flow = running.flow()
         try:
+            running.begin()
+            flow = running.flow()
             effect = next(flow)
             while True:
                 effect = flow.send(self._perform(effect, running))
@@ -162,8 +181,10 @@ class SyncDriver:
         self._finalizer = weakref.finalize(self, _close_all, self.slots)
 
     def reset(self) -> None:
-        """In a forked child: the parent's connections are not ours."""
+        """In a forked child: the parent's connections are not ours; only our copies of them are closed."""
         self._finalizer.detach()
+        for line in self.slots.lines():
+            line.let_go()
         self._new_slots()
         self._key_locks.clear()
 
@@ -172,7 +193,7 @@ class SyncDriver:
             return running.got(self._acquire(running))
         if isinstance(effect, Send):
             running.sending(effect)
-            return running.sent(effect, self._send(effect))
+            return running.sent(effect, self._send(effect, running))
         if isinstance(effect, FetchKey):
             return self._key(effect.endpoint)
         return running.perform(effect)
@@ -202,20 +223,26 @@ class SyncDriver:
         loop = asyncio._get_running_loop() if asyncio else None
         return loop is not None and running.gate.would_block(running.ticket, loop)
 
-    def _send(self, send: Send) -> Reply | Broken:
+    def _send(self, send: Send, running: Running) -> Reply | Broken:
         connection = self._connection(send)
         try:
-            return connection.run()
+            outcome = connection.run()
+            running.connection = outcome.connection
         except BaseException:
             connection.discard()
             raise
+        return outcome
 
     def _connection(self, send: Send) -> SyncConnection:
         if self._handle is not None:
             return SyncConnection(send.request, self._handle, self.slots, None)
         slot, old = self.slots.take(send.grant.endpoint)
-        _close(old)
-        return SyncConnection(send.request, slot.transport.handle_request, self.slots, slot)
+        try:
+            _close(old)
+            return SyncConnection(send.request, slot.transport.handle_request, self.slots, slot)
+        except BaseException:
+            _close(self.slots.drop(slot))
+            raise
 
     def _key(self, endpoint: EndpointState) -> str | None:
         source = endpoint.config.api_key

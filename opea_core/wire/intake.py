@@ -35,6 +35,8 @@ class Expected:
     capabilities: Capabilities = _DEFAULTS
     single: bool = False
     """One choice was asked for (no ``n``)."""
+    choices: int = 1
+    """How many were asked for."""
     max_response_bytes: int = 128 * 1024 * 1024
     max_event_bytes: int = 16 * 1024 * 1024
 
@@ -142,9 +144,9 @@ class Intake:
 
     @property
     def complete(self) -> bool:
-        """Whether the answer is whole even if the body breaks off now: every choice said why it ended."""
+        """Whether the answer is whole even if the body breaks off now: every choice that was asked for said why it ended."""
         reasons = self._assembler.finish_reasons
-        return self.problem is None and (self.done or (bool(reasons) and all(reasons)))
+        return self.problem is None and (self.done or (len(reasons) >= self._expected.choices and all(reasons)))
 
     # --- which form it is
 

@@ -94,7 +94,7 @@ class SSEDecoder:
                 value = line[5:].strip()
                 if value and not value.startswith(b":"):  # a re-wrapped comment is a comment
                     data.append(value)
-                    self._grow(len(value))
+                    self._grow(len(value) + 1)
             elif not line:
                 if data:
                     events.append(Event(data[0] if len(data) == 1 else b"\n".join(data), self._name))
@@ -114,4 +114,4 @@ class SSEDecoder:
             self._name = "error"
             if value:
                 self._data.append(value)
-                self._grow(len(value))
+                self._grow(len(value) + 1)

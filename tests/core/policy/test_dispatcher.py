@@ -1043,7 +1043,7 @@ def test_a_failed_probe_goes_behind_those_that_are_held() -> None:
     w.break_(w.first)
     probe, *held = [w.call() for _ in range(4)]
     w.pass_time(1)
-    w.again(probe, Retry(0.0), DOWN, behind=True)
+    w.again(probe, Retry(0.0, charged=False), DOWN, behind=True)
     w.pass_time(1)
     assert w.order(probe, *held) == [1, 2, 3, 0]
 
@@ -1054,7 +1054,7 @@ def test_a_failed_probe_that_goes_behind_pays_nothing() -> None:
     probe = w.call()
     w.pass_time(1)
     w.spend(w.first)
-    assert w.again(probe, Retry(0.0), DOWN, behind=True) is None
+    assert w.again(probe, Retry(0.0, charged=False), DOWN, behind=True) is None
     w.pass_time(1)
     assert probe.state is OFFERED
 
