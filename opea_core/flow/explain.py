@@ -14,7 +14,7 @@ from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.retry import Failure, Phase
 from opea_core.urls import redact_url
 from opea_core.wire.error_body import MAX_BODY, inner_status, model_missing
-from opea_core.wire.headers import request_id, retry_after, shown
+from opea_core.wire.headers import one_line, request_id, retry_after, shown
 from opea_core.wire.intake import Problem
 
 _QUOTE = 400  # characters of the server's words in the first line; ``body`` has them all
@@ -87,7 +87,7 @@ def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
         status = inner_status(body, status)
     if 300 <= status < 400:
         cls = errors.ConfigurationError
-    words = " ".join(where.redact(body.message).split())  # one line
+    words = one_line(where.redact(body.message))
     message, hint = _explained(where, reply, problem, cls, words, wait)
     error = cls(
         message,
@@ -203,11 +203,8 @@ def _explained(
         hint = _CLASS_HINTS[cls] if where.spec.kind in ("chat", "completion") else _TOO_LONG_INPUT
         return f"Too long for {where.model} at {where.endpoint.label}{asked} (server: {quoted}).", hint
     if 300 <= status < 400:
-        target = (
-            redact_url(reply.headers.get("location", ""))
-            if "://" in reply.headers.get("location", "")
-            else reply.headers.get("location", "?")
-        )
+        target = one_line(reply.headers.get("location", "?"))
+        target = redact_url(target) if "://" in target else target
         return (
             f"{where} redirects ({status}) to {where.redact(target)}.",
             "Redirects are not followed, so that no key travels to another host. Set base_url to the address that answers.",

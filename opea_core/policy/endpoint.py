@@ -10,7 +10,7 @@ from opea_core.errors import OPEAError
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Breaker, Lease, State, Verdict
 from opea_core.policy.budget import Budget
-from opea_core.policy.retry import Effect, Mark
+from opea_core.policy.retry import Effect, Mark, most_jitter
 from opea_core.policy.stats import Stats
 
 _MARK_TIME = 300 * SECOND
@@ -42,7 +42,7 @@ class EndpointState:
     """What changes about an endpoint. ``config`` does only by discovery; ``capabilities`` are replaced as they are learned."""
 
     __slots__ = (
-        "_backoff_step", "_jitter", "_marks", "answered", "breaker", "budget", "capabilities", "config", "connection_key", "gate_seq",
+        "_backoff_step", "_marks", "_share", "answered", "breaker", "budget", "capabilities", "config", "connection_key", "gate_seq",
         "gate_until", "in_flight", "last_error", "limit", "ramp", "stats", "url",
     )  # fmt: skip
 
@@ -58,7 +58,7 @@ class EndpointState:
         self.gate_until = 0
         self.gate_seq = 0  # grows with each gate that is set
         self._backoff_step = 0
-        self._jitter = 0.0  # of the gate that was set last
+        self._share: float | None = None  # of the longest jitter, for the gate that was set last
         self._marks: dict[tuple[Mark, str], int] = {}
         self.answered = False
         self.last_error: OPEAError | None = None
@@ -152,10 +152,13 @@ class EndpointState:
         """Set a gate; gates only ever grow. A burst of 429s sent before the gate counts as one, and has one jitter:
         the longest of many would be the same in every process."""
         fresh = grant.gate_seq == self.gate_seq
+        if fresh:
+            self._share = None
         if effect.wait is not None:
-            if fresh:
-                self._jitter = effect.jitter
-            wait = min(effect.wait - effect.jitter + self._jitter, _LONGEST_GATE)
+            stated = effect.wait - effect.jitter
+            if self._share is None:
+                self._share = effect.jitter / most_jitter(stated)
+            wait = min(stated + self._share * most_jitter(stated), _LONGEST_GATE)
         elif fresh:
             wait = min(_FIRST_BACKOFF * 2**self._backoff_step, _LONGEST_BACKOFF)
             self._backoff_step = min(self._backoff_step + 1, 10)

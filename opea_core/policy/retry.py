@@ -105,7 +105,7 @@ def effect(failure: Failure, history: History) -> Effect:
     limited = isinstance(error, errors.RateLimited) and not isinstance(error, errors.QuotaExceeded)
     wait, jitter = None, 0.0
     if failure.wait is not None and (limited or status == 503):
-        jitter = min(0.2 * failure.wait, 5.0) * history.chance()
+        jitter = most_jitter(failure.wait) * history.chance()
         wait = failure.wait + jitter
     mark = None
     if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError | errors.QuotaExceeded):
@@ -117,6 +117,11 @@ def effect(failure: Failure, history: History) -> Effect:
     connect = failure.phase is Phase.NOT_SENT or (failure.phase is Phase.MAYBE_SENT and not error.is_timeout)
     verdict = _verdict(failure, history)
     return Effect(verdict, connect and verdict is Verdict.FAIL, limited, wait, jitter, mark, error)
+
+
+def most_jitter(wait: float) -> float:
+    """Seconds that may be added to a wait a server asks for, so that not all come back at once."""
+    return min(0.2 * wait, 5.0)
 
 
 def _verdict(failure: Failure, history: History) -> Verdict:

@@ -15,6 +15,7 @@ from opea_core.wire import jsontext
 REQUEST_ID_HEADERS = (
     "x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-generation-id", "x-litellm-call-id", "cf-ray",
 )  # fmt: skip
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 _SECRET_HEADERS = frozenset({"set-cookie", "authorization", "proxy-authenticate", "www-authenticate", "cookie"})
 
 _GO_DURATION = re.compile(r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
@@ -31,7 +32,12 @@ _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12
 
 def request_id(headers: Mapping[str, str]) -> str | None:
     """The server's id of the exchange, from the first header that has one."""
-    return next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), None)
+    return next((one_line(headers[name]) for name in REQUEST_ID_HEADERS if headers.get(name)), None)
+
+
+def one_line(text: str) -> str:
+    """A server's words as they may be shown: on one line, without what steers a terminal or turns the direction of text."""
+    return " ".join(_STEERING.sub(" ", text).split())
 
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
