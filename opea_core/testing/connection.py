@@ -63,7 +63,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected: serve it."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(0)
+        over_tls = self._transport.get_extra_info("ssl_object") is not None
+        self._transport.set_write_buffer_limits(int(over_tls), 0)  # over TLS, asyncio would pause at 0 for ever
         self._writable.set()
         self._number = self._record.connect()
         self._open.add(self)

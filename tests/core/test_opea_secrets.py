@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
-import pickle
 import traceback
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from asking import Sync, Way, made
+from no_secrets import BASIC, CALL_HEADER, CALL_QUERY, HEADER, KEY, PASSWORD, QUERY, USER, check, credential, echo, everything
 
 from opea_core import OPEA, BreakerPolicy, OPEAError, events
 from opea_core.testing import Answer, ScriptedServer, Seen, chat, chunk, error, html, json_answer, raw, sse
-
-KEY = "sk-THE-SECRET-KEY-0123456789"
-HEADER = "THE-SECRET-HEADER-VALUE"
-CALL_HEADER = "THE-SECRET-CALL-HEADER"
-QUERY = "THE-SECRET-QUERY-VALUE"
-CALL_QUERY = "THE-SECRET+CALL/QUERY"
-USER, PASSWORD = "THE-SECRET-USER", "THE-SECRET-PASSWORD"
-BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-SECRETS = (KEY, HEADER, CALL_HEADER, QUERY, CALL_QUERY, quote(CALL_QUERY, safe=""), USER, PASSWORD, BASIC)
-
-
-def echo(seen: Seen) -> str:
-    """All that the client sent."""
-    return f"you sent {seen.headers} and {seen.query} to {seen.path}"
 
 
 def _sse_error(seen: Seen) -> Answer:
@@ -37,11 +21,6 @@ def _sse_error(seen: Seen) -> Answer:
 
 def _echo_headers(seen: Seen) -> dict[str, str]:
     return {"content-type": "application/json"} | {f"x-echo-{name}": value for name, value in seen.headers.items()}
-
-
-def credential(seen: Seen) -> str:
-    """The key, or the user and password as they were sent."""
-    return seen.headers["authorization"].split(" ")[1]
 
 
 ECHOES: dict[str, Any] = {
@@ -74,21 +53,6 @@ ECHOES: dict[str, Any] = {
     "cut in two at the length of a body": lambda seen: error(400, "x" * (64 * 1024 - 60) + credential(seen) + "y" * 100),
     "escaped": lambda seen: error(400, repr(echo(seen)).replace("-", "\\u002d")),
 }
-
-
-def everything(error: BaseException | None) -> str:
-    """All that can be read of an error, and of what is behind it."""
-    text = ""
-    while error is not None:
-        text += f"{error} {error!r} {error.args} {vars(error)} {pickle.dumps(error)!r} {''.join(traceback.format_exception(error))}"
-        error = error.__cause__ or error.__context__
-    return text
-
-
-def check(text: str) -> None:
-    """Nothing of a secret, not even a piece of it."""
-    assert [secret for secret in SECRETS if secret in text] == []
-    assert ("THE-SECRET" in text, BASIC[: len(BASIC) // 2] in text) == (False, False)
 
 
 def secretive(server: ScriptedServer, auth: str, **options: Any) -> OPEA:

@@ -12,11 +12,11 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from asking import PATIENCE, Sync, idle, made
+from forking import FORKS, in_a_child
 from leftovers import leaves_nothing
 
 from opea_core import OPEA
@@ -237,27 +237,6 @@ def test_probes_leave_nothing_behind(server: ScriptedServer) -> None:
 
 
 # --- fork
-
-FORKS = hasattr(os, "fork")
-
-
-def in_a_child(work: Callable[[], bool]) -> bool:
-    """Whether the work goes well in a forked child."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # 3.12 warns of forks in a process with threads: the server is one
-        pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            threading.Timer(8, os._exit, (9,)).start()
-            status = 0 if work() else 1
-        except BaseException:  # noqa: BLE001 - a child of a test must not go on with the tests
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @pytest.mark.skipif(not FORKS, reason="no os.fork here")
