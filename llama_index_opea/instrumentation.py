@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
@@ -107,7 +107,8 @@ def _opening() -> Iterator[list[Any]]:
     try:
         yield opened
     finally:
-        _OPENED.reset(token)
+        with suppress(ValueError):  # collected after its loop was closed, in another context
+            _OPENED.reset(token)
 
 
 def closed_with_the_answer(stream: Stream) -> Stream:

@@ -237,19 +237,20 @@ class Dispatcher:
             yield from _queued(route)
 
     def _choose(self, ticket: Ticket, now: int) -> EndpointState | None:
-        """The best endpoint that takes the ticket now: not marked, then lowest tier, then least loaded."""
+        """The best endpoint that takes the ticket now: lowest tier, then least loaded; a marked one if all others are out of use."""
         best: EndpointState | None = None
-        best_rank: tuple[bool, int, float, float] | None = None
-        for endpoint in ticket.route.endpoints:
-            if not endpoint.has_room or ticket.not_before.get(endpoint, 0) > now or endpoint.opens_at(now) is not None:
-                continue
-            if ticket.charged and not endpoint.budget.allows(now):
-                continue
-            load = (endpoint.in_flight + 1) / endpoint.config.weight
-            rank = (endpoint.is_marked(now, ticket.model), endpoint.config.tier, load, self._chance())
-            if best_rank is None or rank < best_rank:
-                best, best_rank = endpoint, rank
+        best_rank: tuple[int, float, float] | None = None
+        for endpoint in self.usable(ticket, now):
+            if endpoint.has_room and ticket.not_before.get(endpoint, 0) <= now:
+                rank = (endpoint.config.tier, (endpoint.in_flight + 1) / endpoint.config.weight, self._chance())
+                if best_rank is None or rank < best_rank:
+                    best, best_rank = endpoint, rank
         return best
+
+    def usable(self, ticket: Ticket, now: int) -> Sequence[EndpointState]:
+        """Where the ticket may go, now or when there is room: not gated, and not marked unless all of them are."""
+        endpoints = [e for e in ticket.route.endpoints if e.opens_at(now) is None and (not ticket.charged or e.budget.allows(now))]
+        return [e for e in endpoints if not e.is_marked(now, ticket.model)] or endpoints
 
     def _heads(self, now: int, changed: list[Ticket]) -> Iterator[Ticket]:
         """The tickets that may be next: the first of each heap, and all that retry."""

@@ -69,7 +69,7 @@ class Timer:
         self._handle = None
         if not self.watching:
             return
-        if self._line.at is not None and self._line.at <= time.monotonic_ns() + SECOND // 1000:
+        if self._line.at is not None and self._line.at <= time.monotonic_ns():
             self._line.shutdown()
         else:
             self.arm()
@@ -174,6 +174,7 @@ class LoopPlace:
         self._cancelled: list[Callable[[], Awaitable[None]]] = []
         self._doomed: list[AsyncSlot] = []  # broken from outside, to be closed by the loop
         self._guard: AsyncGenerator[None, None] | None = None
+        self._over = False  # the loop is in its last turns: all is closed, and no task would come to its end
 
     async def open(self, places: dict[asyncio.AbstractEventLoop, LoopPlace]) -> None:
         """Stay until the loop ends: ``asyncio.run`` finishes the suspended generator, which closes all."""
@@ -188,13 +189,14 @@ class LoopPlace:
             places.pop(self.loop, None)
             _open_places.discard(self)
             await self.aclose()
+            self._over = True
 
     async def aclose(self) -> None:
         """Break what is in use, close the idle connections, and wait for those that are being closed."""
         self.slots.break_busy()
         self._doomed.extend((*self.slots.busy, *self.slots.clear()))
-        self._close_doomed()
-        if self._closing:
+        while self._doomed or self._closing:
+            self._close_doomed()
             await asyncio.gather(*self._closing, return_exceptions=True)
         while self._cancelled:
             await _quietly(self._cancelled.pop())
@@ -223,7 +225,7 @@ class LoopPlace:
 
     def soon(self, close: Callable[[], Awaitable[None]]) -> None:
         """Run a closing function as a task of its own."""
-        if not self.loop.is_closed():
+        if not self._over and not self.loop.is_closed():
             task = self.loop.create_task(_quietly(close))
             self._closing.add(task)
             task.add_done_callback(lambda done: self._closed(done, close))
@@ -236,11 +238,11 @@ class LoopPlace:
     def forget(self, slot: AsyncSlot | None, timer: Timer) -> None:
         """A connection was broken from outside the loop: let the loop clean up, if it lives."""
         if slot is not None:
+            self._doomed.append(slot)
             self.slots.busy.discard(slot)
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(timer.stop)
-            if slot is not None:
-                self.loop.call_soon_threadsafe(self.close_soon, [slot])
+            self.loop.call_soon_threadsafe(self._close_doomed)
 
 
 async def _quietly(close: Callable[[], Awaitable[None]]) -> None:

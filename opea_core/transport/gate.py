@@ -171,7 +171,11 @@ class Gate:
 
     def would_block(self, ticket: Ticket, loop: object) -> bool:
         """Whether a thread that waits for this ticket would block the event loop whose calls hold the places."""
-        return self._owners[id(loop)] > 0 and not any(e.has_room for e in ticket.route.endpoints)
+        if self._owners[id(loop)] <= 0:
+            return False
+        with self._lock:
+            usable = self._dispatcher.usable(ticket, self.now())
+        return not any(e.has_room for e in usable or ticket.route.endpoints)
 
     def reset(self) -> None:
         """In a forked child: fresh locks, nothing in flight, nobody waiting."""

@@ -561,11 +561,22 @@ def test_the_lowest_tier_first() -> None:
     assert where(w.call()) == "spare"
 
 
-def test_those_without_a_mark_first() -> None:
+def test_one_with_a_mark_is_not_used_because_the_other_is_full() -> None:
     a, b = place("a"), place("b")
     w = World(a, b)
     w.end(w.call(endpoints=[a]), Effect(Verdict.NEUTRAL, mark=Mark.KEY))
-    assert [where(w.call()), where(w.call())] == ["b", "a"]
+    first, second = w.call(), w.call()
+    assert (where(first), second.state) == ("b", PENDING)
+    w.end(first)
+    assert where(second) == "b"
+
+
+def test_one_with_a_mark_is_used_when_the_other_rests() -> None:
+    a, b = place("a"), place("b")
+    w = World(a, b)
+    w.end(w.call(endpoints=[a]), Effect(Verdict.NEUTRAL, mark=Mark.KEY))
+    w.end(w.call(endpoints=[b]), Effect(Verdict.NEUTRAL, limited=True, wait=9.0))
+    assert where(w.call()) == "a"
 
 
 def test_a_missing_model_matters_for_that_model_only() -> None:
@@ -580,7 +591,7 @@ def test_a_mark_weighs_more_than_a_tier() -> None:
     a, spare = place("a"), place("spare", tier=1)
     w = World(a, spare)
     w.end(w.call(endpoints=[a]), Effect(Verdict.NEUTRAL, mark=Mark.KEY))
-    assert [where(w.call()), where(w.call())] == ["spare", "a"]
+    assert where(w.call()) == "spare"
 
 
 def test_a_marked_endpoint_alone_is_used_at_once() -> None:
