@@ -1,0 +1,180 @@
+"""An inspector that looks at what an object's limits hold, at any moment and from any thread, and finds what must not be."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import Any, Self
+
+from opea_core import OPEA, events
+from opea_core.policy import SECOND
+from opea_core.policy.breaker import State
+from opea_core.policy.ticket import Ticket, TicketState
+
+_HAND_OVER = 5 * SECOND
+"""Nobody may stand beside a free place for so long, even on a busy machine."""
+_LIVE = (TicketState.OFFERED, TicketState.TAKEN)
+
+
+class Inspector:
+    """Knows every ticket that an object gave out; a hook of that object, and callable from elsewhere.
+
+    ``wrong`` has what was found. As a hook it looks after every ``each``-th event.
+    """
+
+    def __init__(self, each: int = 1) -> None:
+        self.wrong: list[str] = []
+        self.looks = 0
+        self._each = each
+        self._heard = 0
+        self._opea: OPEA | None = None
+        self._tickets: list[Ticket] = []
+        self._free_since: dict[Ticket, int] = {}
+        self._before: dict[str, tuple[int, int, int]] = {}
+
+    def __call__(self, event: events.Event) -> None:
+        self._heard += 1
+        if self._heard % self._each == 0:
+            self.look()
+
+    def watch(self, opea: OPEA) -> None:
+        """Learn of every ticket from now on."""
+        self._opea = opea
+        gate: Any = opea._core.gate
+        give = gate.ticket
+
+        def ticket(**options: Any) -> Ticket:
+            given: Ticket = give(**options)
+            self._tickets.append(given)
+            return given
+
+        gate.ticket = ticket
+
+    def forget(self) -> None:
+        """In a forked child: the parent's tickets are not ours, and its gates neither."""
+        self._tickets, self._free_since, self._before = [], {}, {}
+
+    def look(self) -> None:
+        """Take the lock, and look at everything."""
+        if self._opea is None:
+            return
+        gate: Any = self._opea._core.gate
+        if not gate._lock.acquire(timeout=30):
+            self.wrong.append("the lock is held while foreign code runs, or for ever")
+            return
+        try:
+            self.looks += 1
+            for found in self._look(gate, time.monotonic_ns()):
+                self.wrong.append(found)
+        finally:
+            gate._lock.release()
+
+    def _look(self, gate: Any, now: int) -> list[str]:
+        tickets = self._alive()
+        returned = len(gate._returned)
+        return [
+            *self._places(gate, tickets),
+            *self._queue(gate, tickets),
+            *self._waiters(gate, tickets, now if not returned else 0),
+            *self._endpoints(gate, now),
+        ]
+
+    def _alive(self) -> list[Ticket]:
+        done = (TicketState.GONE, TicketState.REJECTED)
+        known = len(self._tickets)
+        kept = [t for t in self._tickets[:known] if not (t.state in done or (t.state is TicketState.TAKEN and t.grant.settled))]  # type: ignore[union-attr]
+        self._tickets[:known] = kept  # those that came meanwhile stay
+        return kept
+
+    def _places(self, gate: Any, tickets: list[Ticket]) -> list[str]:
+        found = []
+        held = [t.grant for t in tickets if t.state in _LIVE and t.grant is not None and not t.grant.settled]
+        if len({id(grant) for grant in held}) != len(held):
+            found.append("a place was granted to two tickets")
+        counts = Counter(id(grant.endpoint) for grant in held)
+        for e in gate.endpoints:
+            if not 0 <= e.in_flight <= e.limit:
+                found.append(f"{e.label}: {e.in_flight} in flight, {e.limit} allowed")
+            if e.in_flight != counts[id(e)]:
+                found.append(f"{e.label}: {e.in_flight} in flight, {counts[id(e)]} live grants")
+        owned = Counter(id(t.owner) for t in tickets if t.state is TicketState.TAKEN and t.owner is not None)
+        if dict(gate._owners) != dict(owned):
+            found.append(f"loops hold {dict(gate._owners)}, not {dict(owned)}")
+        return found
+
+    def _queue(self, gate: Any, tickets: list[Ticket]) -> list[str]:
+        dispatcher, found = gate._dispatcher, []
+        states = Counter(t.state for t in tickets)
+        waiting = states[TicketState.PENDING] + states[TicketState.OFFERED] + states[TicketState.LAPSED]
+        queued = sum(t.state is TicketState.PENDING and not t.retrying for t in tickets)
+        if (dispatcher.waiting, dispatcher.queued) != (waiting, queued):
+            found.append(f"{dispatcher.waiting} waiting and {dispatcher.queued} queued are counted, {waiting} and {queued} there")
+        standing = Counter(id(t) for t in dispatcher.waiters())
+        if standing != Counter(id(t) for t in tickets if t.state is TicketState.PENDING):
+            found.append("who stands in the queue is not who is pending")
+        if {id(t) for t in dispatcher._offered} != {id(t) for t in tickets if t.state is TicketState.OFFERED}:
+            found.append("who is offered a place is not who is listed")
+        live = sum(route.live for route in dispatcher._routes.values())
+        if live != states[TicketState.PENDING]:
+            found.append(f"the routes count {live} waiting tickets, not {states[TicketState.PENDING]}")
+        return found
+
+    def _waiters(self, gate: Any, tickets: list[Ticket], now: int) -> list[str]:
+        """Nobody waits beside a free place, but for the moment in which it is handed over."""
+        if not now:  # a finaliser gave something back just now: whoever releases the lock takes it
+            return []
+        beside = {t: self._free_since.get(t, now) for t in tickets if t.state is TicketState.PENDING and _may_go(t, now)}
+        self._free_since = beside
+        return [
+            f"a ticket stood beside a free place for {(now - since) / SECOND:.1f} s"
+            for since in beside.values()
+            if now - since > _HAND_OVER
+        ]
+
+    def _endpoints(self, gate: Any, now: int) -> list[str]:
+        found = []
+        for e in gate.endpoints:
+            if not -1e-6 <= e.budget._tokens <= e.budget.capacity:
+                found.append(f"{e.label}: {e.budget._tokens} retries in the budget of {e.budget.capacity}")
+            state = (e.gate_until, e.gate_seq, e.breaker.generation)
+            if any(new < old for new, old in zip(state, self._before.get(e.label, state), strict=True)):
+                found.append(f"{e.label}: gate or breaker went back from {self._before[e.label]} to {state}")
+            self._before[e.label] = state
+            if e.breaker.state is not State.HALF_OPEN and e.breaker._probes:
+                found.append(f"{e.label}: {e.breaker.state.value}, with probes")
+        return found
+
+
+def _may_go(ticket: Ticket, now: int) -> bool:
+    return any(
+        e.has_room
+        and e.opens_at(now) is None
+        and ticket.not_before.get(e, 0) <= now
+        and (not ticket.charged or e.budget.allows(now))
+        and (ticket.deadline is None or ticket.deadline > now)
+        for e in ticket.route.endpoints
+    )
+
+
+class Patrol:
+    """Lets inspectors look again and again from a thread of its own."""
+
+    def __init__(self, *inspectors: Inspector, every: float = 0.005) -> None:
+        self._inspectors = inspectors
+        self._every = every
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._walk, daemon=True)
+
+    def _walk(self) -> None:
+        while not self._over.wait(self._every):
+            for inspector in self._inspectors:
+                inspector.look()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(30)

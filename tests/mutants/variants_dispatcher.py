@@ -1,0 +1,227 @@
+"""Broken queues: who goes next, where, and for how long calls are held (D1-D11)."""
+
+from __future__ import annotations
+
+from variant import DISPATCHER, POLICY, Variant
+
+_FILE = "opea_core/policy/dispatcher.py"
+_BARGING = """        endpoint = self._choose(ticket, now)
+        if endpoint is not None:
+            ticket.route.heap.remove(ticket)
+            ticket.route.heap.insert(0, ticket)
+            self._offer(ticket, endpoint, now)
+            heapq.heapify(ticket.route.heap)
+            return [ticket]
+        changed = self.poll(now)
+        if ticket.state is TicketState.PENDING:
+"""
+_REFUSED = """        if self.queued >= self._policy.max_queued:
+            return Rejection(Reason.QUEUE_FULL, now)
+        ticket.retrying = True
+"""
+
+VARIANTS = [
+    Variant(
+        "D1: who comes is served before who waits",
+        _FILE,
+        "        changed = self.poll(now)\n        if ticket.state is TicketState.PENDING:\n",
+        _BARGING,
+        DISPATCHER,
+    ),
+    Variant("D2: urgent calls go last", _FILE, "key=now + int(priority", "key=now - int(priority", DISPATCHER),
+    Variant("D2: priority counts nothing", _FILE, "key=now + int(priority", "key=now + 0 * int(priority", DISPATCHER),
+    Variant(
+        "D2: dead entries are never swept",
+        "opea_core/policy/dispatcher.py",
+        "if max(len(route.heap), len(route.holds)) <= max(64, 2 * route.live):",
+        "if True:",
+        "tests/core/policy/test_dispatcher.py",
+    ),
+    Variant(
+        "D3: the queue takes one too many",
+        _FILE,
+        "if self.queued > self._policy.max_queued:",
+        "if self.queued > self._policy.max_queued + 1:",
+        DISPATCHER,
+    ),
+    Variant("D3: a full queue refuses retries", _FILE, "        ticket.retrying = True\n", _REFUSED, POLICY + "test_dispatcher.py"),
+    Variant(
+        "D4: granted at the deadline",
+        "opea_core/policy/dispatcher.py",
+        "if ticket.deadline is not None and ticket.deadline <= now:",
+        "if ticket.deadline is not None and ticket.deadline < now:",
+        "tests/core/policy/test_properties_dispatcher.py",
+    ),
+    Variant(
+        "D4: granted after the time in the queue",
+        "opea_core/policy/dispatcher.py",
+        "    return Reason.QUEUE_TIMEOUT if waited else None\n",
+        "    return None\n",
+        "tests/core/policy/test_properties_dispatcher.py",
+    ),
+    Variant(
+        "D4: a retry is granted after its deadline",
+        "opea_core/policy/dispatcher.py",
+        "yield from (t for t in list(self._retrying) if _overdue(t, now) is None)",
+        "yield from list(self._retrying)",
+        "tests/core/policy/test_properties_dispatcher.py",
+    ),
+    Variant("D5: an offer that nobody takes stays", _FILE, "if oldest.offered_at + OFFER_TTL > now:", "if True:", DISPATCHER),
+    Variant(
+        "D5: an offer that nobody takes keeps its place",
+        _FILE,
+        "            self._return(ticket)\n            ticket.state = TicketState.LAPSED",
+        "            ticket.state = TicketState.LAPSED",
+        DISPATCHER,
+    ),
+    Variant(
+        "D5: a lapsed ticket never waits again",
+        _FILE,
+        "            self.waiting -= 1\n            self._enqueue(ticket)\n        if ticket.state is TicketState.TAKEN:",
+        "            self.waiting -= 1\n        if ticket.state is TicketState.TAKEN:",
+        DISPATCHER,
+    ),
+    Variant(
+        "D5: each waiter of a loop that stands still costs two seconds",
+        _FILE,
+        "            changed.extend(self._lapse_with(oldest))\n",
+        "",
+        DISPATCHER + " -k stands_still",
+    ),
+    Variant(
+        "D6: the offer of a leaver is lost",
+        _FILE,
+        "            self._return(ticket)\n        elif ticket.state",
+        "        elif ticket.state",
+        DISPATCHER,
+    ),
+    Variant(
+        "D9: gates are ignored",
+        _FILE,
+        "e for e in ticket.route.endpoints if e.opens_at(now) is None and (not",
+        "e for e in ticket.route.endpoints if (not",
+        DISPATCHER,
+    ),
+    Variant("D9: room is ignored", _FILE, "            if endpoint.has_room and ticket", "            if ticket", DISPATCHER),
+    Variant("D9: an empty budget is ignored", _FILE, " and (not ticket.charged or e.budget.allows(now))]", "]", DISPATCHER),
+    Variant("D9: the tier is ignored", _FILE, "rank = (endpoint.config.tier, ", "rank = (0, ", DISPATCHER),
+    Variant("D9: the load is ignored", _FILE, "(endpoint.in_flight + 1) / endpoint.config.weight", "0.0", DISPATCHER),
+    Variant(
+        "D9: the weight is ignored", _FILE, "(endpoint.in_flight + 1) / endpoint.config.weight", "float(endpoint.in_flight + 1)", DISPATCHER
+    ),
+    Variant(
+        "preferences: a mark is ignored",
+        _FILE,
+        "        return [e for e in endpoints if not e.is_marked(now, ticket.model)] or endpoints\n",
+        "        return endpoints\n",
+        DISPATCHER,
+    ),
+    Variant("D10: nobody gives up in an outage", _FILE, "route.run_clock(outlook.outage, now)", "route.run_clock(False, now)", DISPATCHER),
+    Variant(
+        "D10: the clock of an outage runs while a probe is in flight",
+        _FILE,
+        "outage=bool(reopens) and not probing",
+        "outage=bool(reopens)",
+        DISPATCHER,
+    ),
+    Variant(
+        "D10: calls wait for a limit however long it is",
+        _FILE,
+        "(not broken and opens - now <= self._max_retry_after)",
+        "not broken",
+        DISPATCHER,
+    ),
+    Variant(
+        "D10: the time in flight counts as being held",
+        _FILE,
+        "        self._begin_hold(ticket, now)\n        self._enqueue(ticket)\n        return None",
+        "        self._enqueue(ticket)\n        return None",
+        POLICY + "test_dispatcher.py",
+    ),
+    Variant(
+        "D10: an offer that lapsed is held anew",
+        "opea_core/policy/dispatcher.py",
+        "ticket.recovery_wait = max(0, ticket.gives_up_at - route.clock(now))",
+        "pass",
+        "tests/core/policy/test_dispatcher.py tests/core/policy/test_properties_dispatcher.py",
+    ),
+    Variant(
+        "D10: a hold is begun although it cannot help",
+        _FILE,
+        "elif (reason := self._cannot_wait(ticket, now)) is not None:",
+        "elif False:",
+        POLICY + "test_dispatcher.py",
+    ),
+    Variant("D11: the same endpoint at once", _FILE, " and ticket.not_before.get(endpoint, 0) <= now:", ":", DISPATCHER),
+    Variant(
+        "D11: a retry goes behind all others",
+        _FILE,
+        "        ticket.grant = None\n        ticket.retrying = True",
+        "        ticket.key = now + 10**12\n        ticket.grant = None\n        ticket.retrying = True",
+        DISPATCHER,
+    ),
+    Variant(
+        "D11: back to where it must not go",
+        _FILE,
+        "tuple(e for e in ticket.route.endpoints if e is not failed)",
+        "ticket.route.endpoints[1:] + ticket.route.endpoints[:1]",
+        DISPATCHER,
+    ),
+    Variant("B2: a failed probe is the next probe again", _FILE, "        if behind:\n", "        if False:\n", DISPATCHER),
+    Variant(
+        "R4: a retry waits for a budget that nobody has",
+        _FILE,
+        "            return Rejection(Reason.BUDGET, now)\n",
+        "            pass\n",
+        POLICY + "test_dispatcher.py",
+    ),
+    Variant(
+        "R4: a waiting retry is not told that the budget is spent",
+        _FILE,
+        "            self._reject(ticket, Reason.BUDGET, now, changed)\n",
+        "            pass\n",
+        POLICY + "test_dispatcher.py",
+    ),
+    Variant(
+        "deadline: a retry is waited for beyond it",
+        _FILE,
+        "        if ticket.deadline is not None and earliest >= ticket.deadline:\n            return Rejection(Reason.DEADLINE, now)\n",
+        "",
+        POLICY + "test_dispatcher.py",
+    ),
+    Variant(
+        "the clock: gates that end wake nobody",
+        _FILE,
+        "            times.extend(at for e in route.endpoints if (at := e.opens_at(now)) is not None)\n",
+        "",
+        DISPATCHER,
+    ),
+    Variant(
+        "the clock: delays that end wake nobody",
+        _FILE,
+        "times.extend(at for at in ticket.not_before.values() if at > now)",
+        "pass",
+        DISPATCHER,
+    ),
+    Variant(
+        "the clock: a budget that fills wakes nobody",
+        _FILE,
+        "            if ticket.charged:\n                times.extend",
+        "            if False:\n                times.extend",
+        DISPATCHER,
+    ),
+    Variant(
+        "the clock: an offer that lapses wakes nobody",
+        _FILE,
+        "            times.append(next(iter(self._offered)).offered_at + OFFER_TTL)\n",
+        "            pass\n",
+        DISPATCHER,
+    ),
+    Variant(
+        "whoever is rejected is not woken",
+        "opea_core/policy/dispatcher.py",
+        "        changed.append(ticket)\n\n\ndef _overdue",
+        "\n\ndef _overdue",
+        "tests/core/policy/test_properties_dispatcher.py",
+    ),
+]

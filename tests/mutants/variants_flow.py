@@ -1,0 +1,227 @@
+"""Broken calls and broken words: attempts, keys, redaction, redirects, learned parameters (R1, R5-R7, D12, section 6)."""
+
+from __future__ import annotations
+
+from variant import FLOW, TRANSPORT, WORLD, Variant
+
+_CALL = "opea_core/flow/call.py"
+_EXPLAIN = "opea_core/flow/explain.py"
+_PREPARE = "opea_core/flow/prepare.py"
+_BY_HAND = FLOW + "test_call.py"
+_PROPERTIES = FLOW + "test_properties_call.py"
+_SECRETS = "tests/core/test_opea_secrets.py"
+_LEARNING = TRANSPORT + "test_learning.py"
+_OUTAGES = TRANSPORT + "test_outages.py"
+
+VARIANTS = [
+    Variant(
+        "R1: one attempt more", _CALL, "log.counted <= spec.retry.max_retries", "log.counted <= spec.retry.max_retries + 1", _PROPERTIES
+    ),
+    Variant("R1: attempts are not counted", _CALL, "    log.counted += 1\n", "    log.counted += spec.stream\n", _PROPERTIES),
+    Variant(
+        "R: a re-used connection that was closed is an attempt", _CALL, "    return failure.reused and", "    return False and", _BY_HAND
+    ),
+    Variant(
+        "R: a stale connection is sent again and again",
+        _CALL,
+        " and not failure.error.is_timeout and not log.resent",
+        " and not failure.error.is_timeout",
+        _PROPERTIES,
+    ),
+    Variant("R: a fresh key is asked for again and again", _CALL, "not (spec.key or log.rekeyed)", "not spec.key", _PROPERTIES),
+    Variant("R: no fresh key is asked for", _CALL, "            if fresh != key:\n", "            if False:\n", _BY_HAND),
+    Variant("R6: the error forgets the attempts", _CALL, "attempts=tuple(log.attempts)", "attempts=()", _PROPERTIES),
+    Variant(
+        "R6: an attempt is missing",
+        _CALL,
+        "        log.attempts.append(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))\n",
+        "        if failure.error.status_code: log.attempts.append(explain.attempt_record(where, failure, 1.0))\n",
+        _PROPERTIES,
+    ),
+    Variant(
+        "D6: the last failure gives nothing back",
+        _CALL,
+        "            yield settle\n            raise _final(failure.error, log)",
+        "            raise _final(failure.error, log)",
+        _PROPERTIES,
+    ),
+    Variant(
+        "D6: an answer gives nothing back", _CALL, "            if outcome.connection is None:\n", "            if False:\n", _PROPERTIES
+    ),
+    Variant(
+        "R7: what was refused is not remembered",
+        _CALL,
+        "                endpoint.capabilities = learned\n",
+        "                pass\n",
+        _LEARNING,
+    ),
+    Variant(
+        "R7: the same parameter is dropped for ever",
+        "opea_core/flow/call.py",
+        "None if mended is None or (where.endpoint, mended.report) in log.mended else mended",
+        "mended",
+        _PROPERTIES + " -k both_its_names",
+    ),
+    Variant(
+        "R7: a setting that forbids dropping is ignored",
+        _CALL,
+        "if known.strict_parameters or request.content is None",
+        "if request.content is None",
+        _LEARNING,
+    ),
+    Variant(
+        "B5: the 500s of a call are not counted",
+        _CALL,
+        "        log.server_errors += failure.error.status_code == 500\n",
+        "",
+        _OUTAGES + " -k 500s",
+    ),
+    Variant(
+        "B2: a failed probe costs an attempt",
+        "opea_core/flow/call.py",
+        "    if grant.is_probe and (connect_class or failure.error.status_code in AWAY):\n        return True\n",
+        "",
+        "tests/core/transport/test_outages.py -k costs_its_call_nothing",
+    ),
+    Variant("B2: max_retries=0 makes a second request", _CALL, " or spec.retry.max_retries == 0:", ":", WORLD + " -k wants_one"),
+    Variant(
+        "B2: a server that never answered is waited for",
+        "opea_core/flow/call.py",
+        "    if not grant.endpoint.answered or spec.retry.max_retries == 0:",
+        "    if spec.retry.max_retries == 0:",
+        "tests/core/transport/test_outages.py -k never_answered",
+    ),
+    Variant(
+        "preferences: a refused list of models says something of chat calls",
+        _CALL,
+        '        if spec.method == "GET":',
+        "        if False:",
+        _PROPERTIES,
+    ),
+    Variant(
+        "events: a rejected call says nothing",
+        _CALL,
+        "            yield Tell(events.CallRejected(at=log.at, call_id=spec.call_id, reason=grant.reason.value))\n",
+        "",
+        _PROPERTIES,
+    ),
+    Variant(
+        "events: a retry says nothing",
+        _CALL,
+        "            yield Tell(events.RetryScheduled(",
+        "            (events.RetryScheduled(",
+        _PROPERTIES,
+    ),
+    Variant(
+        "R4: it is not said that the budget was empty", _EXPLAIN, 'return last.with_details(retry_suppressed="budget")', "return last", FLOW
+    ),
+    Variant(
+        "deadline: it is not said that it was the deadline",
+        _EXPLAIN,
+        "return last.with_details(deadline_exceeded=True)",
+        "return last",
+        FLOW,
+    ),
+    Variant(
+        "D10: the reasons are not told",
+        _EXPLAIN,
+        "        error.__cause__ = last or rejection.cause\n",
+        "",
+        FLOW + " " + _OUTAGES + " -k 'reasons or call'",
+    ),
+    Variant(
+        "R: a certificate is tried again",
+        _EXPLAIN,
+        'broken.kind not in ("certificate", "not_tls", "invalid")',
+        'broken.kind not in ("not_tls", "invalid")',
+        _PROPERTIES,
+    ),
+    Variant("R: x-should-retry is not read", _EXPLAIN, '{"true": True, "false": False}', '{"true": True}', _PROPERTIES),
+    Variant("deadline: a passed deadline is tried again", _EXPLAIN, ' and broken.limit != "total"', "", _PROPERTIES),
+    Variant(
+        "B3: a passed deadline counts against the endpoint",
+        _EXPLAIN,
+        'own_limit=broken.limit == "total"',
+        "own_limit=False",
+        FLOW + " " + TRANSPORT + "test_both_drivers.py -k 'deadline or total'",
+    ),
+    # --- secrets and keys
+    Variant("secrets: nothing is redacted", _EXPLAIN, '            text = text.replace(secret, "***")\n', "", _SECRETS),
+    Variant(
+        "secrets: a secret that was cut in two is shown",
+        _EXPLAIN,
+        '            if text.endswith("…"):',
+        "            if False:",
+        _SECRETS + " -k two",
+    ),
+    Variant(
+        "secrets: headers of an error are shown",
+        _EXPLAIN,
+        "value) for name, value in shown(reply.headers).items()}",
+        "value) for name, value in reply.headers.items()} and reply.headers",
+        _SECRETS,
+    ),
+    Variant(
+        "secrets: headers of a broken answer are shown",
+        _EXPLAIN,
+        "headers={name: where.redact(value) for name, value in shown(broken.headers).items()}",
+        "headers=broken.headers",
+        _SECRETS,
+    ),
+    Variant(
+        "secrets: the words of a type are shown",
+        _EXPLAIN,
+        "type=where.redact(body.type) if body.type else None",
+        "type=body.type",
+        _SECRETS,
+    ),
+    Variant(
+        "secrets: the target of a redirect is shown whole",
+        _EXPLAIN,
+        'redact_url(target) if "://" in target else target',
+        "target",
+        _SECRETS + " -k redirect",
+    ),
+    Variant(
+        "secrets: header values are not known as secrets",
+        _PREPARE,
+        "(*config.headers.values(), *spec.headers.values(), *config.query.values(), *spec.query.values())",
+        "(*config.query.values(), *spec.query.values())",
+        _SECRETS,
+    ),
+    Variant(
+        "secrets: escaped spellings are not known",
+        _PREPARE,
+        "    secrets.extend({spelled for secret in secrets for spelled in _spellings(secret)} - set(secrets))\n",
+        "",
+        FLOW + "test_properties_secrets.py",
+    ),
+    Variant(
+        "secrets: a URL shows its password",
+        "opea_core/config.py",
+        'yield "base_url", redact_url(self.base_url)',
+        'yield "base_url", self.base_url',
+        _SECRETS + " -k printed",
+    ),
+    Variant(
+        "keys: ours goes to a foreign URL",
+        "opea_core/opea.py",
+        "                api_key=api_key,\n",
+        "                api_key=api_key or self._core.settings.endpoints[0].api_key,\n",
+        TRANSPORT + "test_keys.py",
+    ),
+    Variant(
+        "keys: a line break is sent",
+        "opea_core/config.py",
+        "    elif not value.isprintable():\n",
+        "    elif False:\n",
+        "tests/core/test_config.py",
+    ),
+    Variant(
+        "keys: a key of the function is not checked",
+        "opea_core/transport/keys.py",
+        '    check_header_value("the key that the api_key function gave", value)\n',
+        "",
+        TRANSPORT + "test_keys.py",
+    ),
+]

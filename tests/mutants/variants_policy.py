@@ -1,0 +1,341 @@
+"""Broken breakers, budgets, endpoints and retry rules (D6, D9, D10, B1-B5, R1-R4, gates and preferences)."""
+
+from __future__ import annotations
+
+from variant import BREAKER, BUDGET, ENDPOINT, POLICY, RETRY, WORLD, Variant
+
+_BREAKER = "opea_core/policy/breaker.py"
+_BUDGET = "opea_core/policy/budget.py"
+_ENDPOINT = "opea_core/policy/endpoint.py"
+_RETRY = "opea_core/policy/retry.py"
+
+VARIANTS = [
+    Variant(
+        "B1: a result of an earlier generation counts",
+        _BREAKER,
+        "if lease.generation != self.generation or not self._policy.enabled:",
+        "if not self._policy.enabled:",
+        BREAKER,
+    ),
+    Variant("B1: the window outlives an opening", _BREAKER, "        self._window.clear()\n", "", BREAKER),
+    Variant(
+        "B1: a probing stream gives no verdict at its first content",
+        _ENDPOINT,
+        "            self.breaker.record(grant.lease, Verdict.OK, now)\n            grant.lease = None\n",
+        "            pass\n",
+        ENDPOINT,
+    ),
+    Variant(
+        "B1: a probing stream gives two verdicts",
+        _ENDPOINT,
+        "            grant.lease = None\n",
+        "            grant.lease = self.breaker.admit(now)\n",
+        ENDPOINT,
+    ),
+    Variant(
+        "B2: open admits before its time",
+        _BREAKER,
+        "return self.open_until if now < self.open_until else None",
+        "return None",
+        BREAKER,
+    ),
+    Variant(
+        "B2: half open admits everybody",
+        _BREAKER,
+        "        return free if now < free else None\n",
+        "        return None\n",
+        BREAKER,
+    ),
+    Variant(
+        "B2: a failed probe closes it",
+        _BREAKER,
+        "self._close() if verdict is Verdict.OK else self._open(now)",
+        "self._close()",
+        BREAKER,
+    ),
+    Variant(
+        "B2: connections that fail in a row do not open it",
+        _BREAKER,
+        "        if self._connect_failures >= self._policy.consecutive:\n            return True\n",
+        "",
+        BREAKER,
+    ),
+    Variant(
+        "B2: a success does not end a run of failed connections",
+        _BREAKER,
+        "            self._connect_failures = 0\n        elif connect_class:",
+        "            pass\n        elif connect_class:",
+        BREAKER,
+    ),
+    Variant("B: too few results open it", _BREAKER, "count >= self._policy.min_calls and ", "", BREAKER),
+    Variant(
+        "B: the failure rate must be exceeded",
+        _BREAKER,
+        "sum(self._window) / count >= self._policy.failure_rate",
+        "sum(self._window) / count > self._policy.failure_rate",
+        BREAKER,
+    ),
+    Variant(
+        "B4: neutral is a success",
+        _BREAKER,
+        "        if verdict is Verdict.NEUTRAL:\n            return\n",
+        "        if verdict is Verdict.NEUTRAL:\n            verdict = Verdict.OK\n",
+        BREAKER,
+    ),
+    Variant(
+        "B4: neutral keeps the probe's place",
+        _BREAKER,
+        "        self._probes.pop(lease.probe, None)\n        if verdict is Verdict.NEUTRAL:\n            return\n",
+        "        if verdict is Verdict.NEUTRAL:\n            return\n        self._probes.pop(lease.probe, None)\n",
+        BREAKER,
+    ),
+    Variant(
+        "B4: a probe that hangs blocks for ever",
+        _BREAKER,
+        "        return free if now < free else None\n",
+        "        return max(free, now + 1)\n",
+        BREAKER,
+    ),
+    Variant(
+        "B: the open time has no bound", _BREAKER, "min(policy.open * 2**doublings, policy.max_open)", "policy.open * 2**doublings", BREAKER
+    ),
+    Variant(
+        "B: open times never start again",
+        _BREAKER,
+        "        self._openings = 0\n        self._move(State.CLOSED)",
+        "        self._move(State.CLOSED)",
+        BREAKER,
+    ),
+    Variant("B: the open time has no jitter", _BREAKER, "(1 + 0.1 * self._chance())", "1", POLICY + "test_breaker.py"),
+    Variant("B: a breaker that is off opens", _BREAKER, " or not self._policy.enabled:", ":", BREAKER),
+    Variant("B5: each 500 of a call counts", _RETRY, "if status == 500 and history.server_errors:", "if False:", RETRY),
+    Variant(
+        "B3: a caller's short deadline counts against the endpoint",
+        _RETRY,
+        "if failure.own_limit or not failure.retryable or",
+        "if not failure.retryable or",
+        RETRY,
+    ),
+    Variant(
+        "B3: a 429 counts against the endpoint",
+        _RETRY,
+        "errors.RequestError | errors.RateLimited | errors.CertificateError",
+        "errors.RequestError | errors.CertificateError",
+        RETRY,
+    ),
+    Variant(
+        "B3: a 503 says nothing",
+        "opea_core/policy/retry.py",
+        "AWAY = frozenset({502, 503, 504, *range(520, 531)})",
+        "AWAY = frozenset({502, 504, *range(520, 531)})",
+        "tests/core/policy/test_properties_retry.py",
+    ),
+    Variant(
+        "B3: an answer that cannot be used says nothing",
+        _RETRY,
+        "    return Verdict.FAIL\n\n\ndef judge",
+        "    return Verdict.NEUTRAL\n\n\ndef judge",
+        RETRY,
+    ),
+    Variant(
+        "B2: a late answer is a failed connection",
+        _RETRY,
+        "(failure.phase is Phase.MAYBE_SENT and not error.is_timeout)",
+        "failure.phase is Phase.MAYBE_SENT",
+        RETRY,
+    ),
+    # --- gates and preferences
+    Variant(
+        "D10: a gate shrinks",
+        _ENDPOINT,
+        "self.gate_until = max(self.gate_until, now + int(wait * SECOND))",
+        "self.gate_until = now + int(wait * SECOND)",
+        ENDPOINT + " " + RETRY,
+    ),
+    Variant(
+        "gates: an endpoint may rest for days",
+        _ENDPOINT,
+        "min(stated + self._share * most_jitter(stated), _LONGEST_GATE)",
+        "effect.wait",
+        ENDPOINT,
+    ),
+    Variant(
+        "gates: all come back at once after a rate limit",
+        _ENDPOINT,
+        "self.limit if self.ramp is None else min(self.ramp, self.limit)",
+        "self.limit",
+        ENDPOINT,
+    ),
+    Variant(
+        "gates: the limit is never reached again",
+        _ENDPOINT,
+        "self.ramp = self.ramp * 2 if self.ramp * 2 < self.limit else None",
+        "pass",
+        ENDPOINT,
+    ),
+    Variant("gates: each 429 of a burst counts", _ENDPOINT, "fresh = grant.gate_seq == self.gate_seq", "fresh = True", ENDPOINT),
+    Variant(
+        "gates: a late success of before the limit counts",
+        _ENDPOINT,
+        "        if grant.gate_seq == self.gate_seq:\n            self._backoff_step = 0",
+        "        if True:\n            self._backoff_step = 0",
+        ENDPOINT,
+    ),
+    Variant(
+        "gates: a stated wait is no gate",
+        _ENDPOINT,
+        "if effect.limited or effect.wait is not None:",
+        "if effect.limited and effect.wait is None:",
+        RETRY,
+    ),
+    Variant("preferences: nothing is marked", _ENDPOINT, "        if effect.mark is not None:\n", "        if False:\n", ENDPOINT),
+    Variant("preferences: a mark survives a success", _ENDPOINT, '            self._marks.pop((Mark.KEY, ""), None)\n', "", ENDPOINT),
+    Variant("preferences: a mark lasts for ever", _ENDPOINT, "now + _MARK_TIME", "now + 10**9 * SECOND", ENDPOINT),
+    Variant(
+        "preferences: a model that is missing bars the other models",
+        _ENDPOINT,
+        'model if effect.mark is Mark.MODEL else ""',
+        '""',
+        ENDPOINT,
+    ),
+    # --- places
+    Variant(
+        "D6: given back twice is given back twice",
+        _ENDPOINT,
+        "        if grant.settled:\n            return\n        grant.settled = True\n",
+        "        grant.settled = True\n",
+        ENDPOINT,
+    ),
+    Variant(
+        "D6: taken back after it was given back",
+        _ENDPOINT,
+        "        if not grant.settled:\n            grant.settled = True\n            self.in_flight -= 1",
+        "        if True:\n            grant.settled = True\n            self.in_flight -= 1",
+        ENDPOINT,
+    ),
+    Variant("D9: one place too many", _ENDPOINT, "return self.in_flight < (self.limit", "return self.in_flight <= (self.limit", ENDPOINT),
+    Variant(
+        "D5: an offer that comes back keeps the probe",
+        _ENDPOINT,
+        "            if grant.lease is not None:\n                self.breaker.record(grant.lease, Verdict.NEUTRAL, grant.at)\n",
+        "",
+        ENDPOINT,
+    ),
+    Variant(
+        "R4: an offer that comes back stays paid", _ENDPOINT, "                self.budget.refund()\n", "                pass\n", ENDPOINT
+    ),
+    # --- the budget
+    Variant("R4: retries are not paid", _ENDPOINT, "            self.budget.charge(now)\n", "            pass\n", ENDPOINT),
+    Variant("R4: the budget never refuses", _BUDGET, "return self.tokens(now) >= 1", "return True", BUDGET),
+    Variant("R4: the budget fills twice as fast", _BUDGET, "_REFILL = 10 * SECOND", "_REFILL = 5 * SECOND", BUDGET),
+    Variant(
+        "R4: successes fill it beyond its capacity",
+        _BUDGET,
+        "self._tokens = min(self.capacity, self.tokens(now) + _PER_SUCCESS)",
+        "self._tokens = self.tokens(now) + _PER_SUCCESS",
+        BUDGET,
+    ),
+    Variant(
+        "R4: a refund fills it beyond its capacity",
+        _BUDGET,
+        "self._tokens = min(self.capacity, self._tokens + 1)",
+        "self._tokens = self._tokens + 1",
+        BUDGET,
+    ),
+    Variant("R4: a success pays a whole retry", _BUDGET, "_PER_SUCCESS = 0.1", "_PER_SUCCESS = 1.0", BUDGET),
+    Variant(
+        "R4: time gives the same token again and again", _BUDGET, "            self._at = now\n        return", "        return", BUDGET
+    ),
+    # --- retries
+    Variant(
+        "R3: earlier than the server asked",
+        _RETRY,
+        "wait = failure.wait + jitter",
+        "wait = failure.wait * history.chance()",
+        RETRY,
+    ),
+    Variant(
+        "R3: all at the very moment that the server named",
+        _RETRY,
+        "jitter = most_jitter(failure.wait) * history.chance()",
+        "jitter = 0.0",
+        RETRY,
+    ),
+    Variant("R3: the jitter has no cap", _RETRY, "return min(0.2 * wait, 5.0)", "return 0.2 * wait", RETRY),
+    Variant(
+        "R3: an absurd wait is waited",
+        _RETRY,
+        "None if failure.wait > policy.max_retry_after else max(delay or 0.0, failure.wait)",
+        "max(delay or 0.0, failure.wait)",
+        RETRY,
+    ),
+    Variant("R3: a retry does not wait as long as asked", _RETRY, "max(delay or 0.0, failure.wait)", "delay", RETRY),
+    Variant(
+        "R2: the backoff has no cap",
+        _RETRY,
+        "min(policy.max_delay, policy.initial_delay * policy.backoff_factor**retry)",
+        "policy.initial_delay * policy.backoff_factor**retry",
+        RETRY,
+    ),
+    Variant("R2: a large power overflows", _RETRY, "    except OverflowError:", "    except ZeroDivisionError:", RETRY),
+    Variant(
+        "R2: the backoff has no jitter",
+        _RETRY,
+        'return ceiling * chance() if policy.jitter == "full" else ceiling',
+        "return ceiling",
+        RETRY,
+    ),
+    Variant(
+        "R: what was handed out is asked for again",
+        _RETRY,
+        "failure.phase is Phase.HANDED or not failure.retryable",
+        "not failure.retryable",
+        RETRY,
+    ),
+    Variant("R: x-should-retry: false is ignored", _RETRY, " or failure.should_retry is False:", ":", RETRY),
+    Variant(
+        "R: what cannot differ is tried again",
+        _RETRY,
+        "failure.phase is Phase.HANDED or not failure.retryable or",
+        "failure.phase is Phase.HANDED or",
+        RETRY,
+    ),
+    Variant(
+        "R: what may still be computing is sent there again",
+        _RETRY,
+        'Retry(None if failure.error.is_timeout else delay, reason="no answer")',
+        'Retry(delay, reason="no answer")',
+        RETRY,
+    ),
+    Variant(
+        "R: a 500 is tried for ever at one endpoint",
+        _RETRY,
+        "None if history.server_errors else delay",
+        "delay",
+        POLICY + "test_retry.py",
+    ),
+    Variant(
+        "R: a refused key is tried again there",
+        _RETRY,
+        '        return Retry(None, reason=f"{status or type(error).__name__}")',
+        '        return Retry(delay, reason="again")',
+        RETRY,
+    ),
+    Variant(
+        "R: an exhausted quota is tried again there",
+        _RETRY,
+        'return Retry(None, reason="quota exceeded")',
+        'return Retry(delay, reason="quota exceeded")',
+        RETRY,
+    ),
+    Variant(
+        "R: a wait that the server asked for costs budget", _RETRY, "charged=False, reason", "charged=True, reason", WORLD + " -k paid"
+    ),
+    Variant(
+        "R: a bad request is tried again",
+        _RETRY,
+        "    if isinstance(error, errors.RequestError | errors.ConfigurationError):\n        return None\n",
+        "",
+        RETRY,
+    ),
+]

@@ -1,0 +1,306 @@
+"""Broken drivers: deadlines, giving back, finalisers, fork, hooks (D5-D8, D13, sections 1 and 6)."""
+
+from __future__ import annotations
+
+from variant import FLOW, TRANSPORT, WORLD, Variant
+
+_GATE = "opea_core/transport/gate.py"
+_RUNNING = "opea_core/transport/running.py"
+_SYNC = "opea_core/transport/sync.py"
+_AIO = "opea_core/transport/aio.py"
+_STREAM = "opea_core/transport/stream.py"
+_LINE = "opea_core/transport/deadline.py"
+_EXCHANGE = "opea_core/transport/exchange.py"
+_HTTP = "opea_core/transport/http.py"
+_BOTH = TRANSPORT + "test_both_drivers.py"
+_GATES = TRANSPORT + "test_gate.py"
+_QUEUE = TRANSPORT + "test_queue.py"
+_SHARED = TRANSPORT + "test_shared.py"
+_CANCELLED = TRANSPORT + "test_cancellation.py"
+_ABANDONED = TRANSPORT + "test_abandoned.py"
+_OUTAGES = TRANSPORT + "test_outages.py"
+
+VARIANTS = [
+    # --- the gate
+    Variant(
+        "D5: an offer is kept for ever", "opea_core/policy/dispatcher.py", "OFFER_TTL = 2 * SECOND", "OFFER_TTL = 2000 * SECOND", _GATES
+    ),
+    Variant(
+        "D5: a dead waiter keeps its offer", _GATE, "                    failed.append(ticket)\n", "                    pass\n", _GATES
+    ),
+    Variant("D5: nobody watches the clock", _GATE, "            limits.append(wake_at)\n", "", WORLD + " -k 'promises or outage'"),
+    Variant(
+        "D5: a watcher that leaves is not replaced",
+        _GATE,
+        "        return [*changed, *(ticket for ticket in nudged if ticket is not None)]",
+        "        return changed",
+        _GATES,
+    ),
+    Variant(
+        "D6: who gives back wakes nobody",
+        _GATE,
+        "            wakes = self._wakes(self._dispatcher.poll(now), now)\n        self._after(wakes, ticket)\n        self._tell_changes",
+        "            wakes = []\n        self._after(wakes, ticket)\n        self._tell_changes",
+        WORLD + " -k at_once",
+    ),
+    Variant(
+        "D6: a leaver wakes nobody",
+        _GATE,
+        "            wakes = self._wakes(self._leave(ticket, now), now)\n",
+        "            wakes = self._leave(ticket, now)[:0]\n",
+        _GATES,
+    ),
+    Variant(
+        "D7: a finaliser waits for the lock",
+        _GATE,
+        "self._lock.acquire(blocking=False):",
+        "self._lock.acquire(timeout=3):",
+        _GATES + " -k finaliser",
+    ),
+    Variant(
+        "D7: what finalisers give back is forgotten",
+        _GATE,
+        "                    changed += self._leave(ticket, now)\n",
+        "",
+        _GATES + " -k finaliser",
+    ),
+    Variant(
+        "D7: a finaliser tells at once",
+        _GATE,
+        "                    self._untold.append(tell)\n",
+        "                    tell()\n",
+        _GATES + " -k finaliser",
+    ),
+    Variant(
+        "D: hooks are told under the lock",
+        _GATE,
+        "        self._after(wakes, ticket)\n        self._tell_changes(endpoint, effect, *before, now)\n",
+        "        with self._lock:\n            self._tell_changes(endpoint, effect, *before, now)\n        self._after(wakes, ticket)\n",
+        _GATES + " -k lock",
+    ),
+    Variant(
+        "D8: a forked child has the parent's places",
+        _GATE,
+        "        self.endpoints[:] = [EndpointState(e.config, self._settings.breaker, self._chance, self.now()) for e in self.endpoints]\n",
+        "",
+        _SHARED + " -k Fork",
+    ),
+    Variant(
+        "D8: a forked child has the parent's locks",
+        "opea_core/core.py",
+        "    os.register_at_fork(after_in_child=_after_fork)",
+        "    pass",
+        _SHARED + " -k Fork",
+    ),
+    Variant(
+        "D8: a forked child uses the parent's connections",
+        _SYNC,
+        "            line.let_go()\n        self._new_slots()\n",
+        "            pass\n",
+        _SHARED + " -k Fork",
+    ),
+    Variant(
+        "D8: a forked child breaks the parent's connection",
+        "opea_core/transport/deadline.py",
+        "if self.socket is None or self.pid != os.getpid() or not",
+        "if self.socket is None or not",
+        FLOW + "test_properties_closed.py",
+    ),
+    Variant(
+        "D13: a sync call waits for itself",
+        _SYNC,
+        "return loop is not None and running.gate",
+        "return False and running.gate",
+        _QUEUE + " -k own_loop",
+    ),
+    Variant("close: a closed gate grants", _GATE, "if self.closed and ticket.state", "if False and ticket.state", _GATES + " -k close"),
+    # --- giving back
+    Variant(
+        "D6: a call that ends gives nothing back",
+        "opea_core/transport/running.py",
+        "    def _give_back(self) -> None:\n        self.gate.leave(self.ticket)\n",
+        "    def _give_back(self) -> None:\n",
+        "tests/core/transport/test_cancellation.py",
+    ),
+    Variant(
+        "D6: an open stream gives its place back",
+        _SYNC,
+        "holds = answer.reply.connection is not None",
+        "holds = False",
+        _QUEUE + " -k holds_its_place",
+    ),
+    Variant(
+        "D6: a stream that ends keeps its place",
+        _RUNNING,
+        "        self.gate.settle(self.ticket, answer.grant, OK, usage=response.usage if response else None)\n",
+        "",
+        _QUEUE + " -k holds_its_place",
+    ),
+    Variant(
+        "D6: a stream that breaks keeps its place",
+        _RUNNING,
+        "        self.gate.settle(self.ticket, answer.grant, effect(failure, log.history))\n",
+        "",
+        WORLD + " -k promises",
+    ),
+    Variant(
+        "D6: a stream that is closed keeps its place",
+        _RUNNING,
+        "        self.gate.leave(self.ticket)\n        self._tell_abandoned(answer)",
+        "        self._tell_abandoned(answer)",
+        _ABANDONED,
+    ),
+    Variant("D7: a dropped stream keeps its place", _STREAM, "            opened.running.dropped(opened.answer)\n", "", _ABANDONED),
+    Variant("D7: the server of a dropped stream goes on", _STREAM, "            opened.connection.shutdown()\n", "", _ABANDONED),
+    Variant("D7: a dropped stream warns of nothing", _STREAM, "            warnings.warn(\n", "            str(\n", _ABANDONED),
+    Variant(
+        "D6: a cancelled call leaves its connection",
+        _AIO,
+        "        except BaseException:\n            connection.discard()\n            raise",
+        "        except BaseException:\n            raise",
+        _CANCELLED,
+    ),
+    Variant(
+        "D6: Ctrl-C leaves the connection",
+        _SYNC,
+        "        except BaseException:\n            connection.discard()\n            raise",
+        "        except BaseException:\n            raise",
+        _CANCELLED + " -k ctrl_c",
+    ),
+    Variant(
+        "loops: dead ones stay",
+        _AIO,
+        "for other in [other for other in list(self._places) if other.is_closed()]",
+        "for other in list[asyncio.AbstractEventLoop]()",
+        _SHARED + " -k loop",
+    ),
+    Variant("loops: connections outlive them", _AIO, "            places.pop(self.loop, None)\n", "", _SHARED + " -k loop"),
+    Variant(
+        "a restart: idle siblings of a stale connection are used",
+        _HTTP,
+        "return [slot, *(self._idle.pop(slot.key, ()) if stale else ())]",
+        "return [slot]",
+        _OUTAGES + " -k stale",
+    ),
+    Variant(
+        "bytes behind an answer are the next answer",
+        _EXCHANGE,
+        "if not self.line.own or self.line.socket is None or self.line.heard:",
+        "if True:",
+        _BOTH,
+    ),
+    # --- time
+    Variant(
+        "deadline: sync reads are not bounded",
+        _LINE,
+        "        self._line.heard = True\n        return self._inner.read(max_bytes, self._left())",
+        "        self._line.heard = True\n        return self._inner.read(max_bytes, timeout)",
+        _BOTH + " -k Sync",
+    ),
+    Variant(
+        "deadline: the timer of an event loop does nothing",
+        _AIO,
+        "            self._line.shutdown()\n        else:",
+        "            pass\n        else:",
+        _BOTH,
+    ),
+    Variant(
+        "deadline: the whole call is not bounded", _EXCHANGE, "return at if deadline is None else min(at, deadline)", "return at", _BOTH
+    ),
+    Variant(
+        "time: keep-alives are progress",
+        _EXCHANGE,
+        "if intake.progress != self._progress or intake.started is not self._started:",
+        "if True:",
+        _BOTH,
+    ),
+    Variant(
+        "time: the consumer's own time counts",
+        _EXCHANGE,
+        "at = self.line.at + time.monotonic_ns() - self._paused_at",
+        "at = self.line.at",
+        _ABANDONED + " -k 'time or slow'",
+    ),
+    Variant(
+        "time: the rest of a body is waited for",
+        _EXCHANGE,
+        "DRAIN = SECOND // 10",
+        "DRAIN = 3000 * SECOND",
+        FLOW + "test_properties_closed.py",
+    ),
+    Variant(
+        "time: connecting is not bounded",
+        _LINE,
+        "share = None if left is None else left / (len(addresses) - tried)",
+        "share = None if left is None else 3000.0",
+        TRANSPORT + "test_tls.py -k black_hole",
+    ),
+    # --- events, health, hooks
+    Variant(
+        "B1: first content of a stream proves nothing",
+        _RUNNING,
+        "            self.gate.prove(send.grant)\n",
+        "            pass\n",
+        _OUTAGES + " -k probes",
+    ),
+    Variant(
+        "events: an abandoned attempt has no end",
+        _RUNNING,
+        '        self._attempt_ended(answer.grant, "Abandoned", answer.reply.status)\n',
+        "",
+        _ABANDONED,
+    ),
+    Variant(
+        "events: a broken stream has no end",
+        _RUNNING,
+        "        self._attempt_ended(answer.grant, type(failure.error).__name__, answer.reply.status)\n",
+        "",
+        WORLD + " -k promises",
+    ),
+    Variant(
+        "events: a call that fails has no end",
+        "opea_core/transport/running.py",
+        "            if error is not None:\n                self.ended(error, None)\n",
+        "",
+        "tests/core/flow/test_properties_world.py -k promises",
+    ),
+    Variant(
+        "events: first content is not told", _RUNNING, "            if outcome.first_at is not None and", "            if False and", _BOTH
+    ),
+    Variant(
+        "events: helper requests count as attempts",
+        _RUNNING,
+        "        if self.traced and not send.quiet:\n            self._open,",
+        "        if self.traced:\n            self._open,",
+        WORLD + " -k promises",
+    ),
+    Variant(
+        "hooks: an exception comes out",
+        "opea_core/events.py",
+        "            except Exception as error:",
+        "            except ZeroDivisionError as error:",
+        "tests/core/test_opea_object.py",
+    ),
+    Variant("statistics grow for ever", "opea_core/policy/stats.py", "deque(maxlen=_RING)", "deque()", "tests/core/policy/test_stats.py"),
+    Variant(
+        "redirect: a caller's client follows it",
+        _HTTP,
+        "        return given.send(_with_defaults(given, request), stream=True, follow_redirects=False)\n",
+        "        return given.send(_with_defaults(given, request), stream=True, follow_redirects=True)\n",
+        TRANSPORT + "test_borrowed.py -k redirect",
+    ),
+    Variant(
+        "HANDED: a stream that broke off is no error",
+        _STREAM,
+        "        if opened.error is not None:\n            raise opened.error\n",
+        "",
+        _BOTH,
+    ),
+    Variant(
+        "HANDED: the partial answer is lost",
+        _RUNNING,
+        "error.with_details(partial=failure.error.partial, ",
+        "error.with_details(",
+        FLOW + "test_properties_closed.py",
+    ),
+]
