@@ -22,11 +22,11 @@ from waiting import until
 from opea_core.testing import ScriptedServer, Seen
 
 SEED = 20_240_229
-CALLS = 1_500
+CALLS = 5_100
 THREADS, TASKS = 40, 400
 LIMITS = (12, 8)
-GROWTH = 5_000
-"""Blocks of memory between the first and the last third; five that are kept of each call would be 5,000, and a call has hundreds."""
+GROWTH = 3_000
+"""Blocks of memory between the first and the last third; one that is kept of each call would be 3,400."""
 
 pytestmark = pytest.mark.filterwarnings("ignore:a stream was dropped before its end:ResourceWarning")
 
