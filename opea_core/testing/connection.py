@@ -203,6 +203,7 @@ class Connection(asyncio.Protocol):
 
     async def _write(self, data: bytes) -> None:
         if self._transport.is_closing():
+            self._lost = True
             raise ConnectionResetError("The client is gone.")
         if data:
             self._transport.write(data)

@@ -76,10 +76,8 @@ def huge_head(_: Answer) -> Answer:
 def slow(answer: Answer, seconds: float = 0.05) -> Answer:
     """Everything comes, with so many seconds between two events (between two eighths of a plain answer)."""
     pieces = answer.steps if answer.is_stream else _pieces(answer.body)
-    steps: list[Step] = []
-    for piece in pieces:
-        steps += [piece, Wait(seconds)]
-    return answer.replace(steps=tuple(steps))
+    steps = [step for piece in pieces for step in (Wait(seconds), piece)]
+    return answer.replace(steps=tuple(steps[1:]))
 
 
 def _pieces(body: bytes) -> list[Step]:
