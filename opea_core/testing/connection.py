@@ -47,8 +47,16 @@ class Connection(asyncio.Protocol):
     While an answer is under way, a client that goes away cancels it.
     """
 
-    def __init__(self, record: Record, choose: Callable[[Seen], Awaitable[Answer]], holds: Holds, open_ones: set[Connection]) -> None:
+    def __init__(
+        self,
+        record: Record,
+        choose: Callable[[Seen], Awaitable[Answer]],
+        holds: Holds,
+        open_ones: set[Any],
+        welcome: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._record = record
+        self._welcome = welcome
         self._choose = choose
         self._holds = holds
         self._open = open_ones
@@ -68,6 +76,8 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         self._number = self._record.connect()
         self._open.add(self)
+        if not self._welcome():  # an outage began since it was accepted
+            self.reset()
         self._task = asyncio.get_running_loop().create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:

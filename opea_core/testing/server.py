@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
 from ssl import SSLContext
 from types import TracebackType
@@ -90,6 +90,7 @@ class ScriptedServer:
         self._outage: Outage | None = None
         self._turns = 0  # requests that are being worked at, of those that wait for their turn
         self._fillers: list[socket.socket] = []
+        self._welcomes: set[asyncio.Task[None]] = set()
 
     # --- life
 
@@ -98,7 +99,7 @@ class ScriptedServer:
         if self._port:
             raise RuntimeError("A ScriptedServer is started once.")
         listening: Future[None] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main(listening)), name="scripted-server", daemon=True)
+        self._thread = threading.Thread(target=self._serve, args=(listening,), name="scripted-server", daemon=True)
         self._thread.start()
         listening.result(_PATIENCE)
         return self
@@ -118,11 +119,11 @@ class ScriptedServer:
 
     def pause(self, how: Outage = "refuse") -> None:
         """An outage: open connections are reset, and new ones are refused (or what ``how`` says). The port stays ours."""
-        self._run(lambda: self._pause(how))
+        self._run(lambda: self._change(how))
 
     def resume(self) -> None:
         """The end of an outage: answer again on the same port."""
-        self._run(self._resume)
+        self._run(lambda: self._change(None))
 
     # --- what to answer
 
@@ -187,6 +188,10 @@ class ScriptedServer:
 
     # --- in the server's thread
 
+    def _serve(self, listening: Future[None]) -> None:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # the one that has add_reader everywhere
+            runner.run(self._main(listening))
+
     async def _main(self, listening: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
@@ -195,68 +200,74 @@ class ScriptedServer:
         try:
             self._socket = _bound(self._host, self._wanted_port)
             self._port = self._socket.getsockname()[1]
-            await self._listen()
+            self._listen()
         except OSError as problem:
             listening.set_exception(problem)
             return
         listening.set_result(None)
         await self._stopped.wait()
-        self._server.close()
         self._release()
         for connection in list(self._open):
             connection.end()
         await asyncio.sleep(0)
 
-    async def _listen(self) -> None:
+    def _listen(self) -> None:
+        """Accept connections. Not by ``create_server``, which loses those that are accepted while it is closed."""
+        self._socket.setblocking(False)
+        self._socket.listen(_BACKLOG)
+        self._loop.add_reader(self._socket, self._accept)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            while True:
+                accepted, _ = self._socket.accept()
+                accepted.setblocking(False)
+                task = self._loop.create_task(self._welcome(accepted))
+                self._welcomes.add(task)
+                task.add_done_callback(self._welcomes.discard)
+
+    async def _welcome(self, accepted: socket.socket) -> None:
         tls = None if self._outage else self._tls  # in an outage it ends before the handshake
-        self._server = await self._loop.create_server(self._connection, sock=self._socket, backlog=_BACKLOG, ssl=tls)
-
-    def _pause(self, how: Outage) -> Coroutine[None, None, None] | None:
-        self._outage = how
-        for connection in list(self._open):
-            connection.reset()
-        self._bind_again()  # bound but not listening: connections are refused, the port stays ours
-        if how == "ignore":
-            self._fillers = _filled(self._socket)
-        return None if how in ("refuse", "ignore") else self._listen()
-
-    def _resume(self) -> Coroutine[None, None, None] | None:
-        was, self._outage = self._outage, None
-        if was is None:
-            return None
-        self._bind_again()
-        return self._listen()
-
-    def _bind_again(self) -> None:
-        self._server.close()
-        self._release()
-        self._socket = _bound(self._host, self._port)
-
-    def _release(self) -> None:
-        self._socket.close()
-        for filler in self._fillers:
-            filler.close()
-        self._fillers = []
+        with contextlib.suppress(OSError):  # it is gone already, or its handshake failed
+            await self._loop.connect_accepted_socket(self._connection, accepted, ssl=tls)
 
     def _connection(self) -> Connection | Refuser:
         if self._outage is not None:
             return Refuser(self._outage, self._open)
-        return Connection(self._record, self._choose, self._holds, self._open)
+        return Connection(self._record, self._choose, self._holds, self._open, lambda: self._outage is None)
 
-    def _run(self, action: Callable[[], Coroutine[None, None, None] | None]) -> None:
-        """Do something in the server's thread and wait for it; at once and without waiting if that is ours."""
+    def _change(self, how: Outage | None) -> None:
+        """Begin an outage, or end it."""
+        if how is None and self._outage is None:
+            return
+        self._outage = how
+        for connection in list(self._open) if how else ():
+            connection.reset()
+        self._release()
+        self._socket = _bound(self._host, self._port)  # bound but not listening: connections are refused, the port stays ours
+        if how == "ignore":
+            self._fillers = _filled(self._socket)
+        elif how != "refuse":
+            self._listen()
+
+    def _release(self) -> None:
+        self._loop.remove_reader(self._socket)
+        for one in (self._socket, *self._fillers):
+            one.close()
+        self._fillers = []
+
+    def _run(self, action: Callable[[], None]) -> None:
+        """Do something in the server's thread and wait for it; at once if that is ours."""
 
         async def act() -> None:
-            rest = action()
-            if rest is not None:
-                await rest
+            action()
 
         if self._thread is None:
             raise RuntimeError("The ScriptedServer is not running.")
         if threading.current_thread() is not self._thread:
             asyncio.run_coroutine_threadsafe(act(), self._loop).result(_PATIENCE)
-        elif (rest := action()) is not None:
-            self._task = self._loop.create_task(rest)
+        else:
+            action()
 
     async def _choose(self, seen: Seen) -> Answer:
         try:

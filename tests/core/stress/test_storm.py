@@ -26,7 +26,7 @@ CALLS = 5_100
 THREADS, TASKS = 40, 400
 LIMITS = (12, 8)
 GROWTH = 10_000
-"""Blocks of memory between the first and the last third: three per call, of the hundreds a call has; the JSON parser keeps short strings, up to 16,384."""
+"""Blocks of memory between the first and the last third: three per call of the hundreds a call has; the JSON parser keeps some strings."""
 
 pytestmark = pytest.mark.filterwarnings("ignore:a stream was dropped before its end:ResourceWarning")
 
