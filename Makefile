@@ -11,7 +11,7 @@ demo: $(VENV)/.demo          ## the main job, on a scripted server (or on OPEA_A
 	@$(BIN)/opea demo
 
 test: $(VENV)/.dev           ## the whole suite, without network
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 check: $(VENV)/.dev          ## lint and types
 	@$(BIN)/ruff check .

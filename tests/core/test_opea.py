@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from asking import Way, made
+from steady_ids import steady
 
 import opea_core
 from opea_core import OPEA, ConfigurationError, events
@@ -221,7 +222,7 @@ def test_test_endpoint_is_true_if_there_is_an_answer(way: Way, server: ScriptedS
     assert works or isinstance(problem, opea_core.OPEAError)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "not a url", "", 5, "ftp://x", "http://[::", object()], ids=str)
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "not a url", "", 5, "ftp://x", "http://[::", object()], ids=steady)
 def test_test_endpoint_never_raises(way: Way, server: ScriptedServer, url: Any) -> None:
     opea = made(server)
     assert way.ask(opea, "test_endpoint", url).value is False

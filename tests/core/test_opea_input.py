@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from asking import Way, made
+from steady_ids import steady
 
 from opea_core import OPEA, ConfigurationError, Endpoint, RetryPolicy
 from opea_core.testing import ScriptedServer
@@ -162,14 +163,14 @@ def test_a_stream_that_could_never_work_is_refused_at_the_call(server: ScriptedS
             method(given, **options)
 
 
-@pytest.mark.parametrize("prompt", ["", [], None, 5, {"a": 1}, b"x", [object()]], ids=repr)
+@pytest.mark.parametrize("prompt", ["", [], None, 5, {"a": 1}, b"x", [object()]], ids=steady)
 @pytest.mark.parametrize("method", ["complete", "stream_complete"])
 def test_a_prompt_is_text_or_a_list(way: Way, server: ScriptedServer, method: str, prompt: Any) -> None:
     assert type(way.ask(made(server), method, prompt).error) is ConfigurationError
     assert server.seen == []
 
 
-@pytest.mark.parametrize("inputs", [None, 5, [5], [None], {"a": 1}, b"x", [b"x"], ["a", ["b"]], ["\ud800"]], ids=repr)
+@pytest.mark.parametrize("inputs", [None, 5, [5], [None], {"a": 1}, b"x", [b"x"], ["a", ["b"]], ["\ud800"]], ids=steady)
 def test_what_is_embedded_is_text(way: Way, server: ScriptedServer, inputs: Any) -> None:
     assert type(way.ask(made(server), "embed", inputs).error) is ConfigurationError
     assert server.seen == []
@@ -178,7 +179,7 @@ def test_what_is_embedded_is_text(way: Way, server: ScriptedServer, inputs: Any)
 @pytest.mark.parametrize(
     "data",
     [None, "text", 5, [], {"messages": []}, {"messages": [{"content": "x"}]}, {"messages": MESSAGES, "stream": True}, {"input": object()}],
-    ids=repr,
+    ids=steady,
 )
 def test_data_must_be_a_dict_that_makes_sense(way: Way, server: ScriptedServer, data: Any) -> None:
     opea = made(server)
@@ -191,7 +192,7 @@ def test_data_must_be_a_dict_that_makes_sense(way: Way, server: ScriptedServer, 
     assert server.seen == []
 
 
-@pytest.mark.parametrize("url", ["", "not a url", 5, "ftp://x", "http://", "http://a b/"], ids=repr)
+@pytest.mark.parametrize("url", ["", "not a url", 5, "ftp://x", "http://", "http://a b/"], ids=steady)
 def test_a_url_must_be_one(way: Way, server: ScriptedServer, url: Any) -> None:
     opea = made(server)
     data = {"messages": MESSAGES}

@@ -13,6 +13,7 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import ConfigurableField
 from lc_object_support import WAYS, Listener, ask, made
+from steady_ids import steady
 
 from langchain_opea import ChatOPEA
 from opea_core import OPEA, Capabilities, Timeouts
@@ -69,7 +70,7 @@ def _requests(server: ScriptedServer, one: ChatOPEA, other: ChatOPEA) -> int:
         {"include_response_headers": False},
         {"tags": ["a"]},
     ],
-    ids=str,
+    ids=steady,
 )
 def test_the_key_of_the_cache_does_not_depend_on(server: ScriptedServer, options: dict[str, Any]) -> None:
     cache = InMemoryCache()
@@ -90,7 +91,7 @@ def test_the_key_of_the_cache_does_not_depend_on(server: ScriptedServer, options
         {"extra_body": {"a": 1}},
         {"model_kwargs": {"a": 1}},
     ],
-    ids=str,
+    ids=steady,
 )
 def test_the_key_of_the_cache_depends_on(server: ScriptedServer, options: dict[str, Any]) -> None:
     cache = InMemoryCache()

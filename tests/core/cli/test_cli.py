@@ -52,6 +52,12 @@ def test_as_a_module() -> None:
     assert done.stdout == f"opea-core {__version__}\n"
 
 
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the width where the tests run."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+
 class TestDemo:
     def test_with_scripted_servers(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["demo", "--calls", "40"]) == 0
