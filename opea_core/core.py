@@ -6,7 +6,6 @@ import os
 import random
 import threading
 import time
-import uuid
 import weakref
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 def new_id() -> str:
     """A random id of 32 hex digits."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 _living: weakref.WeakSet[Drivers] = weakref.WeakSet()

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Shows a chat, a stream, tools, embeddings, and many calls while a server fails.",
         epilog="A scripted model answers, unless OPEA_API_URL is set (then OPEA_API_KEY and OPEA_MODEL count too).",
     )
-    demo.add_argument("--calls", type=_positive, default=200, metavar="N", help="calls of the last part (default: 200)")
+    demo.add_argument("--calls", type=count, default=200, metavar="N", help="calls of the last part (default: 200)")
     _add_fake(commands)
     return parser
 
@@ -67,31 +67,46 @@ def _add_fake(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "fake",
         help="a scripted server to test clients against, right or with faults",
         description="Serves chat, completions, embeddings, rerank and models of a scripted model, and fails as it is told.",
-        epilog="opea fake --fault cut --fault 503 --share 0.2     a fifth of the requests is cut off, or gets a 503, in turn",
+        epilog="example: opea fake --fault cut --fault 503 --share 0.2",
     )
     parser.add_argument("--list", action="store_true", help="list the faults and end")
     parser.add_argument("--fault", action="append", default=[], metavar="NAME", help="what goes wrong; several take turns")
-    parser.add_argument("--share", type=_share, default=1.0, help="the share of the requests that get a fault, 0 to 1 (default: 1)")
-    parser.add_argument("--first", type=_positive, metavar="N", help="only the first N requests get faults")
+    parser.add_argument("--share", type=share, default=1.0, help="the share of the requests that get a fault, 0 to 1 (default: 1)")
+    parser.add_argument("--first", type=count, metavar="N", help="only the first N requests get faults")
     parser.add_argument("--seed", type=int, default=0, help="of the dice behind --share")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, help="port (default: 8000; 0 takes a free one)")
+    parser.add_argument("--port", type=port, default=8000, help="port (default: 8000; 0 takes a free one)")
     parser.add_argument("--model", default="scripted-model", help="the model's name (default: scripted-model)")
     parser.add_argument("--api-key", metavar="KEY", help="answer 401 unless this key comes")
-    parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="before each answer")
-    parser.add_argument("--capacity", type=_positive, metavar="N", help="so many requests at once; the others get 429")
+    parser.add_argument("--latency", type=seconds, default=0.0, metavar="SECONDS", help="before each answer")
+    parser.add_argument("--capacity", type=count, metavar="N", help="so many requests at once; the others get 429")
     parser.add_argument("--wait", action="store_true", help="the others wait for their turn instead")
 
 
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0 <= share <= 1:
-        raise ValueError
-    return share
+# --- what argparse calls by their names: "invalid share value: '2'"
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    return _within(float(text), 0, 1)
+
+
+def seconds(text: str) -> float:
+    """A number from 0."""
+    return _within(float(text), 0, 1e6)
+
+
+def port(text: str) -> int:
+    """A port, or 0."""
+    return int(_within(int(text), 0, 65535))
+
+
+def count(text: str) -> int:
+    """A number from 1."""
+    return int(_within(int(text), 1, 10**9))
+
+
+def _within(number: float, low: float, high: float) -> float:
+    if not low <= number <= high:
         raise ValueError
     return number

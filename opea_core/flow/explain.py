@@ -68,13 +68,12 @@ class Where:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret of four characters or more taken out."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= 4:
-            text = text.replace(secret, "***")
-            if text.endswith("…"):  # cut at a bound: maybe in the middle of the secret
-                tail = next((n for n in range(len(secret) - 1, 3, -1) if text[:-1].endswith(secret[:n])), 0)
-                text = text[: len(text) - 1 - tail] + "***…" if tail else text
+    """The text with every secret taken out; they come longest first."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+        if text.endswith("…"):  # cut at a bound: maybe in the middle of the secret
+            tail = next((n for n in range(len(secret) - 1, 3, -1) if text[:-1].endswith(secret[:n])), 0)
+            text = text[: len(text) - 1 - tail] + "***…" if tail else text
     return text
 
 
@@ -243,6 +242,7 @@ def _not_found(where: Where, problem: Problem, quoted: str) -> tuple[str, str]:
 
 def with_models(error: errors.OPEAError, models: list[str]) -> None:
     """Name the models a server has in the hint of its refusal."""
+    models = [one_line(model) for model in models]
     if models:
         listed = ", ".join(models[:10]) + (", ..." if len(models) > 10 else "")
         error.hint = f'It serves: {listed}. Pass model="{models[0]}", or load the missing one on the server.'

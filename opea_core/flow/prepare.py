@@ -45,14 +45,10 @@ def build_request(
         content = encode_body(build_body(spec.body, model, stream, capabilities, spec.output_schema, left_out))
     sent_key = spec.key or key
     headers = _headers(spec, context, endpoint, sent_key, content is not None)
-    secrets = [sent_key] if sent_key else []
-    secrets.extend((*config.headers.values(), *spec.headers.values(), *config.query.values(), *spec.query.values()))
-    secrets.extend((*(value for _, value in endpoint.url.query), *_user_info(endpoint.url)))
-    secrets.extend({spelled for secret in secrets for spelled in _spellings(secret)} - set(secrets))
     request = Request(
         method=spec.method,
         url=_url(spec, endpoint, capabilities),
-        headers=headers,
+        headers=list(headers.items()),
         content=content,
         expected=Expected(
             shape=shape,  # type: ignore[arg-type]
@@ -67,10 +63,10 @@ def build_request(
         ),
         timeouts=spec.timeouts or config.timeouts or settings.timeouts,
         deadline=spec.deadline,
-        secrets=tuple(secrets),
+        secrets=_secrets(spec, endpoint, sent_key),
     )
     given = bool(spec.body.get("model") or config.model or settings.model_given)
-    key_sent = any(name in ("authorization", config.auth_header.lower()) for name, _ in headers)
+    key_sent = "authorization" in headers or config.auth_header.lower() in headers
     return request, Where(spec, endpoint, request, model, given, key_sent, context.foreign_key, sent_key, tuple(left_out))
 
 
@@ -98,7 +94,7 @@ def _url(spec: CallSpec, endpoint: EndpointState, capabilities: Capabilities) ->
     return f"{url}?{urlencode(query)}" if query else url
 
 
-def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str | None, has_body: bool) -> list[tuple[str, str]]:
+def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str | None, has_body: bool) -> dict[str, str]:
     """Caller's headers over the endpoint's over ours, names compared without case."""
     config, url = endpoint.config, endpoint.url
     headers = {
@@ -115,14 +111,23 @@ def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str
         headers["authorization"] = "Basic " + _user_info(url)[-1]
     _override(headers, config.headers)
     _override(headers, spec.headers)
-    return list(headers.items())
+    return headers
+
+
+def _secrets(spec: CallSpec, endpoint: EndpointState, key: str | None) -> tuple[str, ...]:
+    """All that must not be shown of a request, longest first, in every spelling."""
+    config, url = endpoint.config, endpoint.url
+    secrets = {*config.headers.values(), *spec.headers.values(), *config.query.values(), *spec.query.values()}
+    secrets.update((key or "", *(value for _, value in url.query), *_user_info(url)))
+    return _spellings(frozenset(secrets))
 
 
 @lru_cache(maxsize=256)
-def _spellings(secret: str) -> tuple[str, ...]:
-    """How a server may echo a secret: in a URL, in JSON."""
-    escaped = json.dumps(secret)[1:-1]
-    return quote(secret, safe=""), escaped, escaped.replace("/", "\\/")
+def _spellings(secrets: frozenset[str]) -> tuple[str, ...]:
+    """How a server may echo secrets: as they are, in a URL, in JSON; the longest first, those of less than four characters left out."""
+    escaped = [json.dumps(secret)[1:-1] for secret in secrets]
+    spelled = {*secrets, *(quote(secret, safe="") for secret in secrets), *escaped, *(text.replace("/", "\\/") for text in escaped)}
+    return tuple(sorted((text for text in spelled if len(text) >= 4), key=len, reverse=True))
 
 
 def _user_info(url: BaseURL) -> tuple[str, ...]:

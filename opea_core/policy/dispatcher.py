@@ -82,6 +82,11 @@ class Dispatcher:
     def add(self, ticket: Ticket, now: int) -> list[Ticket]:
         """Let a new ticket wait; gives the tickets to wake (maybe itself: offered or rejected)."""
         self._begin_hold(ticket, now)
+        if not self.waiting and ticket.overdue(now) is None:  # nobody is ahead: no need to stand in the queue
+            endpoint = self._choose(ticket, now)
+            if endpoint is not None:
+                self._offer(ticket, endpoint, now)
+                return [ticket]
         self._enqueue(ticket)
         changed = self.poll(now)
         if ticket.state is TicketState.PENDING:
@@ -95,7 +100,7 @@ class Dispatcher:
     def retry(self, ticket: Ticket, again: Retry, failed: EndpointState, now: int, behind: bool = False) -> Rejection | None:
         """Let a granted and settled ticket wait for its next attempt; a Rejection if there can be none.
 
-        ``behind`` puts it behind those that wait (after a failed probe).
+        ``behind`` puts it behind those that wait (after a failed probe), also among those that may probe next.
         """
         if again.delay is None:
             others = tuple(e for e in ticket.route.endpoints if e is not failed)
@@ -112,6 +117,7 @@ class Dispatcher:
         if ticket.deadline is not None and earliest >= ticket.deadline:
             return Rejection(Reason.DEADLINE, now)
         if behind:
+            ticket.probed += 1
             ticket.key = max(ticket.key, max((t.key for t in self._pending(ticket.route)), default=0) + 1)
         ticket.grant = None
         ticket.retrying = True
@@ -136,7 +142,7 @@ class Dispatcher:
     def expire(self, ticket: Ticket, now: int) -> None:
         """Reject a waiting ticket whose own time is over."""
         if ticket.state is TicketState.PENDING:
-            reason = _overdue(ticket, now)
+            reason = ticket.overdue(now)
             if reason is not None:
                 self._reject(ticket, reason, now, [])
 
@@ -204,14 +210,15 @@ class Dispatcher:
         return changed
 
     def _prober(self, first: Ticket, endpoint: EndpointState, now: int) -> Ticket:
-        """Who tries a broken endpoint: whoever has most time left, as after an outage the first in the queue have hardly any.
+        """Who tries a broken endpoint: of those who did so least often, whoever has most time left.
 
-        A probe that its own caller's deadline cuts short proves nothing, and the next one would be no luckier.
+        After an outage the first in the queue have hardly any time. A probe that its own caller's deadline cuts
+        short proves nothing, and the next one would be no luckier.
         """
         if first.deadline is None:
             return first
-        able = [t for t in self.waiters() if _overdue(t, now) is None and self._choose(t, now) is endpoint]
-        return min(able, key=lambda t: (-(t.deadline or _NEVER), t), default=first)
+        able = [t for t in self.waiters() if t.overdue(now) is None and self._choose(t, now) is endpoint]
+        return min(able, key=lambda t: (t.probed, -(t.deadline or _NEVER), t), default=first)
 
     def wake_at(self, now: int) -> int | None:
         """When something may become possible that is not now, or None if only an event can help."""
@@ -234,7 +241,7 @@ class Dispatcher:
         """Some tickets that wait, in no particular order."""
         yield from self._retrying
         for route in self._routes.values():
-            yield from _queued(route)
+            yield from route.queued()
 
     def _choose(self, ticket: Ticket, now: int) -> EndpointState | None:
         """The best endpoint that takes the ticket now: lowest tier, then least loaded; a marked one if all others are out of use."""
@@ -257,14 +264,14 @@ class Dispatcher:
         for route in self._routes.values():
             while route.heap:
                 head = route.heap[0]
-                if head.state is not TicketState.PENDING:
+                if not head.is_queued:
                     heapq.heappop(route.heap)
-                elif (reason := _overdue(head, now)) is not None:
+                elif (reason := head.overdue(now)) is not None:
                     self._reject(head, reason, now, changed)
                 else:
                     yield head
                     break
-        yield from (t for t in list(self._retrying) if _overdue(t, now) is None)
+        yield from (t for t in list(self._retrying) if t.overdue(now) is None)
 
     def _hold(self, route: Route, now: int, changed: list[Ticket]) -> None:
         """When every endpoint of a route is gated: how long may its tickets be held?"""
@@ -326,7 +333,7 @@ class Dispatcher:
         ticket.gives_up_at = ticket.route.clock(now) + ticket.recovery_wait
 
     def _pending(self, route: Route) -> list[Ticket]:
-        return [*_queued(route), *(t for t in self._retrying if t.route is route)]
+        return [*route.queued(), *(t for t in self._retrying if t.route is route)]
 
     def _enqueue(self, ticket: Ticket) -> None:
         """Into the queue. What counts comes last and without a call, so that Ctrl-C finds it done or not begun."""
@@ -351,36 +358,29 @@ class Dispatcher:
         route.live -= 1
         if not ticket.retrying:
             self.queued -= 1
-        self._tidy(route)
-
-    @staticmethod
-    def _tidy(route: Route) -> None:
-        """Sweep the heaps when half of one is dead."""
-        if max(len(route.heap), len(route.holds)) <= max(64, 2 * route.live):
-            return
-        heap = list(_queued(route))
-        holds = [entry for entry in route.holds if entry[2].state is TicketState.PENDING and entry[2].gives_up_at == entry[0]]
-        heapq.heapify(heap)
-        heapq.heapify(holds)
-        route.heap, route.holds = heap, holds
+        route.tidy()
 
     def _offer(self, ticket: Ticket, endpoint: EndpointState, now: int) -> None:
         """Keep a place for a ticket; its entries in the heaps die lazily. From ``grant`` on no call: Ctrl-C finds it done or not begun."""
         route = ticket.route
         ticket.recovery_wait = max(0, ticket.gives_up_at - route.clock(now))
         ticket.offered_at = now
+        waited = ticket.state is TicketState.PENDING
         grant = endpoint.grant(now, ticket.charged, ticket.retrying)
         grant.peers = route.endpoints
         ticket.grant = grant
         ticket.state = TicketState.OFFERED
+        self._offered[ticket] = None
+        if not waited:
+            self.waiting += 1
+            return
         route.live -= 1
         if not ticket.retrying:
             self.queued -= 1
-        self._offered[ticket] = None
         self._retrying.pop(ticket, None)
-        while route.heap and route.heap[0].state is not TicketState.PENDING:
-            heapq.heappop(route.heap)
-        self._tidy(route)
+        if not ticket.retrying:
+            route.remove(ticket)
+        route.tidy()
 
     def _return(self, ticket: Ticket) -> None:
         """Give an untaken offer's place back, as if it had not been offered."""
@@ -402,19 +402,6 @@ class Dispatcher:
             cause=next((e.last_error for e in endpoints if e.last_error is not None), None),
         )
         changed.append(ticket)
-
-
-def _overdue(ticket: Ticket, now: int) -> Reason | None:
-    """Which of a ticket's own limits has passed, if any."""
-    if ticket.deadline is not None and ticket.deadline <= now:
-        return Reason.DEADLINE
-    waited = not ticket.retrying and ticket.queue_deadline is not None and ticket.queue_deadline <= now
-    return Reason.QUEUE_TIMEOUT if waited else None
-
-
-def _queued(route: Route) -> dict[Ticket, None]:
-    """The tickets of a route that wait for their first place; one that came back may stand twice in the heap."""
-    return dict.fromkeys(ticket for ticket in route.heap if ticket.state is TicketState.PENDING)
 
 
 __all__ = ["DEFAULT_PRIORITY", "OFFER_TTL", "Dispatcher", "Reason", "Rejection", "Route", "Ticket", "TicketState"]

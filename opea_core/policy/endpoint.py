@@ -156,9 +156,10 @@ class EndpointState:
             self._share = None
         if effect.wait is not None:
             stated = effect.wait - effect.jitter
+            most = most_jitter(stated)
             if self._share is None:
-                self._share = effect.jitter / most_jitter(stated)
-            wait = min(stated + self._share * most_jitter(stated), _LONGEST_GATE)
+                self._share = effect.jitter / most if most else 0.0
+            wait = min(stated + self._share * most, _LONGEST_GATE)
         elif fresh:
             wait = min(_FIRST_BACKOFF * 2**self._backoff_step, _LONGEST_BACKOFF)
             self._backoff_step = min(self._backoff_step + 1, 10)

@@ -94,9 +94,9 @@ class Retry:
 
 
 _SAME_AND_OTHER = frozenset({408, 409, 425, 498, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
-AWAY = frozenset({502, 503, 504, *range(520, 531)})
-"""What gateways answer while the server behind them is away."""
-_FAIL_STATUS = AWAY | {500, 507}
+AWAY = frozenset({502, 503, 520, 521, 522, 523, 525, 526, 527, 530})
+"""What gateways answer while the server behind them is away; not 504, 524 and 529: it works still, or has too much to do."""
+_FAIL_STATUS = AWAY | {500, 504, 507, 524, 528, 529}
 
 
 def effect(failure: Failure, history: History) -> Effect:

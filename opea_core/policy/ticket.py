@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -66,6 +67,8 @@ class Ticket:
     state: TicketState = TicketState.NEW
     retrying: bool = False
     charged: bool = False
+    probed: int = 0
+    """How often it tried a broken endpoint in vain."""
     not_before: dict[EndpointState, int] = field(default_factory=dict)
     gives_up_at: int = 0
     """The time on its route's outage clock at which it has been held long enough."""
@@ -78,6 +81,18 @@ class Ticket:
 
     def __lt__(self, other: Ticket) -> bool:
         return (self.key, self.seq) < (other.key, other.seq)
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it waits for its first place: its entry in the heap of its route counts."""
+        return self.state is TicketState.PENDING and not self.retrying
+
+    def overdue(self, now: int) -> Reason | None:
+        """Which of its own limits has passed, if any."""
+        if self.deadline is not None and self.deadline <= now:
+            return Reason.DEADLINE
+        waited = not self.retrying and self.queue_deadline is not None and self.queue_deadline <= now
+        return Reason.QUEUE_TIMEOUT if waited else None
 
 
 class Route:
@@ -92,6 +107,28 @@ class Route:
         self.live = 0
         self._clock = 0
         self._running_since: int | None = None
+
+    def queued(self) -> dict[Ticket, None]:
+        """The tickets that wait for their first place; one that came back may stand twice in the heap."""
+        return dict.fromkeys(ticket for ticket in self.heap if ticket.is_queued)
+
+    def remove(self, ticket: Ticket) -> None:
+        """Out of the heap; but for a prober it is the head."""
+        if self.heap and self.heap[0] is ticket:
+            heapq.heappop(self.heap)
+        elif ticket in self.heap:
+            self.heap.remove(ticket)
+            heapq.heapify(self.heap)
+
+    def tidy(self) -> None:
+        """Sweep the heaps when half of one is dead."""
+        if max(len(self.heap), len(self.holds)) <= max(64, 2 * self.live):
+            return
+        heap = list(self.queued())
+        holds = [entry for entry in self.holds if entry[2].state is TicketState.PENDING and entry[2].gives_up_at == entry[0]]
+        heapq.heapify(heap)
+        heapq.heapify(holds)
+        self.heap, self.holds = heap, holds
 
     def clock(self, now: int) -> int:
         """Nanoseconds of outage so far; stands still while a probe is in flight."""

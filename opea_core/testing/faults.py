@@ -105,7 +105,7 @@ slow = Fault("slow", "slow but steady", damage.slow, harmless=True)
 torn = Fault("torn", "byte by byte, letters and events torn apart", damage.torn, harmless=True)
 glued = Fault("glued", "all events in one piece", damage.glued, harmless=True)
 comments = Fault("comments", "comments and CRLF between the events, blanks before a plain answer", damage.with_comments, harmless=True)
-gzipped = Fault("gzip", "compressed, asked for or not", damage.gzipped, harmless=True)
+gzipped = Fault("gzipped", "compressed, asked for or not", damage.gzipped, harmless=True)
 http10 = Fault("http10", "HTTP/1.0", damage.http10, harmless=True)
 interim = Fault("interim", "an interim answer first", damage.interim, harmless=True)
 no_length = Fault("no-length", "the body ends with the connection", damage.no_length, harmless=True)
@@ -130,12 +130,15 @@ too_long = Fault(
 
 def status(code: int, message: str = "", *, code_word: str | None = None, headers: Mapping[str, str] | None = None) -> Fault:
     """An error with this status: ``status(503)``."""
+    if not isinstance(code, int) or not 300 <= code <= 599:
+        raise ValueError(f"status({code!r}): it must be a status from 300 to 599.")
     words = message or f"scripted {code}"
     return Fault(str(code), f"status {code}", lambda _: error(code, words, code=code_word, headers=headers))
 
 
 def rate_limited(wait: float | str | None = 1.0, form: str = "seconds") -> Fault:
     """429: so many seconds in one of the forms of ``STATED_WAITS``, a Retry-After of any text, or no wait at all."""
+    rate_limit(wait, form)  # what it cannot say is told now
     return Fault("429", "status 429", lambda _: rate_limit(wait, form))
 
 
@@ -146,6 +149,8 @@ def redirect(to: str = "http://elsewhere.invalid/v1", code: int = 302) -> Fault:
 
 def slowly(seconds: float) -> Fault:
     """Slow but steady: so many seconds between two events, or between two eighths of a plain answer."""
+    if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+        raise ValueError(f"slowly({seconds!r}): it must be a number of seconds.")
     return Fault("slow", f"slow but steady, {seconds:g} s between events", partial(damage.slow, seconds=seconds), harmless=True)
 
 
@@ -154,19 +159,38 @@ def slowly(seconds: float) -> Fault:
 
 def sometimes(share: float, what: Script, seed: int = 0) -> Script:
     """For this share of the requests, chosen by a seeded dice; the model answers the others."""
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ValueError(f"sometimes({share!r}): the share must be from 0 to 1.")
+    checked(what)
     dice = random.Random(seed)  # noqa: S311 - nobody's secret
     return lambda seen: chosen(what, seen) if dice.random() < share else None
 
 
 def in_turn(*scripts: Script | None) -> Script:
     """One after the other, and again from the start; None: the model answers."""
+    if not scripts:
+        raise ValueError("in_turn() needs something that takes turns.")
+    for script in scripts:
+        checked(script)
     count = iter(range(2**62))
     return lambda seen: chosen(scripts[next(count) % len(scripts)], seen)
 
 
 def chosen(script: Script | None, seen: Seen) -> Answer | Fault | None:
-    """What a script says to a request."""
-    return script if script is None or isinstance(script, Answer | Fault) else script(seen)
+    """What a script says to a request; raises TypeError if that is none of an answer, a fault and None."""
+    said = script if script is None or isinstance(script, Answer | Fault) else script(seen)
+    if said is not None and not isinstance(said, Answer | Fault):
+        raise TypeError(f"A script gave {said!r}: it must give an Answer, a Fault or None.")
+    return said
+
+
+def checked(script: Script | None) -> Script | None:
+    """The script; raises TypeError if it is none."""
+    if script is not None and not isinstance(script, Answer | Fault) and not callable(script):
+        raise TypeError(
+            f"{script!r} is no script: give an Answer (chat(...), error(...)), a Fault (faults.cut) or a function of the request."
+        )
+    return script
 
 
 # --- by name
@@ -178,9 +202,10 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
 
 
 def find(name: str) -> Fault:
-    """The fault of this name, or a status as a number. Raises ValueError that lists the names."""
-    if name in FAULTS:
-        return FAULTS[name]
+    """The fault of this name (``cut-early`` or ``cut_early``), or a status as a number. Raises ValueError that lists the names."""
+    found = FAULTS.get(name) or FAULTS.get(name.replace("_", "-"))
+    if found is not None:
+        return found
     if name.isdecimal() and 400 <= int(name) <= 599:
         return status(int(name))
     raise ValueError(f"There is no fault {name!r}. There are: {', '.join(FAULTS)}, and every status from 400 to 599.")

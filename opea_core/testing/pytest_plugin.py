@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from opea_core.testing.server import ScriptedServer
+from opea_core.testing.server import ScriptedServer
 
 
 @pytest.fixture
@@ -27,8 +26,6 @@ def opea_server(opea_servers: Callable[..., ScriptedServer]) -> ScriptedServer:
 @pytest.fixture
 def opea_servers() -> Iterator[Callable[..., ScriptedServer]]:
     """Starts a ``ScriptedServer`` with each call, which takes its options; all are stopped after the test."""
-    from opea_core.testing.server import ScriptedServer  # only tests that use it pay for the import
-
     with ExitStack() as stack:
 
         def start(**options: Any) -> ScriptedServer:

@@ -82,6 +82,7 @@ ABSURD_WAITS = (
     "NaN",
     "inf",
     "1e999",
+    "5e-324",
     "",
     "Thu, 01 Jan 1970 00:00:00 GMT",
     "Fri, 31 Dec 9999 23:59:59 GMT",
@@ -92,6 +93,10 @@ ABSURD_WAITS = (
 
 def rate_limit(wait: float | str | None = 1.0, form: str = "seconds", status: int = 429) -> Answer:
     """A 429 (or another status) with a wait: seconds in one of the forms, a Retry-After of any text, or None for none."""
+    if form not in STATED_WAITS:
+        raise ValueError(f"There is no form {form!r} of a wait. There are: {', '.join(STATED_WAITS)}.")
+    if not isinstance(wait, int | float | str | None) or wait != wait:
+        raise ValueError(f"{wait!r} is no wait: give seconds, the text of a Retry-After, or None.")
     if wait is None:
         said = Stated()
     elif isinstance(wait, str):

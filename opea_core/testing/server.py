@@ -13,11 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 from opea_core.testing.answers import Answer, error
 from opea_core.testing.connection import Connection, Holds, Refuser
-from opea_core.testing.faults import Fault, Script, chosen
+from opea_core.testing.faults import Fault, Script, checked, chosen
 from opea_core.testing.model import ScriptedModel
 from opea_core.testing.rate_limits import rate_limit
 from opea_core.testing.record import Record, Seen
@@ -53,7 +53,7 @@ class ScriptedServer:
         overload: an answer or fault for the requests above the capacity (429 with ``retry-after: 1`` unless given),
             or ``"wait"``: they wait for their turn.
         tls: speak TLS with this context (``ssl.SSLContext`` with a certificate).
-        host: the address to listen at.
+        host: the address to listen at, of IPv4 or IPv6.
         port: the port; 0 takes a free one.
         on_end: called in the server's thread with each request whose answer is over.
 
@@ -74,6 +74,8 @@ class ScriptedServer:
         port: int = 0,
         on_end: Callable[[Seen], None] | None = None,
     ) -> None:
+        if capacity is not None and capacity < 1:
+            raise ValueError(f"capacity={capacity!r}: it must be at least 1.")
         self.model = ScriptedModel(model, api_key)
         self.latency = latency
         self.capacity = capacity
@@ -82,6 +84,8 @@ class ScriptedServer:
         self._host = host
         self._wanted_port = port
         self._record = Record(on_end)
+        self.errors: list[Exception] = []
+        """What functions given to ``script`` and ``always`` raised; the first is raised at the end of the ``with`` block."""
         self._script: deque[Script] = deque()
         self._always: Script | None = None
         self._thread: threading.Thread | None = None
@@ -101,7 +105,11 @@ class ScriptedServer:
         listening: Future[None] = Future()
         self._thread = threading.Thread(target=self._serve, args=(listening,), name="scripted-server", daemon=True)
         self._thread.start()
-        listening.result(_PATIENCE)
+        try:
+            listening.result(_PATIENCE)
+        except BaseException:
+            self._thread = None
+            raise
         return self
 
     def stop(self) -> None:
@@ -116,9 +124,13 @@ class ScriptedServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
+        if self.errors and error is None:
+            raise RuntimeError(f"A script of the ScriptedServer failed: {self.errors[0]!r}") from self.errors[0]
 
     def pause(self, how: Outage = "refuse") -> None:
         """An outage: open connections are reset, and new ones are refused (or what ``how`` says). The port stays ours."""
+        if how not in get_args(Outage):
+            raise ValueError(f"pause({how!r}): an outage is one of {', '.join(get_args(Outage))}.")
         self._run(lambda: self._change(how))
 
     def resume(self) -> None:
@@ -129,11 +141,13 @@ class ScriptedServer:
 
     def script(self, *answers: Script, times: int = 1) -> None:
         """Answer the next requests with these, in the order in which the requests come; all of it so many times."""
+        for answer in answers:
+            checked(answer)
         self._script.extend(answers * times)
 
     def always(self, answer: Script | None) -> None:
         """Answer every request from now on with this, after what ``script`` still holds; None: the default model."""
-        self._always = answer
+        self._always = checked(answer)
 
     # --- where it is and what it saw
 
@@ -142,7 +156,8 @@ class ScriptedServer:
         """``http://127.0.0.1:PORT`` (``https`` with ``tls``); stays valid after ``stop``, when nobody listens there."""
         if not self._port:
             raise RuntimeError("The ScriptedServer has not been started.")
-        return f"{'http' if self._tls is None else 'https'}://{self._host}:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{'http' if self._tls is None else 'https'}://{host}:{self._port}"
 
     @property
     def url(self) -> str:
@@ -201,7 +216,7 @@ class ScriptedServer:
             self._socket = _bound(self._host, self._wanted_port)
             self._port = self._socket.getsockname()[1]
             self._listen()
-        except OSError as problem:
+        except Exception as problem:  # noqa: BLE001 - told to whoever starts it
             listening.set_exception(problem)
             return
         listening.set_result(None)
@@ -273,8 +288,9 @@ class ScriptedServer:
         try:
             said = chosen(self._script.popleft() if self._script else self._always, seen)
             return said if isinstance(said, Answer) else await self._of_the_model(seen, said)
-        except Exception as problem:  # noqa: BLE001 - of a test's own function, for example: the client gets it
+        except Exception as problem:  # noqa: BLE001 - of a test's own function, for example: the client gets it, and the test
             _LOG.exception("no answer to %s %s", seen.method, seen.path)
+            self.errors.append(problem)
             return error(500, f"The script failed: {problem!r}", type="script_error")
 
     async def _of_the_model(self, seen: Seen, fault: Fault | None) -> Answer:
@@ -305,7 +321,8 @@ class ScriptedServer:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only if it says TCP
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only if it says TCP
     if os.name == "posix":  # else it would let others take the port
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -313,6 +330,9 @@ def _bound(host: str, port: int) -> socket.socket:
     except OSError as problem:
         sock.close()
         raise OSError(problem.errno, f"cannot listen at {host}:{port}: {problem.strerror}") from None
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 

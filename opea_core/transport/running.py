@@ -208,11 +208,13 @@ class Running:
         label = answer.grant.endpoint.label if answer else (error.endpoint or "") if isinstance(error, errors.OPEAError) else ""
         name = type(error).__name__ if error is not None else ""
         recent = Recent(self.request_id(answer) if answer else self.spec.request_id, label, seconds, name or "ok", attempts)
-        event = events.CallEnded(at=now, call_id=self.spec.call_id, endpoint=label, error=name, attempts=attempts, seconds=seconds)
+        event = None
+        if self.traced:
+            event = events.CallEnded(at=now, call_id=self.spec.call_id, endpoint=label, error=name, attempts=attempts, seconds=seconds)
         if self._over_at:
             return
         self._over_at = now
-        if self.traced:
+        if event is not None:
             self.tell(event)
         self.gate.record_call(recent)
 

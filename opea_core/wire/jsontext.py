@@ -11,6 +11,9 @@ from pydantic_core import from_json
 _TOLERANT = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def decode(data: bytes) -> Any:
     """One JSON document; raises ValueError if there is none or something follows it.
 
@@ -46,7 +49,7 @@ def decode_lines(data: bytes) -> Iterator[Any]:
 
 def encode(value: Any) -> bytes:
     """Compact JSON in UTF-8; raises ValueError or TypeError for what JSON cannot say (NaN, objects)."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def is_object(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,11 +75,15 @@ def _details(raw: Json, name: str) -> Json:
 
 def _first(places: Sequence[Json], names: Sequence[str]) -> int | None:
     """The first count that stands under one of the names, in the first place that has one."""
-    counts = (_count(place.get(name)) for place in places for name in names)
-    return next((count for count in counts if count is not None), None)
+    for place in places:
+        if place:
+            for name in names:
+                if name in place and (count := _count(place[name])) is not None:
+                    return count
+    return None
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value in (float("inf"), float("-inf")):
-        return None
-    return int(value)
+    if type(value) is int:
+        return value
+    return int(value) if isinstance(value, float) and math.isfinite(value) else None

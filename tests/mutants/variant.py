@@ -11,7 +11,7 @@ TRANSPORT = "tests/core/transport/"
 BREAKER = POLICY + "test_properties_breaker.py"
 DISPATCHER = POLICY + "test_properties_dispatcher.py"
 ENDPOINT = POLICY + "test_endpoint.py"
-RETRY = POLICY + "test_properties_retry.py"
+RETRY = POLICY + "test_retry.py " + POLICY + "test_properties_retry.py"
 BUDGET = POLICY + "test_properties_budget.py"
 WORLD = FLOW + "test_properties_world.py"
 

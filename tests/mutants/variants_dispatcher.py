@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from variant import DISPATCHER, POLICY, Variant
 
+_TICKET = "opea_core/policy/ticket.py"
 _FILE = "opea_core/policy/dispatcher.py"
 _BARGING = """        endpoint = self._choose(ticket, now)
         if endpoint is not None:
@@ -32,10 +33,31 @@ VARIANTS = [
     Variant("D2: priority counts nothing", _FILE, "key=now + int(priority", "key=now + 0 * int(priority", DISPATCHER),
     Variant(
         "D2: dead entries are never swept",
-        "opea_core/policy/dispatcher.py",
-        "if max(len(route.heap), len(route.holds)) <= max(64, 2 * route.live):",
+        _TICKET,
+        "if max(len(self.heap), len(self.holds)) <= max(64, 2 * self.live):",
         "if True:",
         "tests/core/policy/test_dispatcher.py",
+    ),
+    Variant(
+        "who probes: always the one with most time left",
+        _FILE,
+        "key=lambda t: (t.probed, -(t.deadline or _NEVER), t)",
+        "key=lambda t: (-(t.deadline or _NEVER), t)",
+        "tests/core/policy/test_probers.py",
+    ),
+    Variant(
+        "who probes: always the first",
+        _FILE,
+        "        if first.deadline is None:\n",
+        "        if True:\n",
+        "tests/core/policy/test_probers.py",
+    ),
+    Variant(
+        "a prober from the middle stays in the heap",
+        _TICKET,
+        "            self.heap.remove(ticket)\n",
+        "            pass\n",
+        "tests/core/policy/test_probers.py",
     ),
     Variant(
         "D3: the queue takes one too many",
@@ -47,22 +69,22 @@ VARIANTS = [
     Variant("D3: a full queue refuses retries", _FILE, "        ticket.retrying = True\n", _REFUSED, POLICY + "test_dispatcher.py"),
     Variant(
         "D4: granted at the deadline",
-        "opea_core/policy/dispatcher.py",
-        "if ticket.deadline is not None and ticket.deadline <= now:",
-        "if ticket.deadline is not None and ticket.deadline < now:",
+        _TICKET,
+        "if self.deadline is not None and self.deadline <= now:",
+        "if self.deadline is not None and self.deadline < now:",
         "tests/core/policy/test_properties_dispatcher.py",
     ),
     Variant(
         "D4: granted after the time in the queue",
-        "opea_core/policy/dispatcher.py",
-        "    return Reason.QUEUE_TIMEOUT if waited else None\n",
-        "    return None\n",
+        _TICKET,
+        "        return Reason.QUEUE_TIMEOUT if waited else None\n",
+        "        return None\n",
         "tests/core/policy/test_properties_dispatcher.py",
     ),
     Variant(
         "D4: a retry is granted after its deadline",
         "opea_core/policy/dispatcher.py",
-        "yield from (t for t in list(self._retrying) if _overdue(t, now) is None)",
+        "yield from (t for t in list(self._retrying) if t.overdue(now) is None)",
         "yield from list(self._retrying)",
         "tests/core/policy/test_properties_dispatcher.py",
     ),
@@ -215,13 +237,13 @@ VARIANTS = [
         _FILE,
         "            times.append(next(iter(self._offered)).offered_at + OFFER_TTL)\n",
         "            pass\n",
-        DISPATCHER,
+        DISPATCHER + " tests/core/policy/test_dispatcher.py tests/core/transport/test_gate.py",
     ),
     Variant(
         "whoever is rejected is not woken",
         "opea_core/policy/dispatcher.py",
-        "        changed.append(ticket)\n\n\ndef _overdue",
-        "\n\ndef _overdue",
+        "        changed.append(ticket)\n\n\n__all__",
+        "\n\n__all__",
         "tests/core/policy/test_properties_dispatcher.py",
     ),
 ]

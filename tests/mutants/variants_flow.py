@@ -146,12 +146,12 @@ VARIANTS = [
         FLOW + " " + TRANSPORT + "test_both_drivers.py -k 'deadline or total'",
     ),
     # --- secrets and keys
-    Variant("secrets: nothing is redacted", _EXPLAIN, '            text = text.replace(secret, "***")\n', "", _SECRETS),
+    Variant("secrets: nothing is redacted", _EXPLAIN, '        text = text.replace(secret, "***")\n', "", _SECRETS),
     Variant(
         "secrets: a secret that was cut in two is shown",
         _EXPLAIN,
-        '            if text.endswith("…"):',
-        "            if False:",
+        '        if text.endswith("…"):',
+        "        if False:",
         _SECRETS + " -k two",
     ),
     Variant(
@@ -185,15 +185,15 @@ VARIANTS = [
     Variant(
         "secrets: header values are not known as secrets",
         _PREPARE,
-        "(*config.headers.values(), *spec.headers.values(), *config.query.values(), *spec.query.values())",
-        "(*config.query.values(), *spec.query.values())",
+        "{*config.headers.values(), *spec.headers.values(), *config.query.values(), *spec.query.values()}",
+        "{*config.query.values(), *spec.query.values()}",
         _SECRETS,
     ),
     Variant(
         "secrets: escaped spellings are not known",
         _PREPARE,
-        "    secrets.extend({spelled for secret in secrets for spelled in _spellings(secret)} - set(secrets))\n",
-        "",
+        'spelled = {*secrets, *(quote(secret, safe="") for secret in secrets), *escaped,',
+        "spelled = {*secrets,",
         FLOW + "test_properties_secrets.py",
     ),
     Variant(

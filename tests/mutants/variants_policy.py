@@ -126,8 +126,8 @@ VARIANTS = [
     Variant(
         "B3: a 503 says nothing",
         "opea_core/policy/retry.py",
-        "AWAY = frozenset({502, 503, 504, *range(520, 531)})",
-        "AWAY = frozenset({502, 504, *range(520, 531)})",
+        "AWAY = frozenset({502, 503, 520,",
+        "AWAY = frozenset({502, 520,",
         "tests/core/policy/test_properties_retry.py",
     ),
     Variant(
@@ -155,7 +155,7 @@ VARIANTS = [
     Variant(
         "gates: an endpoint may rest for days",
         _ENDPOINT,
-        "min(stated + self._share * most_jitter(stated), _LONGEST_GATE)",
+        "min(stated + self._share * most, _LONGEST_GATE)",
         "effect.wait",
         ENDPOINT,
     ),

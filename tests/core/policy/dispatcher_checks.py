@@ -31,8 +31,8 @@ class Call:
     recovery_wait: int
     came: int = 0
     priority: int = 5
-    put_back: bool = False
-    """Its probe failed: it stands behind those that waited then."""
+    put_back: int = 0
+    """So often its probe failed: it stands behind those that waited then."""
     not_before: dict[EndpointState, int] = field(default_factory=dict)
     held: int = 0
     """How long it waited in an outage."""
@@ -177,11 +177,15 @@ class DispatcherChecks(RuleBasedStateMachine):
         return e in call.allowed and call.not_before.get(e, 0) <= self.now and pays and not chosen_last
 
     def check_prober(self, call: Call, waiting: list[Call]) -> None:
-        """A broken endpoint is tried by the first, or by whoever has more time left than any before it."""
+        """A broken endpoint is tried by the first, or by one that tried less often, or has more time left than any before it."""
+
+        def rank(one: Call) -> tuple[int, float]:
+            return one.put_back, -(one.ticket.deadline or float("inf"))
+
         for other in waiting:
             if other.ticket < call.ticket:
                 assert other.ticket.deadline is not None
-                assert call.ticket.deadline is None or call.ticket.deadline >= other.ticket.deadline
+                assert rank(call) <= rank(other)
 
     def check_overtaking(self, call: Call, other: Call, e: EndpointState) -> None:
         """Whoever goes first although another came before it is more urgent, and came soon enough after it."""

@@ -199,7 +199,7 @@ class DispatcherMachine(DispatcherChecks):
             assert call.ticket.state is PENDING
             assert call.ticket.charged is charged
             assert call.ticket.key >= key
-            call.put_back = call.put_back or behind
+            call.put_back += behind
             assert behind or call.ticket.key == key, "it keeps the time it came"
             assert not behind or all(other < call.ticket for other in self.others(call))
         else:

@@ -166,7 +166,7 @@ def test_a_harmless_fault_is_right_for_a_plain_client(server: ScriptedServer, na
 ODD: dict[str, Callable[[bytes], Any]] = {
     "torn": lambda data: data.count(b"1\r\n") > 100,
     "comments": lambda data: body_of(data).startswith(b" " * 64),
-    "gzip": lambda data: json.loads(gzip.decompress(complete(data)))["choices"],
+    "gzipped": lambda data: json.loads(gzip.decompress(complete(data)))["choices"],
     "http10": lambda data: data.startswith(b"HTTP/1.0 200") and b"content-length" not in data and data.endswith(b"}"),
     "interim": lambda data: data.startswith(b"HTTP/1.1 103 Early Hints") and b"HTTP/1.1 200" in data,
     "no-length": lambda data: b"content-length" not in data and data.endswith(b"}"),

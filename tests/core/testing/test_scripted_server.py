@@ -6,12 +6,13 @@ import asyncio
 import http.client
 import threading
 import time
+from collections.abc import Callable
 
 import httpx
 import pytest
 from callers import CHAT, Caller, Wire, port_of
 
-from opea_core.testing import Answer, Hold, ScriptedServer, Seen, Wait, chat, error, html, raw, sse, stream
+from opea_core.testing import Answer, Hold, ScriptedServer, Seen, Wait, chat, error, faults, html, in_turn, raw, sometimes, sse, stream
 
 
 def content(document: object) -> object:
@@ -46,6 +47,48 @@ class TestScript:
         status, body = caller.post({})
         assert status == 500
         assert "KeyError('nothing')" in body["error"]["message"]
+        assert [repr(error) for error in server.errors] == ["KeyError('nothing')"]
+        server.errors.clear()
+
+    def test_a_failing_function_fails_the_test(self) -> None:
+        server = ScriptedServer().start()
+        server.always(lambda seen: "no answer")  # type: ignore[arg-type, return-value]
+        assert httpx.post(server.origin + CHAT).status_code == 500
+        with pytest.raises(RuntimeError, match="no answer"):
+            server.__exit__(None, None, None)
+
+    def test_what_the_test_raises_goes_first(self) -> None:
+        server = ScriptedServer().start()
+        server.errors.append(KeyError("of a script"))
+        server.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            lambda server: server.script("Paris"),
+            lambda server: server.script([chat("a"), chat("b")]),
+            lambda server: server.always(5),
+            lambda server: server.pause("explode"),
+            lambda server: faults.status(99),
+            lambda server: faults.slowly(-1),
+            lambda server: faults.rate_limited(2, "parsecs"),
+            lambda server: faults.rate_limited(float("nan")),
+            lambda server: in_turn(),
+            lambda server: sometimes(1.5, faults.cut),
+            lambda server: sometimes(0.5, "text"),
+            lambda server: ScriptedServer(capacity=0),
+            lambda server: ScriptedServer(port=99_999).start(),
+        ],
+    )
+    def test_what_makes_no_sense_is_told_at_once(self, server: ScriptedServer, wrong: Callable[[ScriptedServer], object]) -> None:
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            wrong(server)
+
+    def test_a_port_that_is_taken(self, server: ScriptedServer) -> None:
+        other = ScriptedServer(port=int(server.origin.rpartition(":")[2]))
+        with pytest.raises(OSError, match="cannot listen at"):
+            other.start()
+        other.stop()
 
 
 class TestFraming:
