@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from opea_core.version import __version__
+
 from . import report, venvs
 from .goals import OURS, Goal, goals, scenario_of
 from .growth import GROWTH
@@ -27,7 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     folder = given.venvs or venvs.ROOT / ".bench"
     if not given.venvs:
         venvs.make(folder, {find(name).venv for goal in wanted for name in (goal.ours, goal.peer) if name})
-    results = Runner(folder.absolute(), 1 if given.quick else given.rounds, 0.2 if given.quick else 1.0).measure(wanted)
+    rounds, scale = (1, 0.2) if given.quick else (given.rounds, 1.0)
+    results = Runner(folder.absolute(), rounds, scale).measure(wanted)
     rows = report.rows(wanted, results)
     print(_versions(results))
     print("\n".join(report.table(rows)))
@@ -38,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\n{judged - len(missed)} of {judged} targets are met.")
     partial = given.quick or given.only or given.scenario
     if given.folder or not partial:
-        _write(given.folder or _FIGURES, rows, results, given)
+        _write(given.folder or _FIGURES, rows, results, rounds)
     return int(bool(missed or results.errors))
 
 
@@ -79,12 +82,12 @@ def _used(results: Results) -> dict[str, Any]:
 def _versions(results: Results) -> str:
     used = {name: ", ".join(f"{package} {version}" for package, version in found.items()) for name, found in _used(results).items()}
     lines = [f"  {name:18} {found}" for name, found in used.items()]
-    return "\n".join([f"Python {platform.python_version()}; CPU time of the client, medians", *lines])
+    return "\n".join([f"Python {platform.python_version()}; opea-core {__version__}; CPU time of the client, medians", *lines])
 
 
-def _write(folder: Path, rows: list[report.Row], results: Results, given: argparse.Namespace) -> None:
+def _write(folder: Path, rows: list[report.Row], results: Results, rounds: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    head = {"python": platform.python_version(), "rounds": given.rounds, "versions": _used(results)}
+    head = {"python": platform.python_version(), "opea": __version__, "rounds": rounds, "versions": _used(results)}
     (folder / "cost.json").write_text(json.dumps({**head, "rows": rows}, indent=1) + "\n")
     try:
         from .plot import draw

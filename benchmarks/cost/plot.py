@@ -52,7 +52,7 @@ def _panel(axes: Any, title: str, found: list[Row]) -> None:
     axes.barh(places, ratios, height=0.62, color=[_MET if row["met"] else _MISSED for row in found])
     end = max(*ratios, *(row["limit"] for row in found), 1.0) * 1.12
     for place, row, ratio in zip(places, found, ratios, strict=True):
-        axes.plot([row["limit"]] * 2, [place - 0.42, place + 0.42], color=_MARK, linewidth=2.2)
+        axes.plot([row["limit"]] * 2, [place - 0.36, place + 0.36], color=_MARK, linewidth=2.2)
         axes.text(max(ratio, row["limit"]) + end * 0.01, place, f"{ratio:.2f}", va="center", fontsize=9)
     axes.axvline(1, color="#888888", linewidth=1, linestyle=":", zorder=0)
     axes.set_yticks(places, names)

@@ -56,9 +56,8 @@ class RawHttpx(Target):
         with self.client.stream("POST", self.url, content=self._body(stream=True, **more)) as response:
             for data in response.iter_raw():
                 for event in feed(data):
-                    if event == _DONE:
-                        return
-                    yield loads(event)["choices"][0]["delta"]
+                    if event != _DONE:  # and read to the end: only then is the connection kept
+                        yield loads(event)["choices"][0]["delta"]
 
     def stream(self) -> Iterator[str]:
         for delta in self._deltas():
@@ -69,9 +68,8 @@ class RawHttpx(Target):
         async with self.client.stream("POST", self.url, content=self._body(stream=True)) as response:
             async for data in response.aiter_raw():
                 for event in feed(data):
-                    if event == _DONE:
-                        return
-                    yield loads(event)["choices"][0]["delta"].get("content") or ""
+                    if event != _DONE:  # and read to the end: only then is the connection kept
+                        yield loads(event)["choices"][0]["delta"].get("content") or ""
 
     def tools(self) -> str:
         calls = (call for delta in self._deltas(tools=[TOOL]) for call in delta.get("tool_calls") or ())
@@ -111,9 +109,8 @@ class RawAiohttp(Target):
         async with self.client.post(self.url, data=self.json.dumps({"model": MODEL, "messages": MESSAGES, "stream": True})) as response:
             async for data in response.content.iter_any():
                 for event in feed(data):
-                    if event == _DONE:
-                        return
-                    yield loads(event)["choices"][0]["delta"].get("content") or ""
+                    if event != _DONE:  # and read to the end: only then is the connection kept
+                        yield loads(event)["choices"][0]["delta"].get("content") or ""
 
     async def aclose(self) -> None:
         await self.client.close()

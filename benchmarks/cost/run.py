@@ -18,7 +18,7 @@ from .targets import TARGETS, find
 
 _OURS = ("OPEA_", "OPENAI_", "LANGCHAIN_", "LANGSMITH_")
 _ENVIRONMENT = {"LANGSMITH_TRACING": "false", "PYTHONWARNINGS": "ignore"}
-_LONGEST = 1800.0
+_LONGEST = 900.0
 
 
 @dataclass

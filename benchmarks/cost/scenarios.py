@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import os
 import statistics
 from collections.abc import Callable
 
@@ -47,7 +48,7 @@ def stream_sync(bench: Bench) -> Figures:
 
     def work(target: Target) -> float:
         assert length(target.stream()) == _TEXT, "the text is not whole"
-        return cost(lambda: length(target.stream()), bench.count(3)) / _CHUNKS * 1e6
+        return cost(lambda: length(target.stream()), bench.count(5)) / _CHUNKS * 1e6
 
     return {f"S3.sync.{name}.cpu_us": bench.sync(bench.url(**how), work) for name, how in (("burst", _BURST), ("paced", _PACED))}
 
@@ -57,7 +58,7 @@ def stream_async(bench: Bench) -> Figures:
 
     async def work(target: Target) -> float:
         assert await alength(target.astream()) == _TEXT, "the text is not whole"
-        return await acost(lambda: alength(target.astream()), bench.count(3)) / _CHUNKS * 1e6
+        return await acost(lambda: alength(target.astream()), bench.count(5)) / _CHUNKS * 1e6
 
     return {f"S3.async.{name}.cpu_us": bench.run(bench.url(**how), work) for name, how in (("burst", _BURST), ("paced", _PACED))}
 
@@ -91,7 +92,7 @@ def in_flight(bench: Bench) -> Figures:
         await target.achat()
 
     bench.run(bench.url(), warm)
-    return bench.run(bench.url(hold=_IN_FLIGHT, lat=500), work)
+    return bench.run(bench.url(hold=_IN_FLIGHT, lat=500, run=os.getpid()), work)
 
 
 def vectors(bench: Bench) -> Figures:

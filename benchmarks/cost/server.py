@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
         self.transport.write(writes[place])
         if place + 1 == len(writes):
             return
-        loop, due = asyncio.get_running_loop(), max(due + gap, time.monotonic() - gap)
+        loop, due = asyncio.get_running_loop(), max(due + gap, time.monotonic())
         if gap >= 0.002:
             loop.call_at(due, self._write, writes, place + 1, gap, due)
             return

@@ -19,7 +19,13 @@ from llama_index_opea.testing.settings import LLMSettings
 from llama_index_opea.testing.watching import ENDS, Watch, watching
 
 SYSTEM = "You take orders for the shop of Ada."
-PROMPT = PromptTemplate(ORDER)
+
+
+def prompt() -> PromptTemplate:
+    """A new one each time: the base class of LlamaIndex writes a schema into the template it is given."""
+    return PromptTemplate(ORDER)
+
+
 QUESTION = ORDER.format(**GOODS)
 MODES = {"tools": PydanticProgramMode.FUNCTION, "text": PydanticProgramMode.LLM}
 RUNGS = ("default", "json_schema", *MODES)
@@ -69,7 +75,7 @@ class StructuredTests(LLMSettings):
         """``structured_predict`` gives an instance of the class. To fix: see ``PydanticProgramMode`` and ``tool_required``."""
         llm = self._structurer(rung)
         with watching(llm) as watch:
-            found = llm.structured_predict(Order, PROMPT, **GOODS)
+            found = llm.structured_predict(Order, prompt(), **GOODS)
         self._check_order(found, watch)
 
     @needs("supports_structured")
@@ -79,7 +85,7 @@ class StructuredTests(LLMSettings):
         """``astructured_predict`` does so too. Core drops the system prompt here: override it and call ``_extend_messages``."""
         llm = self._structurer(rung)
         with watching(llm) as watch:
-            found = await llm.astructured_predict(Order, PROMPT, **GOODS)
+            found = await llm.astructured_predict(Order, prompt(), **GOODS)
         self._check_order(found, watch)
 
     @needs("supports_structured")
@@ -91,7 +97,7 @@ class StructuredTests(LLMSettings):
         """
         llm = self._structurer(rung)
         with watching(llm) as watch:
-            found = list(llm.stream_structured_predict(Order, PROMPT, **GOODS))
+            found = list(llm.stream_structured_predict(Order, prompt(), **GOODS))
         self._check_orders(found, watch)
 
     @needs("supports_structured")
@@ -101,7 +107,7 @@ class StructuredTests(LLMSettings):
         """``astream_structured_predict`` does so too; it is a coroutine that returns an async generator."""
         llm = self._structurer(rung)
         with watching(llm) as watch:
-            found = [each async for each in await llm.astream_structured_predict(Order, PROMPT, **GOODS)]
+            found = [each async for each in await llm.astream_structured_predict(Order, prompt(), **GOODS)]
         self._check_orders(found, watch)
 
     @needs("supports_structured")
@@ -109,7 +115,7 @@ class StructuredTests(LLMSettings):
         """One start and one end event, with the object, and a span for each prediction. To fix: fire them in your override."""
         llm = self.llm()
         with watching(llm) as watch:
-            found = llm.structured_predict(Order, PROMPT, **GOODS)
+            found = llm.structured_predict(Order, prompt(), **GOODS)
         assert [event.output_cls for event in watch.of(LLMStructuredPredictStartEvent)] == [Order]
         assert [event.output for event in watch.of(LLMStructuredPredictEndEvent)] == [found]
         assert f"{self.llm_class.__name__}.structured_predict" in watch.spans, "decorate the override with dispatcher.span"
@@ -120,7 +126,7 @@ class StructuredTests(LLMSettings):
         """The same for ``astructured_predict``."""
         llm = self.llm()
         with watching(llm) as watch:
-            found = await llm.astructured_predict(Order, PROMPT, **GOODS)
+            found = await llm.astructured_predict(Order, prompt(), **GOODS)
         assert [event.output_cls for event in watch.of(LLMStructuredPredictStartEvent)] == [Order]
         assert [event.output for event in watch.of(LLMStructuredPredictEndEvent)] == [found]
         assert f"{self.llm_class.__name__}.astructured_predict" in watch.spans, "decorate the override with dispatcher.span"
@@ -142,9 +148,9 @@ class StructuredTests(LLMSettings):
         """An answer that fills in nothing raises, in streams as well. To fix: core gives an empty object in streams, override it."""
         llm = self.llm(**self.prose_params)
         with pytest.raises(Exception):  # noqa: B017, PT011 - each integration has errors of its own
-            llm.structured_predict(Order, PROMPT, **GOODS)
+            llm.structured_predict(Order, prompt(), **GOODS)
         with pytest.raises(Exception):  # noqa: B017, PT011
-            list(llm.stream_structured_predict(Order, PROMPT, **GOODS))
+            list(llm.stream_structured_predict(Order, prompt(), **GOODS))
 
     @needs("prose_params")
     @asynchronous
@@ -152,9 +158,9 @@ class StructuredTests(LLMSettings):
         """The same for the async methods."""
         llm = self.llm(**self.prose_params)
         with pytest.raises(Exception):  # noqa: B017, PT011
-            await llm.astructured_predict(Order, PROMPT, **GOODS)
+            await llm.astructured_predict(Order, prompt(), **GOODS)
         with pytest.raises(Exception):  # noqa: B017, PT011
-            [each async for each in await llm.astream_structured_predict(Order, PROMPT, **GOODS)]
+            [each async for each in await llm.astream_structured_predict(Order, prompt(), **GOODS)]
 
     # --- as_structured_llm
 

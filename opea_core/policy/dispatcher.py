@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from opea_core.config import QueuePolicy
@@ -22,6 +23,8 @@ from opea_core.policy.ticket import DEFAULT_PRIORITY, Reason, Rejection, Route, 
 
 OFFER_TTL = 2 * SECOND
 _NEVER = 1 << 63
+_PROBERS = 256
+"""Of so many at most it is asked who probes: those who came last are at the end of a heap, more or less."""
 
 
 class Outlook(NamedTuple):
@@ -217,7 +220,8 @@ class Dispatcher:
         """
         if first.deadline is None:
             return first
-        able = [t for t in self.waiters() if t.overdue(now) is None and self._choose(t, now) is endpoint]
+        some = [*islice(self._retrying, _PROBERS), *(t for route in self._routes.values() for t in route.heap[-_PROBERS:] if t.is_queued)]
+        able = [t for t in some if t.overdue(now) is None and self._choose(t, now) is endpoint]
         return min(able, key=lambda t: (t.probed, -(t.deadline or _NEVER), t), default=first)
 
     def wake_at(self, now: int) -> int | None:

@@ -156,20 +156,20 @@ def judge(failure: Failure, history: History, policy: RetryPolicy) -> Retry | No
 
 
 def _by_error(failure: Failure, history: History, delay: float | None) -> Retry | None:
-    """The rows of the table that look at the status or the class."""
+    """The rows of the table that look at the status or the class. A refusal made no work: going elsewhere is no retry there."""
     error, status = failure.error, failure.error.status_code
     if isinstance(error, errors.QuotaExceeded):
-        return Retry(None, reason="quota exceeded")
+        return Retry(None, charged=False, reason="quota exceeded")
     if isinstance(error, errors.RateLimited):
         if failure.wait is None:
             return Retry(delay, reason="rate limited")
         return Retry(None if delay is None else failure.wait, charged=False, reason="rate limited")
     if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError | errors.NotFoundError):
-        return Retry(None, reason=f"{status or type(error).__name__}")
+        return Retry(None, charged=False, reason=f"{status or type(error).__name__}")
     if failure.model_missing:
-        return Retry(None, reason="unknown model")
+        return Retry(None, charged=False, reason="unknown model")
     if _is_redirect(failure):
-        return Retry(None, reason="redirected")
+        return Retry(None, charged=False, reason="redirected")
     if isinstance(error, errors.RequestError | errors.ConfigurationError):
         return None
     if status == 500:

@@ -238,9 +238,11 @@ class Refuser(asyncio.Protocol):
         self._open = open_ones
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client connected."""
+        """A client connected; where nobody listens any more it was accepted a moment too early."""
         self._transport = cast(asyncio.Transport, transport)
         self._open.add(self)
+        if self._how in ("refuse", "ignore"):
+            self.reset()
 
     def data_received(self, data: bytes) -> None:  # noqa: ARG002 - nobody reads it
         """The client says something."""

@@ -341,7 +341,7 @@ def _filled(sock: socket.socket) -> list[socket.socket]:
     sock.listen(0)
     fillers = []
     for _ in range(_FILLERS):
-        filler = socket.socket()
+        filler = socket.socket(sock.family)
         filler.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             filler.connect(sock.getsockname())

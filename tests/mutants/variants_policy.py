@@ -317,19 +317,30 @@ VARIANTS = [
     Variant(
         "R: a refused key is tried again there",
         _RETRY,
-        '        return Retry(None, reason=f"{status or type(error).__name__}")',
+        '        return Retry(None, charged=False, reason=f"{status or type(error).__name__}")',
         '        return Retry(delay, reason="again")',
         RETRY,
     ),
     Variant(
         "R: an exhausted quota is tried again there",
         _RETRY,
-        'return Retry(None, reason="quota exceeded")',
+        'return Retry(None, charged=False, reason="quota exceeded")',
         'return Retry(delay, reason="quota exceeded")',
         RETRY,
     ),
     Variant(
-        "R: a wait that the server asked for costs budget", _RETRY, "charged=False, reason", "charged=True, reason", WORLD + " -k paid"
+        "R: a wait that the server asked for costs budget",
+        _RETRY,
+        'failure.wait, charged=False, reason="rate limited"',
+        'failure.wait, charged=True, reason="rate limited"',
+        WORLD + " -k paid",
+    ),
+    Variant(
+        "R: to go elsewhere after a refusal costs budget",
+        _RETRY,
+        'charged=False, reason=f"{status',
+        'charged=True, reason=f"{status',
+        RETRY,
     ),
     Variant(
         "R: a bad request is tried again",
