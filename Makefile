@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 
-.PHONY: demo test check live record format mutants simulate clean
+.PHONY: demo test check live record format mutants bench simulate clean
 
 demo: $(VENV)/.demo          ## the main job, on a scripted server (or on OPEA_API_URL)
 	@$(BIN)/opea demo
@@ -34,12 +34,16 @@ format: $(VENV)/.dev
 mutants: $(VENV)/.dev        ## break the product in about eighty ways, and see that the tests notice (minutes)
 	@$(BIN)/python tests/mutants/mutants.py -j 2
 
+bench: $(VENV)/.dev          ## what it costs beside httpx, the openai SDK, langchain-openai and OpenAILike, each in its own environment (half an hour)
+	@$(INSTALL) -e '.[dev,bench]'
+	@$(BIN)/python -m benchmarks.cost
+
 simulate: $(VENV)/.dev       ## outages and overloads on virtual time: the figures and plots of docs/resilience.md
 	@$(INSTALL) -e '.[dev,bench]'
 	@$(BIN)/python -m benchmarks.simulation
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
