@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,3 +180,13 @@ def test_a_secret_in_a_log_handler_of_the_environment(
     printed = capsys.readouterr().err
     assert "opea_core" in printed
     check(printed)
+
+
+def test_what_netrc_knows_is_not_sent(way: Way, server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with made(server) as opea:
+        assert way.ask(opea, "chat", "Hello").error is None
+    assert "authorization" not in server.seen[0].headers
