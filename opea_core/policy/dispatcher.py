@@ -189,18 +189,26 @@ class Dispatcher:
     def poll(self, now: int) -> list[Ticket]:
         """Offer what is free, reject what cannot be served; gives the tickets whose waiters must be woken."""
         changed: list[Ticket] = []
+        self._lapse_old(now, changed)
+        if self.waiting:
+            for route in [route for route in self._routes.values() if route.live]:
+                self._hold(route, now, changed)
+            for ticket in [t for t in list(self._retrying) if t.charged and not any(e.budget.allows(now) for e in t.route.endpoints)]:
+                self._reject(ticket, Reason.BUDGET, now, changed)
+            self._give_out(now, changed)
+        return changed
+
+    def _lapse_old(self, now: int, changed: list[Ticket]) -> None:
+        """Take back the offers that nobody took."""
         while self._offered:
             oldest = next(iter(self._offered))
             if oldest.offered_at + OFFER_TTL > now:
                 break
             self.lapse(oldest)
             changed.extend(self._lapse_with(oldest))
-        if not self.waiting:
-            return changed
-        for route in [route for route in self._routes.values() if route.live]:
-            self._hold(route, now, changed)
-        for ticket in [t for t in list(self._retrying) if t.charged and not any(e.budget.allows(now) for e in t.route.endpoints)]:
-            self._reject(ticket, Reason.BUDGET, now, changed)
+
+    def _give_out(self, now: int, changed: list[Ticket]) -> None:
+        """Offer places as long as there are some, the smallest key first."""
         while any(e.has_room for e in self.endpoints):
             best = min(((t, e) for t in self._heads(now, changed) if (e := self._choose(t, now))), key=lambda pair: pair[0], default=None)
             if best is None:
@@ -210,7 +218,6 @@ class Dispatcher:
                 ticket = self._prober(ticket, endpoint, now)
             self._offer(ticket, endpoint, now)
             changed.append(ticket)
-        return changed
 
     def _prober(self, first: Ticket, endpoint: EndpointState, now: int) -> Ticket:
         """Who tries a broken endpoint: of those who did so least often, whoever has most time left.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import anyio
 from asking import idle, made
 from inspection import Inspector
+from stepping import At
 from storm import Calls
 
 from opea_core import OPEA, events
@@ -19,34 +20,9 @@ Work = Callable[[OPEA], Awaitable[Any]]
 _MOST = 150
 
 
-class At:
-    """Awaits a coroutine, and strikes when it waits for the n-th time."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int, strike: Callable[[], object]) -> None:
-        self._coroutine = coroutine
-        self._number = number
-        self._strike = strike
-        self.count = 0
-
-    @property
-    def reached(self) -> bool:
-        """Whether the coroutine waited so often at all."""
-        return self.count >= self._number
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        step, argument = self._coroutine.send, None
-        while True:
-            try:
-                waits_for = step(argument)  # type: ignore[arg-type]
-            except StopIteration as stop:
-                return stop.value
-            self.count += 1
-            if self.count == self._number:
-                self._strike()
-            try:
-                step, argument = self._coroutine.send, (yield waits_for)
-            except BaseException as error:  # noqa: BLE001 - the coroutine has to see it
-                step, argument = self._coroutine.throw, error  # type: ignore[assignment]
+def at_wait(coroutine: Coroutine[Any, Any, Any], number: int, strike: Callable[[], object]) -> At:
+    """Strikes when the coroutine waits for the n-th time."""
+    return At(coroutine, number, lambda _: strike())
 
 
 Way = Callable[[Coroutine[Any, Any, Any], int], Awaitable[At]]
@@ -56,7 +32,7 @@ async def by_task(work: Coroutine[Any, Any, Any], number: int) -> At:
     """``task.cancel()``."""
     task = asyncio.current_task()
     assert task is not None
-    at = At(work, number, task.cancel)
+    at = at_wait(work, number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await at
     task.uncancel()
@@ -68,7 +44,7 @@ async def by_timeout(work: Coroutine[Any, Any, Any], number: int) -> At:
     loop = asyncio.get_running_loop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(None) as limit:
-            at = At(work, number, lambda: limit.reschedule(loop.time()))
+            at = at_wait(work, number, lambda: limit.reschedule(loop.time()))
             await at
     return at
 
@@ -76,7 +52,7 @@ async def by_timeout(work: Coroutine[Any, Any, Any], number: int) -> At:
 async def by_scope(work: Coroutine[Any, Any, Any], number: int) -> At:
     """A cancel scope of anyio, which cancels again and again until it is left."""
     with anyio.CancelScope() as scope:
-        at = At(work, number, scope.cancel)
+        at = at_wait(work, number, scope.cancel)
         await at
     return at
 
@@ -89,7 +65,7 @@ async def by_group(work: Coroutine[Any, Any, Any], number: int) -> At:
         await failed.wait()
         raise LookupError
 
-    at = At(work, number, failed.set)
+    at = at_wait(work, number, failed.set)
     with contextlib.suppress(ExceptionGroup):
         async with asyncio.TaskGroup() as group:
             other = group.create_task(sibling())

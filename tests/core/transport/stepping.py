@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any
 
 
-class CancelledAt:
-    """Awaits a coroutine, and has the task cancelled when it waits for the n-th time.
+class At:
+    """Awaits a coroutine, and strikes when it waits for the n-th time, with what it waits for."""
 
-    ``late`` cancels it when what it waits for is there already, but the task has not resumed: the moment
-    at which a place was given to somebody who will never take it.
-    """
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int, late: bool) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int, strike: Callable[[Any], object]) -> None:
         self._coroutine = coroutine
         self._number = number
-        self._late = late
+        self._strike = strike
         self.count = 0
 
     @property
@@ -28,8 +24,6 @@ class CancelledAt:
         return self.count >= self._number
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        task = asyncio.current_task()
-        assert task is not None
         step, argument = self._coroutine.send, None
         while True:
             try:
@@ -38,14 +32,31 @@ class CancelledAt:
                 return stop.value
             self.count += 1
             if self.count == self._number:
-                if self._late and isinstance(waits_for, asyncio.Future):
-                    waits_for.add_done_callback(lambda _: task.cancel())
-                else:
-                    task.cancel()
+                self._strike(waits_for)
             try:
                 step, argument = self._coroutine.send, (yield waits_for)
             except BaseException as error:  # noqa: BLE001 - the coroutine has to see it
                 step, argument = self._coroutine.throw, error  # type: ignore[assignment]
+
+
+class CancelledAt(At):
+    """Awaits a coroutine, and has the task cancelled when it waits for the n-th time.
+
+    ``late`` cancels it when what it waits for is there already, but the task has not resumed: the moment
+    at which a place was given to somebody who will never take it.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int, late: bool) -> None:
+        super().__init__(coroutine, number, self._cancel)
+        self._late = late
+
+    def _cancel(self, waits_for: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if self._late and isinstance(waits_for, asyncio.Future):
+            waits_for.add_done_callback(lambda _: task.cancel())
+        else:
+            task.cancel()
 
 
 @contextlib.contextmanager
