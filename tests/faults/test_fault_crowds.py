@@ -40,18 +40,16 @@ def by_caller(server: ScriptedServer) -> list[list[Seen]]:
 
 @of("storm")
 def test_a_storm_of_rate_limits_is_spread_out(way: Way, servers: Servers, made: Made) -> None:
-    """200 callers at a server that takes 25 at once and tells the others to come back in 0.3 s."""
+    """200 callers at a server that takes 25 at once and tells the others to come back in 0.3 s (how many requests that takes: the simulation)."""
     callers = 200 if way.package == "core" else 60
     server = servers(capacity=callers // 8, latency=0.1, overload=faults.rate_limited(0.3))
     it = made(way, server, max_concurrent=callers)
     crowd = Crowd(way, it, [f"caller {number}" for number in range(callers)])
     errors_told = [told.error for told in crowd.told() if told.error is not None]
     assert [error for error in errors_told if not isinstance(error, errors.RateLimited)] == []
-    assert len(errors_told) <= callers / 2
     assert [seen for seen in server.seen if seen.answer == "429"]
     apart = [(later.at - first.at) / 1e9 for seen in by_caller(server) for first, later in pairwise(seen)]
     assert [seconds for seconds in apart if seconds < 0.3] == []
-    assert len(server.seen) <= 3 * callers  # those who come back are not one burst
     assert core_of(it).get_stats("one")["breaker"] == "closed"
     assert idle(core_of(it))
 
