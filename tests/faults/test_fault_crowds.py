@@ -40,7 +40,7 @@ def by_caller(server: ScriptedServer) -> list[list[Seen]]:
 
 @of("storm")
 def test_a_storm_of_rate_limits_is_spread_out(way: Way, servers: Servers, made: Made) -> None:
-    """200 callers at a server that takes 25 at once and tells the others to come back in 0.3 s (how many requests that takes: the simulation)."""
+    """200 callers at a server that takes 25 at once and tells the others to come back in 0.3 s; the simulation counts requests."""
     callers = 200 if way.package == "core" else 60
     server = servers(capacity=callers // 8, latency=0.1, overload=faults.rate_limited(0.3))
     it = made(way, server, max_concurrent=callers)
