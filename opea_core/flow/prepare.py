@@ -56,8 +56,7 @@ def build_request(
             model=model,
             new_id=context.new_id,
             capabilities=capabilities,
-            single=spec.body.get("n", 1) == 1,
-            choices=_choices(spec.body.get("n")),
+            choices=_choices(spec.body.get("n", 1)),
             max_response_bytes=settings.max_response_bytes,
             max_event_bytes=settings.max_event_bytes,
         ),
@@ -70,8 +69,8 @@ def build_request(
     return request, Where(spec, endpoint, request, model, given, key_sent, context.foreign_key, sent_key, tuple(left_out))
 
 
-def _choices(n: object) -> int:
-    return n if isinstance(n, int) and n > 0 else 1
+def _choices(n: object) -> int | None:
+    return 1 if n == 1 else n if isinstance(n, int) and n > 0 else None
 
 
 def models_request(spec: CallSpec, context: Context, where: Where) -> Request:

@@ -41,7 +41,23 @@ class Holds:
             asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
 
 
-class Connection(asyncio.Protocol):
+class Endable(asyncio.Protocol):
+    """A TCP connection that the server can end at any time."""
+
+    _transport: asyncio.Transport
+
+    def reset(self) -> None:
+        """End it with an RST, whatever is under way."""
+        if not self._transport.is_closing():
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.end()
+
+    def end(self) -> None:
+        """End it, whatever is under way."""
+        self._transport.abort()
+
+
+class Connection(Endable):
     """Reads requests one after the other and answers each before the next.
 
     While an answer is under way, a client that goes away cancels it.
@@ -52,7 +68,7 @@ class Connection(asyncio.Protocol):
         record: Record,
         choose: Callable[[Seen], Awaitable[Answer]],
         holds: Holds,
-        open_ones: set[Any],
+        open_ones: set[Endable],
         welcome: Callable[[], bool] = lambda: True,
     ) -> None:
         self._record = record
@@ -108,15 +124,10 @@ class Connection(asyncio.Protocol):
         if self._answering:
             self._task.cancel()
 
-    def reset(self) -> None:
-        """End the connection with an RST, whatever is under way."""
-        _reset_on_close(self._transport)
-        self.end()
-
     def end(self) -> None:
         """End the connection, whatever is under way."""
         self._ours = True
-        self._transport.abort()
+        super().end()
 
     # --- requests
 
@@ -230,10 +241,10 @@ class Connection(asyncio.Protocol):
         return how == "keep"
 
 
-class Refuser(asyncio.Protocol):
+class Refuser(Endable):
     """A connection in an outage: accepted, and then closed or reset at its first byte, or left alone."""
 
-    def __init__(self, how: str, open_ones: set[Any]) -> None:
+    def __init__(self, how: str, open_ones: set[Endable]) -> None:
         self._how = how
         self._open = open_ones
 
@@ -254,20 +265,6 @@ class Refuser(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the interface has it
         """The connection is gone."""
         self._open.discard(self)
-
-    def reset(self) -> None:
-        """End it with an RST."""
-        _reset_on_close(self._transport)
-        self.end()
-
-    def end(self) -> None:
-        """End it."""
-        self._transport.abort()
-
-
-def _reset_on_close(transport: asyncio.Transport) -> None:
-    if not transport.is_closing():
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
 def _parsed(body: bytes) -> Any:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Literal, Self, TypeAlias, get_args
 
 from opea_core.testing.answers import Answer, error
-from opea_core.testing.connection import Connection, Holds, Refuser
+from opea_core.testing.connection import Connection, Endable, Holds, Refuser
 from opea_core.testing.faults import Fault, Script, checked, chosen
 from opea_core.testing.model import ScriptedModel
 from opea_core.testing.rate_limits import rate_limit
@@ -89,7 +89,7 @@ class ScriptedServer:
         self._script: deque[Script] = deque()
         self._always: Script | None = None
         self._thread: threading.Thread | None = None
-        self._open: set[Any] = set()
+        self._open: set[Endable] = set()
         self._port = 0
         self._outage: Outage | None = None
         self._turns = 0  # requests that are being worked at, of those that wait for their turn
@@ -295,12 +295,13 @@ class ScriptedServer:
 
     async def _of_the_model(self, seen: Seen, fault: Fault | None) -> Answer:
         """The model's answer after the latency, with the damage a fault does."""
-        if fault is None and self.capacity is not None and self.overload != "wait" and self.in_flight > self.capacity:
-            fault = self.overload if isinstance(self.overload, Fault) else None
-            if isinstance(self.overload, Answer):
-                return self.overload
-        elif self.capacity is not None and self.overload == "wait":
+        overload = self.overload
+        if overload == "wait":
             await self._turn()
+        elif fault is None and self.capacity is not None and self.in_flight > self.capacity:
+            if isinstance(overload, Answer):
+                return overload
+            fault = overload
         elif self.latency:
             await asyncio.sleep(self.latency)
         if fault is None:
@@ -310,7 +311,7 @@ class ScriptedServer:
     async def _turn(self) -> None:
         """Wait for a turn, and let it take the latency."""
         async with self._places:
-            await self._places.wait_for(lambda: self._turns < (self.capacity or 1))
+            await self._places.wait_for(lambda: self.capacity is None or self._turns < self.capacity)
             self._turns += 1
         try:
             await asyncio.sleep(self.latency)

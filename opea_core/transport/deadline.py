@@ -51,11 +51,12 @@ class Line:
 
     def shutdown(self) -> None:
         """Break the connection from any thread: whoever waits in it wakes up. Not in a forked child."""
-        if self.socket is None or self.pid != os.getpid() or not self._guard.acquire(blocking=False):
+        if self.pid != os.getpid() or not self._guard.acquire(blocking=False):
             return
-        try:  # by descriptor: event loops hand out sockets that only look like one
-            with contextlib.suppress(OSError, ValueError, AttributeError), socket.socket(fileno=os.dup(self.socket.fileno())) as same:
-                same.shutdown(socket.SHUT_RDWR)
+        try:
+            if self.socket is not None:  # by descriptor: event loops hand out sockets that only look like one
+                with contextlib.suppress(OSError, ValueError), socket.socket(fileno=os.dup(self.socket.fileno())) as same:
+                    same.shutdown(socket.SHUT_RDWR)
         finally:
             self._guard.release()
 

@@ -33,10 +33,8 @@ class Expected:
     model: str
     new_id: Callable[[], str]
     capabilities: Capabilities = _DEFAULTS
-    single: bool = False
-    """One choice was asked for (no ``n``)."""
-    choices: int = 1
-    """How many were asked for."""
+    choices: int | None = None
+    """How many were asked for; None if that is not known."""
     max_response_bytes: int = 128 * 1024 * 1024
     max_event_bytes: int = 16 * 1024 * 1024
 
@@ -67,7 +65,7 @@ class Intake:
     def __init__(self, status: int, headers: Mapping[str, str], expected: Expected) -> None:
         self.status = status
         self._expected = expected
-        self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, expected.single)
+        self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, single=expected.choices == 1)
         self._sse = SSEDecoder(expected.max_event_bytes)
         self._parts: list[bytes] = []
         self._size = 0
@@ -146,7 +144,7 @@ class Intake:
     def complete(self) -> bool:
         """Whether the answer is whole even if the body breaks off now: every choice that was asked for said why it ended."""
         reasons = self._assembler.finish_reasons
-        return self.problem is None and (self.done or (len(reasons) >= self._expected.choices and all(reasons)))
+        return self.problem is None and (self.done or (len(reasons) >= (self._expected.choices or 1) and all(reasons)))
 
     # --- which form it is
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,16 @@ class Told:
     @property
     def text(self) -> str:
         return "".join(self.pieces)
+
+    @contextmanager
+    def telling(self) -> Iterator[Told]:
+        """Around a call: takes its time and its error."""
+        began = time.monotonic()
+        try:
+            yield self
+        except Exception as error:  # noqa: BLE001 - it is what the test looks at
+            self.error = error
+        self.seconds = time.monotonic() - began
 
 
 _MAKES: dict[str, Callable[..., Any]] = {"core": OPEA, "langchain": ChatOPEA, "llama_index": OPEALLM}
@@ -72,23 +83,18 @@ class Way:
 
     def ask(self, made: Any, text: str = "Hello", **options: Any) -> Told:
         """One call of a sync method."""
-        told, began = Told(), time.monotonic()
-        try:
+        with Told().telling() as told:
             given = self.call(made, text, **options)
             if self.is_stream:
                 for part in given:
                     told.pieces.append(_PIECE[self.package](part))
             else:
                 told.pieces.append(_WHOLE[self.package](given))
-        except Exception as error:  # noqa: BLE001 - it is what the test looks at
-            told.error = error
-        told.seconds = time.monotonic() - began
         return told
 
     async def aask(self, made: Any, text: str = "Hello", **options: Any) -> Told:
         """One call of an async method."""
-        told, began = Told(), time.monotonic()
-        try:
+        with Told().telling() as told:
             given = self.call(made, text, **options)
             if asyncio.iscoroutine(given):  # LlamaIndex's streams are awaited first
                 given = await given
@@ -97,9 +103,6 @@ class Way:
                     told.pieces.append(_PIECE[self.package](part))
             else:
                 told.pieces.append(_WHOLE[self.package](given))
-        except Exception as error:  # noqa: BLE001 - it is what the test looks at
-            told.error = error
-        told.seconds = time.monotonic() - began
         return told
 
     def read_one(self, given: Any) -> str:
