@@ -8,10 +8,21 @@ from importlib.util import find_spec
 if find_spec("langchain_core") is None:
     raise ImportError("langchain_opea needs langchain-core: pip install 'opea-core[langchain]'")
 
-from langchain_opea import errors
-from langchain_opea.chat_models import ChatOPEA
-from langchain_opea.embeddings import OPEAEmbeddings
-from langchain_opea.registration import register
+from typing import TYPE_CHECKING
+
 from opea_core import __version__
+from opea_core.lazy import names
+
+if TYPE_CHECKING:
+    from langchain_opea import errors
+    from langchain_opea.chat_models import ChatOPEA
+    from langchain_opea.embeddings import OPEAEmbeddings
+    from langchain_opea.registration import register
 
 __all__ = ["ChatOPEA", "OPEAEmbeddings", "__version__", "errors", "register"]
+
+if not TYPE_CHECKING:
+    __getattr__ = names(
+        __name__,
+        {"chat_models": ("ChatOPEA",), "embeddings": ("OPEAEmbeddings",), "errors": (), "registration": ("register",)},
+    )

@@ -43,7 +43,7 @@ _NOT_SENT = ("stream", "stream_usage", "ls_structured_output_format", "structure
 _CHARACTERS_PER_TOKEN = 4  # about, as LangChain counts
 
 
-class ChatOPEA(Connection, BaseChatModel):
+class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     """A chat model behind any OpenAI-compatible server: vLLM, llama.cpp, Ollama, LiteLLM, a gateway.
 
     ``ChatOPEA(model="qwen3", base_url="http://localhost:8000", api_key="...")``, or

@@ -14,7 +14,7 @@ from langchain_opea.errors import OPEAConfigurationError, langchain_errors
 from opea_core.adapters import batches, hidden
 
 
-class OPEAEmbeddings(Connection, Embeddings):
+class OPEAEmbeddings(Connection, Embeddings, defer_build=False):
     """Vectors for texts, in their order, as lists of floats; texts are sent as strings, never as token ids.
 
     ``OPEAEmbeddings(model="bge-m3", base_url="http://localhost:8080")``; the keywords about servers are

@@ -29,7 +29,7 @@ _UNNAMED = "unknown"
 dispatcher = get_dispatcher(__name__)
 
 
-class OPEAEmbedding(Connection, BaseEmbedding):
+class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
     """Vectors for texts, in their order, as lists of floats; texts are sent as they are, line breaks included.
 
     ``OPEAEmbedding(model_name="bge-m3", api_base="http://localhost:8080")``; the keywords about servers are

@@ -43,7 +43,7 @@ _BODY_FIELDS = (
 _logger = logging.getLogger("opea_core")
 
 
-class OPEALLM(Connection, ObjectMethods):
+class OPEALLM(Connection, ObjectMethods, defer_build=False):
     """An LLM behind any OpenAI-compatible server: vLLM, llama.cpp, Ollama, LiteLLM, a gateway.
 
     ``OPEALLM(model="qwen3", api_base="http://localhost:8000", api_key="...")``, or

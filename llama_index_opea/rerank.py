@@ -22,7 +22,7 @@ from opea_core.adapters import hidden
 dispatcher = get_dispatcher(__name__)
 
 
-class OPEARerank(Connection, BaseNodePostprocessor):
+class OPEARerank(Connection, BaseNodePostprocessor, defer_build=False):
     """The ``top_n`` nodes that fit a query best, with the reranker's scores (vLLM, llama.cpp, Jina, Cohere, Voyage).
 
     ``OPEARerank(model="bge-reranker", api_base="http://localhost:8080", top_n=3)``; the keywords about

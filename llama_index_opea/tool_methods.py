@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("opea_core")
 
 
-class ToolMethods(FunctionCallingLLM):
+class ToolMethods(FunctionCallingLLM, defer_build=True):
     """What agents use of an LLM."""
 
     is_chat_model: bool = True

@@ -3,11 +3,9 @@
 ``OPEA`` is the object to hold; ``errors`` has the error tree, ``events`` what hooks are told.
 """
 
-import typing as _typing
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from opea_core import errors, events
-from opea_core.backend import BaseApiBackend
-from opea_core.config import BreakerPolicy, Capabilities, Endpoint, QueuePolicy, RetryPolicy, Timeouts
+from opea_core import errors
 from opea_core.errors import (
     Attempt,
     AuthenticationError,
@@ -32,48 +30,40 @@ from opea_core.errors import (
     ServerError,
     StreamInterrupted,
 )
-from opea_core.opea import OPEA
-from opea_core.registry import (
-    create_api_backend,
-    find_compatible_backend,
-    get_available_backends,
-    register_backend,
-)
-from opea_core.settings import Options, Settings
-from opea_core.types import (
-    CallMeta,
-    ChatChunk,
-    ChatResponse,
-    Choice,
-    EmbeddingResponse,
-    InvalidToolCall,
-    Message,
-    ModelInfo,
-    OPEARequestData,
-    OPEAResponse,
-    OPEAStreamChunk,
-    RerankResponse,
-    RerankResult,
-    ToolCall,
-    ToolCallDelta,
-    Usage,
-)
+from opea_core.lazy import names as _names
 from opea_core.version import __version__
 
-if _typing.TYPE_CHECKING:
+if _TYPE_CHECKING:
+    from opea_core import events
+    from opea_core.backend import BaseApiBackend
+    from opea_core.config import BreakerPolicy, Capabilities, Endpoint, QueuePolicy, RetryPolicy, Timeouts
+    from opea_core.opea import OPEA
+    from opea_core.registry import (
+        create_api_backend,
+        find_compatible_backend,
+        get_available_backends,
+        register_backend,
+    )
+    from opea_core.settings import Options, Settings
     from opea_core.transport.stream import AsyncChatStream, ChatStream
-
-register_backend("opea", OPEA)
-
-
-def __getattr__(name: str) -> object:
-    """The two kinds of stream come with the HTTP client, which is imported with the first ``OPEA`` object."""
-    if name in ("AsyncChatStream", "ChatStream"):
-        from opea_core.transport import stream
-
-        return getattr(stream, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
+    from opea_core.types import (
+        CallMeta,
+        ChatChunk,
+        ChatResponse,
+        Choice,
+        EmbeddingResponse,
+        InvalidToolCall,
+        Message,
+        ModelInfo,
+        OPEARequestData,
+        OPEAResponse,
+        OPEAStreamChunk,
+        RerankResponse,
+        RerankResult,
+        ToolCall,
+        ToolCallDelta,
+        Usage,
+    )
 
 __all__ = [
     "OPEA",
@@ -134,3 +124,35 @@ __all__ = [
     "get_available_backends",
     "register_backend",
 ]
+
+if not _TYPE_CHECKING:
+    __getattr__ = _names(
+        __name__,
+        {
+            "backend": ("BaseApiBackend",),
+            "config": ("BreakerPolicy", "Capabilities", "Endpoint", "QueuePolicy", "RetryPolicy", "Timeouts"),
+            "opea": ("OPEA",),
+            "registry": ("create_api_backend", "find_compatible_backend", "get_available_backends", "register_backend"),
+            "settings": ("Options", "Settings"),
+            "transport.stream": ("AsyncChatStream", "ChatStream"),
+            "types": (
+                "CallMeta",
+                "ChatChunk",
+                "ChatResponse",
+                "Choice",
+                "EmbeddingResponse",
+                "InvalidToolCall",
+                "Message",
+                "ModelInfo",
+                "OPEARequestData",
+                "OPEAResponse",
+                "OPEAStreamChunk",
+                "RerankResponse",
+                "RerankResult",
+                "ToolCall",
+                "ToolCallDelta",
+                "Usage",
+            ),
+            "events": (),
+        },
+    )

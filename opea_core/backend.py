@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opea_core.types import Messages
+if TYPE_CHECKING:
+    from opea_core.types import Messages
 
 
 class BaseApiBackend(ABC):

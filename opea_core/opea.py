@@ -8,14 +8,12 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from opea_core import errors, events, log
+from opea_core import errors
 from opea_core.backend import BaseApiBackend
 from opea_core.config import Endpoint, checked_key
 from opea_core.documents import DocumentMethods
 from opea_core.original import OriginalMethods
-from opea_core.policy.stats import Recent
 from opea_core.settings import DEFAULT_URL, Options, Settings, resolve, with_labels
-from opea_core.types import ChatResponse, Messages
 from opea_core.urls import SUFFIX, parse_base_url, split_endpoint_url
 
 if TYPE_CHECKING:
@@ -23,10 +21,13 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from opea_core import events
     from opea_core.calls import Call
     from opea_core.core import Core
     from opea_core.flow.embed import Sizes
+    from opea_core.policy.stats import Recent
     from opea_core.transport.stream import AsyncChatStream, ChatStream
+    from opea_core.types import ChatResponse, Messages
 
 _MAX_FOREIGN = 64
 _OWN_FIELDS = frozenset(
@@ -82,13 +83,14 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
             "async_transport": async_transport,
         }
         _check_borrowed(borrowed, given)
-        log.attach_from_env()
         self._borrowed: dict[str, Any] = {name: value for name, value in borrowed.items() if value is not None}
         self._setup(resolve(self.metadata, given, os.environ), hooks)
 
     def _setup(self, settings: Settings, hooks: tuple[events.Hook, ...]) -> None:
-        from opea_core.core import Core, Drivers  # with the first object: half of the import is the HTTP client
+        from opea_core import events, log  # with the first object: most of the import is this and the HTTP client
+        from opea_core.core import Core, Drivers
 
+        log.attach_from_env()
         self._core = Core(settings, events.Emitter(hooks, log.LogHook()), Drivers(**self._borrowed))
         self._created: dict[str, Core] = {}
         self._foreign: dict[tuple[str, str | None], Core] = {}

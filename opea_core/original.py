@@ -6,13 +6,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from opea_core import errors, events
+from opea_core import errors
 from opea_core.config import BreakerPolicy, RetryPolicy
-from opea_core.types import ChatChunk, Json
 
 if TYPE_CHECKING:
     from opea_core.calls import Call
     from opea_core.core import Core
+    from opea_core.types import ChatChunk, Json
 
 _PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
 
@@ -129,6 +129,8 @@ class OriginalMethods:
         return core.derived(core.settings.replace(breaker=BreakerPolicy(enabled=False))), call
 
     def _tell_problem(self, error: Exception) -> Exception:
+        from opea_core import events
+
         reason = error.message if isinstance(error, errors.OPEAError) else type(error).__name__
         self._core.emitter(events.TestFailed(at=time.monotonic_ns(), reason=reason))
         return error

@@ -13,6 +13,15 @@ ENTRY_POINTS = "opea_core.backends"
 _registered: dict[str, type[BaseApiBackend]] = {}
 
 
+def _known() -> dict[str, type[BaseApiBackend]]:
+    """What is registered; ``OPEA`` always, and first."""
+    if not _registered:
+        from opea_core.opea import OPEA
+
+        _registered["opea"] = OPEA
+    return _registered
+
+
 def _entry_points() -> Any:
     from importlib.metadata import entry_points  # reads the file system: only when asked
 
@@ -25,12 +34,12 @@ def register_backend(name: str, cls: type[BaseApiBackend]) -> None:
         raise ConfigurationError("A backend's name must be a string that is not empty.")
     if not (isinstance(cls, type) and issubclass(cls, BaseApiBackend)):
         raise ConfigurationError(f"The backend {name!r} must be a subclass of BaseApiBackend.")
-    _registered[name] = cls
+    _known()[name] = cls
 
 
 def get_available_backends() -> list[str]:
     """The names there are, sorted."""
-    return sorted({*_registered, *(entry.name for entry in _entry_points())})
+    return sorted({*_known(), *(entry.name for entry in _entry_points())})
 
 
 def create_api_backend(name: str, resources: Any = None, metadata: Mapping[str, Any] | None = None) -> BaseApiBackend:
@@ -40,7 +49,8 @@ def create_api_backend(name: str, resources: Any = None, metadata: Mapping[str, 
 
 def find_compatible_backend(model: str, resources: Any = None, metadata: Mapping[str, Any] | None = None) -> BaseApiBackend | None:
     """The first backend, in the order of registration, that says it serves the model; None if none does."""
-    for name in [*_registered, *(n for n in get_available_backends() if n not in _registered)]:
+    known = _known()
+    for name in [*known, *(n for n in get_available_backends() if n not in known)]:
         backend = _backend_class(name)(resources, metadata)
         if backend.is_compatible_model(model):
             return backend
@@ -48,12 +58,13 @@ def find_compatible_backend(model: str, resources: Any = None, metadata: Mapping
 
 
 def _backend_class(name: str) -> type[BaseApiBackend]:
-    if name in _registered:
-        return _registered[name]
+    known = _known()
+    if name in known:
+        return known[name]
     for entry in _entry_points():
         if entry.name != name:
             continue
         register_backend(name, entry.load())
-        return _registered[name]
+        return known[name]
     names = get_available_backends()
     raise ConfigurationError(f"There is no backend {name!r}.{nearest(str(name), names)}", f"There are: {', '.join(names)}.")

@@ -121,5 +121,7 @@ def _ordered(targets: Iterable[str]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy") and not name.startswith(_OURS)}
+    """Ours without what would change the measured: settings, proxies, and whatever keeps compiled files from being written."""
+    unwanted = (*_OURS, "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy") and not name.startswith(unwanted)}
     return kept | _ENVIRONMENT

@@ -48,7 +48,9 @@ class Connection(BaseModel):
     the class variables below.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=(), hide_input_in_errors=True)
+    model_config = ConfigDict(  # only subclasses are built, each with defer_build=False
+        arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=(), hide_input_in_errors=True, defer_build=True
+    )
 
     api_key: Any = hidden()
     """A string, a SecretStr, or a sync or async function that gives one. OPEA_API_KEY if not given; ``""`` sends none."""

@@ -10,9 +10,7 @@ from opea_core import errors
 from opea_core.types import CallMeta, EmbeddingResponse
 from opea_core.wire.usage import merge_usage, read_usage
 
-_TOO_LARGE = re.compile(
-    r"too many inputs|too many (texts|items|documents)|input is too large|is too large to process|batch size|3210", re.IGNORECASE
-)
+_TOO_LARGE = r"(?i)too many inputs|too many (texts|items|documents)|input is too large|is too large to process|batch size|3210"
 
 
 class Sizes:
@@ -62,7 +60,7 @@ def is_too_large(error: errors.OPEAError) -> bool:
     """Whether a batch was refused for its size."""
     if error.status_code == 413 or str(error.code) == "3210":
         return True
-    return isinstance(error, errors.InvalidRequestError | errors.ServerError) and bool(_TOO_LARGE.search(error.message))
+    return isinstance(error, errors.InvalidRequestError | errors.ServerError) and bool(re.search(_TOO_LARGE, error.message))
 
 
 def check_inputs(inputs: Any) -> list[str]:

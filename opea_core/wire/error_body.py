@@ -26,8 +26,9 @@ _OVERFLOW_CODES = frozenset(
         "too_many_prompt_tokens",
     }
 )
-_OVERFLOW = re.compile(
-    r"maximum context length|context length exceeded|exceeds? (the )?(available |model'?s? |maximum |max )*context"
+# patterns of errors are compiled (and kept by re) when the first error comes: most programs see none
+_OVERFLOW = (
+    r"(?i)maximum context length|context length exceeded|exceeds? (the )?(available |model'?s? |maximum |max )*context"
     r"|context (size|window|length)( has been| was)? exceeded"
     r"|(longer|larger) than the (model'?s )?(maximum )?context"
     r"|greater than the context|exceed_context_size|ContextWindowExceeded"
@@ -37,18 +38,16 @@ _OVERFLOW = re.compile(
     r"|longer than the maximum model length|reached context length|keep the first \d+ tokens when context"
     r"|reduce the length of the messages|the (input|prompt) .{0,60}(is )?longer than the (model|maximum|context)"
     r"|input .{0,40}is too large to process"  # llama.cpp's embeddings
-    r"|tokens to keep from the initial prompt is greater|too large for model with \d+ maximum context|requested tokens .{0,30}exceed",
-    re.IGNORECASE,
+    r"|tokens to keep from the initial prompt is greater|too large for model with \d+ maximum context|requested tokens .{0,30}exceed"
 )
-_MODEL_MISSING = re.compile(
-    r"model\b.{0,120}?(not found|does not exist|not exist|is not (available|supported|loaded|deployed)|unknown)"
-    r"|(unknown|invalid|no such|unsupported) model( name)?\b|try pulling it|model_not_found|no model (named|called)",
-    re.IGNORECASE,
+_MODEL_MISSING = (
+    r"(?i)model\b.{0,120}?(not found|does not exist|not exist|is not (available|supported|loaded|deployed)|unknown)"
+    r"|(unknown|invalid|no such|unsupported) model( name)?\b|try pulling it|model_not_found|no model (named|called)"
 )
 _OVERFLOW_STATUS = (200, 400, 413, 422, 500, None)
-_NO_SUCH_PATH = re.compile(r"unexpected endpoint or method", re.IGNORECASE)  # LM Studio answers 200 to an unknown path
-_WRONG_KEY = re.compile(r"no connected db", re.IGNORECASE)  # LiteLLM without a database, to any key but its own
-_TITLE = re.compile(r"<title[^>]*>\s*(.*?)\s*</title>|<h1[^>]*>\s*(.*?)\s*</h1>", re.IGNORECASE | re.DOTALL)
+_NO_SUCH_PATH = r"(?i)unexpected endpoint or method"  # LM Studio answers 200 to an unknown path
+_WRONG_KEY = r"(?i)no connected db"  # LiteLLM without a database, to any key but its own
+_TITLE = r"(?is)<title[^>]*>\s*(.*?)\s*</title>|<h1[^>]*>\s*(.*?)\s*</h1>"
 
 
 @dataclass(slots=True)
@@ -88,7 +87,7 @@ def read_error(data: bytes, status: int | None = None) -> ErrorBody:
     if not text:
         return ErrorBody(message=f"{status} without body" if status else "an empty body")
     if text.startswith("<"):
-        found = _TITLE.search(text)
+        found = re.search(_TITLE, text)
         title = next((g for g in found.groups() if g), "") if found else ""
         return ErrorBody(message=_cap(re.sub(r"\s+", " ", title) or "an HTML page"), is_html=True, text=text)
     try:
@@ -111,13 +110,13 @@ def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:
     """The class of error for an answer's status and body; status None means an error inside a stream."""
     if status is None or status < 400:
         status = inner_status(body, status)
-        if _NO_SUCH_PATH.search(body.message):
+        if re.search(_NO_SUCH_PATH, body.message):
             return errors.NotFoundError
     if status in _OVERFLOW_STATUS and _is_overflow(body):
         return errors.ContextOverflowError
     if _is_quota(status, body):
         return errors.QuotaExceeded
-    if status == 400 and _WRONG_KEY.search(body.message):
+    if status == 400 and re.search(_WRONG_KEY, body.message):
         return errors.AuthenticationError
     if status in _BY_STATUS:
         return _BY_STATUS[status]
@@ -135,7 +134,7 @@ def _is_quota(status: int | None, body: ErrorBody) -> bool:
 
 def model_missing(body: ErrorBody) -> bool:
     """Whether the server says that it does not know the model."""
-    return "model_not_found" in body.words or bool(_MODEL_MISSING.search(body.message))
+    return "model_not_found" in body.words or bool(re.search(_MODEL_MISSING, body.message))
 
 
 _BY_STATUS: dict[int, type[errors.OPEAError]] = {
@@ -174,7 +173,7 @@ def _by_words(words: set[str]) -> type[errors.OPEAError]:
 
 
 def _is_overflow(body: ErrorBody) -> bool:
-    return bool(body.words & _OVERFLOW_CODES) or bool(_OVERFLOW.search(body.message))
+    return bool(body.words & _OVERFLOW_CODES) or bool(re.search(_OVERFLOW, body.message))
 
 
 def _from_document(document: Any, status: int | None, text: str) -> ErrorBody:

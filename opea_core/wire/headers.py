@@ -18,14 +18,13 @@ REQUEST_ID_HEADERS = (
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 _SECRET_HEADERS = frozenset({"set-cookie", "authorization", "proxy-authenticate", "www-authenticate", "cookie"})
 
-_GO_DURATION = re.compile(r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
-_BODY_WAIT = re.compile(
-    r"(?:try again|retry(?:ing)?|wait|available)\s+(?:again\s+)?(?:in|after|for)?\s*:?\s*(?:about\s+)?"
-    r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])\s*)+)",
-    re.IGNORECASE,
+_GO_DURATION = r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$"
+_BODY_WAIT = (
+    r"(?i)(?:try again|retry(?:ing)?|wait|available)\s+(?:again\s+)?(?:in|after|for)?\s*:?\s*(?:about\s+)?"
+    r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])\s*)+)"
 )
-_BODY_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|h|m|s)", re.IGNORECASE)
-_RETRY_DELAY = re.compile(r'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"')
+_BODY_PART = r"(?i)(\d+(?:\.\d+)?)\s*(ms|milli|h|m|s)"
+_RETRY_DELAY = r'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"'
 _UNIT = {"ms": 0.001, "milli": 0.001, "h": 3600.0, "m": 60.0, "s": 1.0}
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12
 
@@ -125,14 +124,14 @@ def _body_headers(body: str) -> dict[str, str]:
 
 
 def _body_wait(body: str) -> float | None:
-    delay = _RETRY_DELAY.search(body)
+    delay = re.search(_RETRY_DELAY, body)
     if delay:
         seconds = float(delay.group(1))
         return seconds if _usable(seconds) else None
-    hint = _BODY_WAIT.search(body)
+    hint = re.search(_BODY_WAIT, body)
     if not hint:
         return None
-    seconds = sum(float(number) * _UNIT[unit.lower()] for number, unit in _BODY_PART.findall(hint.group(1)))
+    seconds = sum(float(number) * _UNIT[unit.lower()] for number, unit in re.findall(_BODY_PART, hint.group(1)))
     return seconds if _usable(seconds) else None
 
 
@@ -145,7 +144,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _duration(text: str) -> float | None:
-    found = _GO_DURATION.match(text)
+    found = re.match(_GO_DURATION, text)
     if not text or not found:
         return None
     hours, minutes, seconds, milliseconds = (float(part or 0) for part in found.groups())

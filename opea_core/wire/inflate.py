@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _PIECE = 256 * 1024
 
@@ -28,14 +28,18 @@ class Inflater:
         else:
             raise UndecodableBody(f"Content-Encoding {self._encoding!r} was not asked for and cannot be undone")
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes) -> Iterable[bytes]:
         """The decoded pieces of ``data``; raises UndecodableBody if it is not what the header says."""
-        if self._decoder is None:
-            if not self._fed and data[:2] == b"\x1f\x8b":
+        if self._decoder is not None:
+            return self._inflated(data)
+        if not self._fed and data:
+            self._fed = True
+            if data[:2] == b"\x1f\x8b":
                 raise UndecodableBody("the body is gzip although no Content-Encoding says so")
-            self._fed = self._fed or bool(data)
-            yield data
-            return
+        return (data,)
+
+    def _inflated(self, data: bytes) -> Iterator[bytes]:
+        assert self._decoder is not None
         piece = b""
         while data or len(piece) == _PIECE:
             piece = self._decode(data)

@@ -231,7 +231,7 @@ class Intake:
 
     def _hand(self, chunk: ChatChunk) -> None:
         """Queue a piece, unless it says that the server gave up."""
-        for piece in (chunk, *chunk.other_choices):
+        for piece in (chunk, *chunk.other_choices) if chunk.finish_reason or chunk.other_choices else ():
             if piece.finish_reason in BROKEN_FINISH:
                 return self._fail(Problem(errors.ServerError, f"the server gave up (finish_reason {piece.finish_reason!r})"))
         self.chunks.append(chunk)

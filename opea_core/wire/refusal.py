@@ -14,17 +14,14 @@ from opea_core.wire.request import has_parameter
 DROPPABLE = (
     "stream_options", "parallel_tool_calls", "strict", "seed", "user", "logprobs", "top_logprobs", "reasoning_effort", "name",
 )  # fmt: skip
-_REFUSED = re.compile(
-    r"unsupported|not supported|n.t support|no support|unrecognized|unrecognised|unknown|unexpected|extra[_ ]|not permitted"
+_REFUSED = (
+    r"(?i)unsupported|not supported|n.t support|no support|unrecognized|unrecognised|unknown|unexpected|extra[_ ]|not permitted"
     r"|not allowed|forbidden|invalid (parameter|argument|field|request)|cannot be used|can.t be used|not available|no such"
-    r"|use '?`?\w+'?`? instead",
-    re.IGNORECASE,
+    r"|use '?`?\w+'?`? instead"
 )
-_FORMAT = re.compile(r"json_schema|json schema|structured[ _]outputs?|guided|grammar", re.IGNORECASE)
-_THIS_SCHEMA = re.compile(r"invalid (json )?schema|features? not supported|keyword|compile|regex", re.IGNORECASE)
-_PASS_BACK = re.compile(
-    r"reasoning\w*[`'\" ].{0,60}(must be passed back|passed back|is missing|must be provided|is required)", re.IGNORECASE
-)
+_FORMAT = r"(?i)json_schema|json schema|structured[ _]outputs?|guided|grammar"
+_THIS_SCHEMA = r"(?i)invalid (json )?schema|features? not supported|keyword|compile|regex"
+_HAND_BACK = r"(?i)reasoning\w*[`'\" ].{0,60}(must be passed back|passed back|is missing|must be provided|is required)"
 
 
 class Mend(NamedTuple):
@@ -42,11 +39,11 @@ def mend(
     ``any_form``: the caller asked for an answer of a schema and leaves it to us how. ``reasoning_is_set``:
     which reasoning goes back was decided by the caller.
     """
-    refused = bool(_REFUSED.search(f"{error.message} {error.code} {error.type} {' '.join(str(d) for d in error.details)}"))
+    refused = bool(re.search(_REFUSED, f"{error.message} {error.code} {error.type} {' '.join(str(d) for d in error.details)}"))
     for name in DROPPABLE:
         if (model, name) not in known.dropped and has_parameter(body, name) and _names(error, name, refused):
             return Mend(known.replace(dropped=known.dropped | {(model, name)}), name)
-    if _PASS_BACK.search(error.message) and not reasoning_is_set:
+    if re.search(_HAND_BACK, error.message) and not reasoning_is_set:
         more = {"auto": "tool_turns", "tool_turns": "always"}.get(known.send_reasoning)
         if more:
             return Mend(known.replace(send_reasoning=more), f"send_reasoning -> {more}")
@@ -66,7 +63,7 @@ def elsewhere(path: str, known: Capabilities) -> Mend | None:
 
 def dislikes_schema(message: str) -> bool:
     """Whether a server's words are about the schema it was given, not about the way of asking."""
-    return bool(_THIS_SCHEMA.search(message))
+    return bool(re.search(_THIS_SCHEMA, message))
 
 
 def _refuses_format(error: ErrorBody, refused: bool) -> bool:
@@ -74,7 +71,7 @@ def _refuses_format(error: ErrorBody, refused: bool) -> bool:
     if dislikes_schema(error.message) or any(path[:2] == ("response_format", "json_schema") and len(path) > 2 for path in error.paths):
         return False
     named = any(path[0] == "response_format" for path in error.paths) or "response_format" in error.message
-    return named or (refused and bool(_FORMAT.search(error.message)))
+    return named or (refused and bool(re.search(_FORMAT, error.message)))
 
 
 def _swap(body: Json, error: ErrorBody, known: Capabilities) -> Mend | None:

@@ -25,6 +25,11 @@ class EventTooLarge(ValueError):
     """An event grew beyond the bound."""
 
 
+def _is_one(data: bytes) -> bool:
+    """Whether this is one whole event of one line, as most servers write (and flush) each of theirs."""
+    return data.startswith(b"data:") and data.endswith(b"\n\n") and data.find(b"\n") == len(data) - 2 and b"\r" not in data
+
+
 class SSEDecoder:
     """Splits an event stream that arrives in arbitrary pieces.
 
@@ -47,6 +52,11 @@ class SSEDecoder:
         """The events that ``data`` completes. Raises EventTooLarge beyond the bound."""
         if not data:
             return []
+        if not (self._pending or self._data or self._name or self._tail_cr) and _is_one(data):
+            self._start = False
+            value = data[5:].strip()
+            if len(value) < self.max_event_bytes and not value.startswith(b":"):
+                return [Event(value)] if value else []
         if self._tail_cr:  # "\r" ended a line in the last piece: a "\n" now belongs to it
             self._tail_cr = False
             data = data.removeprefix(b"\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from opea_core.types import InvalidToolCall, Json, ToolCall, ToolCallDelta
@@ -79,7 +79,7 @@ class _Call:
         return self.tail == "}" and jsontext.is_object(self.args)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class _Entry:
     """One entry of a delta's list, read."""
 
@@ -197,7 +197,9 @@ class ToolAssembler:
         """The entry, without its id if that turned out to stand for several calls."""
         if entry.id in self._by_id and self._collides(entry):
             self._placeholders.add(entry.id)
-        return replace(entry, id="") if entry.id in self._placeholders else entry
+        if entry.id in self._placeholders:
+            entry.id = ""
+        return entry
 
     def _choose(self, entry: _Entry) -> _Call | None:
         """Rules 1-5: the call an entry belongs to; None for a new one."""

@@ -15,6 +15,8 @@ from types import ModuleType
 import httpx
 import pytest
 
+import langchain_opea
+import llama_index_opea
 import opea_core
 
 ROOT = Path(opea_core.__file__).parent.parent
@@ -125,7 +127,7 @@ def test_the_core_knows_no_framework_and_no_model_library(name: str) -> None:
     assert {imported for imported in imports(name, typing_too=True) if top(imported) in unwanted} == set()
 
 
-ABOVE = ("opea_core.testing", "opea_core.cli", "opea_core.adapters")
+ABOVE = ("opea_core.testing", "opea_core.cli", "opea_core.adapters", "opea_core.pytest_plugin")
 
 
 @pytest.mark.parametrize("name", [name for name in CORE if not name.startswith((*ABOVE, "opea_core.__main__"))])
@@ -144,9 +146,14 @@ def test_adapters_use_public_names_only(name: str) -> None:
     for node in ast.walk(tree(name)):
         if isinstance(node, ast.ImportFrom) and node.module is not None and top(node.module) == "opea_core":
             public = importlib.import_module(node.module).__all__
-            assert node.module in ("opea_core", "opea_core.adapters", "opea_core.errors", "opea_core.events", "opea_core.testing"), (
-                node.module
-            )
+            assert node.module in (
+                "opea_core",
+                "opea_core.adapters",
+                "opea_core.errors",
+                "opea_core.events",
+                "opea_core.lazy",
+                "opea_core.testing",
+            ), node.module
             assert {alias.name for alias in node.names} <= set(public)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("client", "opea", "_client"):
             assert not node.attr.startswith("_"), f"{name}:{node.lineno} uses {node.attr}"
@@ -257,8 +264,8 @@ def test_the_import_pulls_in_neither_asyncio_nor_a_framework_and_touches_no_netw
 import sys, socket
 opened = []
 sys.addaudithook(lambda event, args: opened.append(event) if event.startswith(("socket.", "subprocess.", "os.system")) else None)
-import opea_core
-opea_core.OPEA()
+from opea_core import *
+OPEA()
 unwanted = {"asyncio", "langchain", "langchain_core", "llama_index", "openai", "tiktoken", "trio", "concurrent.futures.thread"}
 print(sorted(unwanted & set(sys.modules)), [event for event in opened if event not in ("socket.gethostname",)])
 import threading
@@ -276,7 +283,7 @@ def hook(event, args):
         opened.append(args[0])
 import httpx, pydantic, certifi
 sys.addaudithook(hook)
-import opea_core
+from opea_core import *
 print([name for name in opened if "__pycache__" not in name and "METADATA" not in name and "entry_points" not in name])
 """
     assert run(code).strip() == "[]"
@@ -284,6 +291,23 @@ print([name for name in opened if "__pycache__" not in name and "METADATA" not i
 
 def test_the_public_names_come_without_their_modules_being_imported_first() -> None:
     assert run("from opea_core import *; OPEA; errors; events; print('ok')").strip() == "ok"
+
+
+def test_a_package_imports_what_is_asked_of_it() -> None:
+    """pytest imports the plugin in every run, wherever this project is installed."""
+    code = "import sys, pytest; before = set(sys.modules); import opea_core.pytest_plugin; print(*sorted(set(sys.modules) - before))"
+    assert run(code).split() == ["opea_core", "opea_core.errors", "opea_core.lazy", "opea_core.pytest_plugin", "opea_core.version"]
+    code = "from opea_core import OPEA; import sys; print({'httpx', 'opea_core.events', 'opea_core.core'} & set(sys.modules))"
+    assert run(code) == "set()\n"
+    for package, name, unwanted in (("langchain_opea", "ChatOPEA", "embeddings"), ("llama_index_opea", "OPEALLM", "rerank")):
+        assert run(f"from {package} import {name}; import sys; print('{package}.{unwanted}' in sys.modules)") == "False\n"
+
+
+@pytest.mark.parametrize("package", [opea_core, langchain_opea, llama_index_opea])
+def test_names_are_where_the_package_says(package: ModuleType) -> None:
+    assert all(hasattr(package, name) for name in package.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
+        _ = package.Nonsense
 
 
 # --- the one private name of httpx

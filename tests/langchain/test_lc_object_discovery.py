@@ -278,13 +278,13 @@ FOREIGN = ("openai", "tiktoken", "transformers", "tokenizers", "torch", "numpy",
 
 
 def test_an_import_brings_no_other_package() -> None:
-    found = _run("import langchain_opea", "print(*{name.partition('.')[0] for name in sys.modules})").split()
+    found = _run("from langchain_opea import *", "print(*{name.partition('.')[0] for name in sys.modules})").split()
     assert set(found) & set(FOREIGN) == set()
 
 
 def test_an_import_adds_few_modules_to_langchain_core() -> None:
     baseline = "import langchain_core.language_models.chat_models, langchain_core.embeddings, langchain_core.output_parsers"
-    added = _run(baseline, "before = set(sys.modules)", "import langchain_opea", "print(*sorted(set(sys.modules) - before))").split()
+    added = _run(baseline, "before = set(sys.modules)", "from langchain_opea import *", "print(*sorted(set(sys.modules) - before))").split()
     packages = {name.partition(".")[0] for name in added}
     assert {"langchain_opea", "opea_core"} <= packages
     allowed = {"langchain_opea", "opea_core", "langchain_core", "pydantic", "httpx", "httpcore", "h11", "certifi", "idna"}

@@ -238,7 +238,7 @@ def test_none_is_left():
 
 def test_the_fixtures(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
-    plugin = ["-p", "opea_core.testing.pytest_plugin"]
+    plugin = ["-p", "opea_core.pytest_plugin"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:opea", *plugin, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=_environment(), check=False)
     assert "4 passed" in done.stdout, done.stdout + done.stderr

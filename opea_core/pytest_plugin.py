@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from opea_core.testing.server import ScriptedServer
+if TYPE_CHECKING:
+    from opea_core.testing import ScriptedServer
 
 
 @pytest.fixture
@@ -26,6 +27,8 @@ def opea_server(opea_servers: Callable[..., ScriptedServer]) -> ScriptedServer:
 @pytest.fixture
 def opea_servers() -> Iterator[Callable[..., ScriptedServer]]:
     """Starts a ``ScriptedServer`` with each call, which takes its options; all are stopped after the test."""
+    from opea_core.testing import ScriptedServer  # here: every run of pytest imports this module
+
     with ExitStack() as stack:
 
         def start(**options: Any) -> ScriptedServer:
