@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
-from opea_core.config import RetryPolicy, Timeouts, check_header_value, check_headers, check_seconds
+from opea_core.config import Timeouts, check_header_value, check_headers, check_seconds
 from opea_core.errors import ConfigurationError
 from opea_core.flow.effects import CallSpec
 from opea_core.policy import SECOND
@@ -177,48 +177,44 @@ class CallMaker:
         _check_names(options)
         given = {name: value for name, value in options.items() if name in RESERVED}
         body = body | {name: value for name, value in options.items() if name not in RESERVED}
+        if "messages" in options and kind == "chat":
+            body["messages"] = check_messages(options["messages"])
         extra = given.get("extra_body")
         if extra is not None:
             body |= check_body(extra)
-        if "messages" in body and kind == "chat":
-            body["messages"] = check_messages(body["messages"])
         if body.pop("stream", stream) is not stream:
             other = "chat" if stream else "stream_chat"
             raise ConfigurationError(f"stream={not stream} does not go with this method.", f"Use {other} (or its twin) instead.")
         if not isinstance(body.get("model", ""), str | None):
             raise ConfigurationError("model must be a string.")
         encode_body(body)
-        spec = CallSpec(
-            kind=kind,
-            body=body,
-            stream=stream,
-            timeouts=Timeouts.of(given["timeout"]) if "timeout" in given else None,
-            retry=self._retry(given),
-            call_id=self._new_id(),
-            request_id=self._request_id(given),
-            headers=check_headers("extra_headers", given["extra_headers"]) if given.get("extra_headers") else {},
-            query=_query(given.get("extra_query")),
-            output_schema=_output_schema(given.get("output_schema"), kind, body),
-        )
+        settings, call_id = self._settings, self._new_id()
+        spec = CallSpec(kind, body, stream, None, settings.retry, call_id, call_id, recovery_wait=settings.queue.recovery_wait)
+        call = Call(spec)
+        if given:
+            self._take(call, given)
         self._deadline(spec, given)
+        return call
+
+    def _take(self, call: Call, given: Mapping[str, Any]) -> None:
+        """The reserved options of a call."""
+        spec = call.spec
+        if "timeout" in given:
+            spec.timeouts = Timeouts.of(given["timeout"])
+        if given.get("max_retries") is not None:
+            spec.retry = spec.retry.replace(max_retries=given["max_retries"])
+        if given.get("request_id"):
+            check_header_value("request_id", given["request_id"])
+            spec.request_id = given["request_id"]
+        if given.get("extra_headers"):
+            spec.headers = check_headers("extra_headers", given["extra_headers"])
+        spec.query = _query(given.get("extra_query"))
+        spec.output_schema = _output_schema(given.get("output_schema"), spec.kind, spec.body)
         wait = _wait(given.get("recovery_wait"))
-        spec.recovery_wait = self._settings.queue.recovery_wait if wait is None else wait
-        endpoint = given.get("endpoint")
-        if not isinstance(endpoint, str | None):
+        spec.recovery_wait = spec.recovery_wait if wait is None else wait
+        call.endpoint, call.priority = given.get("endpoint"), _priority(given.get("priority"))
+        if not isinstance(call.endpoint, str | None):
             raise ConfigurationError("endpoint must be the label of an endpoint.")
-        return Call(spec, endpoint, _priority(given.get("priority")))
-
-    def _retry(self, given: Mapping[str, Any]) -> RetryPolicy:
-        retry = self._settings.retry
-        if given.get("max_retries") is None:
-            return retry
-        changed: RetryPolicy = retry.replace(max_retries=given["max_retries"])
-        return changed
-
-    def _request_id(self, given: Mapping[str, Any]) -> str:
-        request_id = given.get("request_id") or self._new_id()
-        check_header_value("request_id", request_id)
-        return str(request_id)
 
     def _deadline(self, spec: CallSpec, given: Mapping[str, Any]) -> None:
         seconds = self._settings.timeouts.total

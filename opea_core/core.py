@@ -8,14 +8,14 @@ import threading
 import time
 import weakref
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from opea_core import errors, events, log
 from opea_core.calls import Call, CallMaker
 from opea_core.config import Endpoint
 from opea_core.flow.prepare import Context
 from opea_core.policy.endpoint import EndpointState
-from opea_core.settings import Settings
+from opea_core.settings import AIOHTTP, Settings
 from opea_core.transport.gate import Gate
 from opea_core.transport.http import borrowed_async, borrowed_sync
 from opea_core.transport.running import Running
@@ -52,7 +52,7 @@ class Drivers:
     def __init__(
         self,
         http_client: httpx.Client | None = None,
-        async_http_client: httpx.AsyncClient | None = None,
+        async_http_client: httpx.AsyncClient | Literal["aiohttp"] | None = None,
         transport: httpx.BaseTransport | None = None,
         async_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -60,7 +60,8 @@ class Drivers:
         self.gates: weakref.WeakSet[Gate] = weakref.WeakSet()
         """Every set of limits over these connections."""
         self.closed = False
-        self._async_handle = borrowed_async(async_http_client, async_transport)
+        self._with_aiohttp = async_http_client == AIOHTTP
+        self._async_handle = borrowed_async(None if async_http_client == AIOHTTP else async_http_client, async_transport)
         self._aio: AsyncDriver | None = None
         self._lock = threading.Lock()
         _living.add(self)
@@ -70,10 +71,17 @@ class Drivers:
         """Made at the first async call: importing asyncio costs as much as httpx."""
         with self._lock:
             if self._aio is None:
-                from opea_core.transport.aio import AsyncDriver
-
-                self._aio = AsyncDriver(self._async_handle)
+                self._aio = self._driver()
             return self._aio
+
+    def _driver(self) -> AsyncDriver:
+        from opea_core.transport.aio import AsyncDriver
+
+        if not self._with_aiohttp:
+            return AsyncDriver(self._async_handle)
+        from opea_core.transport.with_aiohttp import aiohttp_transport
+
+        return AsyncDriver(make=aiohttp_transport)
 
     def close(self) -> None:
         """Refuse further calls, break what is in use and close what is idle; waits for no event loop."""

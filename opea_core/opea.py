@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from opea_core import errors
 from opea_core.backend import BaseApiBackend
 from opea_core.config import Endpoint, checked_key
 from opea_core.documents import DocumentMethods
 from opea_core.original import OriginalMethods
-from opea_core.settings import DEFAULT_URL, Options, Settings, resolve, with_labels
+from opea_core.settings import AIOHTTP, DEFAULT_URL, Options, Settings, resolve, with_labels
 from opea_core.urls import SUFFIX, parse_base_url, split_endpoint_url
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
             spelling; ``timeout`` and ``initial_retry_delay`` in MILLISECONDS there).
         hooks: callables that get every event.
         http_client, async_http_client (or http_async_client), transport, async_transport: your own httpx
-            client or transport, used as it is and never closed by us.
+            client or transport, used as it is and never closed by us. ``async_http_client="aiohttp"`` (extra ``[aiohttp]``)
+            makes our own async connections with aiohttp, for thousands of streams in one process.
         options: see ``Options`` for every keyword; times are in SECONDS. Keywords win over metadata, over the
             environment (OPEA_API_URL, OPEA_API_KEY, OPEA_MODEL, OPEA_TIMEOUT in seconds), over the defaults.
 
@@ -62,8 +64,8 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
         *,
         hooks: Iterable[events.Hook] = (),
         http_client: httpx.Client | None = None,
-        async_http_client: httpx.AsyncClient | None = None,
-        http_async_client: httpx.AsyncClient | None = None,
+        async_http_client: httpx.AsyncClient | Literal["aiohttp"] | None = None,
+        http_async_client: httpx.AsyncClient | Literal["aiohttp"] | None = None,
         transport: httpx.BaseTransport | None = None,
         async_transport: httpx.AsyncBaseTransport | None = None,
         **options: Unpack[Options],
@@ -364,14 +366,17 @@ def _check_arguments(resources: Any, metadata: Any, hooks: Any) -> None:
 
 def _check_borrowed(borrowed: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     given = [name for name, value in borrowed.items() if value is not None]
+    if borrowed["async_http_client"] == AIOHTTP and find_spec(AIOHTTP) is None:
+        raise errors.ConfigurationError('async_http_client="aiohttp" needs aiohttp.', "pip install 'opea-core[aiohttp]'")
     for pair in ({"http_client", "transport"}, {"async_http_client", "async_transport"}):
         if pair <= set(given):
             raise errors.ConfigurationError(f"{' and '.join(sorted(pair))} both say how to send; give one of them.")
-    if given:
+    foreign = [name for name in given if borrowed[name] != AIOHTTP]
+    if foreign:
         conflict = next((name for name in ("verify", "cert", "proxy") if options.get(name) is not None), None)
         if conflict:
             raise errors.ConfigurationError(
-                f"{conflict}= does not go with {given[0]}=, which has its own.", f"Set {conflict} where you make it."
+                f"{conflict}= does not go with {foreign[0]}=, which has its own.", f"Set {conflict} where you make it."
             )
 
 

@@ -6,7 +6,7 @@ import math
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from pydantic import Field, SecretStr
 
@@ -24,6 +24,8 @@ from opea_core.config import (
 )
 from opea_core.errors import ConfigurationError, nearest
 
+AIOHTTP: Literal["aiohttp"] = "aiohttp"
+"""As ``async_http_client=``: own connections, made by aiohttp."""
 DEFAULT_URL = "http://localhost:8000"
 DEFAULT_MODEL = "gpt-3.5-turbo"
 DEFAULT_PREFIXES = ("gpt-", "text-", "claude-", "llama-", "mistral-", "mixtral-")

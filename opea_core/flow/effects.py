@@ -45,13 +45,14 @@ class CallSpec:
     """Reads a document into the result; raises BadAnswerError when it does not fit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """One HTTP request, ready to be written."""
 
     method: str
     url: str
-    headers: list[tuple[str, str]]
+    headers: dict[str, str]
+    """Lower-case names."""
     content: bytes | None
     expected: Expected
     timeouts: Timeouts

@@ -42,7 +42,7 @@ _TOOLS_ARE_OFF = re.compile(r"enable-auto-tool-choice|--jinja")
 _WITHOUT_TOOLS = "Start the server with that flag, or ask without tools (LlamaIndex: is_function_calling_model=False)."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Where:
     """Which endpoint and request an error is about."""
 
@@ -65,6 +65,14 @@ class Where:
     def redact(self, text: str) -> str:
         """The text without anything secret that went out with the request."""
         return redact(text, self.request.secrets)
+
+    def shown(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """The headers of an answer, without anything secret: neither the server's nor what it echoes of the request's."""
+        fit = shown(headers)
+        whole = "\n".join(fit.values())
+        if not any(secret in whole for secret in self.request.secrets):
+            return fit
+        return {name: self.redact(value) for name, value in fit.items()}
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
@@ -100,7 +108,7 @@ def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
         endpoint=where.endpoint.label,
         url=redact_url(where.request.url),
         body=where.redact(text),
-        headers={name: where.redact(value) for name, value in shown(reply.headers).items()},
+        headers=where.shown(reply.headers),
     )
     phase = Phase.STATUS if reply.status >= 300 else Phase.FIRST if where.spec.stream else Phase.BODY
     should = {"true": True, "false": False}.get(reply.headers.get("x-should-retry", "").lower())
@@ -118,7 +126,7 @@ def from_broken(where: Where, broken: Broken) -> Failure:
         request_id=None if broken.phase is Phase.NOT_SENT else where.spec.request_id,
         endpoint=where.endpoint.label,
         url=redact_url(where.request.url),
-        headers={name: where.redact(value) for name, value in shown(broken.headers).items()},
+        headers=where.shown(broken.headers),
     )
     retryable = broken.kind not in ("certificate", "not_tls", "invalid") and broken.limit != "total"
     brief = message.removeprefix(str(where)).strip(" :.") if broken.kind == "timeout" else where.redact(broken.reason)

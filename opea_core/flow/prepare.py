@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from opea_core.config import Capabilities, Timeouts
@@ -18,6 +18,8 @@ from opea_core.settings import Settings
 from opea_core.urls import SUFFIX, BaseURL
 from opea_core.wire.intake import Expected
 from opea_core.wire.request import build_body, encode_body
+
+_MOST_PREPARED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,12 @@ def build_request(
         stream = spec.stream if shape == "chat" else None
         content = encode_body(build_body(spec.body, model, stream, capabilities, spec.output_schema, left_out))
     sent_key = spec.key or key
-    headers = _headers(spec, context, endpoint, sent_key, content is not None)
+    prepared = _prepared(spec, context, endpoint, capabilities, sent_key)
+    headers = {"x-request-id": spec.request_id, **prepared.headers}
     request = Request(
         method=spec.method,
-        url=_url(spec, endpoint, capabilities),
-        headers=list(headers.items()),
+        url=prepared.url,
+        headers=headers,
         content=content,
         expected=Expected(
             shape=shape,  # type: ignore[arg-type]
@@ -62,11 +65,34 @@ def build_request(
         ),
         timeouts=spec.timeouts or config.timeouts or settings.timeouts,
         deadline=spec.deadline,
-        secrets=_secrets(spec, endpoint, sent_key),
+        secrets=prepared.secrets,
     )
     given = bool(spec.body.get("model") or config.model or settings.model_given)
     key_sent = "authorization" in headers or config.auth_header.lower() in headers
     return request, Where(spec, endpoint, request, model, given, key_sent, context.foreign_key, sent_key, tuple(left_out))
+
+
+class _Prepared(NamedTuple):
+    """What the requests of one kind to an endpoint have in common."""
+
+    url: str
+    headers: dict[str, str]
+    secrets: tuple[str, ...]
+
+
+def _prepared(spec: CallSpec, context: Context, endpoint: EndpointState, capabilities: Capabilities, key: str | None) -> _Prepared:
+    """Made once, for calls with neither headers nor a query nor a path of their own; of renewed keys a few are kept."""
+    alike = (spec.kind, spec.method, spec.stream, capabilities.rerank_beside_v1, key)
+    ordinary = not (spec.headers or spec.query or spec.path)
+    found: _Prepared | None = endpoint.prepared.get(alike) if ordinary else None
+    if found is None:
+        headers = _headers(spec, context, endpoint, key)
+        found = _Prepared(_url(spec, endpoint, capabilities), headers, _secrets(spec, endpoint, key))
+        if ordinary:
+            if len(endpoint.prepared) >= _MOST_PREPARED:
+                endpoint.prepared.clear()
+            endpoint.prepared[alike] = found
+    return found
 
 
 def _choices(n: object) -> int | None:
@@ -93,16 +119,15 @@ def _url(spec: CallSpec, endpoint: EndpointState, capabilities: Capabilities) ->
     return f"{url}?{urlencode(query)}" if query else url
 
 
-def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str | None, has_body: bool) -> dict[str, str]:
+def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str | None) -> dict[str, str]:
     """Caller's headers over the endpoint's over ours, names compared without case."""
     config, url = endpoint.config, endpoint.url
     headers = {
         "accept": "text/event-stream, application/json" if spec.stream else "application/json",
         "accept-encoding": "identity" if spec.stream else "gzip, deflate",
         "user-agent": context.user_agent,
-        "x-request-id": spec.request_id,
     }
-    if has_body:
+    if spec.method == "POST":
         headers["content-type"] = "application/json"
     if key:
         headers[config.auth_header.lower()] = f"{config.auth_scheme} {key}" if config.auth_scheme else key

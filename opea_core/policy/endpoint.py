@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from opea_core.config import BreakerPolicy, Capabilities, Endpoint
 from opea_core.errors import OPEAError
@@ -43,7 +44,7 @@ class EndpointState:
 
     __slots__ = (
         "_backoff_step", "_marks", "_share", "answered", "breaker", "budget", "capabilities", "config", "connection_key", "gate_seq",
-        "gate_until", "in_flight", "last_error", "limit", "ramp", "stats", "url",
+        "gate_until", "in_flight", "last_error", "limit", "prepared", "ramp", "stats", "url",
     )  # fmt: skip
 
     def __init__(self, config: Endpoint, breaker: BreakerPolicy, chance: Callable[[], float], now: int) -> None:
@@ -65,6 +66,13 @@ class EndpointState:
         self.stats = Stats()
         self.connection_key: object = None
         """For ``transport``: which connections may be used."""
+        self.prepared: dict[Any, Any] = {}
+        """For ``flow``: what requests have in common."""
+
+    def configure(self, config: Endpoint) -> None:
+        """More is known about the endpoint."""
+        self.config, self.limit = config, config.max_concurrent
+        self.prepared.clear()
 
     @property
     def label(self) -> str:

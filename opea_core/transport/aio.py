@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import httpx
 
+from opea_core.config import Endpoint
 from opea_core.errors import ConfigurationError
 from opea_core.flow.call import Answer
 from opea_core.flow.effects import Acquire, Broken, FetchKey, Reply, Request, Send
@@ -24,6 +25,7 @@ from opea_core.transport.running import Running
 
 AsyncSlot = Slot[httpx.AsyncBaseTransport]
 AsyncSlots = Slots[httpx.AsyncBaseTransport]
+MakeTransport = Callable[[Endpoint, str | None, Line], httpx.AsyncBaseTransport]
 AsyncHandle = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
 
@@ -40,24 +42,24 @@ async def _no_body() -> AsyncIterator[bytes]:
 class Timer:
     """Shuts an async connection down when its line's deadline passes; re-armed lazily, one handle a call."""
 
-    __slots__ = ("_handle", "_line", "_loop", "watching")
+    __slots__ = ("_at", "_handle", "_line", "_loop", "watching")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
         self._loop = loop
         self._line = line
         self._handle: asyncio.TimerHandle | None = None
+        self._at = 0  # what the handle was made for, as the line counts
         self.watching = False
         """Whether somebody waits in the connection now; between the reads of a stream nobody does."""
 
     def arm(self) -> None:
         """Take the line's deadline; only a deadline that moved forward needs no new handle."""
         self.watching = True
-        if self._line.at is None:
-            return
-        when = self._loop.time() + (self._line.at - time.monotonic_ns()) / SECOND
-        if self._handle is None or self._handle.when() > when:
+        at = self._line.at
+        if at is not None and (self._handle is None or at < self._at):
             self.stop()
-            self._handle = self._loop.call_at(when, self._fire)
+            self._at = at
+            self._handle = self._loop.call_later((at - time.monotonic_ns()) / SECOND, self._fire)
 
     def stop(self) -> None:
         """Watch no longer."""
@@ -115,6 +117,7 @@ class AsyncConnection:
 
     async def read(self) -> Reply | Broken | None:
         """Read once; gives the outcome when nothing more is needed."""
+        self.exchange.resume()
         self._timer.arm()
         try:
             data = await anext(self._body, None)
@@ -166,9 +169,9 @@ _open_places: set[LoopPlace] = set()
 class LoopPlace:
     """What belongs to one event loop: its connections, and the closing of them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, make: MakeTransport) -> None:
         self.loop = loop
-        self.slots: AsyncSlots = Slots(async_transport)
+        self.slots: AsyncSlots = Slots(make)
         self.key_locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # by key function
         self._closing: set[asyncio.Task[None]] = set()
         self._cancelled: list[Callable[[], Awaitable[None]]] = []
@@ -253,8 +256,9 @@ async def _quietly(close: Callable[[], Awaitable[None]]) -> None:
 class AsyncDriver:
     """Runs calls in the running event loop; keeps the connections of each loop apart."""
 
-    def __init__(self, handle: AsyncHandle | None = None) -> None:
+    def __init__(self, handle: AsyncHandle | None = None, make: MakeTransport = async_transport) -> None:
         self._handle = handle
+        self._make = make
         self._handle_loop: asyncio.AbstractEventLoop | None = None
         self._places: dict[asyncio.AbstractEventLoop, LoopPlace] = {}
 
@@ -314,7 +318,7 @@ class AsyncDriver:
                 gone = self._places.pop(other, None)
                 if gone is not None:
                     gone.break_all()
-            place = self._places[loop] = LoopPlace(loop)
+            place = self._places[loop] = LoopPlace(loop, self._make)
             await place.open(self._places)
         return place
 

@@ -21,7 +21,7 @@ class Exchange:
     """Moves the line's deadline along: connect, then first_event, then idle; total bounds them all."""
 
     __slots__ = (
-        "_paused_at",
+        "_heard_at",
         "_progress",
         "_started",
         "first_at",
@@ -50,12 +50,14 @@ class Exchange:
         self._started = False
         self.over = False
         """Whether the body was read to its end."""
-        self._paused_at = 0
+        self._heard_at = 0
         limits = request.timeouts
         line.begin(self._at(limits.connect), self._at(limits.first_event))
 
     def timeouts(self) -> dict[str, float | None]:
         """The limits for httpx's own timeouts, where the line does not bound them."""
+        if self.line.own:
+            return {}
         limits, left = self.request.timeouts, self._left()
         read = None if limits.idle is None or limits.first_event is None else max(limits.idle, limits.first_event)
         bounded = {"connect": limits.connect, "read": read, "write": read, "pool": limits.connect}
@@ -104,18 +106,16 @@ class Exchange:
             if self.first_at is None:
                 self.first_at = now
             self._started = True
+            self._heard_at = now
             self.line.at = self._at(self.request.timeouts.idle, now)
 
-    def pause(self) -> None:
-        """A chunk is handed out: from the first one after a read, the time is the reader's."""
-        self._paused_at = self._paused_at or time.monotonic_ns()
-
     def resume(self) -> None:
-        """It is back: its own time does not count as the server's silence."""
-        if self.line.at is not None and self._paused_at:
-            at = self.line.at + time.monotonic_ns() - self._paused_at
-            self.line.at = at if self.request.deadline is None else min(at, self.request.deadline)
-        self._paused_at = 0
+        """The next read begins: what passed since there was content was the reader's time, not the server's silence."""
+        if self._heard_at:
+            if self.line.at is not None:
+                at = self.line.at + time.monotonic_ns() - self._heard_at
+                self.line.at = at if self.request.deadline is None else min(at, self.request.deadline)
+            self._heard_at = 0
 
     def drain(self) -> None:
         """The answer is whole: wait for the rest of the body only briefly."""

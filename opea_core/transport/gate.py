@@ -165,7 +165,7 @@ class Gate:
         """More is known about the endpoints, in the same order; what was counted about them stays."""
         with self._lock:
             for endpoint, config in zip(self.endpoints, endpoints, strict=True):
-                endpoint.config, endpoint.limit = config, config.max_concurrent
+                endpoint.configure(config)
             wakes = self._wakes(self._dispatcher.poll(self.now()), self.now())
         self._after(wakes)
 

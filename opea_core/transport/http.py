@@ -1,7 +1,7 @@
 """HTTP connections: our own, one transport per call in flight, or the caller's.
 
 The dispatcher already limits what is in flight, so nothing here queues. httpx and httpcore are imported
-here and in ``deadline`` alone, and none of their exceptions or responses leaves ``transport``.
+here, in ``deadline`` and in ``single`` alone, and none of their exceptions or responses leaves ``transport``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from opea_core.policy import SECOND
 from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.retry import Phase
 from opea_core.transport.deadline import AsyncDeadlineBackend, DeadlineBackend, Line
+from opea_core.transport.single import AsyncSingleConnection, SingleConnection
 
 _IDLE = 30 * SECOND
 _LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
@@ -91,17 +92,28 @@ class Slots(Generic[TransportT]):
         if endpoint.connection_key is None:
             endpoint.connection_key = ConnectionKey.of(endpoint.config)
         key = cast(ConnectionKey, endpoint.connection_key)
-        with self._lock:
-            idle = self._idle.setdefault(key, [])
-            slot = idle.pop() if idle else None
-            old = self._old(idle)
-        if slot is None:
-            line = Line()
-            line.proxied = key.proxy is not None
-            line.tunnel = line.proxied and key.origin.startswith("https")
-            slot = Slot(key, self._make(endpoint.config, key.proxy, line), line)
+        idle: list[Slot[TransportT]] = []
+        taken: list[Slot[TransportT]] = []
+        old: list[Slot[TransportT]] = []
+        try:
+            with self._lock:
+                idle = self._idle.setdefault(key, [])
+                taken, idle[-1:] = idle[-1:], []
+                old = self._old(idle)
+            slot = taken[0] if taken else self._new(endpoint, key)
+        except BaseException:  # of a new one, or Ctrl-C: what was taken is as idle as before
+            with self._lock:
+                idle[:0] = old
+                idle += taken
+            raise
         self.busy |= {slot}  # no call: no Ctrl-C between this and the caller's try
         return slot, old
+
+    def _new(self, endpoint: EndpointState, key: ConnectionKey) -> Slot[TransportT]:
+        line = Line()
+        line.proxied = key.proxy is not None
+        line.tunnel = line.proxied and key.origin.startswith("https")
+        return Slot(key, self._make(endpoint.config, key.proxy, line), line)
 
     def put(self, slot: Slot[TransportT]) -> list[Slot[TransportT]]:
         """Keep a connection for the next call; gives the ones to be closed."""
@@ -163,16 +175,18 @@ def choose_proxy(endpoint: Endpoint) -> str | None:
 def sync_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> httpx.BaseTransport:
     """A transport for one connection at a time, whose waits end at the line's deadline."""
     with _explained():
-        transport = httpx.HTTPTransport(verify=_tls(endpoint), limits=_LIMITS, proxy=_proxy_url(proxy), trust_env=False)
+        transport = httpx.HTTPTransport(verify=tls(endpoint), limits=_LIMITS, proxy=proxy_url(proxy), trust_env=False)
     transport._pool._network_backend = DeadlineBackend(line)
+    transport._pool = SingleConnection(transport._pool)  # type: ignore[assignment]
     return transport
 
 
 def async_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> httpx.AsyncBaseTransport:
     """The same for async use."""
     with _explained():
-        transport = httpx.AsyncHTTPTransport(verify=_tls(endpoint), limits=_LIMITS, proxy=_proxy_url(proxy), trust_env=False)
+        transport = httpx.AsyncHTTPTransport(verify=tls(endpoint), limits=_LIMITS, proxy=proxy_url(proxy), trust_env=False)
     transport._pool._network_backend = AsyncDeadlineBackend(line)
+    transport._pool = AsyncSingleConnection(transport._pool)  # type: ignore[assignment]
     return transport
 
 
@@ -186,7 +200,8 @@ def _explained() -> Iterator[None]:
         ) from None
 
 
-def _proxy_url(proxy: str | None) -> httpx.Proxy | None:
+def proxy_url(proxy: str | None) -> httpx.Proxy | None:
+    """The proxy as httpx has it, or ConfigurationError."""
     try:
         return None if proxy is None else httpx.Proxy(proxy)
     except (ValueError, httpx.InvalidURL) as error:
@@ -195,7 +210,8 @@ def _proxy_url(proxy: str | None) -> httpx.Proxy | None:
         ) from None
 
 
-def _tls(endpoint: Endpoint) -> ssl.SSLContext:
+def tls(endpoint: Endpoint) -> ssl.SSLContext:
+    """What an endpoint's connections are verified by; one object for all that verify alike."""
     if isinstance(endpoint.verify, ssl.SSLContext):
         return endpoint.verify
     if endpoint.url.origin.startswith("http://"):
@@ -241,9 +257,8 @@ def parse_url(url: str) -> httpx.URL:
 def http_request(request: Request, timeouts: dict[str, float | None]) -> httpx.Request:
     """The request as httpx's transports take it; no client stands between."""
     url = parse_url(request.url)
-    given = any(name == "host" for name, _ in request.headers)
-    host = [] if given else [(b"host", url.netloc)]
-    headers = [*host, *((name.encode("ascii"), value.encode("ascii")) for name, value in request.headers)]
+    headers = [] if "host" in request.headers else [(b"host", url.netloc)]
+    headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in request.headers.items()]
     if request.content is not None:
         headers.append((b"content-length", b"%d" % len(request.content)))
     return httpx.Request(
@@ -371,7 +386,8 @@ def borrowed_async(
 
 def _check_kind(name: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
-        raise ConfigurationError(f"{name}= takes an httpx.{kind.__name__}, not {type(value).__name__}.")
+        or_word = ' or "aiohttp"' if name == "async_http_client" else ""
+        raise ConfigurationError(f"{name}= takes an httpx.{kind.__name__}{or_word}, not {type(value).__name__}.")
 
 
 def _with_defaults(client: httpx.Client | httpx.AsyncClient, request: httpx.Request) -> httpx.Request:

@@ -17,7 +17,7 @@ from opea_core.policy.endpoint import Grant
 from opea_core.policy.retry import Phase, effect
 from opea_core.policy.stats import Recent
 from opea_core.types import CallMeta, ChatResponse, EmbeddingResponse, RerankResponse
-from opea_core.wire.headers import request_id, shown
+from opea_core.wire.headers import request_id
 
 if TYPE_CHECKING:
     from opea_core.transport.aio import AsyncConnection
@@ -239,7 +239,7 @@ class Running:
         """Write onto a response where it came from; tells of what was odd about it."""
         response.endpoint = answer.grant.endpoint.label
         response.request_id = self.request_id(answer)
-        response.headers = {name: answer.where.redact(value) for name, value in shown(answer.reply.headers).items()}
+        response.headers = answer.where.shown(answer.reply.headers)
         response.meta = self.meta(answer)
         for warning in response.warnings:
             self.tell(events.AnswerOdd(at=answer.reply.at, call_id=self.spec.call_id, endpoint=response.endpoint, warning=warning))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opea_core.transport.sync import SyncConnection
     from opea_core.wire.intake import Intake
 
-_TURN = 32  # chunks handed out without waiting, before the event loop gets a turn
+_TURN = 8  # chunks handed out without waiting, before the event loop gets a turn
 
 
 class _Turn:
@@ -44,9 +44,9 @@ class OpenStream(Generic[ConnectionT]):
         self.intake: Intake = answer.reply.intake
         self.connection: ConnectionT | None = answer.reply.connection
         self.error: errors.OPEAError | None = None
-        if self.connection is not None:
-            self.connection.exchange.pause()
-        else:  # the whole answer came at once, and its place is back already
+        self.chunks = self.intake.chunks
+        """What has come and was not taken yet."""
+        if self.connection is None:  # the whole answer came at once, and its place is back already
             running.ended(None, answer)
 
     @property
@@ -54,24 +54,12 @@ class OpenStream(Generic[ConnectionT]):
         """Whether a place is still held."""
         return self.connection is not None
 
-    def pop(self) -> ChatChunk | None:
-        """The next chunk that has come, if any."""
-        chunks = self.intake.chunks
-        if not chunks:
-            return None
-        chunk = chunks.popleft()
-        connection = self.connection
-        if connection is not None:
-            connection.exchange.pause()
+    def pop(self) -> ChatChunk:
+        """The next of the chunks that have come."""
+        chunk = self.chunks.popleft()
         if chunk.response is not None:
             self.running.dress(chunk.response, self.answer)
         return chunk
-
-    def resume(self) -> None:
-        """The reader is back: its own time does not count as the server's silence."""
-        connection = self.connection
-        if connection is not None and not self.intake.chunks:
-            connection.exchange.resume()
 
     def close(self, outcome: Reply | Broken) -> bool:
         """The body is over: give the place back. Whether the connection can be kept."""
@@ -140,7 +128,7 @@ class _Stream(Generic[ConnectionT]):
     @property
     def waiting(self) -> int:
         """How many chunks have come already and wait to be taken."""
-        return 0 if self._open is None else len(self._open.intake.chunks)
+        return 0 if self._open is None else len(self._open.chunks)
 
     def _end(self, opened: OpenStream[ConnectionT]) -> None:
         """Everything was handed out: raise what cut the stream short, if anything did."""
@@ -178,11 +166,9 @@ class ChatStream(_Stream["SyncConnection"]):
         if self._over:
             raise StopIteration
         opened = self._open or self._begin()
-        opened.resume()
         while True:
-            chunk = opened.pop()
-            if chunk is not None:
-                return chunk
+            if opened.chunks:
+                return opened.pop()
             connection = opened.connection
             if connection is None:
                 self._end(opened)
@@ -247,12 +233,13 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
         if self._over:
             raise StopAsyncIteration
         opened = self._open or await self._begin()
-        opened.resume()
         while True:
-            chunk = opened.pop()
-            if chunk is not None:
-                await self._give_turn()
-                return chunk
+            if opened.chunks:
+                self._handed += 1
+                if self._handed % _TURN:
+                    return opened.pop()
+                await _Turn()  # what has come already waits for nothing: let others run in between
+                continue
             connection = opened.connection
             if connection is None:
                 self._end(opened)
@@ -282,12 +269,6 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
         if self._over:
             await self.aclose()
         return self._open
-
-    async def _give_turn(self) -> None:
-        """Chunks that have come already are handed out without waiting: let others run in between."""
-        self._handed += 1
-        if self._handed % _TURN == 0:
-            await _Turn()
 
     async def _read(self, opened: OpenStream[AsyncConnection], connection: AsyncConnection) -> None:
         try:

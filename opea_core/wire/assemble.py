@@ -15,6 +15,7 @@ from opea_core.wire.usage import finish_reason, merge_usage, read_usage
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 _ROOT = frozenset({"choices", "usage", "error"})
 _CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
+_PIECE = frozenset({"index", "delta", "finish_reason", "logprobs"})
 _MESSAGE = frozenset({"role", "content", "tool_calls", "function_call", "refusal", "reasoning_details", *REASONING_FIELDS})
 
 
@@ -55,6 +56,9 @@ class _ChoiceState:
         choice = self.choice
         chunk = ChatChunk(raw=event, index=choice.index)
         delta, message = raw.get("delta"), raw.get("message")
+        if not plain and isinstance(delta, dict) and len(delta) == 1 and _says_no_more(raw):
+            self._take_one(delta, chunk)
+            return chunk
         if not plain and isinstance(delta, dict):
             self._take(delta, chunk, False)
             if isinstance(message, dict):
@@ -68,6 +72,16 @@ class _ChoiceState:
             self._text(text, "", chunk)
         self._about(raw, chunk)
         return chunk
+
+    def _take_one(self, delta: Mapping[str, Any], chunk: ChatChunk) -> None:
+        """A delta of one field, as most are: ``_take`` without the questions about the others."""
+        chunk.role = self.choice.role
+        if isinstance(delta.get("content"), str):
+            self._text(delta["content"], "", chunk)
+        elif delta.get("tool_calls"):
+            chunk.tool_calls = self.tools.push(delta["tool_calls"])
+        else:
+            self._take(delta, chunk, False)
 
     def _about(self, raw: Mapping[str, Any], chunk: ChatChunk) -> None:
         """What the entry says beside its message: finish reason, logprobs, unknown keys."""
@@ -97,9 +111,12 @@ class _ChoiceState:
 
     def _take(self, delta: Mapping[str, Any], chunk: ChatChunk, whole: bool) -> None:
         choice = self.choice
+        chunk.role = choice.role
         content = delta.get("content")
         thought = self._reasoning(delta)
-        if not isinstance(content, str):
+        if content is None:
+            content = ""
+        elif not isinstance(content, str):
             content, more = self._parts(content)
             thought = thought or more
         if whole and self.splitter and content and not self.content:
@@ -119,8 +136,7 @@ class _ChoiceState:
             self.refusal.append(chunk.refusal)
         role = delta.get("role")
         if isinstance(role, str) and role:
-            choice.role = role
-        chunk.role = choice.role
+            choice.role = chunk.role = role
         for key, value in delta.items():
             if key not in _MESSAGE:
                 self.message_extra[key] = _continued(key, self.message_extra.get(key), value)
@@ -166,8 +182,6 @@ class _ChoiceState:
 
     def _parts(self, content: Any) -> tuple[str, str]:
         """(text, reasoning) of content that is no string."""
-        if content is None:
-            return "", ""
         if not isinstance(content, list):
             return json.dumps(content, ensure_ascii=False), ""
         texts, thoughts = [], []
@@ -297,7 +311,7 @@ class Assembler:
         if self._single and not self._states:
             self._first = index
         index -= self._first
-        if isinstance(raw.get("usage"), dict):  # Moonshot's place for it
+        if "usage" in raw and isinstance(raw["usage"], dict):  # Moonshot's place for it
             self.usage = merge_usage(self.usage, raw["usage"])
         state = self._states.get(index)
         if state is None:
@@ -322,6 +336,11 @@ class Assembler:
     def _raw(self) -> Json:
         raw = {**self.root, "choices": [state.raw() for _, state in sorted(self._states.items())]}
         return {**raw, "usage": self.usage} if self.usage else raw
+
+
+def _says_no_more(raw: Mapping[str, Any]) -> bool:
+    """Whether an entry of ``choices`` has a delta and nothing else that counts."""
+    return raw.keys() <= _PIECE and raw.get("finish_reason") is None and raw.get("logprobs") is None
 
 
 def _string(value: Any) -> str:

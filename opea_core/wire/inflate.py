@@ -15,11 +15,13 @@ class UndecodableBody(ValueError):
 class Inflater:
     """Undoes gzip or deflate as bytes arrive; never inflates more than 256 KiB at a time."""
 
-    __slots__ = ("_decoder", "_encoding", "_fed", "_head")
+    __slots__ = ("_decoder", "_encoding", "_fed", "_head", "passes")
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding.strip().lower()
         self._fed = False
+        self.passes = False
+        """Whether all further data is handed on as it is."""
         self._head = b""  # what came before anything was decoded
         if self._encoding in ("", "identity"):
             self._decoder = None
@@ -32,10 +34,9 @@ class Inflater:
         """The decoded pieces of ``data``; raises UndecodableBody if it is not what the header says."""
         if self._decoder is not None:
             return self._inflated(data)
-        if not self._fed and data:
-            self._fed = True
-            if data[:2] == b"\x1f\x8b":
-                raise UndecodableBody("the body is gzip although no Content-Encoding says so")
+        if data[:2] == b"\x1f\x8b" and not self.passes:
+            raise UndecodableBody("the body is gzip although no Content-Encoding says so")
+        self.passes = bool(data) or self.passes
         return (data,)
 
     def _inflated(self, data: bytes) -> Iterator[bytes]:

@@ -23,7 +23,7 @@ _PROGRESS_STEP = 64 * 1024
 _DEFAULTS = Capabilities()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Expected:
     """What a request asks for, and within which bounds."""
 
@@ -70,7 +70,7 @@ class Intake:
         self._parts: list[bytes] = []
         self._size = 0
         self._held: list[ChatChunk] = []
-        self._feed: Callable[[bytes], None] = self._sniff
+        self._feed = Intake._sniff  # not bound to self: an answer must not wait for the garbage collector
         self._inflater: Inflater | None = None
         self.chunks: deque[ChatChunk] = deque()
         self.document: Any = None
@@ -86,19 +86,19 @@ class Intake:
         except UndecodableBody as error:
             self._undecodable(str(error))
         if status >= 300:
-            self._feed = self._collect_error
+            self._feed = Intake._collect_error
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         if self.done or self._inflater is None:
             return
         try:
-            for piece in self._inflater.feed(data):
+            for piece in (data,) if self._inflater.passes else self._inflater.feed(data):
                 self._size += len(piece)
                 if self._size > self._expected.max_response_bytes:
                     what = f"the answer is larger than {self._expected.max_response_bytes} bytes (max_response_bytes)"
                     return self._fail(Problem(errors.BadAnswerError, what, retryable=False))
-                self._feed(piece)
+                self._feed(self, piece)
                 if self.problem is not None or self.done:
                     return
         except (UndecodableBody, EventTooLarge) as error:
@@ -118,13 +118,13 @@ class Intake:
             return
         self.ended = True
         if self.problem is None:
-            if self._feed == self._sniff and self._parts:
+            if self._feed is Intake._sniff and self._parts:
                 self._decide(b"".join(self._parts), final=True)
-            if self._feed == self._collect_error:
+            if self._feed is Intake._collect_error:
                 self._fail_status()
-            elif self._feed == self._feed_sse:
+            elif self._feed is Intake._feed_sse:
                 self._end_stream(cut)
-            elif self._feed == self._collect:
+            elif self._feed is Intake._collect:
                 self._end_document(cut)
             else:
                 self._fail(Problem(errors.BadAnswerError, "the answer is empty"))
@@ -161,16 +161,16 @@ class Intake:
             self._parts.clear()  # padding is not kept: it may go on for minutes
             return
         if text[:1] in b"{[<":
-            feed = self._collect
+            feed = Intake._collect
         elif text.startswith(_SSE_FIELDS):
-            feed = self._feed_sse
+            feed = Intake._feed_sse
         elif not final and any(field.startswith(text) for field in _SSE_FIELDS):
             return
         else:
-            feed = self._collect
+            feed = Intake._collect
         self._parts.clear()
         self._feed = feed
-        feed(head)
+        feed(self, head)
 
     def _collect_error(self, data: bytes) -> None:
         self._parts.append(data)

@@ -25,11 +25,6 @@ class EventTooLarge(ValueError):
     """An event grew beyond the bound."""
 
 
-def _is_one(data: bytes) -> bool:
-    """Whether this is one whole event of one line, as most servers write (and flush) each of theirs."""
-    return data.startswith(b"data:") and data.endswith(b"\n\n") and data.find(b"\n") == len(data) - 2 and b"\r" not in data
-
-
 class SSEDecoder:
     """Splits an event stream that arrives in arbitrary pieces.
 
@@ -52,11 +47,14 @@ class SSEDecoder:
         """The events that ``data`` completes. Raises EventTooLarge beyond the bound."""
         if not data:
             return []
-        if not (self._pending or self._data or self._name or self._tail_cr) and _is_one(data):
+        if (  # one event of one line, as most servers write (and flush) each of theirs
+            data.startswith(b"data: {")
+            and data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n")
+            and not (self._pending or self._data or self._name or self._tail_cr or b"\r" in data or len(data) > self.max_event_bytes)
+        ):
             self._start = False
-            value = data[5:].strip()
-            if len(value) < self.max_event_bytes and not value.startswith(b":"):
-                return [Event(value)] if value else []
+            return [Event(data[6:].strip())]
         if self._tail_cr:  # "\r" ended a line in the last piece: a "\n" now belongs to it
             self._tail_cr = False
             data = data.removeprefix(b"\n")

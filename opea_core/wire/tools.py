@@ -19,6 +19,7 @@ _NO_ID = ("", "null", "None")
 _PLACEHOLDERS = ("null", "{}")  # stand for no arguments, or for ones that are yet to come
 _BETWEEN = re.compile(r"\}\s*\{")
 _KNOWN = frozenset({"id", "index", "type", "function"})
+_CONTINUES, _ARGUMENTS = {"index", "function"}, {"arguments"}
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +51,9 @@ class _Call:
 
     def _certain(self, text: str) -> str:
         """What of the arguments may be handed on now: not what the end may turn into something else."""
+        if self.handed and not self.pending and not self.closed:
+            self.handed += len(text)
+            return text
         self.pending += text
         placeholder = not self.handed and any(word.startswith(self.pending.strip()) for word in _PLACEHOLDERS)
         if self.closed or placeholder:
@@ -128,6 +132,10 @@ class ToolAssembler:
             entries = [entries]
         if not isinstance(entries, list):
             return []
+        if len(entries) == 1:
+            call = self._continued(entries[0])
+            if call is not None:
+                return call.hand_on(self._append(call, entries[0]["function"]["arguments"]))
         return [delta for position, raw in enumerate(entries) if isinstance(raw, dict) for delta in self._take(raw, position)]
 
     def push_whole(self, raw: Mapping[str, Any]) -> None:
@@ -179,6 +187,16 @@ class ToolAssembler:
     def raw(self) -> list[Json]:
         """The calls in the shape of a plain answer."""
         return [{"id": c.id, "type": "function", **c.extra, "function": {"name": c.name, "arguments": c.args}} for c in self._calls]
+
+    def _continued(self, raw: Any) -> _Call | None:
+        """The open call that an entry goes on with, if it says nothing but an index and more arguments, as most do."""
+        if not isinstance(raw, dict) or raw.keys() != _CONTINUES:
+            return None
+        index, function = raw["index"], raw["function"]
+        if type(index) is not int or not isinstance(function, dict) or function.keys() != _ARGUMENTS:
+            return None
+        call = self._by_index.get(index)
+        return call if call is self._open and isinstance(function["arguments"], str) else None
 
     def _take(self, raw: Mapping[str, Any], position: int) -> list[ToolCallDelta]:
         entry = self._identified(_Entry.read(raw, position))
@@ -239,17 +257,24 @@ class ToolAssembler:
             call.pieces.clear()
             call.size = 0
             call.add(entry.args)
-        elif text and len(text) == call.size and call.whole and text == call.args:
-            text = ""  # sent again
-        elif text:
-            text = call.joiner.push(text)
-            call.closed = call.closed or (text.lstrip().startswith("{") and call.whole) or (not call.size and _holds_two(text))
-            call.add(text)
+        else:
+            text = self._append(call, text)
         call.extra.update((key, value) for key, value in raw.items() if key not in _KNOWN)
         if raw.get("type") not in (None, "", "function") and not raw.get("function"):
             call.extra["type"] = raw["type"]
             call.problem = f"calls of type {raw['type']!r} are not supported"
         self._open = call
+        return text
+
+    @staticmethod
+    def _append(call: _Call, text: str) -> str:
+        """Put more arguments into the call; gives the text to hand on."""
+        if not text or (len(text) == call.size and call.whole and text == call.args):
+            return ""  # sent again
+        text = call.joiner.push(text)
+        begins = call.tail == "}" and text.lstrip().startswith("{")
+        call.closed = call.closed or (begins and call.whole) or (not call.size and _holds_two(text))
+        call.add(text)
         return text
 
 

@@ -23,7 +23,7 @@ ROOT = Path(opea_core.__file__).parent.parent
 PACKAGES = ("opea_core", "langchain_opea", "llama_index_opea")
 PURE = ("opea_core.wire", "opea_core.policy", "opea_core.flow")
 IMPURE = {"httpx", "httpcore", "asyncio", "threading", "time", "random", "os", "socket", "logging", "ssl", "queue", "select", "concurrent"}
-HTTP_MODULES = {f"opea_core.transport.{name}" for name in ("http", "deadline", "exchange", "sync", "aio")}
+HTTP_MODULES = {f"opea_core.transport.{name}" for name in ("http", "deadline", "single", "exchange", "sync", "aio")}
 FRAMEWORKS = {"langchain", "langchain_core", "llama_index", "langchain_opea", "llama_index_opea"}
 BELOW = {"opea_core.types", "opea_core.errors", "opea_core.config", "opea_core.events", "opea_core.urls", "opea_core.version"}
 """What everybody in opea_core may import."""
@@ -317,6 +317,7 @@ def test_the_private_name_of_httpx_is_still_there() -> None:
     """``transport/http.py`` sets it: that it exists and is used by connections made later is what we rely on."""
     for transport in (httpx.HTTPTransport(), httpx.AsyncHTTPTransport(), httpx.HTTPTransport(proxy="http://localhost:1")):
         assert hasattr(transport._pool, "_network_backend"), type(transport)
+        assert callable(transport._pool.create_connection)
 
 
 def test_connections_use_the_backend_that_was_set() -> None:

@@ -67,7 +67,7 @@ _EARLY = {
     "reset": "connection reset",
     "cut-head": "disconnected without an answer",
     "reset-head": "connection reset",
-    "not-http": "disconnected without an answer",
+    "not-http": "disconnected without an answer|does not speak HTTP",
     "huge-head": "headers of the answer are too large",
 }
 _IN_BODY = {

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from asking import PATIENCE, idle
@@ -45,9 +46,16 @@ class Told:
         self.seconds = time.monotonic() - began
 
 
-_MAKES: dict[str, Callable[..., Any]] = {"core": OPEA, "langchain": ChatOPEA, "llama_index": OPEALLM}
+_MAKES: dict[str, Callable[..., Any]] = {
+    "core": OPEA,
+    "aiohttp": partial(OPEA, async_http_client="aiohttp"),
+    "langchain": ChatOPEA,
+    "llama_index": OPEALLM,
+}
+"""By package; ``aiohttp`` is the core with its async connections made by aiohttp."""
 _WHOLE: dict[str, Callable[[Any], str]] = {
     "core": lambda answer: answer.content,
+    "aiohttp": lambda answer: answer.content,
     "langchain": lambda message: str(message.text),
     "llama_index": lambda answer: answer.text if hasattr(answer, "text") else answer.message.content,
 }
@@ -119,6 +127,7 @@ WAYS = tuple(
     Way(package, method)
     for package, methods in {
         "core": "chat achat stream_chat astream_chat",
+        "aiohttp": "chat achat astream_chat",
         "langchain": "invoke ainvoke stream astream",
         "llama_index": "chat achat stream_chat astream_chat complete stream_complete",
     }.items()

@@ -14,7 +14,7 @@ import test_fault_leavers
 import test_fault_loops
 from fault_rows import ROWS, TABLE
 from fault_table import Certificates, Done, Outcome, Played, Record
-from fault_ways import RIGHT, WAYS, Way
+from fault_ways import RIGHT, Way
 from langchain_core import exceptions as lc
 from no_secrets import everything, found_in
 
@@ -83,7 +83,7 @@ def test_the_caller_is_told_the_right_answer_or_the_right_error(played: Played) 
         return None if core_class(done.told.error) is outcome.error else (done.told.text, repr(done.told.error))
 
     assert in_every_way(played, look) == {}
-    assert set(played.done) == set(WAYS)
+    assert set(played.done) == set(played.record.ways)
 
 
 def test_an_error_has_the_servers_words_and_helps(played: Played) -> None:

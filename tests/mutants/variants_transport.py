@@ -217,7 +217,7 @@ VARIANTS = [
     Variant(
         "time: the consumer's own time counts",
         _EXCHANGE,
-        "at = self.line.at + time.monotonic_ns() - self._paused_at",
+        "at = self.line.at + time.monotonic_ns() - self._heard_at",
         "at = self.line.at",
         _ABANDONED + " -k 'time or slow'",
     ),

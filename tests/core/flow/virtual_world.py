@@ -40,6 +40,8 @@ class Sent:
     at: int
     key: str
     charged: bool
+    probe: bool
+    granted: int
     said: Says | Breaks
     ended: int = 0
     outcome: Reply | Broken | None = None
@@ -190,7 +192,15 @@ class World:
             return self.at(self.now + SECOND // 100, lambda: call.ended is None and self._go_on(call, call.running.sent(send, unknown)))
         label = send.grant.endpoint.label
         seconds, said = self.servers[label](self.now, sum(s.endpoint == label for s in self.sent))
-        sent = Sent(label, self.now, dict(send.request.headers).get("authorization", ""), send.grant.charged, said)
+        sent = Sent(
+            label,
+            self.now,
+            dict(send.request.headers).get("authorization", ""),
+            send.grant.charged,
+            send.grant.is_probe,
+            send.grant.at,
+            said,
+        )
         call.sent.append(sent)
         self.sent.append(sent)
         patience = send.request.timeouts.first_event

@@ -1,0 +1,158 @@
+"""aiohttp's connections behind httpx's transport interface: its parser is written in C.
+
+For those who hold thousands of streams in one process (``async_http_client="aiohttp"``, extra ``[aiohttp]``). A
+transport has one connection, as those of httpx here have, and tells its line the same about it; the exceptions
+that leave it are httpx's.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import httpx
+import yarl
+
+from opea_core.config import Endpoint
+from opea_core.errors import ConfigurationError
+from opea_core.policy import SECOND
+from opea_core.transport.deadline import Line
+from opea_core.transport.http import proxy_url, tls
+
+_LONGEST_LINE = 64 * 1024
+_BROKEN = {  # by what aiohttp says, in httpx's words
+    "more than": "Receive buffer too long",
+    "Too many headers": "Receive buffer too long",
+    "chunk": "illegal chunk header",
+    "header": "illegal header line",
+    "": "illegal status line",
+}
+_NO_OWN_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+def aiohttp_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> httpx.AsyncBaseTransport:
+    """A transport for one connection at a time, whose waits the line's timer ends; raises ConfigurationError for a SOCKS proxy."""
+    found = proxy_url(proxy)
+    if found is not None and found.url.scheme not in ("http", "https"):
+        raise ConfigurationError("aiohttp knows no SOCKS proxies.", 'Leave async_http_client="aiohttp" out, or use another proxy.')
+    return _Transport(_Connector(line, tls(endpoint)), found, line)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connects for one call at a time, and tells the line."""
+
+    def __init__(self, line: Line, context: Any) -> None:
+        super().__init__(limit=1, ssl=context, keepalive_timeout=86_400)
+        self._line = line
+        self._last: Any = None
+
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - aiohttp's
+        """The kept connection, or a new one if that has bytes which nobody asked for."""
+        self._line.forget()
+        connection = await super().connect(req, traces, timeout)
+        if connection.protocol is not None and connection.protocol.should_close:
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+        line, socket = self._line, connection.transport and connection.transport.get_extra_info("socket")
+        line.socket, line.fresh, self._last = socket, socket is not self._last, socket
+        line.wrote = line.heard = True  # from here it may have been sent
+        if line.at is not None and line.at <= time.monotonic_ns():
+            connection.close()  # the timer had no socket to shut down
+            raise aiohttp.ConnectionTimeoutError("the deadline passed")
+        return connection
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    def __init__(self, connector: _Connector, proxy: httpx.Proxy | None, line: Line) -> None:
+        self._line = line
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=_NO_OWN_HEADERS,
+            max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_LINE,
+        )
+        self._response: aiohttp.ClientResponse | None = None
+        self._proxy: dict[str, Any] = {}
+        if proxy is not None:
+            auth = None if proxy.auth is None else aiohttp.BasicAuth(*proxy.auth)
+            self._proxy = {"proxy": str(proxy.url), "proxy_auth": auth}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send, and wait for the headers of the answer."""
+        assert isinstance(request.stream, httpx.ByteStream)
+        limit = aiohttp.ClientTimeout(total=None, connect=_seconds_left(self._line.connect_at), ceil_threshold=float("inf"))
+        try:
+            self._response = response = await self._session.request(
+                request.method,
+                yarl.URL(str(request.url), encoded=True),
+                headers=[(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw],
+                data=b"".join(request.stream) or None,
+                allow_redirects=False,
+                timeout=limit,
+                **self._proxy,
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            raise _as_httpx(error) from error
+        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response, self._line))
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        self._line.forget()
+        if self._response is not None:
+            self._response.close()
+        await self._session.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, response: aiohttp.ClientResponse, line: Line) -> None:
+        self._response = response
+        self._line = line
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        content = self._response.content
+        try:
+            async for data in content.iter_any():
+                yield data
+        except (aiohttp.ClientError, OSError) as error:
+            rest = content._read_nowait(-1)  # a failure goes before what came before it, and would hide it
+            if rest:
+                yield rest
+            raise _as_httpx(error) from error
+
+    async def aclose(self) -> None:
+        """Keep the connection if the body was read to its end."""
+        self._response.release()
+
+
+def _seconds_left(at: int | None) -> float | None:
+    return None if at is None else max(0.001, (at - time.monotonic_ns()) / SECOND)
+
+
+def _as_httpx(error: Exception) -> Exception:
+    """The exception that httpx has for what happened."""
+    text = str(error)
+    match error:
+        case aiohttp.ClientProxyConnectionError():
+            return httpx.ProxyError(text)
+        case aiohttp.ClientHttpProxyError():
+            return httpx.ProxyError(f"{error.status} {error.message}")
+        case aiohttp.ServerTimeoutError():
+            return httpx.ConnectTimeout(text)
+        case aiohttp.ClientConnectorError(os_error=OSError(errno=errno.ECONNREFUSED)):
+            return httpx.ConnectError("connection refused")
+        case aiohttp.ClientConnectorError():
+            return httpx.ConnectError(text)
+        case aiohttp.ServerDisconnectedError():
+            return httpx.RemoteProtocolError("Server disconnected without sending a response")
+        case aiohttp.ClientPayloadError() if "Not enough data" in text or error.__cause__ is None:
+            return httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+        case aiohttp.InvalidURL():
+            return httpx.InvalidURL(text)
+        case aiohttp.ClientPayloadError() | aiohttp.ClientResponseError():
+            return httpx.RemoteProtocolError(_BROKEN[next((mark for mark in _BROKEN if mark in text), "")])
+    return httpx.ReadError(text or type(error).__name__)
