@@ -34,9 +34,9 @@ format: $(VENV)/.dev
 mutants: $(VENV)/.dev        ## break the product in about eighty ways, and see that the tests notice (minutes)
 	@$(BIN)/python tests/mutants/mutants.py -j 2
 
-bench: $(VENV)/.dev          ## what it costs beside httpx, the openai SDK, langchain-openai and OpenAILike, each in its own environment (half an hour)
+bench: $(VENV)/.dev          ## what it costs beside httpx, the openai SDK, langchain-openai and OpenAILike, each in its own environment (forty minutes)
 	@$(INSTALL) -e '.[dev,bench]'
-	@$(BIN)/python -m benchmarks.cost
+	@$(BIN)/python -m benchmarks.cost --growth
 
 simulate: $(VENV)/.dev       ## outages and overloads on virtual time: the figures and plots of docs/resilience.md
 	@$(INSTALL) -e '.[dev,bench]'

@@ -35,11 +35,11 @@ def chat_response(response: core.ChatResponse, delta: str | None = None) -> Chat
         blocks.append(_thinking(choice, response.usage))
     text = choice.content or _transcript(choice)
     if text or not calls:
-        blocks.append(TextBlock(text=text))
+        blocks.append(_made(TextBlock, block_type="text", text=text))
     blocks += [_call_block(call) for call in calls]
-    message = ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=_message_kwargs(choice, calls))
-    return ChatResponse(
-        message=message,
+    return _made(
+        ChatResponse,
+        message=_made(ChatMessage, role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=_message_kwargs(choice, calls)),
         raw=_raw(response),
         delta=delta,
         logprobs=_logprobs(choice.logprobs),

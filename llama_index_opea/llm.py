@@ -88,6 +88,7 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
     _aliases: ClassVar[Mapping[str, str]] = options.ALIASES
     _guessed: bool = PrivateAttr(default=False)
     _asked: bool = PrivateAttr(default=False)
+    _dumped: tuple[tuple[Any, ...], dict[str, Any]] | None = PrivateAttr(default=None)
 
     if TYPE_CHECKING:  # the model may come first, and names may be OpenAILike's
 
@@ -133,8 +134,17 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
     def to_payload(self) -> dict[str, Any]:
         """What events show of this object; no keys, no headers."""
         shown = {"api_base": self._url(), "temperature": self.temperature, "max_tokens": self.max_tokens}
-        metadata = self._metadata() if type(self).metadata is OPEALLM.metadata else self.metadata
-        return {"class_name": self.class_name(), **metadata.model_dump(), **shown}
+        return {"class_name": self.class_name(), **self._shown_metadata(), **shown}
+
+    def _shown_metadata(self) -> dict[str, Any]:
+        """Every call shows it to events, whether anybody listens or not: made again only when something in it changed."""
+        if type(self).metadata is not OPEALLM.metadata:
+            return self.metadata.model_dump()
+        of = (self._known_window(), self.max_tokens, self.is_chat_model, self.is_function_calling_model, self._model_name())
+        dumped = self._dumped
+        if dumped is None or dumped[0] != of:
+            self._dumped = dumped = of, self._metadata().model_dump()
+        return dumped[1]
 
     # --- chat and completions
 

@@ -12,13 +12,14 @@ from typing import Any
 from opea_core.version import __version__
 
 from . import report, venvs
-from .goals import OURS, Goal, goals, scenario_of
+from .goals import Goal, goals, scenario_of
 from .growth import GROWTH
 from .run import Results, Runner
 from .scenarios import SCENARIOS
 from .targets import find
 
 _FIGURES = venvs.ROOT / "docs" / "figures"
+_OURS = tuple(dict.fromkeys(goal.ours for goal in goals()))
 _GROUPS = {"S3": ("S3s", "S3a"), "S10": ("S10", "S10acc"), "growth": tuple(GROWTH)}
 
 
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
-    parser.add_argument("--only", type=_names, default=(), help=f"some of {','.join(OURS)}, with their peers")
+    parser.add_argument("--only", type=_names, default=(), help=f"some of {','.join(_OURS)}, with their peers")
     parser.add_argument("--scenario", type=_names, default=(), help=f"some of S1,S2,S2b,S3,S4,S5,S6,S7,S8,S9,S10,growth,{','.join(GROWTH)}")
     parser.add_argument("--growth", action="store_true", help="also whether costs grow: 100,000 calls, 20,000 chunks, ... (minutes)")
     parser.add_argument("--rounds", type=int, default=3)
@@ -56,7 +57,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="where to write; a part or a quick run writes only there (default: docs/figures)")
     given = parser.parse_args(arguments)
     known = {*SCENARIOS, "S5", *GROWTH, *_GROUPS}
-    for name in (*(set(given.only) - {*OURS}), *(set(given.scenario) - known)):
+    for name in (*(set(given.only) - {*_OURS}), *(set(given.scenario) - known)):
         parser.error(f"there is no {name}")
     return given
 

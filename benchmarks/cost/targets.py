@@ -77,7 +77,7 @@ class OPEACore(Target):
 
     venv = "raw"
     imports = ("opea_core:OPEA",)
-    packages = ("httpx", "pydantic")
+    packages: ClassVar[tuple[str, ...]] = ("httpx", "pydantic")
 
     def __init__(self, url: str, asynchronous: bool) -> None:  # noqa: ARG002 - one object for both
         self.opea = import_module("opea_core").OPEA(base_url=url, api_key=KEY, model=MODEL, max_concurrent_requests=1000)
@@ -114,6 +114,17 @@ class OPEACore(Target):
 
     async def aclose(self) -> None:
         await self.opea.aclose()
+
+
+class OPEAOverAiohttp(OPEACore):
+    """The same, its async connections made by aiohttp."""
+
+    packages = ("aiohttp",)
+    lacks = frozenset({"S1", "S3s", "S5", "S7", "S10"})
+
+    def __init__(self, url: str, asynchronous: bool) -> None:  # noqa: ARG002
+        opea = import_module("opea_core").OPEA
+        self.opea = opea(base_url=url, api_key=KEY, model=MODEL, max_concurrent_requests=1000, async_http_client="aiohttp")
 
 
 class OpenAISDK(Target):
@@ -173,6 +184,7 @@ TARGETS = {
     "raw_httpx": ("raw", "RawHttpx"),
     "raw_aiohttp": ("raw", "RawAiohttp"),
     "opea_core": ("targets", "OPEACore"),
+    "opea_aiohttp": ("targets", "OPEAOverAiohttp"),
     "openai": ("targets", "OpenAISDK"),
     "langchain_openai": ("langchain", "LangchainOpenAI"),
     "langchain_opea": ("langchain", "LangchainOPEA"),

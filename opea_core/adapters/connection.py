@@ -256,9 +256,10 @@ class Connection(BaseModel):
 
     def _url(self) -> str:
         first: Endpoint = self.client.endpoints[0]
-        if self._shown is None or self._shown[0] is not first:
-            self._shown = (first, first.url.root)
-        return self._shown[1]
+        shown = self._shown  # once: pydantic looks long for private attributes
+        if shown is None or shown[0] is not first:
+            self._shown = shown = (first, first.url.root)
+        return shown[1]
 
     def model_post_init(self, context: Any, /) -> None:
         """Find out whose the ``OPEA`` object is."""

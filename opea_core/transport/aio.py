@@ -131,11 +131,12 @@ class AsyncConnection:
 
     async def finish(self) -> None:
         """The answer is whole: keep the connection if the body ends within a moment."""
-        self.exchange.drain()
-        self._timer.arm()
         try:
-            async for _ in self._body:
-                pass
+            if not self.exchange.over:
+                self.exchange.drain()
+                self._timer.arm()
+                async for _ in self._body:
+                    pass
             await self._close_body()
         except BaseException as error:
             self.discard()

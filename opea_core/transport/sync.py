@@ -89,12 +89,13 @@ class SyncConnection:
         """The answer is whole: keep the connection if the body ends within a moment."""
         guard = None
         try:
-            self.exchange.drain()
-            if self._slot is None and not self.exchange.over:  # a caller's connection keeps no deadline by itself
-                guard = threading.Timer(DRAIN / SECOND, self.exchange.line.shutdown)
-                guard.start()
-            for _ in self._body:
-                pass
+            if not self.exchange.over:
+                self.exchange.drain()
+                if self._slot is None:  # a caller's connection keeps no deadline by itself
+                    guard = threading.Timer(DRAIN / SECOND, self.exchange.line.shutdown)
+                    guard.start()
+                for _ in self._body:
+                    pass
             self._close_body()
             if self._slot is not None:
                 _close(self._slots.put(self._slot))

@@ -7,7 +7,9 @@ that leave it are httpx's.
 
 from __future__ import annotations
 
+import base64
 import errno
+import io
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,7 +24,7 @@ from opea_core.policy import SECOND
 from opea_core.transport.deadline import Line
 from opea_core.transport.http import proxy_url, tls
 
-_LONGEST_LINE = 64 * 1024
+_LARGE = _LONGEST_LINE = 64 * 1024
 _BROKEN = {  # by what aiohttp says, in httpx's words
     "more than": "Receive buffer too long",
     "Too many headers": "Receive buffer too long",
@@ -48,6 +50,7 @@ class _Connector(aiohttp.TCPConnector):
         super().__init__(limit=1, ssl=context, keepalive_timeout=86_400)
         self._line = line
         self._last: Any = None
+        self.protocol: Any = None
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - aiohttp's
         """The kept connection, or a new one if that has bytes which nobody asked for."""
@@ -56,6 +59,7 @@ class _Connector(aiohttp.TCPConnector):
         if connection.protocol is not None and connection.protocol.should_close:
             connection.close()
             connection = await super().connect(req, traces, timeout)
+        self.protocol = connection.protocol
         line, socket = self._line, connection.transport and connection.transport.get_extra_info("socket")
         line.socket, line.fresh, self._last = socket, socket is not self._last, socket
         line.wrote = line.heard = True  # from here it may have been sent
@@ -68,6 +72,7 @@ class _Connector(aiohttp.TCPConnector):
 class _Transport(httpx.AsyncBaseTransport):
     def __init__(self, connector: _Connector, proxy: httpx.Proxy | None, line: Line) -> None:
         self._line = line
+        self._connector = connector
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -78,27 +83,33 @@ class _Transport(httpx.AsyncBaseTransport):
         )
         self._response: aiohttp.ClientResponse | None = None
         self._proxy: dict[str, Any] = {}
+        self._proxy_auth: dict[str, str] = {}
         if proxy is not None:
-            auth = None if proxy.auth is None else aiohttp.BasicAuth(*proxy.auth)
-            self._proxy = {"proxy": str(proxy.url), "proxy_auth": auth}
+            self._proxy["proxy"] = str(proxy.url)
+            if proxy.raw_auth is not None:
+                said = base64.b64encode(b":".join(proxy.raw_auth)).decode()
+                self._proxy_auth = {"Proxy-Authorization": f"Basic {said}"}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send, and wait for the headers of the answer."""
         assert isinstance(request.stream, httpx.ByteStream)
         limit = aiohttp.ClientTimeout(total=None, connect=_seconds_left(self._line.connect_at), ceil_threshold=float("inf"))
+        headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw]
+        tunnel = request.url.scheme == "https"
         try:
             self._response = response = await self._session.request(
                 request.method,
                 yarl.URL(str(request.url), encoded=True),
-                headers=[(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw],
-                data=b"".join(request.stream) or None,
+                headers=headers if tunnel else [*headers, *self._proxy_auth.items()],
+                proxy_headers=self._proxy_auth if tunnel else None,
+                data=_body(b"".join(request.stream)),
                 allow_redirects=False,
                 timeout=limit,
                 **self._proxy,
             )
         except (aiohttp.ClientError, OSError) as error:
             raise _as_httpx(error) from error
-        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response, self._line))
+        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response, self._connector.protocol))
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -109,9 +120,17 @@ class _Transport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, response: aiohttp.ClientResponse, line: Line) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, protocol: Any) -> None:
         self._response = response
-        self._line = line
+        self._protocol = protocol
+        if not response.content.is_eof() and protocol.closed is not None:
+            protocol.closed.add_done_callback(self._lost)
+
+    def _lost(self, _: object) -> None:
+        """The connection is gone: aiohttp does not always tell who reads, when it could not parse what came."""
+        content = self._response.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError(str(self._protocol.exception() or "Not enough data")))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         content = self._response.content
@@ -127,6 +146,11 @@ class _Body(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         """Keep the connection if the body was read to its end."""
         self._response.release()
+
+
+def _body(content: bytes) -> Any:
+    """aiohttp wants large ones as files, which it writes piece by piece."""
+    return io.BytesIO(content) if len(content) > _LARGE else content or None
 
 
 def _seconds_left(at: int | None) -> float | None:

@@ -23,7 +23,7 @@ ROOT = Path(opea_core.__file__).parent.parent
 PACKAGES = ("opea_core", "langchain_opea", "llama_index_opea")
 PURE = ("opea_core.wire", "opea_core.policy", "opea_core.flow")
 IMPURE = {"httpx", "httpcore", "asyncio", "threading", "time", "random", "os", "socket", "logging", "ssl", "queue", "select", "concurrent"}
-HTTP_MODULES = {f"opea_core.transport.{name}" for name in ("http", "deadline", "single", "exchange", "sync", "aio")}
+HTTP_MODULES = {f"opea_core.transport.{name}" for name in ("http", "deadline", "single", "with_aiohttp", "exchange", "sync", "aio")}
 FRAMEWORKS = {"langchain", "langchain_core", "llama_index", "langchain_opea", "llama_index_opea"}
 BELOW = {"opea_core.types", "opea_core.errors", "opea_core.config", "opea_core.events", "opea_core.urls", "opea_core.version"}
 """What everybody in opea_core may import."""
@@ -123,7 +123,8 @@ def test_only_the_transport_and_the_core_use_threads_and_loops(name: str) -> Non
 
 @pytest.mark.parametrize("name", CORE)
 def test_the_core_knows_no_framework_and_no_model_library(name: str) -> None:
-    unwanted = FRAMEWORKS | {"openai", "tiktoken", "tenacity", "aiohttp", "requests", "rich", "typer", "trio", "yaml"}
+    extra = {"aiohttp"} if name != "opea_core.transport.with_aiohttp" else set()
+    unwanted = FRAMEWORKS | extra | {"openai", "tiktoken", "tenacity", "requests", "rich", "typer", "trio", "yaml"}
     assert {imported for imported in imports(name, typing_too=True) if top(imported) in unwanted} == set()
 
 

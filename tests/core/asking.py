@@ -110,8 +110,24 @@ class Async:
         self._thread.join(PATIENCE)
 
 
+class Aiohttp(Async):
+    """Calls in one event loop, over connections that aiohttp makes: of every object that is ``made`` meanwhile."""
+
+    name = "aiohttp"
+
+    def __init__(self) -> None:
+        super().__init__()
+        _HTTP.append("aiohttp")
+
+    def close(self) -> None:
+        """End the loop, and make objects as before."""
+        _HTTP.pop()
+        super().close()
+
+
 Way = Sync | Async
 WAYS = {"sync": Sync, "async": Async}
+_HTTP: list[str] = []
 
 
 def _tell(method: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Told:
@@ -154,6 +170,8 @@ def made(*servers: Any, **options: Any) -> OPEA:
         options = {
             "endpoints": [{"base_url": s.url, "label": n, "tier": i} for i, (s, n) in enumerate(zip(servers, names, strict=False))]
         } | options
+    if _HTTP and not {"async_http_client", "http_async_client", "async_transport"} & set(options):
+        options["async_http_client"] = _HTTP[-1]
     return OPEA(**{"retry": FAST, "breaker": BRISK, "model": "scripted-model"} | options)
 
 

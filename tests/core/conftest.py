@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from asking import WAYS, Way, made
+from asking import WAYS, Aiohttp, Way, made
 
 from opea_core.testing import ScriptedServer
 
@@ -52,9 +52,9 @@ def second() -> Iterator[ScriptedServer]:
         yield server
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=[*WAYS, "aiohttp"])
 def way(request: pytest.FixtureRequest) -> Iterator[Way]:
-    """Sync or async."""
-    way = WAYS[request.param]()
+    """Sync or async, or async with aiohttp."""
+    way = Aiohttp() if request.param == "aiohttp" else WAYS[request.param]()
     yield way
     way.close()

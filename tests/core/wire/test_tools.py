@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from same_examples import fixed
 
 from opea_core.types import InvalidToolCall, Json, ToolCall, ToolCallDelta
 from opea_core.wire.tools import ToolAssembler
@@ -463,3 +464,29 @@ def test_raw_calls_have_the_shape_of_a_plain_answer() -> None:
     tools.push([entry(0, _, _, ":1}")])
     tools.finish(lambda: "new", False)
     assert tools.raw() == [{"id": "a", "type": "function", "extra_content": 1, "function": {"name": "f", "arguments": X}}]
+
+
+# --- the short way of what most deltas are
+
+
+class Longer(ToolAssembler):
+    """Every delta goes the long way."""
+
+    def _continued(self, raw: Any) -> Any:
+        return None
+
+
+_TEXTS = st.sampled_from(["", "{", '{"a": 1}', '{"a', '": 1}', "}", " ", "{}", "null", '{"a": 1}{"b": 2}', "\ud83d", "\ude00"])
+_FUNCTIONS = st.fixed_dictionaries({"arguments": _TEXTS}, optional={"name": st.sampled_from(["f", "g", "", None])})
+_DELTAS = st.fixed_dictionaries(
+    {"index": st.sampled_from([0, 0, 0, 1, True, None]), "function": _FUNCTIONS},
+    optional={"id": st.sampled_from(["a", "b", "", None]), "type": st.just("function"), "x": st.just(1)},
+)
+
+
+@fixed(400)
+@given(deltas=st.lists(_DELTAS, max_size=8), cut=st.booleans())
+def test_the_short_way_is_the_long_one(deltas: list[dict[str, Any]], cut: bool) -> None:
+    one, other = ToolAssembler(), Longer()
+    assert [one.push([delta]) for delta in deltas] == [other.push([delta]) for delta in deltas]
+    assert one.finish(lambda: "new", cut) == other.finish(lambda: "new", cut)
