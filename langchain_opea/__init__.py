@@ -26,3 +26,7 @@ if not TYPE_CHECKING:
         __name__,
         {"chat_models": ("ChatOPEA",), "embeddings": ("OPEAEmbeddings",), "errors": (), "registration": ("register",)},
     )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -30,3 +30,7 @@ if not TYPE_CHECKING:
         __name__,
         {"embeddings": ("OPEAEmbedding",), "errors": (), "llm": ("OPEALLM",), "rerank": ("OPEARerank",)},
     )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -156,3 +156,7 @@ if not _TYPE_CHECKING:
             "events": (),
         },
     )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,14 +10,14 @@ __all__ = ["names"]
 
 
 def names(package: str, homes: Mapping[str, Iterable[str]]) -> Callable[[str], object]:
-    """The ``__getattr__`` of a package: ``homes`` says which of its modules has which names; without names, the module is meant."""
-    home = {name: module for module, found in homes.items() for name in found or (module,)}
+    """The ``__getattr__`` of a package: ``homes`` says which of its modules has which names."""
+    home = {name: module for module, found in homes.items() for name in found}
 
     def get(name: str) -> object:
-        if name not in home:
+        if name not in home and name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = import_module(f"{package}.{home[name]}")
-        value = module if name == home[name] else getattr(module, name)
+        module = import_module(f"{package}.{home.get(name, name)}")
+        value = getattr(module, name) if name in home else module
         setattr(sys.modules[package], name, value)
         return value
 

@@ -74,6 +74,13 @@ class LangchainOpenAI(_Langchain):
         return embeddings(model=MODEL, base_url=self.url, api_key=KEY, check_embedding_ctx_length=False, **more)
 
 
+class LangchainBase(Target):
+    """Only imported: the base class that every chat model of LangChain has."""
+
+    venv = "langchain"
+    imports = ("langchain_core.language_models:BaseChatModel",)
+
+
 class LangchainOPEA(_Langchain):
     """This project in LangChain."""
 

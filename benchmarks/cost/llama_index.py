@@ -77,6 +77,32 @@ class LlamaIndexLike(_LlamaIndex):
         return embedding(model_name=MODEL, api_base=self.url, api_key=KEY, embed_batch_size=256, **more)
 
 
+class LlamaIndexBase(_LlamaIndex):
+    """An LLM with nothing in it but a bare HTTP client: what LlamaIndex's own frame around it costs. Imported: the base class alone."""
+
+    venv = "llamaindex"
+    imports = ("llama_index.core.llms.llm:LLM",)
+    lacks = frozenset({"S2", "S2b", "S3s", "S3a", "S4", "S6", "S7", "S8", "S9", "S10"})
+
+    def __init__(self, url: str, asynchronous: bool) -> None:  # noqa: ARG002 - only sync
+        types = import_module("llama_index.core.base.llms.types")
+        callback = import_module("llama_index.core.llms.callbacks").llm_chat_callback()
+        http = import_module("httpx").Client(timeout=60, headers={"authorization": f"Bearer {KEY}"})
+
+        def chat(_: Any, messages: Any, **__: Any) -> Any:
+            body = {"model": MODEL, "messages": [{"role": message.role.value, "content": message.content} for message in messages]}
+            text = http.post(f"{url}/chat/completions", json=body).raise_for_status().json()["choices"][0]["message"]["content"]
+            return types.ChatResponse(message=types.ChatMessage(role="assistant", content=text))
+
+        span = import_module("llama_index_instrumentation").get_dispatcher(__name__).span
+        nothing = dict.fromkeys(("complete", "stream_complete"), lambda *_, **__: None)
+        members = {**nothing, "metadata": property(lambda _: types.LLMMetadata()), "chat": span(callback(chat))}
+        self.model, self.http = type("Bare", (import_module("llama_index.core.llms").CustomLLM,), members)(), http
+
+    def close(self) -> None:
+        self.http.close()
+
+
 class LlamaIndexOPEA(_LlamaIndex):
     """This project in LlamaIndex."""
 

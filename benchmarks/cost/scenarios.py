@@ -139,18 +139,26 @@ def first_token(bench: Bench) -> Figures:
 
 
 def held_loop(bench: Bench) -> Figures:
-    """CPU time between two turns of another task, at most, while 50 streams come in bursts of 200 chunks."""
+    """CPU time between two turns of another task, at most, while 50 streams come in bursts of 200 chunks; and the longest collection."""
 
     async def work(target: Target) -> Figures:
         await crowd(lambda: alength(target.astream()), 50, 1)
         gc.collect()
         streams = asyncio.create_task(crowd(lambda: alength(target.astream()), 50, 1))
-        longest, last = 0.0, cpu()
+        longest, last, collections = 0.0, cpu(), [0.0]
+
+        def collecting(phase: str, _: dict[str, int]) -> None:
+            collections[-1] = cpu() - collections[-1]  # first when it begins
+            if phase == "stop":
+                collections.append(0.0)
+
+        gc.callbacks.append(collecting)
         while not streams.done():
             await asyncio.sleep(0)
             longest, last = max(longest, cpu() - last), cpu()
+        gc.callbacks.remove(collecting)
         await streams
-        return {"S9.burst.held_ms": longest * 1e3}
+        return {"S9.burst.held_ms": longest * 1e3, "S9.burst.gc_ms": max(collections) * 1e3}
 
     return bench.run(bench.url(n=200, co=200), work)
 

@@ -190,4 +190,6 @@ TARGETS = {
     "langchain_opea": ("langchain", "LangchainOPEA"),
     "llama_index_like": ("llama_index", "LlamaIndexLike"),
     "llama_index_opea": ("llama_index", "LlamaIndexOPEA"),
+    "langchain_base": ("langchain", "LangchainBase"),
+    "llama_index_base": ("llama_index", "LlamaIndexBase"),
 }

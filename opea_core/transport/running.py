@@ -97,7 +97,7 @@ class Running:
         """A request was answered or failed; raises ClientClosed if that is because the object was closed."""
         if self.traced and not send.quiet:
             self._tell_outcome(send, outcome)
-        if self.spec.stream and isinstance(outcome, Reply) and outcome.intake.problem is None:
+        if self.spec.stream and not send.quiet and isinstance(outcome, Reply) and outcome.intake.problem is None:
             self.gate.prove(send.grant)
         elif isinstance(outcome, Broken) and self.gate.closed:
             raise errors.ClientClosed("This OPEA object was closed during the call.", "Close it after its calls are done.")

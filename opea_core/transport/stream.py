@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opea_core.transport.sync import SyncConnection
     from opea_core.wire.intake import Intake
 
-_TURN = 8  # chunks handed out without waiting, before the event loop gets a turn
+_TURN = 16  # chunks handed out without waiting, before the event loop gets a turn
 
 
 class _Turn:
@@ -235,9 +235,10 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
         opened = self._open or await self._begin()
         while True:
             if opened.chunks:
-                self._handed += 1
-                if self._handed % _TURN:
+                if self._handed < _TURN:
+                    self._handed += 1
                     return opened.pop()
+                self._handed = 0
                 await _Turn()  # what has come already waits for nothing: let others run in between
                 continue
             connection = opened.connection

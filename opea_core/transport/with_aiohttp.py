@@ -7,11 +7,14 @@ that leave it are httpx's.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import errno
 import io
+import select
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -49,24 +52,48 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, line: Line, context: Any) -> None:
         super().__init__(limit=1, ssl=context, keepalive_timeout=86_400)
         self._line = line
-        self._last: Any = None
-        self.protocol: Any = None
+        self._protocol: Any = None
+        self._reader: _Body | None = None
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - aiohttp's
         """The kept connection, or a new one if that has bytes which nobody asked for."""
-        self._line.forget()
+        line = self._line
+        line.forget()
         connection = await super().connect(req, traces, timeout)
-        if connection.protocol is not None and connection.protocol.should_close:
+        protocol: Any = connection.protocol
+        if protocol is self._protocol and (protocol.should_close or _is_readable(connection.transport)):
             connection.close()
             connection = await super().connect(req, traces, timeout)
-        self.protocol = connection.protocol
-        line, socket = self._line, connection.transport and connection.transport.get_extra_info("socket")
-        line.socket, line.fresh, self._last = socket, socket is not self._last, socket
-        line.wrote = line.heard = True  # from here it may have been sent
+            protocol = connection.protocol
+        if connection.transport is None or protocol.closed is None:
+            connection.close()
+            raise aiohttp.ServerDisconnectedError  # before anything was sent
         if line.at is not None and line.at <= time.monotonic_ns():
             connection.close()  # the timer had no socket to shut down
             raise aiohttp.ConnectionTimeoutError("the deadline passed")
+        if protocol is not self._protocol:
+            self._protocol, line.fresh = protocol, True
+            protocol.closed.add_done_callback(partial(self._lost, protocol))
+        line.socket = connection.transport.get_extra_info("socket")
+        line.wrote = line.heard = True  # from here it may have been sent
         return connection
+
+    def watch(self, reader: _Body) -> None:
+        """Who reads an answer now: told when the connection is gone, as aiohttp does not always, when it could not parse what came."""
+        self._reader = reader
+        if self._protocol.closed.done():
+            self._lost(self._protocol, self._protocol.closed)
+
+    def done(self) -> None:
+        """The answer was read; what will not be used again ends at once, even if the server has not read all of the request."""
+        self._reader = None
+        if self._protocol is not None and self._protocol.should_close:
+            self._line.shutdown()
+
+    def _lost(self, protocol: Any, closed: Any) -> None:
+        failure = None if closed.cancelled() else closed.exception()
+        if self._reader is not None and protocol is self._protocol:
+            self._reader.lost(protocol.exception(), failure)
 
 
 class _Transport(httpx.AsyncBaseTransport):
@@ -109,34 +136,44 @@ class _Transport(httpx.AsyncBaseTransport):
             )
         except (aiohttp.ClientError, OSError) as error:
             raise _as_httpx(error) from error
-        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response, self._connector.protocol))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._connector.closed and task is not None and not task.cancelling():
+                raise httpx.ConnectError("the connection was closed") from None  # aiohttp cancels who waits for it
+            raise
+        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response, self._connector))
 
     async def aclose(self) -> None:
         """Close the connection."""
         self._line.forget()
+        self._connector.done()
         if self._response is not None:
             self._response.close()
         await self._session.close()
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, response: aiohttp.ClientResponse, protocol: Any) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, connector: _Connector) -> None:
         self._response = response
-        self._protocol = protocol
-        if not response.content.is_eof() and protocol.closed is not None:
-            protocol.closed.add_done_callback(self._lost)
+        self._connector = connector
+        connector.watch(self)
 
-    def _lost(self, _: object) -> None:
-        """The connection is gone: aiohttp does not always tell who reads, when it could not parse what came."""
-        content = self._response.content
-        if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError(str(self._protocol.exception() or "Not enough data")))
+    def lost(self, why: BaseException | None, failure: BaseException | None) -> None:
+        """The connection is gone: ``why`` aiohttp ended it, or how it failed, which ends a body without a length, too."""
+        response, content = self._response, self._response.content
+        if failure is not None and content.exception() is None and not {"Content-Length", "Transfer-Encoding"} & response.headers.keys():
+            content.set_exception(failure)
+        elif not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError(str(why or "Not enough data")))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         content = self._response.content
         try:
             async for data in content.iter_any():
                 yield data
+            failure = content.exception()
+            if failure is not None:
+                raise failure
         except (aiohttp.ClientError, OSError) as error:
             rest = content._read_nowait(-1)  # a failure goes before what came before it, and would hide it
             if rest:
@@ -145,6 +182,7 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Keep the connection if the body was read to its end."""
+        self._connector.done()
         self._response.release()
 
 
@@ -153,18 +191,30 @@ def _body(content: bytes) -> Any:
     return io.BytesIO(content) if len(content) > _LARGE else content or None
 
 
+def _is_readable(transport: Any) -> bool:
+    """Whether a kept connection has bytes that nobody asked for, or its end, which the loop has not looked at yet."""
+    if transport is None:
+        return True
+    number = transport.get_extra_info("socket").fileno()
+    if not hasattr(select, "poll"):
+        return bool(select.select([number], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def _seconds_left(at: int | None) -> float | None:
     return None if at is None else max(0.001, (at - time.monotonic_ns()) / SECOND)
 
 
 def _as_httpx(error: Exception) -> Exception:
     """The exception that httpx has for what happened."""
-    text = str(error)
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)  # else it has the URL in it
     match error:
         case aiohttp.ClientProxyConnectionError():
             return httpx.ProxyError(text)
         case aiohttp.ClientHttpProxyError():
-            return httpx.ProxyError(f"{error.status} {error.message}")
+            return httpx.ProxyError(f"{error.status} {text}")
         case aiohttp.ServerTimeoutError():
             return httpx.ConnectTimeout(text)
         case aiohttp.ClientConnectorError(os_error=OSError(errno=errno.ECONNREFUSED)):

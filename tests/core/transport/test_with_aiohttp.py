@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib.util
+import itertools
+import socket
+import struct
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from asking import PATIENCE, made
+from doors import Door, door
 
 from langchain_opea import ChatOPEA
 from llama_index_opea import OPEALLM
-from opea_core import OPEA, ConfigurationError, EndpointConnectionError, OPEAError, ServerError, StreamInterrupted
+from opea_core import OPEA, ConfigurationError, EndpointConnectionError, InvalidRequestError, OPEAError, ServerError, StreamInterrupted
 from opea_core.testing import Hold, ScriptedServer, chat, error, faults, raw, stream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -138,6 +142,76 @@ def test_what_it_cannot_do_is_said_at_once(server: ScriptedServer, monkeypatch: 
     monkeypatch.setattr("opea_core.opea.find_spec", lambda name: None if name == "aiohttp" else found(name))
     with pytest.raises(ConfigurationError, match=r"opea-core\[aiohttp\]"):
         made(server, async_http_client="aiohttp")
+
+
+def test_a_stray_answer_that_the_loop_has_not_seen_yet(server: ScriptedServer) -> None:
+    """A loop that was busy since has not read it; the connection is not used again all the same."""
+    server.script(faults.stray, chat("the right one"))
+
+    async def main() -> str:
+        async with made(server, async_http_client="aiohttp") as opea:
+            await opea.achat("Hi")
+            gone = threading.Event()
+            threading.Timer(0.05, gone.set).start()
+            gone.wait(PATIENCE)  # holds the loop, on purpose
+            return (await opea.achat("Hi")).content
+
+    assert asyncio.run(main()) == "the right one"
+
+
+def test_a_reset_is_no_end(server: ScriptedServer) -> None:
+    """Of a body without a length, where aiohttp takes it for one."""
+    goes_on = threading.Event()
+    server.always(raw(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + EVENT, Hold(goes_on), end="reset"))
+
+    async def main() -> tuple[str, OPEAError | None]:
+        async with made(server, async_http_client="aiohttp") as opea:
+            return await asyncio.wait_for(read(opea, goes_on), PATIENCE)
+
+    text, broken = asyncio.run(main())
+    assert text == "Hello"
+    assert isinstance(broken, StreamInterrupted)
+    assert "connection reset" in str(broken)
+
+
+def test_a_path_does_not_decide_what_is_wrong(server: ScriptedServer) -> None:
+    server.always(faults.not_http)
+
+    async def main() -> str:
+        async with made(server, async_http_client="aiohttp", max_retries=0, base_url=f"{server.origin}/chunk/header/v1") as opea:
+            with pytest.raises(EndpointConnectionError) as caught:
+                await opea.achat("Hi")
+            return str(caught.value)
+
+    assert "does not speak HTTP" in asyncio.run(main())
+
+
+def test_the_loss_of_an_old_connection_is_not_the_new_ones() -> None:
+    """A refusal before the request was read leaves a connection that lingers; it is reset while the next answer is read."""
+    goes_on, gone, connections = threading.Event(), threading.Event(), itertools.count()
+
+    def serve(connection: socket.socket, it: Door) -> None:
+        number = next(connections)
+        it.read_head(connection)
+        if number:
+            connection.sendall(HEAD + framed(EVENT))
+            gone.wait(PATIENCE)
+            connection.sendall(framed(EVENT) + framed(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+            return
+        connection.sendall(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\n{}")
+        goes_on.wait(PATIENCE)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        gone.set()
+
+    async def main(port: int) -> tuple[str, OPEAError | None]:
+        async with OPEA(f"http://127.0.0.1:{port}", model="m", async_http_client="aiohttp", max_retries=0) as opea:
+            with pytest.raises(InvalidRequestError):
+                await opea.achat("x" * 16_000_000)
+            return await asyncio.wait_for(read(opea, goes_on), PATIENCE)
+
+    with door(serve) as it:
+        assert asyncio.run(main(it.port)) == ("HelloHello", None)
 
 
 def test_cookies_are_not_kept(server: ScriptedServer) -> None:
