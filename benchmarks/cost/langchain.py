@@ -74,11 +74,38 @@ class LangchainOpenAI(_Langchain):
         return embeddings(model=MODEL, base_url=self.url, api_key=KEY, check_embedding_ctx_length=False, **more)
 
 
-class LangchainBase(Target):
-    """Only imported: the base class that every chat model of LangChain has."""
+class LangchainBase(_Langchain):
+    """A chat model with nothing in it but a bare HTTP client: LangChain's own frame. Imported: the base class alone."""
 
     venv = "langchain"
     imports = ("langchain_core.language_models:BaseChatModel",)
+    lacks = frozenset({"S1", "S2", "S2b", "S3s", "S4", "S7", "S8", "S9", "S10"})
+
+    def __init__(self, url: str, asynchronous: bool) -> None:
+        messages, outputs = import_module("langchain_core.messages"), import_module("langchain_core.outputs")
+        raw = import_module(f"{__package__}.raw").RawHttpx(url, asynchronous)
+
+        def result(text: str) -> Any:
+            return outputs.ChatResult(generations=[outputs.ChatGeneration(message=messages.AIMessage(text))])
+
+        def generate(*_: Any, **__: Any) -> Any:
+            return result(raw.chat())
+
+        async def agenerate(*_: Any, **__: Any) -> Any:
+            return result(await raw.achat())
+
+        async def astream(*_: Any, **__: Any) -> AsyncIterator[Any]:
+            async for text in raw.astream():
+                yield outputs.ChatGenerationChunk(message=messages.AIMessageChunk(text))
+
+        members = {"_llm_type": "bare", "_generate": generate, "_agenerate": agenerate, "_astream": astream}
+        self.model, self.raw = type("Bare", (import_module("langchain_core.language_models").BaseChatModel,), members)(), raw
+
+    def close(self) -> None:
+        self.raw.close()
+
+    async def aclose(self) -> None:
+        await self.raw.aclose()
 
 
 class LangchainOPEA(_Langchain):

@@ -302,6 +302,7 @@ def test_a_package_imports_what_is_asked_of_it() -> None:
     assert run(code).split() == ["opea_core", "opea_core.errors", "opea_core.lazy", "opea_core.pytest_plugin", "opea_core.version"]
     code = "from opea_core import OPEA; import sys; print({'httpx', 'opea_core.events', 'opea_core.core'} & set(sys.modules))"
     assert run(code) == "set()\n"
+    assert run("import opea_core; print(opea_core.config.Timeouts.__name__, 'OPEA' in dir(opea_core))") == "Timeouts True\n"
     for package, name, unwanted in (("langchain_opea", "ChatOPEA", "embeddings"), ("llama_index_opea", "OPEALLM", "rerank")):
         assert run(f"from {package} import {name}; import sys; print('{package}.{unwanted}' in sys.modules)") == "False\n"
 
