@@ -47,12 +47,7 @@ class SSEDecoder:
         """The events that ``data`` completes. Raises EventTooLarge beyond the bound."""
         if not data:
             return []
-        if (  # one event of one line, as most servers write (and flush) each of theirs
-            data.startswith(b"data: {")
-            and data.find(b"\n") == len(data) - 2
-            and data.endswith(b"\n")
-            and not (self._pending or self._data or self._name or self._tail_cr or b"\r" in data or len(data) > self.max_event_bytes)
-        ):
+        if data.startswith(b"data: {") and self._is_one(data):
             self._start = False
             return [Event(data[6:].strip())]
         if self._tail_cr:  # "\r" ended a line in the last piece: a "\n" now belongs to it
@@ -78,6 +73,12 @@ class SSEDecoder:
         if rest:
             self._keep(rest)
         return events
+
+    def _is_one(self, data: bytes) -> bool:
+        """Whether it is one whole event of one line, as most servers write (and flush) each of theirs."""
+        if self._pending or self._data or self._name or self._tail_cr or b"\r" in data:
+            return False
+        return data.find(b"\n") == len(data) - 2 and data.endswith(b"\n") and len(data) <= self.max_event_bytes
 
     def end(self) -> list[Event]:
         """The event that the end of the body completes, although no blank line follows."""
