@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ChatOPEA", "OPEAEmbeddings", "__version__", "errors", "register"]
 
 if not TYPE_CHECKING:
-    __getattr__ = names(
+    __getattr__, __dir__ = names(
         __name__,
         {"chat_models": ("ChatOPEA",), "embeddings": ("OPEAEmbeddings",), "errors": (), "registration": ("register",)},
     )
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

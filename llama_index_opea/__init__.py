@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["OPEALLM", "OPEAEmbedding", "OPEARerank", "__version__", "errors"]
 
 if not TYPE_CHECKING:
-    __getattr__ = names(
+    __getattr__, __dir__ = names(
         __name__,
         {"embeddings": ("OPEAEmbedding",), "errors": (), "llm": ("OPEALLM",), "rerank": ("OPEARerank",)},
     )
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -126,7 +126,7 @@ __all__ = [
 ]
 
 if not _TYPE_CHECKING:
-    __getattr__ = _names(
+    __getattr__, __dir__ = _names(
         __name__,
         {
             "backend": ("BaseApiBackend",),
@@ -156,7 +156,3 @@ if not _TYPE_CHECKING:
             "events": (),
         },
     )
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -9,8 +9,8 @@ from importlib import import_module
 __all__ = ["names"]
 
 
-def names(package: str, homes: Mapping[str, Iterable[str]]) -> Callable[[str], object]:
-    """The ``__getattr__`` of a package: ``homes`` says which of its modules has which names."""
+def names(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """The ``__getattr__`` and the ``__dir__`` of a package: ``homes`` says which of its modules has which names."""
     home = {name: module for module, found in homes.items() for name in found}
 
     def get(name: str) -> object:
@@ -21,4 +21,4 @@ def names(package: str, homes: Mapping[str, Iterable[str]]) -> Callable[[str], o
         setattr(sys.modules[package], name, value)
         return value
 
-    return get
+    return get, lambda: sorted({*vars(sys.modules[package]), *home, *(name for name in homes if name.isidentifier())})

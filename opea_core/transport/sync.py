@@ -70,20 +70,21 @@ class SyncConnection:
 
     def read(self) -> Reply | Broken | None:
         """Read once; gives the outcome when nothing more is needed."""
-        exchange, outcome = self.exchange, None
         with self._use:
-            if not self._unwanted:
-                exchange.resume()
-                try:
-                    data = next(self._body, None)
-                    outcome = exchange.ended() if data is None else exchange.take(data)
-                except Exception as error:
-                    if not is_http_error(error):
-                        raise
-                    outcome = exchange.failed(error)
+            outcome = None if self._unwanted else self._read()
         if self._unwanted:
             self.discard()
         return outcome
+
+    def _read(self) -> Reply | Broken | None:
+        self.exchange.resume()
+        try:
+            data = next(self._body, None)
+        except Exception as error:
+            if not is_http_error(error):
+                raise
+            return self.exchange.failed(error)
+        return self.exchange.ended() if data is None else self.exchange.take(data)
 
     def finish(self) -> None:
         """The answer is whole: keep the connection if the body ends within a moment."""

@@ -109,13 +109,11 @@ class _Transport(httpx.AsyncBaseTransport):
             max_field_size=_LONGEST_LINE,
         )
         self._response: aiohttp.ClientResponse | None = None
-        self._proxy: dict[str, Any] = {}
+        self._proxy = None if proxy is None else str(proxy.url)
         self._proxy_auth: dict[str, str] = {}
-        if proxy is not None:
-            self._proxy["proxy"] = str(proxy.url)
-            if proxy.raw_auth is not None:
-                said = base64.b64encode(b":".join(proxy.raw_auth)).decode()
-                self._proxy_auth = {"Proxy-Authorization": f"Basic {said}"}
+        if proxy is not None and proxy.raw_auth is not None:
+            said = base64.b64encode(b":".join(proxy.raw_auth)).decode()
+            self._proxy_auth = {"Proxy-Authorization": f"Basic {said}"}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send, and wait for the headers of the answer."""
@@ -128,11 +126,11 @@ class _Transport(httpx.AsyncBaseTransport):
                 request.method,
                 yarl.URL(str(request.url), encoded=True),
                 headers=headers if tunnel else [*headers, *self._proxy_auth.items()],
+                proxy=self._proxy,
                 proxy_headers=self._proxy_auth if tunnel else None,
                 data=_body(b"".join(request.stream)),
                 allow_redirects=False,
                 timeout=limit,
-                **self._proxy,
             )
         except (aiohttp.ClientError, OSError) as error:
             raise _as_httpx(error) from error

@@ -56,10 +56,10 @@ class _ChoiceState:
         choice = self.choice
         chunk = ChatChunk(raw=event, index=choice.index)
         delta, message = raw.get("delta"), raw.get("message")
-        if not plain and isinstance(delta, dict) and len(delta) == 1 and _says_no_more(raw):
-            self._take_one(delta, chunk)
-            return chunk
         if not plain and isinstance(delta, dict):
+            if len(delta) == 1 and _says_no_more(raw):
+                self._take_one(delta, chunk)
+                return chunk
             self._take(delta, chunk, False)
             if isinstance(message, dict):
                 self.message = message
@@ -311,7 +311,7 @@ class Assembler:
         if self._single and not self._states:
             self._first = index
         index -= self._first
-        if "usage" in raw and isinstance(raw["usage"], dict):  # Moonshot's place for it
+        if isinstance(raw.get("usage"), dict):  # Moonshot's place for it
             self.usage = merge_usage(self.usage, raw["usage"])
         state = self._states.get(index)
         if state is None:
