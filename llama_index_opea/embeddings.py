@@ -185,7 +185,7 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
         return work.vectors
 
     def _workers(self, count: int) -> int:
-        most = self.num_workers or min(_MOST_WORKERS, sum(e.max_concurrent for e in self.client.endpoints))
+        most = self.num_workers or min(_MOST_WORKERS, sum(e.max_concurrent or _MOST_WORKERS for e in self.client.endpoints))
         return min(count, most)
 
     def _one_batch(self, batch: list[str]) -> list[Embedding]:

@@ -118,7 +118,8 @@ class RetryPolicy(Value):
     initial_delay: SecondsOr0 = 1.0
     backoff_factor: Annotated[float, BeforeValidator(_no_bool), Field(ge=1, allow_inf_nan=False)] = 2.0
     max_delay: SecondsOr0 = 20.0
-    jitter: Literal["full", "none"] = "full"
+    jitter: Literal["equal", "full", "none"] = "equal"
+    """A pause is by chance between half and all of its delay (``equal``), between nothing and all (``full``), or all of it."""
     max_retry_after: SecondsOr0 = 60.0
     """The longest wait a server may ask for; beyond it the call fails over or fails."""
 
@@ -260,7 +261,8 @@ class Endpoint(Value):
     api_version: str | None = None
     context_window: Count | None = None
     """Tokens the served model takes; ``discover()`` fills it where the server tells."""
-    max_concurrent: Count = 32
+    max_concurrent: Count | None = None
+    """The most requests at once; None (the default) finds out from the answers how many the server takes."""
     weight: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)] = 1.0
     tier: StrictInt = 0
     """Lower tiers are used first."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import random
 import threading
 import time
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from opea_core import errors, events, log
 from opea_core.calls import Call, CallMaker
-from opea_core.config import Endpoint
+from opea_core.flow.discover import Discovery, Together
 from opea_core.flow.prepare import Context
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import AIOHTTP, Settings
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     import httpx
 
     from opea_core.transport.aio import AsyncDriver
+
+
+_GRACE = 0.3
+"""Seconds that the others have once one endpoint has said what it serves."""
 
 
 def new_id() -> str:
@@ -140,29 +146,72 @@ class Core:
         running = self._start(call)
         return running.result(await self.drivers.aio.run(running))
 
-    def run_all(self, flow: Generator[Call, Any, Any]) -> Any:
+    def run_all(self, flow: Generator[Call | Together, Any, Any]) -> Any:
         """A flow of several calls; it takes each one's result or error."""
         result: Any = None
         try:
             while True:
                 call = flow.send(result)
-                try:
-                    result = self.run(call)
-                except errors.OPEAError as error:
-                    result = error
+                result = self._try_together(call.calls) if isinstance(call, Together) else self._try(call)
         except StopIteration as stop:
             return stop.value
 
-    async def arun_all(self, flow: Generator[Call, Any, Any]) -> Any:
+    def _try(self, call: Call) -> Any:
+        try:
+            return self.run(call)
+        except errors.OPEAError as error:
+            return error
+
+    def _try_together(self, calls: Sequence[Call]) -> list[Any]:
+        """Each in a thread of its own; the last ones may go on when nobody waits for them any more."""
+        if len(calls) == 1:
+            return [self._try(calls[0])]
+        box: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        results: list[Any] = [None] * len(calls)
+
+        def work(number: int) -> None:
+            box.put((number, self._try(calls[number])))
+
+        for number in range(len(calls)):
+            threading.Thread(target=work, args=(number,), daemon=True).start()
+        answered = False
+        with contextlib.suppress(queue.Empty):
+            for _ in calls:
+                number, results[number] = box.get(timeout=_GRACE if answered else None)
+                answered = answered or not isinstance(results[number], errors.OPEAError)
+        return results
+
+    async def _atry(self, call: Call) -> Any:
+        try:
+            return await self.arun(call)
+        except errors.OPEAError as error:
+            return error
+
+    async def _atry_together(self, calls: Sequence[Call]) -> list[Any]:
+        """The async twin of ``_try_together``."""
+        import asyncio
+
+        tasks = [asyncio.ensure_future(self._atry(call)) for call in calls]
+        pending, answered = set(tasks), False
+        try:
+            while pending:
+                done, pending = await asyncio.wait(pending, timeout=_GRACE if answered else None, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    break
+                answered = answered or any(not isinstance(task.result(), errors.OPEAError) for task in done)
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        return [None if task in pending else task.result() for task in tasks]
+
+    async def arun_all(self, flow: Generator[Call | Together, Any, Any]) -> Any:
         """The async twin of ``run_all``."""
         result: Any = None
         try:
             while True:
                 call = flow.send(result)
-                try:
-                    result = await self.arun(call)
-                except errors.OPEAError as error:
-                    result = error
+                result = await (self._atry_together(call.calls) if isinstance(call, Together) else self._atry(call))
         except StopIteration as stop:
             return stop.value
 
@@ -216,10 +265,11 @@ class Core:
 
     # --- the same with other endpoints
 
-    def found(self, endpoints: tuple[Endpoint, ...]) -> None:
+    def found(self, discovery: Discovery) -> None:
         """Take what was discovered about the endpoints; limits and statistics go on."""
+        endpoints, answered = discovery
         for before, after in zip(self.settings.endpoints, endpoints, strict=True):
-            if after.model is not None and after.model != before.model:
+            if after.model is not None and after.model != before.model and after.label in answered:
                 self.emitter(events.ModelDiscovered(at=time.monotonic_ns(), endpoint=after.label, model=after.model))
         self.settings = self.settings.replace(endpoints=endpoints)
         self.gate.configure(endpoints)

@@ -61,6 +61,16 @@ class CallsWait(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CallsHeld(Event):
+    """Nothing can be sent to any endpoint: ``waiting`` calls wait, for ``reason``; told at once, and again after 5 s."""
+
+    seconds: float
+    """For how long that has been so."""
+    waiting: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CallRejected(Event):
     """The call got no place."""
 

@@ -29,7 +29,8 @@ class LogHook:
         if level == logging.WARNING and self._repeats(event):
             return
         if text and logger.isEnabledFor(level):
-            logger.log(level, "%s%s", f"{event.endpoint}: " if event.endpoint else "", text)
+            named = event.endpoint and not isinstance(event, events.CallsHeld)  # its reasons name them
+            logger.log(level, "%s%s", f"{event.endpoint}: " if named else "", text)
 
     def _repeats(self, event: events.Event) -> bool:
         key = (event.endpoint, type(event).__name__)
@@ -52,6 +53,10 @@ def _line(event: events.Event) -> tuple[int, str]:  # noqa: C901 - a table
             return logging.WARNING, f"used last from now on: {event.reason}"
         case events.RetryScheduled(delay=float(delay)) if delay > _LONG_WAIT:
             return logging.WARNING, f"{event.reason}: next attempt in {delay:.1f} s"
+        case events.CallsHeld():
+            long = event.seconds >= _LONG_WAIT
+            waited = f", {event.seconds:.0f} s so far" if long else ""
+            return (logging.WARNING if long else logging.INFO), f"{event.waiting} calls wait{waited} ({event.reason})"
         case events.CallsWait():
             return (
                 logging.WARNING,

@@ -71,7 +71,7 @@ class Client:
         self.calls = CallMaker(self.settings, self.new_id, world.clock)
         if not budget:
             for endpoint in self.gate.endpoints:
-                endpoint.budget = Endless(endpoint.limit, world.now)
+                endpoint.budget = Endless(None, world.now)
 
     def new_id(self) -> str:
         """Numbers, so that each run is the same."""

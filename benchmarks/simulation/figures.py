@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from opea_core import BreakerPolicy, Endpoint, QueuePolicy
+from opea_core import BreakerPolicy, QueuePolicy
 
 from . import brownout, limits, outages, replicas
 from .record import peak
 from .scene import Scene
 
 _BREAKER = BreakerPolicy()
-_PLACES = Endpoint(base_url="http://gpu1").max_concurrent
+_PLACES = 32
+"""What the retry budget is made for where nobody says how many requests a server takes at once."""
 _LONGEST_OPEN = _BREAKER.max_open * 1.1
 _HOLD = QueuePolicy().recovery_wait
 

@@ -10,17 +10,19 @@ from opea_core import errors, events
 from opea_core.config import Capabilities
 from opea_core.flow import explain
 from opea_core.flow.effects import Acquire, Broken, CallSpec, FetchKey, Reply, Request, Send, Settle, Tell
-from opea_core.flow.prepare import Context, build_request, models_request
+from opea_core.flow.prepare import Context, build_request, models_request, with_connect
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
 from opea_core.policy.dispatcher import Rejection
 from opea_core.policy.endpoint import EndpointState, Grant
-from opea_core.policy.retry import AWAY, Effect, Failure, History, Phase, Retry, effect, judge
+from opea_core.policy.retry import Effect, Failure, History, Phase, Retry, effect, is_refusal, judge
 from opea_core.wire import jsontext, refusal
 from opea_core.wire.error_body import read_error
+from opea_core.wire.headers import HEADER_LEFT, allowance
 from opea_core.wire.models import read_models
 
 OK = Effect(Verdict.OK)
+_MOST_ATTEMPTS = 40
 
 Flow = Generator[Any, Any, "Answer"]
 
@@ -55,16 +57,25 @@ class CallLog:
     resent: bool = False
     rekeyed: bool = False
     last: errors.OPEAError | None = None
+    turned_away_at: int | None = None
+    """When it was first refused by a server that has too much to do, or by a gateway whose server is gone."""
+    hasty: bool = False
+    """Whether the last request had less time to connect than it could have."""
 
     @property
     def seconds(self) -> float:
         """From the start of the call to the last outcome."""
         return (self.at - self.started) / SECOND
 
-    @property
-    def history(self) -> History:
-        """What the retry rules look at."""
-        return History(max(1, self.counted), self.server_errors, self.chance)
+    def history(self, known: bool = True) -> History:
+        """What the retry rules look at; ``known``: the endpoint has answered somebody."""
+        return History(max(1, self.counted), self.server_errors, known, self.chance)
+
+    def failed(self, attempt: errors.Attempt) -> None:
+        """Keep it: the first ones and the last ones."""
+        self.attempts.append(attempt)
+        if len(self.attempts) > _MOST_ATTEMPTS:
+            del self.attempts[_MOST_ATTEMPTS // 2]
 
 
 def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
@@ -86,11 +97,11 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         assert failure is not None
         assert where is not None
         retry, free = _next(failure, log, spec, grant)
-        said = effect(failure, log.history)
+        said = effect(failure, log.history(grant.endpoint.answered))
         if spec.method == "GET":  # a refused list says nothing about the key or the model of chat calls
             said = replace(said, mark=None)
         settle = Settle(grant, said, retry, behind=free or grant.is_probe)
-        log.server_errors += failure.error.status_code == 500
+        log.server_errors += failure.error.status_code == 500 and not failure.away
         if retry is None:
             if failure.model_missing:
                 yield from _name_models(spec, context, where, grant, failure.error)
@@ -113,6 +124,7 @@ def _attempts(
     key: str | None = spec.key or (yield FetchKey(endpoint))
     while True:
         request, where = build_request(spec, context, endpoint, learned, key)
+        log.hasty = _limit_connecting(request, grant, spec)
         log.sent += 1
         outcome: Reply | Broken = yield Send(grant, request, log.sent)
         log.at = outcome.at
@@ -123,14 +135,14 @@ def _attempts(
                 endpoint.capabilities = learned
             if outcome.connection is None:
                 response = outcome.intake.response
-                yield Settle(grant, OK, usage=response.usage if response else None)
+                yield Settle(grant, went_well(outcome), usage=response.usage if response else None)
             return None, where, Answer(outcome, grant, where, log)
         if _is_stale_connection(failure, log):
             log.resent = True
             log.sent -= failure.phase is Phase.NOT_SENT
             continue
         log.last = failure.error
-        log.attempts.append(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))
+        log.failed(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))
         mended = _mend(failure, request, where, learned, log)
         if mended is not None:
             learned = log.learned[endpoint] = mended.capabilities
@@ -145,6 +157,13 @@ def _attempts(
                 key = fresh
                 continue
         return failure, where, None
+
+
+def went_well(reply: Reply) -> Effect:
+    """What an answer says of its endpoint."""
+    if HEADER_LEFT not in reply.headers:
+        return OK
+    return Effect(Verdict.OK, allowance=allowance(reply.headers, reply.wall))
 
 
 def failure_of(outcome: Reply | Broken, where: explain.Where) -> Failure | None:
@@ -195,16 +214,58 @@ def _mend(failure: Failure, request: Request, where: explain.Where, known: Any, 
 
 
 def _next(failure: Failure, log: CallLog, spec: CallSpec, grant: Grant) -> tuple[Retry | None, bool]:
-    """The next attempt (None if this failure is the call's error), and whether this one cost nothing."""
+    """The next attempt (None if this failure is the call's error), and whether this one was a probe that cost nothing."""
     log.counted += 1
-    retry = judge(failure, log.history, spec.retry)
+    if _is_no_attempt(failure, spec, grant):
+        log.counted -= 1
+        return (Retry(0.0, charged=False, reason="no room there now") if _may_wait_on(log, spec, grant) else None), False
+    retry = judge(failure, log.history(grant.endpoint.answered), spec.retry)
     if retry is None or (retry.delay is None and len(grant.peers) < 2):
         return None, False
     free = _costs_nothing(failure, grant, log, spec)
     if free:  # the breaker, not a backoff, says when the next one goes out
         log.counted -= 1
         retry = replace(retry, delay=0.0, charged=False)
+    elif failure.away and grant.limits.answered_at is not None and spec.retry.max_retries:  # nor while it is not open yet
+        if _may_wait_on(log, spec, grant):
+            log.counted -= 1
+            retry = replace(retry, charged=False)
+    elif log.hasty and failure.phase is Phase.NOT_SENT and failure.error.is_timeout:
+        log.counted -= 1  # another endpoint may be quicker, and this one gets more time the next time
+        retry = replace(retry, charged=False)
     return (retry if log.counted <= spec.retry.max_retries else None), free
+
+
+def _is_no_attempt(failure: Failure, spec: CallSpec, grant: Grant) -> bool:
+    """Whether a server that works only refused it as too much: its call waits for room.
+
+    It works if it has answered before, or if others are there or wait: the lone first call is told at once. Not for
+    a caller who wants exactly one request, nor for a wait that is longer than anybody waits.
+    """
+    if not is_refusal(failure) or failure.should_retry is False or spec.retry.max_retries == 0 or spec.recovery_wait <= 0:
+        return False
+    if grant.limits.in_flight <= 1 and failure.wait is not None and failure.wait > spec.retry.max_retry_after:
+        return False
+    return grant.limits.answered_at is not None or not grant.is_alone
+
+
+def _may_wait_on(log: CallLog, spec: CallSpec, grant: Grant) -> bool:
+    """Whether ``recovery_wait`` is not over: since this call was turned away first, or since anybody had an answer there."""
+    log.turned_away_at = log.at if log.turned_away_at is None else log.turned_away_at
+    since = max(log.turned_away_at, grant.limits.answered_at or 0)
+    is_over = log.at - since >= spec.recovery_wait * SECOND
+    return not is_over or (grant.limits.stated and not grant.limits.refusals)  # a wait that was asked for is kept once
+
+
+def _limit_connecting(request: Request, grant: Grant, spec: CallSpec) -> bool:
+    """While another endpoint could serve the call, a connection gets no longer than it was found to need."""
+    limit, patience = request.timeouts.connect, grant.endpoint.connect_patience
+    if len(grant.peers) < 2 or spec.retry.max_retries == 0 or (limit is not None and limit <= patience):
+        return False
+    if all(peer.is_down for peer in grant.peers if peer is not grant.endpoint):
+        return False
+    request.timeouts = with_connect(request.timeouts, patience)
+    return True
 
 
 def _costs_nothing(failure: Failure, grant: Grant, log: CallLog, spec: CallSpec) -> bool:
@@ -217,8 +278,8 @@ def _costs_nothing(failure: Failure, grant: Grant, log: CallLog, spec: CallSpec)
     """
     if not grant.endpoint.answered or spec.retry.max_retries == 0:
         return False
-    connect_class = effect(failure, log.history).connect_class
-    if grant.is_probe and (connect_class or failure.error.status_code in AWAY):
+    connect_class = effect(failure, log.history()).connect_class
+    if grant.is_probe and (connect_class or failure.away):
         return True
     if not connect_class:
         return False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from opea_core import errors
 from opea_core.config import Endpoint
@@ -12,33 +13,49 @@ from opea_core.types import ModelInfo
 _LISTED = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Calls to make at once. Gives their results, errors as values, and None for those that are not over soon after
+    the first one was answered."""
+
+    calls: Sequence[Any]
+
+
+class Discovery(NamedTuple):
+    """What was found."""
+
+    endpoints: tuple[Endpoint, ...]
+    answered: frozenset[str]
+    """Labels of those that said what they serve."""
+
+
 def discover_flow(
     endpoints: Sequence[Endpoint], model: str | None, ask_models: Callable[[str], Any], ask_props: Callable[[str], Any]
-) -> Generator[Any, Any, tuple[Endpoint, ...]]:
+) -> Generator[Any, Any, Discovery]:
     """Yields the calls to make, takes answers or errors; returns the endpoints with what was found.
 
     ``model`` is what the caller set, or None. What a caller set is never changed. An endpoint that does
     not answer is left as it is if another does. Raises the first error if none does, ConfigurationError
     if a model must be named because several are served.
     """
-    listings: list[list[ModelInfo] | errors.OPEAError] = []
-    for endpoint in endpoints:
-        listing = yield ask_models(endpoint.label)
-        listings.append(listing)
-    answered = [listing for listing in listings if isinstance(listing, list)]
-    if not answered:
-        raise next(listing for listing in listings if isinstance(listing, errors.OPEAError))
-    named = [_chosen(e, listing, model) if isinstance(listing, list) else None for e, listing in zip(endpoints, listings, strict=True)]
-    only = next((name for name in named if name), None)
+    asked = yield Together([ask_models(endpoint.label) for endpoint in endpoints])
+    listings = {endpoint.label: listing for endpoint, listing in zip(endpoints, asked, strict=True) if isinstance(listing, list)}
+    if not listings:
+        raise next(error for error in asked if isinstance(error, errors.OPEAError))
+    named = {e.label: _chosen(e, listings[e.label], model) for e in endpoints if e.label in listings}
+    only = next((name for name in named.values() if name), None)
+    entries = {e.label: _entry(listings[e.label], named[e.label]) for e in endpoints if e.label in listings}
+    tells = [e.label for e in endpoints if (entry := entries.get(e.label)) is not None and _may_tell_places(e, entry)]
+    props = dict(zip(tells, (yield Together([ask_props(label) for label in tells])), strict=True)) if tells else {}
     found = []
-    for endpoint, listing, name in zip(endpoints, listings, named, strict=True):
-        changes: dict[str, Any] = {"model": name or only} if endpoint.model is None and model is None else {}
-        entry = _entry(listing, name) if isinstance(listing, list) else None
-        if entry is not None:
-            places = (yield ask_props(endpoint.label)) if _may_tell_places(endpoint, entry) else None
-            changes |= _told(endpoint, entry, places)
+    for endpoint in endpoints:
+        label, changes = endpoint.label, dict[str, Any]()
+        if endpoint.model is None and model is None:
+            changes["model"] = named.get(label) or only
+        if (entry := entries.get(label)) is not None:
+            changes |= _told(endpoint, entry, props.get(label))
         found.append(endpoint.replace(**changes) if changes else endpoint)
-    return tuple(found)
+    return Discovery(tuple(found), frozenset(listings))
 
 
 def _may_tell_places(endpoint: Endpoint, entry: ModelInfo) -> bool:

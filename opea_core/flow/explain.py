@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from opea_core import errors
 from opea_core.flow.effects import Broken, CallSpec, Reply, Request
 from opea_core.policy import SECOND
 from opea_core.policy.dispatcher import Reason, Rejection
 from opea_core.policy.endpoint import EndpointState
-from opea_core.policy.retry import Failure, Phase
+from opea_core.policy.retry import AWAY, Failure, Phase
 from opea_core.urls import redact_url
-from opea_core.wire.error_body import MAX_BODY, inner_status, model_missing
+from opea_core.wire.error_body import MAX_BODY, inner_status, model_missing, upstream_gone
 from opea_core.wire.headers import one_line, request_id, retry_after, shown
 from opea_core.wire.intake import Problem
 
+_LONG_WAIT = 60.0
 _QUOTE = 400  # characters of the server's words in the first line; ``body`` has them all
 _NUMBERS = re.compile(r"\d[\d,]*")
 _USUAL = (
@@ -114,7 +116,8 @@ def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
     should = {"true": True, "false": False}.get(reply.headers.get("x-should-retry", "").lower())
     brief = problem.what + (f': "{words}"' if words else "")
     unknown = cls in (errors.NotFoundError, errors.InvalidRequestError) and model_missing(body)
-    return Failure(phase, error, wait, should_retry=should, retryable=problem.retryable, brief=brief, model_missing=unknown)
+    away = status in AWAY or (status == 500 and upstream_gone(body))
+    return Failure(phase, error, wait, should_retry=should, retryable=problem.retryable, brief=brief, away=away, model_missing=unknown)
 
 
 def from_broken(where: Where, broken: Broken) -> Failure:
@@ -153,6 +156,8 @@ def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError 
             "Wait retry_after seconds, or send less at once.",
             retry_after=rejection.retry_after,
         )
+    if reason is Reason.UNAVAILABLE and not rejection.answered and (last or rejection.cause) is not None:
+        return last or _same_for_all(rejection)
     if reason is Reason.UNAVAILABLE:
         error = errors.NoEndpointAvailable(
             f"No endpoint available after {waited:.0f} s: {listed}.",
@@ -162,6 +167,15 @@ def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError 
         error.__cause__ = last or rejection.cause
         return error
     return _local_rejection(rejection, spec, waited)
+
+
+def _same_for_all(rejection: Rejection) -> errors.OPEAError:
+    """Nothing ever answered at these addresses: what one caller found out holds for everybody."""
+    cause = rejection.cause
+    assert cause is not None
+    error = type(cause)(cause.message, cause.hint, endpoint=cause.endpoint, url=cause.url, status_code=cause.status_code)
+    error.__cause__ = cause
+    return error
 
 
 def interrupted(where: Where, failure: Failure, characters: int) -> errors.OPEAError:
@@ -220,12 +234,21 @@ def _explained(
     if _TOOLS_ARE_OFF.search(words):
         hint = _WITHOUT_TOOLS
     if cls is errors.RateLimited and wait is not None:
-        hint = f"The server asks to wait {wait:g} s."
+        hint = f"The server asks to wait {wait:g} s{_until(reply.wall + wait) if wait > _LONG_WAIT else ''}."
     if status >= 400:
         return f"{status} from {where}: {quoted}.", hint
     if problem.body.is_html:
         hint = f"{_BASE_URL} Or a login page or a proxy stands in front of it."
     return f"{where} answered {status}, but {problem.what}" + (f": {quoted}." if words else "."), hint
+
+
+def _until(wall: float) -> str:
+    """``, until 14:02:10 UTC``, with the day if it is not today's in the next hours."""
+    try:
+        moment = datetime.fromtimestamp(wall, UTC)
+    except (OverflowError, ValueError, OSError):
+        return ""
+    return f", until {moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _unauthorized(where: Where, status: int, quoted: str) -> tuple[str, str]:

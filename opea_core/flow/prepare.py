@@ -72,6 +72,16 @@ def build_request(
     return request, Where(spec, endpoint, request, model, given, key_sent, context.foreign_key, sent_key, tuple(left_out))
 
 
+def with_connect(timeouts: Timeouts, seconds: float) -> Timeouts:
+    """The same limits with another one for connecting."""
+    return _limits(seconds, timeouts.first_event, timeouts.idle, timeouts.total)
+
+
+@lru_cache(maxsize=64)
+def _limits(connect: float, first_event: float | None, idle: float | None, total: float | None) -> Timeouts:
+    return Timeouts(connect=connect, first_event=first_event, idle=idle, total=total)
+
+
 class _Prepared(NamedTuple):
     """What the requests of one kind to an endpoint have in common."""
 

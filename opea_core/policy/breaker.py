@@ -15,6 +15,9 @@ from enum import Enum
 from opea_core.config import BreakerPolicy
 from opea_core.policy import SECOND
 
+_UNKNOWN = 0.5
+"""Seconds at most that an endpoint is left alone which never answered: nobody waits longer for it."""
+
 
 class State(Enum):
     """The states, in the field's words."""
@@ -46,7 +49,7 @@ class Breaker:
     """The state machine. ``chance`` gives a float in [0, 1) for the jitter of the open time."""
 
     __slots__ = (
-        "_chance", "_connect_failures", "_openings", "_policy", "_probe_count", "_probes", "_window",
+        "_chance", "_connect_failures", "_opened_at", "_openings", "_policy", "_probe_count", "_probes", "_window",
         "generation", "open_until", "state",
     )  # fmt: skip
 
@@ -59,6 +62,7 @@ class Breaker:
         self._probes: dict[int, int] = {}  # live probes: number -> admitted at
         self._probe_count = 0
         self.generation = 0
+        self._opened_at = 0
         self.open_until = 0
         self.state = State.CLOSED
 
@@ -92,15 +96,23 @@ class Breaker:
         self._probes[self._probe_count] = now
         return Lease(self.generation, self._probe_count)
 
-    def record(self, lease: Lease, verdict: Verdict, now: int, connect_class: bool = False) -> None:
-        """Take the verdict of a lease, once. ``connect_class``: not sent, or reset before an answer."""
+    def hurry(self, seconds: float) -> None:
+        """Somebody waits for this endpoint: it is not left alone for longer than this at a time."""
+        if self.state is State.OPEN:
+            self.open_until = min(self.open_until, self._opened_at + int(seconds * SECOND))
+
+    def record(self, lease: Lease, verdict: Verdict, now: int, connect_class: bool = False, known: bool = True) -> None:
+        """Take the verdict of a lease, once.
+
+        ``connect_class``: not sent, or reset before an answer. ``known``: the endpoint has answered before.
+        """
         if lease.generation != self.generation or not self._policy.enabled:
             return
         self._probes.pop(lease.probe, None)
         if verdict is Verdict.NEUTRAL:
             return
         if lease.probe:
-            self._close() if verdict is Verdict.OK else self._open(now)
+            self._close() if verdict is Verdict.OK else self._open(now, known)
             return
         self._window.append(verdict is Verdict.FAIL)
         if verdict is Verdict.OK:
@@ -108,7 +120,7 @@ class Breaker:
         elif connect_class:
             self._connect_failures += 1
         if verdict is Verdict.FAIL and self._tripped():
-            self._open(now)
+            self._open(now, known)
 
     def _tripped(self) -> bool:
         if self._connect_failures >= self._policy.consecutive:
@@ -116,13 +128,15 @@ class Breaker:
         count = len(self._window)
         return count >= self._policy.min_calls and sum(self._window) / count >= self._policy.failure_rate
 
-    def _open(self, now: int) -> None:
+    def _open(self, now: int, known: bool) -> None:
         policy = self._policy
         doublings = min(max(0, self._openings - policy.steady + 1), 63)
-        seconds = min(policy.open * 2**doublings, policy.max_open)
+        longest = policy.max_open if known else min(_UNKNOWN, policy.max_open)
+        seconds = min(policy.open * 2**doublings, longest / 1.1) * (1 + 0.1 * self._chance())
         self._openings += 1
         self._move(State.OPEN)
-        self.open_until = now + int(seconds * (1 + 0.1 * self._chance()) * SECOND)
+        self._opened_at = now
+        self.open_until = now + int(seconds * SECOND)
 
     def _close(self) -> None:
         self._openings = 0

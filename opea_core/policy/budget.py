@@ -11,15 +11,15 @@ _REFILL = 10 * SECOND  # one token
 
 
 class Budget:
-    """A bucket of ``max(20, 2 x max_concurrent)`` tokens, +0.1 per success and +1 per 10 s.
+    """A bucket of ``max(20, 2 x max_concurrent)`` tokens (64 where that is measured), +0.1 per success and +1 per 10 s.
 
     So retries to an endpoint <= capacity + 0.1 x its successes + seconds / 10.
     """
 
     __slots__ = ("_at", "_tokens", "capacity")
 
-    def __init__(self, max_concurrent: int, now: int) -> None:
-        self.capacity = float(max(20, 2 * max_concurrent))
+    def __init__(self, max_concurrent: int | None, now: int) -> None:
+        self.capacity = float(max(20, 2 * (max_concurrent or 32)))
         self._tokens = self.capacity
         self._at = now
 
@@ -29,6 +29,13 @@ class Budget:
             self._tokens = min(self.capacity, self._tokens + (now - self._at) / _REFILL)
             self._at = now
         return self._tokens
+
+    def rise(self, max_concurrent: int) -> None:
+        """More requests at once were found to fit: as many may fail together."""
+        more = 2.0 * max_concurrent - self.capacity
+        if more > 0:
+            self.capacity += more
+            self._tokens += more
 
     def allows(self, now: int) -> bool:
         """Whether a retry can be paid."""

@@ -12,29 +12,21 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from opea_core.config import QueuePolicy
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
 from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.outlook import outlook_of
 from opea_core.policy.retry import Retry
-from opea_core.policy.ticket import DEFAULT_PRIORITY, Reason, Rejection, Route, Ticket, TicketState
+from opea_core.policy.ticket import DEFAULT_PRIORITY, Option, Reason, Rejection, Route, Ticket, TicketState
 
 OFFER_TTL = 2 * SECOND
 _NEVER = 1 << 63
+_LOOK_EVERY = 3.0
+"""Seconds after which an endpoint is tried again at the latest while anybody is held for it."""
 _PROBERS = 256
 """Of so many at most it is asked who probes: those who came last are at the end of a heap, more or less."""
-
-
-class Outlook(NamedTuple):
-    """What the tickets of a route can hope for."""
-
-    outage: bool
-    """Only breakers hold them back: the outage clock runs."""
-    hopeless: bool
-    """Every wait that is asked for is too long."""
-    reopens: int = 0
 
 
 class Dispatcher:
@@ -48,8 +40,8 @@ class Dispatcher:
         self._max_retry_after = int(max_retry_after * SECOND)
         self._chance = chance
         self._seq = 0
-        self._routes: dict[tuple[EndpointState, ...], Route] = {}
-        self._main = self._route(self.endpoints)
+        self._routes: dict[tuple[tuple[EndpointState, ...], str], Route] = {}
+        self._main = self._route(self.endpoints, "")
         self._retrying: dict[Ticket, None] = {}
         self._offered: dict[Ticket, None] = {}  # oldest first
         self.queued = 0  # pending tickets that were never granted
@@ -74,7 +66,7 @@ class Dispatcher:
         return Ticket(
             key=now + int(priority * self._policy.aging * SECOND),
             seq=self._seq,
-            route=self._main if endpoints is None else self._route(tuple(endpoints)),
+            route=self._main if endpoints is None and self._main.model == model else self._route(endpoints, model),
             model=model,
             enqueued=now,
             deadline=deadline,
@@ -86,15 +78,15 @@ class Dispatcher:
         """Let a new ticket wait; gives the tickets to wake (maybe itself: offered or rejected)."""
         self._begin_hold(ticket, now)
         if not self.waiting and ticket.overdue(now) is None:  # nobody is ahead: no need to stand in the queue
-            endpoint = self._choose(ticket, now)
-            if endpoint is not None:
-                self._offer(ticket, endpoint, now)
+            option = self._choose(ticket, now)
+            if option is not None:
+                self._offer(ticket, option, now)
                 return [ticket]
         self._enqueue(ticket)
         changed = self.poll(now)
         if ticket.state is TicketState.PENDING:
             if self.queued > self._policy.max_queued:
-                gated = all(e.opens_at(now) is not None for e in ticket.route.endpoints)
+                gated = all(e.opens_at(limits, now) is not None for e, limits in ticket.route.options)
                 self._reject(ticket, Reason.UNAVAILABLE if gated else Reason.QUEUE_FULL, now, changed)
             elif (reason := self._cannot_wait(ticket, now)) is not None:
                 self._reject(ticket, reason, now, changed)
@@ -104,19 +96,20 @@ class Dispatcher:
         """Let a granted and settled ticket wait for its next attempt; a Rejection if there can be none.
 
         ``behind`` puts it behind those that wait (after a failed probe), also among those that may probe next.
+        One that neither pays nor pauses (it was refused as too much) goes back to its old place in the queue.
         """
         if again.delay is None:
             others = tuple(e for e in ticket.route.endpoints if e is not failed)
             if not others:
                 return Rejection(Reason.NO_OTHER, now)
-            ticket.route = self._route(others)
-        else:
+            ticket.route = self._route(others, ticket.model)
+        elif again.delay > 0:
             ticket.not_before[failed] = now + int(again.delay * SECOND)
-        endpoints = ticket.route.endpoints
         ticket.charged = again.charged
-        if ticket.charged and not any(e.budget.allows(now) for e in endpoints):
+        ticket.listed = again.charged or any(at > now for at in ticket.not_before.values())
+        if ticket.charged and not any(e.budget.allows(now) for e in ticket.route.endpoints):
             return Rejection(Reason.BUDGET, now)
-        earliest = min(max(ticket.not_before.get(e, now), e.opens_at(now) or now) for e in endpoints)
+        earliest = min(max(ticket.not_before.get(e, now), e.opens_at(limits, now) or now) for e, limits in ticket.route.options)
         if ticket.deadline is not None and earliest >= ticket.deadline:
             return Rejection(Reason.DEADLINE, now)
         if behind:
@@ -209,17 +202,17 @@ class Dispatcher:
 
     def _give_out(self, now: int, changed: list[Ticket]) -> None:
         """Offer places as long as there are some, the smallest key first."""
-        while any(e.has_room for e in self.endpoints):
-            best = min(((t, e) for t in self._heads(now, changed) if (e := self._choose(t, now))), key=lambda pair: pair[0], default=None)
+        while any(route.live and route.has_room(now) for route in self._routes.values()):
+            best = min(((t, o) for t in self._heads(now, changed) if (o := self._choose(t, now))), key=lambda pair: pair[0], default=None)
             if best is None:
                 break
-            ticket, endpoint = best
-            if endpoint.breaker.state is not State.CLOSED:
-                ticket = self._prober(ticket, endpoint, now)
-            self._offer(ticket, endpoint, now)
+            ticket, option = best
+            if option[0].breaker.state is not State.CLOSED:
+                ticket = self._prober(ticket, option, now)
+            self._offer(ticket, option, now)
             changed.append(ticket)
 
-    def _prober(self, first: Ticket, endpoint: EndpointState, now: int) -> Ticket:
+    def _prober(self, first: Ticket, option: Option, now: int) -> Ticket:
         """Who tries a broken endpoint: of those who did so least often, whoever has most time left.
 
         After an outage the first in the queue have hardly any time. A probe that its own caller's deadline cuts
@@ -228,7 +221,7 @@ class Dispatcher:
         if first.deadline is None:
             return first
         some = [*islice(self._retrying, _PROBERS), *(t for route in self._routes.values() for t in route.heap[-_PROBERS:] if t.is_queued)]
-        able = [t for t in some if t.overdue(now) is None and self._choose(t, now) is endpoint]
+        able = [t for t in some if t.overdue(now) is None and self._choose(t, now) == option]
         return min(able, key=lambda t: (t.probed, -(t.deadline or _NEVER), t), default=first)
 
     def wake_at(self, now: int) -> int | None:
@@ -239,8 +232,9 @@ class Dispatcher:
         for route in self._routes.values():
             if not route.live:
                 continue
-            times.extend(at for e in route.endpoints if (at := e.opens_at(now)) is not None)
-            if route.running and route.holds:
+            for endpoint, limits in route.options:
+                times.extend(at for at in (endpoint.opens_at(limits, now), limits.room_at(now)) if at is not None)
+            if route.running and route.gives_up and route.holds:
                 times.append(now + max(0, route.holds[0][0] - route.clock(now)))
         for ticket in self._retrying:
             times.extend(at for at in ticket.not_before.values() if at > now)
@@ -254,21 +248,23 @@ class Dispatcher:
         for route in self._routes.values():
             yield from route.queued()
 
-    def _choose(self, ticket: Ticket, now: int) -> EndpointState | None:
+    def _choose(self, ticket: Ticket, now: int) -> Option | None:
         """The best endpoint that takes the ticket now: lowest tier, then least loaded; a marked one if all others are out of use."""
-        best: EndpointState | None = None
+        best: Option | None = None
         best_rank: tuple[int, float, float] | None = None
-        for endpoint in self.usable(ticket, now):
-            if endpoint.has_room and ticket.not_before.get(endpoint, 0) <= now:
+        for option in self.usable(ticket, now):
+            endpoint, limits = option
+            if endpoint.has_room(limits, now) and ticket.not_before.get(endpoint, 0) <= now:
                 rank = (endpoint.config.tier, (endpoint.in_flight + 1) / endpoint.config.weight, self._chance())
                 if best_rank is None or rank < best_rank:
-                    best, best_rank = endpoint, rank
+                    best, best_rank = option, rank
         return best
 
-    def usable(self, ticket: Ticket, now: int) -> Sequence[EndpointState]:
-        """Where the ticket may go, now or when there is room: not gated, and not marked unless all of them are."""
-        endpoints = [e for e in ticket.route.endpoints if e.opens_at(now) is None and (not ticket.charged or e.budget.allows(now))]
-        return [e for e in endpoints if not e.is_marked(now, ticket.model)] or endpoints
+    def usable(self, ticket: Ticket, now: int) -> Sequence[Option]:
+        """Where the ticket may go, now or when there is room: nothing forbids it, and not marked unless all of them are."""
+        charged = ticket.charged
+        options = [o for o in ticket.route.options if o[0].opens_at(o[1], now) is None and (not charged or o[0].budget.allows(now))]
+        return [o for o in options if not o[0].is_marked(now, ticket.model)] or options
 
     def _heads(self, now: int, changed: list[Ticket]) -> Iterator[Ticket]:
         """The tickets that may be next: the first of each heap, and all that retry."""
@@ -285,28 +281,27 @@ class Dispatcher:
         yield from (t for t in list(self._retrying) if t.overdue(now) is None)
 
     def _hold(self, route: Route, now: int, changed: list[Ticket]) -> None:
-        """When every endpoint of a route is gated: how long may its tickets be held?"""
-        outlook = self._outlook(route, now)
-        route.run_clock(outlook.outage, now)
+        """When no endpoint of a route can be used: how long may its tickets be held?"""
+        if not route.answered and any(e.answered for e in route.endpoints):
+            self._first_contact(route, now)
+        outlook = outlook_of(route, self._max_retry_after, now)
+        route.run_clock(outlook.outage, outlook.refused, now)
+        route.gives_up = outlook.gives_up
         if outlook.hopeless:
             for ticket in self._pending(route):
                 self._reject(ticket, Reason.RATE_LIMITED, now, changed)
         elif outlook.outage:
+            for endpoint in route.endpoints:
+                endpoint.breaker.hurry(_LOOK_EVERY)
+        if outlook.outage and outlook.gives_up:
             self._give_up(route, route.clock(now) + outlook.reopens - now, now, changed)
 
-    def _outlook(self, route: Route, now: int) -> Outlook:
-        """What a route's tickets can hope for: sent now or soon, a breaker that lets a probe through, or nothing."""
-        reopens: list[int] = []
-        probing = False
-        for endpoint in route.endpoints:
-            opens = endpoint.opens_at(now)
-            broken = endpoint.breaker.gate(now) is not None
-            if opens is None or (not broken and opens - now <= self._max_retry_after):
-                return Outlook(outage=False, hopeless=False)
-            if broken:
-                reopens.append(opens)
-                probing = probing or endpoint.breaker.probing
-        return Outlook(outage=bool(reopens) and not probing, hopeless=not reopens, reopens=min(reopens, default=0))
+    def _first_contact(self, route: Route, now: int) -> None:
+        """One of them has answered: from now on it is worth waiting for."""
+        route.answered = True
+        for ticket in self._pending(route):
+            self._begin_hold(ticket, now)
+            heapq.heappush(route.holds, (ticket.gives_up_at, ticket.seq, ticket))
 
     def _give_up(self, route: Route, until: int, now: int, changed: list[Ticket]) -> None:
         """Reject the tickets whose hold ends before anything opens (``until`` on the outage clock)."""
@@ -319,7 +314,7 @@ class Dispatcher:
     @staticmethod
     def _cannot_wait(ticket: Ticket, now: int) -> Reason | None:
         """Why waiting is pointless: nothing opens before the ticket's own time is over."""
-        opens = [e.opens_at(now) or now for e in ticket.route.endpoints]
+        opens = [e.opens_at(limits, now) or now for e, limits in ticket.route.options]
         if ticket.deadline is not None and min(opens) >= ticket.deadline:
             return Reason.DEADLINE
         if ticket.queue_deadline is not None and min(opens) >= ticket.queue_deadline:
@@ -328,36 +323,43 @@ class Dispatcher:
 
     # --- bookkeeping
 
-    def _route(self, endpoints: tuple[EndpointState, ...]) -> Route:
-        route = self._routes.get(endpoints)
+    def _route(self, endpoints: Sequence[EndpointState] | None, model: str) -> Route:
+        key = (self.endpoints if endpoints is None else tuple(endpoints), model)
+        route = self._routes.get(key)
         if route is None:
             if len(self._routes) > 64:
                 self._routes = {key: r for key, r in self._routes.items() if r.live}
-            route = self._routes[endpoints] = Route(endpoints)
+            route = self._routes[key] = Route(*key)
+        if endpoints is None:
+            self._main = route
         return route
+
+    def _kept(self, route: Route) -> Route:
+        """The route, or the one that took its place while nobody waited on it."""
+        return self._routes.setdefault((route.endpoints, route.model), route)
 
     def _begin_hold(self, ticket: Ticket, now: int) -> None:
         """From here outage counts against the ticket; while it was in flight it did not."""
-        ticket.route = self._routes.setdefault(ticket.route.endpoints, ticket.route)
-        if not ticket.route.live:
-            ticket.route.run_clock(False, now)  # it ran on after its last waiter left
-        ticket.gives_up_at = ticket.route.clock(now) + ticket.recovery_wait
+        route = ticket.route = self._kept(ticket.route)
+        if not route.live:
+            route.run_clock(False, False, now)  # it ran on after its last waiter left
+        ticket.gives_up_at = route.clock(now) + route.allowance(ticket, now)
 
     def _pending(self, route: Route) -> list[Ticket]:
         return [*route.queued(), *(t for t in self._retrying if t.route is route)]
 
     def _enqueue(self, ticket: Ticket) -> None:
         """Into the queue. What counts comes last and without a call, so that Ctrl-C finds it done or not begun."""
-        route = ticket.route = self._routes.setdefault(ticket.route.endpoints, ticket.route)
+        route = ticket.route = self._kept(ticket.route)
         heapq.heappush(route.holds, (ticket.gives_up_at, ticket.seq, ticket))
-        if not ticket.retrying:
+        if not ticket.listed:
             heapq.heappush(route.heap, ticket)
         ticket.state = TicketState.PENDING
         self.waiting += 1
         route.live += 1
-        if ticket.retrying:
+        if ticket.listed:
             self._retrying[ticket] = None
-        else:
+        if not ticket.retrying:
             self.queued += 1
 
     def _dequeue(self, ticket: Ticket) -> None:
@@ -371,14 +373,15 @@ class Dispatcher:
             self.queued -= 1
         route.tidy()
 
-    def _offer(self, ticket: Ticket, endpoint: EndpointState, now: int) -> None:
+    def _offer(self, ticket: Ticket, option: Option, now: int) -> None:
         """Keep a place for a ticket; its entries in the heaps die lazily. From ``grant`` on no call: Ctrl-C finds it done or not begun."""
-        route = ticket.route
-        ticket.recovery_wait = max(0, ticket.gives_up_at - route.clock(now))
+        route, (endpoint, limits) = ticket.route, option
+        if route.answered:
+            ticket.recovery_wait = max(0, ticket.gives_up_at - route.clock(now))
         ticket.offered_at = now
         waited = ticket.state is TicketState.PENDING
-        grant = endpoint.grant(now, ticket.charged, ticket.retrying)
-        grant.peers = route.endpoints
+        grant = endpoint.grant(limits, now, ticket.charged, ticket.retrying)
+        grant.peers, grant.route = route.endpoints, route
         ticket.grant = grant
         ticket.state = TicketState.OFFERED
         self._offered[ticket] = None
@@ -389,7 +392,7 @@ class Dispatcher:
         if not ticket.retrying:
             self.queued -= 1
         self._retrying.pop(ticket, None)
-        if not ticket.retrying:
+        if not ticket.listed:
             route.remove(ticket)
         route.tidy()
 
@@ -402,15 +405,16 @@ class Dispatcher:
 
     def _reject(self, ticket: Ticket, reason: Reason, now: int, changed: list[Ticket]) -> None:
         self._dequeue(ticket)
-        endpoints = ticket.route.endpoints
-        opens = [at for e in endpoints if (at := e.opens_at(now)) is not None]
+        options = ticket.route.options
+        opens = [at for e, limits in options if (at := e.opens_at(limits, now)) is not None]
         ticket.state = TicketState.REJECTED
         ticket.rejection = Rejection(
             reason,
             now,
             retry_after=(min(opens) - now) / SECOND if opens else None,
-            endpoints=tuple(e.describe(now) for e in endpoints),
-            cause=next((e.last_error for e in endpoints if e.last_error is not None), None),
+            endpoints=tuple(e.describe(limits, now) for e, limits in options),
+            cause=next((e.last_error for e, _ in options if e.last_error is not None), None),
+            answered=ticket.route.answered,
         )
         changed.append(ticket)
 

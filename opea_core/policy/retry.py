@@ -46,6 +46,8 @@ class Failure:
     """The caller's deadline was shorter than the endpoint's own limits."""
     brief: str = ""
     """What happened, without where."""
+    away: bool = False
+    """A gateway says that the server behind it is gone, with whatever status."""
     model_missing: bool = False
     """The server says that it does not know the model, with whatever status."""
 
@@ -57,6 +59,8 @@ class History:
     attempts: int = 1
     server_errors: int = 0
     """500s so far."""
+    known: bool = True
+    """Whether the endpoint has answered anybody."""
     chance: Callable[[], float] = lambda: 1.0
 
 
@@ -73,12 +77,20 @@ class Effect:
 
     verdict: Verdict = Verdict.OK
     connect_class: bool = False
-    limited: bool = False
-    """429: the endpoint rests, for ``wait`` or else for a growing backoff."""
+    refused: bool = False
+    """The server has too much to do for this request, which made it no work."""
+    late: bool = False
+    """It did not answer in time."""
+    unconnected: bool = False
+    """It took no connection in time."""
+    chance: float = 1.0
+    """For the jitter of a wait that is ours."""
     wait: float | None = None
     """Seconds until the endpoint is used again, jitter included; None for no stated wait."""
     jitter: float = 0.0
     """How many of them are ours."""
+    allowance: tuple[int, float] | None = None
+    """Requests the server says are left, and for how many seconds that holds."""
     mark: Mark | None = None
     reason: errors.OPEAError | None = None
 
@@ -96,15 +108,18 @@ class Retry:
 _SAME_AND_OTHER = frozenset({408, 409, 425, 498, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
 AWAY = frozenset({502, 503, 520, 521, 522, 523, 525, 526, 527, 530})
 """What gateways answer while the server behind them is away; not 504, 524 and 529: it works still, or has too much to do."""
+_UNKNOWN_PAUSE = 0.5
+"""Seconds between two tries at an endpoint that never answered."""
+_TOO_MUCH = frozenset({429, 498, 503, 529})
 _FAIL_STATUS = AWAY | {500, 504, 507, 524, 528, 529}
 
 
 def effect(failure: Failure, history: History) -> Effect:
     """What a failure says of its endpoint."""
     error, status = failure.error, failure.error.status_code
-    limited = isinstance(error, errors.RateLimited) and not isinstance(error, errors.QuotaExceeded)
+    refused = is_refusal(failure)
     wait, jitter = None, 0.0
-    if failure.wait is not None and (limited or status == 503):
+    if failure.wait is not None and refused:
         jitter = most_jitter(failure.wait) * history.chance()
         wait = failure.wait + jitter
     mark = None
@@ -116,7 +131,30 @@ def effect(failure: Failure, history: History) -> Effect:
         mark = Mark.KEY
     connect = failure.phase is Phase.NOT_SENT or (failure.phase is Phase.MAYBE_SENT and not error.is_timeout)
     verdict = _verdict(failure, history)
-    return Effect(verdict, connect and verdict is Verdict.FAIL, limited, wait, jitter, mark, error)
+    late = not refused and (
+        status in (408, 504, 524) or (failure.phase is not Phase.NOT_SENT and error.is_timeout and not failure.own_limit)
+    )
+    connect = connect and verdict is Verdict.FAIL
+    return Effect(
+        verdict,
+        connect_class=connect,
+        refused=refused,
+        late=late,
+        unconnected=failure.phase is Phase.NOT_SENT and error.is_timeout,
+        chance=history.chance() if refused else 1.0,
+        wait=wait,
+        jitter=jitter,
+        mark=mark,
+        reason=error,
+    )
+
+
+def is_refusal(failure: Failure) -> bool:
+    """Whether the server says that it has too much to do."""
+    error = failure.error
+    if isinstance(error, errors.RateLimited):
+        return not isinstance(error, errors.QuotaExceeded)
+    return error.status_code in _TOO_MUCH and failure.phase is not Phase.HANDED
 
 
 def most_jitter(wait: float) -> float:
@@ -129,6 +167,8 @@ def _verdict(failure: Failure, history: History) -> Verdict:
     if failure.own_limit or not failure.retryable or isinstance(error, errors.RequestError | errors.RateLimited | errors.CertificateError):
         return Verdict.NEUTRAL
     if status is not None and status >= 300:
+        if failure.away:
+            return Verdict.FAIL
         if status == 500 and history.server_errors:
             return Verdict.NEUTRAL  # all 500s of one call count once
         return Verdict.FAIL if status in _FAIL_STATUS else Verdict.NEUTRAL
@@ -146,6 +186,8 @@ def judge(failure: Failure, history: History, policy: RetryPolicy) -> Retry | No
     if failure.wait is not None:  # never earlier than asked, and not at all when that is too long
         delay = None if failure.wait > policy.max_retry_after else max(delay or 0.0, failure.wait)
     if failure.phase is Phase.NOT_SENT:
+        if delay is not None and not history.known:  # likely the wrong address: its caller hears of it soon
+            delay = min(delay, _UNKNOWN_PAUSE * (0.8 + 0.4 * history.chance()))
         return Retry(delay, reason="not sent")
     if failure.phase is Phase.MAYBE_SENT:
         return Retry(None if failure.error.is_timeout else delay, reason="no answer")
@@ -172,6 +214,8 @@ def _by_error(failure: Failure, history: History, delay: float | None) -> Retry 
         return Retry(None, charged=False, reason="redirected")
     if isinstance(error, errors.RequestError | errors.ConfigurationError):
         return None
+    if failure.away:
+        return Retry(delay, reason=f"{status}, its upstream is gone")
     if status == 500:
         return Retry(None if history.server_errors else delay, reason="500")
     if status is not None and status >= 300:
@@ -191,4 +235,6 @@ def backoff(retry: int, policy: RetryPolicy, chance: Callable[[], float]) -> flo
         ceiling = min(policy.max_delay, policy.initial_delay * policy.backoff_factor**retry)
     except OverflowError:
         ceiling = policy.max_delay if policy.initial_delay else 0.0
-    return ceiling * chance() if policy.jitter == "full" else ceiling
+    if policy.jitter == "none":
+        return ceiling
+    return ceiling * (chance() if policy.jitter == "full" else 0.5 + 0.5 * chance())

@@ -6,12 +6,19 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeAlias
 
 from opea_core.errors import OPEAError
 from opea_core.policy import SECOND
 from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.model_limits import ModelLimits
+
+Option: TypeAlias = tuple[EndpointState, ModelLimits]
+"""An endpoint, and what a model may be asked there."""
 
 DEFAULT_PRIORITY = 5
+FIRST_CONTACT = 3 * SECOND // 2
+"""How long a ticket is held for endpoints that never answered."""
 
 
 class TicketState(Enum):
@@ -50,6 +57,8 @@ class Rejection:
     retry_after: float | None = None
     endpoints: tuple[str, ...] = ()
     cause: OPEAError | None = None
+    answered: bool = True
+    """Whether any of the endpoints ever answered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +78,8 @@ class Ticket:
     charged: bool = False
     probed: int = 0
     """How often it tried a broken endpoint in vain."""
+    listed: bool = False
+    """Whether it stands among those that pay or pause for their next attempt, not in the heap."""
     not_before: dict[EndpointState, int] = field(default_factory=dict)
     gives_up_at: int = 0
     """The time on its route's outage clock at which it has been held long enough."""
@@ -84,8 +95,8 @@ class Ticket:
 
     @property
     def is_queued(self) -> bool:
-        """Whether it waits for its first place: its entry in the heap of its route counts."""
-        return self.state is TicketState.PENDING and not self.retrying
+        """Whether its entry in the heap of its route counts."""
+        return self.state is TicketState.PENDING and not self.listed
 
     def overdue(self, now: int) -> Reason | None:
         """Which of its own limits has passed, if any."""
@@ -96,20 +107,48 @@ class Ticket:
 
 
 class Route:
-    """The tickets that may use the same endpoints, and how long none of those was usable."""
+    """The tickets that may use the same endpoints for the same model, and how long none of those was usable."""
 
-    __slots__ = ("_clock", "_running_since", "endpoints", "heap", "holds", "live")
+    __slots__ = (
+        "_clock",
+        "_refused_from",
+        "_running_since",
+        "answered",
+        "endpoints",
+        "gives_up",
+        "heap",
+        "holds",
+        "live",
+        "model",
+        "options",
+    )
 
-    def __init__(self, endpoints: tuple[EndpointState, ...]) -> None:
+    def __init__(self, endpoints: tuple[EndpointState, ...], model: str) -> None:
         self.endpoints = endpoints
+        self.model = model
+        self.options = tuple((endpoint, endpoint.limits(model)) for endpoint in endpoints)
+        """Each endpoint with what this model may be asked there."""
         self.heap: list[Ticket] = []
         self.holds: list[tuple[int, int, Ticket]] = []  # by the outage clock at which they give up
         self.live = 0
+        self.answered = any(endpoint.answered for endpoint in endpoints)
+        """Whether any of them ever answered; if not, nobody waits long."""
+        self.gives_up = True
+        """Whether a hold may end now."""
         self._clock = 0
         self._running_since: int | None = None
+        self._refused_from: int | None = None
+
+    def has_room(self, now: int) -> bool:
+        """Whether anything is free."""
+        return any(endpoint.has_room(limits, now) for endpoint, limits in self.options)
+
+    def allowance(self, ticket: Ticket, now: int) -> int:
+        """How long a ticket may be held: an address that never answered is likely wrong."""
+        return ticket.recovery_wait if self.answered else min(ticket.recovery_wait, max(0, ticket.enqueued + FIRST_CONTACT - now))
 
     def queued(self) -> dict[Ticket, None]:
-        """The tickets that wait for their first place; one that came back may stand twice in the heap."""
+        """The tickets of the heap; one that came back may stand in it twice."""
         return dict.fromkeys(ticket for ticket in self.heap if ticket.is_queued)
 
     def remove(self, ticket: Ticket) -> None:
@@ -134,10 +173,19 @@ class Route:
         """Nanoseconds of outage so far; stands still while a probe is in flight."""
         return self._clock + (now - self._running_since if self._running_since is not None else 0)
 
-    def run_clock(self, running: bool, now: int) -> None:
-        """Let the outage clock run or stand."""
+    def run_clock(self, running: bool, refused: bool, now: int) -> None:
+        """Let the outage clock run or stand.
+
+        ``refused``: all that holds the tickets back is that every request is refused as too much. As soon as one is
+        not, the server works, and that time was no outage.
+        """
         self._clock = self.clock(now)
         self._running_since = now if running else None
+        if refused and self._refused_from is None:
+            self._refused_from = self._clock
+        elif not refused and self._refused_from is not None:
+            self._clock = min(self._clock, self._refused_from) if not running else self._clock
+            self._refused_from = None
 
     @property
     def running(self) -> bool:

@@ -22,6 +22,10 @@ from opea_core.types import Usage
 
 _KEEPERS = 3  # waiters of an event loop (or of all threads) that watch the clock for the others
 _LONG_WAIT = 10 * SECOND
+LONG_HOLD = 5 * SECOND
+"""Calls that wait for so long because nothing can be sent are warned of."""
+_REQUEST_TOKENS = 50.0
+"""A request itself is worth about so many tokens written."""
 _OVERDUE = SECOND // 10
 _CANCELLED = Effect(Verdict.NEUTRAL)
 
@@ -46,6 +50,8 @@ class Gate:
         self._keepers: dict[int, dict[Ticket, int]] = {}  # by owner: who watches the clock, until when
         self._waiting: dict[int, dict[Ticket, None]] = {}  # by owner: who waits
         self._waits: deque[int] = deque(maxlen=64)
+        self._held_since: int | None = None  # nothing could be sent anywhere since, as far as anybody waited
+        self._tells_on: Ticket | None = None  # who tells of it when it lasts
         self._owners: Counter[int] = Counter()  # live grants per event loop
         self.closed = False
         self.endpoints = [EndpointState(e, settings.breaker, chance, now()) for e in settings.endpoints]
@@ -95,10 +101,14 @@ class Gate:
                 got = dispatcher.take(ticket)
             if isinstance(got, Grant) and ticket.owner is not None:
                 self._owners[id(ticket.owner)] += 1
+            held = None
             if got is None:
                 until = self._until(ticket, now)
+                held, until = self._held(ticket, until, now)
             wakes = self._wakes(changed, now)
         self._after(wakes, ticket)
+        if held is not None:
+            self.emitter(held)
         return got, until
 
     def settle(
@@ -108,7 +118,7 @@ class Gate:
         endpoint = grant.endpoint
         with self._lock:
             now = self.now()
-            before = (endpoint.breaker.state, endpoint.gate_until)
+            before = (endpoint.breaker.state, grant.limits.cooldown_until)
             self._settle(ticket, grant, effect, usage, now)
             rejection = None
             if again is not None and not self.closed:
@@ -117,17 +127,17 @@ class Gate:
                 rejection = Rejection(Reason.CLOSED, now)
             wakes = self._wakes(self._dispatcher.poll(now), now)
         self._after(wakes, ticket)
-        self._tell_changes(endpoint, effect, *before, now)
+        self._tell_changes(grant, effect, *before, now)
         return rejection
 
     def note_wait(self, waited: int, grant: Grant) -> None:
         """A call got its first place: when half of the last ones waited long for nothing but places, say so."""
         self._waits.append(waited)
-        if waited < _LONG_WAIT or any(e.last_error is not None for e in self.endpoints):
+        if waited < _LONG_WAIT or any(e.last_error is not None or e.config.max_concurrent is None for e in self.endpoints):
             return
         median = sorted(self._waits)[len(self._waits) // 2]
         if median >= _LONG_WAIT:
-            places = sum(e.limit for e in self.endpoints)
+            places = sum(e.level for e in self.endpoints)
             self.emitter(events.CallsWait(at=self.now(), endpoint=grant.endpoint.label, seconds=median / SECOND, places=places))
 
     def prove(self, grant: Grant) -> None:
@@ -140,7 +150,7 @@ class Gate:
             endpoint.prove(grant, now)
             wakes = self._wakes(self._dispatcher.poll(now), now) if before is not endpoint.breaker.state else []
         self._after(wakes)
-        self._tell_changes(endpoint, _CANCELLED, before, endpoint.gate_until, now)
+        self._tell_changes(grant, _CANCELLED, before, grant.limits.cooldown_until, now)
 
     def leave(self, ticket: Ticket) -> None:
         """The call is over or cancelled: whatever it still holds comes back. Does nothing the second time."""
@@ -174,8 +184,9 @@ class Gate:
         if self._owners[id(loop)] <= 0:
             return False
         with self._lock:
-            usable = self._dispatcher.usable(ticket, self.now())
-        return not any(e.has_room for e in usable or ticket.route.endpoints)
+            now = self.now()
+            usable = self._dispatcher.usable(ticket, now)
+            return not any(e.has_room(limits, now) for e, limits in usable or ticket.route.options)
 
     def reset(self) -> None:
         """In a forked child: fresh locks, nothing in flight, nobody waiting."""
@@ -184,6 +195,7 @@ class Gate:
         self._keepers.clear()
         self._waiting.clear()
         self._owners.clear()
+        self._held_since = self._tells_on = None
         self.endpoints[:] = [EndpointState(e.config, self._settings.breaker, self._chance, self.now()) for e in self.endpoints]
         self._dispatcher = self._new_dispatcher()
 
@@ -224,7 +236,7 @@ class Gate:
     def _settle(self, ticket: Ticket, grant: Grant, effect: Effect, usage: Usage | None, now: int) -> None:
         if grant.settled:
             return
-        grant.endpoint.settle(grant, effect, ticket.model, now)
+        grant.endpoint.settle(grant, effect, ticket.model, now, _work(usage))
         if ticket.owner is not None:
             self._owners[id(ticket.owner)] -= 1
             if self._owners[id(ticket.owner)] <= 0:
@@ -234,6 +246,7 @@ class Gate:
         if effect.reason is not None:
             stats.errors[type(effect.reason).__name__] += 1
         elif effect.verdict is Verdict.OK:
+            self._held_since = None
             stats.success += 1
             stats.latency.add(now - grant.at)
         if usage is not None:
@@ -256,6 +269,32 @@ class Gate:
             self._keepers.setdefault(id(ticket.owner), {})[ticket] = wake_at
             limits.append(wake_at)
         return min(limits, default=None)
+
+    def _held(self, ticket: Ticket, until: int | None, now: int) -> tuple[events.CallsHeld | None, int | None]:
+        """What to tell while nothing can be sent anywhere: at once, and when it lasts; one waiter sees to the second."""
+        options = ticket.route.options
+        if any(endpoint.opens_at(limits, now) is None for endpoint, limits in options):
+            return None, until
+        if self._held_since is None:
+            self._held_since, self._tells_on = now, ticket
+        elif now - self._held_since < LONG_HOLD or self._tells_on is None:
+            return None, self._told_at(ticket, until)
+        waited = now - self._held_since
+        if waited >= LONG_HOLD:
+            self._tells_on = None
+        until = self._told_at(ticket, until)
+        reasons = "; ".join(endpoint.describe(limits, now) for endpoint, limits in options)
+        labels = ", ".join(endpoint.label for endpoint, _ in options)
+        return events.CallsHeld(at=now, endpoint=labels, seconds=waited / SECOND, waiting=self._dispatcher.waiting, reason=reasons), until
+
+    def _told_at(self, ticket: Ticket, until: int | None) -> int | None:
+        """When a waiter asks again, if it is the one that tells when a hold lasts."""
+        if self._tells_on is not None and self._tells_on.state is not TicketState.PENDING:
+            self._tells_on = ticket
+        if self._tells_on is not ticket or self._held_since is None:
+            return until
+        at = self._held_since + LONG_HOLD
+        return at if until is None else min(at, until)
 
     def _forget(self, ticket: Ticket) -> None:
         """The ticket waits no longer, or asks again."""
@@ -327,17 +366,23 @@ class Gate:
                 wakes = self._wakes(self._dispatcher.poll(now), now)
             failed = self._wake(wakes)
 
-    def _tell_changes(self, endpoint: EndpointState, effect: Effect, state: State, gate_until: int, now: int) -> None:
+    def _tell_changes(self, grant: Grant, effect: Effect, state: State, cooldown_until: int, now: int) -> None:
+        endpoint, until = grant.endpoint, grant.limits.cooldown_until
         label = endpoint.label
         after = endpoint.breaker.state
         if after is not state:
             seconds = max(0, endpoint.breaker.open_until - now) / SECOND if after is State.OPEN else 0.0
             self.emitter(events.BreakerMoved(at=now, endpoint=label, before=state.value, after=after.value, seconds=seconds))
-        if endpoint.gate_until > max(gate_until, now):
-            self.emitter(events.GateSet(at=now, endpoint=label, seconds=(endpoint.gate_until - now) / SECOND))
+        if until > max(cooldown_until, now):
+            self.emitter(events.GateSet(at=now, endpoint=label, seconds=(until - now) / SECOND))
         if effect.mark is not None and effect.reason is not None and len(self.endpoints) > 1:
             what = "its key was refused" if effect.mark is Mark.KEY else "it does not have the model"
             self.emitter(events.EndpointBenched(at=now, endpoint=label, reason=f"{what} ({_short(effect.reason)})"))
+
+
+def _work(usage: Usage | None) -> float:
+    """How much an answer was, in tokens written: what takes a server its time, and a share for each request itself."""
+    return _REQUEST_TOKENS + (usage.completion_tokens or 0) if usage is not None else _REQUEST_TOKENS
 
 
 def _short(error: OPEAError) -> str:

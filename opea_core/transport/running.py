@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opea_core import errors, events
 from opea_core.flow import explain
-from opea_core.flow.call import OK, Answer, Flow, call_flow, failure_of
+from opea_core.flow.call import Answer, Flow, call_flow, failure_of, went_well
 from opea_core.flow.effects import Broken, CallSpec, Reply, Send, Settle, Tell
 from opea_core.flow.prepare import Context
 from opea_core.policy import SECOND
@@ -155,7 +155,7 @@ class Running:
     def finished(self, answer: Answer) -> None:
         """A stream's whole answer is there."""
         response = answer.reply.intake.response
-        self.gate.settle(self.ticket, answer.grant, OK, usage=response.usage if response else None)
+        self.gate.settle(self.ticket, answer.grant, went_well(answer.reply), usage=response.usage if response else None)
         self._attempt_ended(answer.grant, "", answer.reply.status)
         self.ended(None, answer)
 
@@ -189,10 +189,10 @@ class Running:
         else:
             error = explain.interrupted(answer.where, failure, characters)
         log, label = answer.log, answer.grant.endpoint.label
-        log.attempts.append(explain.attempt_record(answer.where, failure, (outcome.at - outcome.sent_at) / SECOND))
+        log.failed(explain.attempt_record(answer.where, failure, (outcome.at - outcome.sent_at) / SECOND))
         failure.error.partial = self.dress(partial, answer) if partial else None
         error.with_details(partial=failure.error.partial, attempts=tuple(log.attempts), seconds=(outcome.at - log.started) / SECOND)
-        self.gate.settle(self.ticket, answer.grant, effect(failure, log.history))
+        self.gate.settle(self.ticket, answer.grant, effect(failure, log.history()))
         self._attempt_ended(answer.grant, type(failure.error).__name__, answer.reply.status)
         reason = type(failure.error).__name__
         self.tell(events.StreamBroke(at=outcome.at, call_id=self.spec.call_id, endpoint=label, characters=characters, reason=reason))

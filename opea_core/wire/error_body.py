@@ -44,6 +44,13 @@ _MODEL_MISSING = (
     r"(?i)model\b.{0,120}?(not found|does not exist|not exist|is not (available|supported|loaded|deployed)|unknown)"
     r"|(unknown|invalid|no such|unsupported) model( name)?\b|try pulling it|model_not_found|no model (named|called)"
 )
+_UPSTREAM_GONE = (
+    r"(?i)\b(ECONNREFUSED|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|ETIMEDOUT|EAI_AGAIN|EPIPE)\b|fetch failed|socket hang up"
+    r"|\bconnection (error|refused|reset|aborted|closed)|connect(ion)? (to \S+ )?(failed|timed out)|cannot connect to|could ?n[o']t connect"
+    r"|failed to connect|unable to connect|all connection attempts failed"
+    r"|upstream (connect error|(is |was )?(unavailable|unreachable|down))"
+    r"|no healthy upstream|no route to host|dial tcp |server disconnected|remote end closed connection|max retries exceeded with url"
+)
 _OVERFLOW_STATUS = (200, 400, 413, 422, 500, None)
 _NO_SUCH_PATH = r"(?i)unexpected endpoint or method"  # LM Studio answers 200 to an unknown path
 _WRONG_KEY = r"(?i)no connected db"  # LiteLLM without a database, to any key but its own
@@ -130,6 +137,11 @@ def _is_quota(status: int | None, body: ErrorBody) -> bool:
     if status == 429:
         return bool(body.words & QUOTA_CODES) or "free-models-per-day" in body.message
     return status == 402 or ((status is None or status < 400) and bool(body.words & QUOTA_CODES))
+
+
+def upstream_gone(body: ErrorBody) -> bool:
+    """Whether a gateway says that it could not reach the server behind it."""
+    return bool(re.search(_UPSTREAM_GONE, body.message[:MAX_MESSAGE]))
 
 
 def model_missing(body: ErrorBody) -> bool:

@@ -80,7 +80,10 @@ def _seconds_or_date(text: str, now: float) -> float | None:
 
 
 def _reset(headers: Mapping[str, str], now: float) -> float | None:
-    """The wait of the reset header whose remaining count is 0, else the longest of them."""
+    """The longest wait of the reset headers whose remaining count is 0.
+
+    A reset whose count is not 0 says nothing of this answer; one without a count is believed where no other has one.
+    """
     waits: list[tuple[bool, float]] = []
     for name, value in headers.items():
         lowered = name.lower()
@@ -89,8 +92,22 @@ def _reset(headers: Mapping[str, str], now: float) -> float | None:
         wait = _until(value, now)
         if wait is not None:
             remaining = _number(headers.get(name.replace("reset", "remaining").replace("Reset", "Remaining")))
-            waits.append((remaining == 0, wait))
+            if not remaining:
+                waits.append((remaining == 0, wait))
     return max(waits)[1] if waits else None
+
+
+HEADER_LEFT = "x-ratelimit-remaining-requests"
+_LEFT_UNTIL = "x-ratelimit-reset-requests"
+
+
+def allowance(headers: Mapping[str, str], now: float) -> tuple[int, float] | None:
+    """How many requests a server says are left, and for how many seconds that holds; ``now`` is Unix time."""
+    left = headers.get(HEADER_LEFT)
+    if left is None:
+        return None
+    count, seconds = _number(left), _until(headers.get(_LEFT_UNTIL, ""), now)
+    return (int(count), seconds) if count is not None and count >= 0 and seconds is not None else None
 
 
 def _until(text: str, now: float) -> float | None:

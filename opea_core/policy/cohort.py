@@ -1,0 +1,109 @@
+"""What requests at one level have shown: how many were in flight, how long they took, how sure that is."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+_FEW, _USUAL_SPREAD = 3, 0.15
+"""What a few answers show of the spread (of times, as a share of their square) is taken together with what is usual."""
+_ENOUGH = 0.8
+"""The share of a cohort that must be answered: nobody waits for the longest."""
+_WORTH = 0.15
+"""The share of a rise of the level that must come back as a rise of the answers a second."""
+
+
+class Cohort:
+    """The requests that were sent first at one level, and what they have shown."""
+
+    __slots__ = ("_busy", "_places", "_seconds", "_sent", "_size", "_squares", "_used_from", "_work", "answered", "full")
+
+    def __init__(self, size: int, used_from: int) -> None:
+        self.answered = 0
+        self.full = 0
+        """How many of them made use of the level."""
+        self._used_from = used_from
+        self._size = size
+        self._sent = 0
+        self._seconds = 0.0
+        self._squares = 0.0
+        self._work = 0.0
+        self._busy = 0.0
+        self._places = 0
+
+    def join(self) -> bool:
+        """Whether a request that goes out now belongs to it."""
+        if self._sent >= self._size:
+            return False
+        self._sent += 1
+        return True
+
+    def add(self, seconds: float, work: float, place: int, left: int) -> None:
+        """One answer: how long it took, how much it was, and how many requests were in flight when it went out and after it."""
+        self.answered += 1
+        self._seconds += seconds
+        self._squares += seconds * seconds
+        self._work += work
+        self._busy += (place + left + 1) / 2
+        self._places += place
+        self.full += place >= self._used_from
+
+    def lose(self) -> None:
+        """One of them got no answer that counts."""
+        self._size -= 1
+        self._sent -= 1
+
+    @property
+    def is_done(self) -> bool:
+        """Whether enough of them were answered."""
+        return self._sent >= self._size and self.answered >= max(1, _ENOUGH * self._size)
+
+    @property
+    def seen(self) -> Seen:
+        """What they have shown."""
+        return self._seen(self._busy / self.answered)
+
+    @property
+    def rank(self) -> Seen:
+        """The same, where only those count as in flight that went out before: for a queue, where the others only wait."""
+        return self._seen(self._places / self.answered)
+
+    def _seen(self, in_flight: float) -> Seen:
+        count, mean = self.answered, max(self._seconds / self.answered, 1e-9)
+        spread = max(0.0, self._squares / count / mean**2 - 1)
+        variance = (count * spread + _FEW * _USUAL_SPREAD) / (count + _FEW) / count
+        return Seen(in_flight, in_flight * self._work / count / mean, variance)
+
+
+class Seen(NamedTuple):
+    """What a level has shown."""
+
+    in_flight: float
+    """Requests on average."""
+    throughput: float
+    """Work a second."""
+    variance: float
+    """Of the throughput, as a share of its square."""
+
+    @property
+    def pace(self) -> float:
+        """Seconds for a piece of work."""
+        return self.in_flight / max(self.throughput, 1e-9)
+
+    def updated(self, newer: Seen) -> Seen:
+        """Both together."""
+        in_flight, throughput = (self.in_flight + newer.in_flight) / 2, (self.throughput + newer.throughput) / 2
+        return Seen(in_flight, throughput, (self.variance + newer.variance) / 4)
+
+    def gain_over(self, other: Seen) -> tuple[float, float]:
+        """The throughput as a multiple of another's, and by how much chance may move that."""
+        gain = self.throughput / max(other.throughput, 1e-9)
+        return gain, gain * math.sqrt(self.variance + other.variance)
+
+    def step(self, least: float) -> float:
+        """The share by which a level must change for chance not to decide whether that is better."""
+        return min(0.5, max(least, 1.5 * math.sqrt(2 * self.variance)))
+
+    def worth(self, other: Seen) -> float:
+        """The gain that having more in flight than ``other`` should bring at least."""
+        return 1 + _WORTH * (self.in_flight / other.in_flight - 1)

@@ -1,0 +1,328 @@
+"""How many requests one endpoint gets at once, found from its answers.
+
+A server says in one of two ways that it has enough. It refuses (429, 503, 529): then what it still works on is
+what it takes. Or it lets requests wait: then more at once does not mean more answers a second. By Little's law
+the answers a second are the requests in flight divided by the seconds each takes, so two levels can be compared
+by what requests take at them.
+
+Requests are measured in cohorts: those that were sent first at a level, whichever are answered first. (The first
+answers after a change of level are those of the short requests.)
+
+``RISING``  from a small start; doubled in each round of answers, and at first by the clock, as refusals come fast
+``STEADY``  a level that is known to be good
+``HIGHER``  for one cohort a few more: kept if they bring more answers, taken back if not or if refused
+``LOWER``   for one cohort a few less: kept if as many answers come, so that nothing waits at the server
+``YIELDING``  for one cohort a few less after a refusal, so that other clients of the server find room
+
+A trial that fails makes the next one of its kind wait twice as long.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from enum import Enum
+from typing import ClassVar
+
+from opea_core.policy import SECOND
+from opea_core.policy.cohort import Cohort, Seen
+
+FIRST = 4
+"""Requests at once before anything is known."""
+UNSEEN = 32
+"""As many at most before an answer came; a refusal is heard long before that."""
+MOST = 4096
+_PACE = SECOND // 20
+"""So long after the first requests the level doubles without an answer, and then each time four times as long after that."""
+_SHORTEST, _LONGEST_HIGHER, _LONGEST_LOWER = 2, 5, 12
+"""Cohorts between two trials."""
+_PROBE, _NEXT_PROBE, _YIELD = 6, 0.5, 10
+"""Where there are refusals: so many times what a request takes until one more is asked for, until the next one after
+that, and until some places are left to others."""
+_AS_GOOD = 0.97
+"""A lower level is as good if this share of the answers a second is left."""
+_FALLEN, _RISEN = 0.75, 1.3
+"""Changes of the answers a second at the same level after which the level is tried anew."""
+
+
+class Phase(Enum):
+    """What the level is doing."""
+
+    RISING = "rising"
+    STEADY = "steady"
+    HIGHER = "higher"
+    LOWER = "lower"
+    YIELDING = "yielding"
+
+
+class ConcurrencyLimit:
+    """The level of one endpoint and model, between 1 and ``ceiling``.
+
+    A ceiling that the user set is what the level starts from and returns to; only refusals lower it.
+    """
+
+    __slots__ = (
+        "_base", "_before", "_cohort", "_fixed", "_higher_in", "_higher_wait", "_is_new", "_lower_in", "_lower_wait", "_pace", "_paced_at",
+        "_probes", "_probes_at", "_quickest", "_refused", "_step", "_threshold", "_unseen", "_yields_at", "ceiling", "level", "phase",
+        "rests", "usual_seconds",
+    )  # fmt: skip
+
+    def __init__(self, ceiling: int | None) -> None:
+        self._fixed = ceiling is not None
+        self.ceiling = ceiling or MOST
+        self._refused = False
+        self._threshold: int | None = None
+        """While rising: the level that was good before."""
+        self._paced_at: int | None = None
+        """When the level rises by the clock, unless an answer comes."""
+        self._before: Seen | None = None
+        """What the last level, or the last cohort of this one, has shown."""
+        self._unseen: list[Cohort] = []
+        """Those that went out before anything was answered."""
+        self._quickest = math.inf
+        """The fewest seconds for a piece of work that a cohort took."""
+        self.usual_seconds = 0.0
+        """What a request takes, the last ones most."""
+        self.rests = False
+        """Whether the only place is left to others for as long as a request takes."""
+        self._probes = self._probes_at = self._yields_at = 0
+        self._step = 0
+        self._pace = _PACE
+        self._is_new = True
+        """Whether no level was found to be too high yet."""
+        self.level = self._base = self.ceiling if self._fixed else FIRST
+        self.phase = Phase.RISING
+        self._cohort = Cohort(_size(self.level), self.level)
+        self._steady(self.level)
+        if not self._fixed:
+            self.phase, self._is_new = Phase.RISING, True
+
+    def configure(self, ceiling: int | None) -> None:
+        """A ceiling was set or found."""
+        self._fixed = ceiling is not None
+        self.ceiling = ceiling or MOST
+        if ceiling is not None:
+            self._steady(ceiling)
+
+    # --- sending
+
+    def has_room(self, in_flight: int, now: int) -> bool:
+        """Whether one more may go out."""
+        if in_flight < self.level:
+            return True
+        if self._is_new and self.level < min(UNSEEN, self.ceiling):
+            self._wait_or_rise(now)
+        return in_flight < self.level
+
+    def _wait_or_rise(self, now: int) -> None:
+        """More want to go out, and nothing says that they may not."""
+        if self._paced_at is None:
+            self._paced_at = now + self._pace
+        elif now >= self._paced_at:
+            self._pace *= 4
+            self._paced_at = now + self._pace
+            if self.phase is not Phase.RISING:
+                self.phase, self._unseen = Phase.RISING, []
+            level = min(self.level * 2, UNSEEN, self.ceiling)
+            self._unseen.append(self._cohort)
+            self._cohort = Cohort(level - self.level, self.level + 1)
+            self.level = level
+
+    def rises_at(self, now: int) -> int | None:
+        """When the level rises by the clock, if it does."""
+        at = self._paced_at
+        return at if at is not None and at > now and self._is_new and self.level < UNSEEN else None
+
+    def sent(self) -> Cohort | None:
+        """A request goes out; gives where it is measured."""
+        return self._cohort if self._cohort.join() else None
+
+    def _rise(self, level: int) -> None:
+        self.level = min(level, self.ceiling)
+        if self._threshold is not None and self.level >= self._threshold:
+            self._steady(self.level)
+
+    # --- what came of it
+
+    def answered(self, cohort: Cohort | None, place: int, left: int, seconds: float, work: float, now: int) -> None:
+        """A request was answered; it was the ``place``-th in flight when it went out, and ``left`` are in flight now."""
+        mine = self._cohort
+        self._paced_at = None  # as long as answers come, it goes by them
+        self.usual_seconds += (seconds - self.usual_seconds) / 8 if self.usual_seconds else seconds
+        if cohort is not None:
+            cohort.add(seconds, work, place, left)
+        if self.phase is Phase.RISING:
+            if self._threshold is not None and 2 * place > self.level:
+                self._rise(self.level + 1)
+            elif self._threshold is None and cohort is not None and cohort.is_done:
+                self._risen(cohort)
+        else:
+            if self._refused and self.phase is Phase.STEADY:
+                self._probe(place, now)
+            if cohort is mine and mine.is_done:
+                self._judges[self.phase](self, mine)
+
+    def _risen(self, cohort: Cohort) -> None:
+        """Some of those that went out before anything was answered are: did they only wait for the first ones?"""
+        self._quickest = min(self._quickest, cohort.seen.pace)
+        cohorts = [each for each in (*self._unseen, self._cohort) if each.answered]
+        number = next((number for number, each in enumerate(cohorts) if each is cohort), 0)
+        if number:
+            gain, chance = cohort.rank.gain_over(cohorts[number - 1].rank)
+            if gain + chance < cohort.rank.worth(cohorts[number - 1].rank):
+                return self._steady(round(max(each.rank.throughput for each in cohorts) * cohorts[0].rank.pace))
+        return self._go_on(cohort, self.level) if cohort is self._cohort else None
+
+    def _go_on(self, cohort: Cohort, step: int) -> None:
+        """More was better: even more, as long as it is used."""
+        if 2 * cohort.full < cohort.answered or self.level >= self.ceiling:
+            return self._stay(cohort.seen)
+        return self._try(Phase.HIGHER, step, cohort.seen)
+
+    def _steady(self, level: int) -> None:
+        """This level is good, and nothing is known of others."""
+        self._threshold = self._paced_at = self._before = None
+        self._unseen, self._is_new, self._pace = [], False, _PACE
+        self._higher_wait = self._lower_wait = _SHORTEST
+        self._higher_in, self._lower_in = 2, 1
+        self.level = max(1, min(level, self.ceiling))
+        self._stay(None)
+
+    def _stay(self, seen: Seen | None) -> None:
+        """A level that is known, with what was seen at it."""
+        self.phase = Phase.STEADY
+        self._base, self._before = self.level, seen
+        self._cohort = Cohort(_size(self.level), self.level)
+
+    def _has_stayed(self, cohort: Cohort) -> None:
+        """One more cohort at the same level: is it time to try another?"""
+        seen, before = cohort.seen, self._before
+        if before is not None:
+            change, chance = seen.gain_over(before)
+            if change + chance < _FALLEN:
+                self._lower_in = 0
+            elif change - chance > _RISEN:
+                self._higher_in = 0
+            else:
+                seen = before.updated(seen)
+        self._quickest = min(self._quickest, seen.pace)
+        self._stay(seen)
+        is_used = 2 * cohort.full >= cohort.answered
+        self._lower_in -= 1
+        self._higher_in -= is_used
+        if self._lower_in <= 0 and self.level > 1 and not (self._fixed or self._refused) and (is_used or seen.pace > 1.5 * self._quickest):
+            self._try_lower(seen)
+        elif is_used and self.level < self.ceiling and not self._refused and (self._higher_in <= 0 or self._is_new):
+            self._try(Phase.HIGHER, self.level if self._is_new else math.ceil(self.level * seen.step(1 / 8)), seen)
+
+    def _try_lower(self, seen: Seen) -> None:
+        used = min(self.level, round(seen.in_flight))
+        self._try(Phase.LOWER, used - max(1, int(used * seen.step(1 / 6))) - self.level, seen)
+
+    def _try(self, phase: Phase, step: int, seen: Seen) -> None:
+        self.phase = phase
+        self._base, self._before, self._step = self.level, seen, step
+        self.level = max(1, min(self.level + step, self.ceiling))
+        size = max(4, step) if step >= self._base else _size(self.level)
+        self._cohort = Cohort(size, min(self.level, self._base + 1))
+
+    def _was_higher(self, cohort: Cohort) -> None:
+        before, seen = self._before, cohort.seen
+        assert before is not None
+        gain, chance = seen.gain_over(before)
+        if self._is_new:  # a large step, and few answers to judge it by
+            gain += chance
+        if self._fixed or (seen.in_flight > before.in_flight and gain >= seen.worth(before)):
+            self._higher_wait = self._higher_in = _SHORTEST
+            self._go_on(cohort, max(1, min(self._step * 2, self.level if self._is_new else self.level // 2)))
+        else:
+            first, self._refused, self._is_new = self._is_new, False, False
+            self.level = self._base
+            self._higher_wait = self._higher_in = min(self._higher_wait * 2, _LONGEST_HIGHER)
+            if first and before.pace > 1.15 * self._quickest and self.level > 1:
+                self._try_lower(before)
+            else:
+                self._stay(before)
+
+    def _was_lower(self, cohort: Cohort) -> None:
+        before, seen = self._before, cohort.seen
+        assert before is not None
+        gain, chance = seen.gain_over(before)
+        if gain >= _AS_GOOD and gain - 1.5 * chance >= seen.in_flight / before.in_flight:
+            self._lower_wait = self._lower_in = _SHORTEST
+            if self.level > 1:
+                self._try(Phase.LOWER, -max(1, min(-self._step * 2, self.level // 3)), seen)
+            else:
+                self._stay(seen)
+        else:
+            self.level = self._base
+            longest = _LONGEST_LOWER if before.pace > 1.15 * self._quickest else 3 * _LONGEST_LOWER
+            self._lower_wait = self._lower_in = min(self._lower_wait * 2, longest)
+            self._stay(before)
+
+    def _probe(self, place: int, now: int) -> None:
+        """Where refusals say what is too much, one request more is asked for now and then; refusals come fast.
+
+        How often does not depend on the level, and what is left to others is a share of it: so clients of one server
+        that know nothing of each other come to have the same.
+        """
+        if now >= self._yields_at and not self._probes:
+            return self._yield(now)
+        if place < self.level or self.level >= self.ceiling or now < self._probes_at:
+            return None
+        self._probes_at = now + self._times(_NEXT_PROBE)
+        self.level = min(self.level + 2**self._probes, self.ceiling)
+        self._probes = min(self._probes + 1, self.level.bit_length() - 1)
+        return None
+
+    def _times(self, number: float) -> int:
+        """So many times what a request takes, in nanoseconds."""
+        return int(number * self.usual_seconds * SECOND)
+
+    def _has_yielded(self, _: Cohort) -> None:
+        self.level = self._base
+        self._stay(None)
+
+    _judges: ClassVar[dict[Phase, Callable[[ConcurrencyLimit, Cohort], None]]] = {
+        Phase.STEADY: _has_stayed,
+        Phase.HIGHER: _was_higher,
+        Phase.LOWER: _was_lower,
+        Phase.YIELDING: _has_yielded,
+    }
+
+    def refused(self, place: int, left: int, now: int) -> bool:
+        """The server has enough; it still works on ``left`` of our requests. Gives whether that was to be expected."""
+        expected = self.phase is Phase.RISING or self._is_new or place > self._base
+        if left >= self.level:
+            return expected
+        self._steady(left)
+        self._refused = True
+        self._probes = 0
+        self._probes_at = now + self._times(_PROBE)
+        self._yields_at = self._yields_at or now + self._times(_YIELD)
+        return expected
+
+    def _yield(self, now: int) -> None:
+        """All places are taken, by us and maybe by clients that we know nothing of: leave some of ours to them for a while."""
+        self._yields_at = now + self._times(max(_YIELD, 24 // self.level))
+        if self.level == 1:
+            self.rests = True
+            return
+        self.phase, self._base = Phase.YIELDING, self.level
+        self.level -= max(1, self.level // 5)
+        self._cohort = Cohort(self.level, self.level)
+
+    def late(self) -> None:
+        """A request got no answer in time."""
+        self._steady(self.level // 2)
+
+    def restart(self) -> None:
+        """The server comes back: start small, and rise to what was good before."""
+        good = None if self._is_new else self._threshold or self._base
+        self._steady(1)
+        self.phase, self._threshold, self._is_new = Phase.RISING, good, good is None
+
+
+def _size(level: int) -> int:
+    """How many requests tell something about a level: at least a round of answers."""
+    return max(min(8, 2 * level - 1), level)

@@ -1,0 +1,199 @@
+"""What one model at one endpoint may be asked: how much at once, and when again after it refused.
+
+A refusal for being too much (429, 503, 529) is no failure. While other requests are in flight it only says how many
+the server takes, and what it asks to wait is tried as soon as another request ended well: if that trial is refused too,
+the wait is kept. With nothing in flight there is nothing to go by but the wait, stated or growing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opea_core.policy import SECOND
+from opea_core.policy.cohort import Cohort
+from opea_core.policy.concurrency import ConcurrencyLimit
+from opea_core.policy.pace import Pace
+from opea_core.policy.retry import Effect, most_jitter
+
+if TYPE_CHECKING:
+    from opea_core.policy.endpoint import Grant
+
+LONGEST_COOLDOWN = 24 * 3600.0
+"""Seconds; a longer wait is not believed."""
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 4.0
+_PATIENT_TRIAL = 60 * SECOND
+"""A wait that is longer than this is tried before it is over, by one call at a time."""
+_NOTICE = SECOND // 50
+_BRIEF = 5.0
+"""A wait of fewer seconds says nothing of a window after which all is new: the requests are spread."""
+_JUST = SECOND
+"""So long ago at most an answer has just come."""
+
+
+class ModelLimits:
+    """State of one model at one endpoint.
+
+    ``open`` -> ``cooling`` (a refusal with a wait, or with nothing else in flight) -> ``trying`` (one request out
+    before the time) -> ``open`` (answered) or ``cooling`` (refused); ``cooling`` -> ``open`` when the time has come.
+    """
+
+    __slots__ = (
+        "_backoff_step", "_passes_at", "_refusal_took", "_rests_until", "_sends", "_share", "_spent", "_trial_at", "allowance_until",
+        "allowed", "answered_at", "asked_until", "concurrency", "cooldown_seq", "cooldown_until", "in_flight", "refusals", "stated",
+        "trying",
+    )  # fmt: skip
+
+    def __init__(self, ceiling: int | None) -> None:
+        self.concurrency = ConcurrencyLimit(ceiling)
+        self.in_flight = 0
+        self.cooldown_until = 0
+        self.cooldown_seq = 0
+        """Grows with each cooldown that begins."""
+        self.asked_until = 0
+        """Until when the server asked to wait; the jitter is ours."""
+        self.stated = False
+        """Whether the server said how long."""
+        self.refusals = 0
+        """In a row with nothing else in flight."""
+        self.answered_at: int | None = None
+        """When the last answer came."""
+        self.allowed: int | None = None
+        """What the server said is left of its rate limit, until ``allowance_until``."""
+        self.allowance_until = 0
+        self._backoff_step = 0
+        self._rests_until = 0
+        self._share: float | None = None  # of the longest jitter, for the cooldown that began last
+        self.trying = False
+        """Whether a request is out before the time."""
+        self._spent = False  # a trial before the time was refused
+        self._trial_at: int | None = None
+        self._refusal_took = self._passes_at = 0
+        self._sends = Pace()
+
+    # --- may a request go out?
+
+    def opens_at(self, now: int) -> int | None:
+        """None if requests may be sent, else when the cooldown ends or a trial is due."""
+        if self.cooldown_until <= now:
+            return None
+        trial = self._trial_at
+        if self.trying:  # it is not refused: refusals come fast
+            passes = self._passes_at
+            return None if passes <= now else min(passes, self.cooldown_until)
+        if trial is None:
+            return self.cooldown_until
+        return None if trial <= now else min(trial, self.cooldown_until)
+
+    def has_room(self, now: int) -> bool:
+        """Whether one more request may be in flight."""
+        if self.allowed is not None and now < self.allowance_until and self.in_flight >= self.allowed:
+            return False
+        if now < self._rests_until or now < self._sends.next_at:
+            return False
+        return self.concurrency.has_room(self.in_flight, now)
+
+    def room_at(self, now: int) -> int | None:
+        """When there is room without any answer, if ever."""
+        at = max(self._rests_until, self._sends.next_at)
+        if self.allowed is not None and now < self.allowance_until and self.in_flight >= self.allowed:
+            at = max(at, self.allowance_until)
+        return at if now < at else self.concurrency.rises_at(now)
+
+    def answered_since(self, at: int, now: int) -> bool:
+        """Whether an answer came after ``at``, or just now."""
+        return self.answered_at is not None and self.answered_at >= min(at, now - _JUST)
+
+    # --- what became of it
+
+    def send(self, now: int) -> tuple[Cohort | None, bool]:
+        """A request goes out, and ``in_flight`` grows next; gives where it is measured, and whether it is a trial before the time."""
+        trial = self.cooldown_until > now
+        if trial and not self.trying:
+            self.trying = True
+            self._passes_at = now + 2 * self._refusal_took + _NOTICE
+        elif trial:
+            trial = False
+        elif self.cooldown_until:
+            self.cooldown_until = 0
+            self._trial_at = None
+            if self.refusals:
+                self.concurrency.restart()
+        self._sends.sent(now)
+        return self.concurrency.sent(), trial
+
+    def allow(self, left: int, seconds: float, now: int) -> None:
+        """The server says how many requests are left for a while; one may always find out."""
+        self.allowed, self.allowance_until = max(1, left), now + int(min(seconds, LONGEST_COOLDOWN) * SECOND)
+
+    def answered(self, grant: Grant, work: float, now: int) -> None:
+        """It was answered; its place is free already."""
+        self.heard(grant.trial, now)
+        self._sends.answered(alone=self.in_flight == 0)
+        concurrency = self.concurrency
+        concurrency.answered(grant.cohort, grant.place, self.in_flight, (now - grant.at) / SECOND, work, now)
+        if concurrency.rests:
+            concurrency.rests = False
+            self._rests_until = now + int(concurrency.usual_seconds * SECOND)
+
+    def heard(self, trial: bool, now: int) -> None:
+        """The server works on a request: there was room for it."""
+        self.answered_at = now
+        self.refusals = 0
+        self._backoff_step = 0
+        if trial:
+            self.trying = False
+            self.cooldown_until = 0
+            self._trial_at = None
+        elif self.cooldown_until > now and not self._spent and self._trial_at is None:
+            self._trial_at = now
+
+    def refused(self, grant: Grant, effect: Effect, now: int) -> None:
+        """It was refused as too much; its place is free already."""
+        alone, expected = self.in_flight == 0, False
+        self._refusal_took = now - grant.at
+        fresh = grant.cooldown_seq == self.cooldown_seq and not grant.trial
+        if alone:
+            self.refusals += fresh or not self.refusals
+            if effect.wait is None or effect.wait < _BRIEF:
+                self._sends.refused(now)
+        else:
+            expected = self.concurrency.refused(grant.place, self.in_flight, now)
+        if grant.trial:
+            self._spent = True
+            self._trial_at = None
+        if alone or (effect.wait is not None and not expected):
+            self._cool_down(effect, fresh, now)
+
+    def _cool_down(self, effect: Effect, fresh: bool, now: int) -> None:
+        """Begin a cooldown, or make it longer; never shorter. A burst of refusals sent before it counts as one."""
+        if fresh:
+            self._share = None
+            self.cooldown_seq += 1
+            if self.cooldown_until <= now:
+                self._spent, self._trial_at = False, None
+        wait = self._backoff(effect, fresh) if effect.wait is None else self._stated(effect.wait, effect.jitter)
+        until = now + int(wait * SECOND)
+        if until > self.cooldown_until:
+            self.cooldown_until, self.stated = until, effect.wait is not None
+            self.asked_until = until if effect.wait is None else now + int(min(effect.wait - effect.jitter, LONGEST_COOLDOWN) * SECOND)
+        if self.cooldown_until - now > _PATIENT_TRIAL:
+            self._trial_at = now + _PATIENT_TRIAL
+
+    def _stated(self, wait: float, jitter: float) -> float:
+        """The seconds the server asked for, and a share of the longest jitter: one for all refusals of a burst, as the
+        longest of many would be the same in every process."""
+        most = most_jitter(wait - jitter)
+        if self._share is None:
+            self._share = jitter / most if most else 0.0
+        return min(wait - jitter + self._share * most, LONGEST_COOLDOWN)
+
+    def _backoff(self, effect: Effect, fresh: bool) -> float:
+        """Seconds to leave a server alone that says nothing of when: a part of what a request takes, doubled each time."""
+        if not fresh:
+            return 0.0
+        usual = self.concurrency.usual_seconds
+        first = min(1.0, usual / 2) or _FIRST_BACKOFF
+        most = min(max(usual, 2.0), _LONGEST_BACKOFF) if usual else _LONGEST_BACKOFF
+        longest: float = min(first * 2**self._backoff_step, most)
+        self._backoff_step = min(self._backoff_step + 1, 10)
+        return longest * (0.5 + 0.5 * effect.chance)
