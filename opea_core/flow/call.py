@@ -253,7 +253,7 @@ def _may_wait_on(log: CallLog, spec: CallSpec, grant: Grant) -> bool:
     """Whether ``recovery_wait`` is not over: since this call was turned away first, or since anybody had an answer there."""
     log.turned_away_at = log.at if log.turned_away_at is None else log.turned_away_at
     since = max(log.turned_away_at, grant.limits.answered_at or 0)
-    is_over = log.at - since >= spec.recovery_wait * SECOND
+    is_over = log.at - since >= max(spec.recovery_wait, grant.limits.patience) * SECOND
     return not is_over or (grant.limits.stated and not grant.limits.refusals)  # a wait that was asked for is kept once
 
 

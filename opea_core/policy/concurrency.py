@@ -63,12 +63,13 @@ class ConcurrencyLimit:
 
     __slots__ = (
         "_base", "_before", "_cohort", "_fixed", "_higher_in", "_higher_wait", "_is_new", "_lower_in", "_lower_wait", "_pace", "_paced_at",
-        "_probes", "_probes_at", "_quickest", "_refused", "_step", "_threshold", "_unseen", "_yields_at", "ceiling", "level", "phase",
+        "_probes", "_probes_at", "_quickest", "_refused", "_step", "_threshold", "_unseen", "_weight", "_yields_at", "ceiling", "level", "phase",
         "rests", "usual_seconds",
     )  # fmt: skip
 
-    def __init__(self, ceiling: int | None) -> None:
+    def __init__(self, ceiling: int | None, weight: float = 1.0) -> None:
         self._fixed = ceiling is not None
+        self._weight = weight
         self.ceiling = ceiling or MOST
         self._refused = False
         self._threshold: int | None = None
@@ -90,7 +91,7 @@ class ConcurrencyLimit:
         self._pace = _PACE
         self._is_new = True
         """Whether no level was found to be too high yet."""
-        self.level = self._base = self.ceiling if self._fixed else FIRST
+        self.level = self._base = self.ceiling if self._fixed else max(1, round(FIRST * weight))
         self.phase = Phase.RISING
         self._cohort = Cohort(_size(self.level), self.level)
         self._steady(self.level)
@@ -110,9 +111,16 @@ class ConcurrencyLimit:
         """Whether one more may go out."""
         if in_flight < self.level:
             return True
-        if self._is_new and self.level < min(UNSEEN, self.ceiling):
+        if self._is_new and self.level < self._most_unseen:
             self._wait_or_rise(now)
+        elif self._refused and now >= self._probes_at:  # even if nothing is answered for long: nobody waits for nothing
+            self._ask_for_more(now)
         return in_flight < self.level
+
+    @property
+    def _most_unseen(self) -> int:
+        """So many at most before an answer came; a refusal is heard long before that."""
+        return min(round(UNSEEN * self._weight), self.ceiling)
 
     def _wait_or_rise(self, now: int) -> None:
         """More want to go out, and nothing says that they may not."""
@@ -123,15 +131,15 @@ class ConcurrencyLimit:
             self._paced_at = now + self._pace
             if self.phase is not Phase.RISING:
                 self.phase, self._unseen = Phase.RISING, []
-            level = min(self.level * 2, UNSEEN, self.ceiling)
+            level = min(self.level * 2, self._most_unseen)
             self._unseen.append(self._cohort)
             self._cohort = Cohort(level - self.level, self.level + 1)
             self.level = level
 
     def rises_at(self, now: int) -> int | None:
         """When the level rises by the clock, if it does."""
-        at = self._paced_at
-        return at if at is not None and at > now and self._is_new and self.level < UNSEEN else None
+        at = self._paced_at if self._is_new and self.level < self._most_unseen else self._probes_at if self._refused else None
+        return at if at is not None and at > now and self.level < self.ceiling else None
 
     def sent(self) -> Cohort | None:
         """A request goes out; gives where it is measured."""
@@ -268,12 +276,14 @@ class ConcurrencyLimit:
         """
         if now >= self._yields_at and not self._probes:
             return self._yield(now)
-        if place < self.level or self.level >= self.ceiling or now < self._probes_at:
-            return None
-        self._probes_at = now + self._times(_NEXT_PROBE)
+        if place >= self.level and now >= self._probes_at:
+            self._ask_for_more(now)
+        return None
+
+    def _ask_for_more(self, now: int) -> None:
+        self._probes_at = now + max(self._times(_NEXT_PROBE), _PACE)
         self.level = min(self.level + 2**self._probes, self.ceiling)
         self._probes = min(self._probes + 1, self.level.bit_length() - 1)
-        return None
 
     def _times(self, number: float) -> int:
         """So many times what a request takes, in nanoseconds."""
@@ -298,7 +308,7 @@ class ConcurrencyLimit:
         self._steady(left)
         self._refused = True
         self._probes = 0
-        self._probes_at = now + self._times(_PROBE)
+        self._probes_at = now + (self._times(_PROBE) or SECOND)
         self._yields_at = self._yields_at or now + self._times(_YIELD)
         return expected
 

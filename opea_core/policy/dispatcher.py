@@ -235,7 +235,8 @@ class Dispatcher:
             for endpoint, limits in route.options:
                 times.extend(at for at in (endpoint.opens_at(limits, now), limits.room_at(now)) if at is not None)
             if route.running and route.gives_up and route.holds:
-                times.append(now + max(0, route.holds[0][0] - route.clock(now)))
+                left = route.holds[0][0] - route.clock(now)
+                times.extend([now + max(0, left)] if left > 0 or not route.refused else ())
         for ticket in self._retrying:
             times.extend(at for at in ticket.not_before.values() if at > now)
             if ticket.charged:
@@ -286,7 +287,7 @@ class Dispatcher:
             self._first_contact(route, now)
         outlook = outlook_of(route, self._max_retry_after, now)
         route.run_clock(outlook.outage, outlook.refused, now)
-        route.gives_up = outlook.gives_up
+        route.gives_up, route.refused = outlook.gives_up, outlook.refused
         if outlook.hopeless:
             for ticket in self._pending(route):
                 self._reject(ticket, Reason.RATE_LIMITED, now, changed)
@@ -294,7 +295,8 @@ class Dispatcher:
             for endpoint in route.endpoints:
                 endpoint.breaker.hurry(_LOOK_EVERY)
         if outlook.outage and outlook.gives_up:
-            self._give_up(route, route.clock(now) + outlook.reopens - now, now, changed)
+            more = max(limits.patience for _, limits in route.options) - self._policy.recovery_wait if outlook.refused else 0.0
+            self._give_up(route, route.clock(now) + outlook.reopens - now - int(max(0.0, more) * SECOND), now, changed)
 
     def _first_contact(self, route: Route, now: int) -> None:
         """One of them has answered: from now on it is worth waiting for."""
@@ -304,12 +306,21 @@ class Dispatcher:
             heapq.heappush(route.holds, (ticket.gives_up_at, ticket.seq, ticket))
 
     def _give_up(self, route: Route, until: int, now: int, changed: list[Ticket]) -> None:
-        """Reject the tickets whose hold ends before anything opens (``until`` on the outage clock)."""
+        """Reject the tickets whose hold ends before anything opens (``until`` on the outage clock).
+
+        Where everything is refused as too much, those that go by their own attempts and pauses are left to them.
+        """
+        spared = []
         while route.holds and (route.holds[0][0] < until or route.holds[0][2].state is not TicketState.PENDING):
             at, _, ticket = heapq.heappop(route.holds)
-            current = ticket.route is route and at == ticket.gives_up_at
-            if current and ticket.state is TicketState.PENDING:
+            if ticket.route is not route or at != ticket.gives_up_at or ticket.state is not TicketState.PENDING:
+                continue
+            if route.refused and (ticket.listed or ticket.recovery_wait < SECOND):
+                spared.append((at, ticket.seq, ticket))
+            else:
                 self._reject(ticket, Reason.UNAVAILABLE, now, changed)
+        for entry in spared:
+            heapq.heappush(route.holds, entry)
 
     @staticmethod
     def _cannot_wait(ticket: Ticket, now: int) -> Reason | None:
@@ -406,7 +417,7 @@ class Dispatcher:
     def _reject(self, ticket: Ticket, reason: Reason, now: int, changed: list[Ticket]) -> None:
         self._dequeue(ticket)
         options = ticket.route.options
-        opens = [at for e, limits in options if (at := e.opens_at(limits, now)) is not None]
+        opens = [at for e, limits in options if (at := e.free_at(limits, now)) is not None]
         ticket.state = TicketState.REJECTED
         ticket.rejection = Rejection(
             reason,

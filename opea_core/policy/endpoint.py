@@ -106,7 +106,7 @@ class EndpointState:
         if found is None:
             if len(self._models) >= _MOST_MODELS:
                 self._forget_idle()
-            found = self._models[model] = ModelLimits(self.config.max_concurrent)
+            found = self._models[model] = ModelLimits(self.config.max_concurrent, self.config.weight)
         return found
 
     def _forget_idle(self) -> None:
@@ -135,6 +135,11 @@ class EndpointState:
         gate = self.breaker.gate(now)
         opens = limits.opens_at(now)
         return max(opens, gate or 0) if opens is not None else gate
+
+    def free_at(self, limits: ModelLimits, now: int) -> int | None:
+        """The same, without what one call may try before the time."""
+        opens = self.opens_at(limits, now)
+        return None if opens is None else max(opens, limits.cooldown_until)
 
     def is_marked(self, now: int, model: str) -> bool:
         """Whether the endpoint is chosen last: its key or this model was refused lately."""
@@ -225,7 +230,7 @@ class EndpointState:
 
     def describe(self, limits: ModelLimits, now: int) -> str:
         """Why it is not used now, in words for an error."""
-        opens = self.opens_at(limits, now)
+        opens = self.free_at(limits, now)
         reason = self.last_error.message if self.last_error else "busy"
         if self.last_error is not None and limits.stated and limits.cooldown_until > now:
             reason = f"{reason} {self.last_error.hint}".removesuffix(".")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opea_core.errors import RateLimited
 from opea_core.policy import SECOND
 from opea_core.policy.cohort import Cohort
 from opea_core.policy.concurrency import ConcurrencyLimit
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 
 LONGEST_COOLDOWN = 24 * 3600.0
 """Seconds; a longer wait is not believed."""
-_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 4.0
+_FIRST_BACKOFF, _FIRST_LIMITED, _LONGEST_BACKOFF = 0.1, 1.0, 4.0
+"""Seconds; the second where a limited rate is all that is known of a server."""
 _PATIENT_TRIAL = 60 * SECOND
 """A wait that is longer than this is tried before it is over, by one call at a time."""
 _NOTICE = SECOND // 50
 _BRIEF = 5.0
 """A wait of fewer seconds says nothing of a window after which all is new: the requests are spread."""
+_TURNS = 10
 _JUST = SECOND
 """So long ago at most an answer has just come."""
 
@@ -43,8 +46,8 @@ class ModelLimits:
         "trying",
     )  # fmt: skip
 
-    def __init__(self, ceiling: int | None) -> None:
-        self.concurrency = ConcurrencyLimit(ceiling)
+    def __init__(self, ceiling: int | None, weight: float = 1.0) -> None:
+        self.concurrency = ConcurrencyLimit(ceiling, weight)
         self.in_flight = 0
         self.cooldown_until = 0
         self.cooldown_seq = 0
@@ -98,6 +101,11 @@ class ModelLimits:
         if self.allowed is not None and now < self.allowance_until and self.in_flight >= self.allowed:
             at = max(at, self.allowance_until)
         return at if now < at else self.concurrency.rises_at(now)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which one may well be refused by a server that works: as others are served in turn."""
+        return _TURNS * self.concurrency.usual_seconds
 
     def answered_since(self, at: int, now: int) -> bool:
         """Whether an answer came after ``at``, or just now."""
@@ -192,8 +200,12 @@ class ModelLimits:
         if not fresh:
             return 0.0
         usual = self.concurrency.usual_seconds
+        if not usual and isinstance(effect.reason, RateLimited):
+            return min(_FIRST_LIMITED * 2 ** self._step(), _LONGEST_BACKOFF) * (1 + 0.5 * effect.chance)
         first = min(1.0, usual / 2) or _FIRST_BACKOFF
         most = min(max(usual, 2.0), _LONGEST_BACKOFF) if usual else _LONGEST_BACKOFF
-        longest: float = min(first * 2**self._backoff_step, most)
+        return min(first * 2 ** self._step(), most) * (0.5 + 0.5 * effect.chance)
+
+    def _step(self) -> float:
         self._backoff_step = min(self._backoff_step + 1, 10)
-        return longest * (0.5 + 0.5 * effect.chance)
+        return float(self._backoff_step - 1)

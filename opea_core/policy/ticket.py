@@ -110,18 +110,9 @@ class Route:
     """The tickets that may use the same endpoints for the same model, and how long none of those was usable."""
 
     __slots__ = (
-        "_clock",
-        "_refused_from",
-        "_running_since",
-        "answered",
-        "endpoints",
-        "gives_up",
-        "heap",
-        "holds",
-        "live",
-        "model",
-        "options",
-    )
+        "_clock", "_refused_from", "_running_since", "answered", "endpoints", "gives_up", "heap", "holds", "live", "model", "options",
+        "refused",
+    )  # fmt: skip
 
     def __init__(self, endpoints: tuple[EndpointState, ...], model: str) -> None:
         self.endpoints = endpoints
@@ -135,6 +126,8 @@ class Route:
         """Whether any of them ever answered; if not, nobody waits long."""
         self.gives_up = True
         """Whether a hold may end now."""
+        self.refused = False
+        """Whether what holds its tickets back is that everything is refused as too much."""
         self._clock = 0
         self._running_since: int | None = None
         self._refused_from: int | None = None

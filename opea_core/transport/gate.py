@@ -10,7 +10,7 @@ from typing import Any
 
 from opea_core import events
 from opea_core.config import Endpoint
-from opea_core.errors import OPEAError
+from opea_core.errors import OPEAError, RateLimited
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State, Verdict
 from opea_core.policy.dispatcher import DEFAULT_PRIORITY, Dispatcher, Reason, Rejection, Ticket, TicketState
@@ -186,7 +186,8 @@ class Gate:
         with self._lock:
             now = self.now()
             usable = self._dispatcher.usable(ticket, now)
-            return not any(e.has_room(limits, now) for e, limits in usable or ticket.route.options)
+            options = usable or ticket.route.options
+            return not any(e.has_room(limits, now) or limits.room_at(now) is not None for e, limits in options)
 
     def reset(self) -> None:
         """In a forked child: fresh locks, nothing in flight, nobody waiting."""
@@ -273,7 +274,7 @@ class Gate:
     def _held(self, ticket: Ticket, until: int | None, now: int) -> tuple[events.CallsHeld | None, int | None]:
         """What to tell while nothing can be sent anywhere: at once, and when it lasts; one waiter sees to the second."""
         options = ticket.route.options
-        if any(endpoint.opens_at(limits, now) is None for endpoint, limits in options):
+        if ticket.listed or any(endpoint.opens_at(limits, now) is None for endpoint, limits in options):
             return None, until
         if self._held_since is None:
             self._held_since, self._tells_on = now, ticket
@@ -373,7 +374,7 @@ class Gate:
         if after is not state:
             seconds = max(0, endpoint.breaker.open_until - now) / SECOND if after is State.OPEN else 0.0
             self.emitter(events.BreakerMoved(at=now, endpoint=label, before=state.value, after=after.value, seconds=seconds))
-        if until > max(cooldown_until, now):
+        if until > max(cooldown_until, now) and (grant.limits.stated or isinstance(effect.reason, RateLimited)):
             self.emitter(events.GateSet(at=now, endpoint=label, seconds=(until - now) / SECOND))
         if effect.mark is not None and effect.reason is not None and len(self.endpoints) > 1:
             what = "its key was refused" if effect.mark is Mark.KEY else "it does not have the model"
