@@ -189,6 +189,8 @@ class Core:
 
     async def _atry_together(self, calls: Sequence[Call]) -> list[Any]:
         """The async twin of ``_try_together``."""
+        if len(calls) == 1:
+            return [await self._atry(calls[0])]
         import asyncio
 
         tasks = [asyncio.ensure_future(self._atry(call)) for call in calls]

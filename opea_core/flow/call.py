@@ -99,7 +99,7 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         retry, free = _next(failure, log, spec, grant)
         said = effect(failure, log.history(grant.endpoint.answered))
         if spec.method == "GET":  # a refused list says nothing about the key or the model of chat calls
-            said = replace(said, mark=None)
+            said = replace(said, mark=None, refused=said.refused and said.wait is not None)
         settle = Settle(grant, said, retry, behind=free or grant.is_probe)
         log.server_errors += failure.error.status_code == 500 and not failure.away
         if retry is None:
@@ -226,7 +226,7 @@ def _next(failure: Failure, log: CallLog, spec: CallSpec, grant: Grant) -> tuple
     if free:  # the breaker, not a backoff, says when the next one goes out
         log.counted -= 1
         retry = replace(retry, delay=0.0, charged=False)
-    elif failure.away and grant.limits.answered_at is not None and spec.retry.max_retries:  # nor while it is not open yet
+    elif failure.away and grant.limits.answered_at is not None and log.counted > 2:  # as many as open a breaker
         if _may_wait_on(log, spec, grant):
             log.counted -= 1
             retry = replace(retry, charged=False)
@@ -237,16 +237,16 @@ def _next(failure: Failure, log: CallLog, spec: CallSpec, grant: Grant) -> tuple
 
 
 def _is_no_attempt(failure: Failure, spec: CallSpec, grant: Grant) -> bool:
-    """Whether a server that works only refused it as too much: its call waits for room.
+    """Whether it was only refused as too much while there are other calls: it waits for room.
 
-    It works if it has answered before, or if others are there or wait: the lone first call is told at once. Not for
-    a caller who wants exactly one request, nor for a wait that is longer than anybody waits.
+    A lone call is what the server does not take at all: that is told after its attempts. Not for a caller who wants
+    exactly one request, nor for a wait that is longer than anybody waits.
     """
     if not is_refusal(failure) or failure.should_retry is False or spec.retry.max_retries == 0 or spec.recovery_wait <= 0:
         return False
     if grant.limits.in_flight <= 1 and failure.wait is not None and failure.wait > spec.retry.max_retry_after:
         return False
-    return grant.limits.answered_at is not None or not grant.is_alone
+    return not grant.is_alone
 
 
 def _may_wait_on(log: CallLog, spec: CallSpec, grant: Grant) -> bool:

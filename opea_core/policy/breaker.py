@@ -15,9 +15,6 @@ from enum import Enum
 from opea_core.config import BreakerPolicy
 from opea_core.policy import SECOND
 
-_UNKNOWN = 0.5
-"""Seconds at most that an endpoint is left alone which never answered: nobody waits longer for it."""
-
 
 class State(Enum):
     """The states, in the field's words."""
@@ -101,18 +98,15 @@ class Breaker:
         if self.state is State.OPEN:
             self.open_until = min(self.open_until, self._opened_at + int(seconds * SECOND))
 
-    def record(self, lease: Lease, verdict: Verdict, now: int, connect_class: bool = False, known: bool = True) -> None:
-        """Take the verdict of a lease, once.
-
-        ``connect_class``: not sent, or reset before an answer. ``known``: the endpoint has answered before.
-        """
+    def record(self, lease: Lease, verdict: Verdict, now: int, connect_class: bool = False) -> None:
+        """Take the verdict of a lease, once. ``connect_class``: not sent, or reset before an answer."""
         if lease.generation != self.generation or not self._policy.enabled:
             return
         self._probes.pop(lease.probe, None)
         if verdict is Verdict.NEUTRAL:
             return
         if lease.probe:
-            self._close() if verdict is Verdict.OK else self._open(now, known)
+            self._close() if verdict is Verdict.OK else self._open(now)
             return
         self._window.append(verdict is Verdict.FAIL)
         if verdict is Verdict.OK:
@@ -120,7 +114,7 @@ class Breaker:
         elif connect_class:
             self._connect_failures += 1
         if verdict is Verdict.FAIL and self._tripped():
-            self._open(now, known)
+            self._open(now)
 
     def _tripped(self) -> bool:
         if self._connect_failures >= self._policy.consecutive:
@@ -128,11 +122,10 @@ class Breaker:
         count = len(self._window)
         return count >= self._policy.min_calls and sum(self._window) / count >= self._policy.failure_rate
 
-    def _open(self, now: int, known: bool) -> None:
+    def _open(self, now: int) -> None:
         policy = self._policy
         doublings = min(max(0, self._openings - policy.steady + 1), 63)
-        longest = policy.max_open if known else min(_UNKNOWN, policy.max_open)
-        seconds = min(policy.open * 2**doublings, longest / 1.1) * (1 + 0.1 * self._chance())
+        seconds = min(policy.open * 2**doublings, policy.max_open / 1.1) * (1 + 0.1 * self._chance())
         self._openings += 1
         self._move(State.OPEN)
         self._opened_at = now

@@ -49,8 +49,7 @@ class Cohort:
         self.full += place >= self._used_from
 
     def lose(self) -> None:
-        """One of them got no answer that counts."""
-        self._size -= 1
+        """One of them got no answer that counts: another one takes its part."""
         self._sent -= 1
 
     @property

@@ -32,6 +32,7 @@ FIRST = 4
 UNSEEN = 32
 """As many at most before an answer came; a refusal is heard long before that."""
 MOST = 4096
+_SOON = SECOND // 100
 _PACE = SECOND // 20
 """So long after the first requests the level doubles without an answer, and then each time four times as long after that."""
 _SHORTEST, _LONGEST_HIGHER, _LONGEST_LOWER = 2, 5, 12
@@ -62,9 +63,9 @@ class ConcurrencyLimit:
     """
 
     __slots__ = (
-        "_base", "_before", "_cohort", "_fixed", "_higher_in", "_higher_wait", "_is_new", "_lower_in", "_lower_wait", "_pace", "_paced_at",
-        "_probes", "_probes_at", "_quickest", "_refused", "_step", "_threshold", "_unseen", "_weight", "_yields_at", "ceiling", "level", "phase",
-        "rests", "usual_seconds",
+        "_answered_at", "_base", "_before", "_cohort", "_fixed", "_higher_in", "_higher_wait", "_is_new", "_lost", "_lower_in",
+        "_lower_wait", "_pace", "_paced_at", "_probes", "_probes_at", "_quickest", "_refused", "_stays_new", "_step", "_threshold",
+        "_unseen", "_vain_probes", "_weight", "_yields_at", "ceiling", "level", "phase", "rests", "usual_seconds",
     )  # fmt: skip
 
     def __init__(self, ceiling: int | None, weight: float = 1.0) -> None:
@@ -87,10 +88,11 @@ class ConcurrencyLimit:
         self.rests = False
         """Whether the only place is left to others for as long as a request takes."""
         self._probes = self._probes_at = self._yields_at = 0
+        self._lost = self._vain_probes = self._answered_at = 0
         self._step = 0
         self._pace = _PACE
-        self._is_new = True
-        """Whether no level was found to be too high yet."""
+        self._is_new = self._stays_new = True
+        """Whether no level was found to be too high yet; the second while it rises to what was good before."""
         self.level = self._base = self.ceiling if self._fixed else max(1, round(FIRST * weight))
         self.phase = Phase.RISING
         self._cohort = Cohort(_size(self.level), self.level)
@@ -107,15 +109,18 @@ class ConcurrencyLimit:
 
     # --- sending
 
-    def has_room(self, in_flight: int, now: int) -> bool:
+    def has_room(self, in_flight: int) -> bool:
         """Whether one more may go out."""
-        if in_flight < self.level:
-            return True
-        if self._is_new and self.level < self._most_unseen:
-            self._wait_or_rise(now)
-        elif self._refused and now >= self._probes_at:  # even if nothing is answered for long: nobody waits for nothing
-            self._ask_for_more(now)
         return in_flight < self.level
+
+    def pass_time(self, in_flight: int, now: int) -> None:
+        """Callers wait; with time the level rises although nothing is answered."""
+        if in_flight < self.level:
+            return
+        if self._is_new and not self._refused and self.level < self._most_unseen:
+            self._wait_or_rise(now)
+        elif self._refused and now >= max(self._probes_at, self._answered_at + (self._times(_PROBE) or SECOND)):
+            self._ask_for_more(now)  # nothing was answered for long, and nobody waits for nothing
 
     @property
     def _most_unseen(self) -> int:
@@ -138,7 +143,10 @@ class ConcurrencyLimit:
 
     def rises_at(self, now: int) -> int | None:
         """When the level rises by the clock, if it does."""
-        at = self._paced_at if self._is_new and self.level < self._most_unseen else self._probes_at if self._refused else None
+        if self._refused:
+            at: int | None = max(self._probes_at, self._answered_at + (self._times(_PROBE) or SECOND))
+        else:
+            at = self._paced_at if self._is_new and self.level < self._most_unseen else None
         return at if at is not None and at > now and self.level < self.ceiling else None
 
     def sent(self) -> Cohort | None:
@@ -148,14 +156,16 @@ class ConcurrencyLimit:
     def _rise(self, level: int) -> None:
         self.level = min(level, self.ceiling)
         if self._threshold is not None and self.level >= self._threshold:
+            is_new = self._stays_new
             self._steady(self.level)
+            self._is_new = is_new
 
     # --- what came of it
 
     def answered(self, cohort: Cohort | None, place: int, left: int, seconds: float, work: float, now: int) -> None:
         """A request was answered; it was the ``place``-th in flight when it went out, and ``left`` are in flight now."""
         mine = self._cohort
-        self._paced_at = None  # as long as answers come, it goes by them
+        self._paced_at, self._answered_at = None, now  # as long as answers come, it goes by them
         self.usual_seconds += (seconds - self.usual_seconds) / 8 if self.usual_seconds else seconds
         if cohort is not None:
             cohort.add(seconds, work, place, left)
@@ -194,12 +204,15 @@ class ConcurrencyLimit:
         self._higher_wait = self._lower_wait = _SHORTEST
         self._higher_in, self._lower_in = 2, 1
         self.level = max(1, min(level, self.ceiling))
+        self._probes = 0
         self._stay(None)
 
     def _stay(self, seen: Seen | None) -> None:
         """A level that is known, with what was seen at it."""
         self.phase = Phase.STEADY
-        self._base, self._before = self.level, seen
+        self._before = seen
+        if not self._probes:  # a level that was raised a moment ago is not known yet
+            self._base = self.level
         self._cohort = Cohort(_size(self.level), self.level)
 
     def _has_stayed(self, cohort: Cohort) -> None:
@@ -281,7 +294,10 @@ class ConcurrencyLimit:
         return None
 
     def _ask_for_more(self, now: int) -> None:
-        self._probes_at = now + max(self._times(_NEXT_PROBE), _PACE)
+        self._probes_at = now + max(self._times(_NEXT_PROBE), _SOON)
+        if self.level >= self._lost:
+            self._lost = 0
+        self._base = self.level
         self.level = min(self.level + 2**self._probes, self.ceiling)
         self._probes = min(self._probes + 1, self.level.bit_length() - 1)
 
@@ -300,17 +316,24 @@ class ConcurrencyLimit:
         Phase.YIELDING: _has_yielded,
     }
 
-    def refused(self, place: int, left: int, now: int) -> bool:
-        """The server has enough; it still works on ``left`` of our requests. Gives whether that was to be expected."""
-        expected = self.phase is Phase.RISING or self._is_new or place > self._base
+    def is_above(self, place: int) -> bool:
+        """Whether it is not known that the server takes so many."""
+        return self.phase is Phase.RISING or self._is_new or place > self._base
+
+    def refused(self, left: int, above: bool, now: int) -> None:
+        """The server has enough; it still works on ``left`` of our requests. ``above``: that could be."""
         if left >= self.level:
-            return expected
+            return
+        if not above:  # what was taken is not: by chance, or as there is less room; that is soon found out
+            self._lost, self._vain_probes = max(self._lost, self.level), 0
+        elif self._lost:
+            self._vain_probes += 1
+            self._lost = self._lost if self._vain_probes < 2 else 0
         self._steady(left)
         self._refused = True
         self._probes = 0
-        self._probes_at = now + (self._times(_PROBE) or SECOND)
-        self._yields_at = self._yields_at or now + self._times(_YIELD)
-        return expected
+        self._probes_at = now + (self._times(_NEXT_PROBE if self._lost > self.level else max(_PROBE, 12 // self.level)) or SECOND)
+        self._yields_at = self._yields_at or now + (self._times(_YIELD) or SECOND)
 
     def _yield(self, now: int) -> None:
         """All places are taken, by us and maybe by clients that we know nothing of: leave some of ours to them for a while."""
@@ -324,13 +347,14 @@ class ConcurrencyLimit:
 
     def late(self) -> None:
         """A request got no answer in time."""
-        self._steady(self.level // 2)
+        if not self._fixed:
+            self._steady(self.level // 2)
 
     def restart(self) -> None:
         """The server comes back: start small, and rise to what was good before."""
-        good = None if self._is_new else self._threshold or self._base
+        is_new, good = self._is_new, self._threshold or (FIRST if self._is_new else self._base)
         self._steady(1)
-        self.phase, self._threshold, self._is_new = Phase.RISING, good, good is None
+        self.phase, self._threshold, self._stays_new = Phase.RISING, good, is_new
 
 
 def _size(level: int) -> int:

@@ -23,8 +23,8 @@ from opea_core.policy.ticket import DEFAULT_PRIORITY, Option, Reason, Rejection,
 
 OFFER_TTL = 2 * SECOND
 _NEVER = 1 << 63
-_LOOK_EVERY = 3.0
-"""Seconds after which an endpoint is tried again at the latest while anybody is held for it."""
+_LOOK_EVERY, _LOOK_FIRST = 3.0, 0.5
+"""Seconds after which an endpoint is tried again at the latest while anybody is held for it, and where none ever answered."""
 _PROBERS = 256
 """Of so many at most it is asked who probes: those who came last are at the end of a heap, more or less."""
 
@@ -41,7 +41,7 @@ class Dispatcher:
         self._chance = chance
         self._seq = 0
         self._routes: dict[tuple[tuple[EndpointState, ...], str], Route] = {}
-        self._main = self._route(self.endpoints, "")
+        self._main: Route | None = None  # of all endpoints, for the model that was asked for last
         self._retrying: dict[Ticket, None] = {}
         self._offered: dict[Ticket, None] = {}  # oldest first
         self.queued = 0  # pending tickets that were never granted
@@ -66,7 +66,7 @@ class Dispatcher:
         return Ticket(
             key=now + int(priority * self._policy.aging * SECOND),
             seq=self._seq,
-            route=self._main if endpoints is None and self._main.model == model else self._route(endpoints, model),
+            route=self._main if endpoints is None and self._main and self._main.model == model else self._route(endpoints, model),
             model=model,
             enqueued=now,
             deadline=deadline,
@@ -186,8 +186,12 @@ class Dispatcher:
         if self.waiting:
             for route in [route for route in self._routes.values() if route.live]:
                 self._hold(route, now, changed)
+                route.pass_time(now)
             for ticket in [t for t in list(self._retrying) if t.charged and not any(e.budget.allows(now) for e in t.route.endpoints)]:
                 self._reject(ticket, Reason.BUDGET, now, changed)
+            self._give_out(now, changed)
+            for route in [route for route in self._routes.values() if route.live]:
+                route.pass_time(now)
             self._give_out(now, changed)
         return changed
 
@@ -236,7 +240,7 @@ class Dispatcher:
                 times.extend(at for at in (endpoint.opens_at(limits, now), limits.room_at(now)) if at is not None)
             if route.running and route.gives_up and route.holds:
                 left = route.holds[0][0] - route.clock(now)
-                times.extend([now + max(0, left)] if left > 0 or not route.refused else ())
+                times.extend([now + max(1, left)] if left > 0 or not route.refused else ())
         for ticket in self._retrying:
             times.extend(at for at in ticket.not_before.values() if at > now)
             if ticket.charged:
@@ -286,15 +290,16 @@ class Dispatcher:
         if not route.answered and any(e.answered for e in route.endpoints):
             self._first_contact(route, now)
         outlook = outlook_of(route, self._max_retry_after, now)
+        if outlook.outage:  # they are tried the sooner for it
+            for endpoint in route.endpoints:
+                endpoint.breaker.hurry(_LOOK_EVERY if route.answered else _LOOK_FIRST)
+            outlook = outlook_of(route, self._max_retry_after, now)
         route.run_clock(outlook.outage, outlook.refused, now)
         route.gives_up, route.refused = outlook.gives_up, outlook.refused
         if outlook.hopeless:
             for ticket in self._pending(route):
                 self._reject(ticket, Reason.RATE_LIMITED, now, changed)
-        elif outlook.outage:
-            for endpoint in route.endpoints:
-                endpoint.breaker.hurry(_LOOK_EVERY)
-        if outlook.outage and outlook.gives_up:
+        elif outlook.outage and outlook.gives_up:
             more = max(limits.patience for _, limits in route.options) - self._policy.recovery_wait if outlook.refused else 0.0
             self._give_up(route, route.clock(now) + outlook.reopens - now - int(max(0.0, more) * SECOND), now, changed)
 

@@ -40,8 +40,10 @@ class Grant:
     """The how-many-th of its model in flight it was."""
     cohort: Cohort | None = None
     """Where its time is measured."""
-    trial: bool = False
-    """Whether it goes out before the time the server asked for."""
+    above: bool = False
+    """Whether more are in flight with it than is known to be good."""
+    trial: int = 0
+    """The number of a trial before the time the server asked for, else 0."""
     peers: tuple[EndpointState, ...] = ()
     """The endpoints the call may use, this one among them."""
     route: Route | None = None
@@ -110,8 +112,9 @@ class EndpointState:
         return found
 
     def _forget_idle(self) -> None:
-        """Forget the models that nobody asks now, the oldest first, down to half."""
-        for model in [m for m, limits in self._models.items() if not limits.in_flight][: _MOST_MODELS // 2]:
+        """Forget the models that nobody asks now, the oldest first, down to half; of those that must wait the last ones stay."""
+        idle = [model for model, limits in self._models.items() if not limits.in_flight]
+        for model in sorted(idle, key=lambda model: self._models[model].cooldown_until)[: _MOST_MODELS // 2]:
             del self._models[model]
 
     @property
@@ -153,6 +156,7 @@ class EndpointState:
         self.stats.retries += grant.again
         grant.cohort, grant.trial = limits.send(now)
         grant.place = limits.in_flight + 1
+        grant.above = limits.concurrency.is_above(grant.place)
         limits.in_flight += 1
         self.in_flight += 1  # last, and no call after it: Ctrl-C cannot come between this and the grant's being the ticket's
         return grant
@@ -161,6 +165,8 @@ class EndpointState:
         """Undo a grant that nobody took: place, probe and budget are as before."""
         if not grant.settled:
             self._release(grant)
+            if grant.cohort is not None:
+                grant.cohort.lose()
             if grant.lease is not None:
                 self.breaker.record(grant.lease, Verdict.NEUTRAL, grant.at)
             if grant.charged:
@@ -171,13 +177,14 @@ class EndpointState:
         grant.settled = True
         self.in_flight -= 1
         grant.limits.in_flight -= 1
-        if grant.trial:
-            grant.limits.trying = False
+        if grant.trial and grant.limits.trying == grant.trial:
+            grant.limits.trying = 0
 
     def prove(self, grant: Grant, now: int) -> None:
         """First content came: a probing stream gives its verdict now, not at its end."""
         self.answered = True
         grant.limits.heard(grant.trial, now)
+        grant.trial = 0
         if grant.lease is not None and grant.is_probe:
             self._record(grant.lease, Verdict.OK, now)
             grant.lease = None
@@ -214,7 +221,7 @@ class EndpointState:
     def _record(self, lease: Lease, verdict: Verdict, now: int, connect_class: bool = False) -> None:
         """Tell the breaker; when it closes, the endpoint starts small."""
         before = self.breaker.state
-        self.breaker.record(lease, verdict, now, connect_class, known=self.answered)
+        self.breaker.record(lease, verdict, now, connect_class)
         if self.breaker.state is State.CLOSED and before is not State.CLOSED:
             for known in self._models.values():
                 known.concurrency.restart()
@@ -233,7 +240,7 @@ class EndpointState:
         opens = self.free_at(limits, now)
         reason = self.last_error.message if self.last_error else "busy"
         if self.last_error is not None and limits.stated and limits.cooldown_until > now:
-            reason = f"{reason} {self.last_error.hint}".removesuffix(".")
+            reason = f"{reason} {self.last_error.hint}".rstrip(" .")
         if opens is None:
             return f"{self.label}: {reason}"
         return f"{self.label}: {reason} (next try in {(opens - now) / SECOND:.1f} s)"

@@ -41,7 +41,7 @@ class ModelLimits:
     """
 
     __slots__ = (
-        "_backoff_step", "_passes_at", "_refusal_took", "_rests_until", "_sends", "_share", "_spent", "_trial_at", "allowance_until",
+        "_backoff_step", "_passes_at", "_refusal_took", "_rests_until", "_sends", "_share", "_spent", "_trial_at", "_trials", "allowance_until",
         "allowed", "answered_at", "asked_until", "concurrency", "cooldown_seq", "cooldown_until", "in_flight", "refusals", "stated",
         "trying",
     )  # fmt: skip
@@ -66,8 +66,9 @@ class ModelLimits:
         self._backoff_step = 0
         self._rests_until = 0
         self._share: float | None = None  # of the longest jitter, for the cooldown that began last
-        self.trying = False
-        """Whether a request is out before the time."""
+        self.trying = 0
+        """The number of the request that is out before the time, else 0."""
+        self._trials = 0
         self._spent = False  # a trial before the time was refused
         self._trial_at: int | None = None
         self._refusal_took = self._passes_at = 0
@@ -93,7 +94,11 @@ class ModelLimits:
             return False
         if now < self._rests_until or now < self._sends.next_at:
             return False
-        return self.concurrency.has_room(self.in_flight, now)
+        return self.concurrency.has_room(self.in_flight)
+
+    def pass_time(self, now: int) -> None:
+        """Callers wait."""
+        self.concurrency.pass_time(self.in_flight, now)
 
     def room_at(self, now: int) -> int | None:
         """When there is room without any answer, if ever."""
@@ -113,14 +118,14 @@ class ModelLimits:
 
     # --- what became of it
 
-    def send(self, now: int) -> tuple[Cohort | None, bool]:
+    def send(self, now: int) -> tuple[Cohort | None, int]:
         """A request goes out, and ``in_flight`` grows next; gives where it is measured, and whether it is a trial before the time."""
-        trial = self.cooldown_until > now
-        if trial and not self.trying:
-            self.trying = True
-            self._passes_at = now + 2 * self._refusal_took + _NOTICE
-        elif trial:
-            trial = False
+        trial = 0
+        if self.cooldown_until > now:
+            if not self.trying:
+                self._trials += 1
+                trial = self.trying = self._trials
+                self._passes_at = now + 2 * self._refusal_took + _NOTICE
         elif self.cooldown_until:
             self.cooldown_until = 0
             self._trial_at = None
@@ -143,13 +148,13 @@ class ModelLimits:
             concurrency.rests = False
             self._rests_until = now + int(concurrency.usual_seconds * SECOND)
 
-    def heard(self, trial: bool, now: int) -> None:
+    def heard(self, trial: int, now: int) -> None:
         """The server works on a request: there was room for it."""
         self.answered_at = now
         self.refusals = 0
         self._backoff_step = 0
         if trial:
-            self.trying = False
+            self.trying = 0
             self.cooldown_until = 0
             self._trial_at = None
         elif self.cooldown_until > now and not self._spent and self._trial_at is None:
@@ -157,7 +162,7 @@ class ModelLimits:
 
     def refused(self, grant: Grant, effect: Effect, now: int) -> None:
         """It was refused as too much; its place is free already."""
-        alone, expected = self.in_flight == 0, False
+        alone = self.in_flight == 0
         self._refusal_took = now - grant.at
         fresh = grant.cooldown_seq == self.cooldown_seq and not grant.trial
         if alone:
@@ -165,11 +170,11 @@ class ModelLimits:
             if effect.wait is None or effect.wait < _BRIEF:
                 self._sends.refused(now)
         else:
-            expected = self.concurrency.refused(grant.place, self.in_flight, now)
+            self.concurrency.refused(self.in_flight, grant.above, now)
         if grant.trial:
             self._spent = True
             self._trial_at = None
-        if alone or (effect.wait is not None and not expected):
+        if alone or (effect.wait is not None and not grant.above):
             self._cool_down(effect, fresh, now)
 
     def _cool_down(self, effect: Effect, fresh: bool, now: int) -> None:
@@ -177,8 +182,9 @@ class ModelLimits:
         if fresh:
             self._share = None
             self.cooldown_seq += 1
-            if self.cooldown_until <= now:
-                self._spent, self._trial_at = False, None
+            self.trying = 0
+        if self.cooldown_until <= now:
+            self._spent, self._trial_at, self.trying = False, None, 0
         wait = self._backoff(effect, fresh) if effect.wait is None else self._stated(effect.wait, effect.jitter)
         until = now + int(wait * SECOND)
         if until > self.cooldown_until:
@@ -201,7 +207,7 @@ class ModelLimits:
             return 0.0
         usual = self.concurrency.usual_seconds
         if not usual and isinstance(effect.reason, RateLimited):
-            return min(_FIRST_LIMITED * 2 ** self._step(), _LONGEST_BACKOFF) * (1 + 0.5 * effect.chance)
+            return min(_FIRST_LIMITED * 2 ** self._step() * (1 + 0.5 * effect.chance), _LONGEST_BACKOFF)
         first = min(1.0, usual / 2) or _FIRST_BACKOFF
         most = min(max(usual, 2.0), _LONGEST_BACKOFF) if usual else _LONGEST_BACKOFF
         return min(first * 2 ** self._step(), most) * (0.5 + 0.5 * effect.chance)

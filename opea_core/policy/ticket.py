@@ -132,6 +132,11 @@ class Route:
         self._running_since: int | None = None
         self._refused_from: int | None = None
 
+    def pass_time(self, now: int) -> None:
+        """Tickets wait: with time there may be room without any answer."""
+        for _, limits in self.options:
+            limits.pass_time(now)
+
     def has_room(self, now: int) -> bool:
         """Whether anything is free."""
         return any(endpoint.has_room(limits, now) for endpoint, limits in self.options)

@@ -209,7 +209,7 @@ def test_a_server_that_does_not_tell_its_places_is_not_punished(
     server.always(llama(props=error(status, "not for you")))
     assert way.ask(opea, "discover").error is None
     figures = opea.get_stats("one")
-    assert (opea.model, figures["max_concurrent"]) == ("tiny", 32)
+    assert (opea.model, figures["max_concurrent"]) == ("tiny", None)
     assert (figures["gated_for"], figures["breaker"]) == (None, "closed")
     assert asked(server) == ["GET /v1/models", "GET /props"]
     assert way.ask(opea, "chat", "Hello").response.endpoint == "one"

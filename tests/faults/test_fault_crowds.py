@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -39,17 +38,15 @@ def by_caller(server: ScriptedServer) -> list[list[Seen]]:
 
 
 @of("storm")
-def test_a_storm_of_rate_limits_is_spread_out(way: Way, servers: Servers, made: Made) -> None:
-    """200 callers at a server that takes 25 at once and tells the others to come back in 0.3 s; the simulation counts requests."""
+def test_a_storm_of_rate_limits_is_served(way: Way, servers: Servers, made: Made) -> None:
+    """200 callers at a server that takes 25 at once and tells the others to come back in 0.3 s: they come as others end well."""
     callers = 200 if way.package == "core" else 60
     server = servers(capacity=callers // 8, latency=0.1, overload=faults.rate_limited(0.3))
     it = made(way, server, max_concurrent=callers)
     crowd = Crowd(way, it, [f"caller {number}" for number in range(callers)])
-    errors_told = [told.error for told in crowd.told() if told.error is not None]
-    assert [error for error in errors_told if not isinstance(error, errors.RateLimited)] == []
-    assert [seen for seen in server.seen if seen.answer == "429"]
-    apart = [(later.at - first.at) / 1e9 for seen in by_caller(server) for first, later in pairwise(seen)]
-    assert [seconds for seconds in apart if seconds < 0.3] == []
+    assert [told.error for told in crowd.told() if told.error is not None] == []
+    refused = [seen for seen in server.seen if seen.answer == "429"]
+    assert callers - callers // 8 - 5 <= len(refused) <= callers, "the first burst, and hardly anything after it"
     assert core_of(it).get_stats("one")["breaker"] == "closed"
     assert idle(core_of(it))
 

@@ -193,8 +193,9 @@ def test_what_cannot_be_sent_is_refused_before_sending(server: ScriptedServer, w
 
 @pytest.mark.parametrize("way", WAYS)
 def test_outages_are_connection_errors(server: ScriptedServer, way: str) -> None:
-    server.pause()
     model = made(server)
+    ask(way, model)  # what never answered is no outage, but a wrong address
+    server.pause()
     found = []
     for _ in range(4):  # the breaker opens meanwhile
         with pytest.raises(lc.ModelConnectionError) as caught:

@@ -24,6 +24,7 @@ from queue import SimpleQueue
 
 import variants_dispatcher
 import variants_flow
+import variants_limits
 import variants_policy
 import variants_transport
 import variants_wire
@@ -35,6 +36,7 @@ PATIENCE = 60.0
 """Seconds for the tests of one variant; whoever hangs for longer is caught."""
 VARIANTS: list[Variant] = [
     *variants_policy.VARIANTS,
+    *variants_limits.VARIANTS,
     *variants_dispatcher.VARIANTS,
     *variants_flow.VARIANTS,
     *variants_wire.VARIANTS,

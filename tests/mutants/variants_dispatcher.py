@@ -6,11 +6,12 @@ from variant import DISPATCHER, POLICY, Variant
 
 _TICKET = "opea_core/policy/ticket.py"
 _FILE = "opea_core/policy/dispatcher.py"
-_BARGING = """        endpoint = self._choose(ticket, now)
-        if endpoint is not None:
+_OUTLOOK = "opea_core/policy/outlook.py"
+_BARGING = """        option = self._choose(ticket, now)
+        if option is not None:
             ticket.route.heap.remove(ticket)
             ticket.route.heap.insert(0, ticket)
-            self._offer(ticket, endpoint, now)
+            self._offer(ticket, option, now)
             heapq.heapify(ticket.route.heap)
             return [ticket]
         changed = self.poll(now)
@@ -120,12 +121,12 @@ VARIANTS = [
     Variant(
         "D9: gates are ignored",
         _FILE,
-        "e for e in ticket.route.endpoints if e.opens_at(now) is None and (not",
-        "e for e in ticket.route.endpoints if (not",
+        "o for o in ticket.route.options if o[0].opens_at(o[1], now) is None and (not",
+        "o for o in ticket.route.options if (not",
         DISPATCHER,
     ),
-    Variant("D9: room is ignored", _FILE, "            if endpoint.has_room and ticket", "            if ticket", DISPATCHER),
-    Variant("D9: an empty budget is ignored", _FILE, " and (not ticket.charged or e.budget.allows(now))]", "]", DISPATCHER),
+    Variant("D9: room is ignored", _FILE, "            if endpoint.has_room(limits, now) and ticket", "            if ticket", DISPATCHER),
+    Variant("D9: an empty budget is ignored", _FILE, " and (not charged or o[0].budget.allows(now))]", "]", DISPATCHER),
     Variant("D9: the tier is ignored", _FILE, "rank = (endpoint.config.tier, ", "rank = (0, ", DISPATCHER),
     Variant("D9: the load is ignored", _FILE, "(endpoint.in_flight + 1) / endpoint.config.weight", "0.0", DISPATCHER),
     Variant(
@@ -134,23 +135,64 @@ VARIANTS = [
     Variant(
         "preferences: a mark is ignored",
         _FILE,
-        "        return [e for e in endpoints if not e.is_marked(now, ticket.model)] or endpoints\n",
-        "        return endpoints\n",
+        "        return [o for o in options if not o[0].is_marked(now, ticket.model)] or options\n",
+        "        return options\n",
         DISPATCHER,
     ),
-    Variant("D10: nobody gives up in an outage", _FILE, "route.run_clock(outlook.outage, now)", "route.run_clock(False, now)", DISPATCHER),
+    Variant(
+        "D10: nobody gives up in an outage",
+        _FILE,
+        "route.run_clock(outlook.outage, outlook.refused",
+        "route.run_clock(False, outlook.refused",
+        DISPATCHER,
+    ),
+    Variant(
+        "D10: the time of refusals by a server that works counts as being held",
+        _TICKET,
+        "self._clock = min(self._clock, self._refused_from) if not running else self._clock",
+        "pass",
+        POLICY + "test_dispatcher.py",
+    ),
+    Variant(
+        "D10: a wait that the server stated is not kept",
+        _OUTLOOK,
+        "gives_up = gives_up and not (limits.stated and limits.cooldown_until > now and limits.refusals < 2)",
+        "pass",
+        POLICY + "test_dispatcher.py",
+    ),
+    Variant(
+        "D10: one that is waited for is left alone for as long as ever",
+        _FILE,
+        "                endpoint.breaker.hurry(",
+        "                (lambda _: None)(",
+        DISPATCHER,
+    ),
+    Variant(
+        "D10: an address that never answered is waited for as long as any",
+        _TICKET,
+        "return ticket.recovery_wait if self.answered else",
+        "return ticket.recovery_wait if True else",
+        POLICY + "test_dispatcher.py",
+    ),
+    Variant(
+        "D10: one that answers for the first time is waited for as briefly as before",
+        _FILE,
+        "            self._first_contact(route, now)\n",
+        "            pass\n",
+        POLICY + "test_dispatcher.py",
+    ),
     Variant(
         "D10: the clock of an outage runs while a probe is in flight",
-        _FILE,
-        "outage=bool(reopens) and not probing",
+        _OUTLOOK,
+        "outage=bool(reopens) and not (under_way and route.answered)",
         "outage=bool(reopens)",
         DISPATCHER,
     ),
     Variant(
         "D10: calls wait for a limit however long it is",
-        _FILE,
-        "(not broken and opens - now <= self._max_retry_after)",
-        "not broken",
+        _OUTLOOK,
+        "limits.asked_until - now > max_retry_after",
+        "False",
         DISPATCHER,
     ),
     Variant(
@@ -189,6 +231,13 @@ VARIANTS = [
         "ticket.route.endpoints[1:] + ticket.route.endpoints[:1]",
         DISPATCHER,
     ),
+    Variant(
+        "D11: a refused call that pays nothing is no longer in the queue",
+        _FILE,
+        "ticket.listed = again.charged or any(",
+        "ticket.listed = True or any(",
+        POLICY + "test_dispatcher.py",
+    ),
     Variant("B2: a failed probe is the next probe again", _FILE, "        if behind:\n", "        if False:\n", DISPATCHER),
     Variant(
         "R4: a retry waits for a budget that nobody has",
@@ -214,8 +263,8 @@ VARIANTS = [
     Variant(
         "the clock: gates that end wake nobody",
         _FILE,
-        "            times.extend(at for e in route.endpoints if (at := e.opens_at(now)) is not None)\n",
-        "",
+        "for at in (endpoint.opens_at(limits, now), limits.room_at(now)) if",
+        "for at in (limits.room_at(now),) if",
         DISPATCHER,
     ),
     Variant(

@@ -7,6 +7,8 @@ from variant import BREAKER, BUDGET, ENDPOINT, POLICY, RETRY, WORLD, Variant
 _BREAKER = "opea_core/policy/breaker.py"
 _BUDGET = "opea_core/policy/budget.py"
 _ENDPOINT = "opea_core/policy/endpoint.py"
+_LIMITS = "opea_core/policy/model_limits.py"
+_CONCURRENCY = "opea_core/policy/concurrency.py"
 _RETRY = "opea_core/policy/retry.py"
 
 VARIANTS = [
@@ -21,7 +23,7 @@ VARIANTS = [
     Variant(
         "B1: a probing stream gives no verdict at its first content",
         _ENDPOINT,
-        "            self.breaker.record(grant.lease, Verdict.OK, now)\n            grant.lease = None\n",
+        "            self._record(grant.lease, Verdict.OK, now)\n            grant.lease = None\n",
         "            pass\n",
         ENDPOINT,
     ),
@@ -97,7 +99,11 @@ VARIANTS = [
         BREAKER,
     ),
     Variant(
-        "B: the open time has no bound", _BREAKER, "min(policy.open * 2**doublings, policy.max_open)", "policy.open * 2**doublings", BREAKER
+        "B: the open time has no bound",
+        _BREAKER,
+        "min(policy.open * 2**doublings, policy.max_open / 1.1)",
+        "policy.open * 2**doublings",
+        BREAKER,
     ),
     Variant(
         "B: open times never start again",
@@ -145,48 +151,76 @@ VARIANTS = [
         RETRY,
     ),
     # --- gates and preferences
+    Variant("D10: a cooldown shrinks", _LIMITS, "if until > self.cooldown_until:", "if True:", ENDPOINT + " " + RETRY),
     Variant(
-        "D10: a gate shrinks",
-        _ENDPOINT,
-        "self.gate_until = max(self.gate_until, now + int(wait * SECOND))",
-        "self.gate_until = now + int(wait * SECOND)",
-        ENDPOINT + " " + RETRY,
-    ),
-    Variant(
-        "gates: an endpoint may rest for days",
-        _ENDPOINT,
-        "min(stated + self._share * most, _LONGEST_GATE)",
-        "effect.wait",
+        "cooldowns: an endpoint may rest for weeks",
+        _LIMITS,
+        "return min(wait - jitter + self._share * most, LONGEST_COOLDOWN)",
+        "return wait - jitter + self._share * most",
         ENDPOINT,
     ),
     Variant(
-        "gates: all come back at once after a rate limit",
-        _ENDPOINT,
-        "self.limit if self.ramp is None else min(self.ramp, self.limit)",
-        "self.limit",
+        "cooldowns: all come back at once after a lone refusal",
+        _LIMITS,
+        "                self.concurrency.restart()\n",
+        "                pass\n",
         ENDPOINT,
     ),
     Variant(
-        "gates: the limit is never reached again",
+        "cooldowns: all come back at once after an outage",
         _ENDPOINT,
-        "self.ramp = self.ramp * 2 if self.ramp * 2 < self.limit else None",
+        "                known.concurrency.restart()\n",
+        "                pass\n",
+        ENDPOINT,
+    ),
+    Variant(
+        "cooldowns: what was good is never reached again",
+        _CONCURRENCY,
+        "self._rise(self.level + 1)",
         "pass",
         ENDPOINT,
     ),
-    Variant("gates: each 429 of a burst counts", _ENDPOINT, "fresh = grant.gate_seq == self.gate_seq", "fresh = True", ENDPOINT),
     Variant(
-        "gates: a late success of before the limit counts",
-        _ENDPOINT,
-        "        if grant.gate_seq == self.gate_seq:\n            self._backoff_step = 0",
-        "        if True:\n            self._backoff_step = 0",
+        "cooldowns: each 429 of a burst counts",
+        _LIMITS,
+        "fresh = grant.cooldown_seq == self.cooldown_seq and not grant.trial",
+        "fresh = True",
         ENDPOINT,
     ),
     Variant(
-        "gates: a stated wait is no gate",
-        _ENDPOINT,
-        "if effect.limited or effect.wait is not None:",
-        "if effect.limited and effect.wait is None:",
+        "cooldowns: a success does not start the rests again",
+        _LIMITS,
+        "        self.refusals = 0\n        self._backoff_step = 0\n        if trial:",
+        "        self.refusals = 0\n        if trial:",
+        ENDPOINT,
+    ),
+    Variant(
+        "cooldowns: a stated wait is not kept",
+        _LIMITS,
+        "wait = self._backoff(effect, fresh) if effect.wait is None else self._stated(effect.wait, effect.jitter)",
+        "wait = self._backoff(effect, fresh)",
         RETRY,
+    ),
+    Variant(
+        "cooldowns: a refusal beside others counts against the endpoint",
+        _ENDPOINT,
+        "if effect.refused and (limits.in_flight or limits.answered_since(grant.at, now)):",
+        "if False:",
+        ENDPOINT,
+    ),
+    Variant(
+        "cooldowns: a refusal beside others begins a rest",
+        _LIMITS,
+        "if alone or (effect.wait is not None and not expected):",
+        "if True:",
+        ENDPOINT + " " + RETRY,
+    ),
+    Variant(
+        "cooldowns: one model's refusal holds back the others",
+        _ENDPOINT,
+        "        found = self._models.get(model)\n",
+        '        found = self._models.get(model := "")\n',
+        ENDPOINT,
     ),
     Variant("preferences: nothing is marked", _ENDPOINT, "        if effect.mark is not None:\n", "        if False:\n", ENDPOINT),
     Variant("preferences: a mark survives a success", _ENDPOINT, '            self._marks.pop((Mark.KEY, ""), None)\n', "", ENDPOINT),
@@ -202,18 +236,25 @@ VARIANTS = [
     Variant(
         "D6: given back twice is given back twice",
         _ENDPOINT,
-        "        if grant.settled:\n            return\n        grant.settled = True\n",
-        "        grant.settled = True\n",
+        "        if grant.settled:\n            return\n        self._release(grant)\n",
+        "        self._release(grant)\n",
         ENDPOINT,
     ),
     Variant(
         "D6: taken back after it was given back",
         _ENDPOINT,
-        "        if not grant.settled:\n            grant.settled = True\n            self.in_flight -= 1",
-        "        if True:\n            grant.settled = True\n            self.in_flight -= 1",
+        "        if not grant.settled:\n            self._release(grant)\n",
+        "        if True:\n            self._release(grant)\n",
         ENDPOINT,
     ),
-    Variant("D9: one place too many", _ENDPOINT, "return self.in_flight < (self.limit", "return self.in_flight <= (self.limit", ENDPOINT),
+    Variant("D9: one place too many", _ENDPOINT, "self.in_flight < most)", "self.in_flight <= most)", ENDPOINT),
+    Variant(
+        "D9: one place too many for a model",
+        _CONCURRENCY,
+        "        return in_flight < self.level\n",
+        "        return in_flight <= self.level\n",
+        ENDPOINT,
+    ),
     Variant(
         "D5: an offer that comes back keeps the probe",
         _ENDPOINT,
@@ -226,6 +267,13 @@ VARIANTS = [
     ),
     # --- the budget
     Variant("R4: retries are not paid", _ENDPOINT, "            self.budget.charge(now)\n", "            pass\n", ENDPOINT),
+    Variant(
+        "R4: it does not grow with the level that was found",
+        _BUDGET,
+        "        if more > 0:\n",
+        "        if False:\n",
+        POLICY + "test_budget.py",
+    ),
     Variant("R4: the budget never refuses", _BUDGET, "return self.tokens(now) >= 1", "return True", BUDGET),
     Variant("R4: the budget fills twice as fast", _BUDGET, "_REFILL = 10 * SECOND", "_REFILL = 5 * SECOND", BUDGET),
     Variant(
@@ -281,7 +329,7 @@ VARIANTS = [
     Variant(
         "R2: the backoff has no jitter",
         _RETRY,
-        'return ceiling * chance() if policy.jitter == "full" else ceiling',
+        'return ceiling * (chance() if policy.jitter == "full" else 0.5 + 0.5 * chance())',
         "return ceiling",
         RETRY,
     ),

@@ -138,7 +138,7 @@ class Play:
         if isinstance(effect, Acquire):
             if self.outcomes and isinstance(self.outcomes[0], Reason):
                 return Rejection(self.outcomes.pop(0), self.now, retry_after=3.0, endpoints=("one: busy",))
-            return Grant(self.endpoint, self.endpoint.breaker.admit(self.now), 0, False, self.now)
+            return Grant(self.endpoint, self.endpoint.limits("m"), self.endpoint.breaker.admit(self.now), 0, False, self.now)
         if isinstance(effect, Send):
             return self.outcomes.pop(0).outcome(effect, self.now)
         if isinstance(effect, FetchKey):

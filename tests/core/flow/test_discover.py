@@ -31,15 +31,20 @@ def llama(name: str = "tiny", window: int | None = 2048) -> ModelInfo:
 
 def discover(endpoints: list[Endpoint], answers: dict[str, Any], model: str | None = None) -> tuple[tuple[Endpoint, ...], list[str]]:
     """Run the flow; ``answers`` by question (``models one``, ``props one``). Gives the endpoints and what was asked."""
+
+    def told(question: Any) -> Any:
+        asked.append(question)
+        return answers[question]
+
     flow = discover_flow(endpoints, model, lambda label: f"models {label}", lambda label: f"props {label}")
     asked: list[str] = []
     answer: Any = None
     try:
         while True:
-            asked.append(flow.send(answer))
-            answer = answers[asked[-1]]
+            together = flow.send(answer)
+            answer = [told(question) for question in together.calls]
     except StopIteration as stop:
-        return stop.value, asked
+        return stop.value.endpoints, asked
 
 
 def one(answer: Any, props: Any = None, model: str | None = None, **about: Any) -> Endpoint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hypothesis.stateful import RuleBasedStateMachine
 
@@ -13,6 +14,7 @@ from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
 from opea_core.policy.dispatcher import OFFER_TTL, Dispatcher
 from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.model_limits import ModelLimits
 from opea_core.policy.retry import Effect
 from opea_core.policy.ticket import Reason, Rejection, Ticket, TicketState
 
@@ -20,6 +22,18 @@ NEW, PENDING, OFFERED, LAPSED = TicketState.NEW, TicketState.PENDING, TicketStat
 TAKEN, REJECTED, GONE = TicketState.TAKEN, TicketState.REJECTED, TicketState.GONE
 MAX_RETRY_AFTER = 60 * SECOND
 PROBE_TTL = 2 * SECOND
+LOOK_EVERY = 3 * SECOND
+
+
+class Hope(NamedTuple):
+    """What a call can hope for."""
+
+    outage: int = 0
+    """When the first of its endpoints is tried again, if none works as far as anybody knows; else 0."""
+    refused: bool = False
+    """One of them is there, and all that is sent is refused."""
+    stated: bool = False
+    """A server said how long to wait, and was not yet asked in vain after that: nobody gives up before."""
 
 
 @dataclass(eq=False)
@@ -39,6 +53,14 @@ class Call:
     idle: int = 0
     """How long an offer of it lay about; whether that counts as being held is left open."""
     over: bool = False
+    refused_from: int | None = None
+    """``held`` when everything began to be refused; if the server works after all, that was no outage."""
+    was_refused: bool = False
+
+    @property
+    def options(self) -> list[tuple[EndpointState, ModelLimits]]:
+        """Its endpoints with what its model may be asked there."""
+        return [(e, e.limits(self.ticket.model)) for e in self.allowed]
 
     @property
     def grant(self) -> Grant | None:
@@ -60,6 +82,8 @@ class DispatcherChecks(RuleBasedStateMachine):
     policy: QueuePolicy
     now: int
     calls: list[Call]
+    hurried: frozenset[EndpointState] = frozenset()
+    """Those that somebody is held for: they are tried again soon."""
 
     # --- what the model sees
 
@@ -85,33 +109,75 @@ class DispatcherChecks(RuleBasedStateMachine):
         until = 0
         if e.breaker.state is State.OPEN:
             until = e.breaker.open_until
+            if e in self.hurried:
+                until = min(until, e.breaker._opened_at + LOOK_EVERY)
         else:
             until = max((g.at + PROBE_TTL for g in self.probes(e)), default=0)
         return until if until > self.now else 0
 
-    def opens_at(self, e: EndpointState) -> int:
-        """When the gates of an endpoint end; 0 for now."""
-        return max(self.broken_until(e), e.gate_until if e.gate_until > self.now else 0)
+    def granted(self, limits: ModelLimits) -> list[Grant]:
+        """The live grants of a model at an endpoint, those of offers that lapse now left out."""
+        return [c.grant for c in self.calls if c.grant is not None and c.grant.limits is limits and not self.lapsing(c)]
 
-    def has_room(self, e: EndpointState) -> bool:
-        return e.in_flight < min(e.config.max_concurrent, e.ramp or 10**9)
+    def cooled_until(self, limits: ModelLimits) -> int:
+        """When the cooldown is over, or one call may try before the time; 0 for now."""
+        trying, limits.trying = limits.trying, limits.trying and any(g.trial for g in self.granted(limits))
+        opens = limits.opens_at(self.now)
+        limits.trying = trying
+        return opens or 0
+
+    def opens_at(self, call: Call, e: EndpointState) -> int:
+        """When a call may be sent to an endpoint, room aside; 0 for now."""
+        return max(self.broken_until(e), self.cooled_until(e.limits(call.ticket.model)))
+
+    def has_room(self, call: Call, e: EndpointState) -> bool:
+        return e.in_flight < (e.config.max_concurrent or 10**9) and e.limits(call.ticket.model).has_room(self.now)
 
     def usable(self, call: Call) -> list[EndpointState]:
         """Where it may go now or when there is room: those that refused its key or model only if there are no others."""
-        found = [e for e in call.allowed if not self.opens_at(e) and (not call.ticket.charged or e.budget.allows(self.now))]
+        found = [e for e in call.allowed if not self.opens_at(call, e) and (not call.ticket.charged or e.budget.allows(self.now))]
         return [e for e in found if not e.is_marked(self.now, call.ticket.model)] or found
 
     def can_use(self, call: Call, e: EndpointState) -> bool:
         """Whether it could be sent there now, room aside."""
         return e in self.usable(call) and call.not_before.get(e, 0) <= self.now
 
+    def is_asked_too_long(self, call: Call, e: EndpointState) -> bool:
+        """Whether the server asks for a wait that nobody waits."""
+        limits = e.limits(call.ticket.model)
+        return not self.broken_until(e) and bool(self.cooled_until(limits)) and limits.asked_until > self.now + MAX_RETRY_AFTER
+
+    def hope(self, call: Call) -> Hope:
+        found, refused, under_way, stated = [], False, False, False
+        for e, limits in call.options:
+            if self.is_asked_too_long(call, e):
+                continue
+            broken, opens = self.broken_until(e), self.opens_at(call, e)
+            if not broken and not limits.refusals:
+                return Hope()
+            refused = refused or not broken
+            under_way = under_way or not opens or bool(self.probes(e) if broken else self.granted(limits))
+            stated = stated or (limits.stated and limits.cooldown_until > self.now and limits.refusals < 2)
+            found.append(opens)
+        return Hope(0 if under_way else min(found, default=0), refused, stated)
+
     def outage(self, call: Call) -> int:
-        """When the first of its endpoints admits a probe, if all are gated and only a breaker can be waited for; else 0."""
-        broken = [self.opens_at(e) for e in call.allowed if self.broken_until(e)]
-        stated = [self.opens_at(e) for e in call.allowed if not self.broken_until(e)]
-        soon = any(at <= self.now + MAX_RETRY_AFTER for at in stated)  # 0 if it is not gated at all
-        probing = any(self.probes(e) for e in call.allowed)
-        return 0 if soon or probing or not broken else min(broken)
+        return self.hope(call).outage
+
+    def look(self) -> None:
+        """What the dispatcher finds when it looks: whom somebody is held for, and for whom the outage was none."""
+        waiting = [c for c in self.calls if c.ticket.state in (NEW, PENDING)]
+        self.hurried = frozenset(e for c in waiting if self.outage(c) for e in c.allowed)
+        for call in self.calls:
+            refused, outage = self.hope(call).refused, self.outage(call)
+            if call.ticket.state not in (NEW, PENDING):
+                call.refused_from = None
+            elif refused:
+                call.was_refused = True
+                call.refused_from = call.held if call.refused_from is None else call.refused_from
+            elif call.refused_from is not None:
+                call.held = call.held if outage else min(call.held, call.refused_from)
+                call.refused_from = None
 
     # --- doing something that grants or rejects, and checking all that it did
 
@@ -120,58 +186,72 @@ class DispatcherChecks(RuleBasedStateMachine):
         lapsing = [c for c in self.calls if self.lapsing(c)]
         tokens = {e: e.budget.tokens(self.now) for e in self.endpoints}
         refunds = Counter(c.grant.endpoint for c in lapsing if c.grant and c.grant.charged)
-        opens = {e: self.opens_at(e) for e in self.endpoints}
-        outages = {c: self.outage(c) for c in self.calls}
+        self.look()
+        opens = {c: {e: self.opens_at(c, e) for e in c.allowed} for c in self.calls}
+        hopeless = {c: all(self.is_asked_too_long(c, e) for e in c.allowed) for c in self.calls}
+        hopes = {c: self.hope(c) for c in self.calls}
+        levels = {limits: limits.concurrency.level for c in self.calls for _, limits in c.options}
+        liking = {e: self.liking(e) for e in self.endpoints}
         ranks = {c: self.ranks(c) for c in self.calls} if not lapsing else {}
+        usable = {c: self.usable(c) for c in self.calls}
         full = self.dispatcher.queued >= self.policy.max_queued
         woken = act()
+        self.hurried = frozenset()
         changed = [c for c, state in zip(self.calls, before, strict=True) if c.ticket.state is not state]
         offered = sorted((c for c in changed if c.ticket.state is OFFERED), key=lambda c: c.ticket)
         rejected = [c for c in changed if c.ticket.state is REJECTED]
         assert Counter(woken) == Counter(c.ticket for c in offered + rejected), "whoever gets something is woken, and nobody else"
         assert [c for c in changed if c.ticket.state is LAPSED] == lapsing
         for call in offered:
-            self.check_offer(call, opens)
+            self.check_offer(call, opens, levels)
         assert all(count == 1 for count in Counter(c.grant.endpoint for c in offered if c.grant and c.grant.is_probe).values())
+        assert all(count == 1 for count in Counter(c.grant.limits for c in offered if c.grant and c.grant.trial).values())
         for call in rejected:
-            self.check_rejection(call, opens, outages[call], full)
+            self.check_rejection(call, hopeless[call], hopes[call], full)
         in_order = not any(c.grant and c.grant.is_probe for c in offered)  # probes are given out of turn
         for call in offered[:1] if ranks and in_order else []:
-            assert ranks[call][call.ticket.grant.endpoint] == min(ranks[call].values()), "the first one had the best there was"
+            assert call.ticket.grant.endpoint in usable[call], "one with a mark is chosen only if there is no other"
+            assert liking[call.ticket.grant.endpoint] <= min(ranks[call], default=(9, 9)), "the first one had the best there was"
         charges = Counter(c.grant.endpoint for c in offered if c.ticket.charged and c.grant)
         for e in self.endpoints:
             left = min(e.budget.capacity, tokens[e] + refunds[e]) - charges[e]
             assert abs(e.budget.tokens(self.now) - left) < 1e-6, "each retry is paid once"
         self.check_waiters()
 
-    def ranks(self, call: Call) -> dict[EndpointState, tuple[int, float]]:
-        """The order of preference among the endpoints it could go to."""
-        return {
-            e: (e.config.tier, (e.in_flight + 1) / e.config.weight) for e in self.endpoints if self.can_use(call, e) and self.has_room(e)
-        }
+    @staticmethod
+    def liking(e: EndpointState) -> tuple[int, float]:
+        """The order of preference."""
+        return (e.config.tier, (e.in_flight + 1) / e.config.weight)
 
-    def check_offer(self, call: Call, opens: dict[EndpointState, int]) -> None:
+    def ranks(self, call: Call) -> list[tuple[int, float]]:
+        """The preference for each endpoint it could go to."""
+        return [self.liking(e) for e in self.endpoints if self.can_use(call, e) and self.has_room(call, e)]
+
+    def check_offer(self, call: Call, opens: dict[Call, dict[EndpointState, int]], levels: dict[ModelLimits, int]) -> None:
         ticket, grant = call.ticket, call.grant
         assert grant is not None
         assert not call.over
         e = grant.endpoint
         assert e in call.allowed
-        assert not opens[e], "a gated endpoint is never chosen"
+        assert grant.limits is e.limits(ticket.model)
+        assert not opens[call][e], "one that is closed is never chosen"
         assert call.not_before.get(e, 0) <= self.now
         assert not call.is_late(self.now)
         assert grant.charged is ticket.charged
         assert e.budget.tokens(self.now) >= 0
-        assert e.in_flight <= min(e.config.max_concurrent, e.ramp or 10**9)
+        assert e.in_flight <= (e.config.max_concurrent or 10**9)
+        assert grant.place <= max(levels[grant.limits], grant.limits.concurrency.level)
         waiting = [c for c in self.calls if c.ticket.state is PENDING and not c.is_late(self.now) and self.may_go(c, e)]
-        if grant.is_probe and any(c.ticket.deadline is not None for c in [call, *waiting]):
-            return self.check_prober(call, waiting)
-        for other in waiting:
+        same = [c for c in waiting if c.ticket.model == ticket.model]
+        if grant.is_probe and any(c.ticket.deadline is not None for c in [call, *same]):
+            return self.check_prober(call, same)
+        for other in same + [c for c in waiting if c not in same and not opens[c][e] and e.limits(c.ticket.model).has_room(self.now)]:
             assert not other.ticket < ticket, "smaller key first"
             if not (other.put_back or call.put_back):
                 self.check_overtaking(call, other, e)
 
     def may_go(self, call: Call, e: EndpointState) -> bool:
-        """Whether it could surely have been sent there now, gates and room aside."""
+        """Whether it could surely have been sent there now, cooldowns and room aside."""
         marked = [other.is_marked(self.now, call.ticket.model) for other in call.allowed]
         chosen_last = e.is_marked(self.now, call.ticket.model) and not all(marked)
         pays = not call.ticket.charged or e.budget.allows(self.now)
@@ -183,10 +263,9 @@ class DispatcherChecks(RuleBasedStateMachine):
         def rank(one: Call) -> tuple[int, float]:
             return one.put_back, -(one.ticket.deadline or float("inf"))
 
-        for other in waiting:
-            if other.ticket < call.ticket:
-                assert other.ticket.deadline is not None
-                assert rank(call) <= rank(other)
+        earlier = sorted((other for other in waiting if other.ticket < call.ticket), key=lambda other: other.ticket)
+        assert all(rank(call) <= rank(other) for other in earlier)
+        assert not earlier or earlier[0].ticket.deadline is not None, "the first has no end of its time: it tries"
 
     def check_overtaking(self, call: Call, other: Call, e: EndpointState) -> None:
         """Whoever goes first although another came before it is more urgent, and came soon enough after it."""
@@ -194,30 +273,30 @@ class DispatcherChecks(RuleBasedStateMachine):
             head_start = (other.priority - call.priority) * self.policy.aging * SECOND
             assert call.came - other.came <= head_start, "overtaking is bounded by priority x aging"
 
-    def check_rejection(self, call: Call, opens: dict[EndpointState, int], outage: int, full: bool) -> None:
+    def check_rejection(self, call: Call, hopeless: bool, hope: Hope, full: bool) -> None:
         ticket, rejection = call.ticket, call.ticket.rejection
         assert rejection is not None
         call.over = True
-        gates = [opens[e] for e in call.allowed]
+        opens = [self.opens_at(call, e) for e in call.allowed]
         if rejection.reason is Reason.DEADLINE:
             assert ticket.deadline is not None
-            assert ticket.deadline <= max(self.now, min(self.opens_at(e) for e in call.allowed))
+            assert ticket.deadline <= max(self.now, min(opens))
         elif rejection.reason is Reason.QUEUE_TIMEOUT:
             assert ticket.queue_deadline is not None
             assert not ticket.retrying
-            assert ticket.queue_deadline <= max(self.now, min(self.opens_at(e) for e in call.allowed))
+            assert ticket.queue_deadline <= max(self.now, min(opens))
         elif rejection.reason is Reason.RATE_LIMITED:
-            assert min(gates) > self.now + MAX_RETRY_AFTER
+            assert hopeless
         elif rejection.reason is Reason.BUDGET:
             assert ticket.charged
             assert not any(e.budget.allows(self.now) for e in call.allowed)
         elif full and not ticket.retrying and ticket.enqueued == self.now:
-            gated = all(self.opens_at(e) for e in call.allowed)
-            assert rejection.reason is (Reason.UNAVAILABLE if gated else Reason.QUEUE_FULL)
+            assert rejection.reason is (Reason.UNAVAILABLE if all(opens) else Reason.QUEUE_FULL)
         else:
             assert rejection.reason is Reason.UNAVAILABLE
-            assert outage
-            assert call.held + call.idle + outage - self.now > call.recovery_wait, "held for as long as recovery_wait allows"
+            assert hope.outage
+            assert not hope.stated, "a wait that the server stated is kept once"
+            assert call.held + call.idle + hope.outage - self.now > call.recovery_wait, "held for as long as recovery_wait allows"
 
     def check_waiters(self) -> None:
         """Right after the dispatcher has decided."""
@@ -227,15 +306,20 @@ class DispatcherChecks(RuleBasedStateMachine):
             if call.ticket.state is not PENDING:
                 continue
             if not call.is_late(self.now):
-                free = [e for e in call.allowed if self.has_room(e) and self.can_use(call, e)]
+                free = [e for e in call.allowed if self.has_room(call, e) and self.can_use(call, e)]
                 assert not free, "nobody waits while there is room for it"
-            outage = self.outage(call)
-            assert not outage or call.held + outage - self.now <= call.recovery_wait, "held no longer than recovery_wait"
+            assert not all(self.is_asked_too_long(call, e) for e in call.allowed), "nobody waits for what is too long"
+            outage, _, stated = self.hope(call)
+            if outage:
+                hasty = [e for e in call.allowed if e.breaker.state is State.OPEN]
+                assert all(e.breaker.open_until <= e.breaker._opened_at + LOOK_EVERY for e in hasty), "it is tried soon"
+                in_time = stated or call.was_refused or call.held + outage - self.now <= call.recovery_wait
+                assert in_time, "held no longer than recovery_wait"
             for e in call.allowed:
-                if self.has_room(e):
+                if self.has_room(call, e):
                     lacking = max(0.0, 1 - e.budget.tokens(self.now)) if call.ticket.charged else 0.0
                     paid = self.now + int(lacking * 10 * SECOND) + 1000 if lacking else 0
-                    at = max(self.opens_at(e), call.not_before.get(e, 0), paid)
+                    at = max(self.opens_at(call, e), call.not_before.get(e, 0), paid)
                     assert at <= self.now or (wake is not None and wake <= at), "time is told when it opens"
 
     def poll(self) -> None:
@@ -259,7 +343,7 @@ class DispatcherChecks(RuleBasedStateMachine):
             assert not any(e.budget.allows(self.now) for e in allowed)
         else:
             assert rejection.reason is Reason.DEADLINE
-            first = min(max(self.now, self.opens_at(e), call.not_before.get(e, 0)) for e in allowed)
+            first = min(max(self.now, self.opens_at(call, e), call.not_before.get(e, 0)) for e in allowed)
             assert call.ticket.deadline is not None
             assert first >= call.ticket.deadline
 

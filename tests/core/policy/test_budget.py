@@ -18,14 +18,26 @@ def spent(now: int = 0) -> Budget:
     return budget
 
 
-@pytest.mark.parametrize(("places", "capacity"), [(1, 20), (10, 20), (11, 22), (32, 64), (1000, 2000)])
-def test_its_capacity_grows_with_the_places(places: int, capacity: int) -> None:
+@pytest.mark.parametrize(("places", "capacity"), [(1, 20), (10, 20), (11, 22), (32, 64), (1000, 2000), (None, 64)])
+def test_its_capacity_grows_with_the_places(places: int | None, capacity: int) -> None:
     budget = Budget(places, 0)
     assert budget.tokens(0) == capacity
     for _ in range(capacity):
         assert budget.allows(0)
         budget.charge(0)
     assert not budget.allows(0)
+
+
+def test_when_more_requests_at_once_are_found_to_fit_it_grows_by_what_they_add() -> None:
+    budget = Budget(None, 0)
+    for _ in range(60):
+        budget.charge(0)
+    budget.rise(32)
+    assert (budget.capacity, budget.tokens(0)) == (64, 4)
+    budget.rise(50)
+    assert (budget.capacity, budget.tokens(0)) == (100, 40)
+    budget.rise(10)
+    assert (budget.capacity, budget.tokens(0)) == (100, 40)
 
 
 def test_ten_seconds_pay_one_retry() -> None:

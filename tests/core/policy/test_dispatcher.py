@@ -25,14 +25,17 @@ NEW, PENDING, OFFERED, LAPSED = TicketState.NEW, TicketState.PENDING, TicketStat
 TAKEN, REJECTED, GONE = TicketState.TAKEN, TicketState.REJECTED, TicketState.GONE
 
 
-def limited(seconds: float) -> Effect:
-    """429 with a wait."""
-    return Effect(Verdict.NEUTRAL, limited=True, wait=seconds)
+def limited(seconds: float | None = None) -> Effect:
+    """429, with a wait or without one."""
+    return Effect(Verdict.NEUTRAL, refused=True, wait=seconds, chance=0.0)
 
 
-def place(name: str = "a", limit: int = 1, opens_for: float = 1.0, **options: Any) -> EndpointState:
+def place(name: str = "a", limit: int | None = 1, opens_for: float = 1.0, answered: bool = True, **options: Any) -> EndpointState:
+    """An endpoint, by default one that has answered before."""
     config = Endpoint(base_url=f"http://{name}/v1", max_concurrent=limit, **options)
-    return EndpointState(config, BreakerPolicy(open=opens_for), lambda: 0.0, 0)
+    endpoint = EndpointState(config, BreakerPolicy(open=opens_for), lambda: 0.0, 0)
+    endpoint.answered = answered
+    return endpoint
 
 
 class World:
@@ -105,7 +108,7 @@ class World:
 
     def rest(self, e: EndpointState, seconds: float) -> None:
         """An endpoint is rate limited."""
-        e.settle(e.grant(self.now, charged=False), limited(seconds), "", self.now)
+        e.settle(e.grant(e.limits(""), self.now, charged=False), limited(seconds), "", self.now)
 
     def spend(self, e: EndpointState) -> None:
         """The retry budget of an endpoint is used up."""
@@ -248,7 +251,7 @@ def test_a_full_queue_says_nothing_of_the_endpoint() -> None:
     for _ in range(50):
         w.call()
     w.end(holder)
-    assert w.first.opens_at(0) is None
+    assert w.first.opens_at(w.first.limits(""), 0) is None
     assert w.first.breaker.state is State.CLOSED
     assert w.call().state is TAKEN
 
@@ -575,7 +578,7 @@ def test_one_with_a_mark_is_used_when_the_other_rests() -> None:
     a, b = place("a"), place("b")
     w = World(a, b)
     w.end(w.call(endpoints=[a]), Effect(Verdict.NEUTRAL, mark=Mark.KEY))
-    w.end(w.call(endpoints=[b]), Effect(Verdict.NEUTRAL, limited=True, wait=9.0))
+    w.end(w.call(endpoints=[b]), limited(9))
     assert where(w.call()) == "a"
 
 
@@ -692,6 +695,35 @@ def test_an_unavailable_endpoint_is_named_with_its_last_error() -> None:
     assert rejection is not None
     assert (type(rejection.cause), str(rejection.cause), rejection.retry_after) == (EndpointConnectionError, "nothing answers", 1.0)
     assert rejection.endpoints == ("a: nothing answers (next try in 1.0 s)",)
+    assert rejection.answered
+
+
+def test_an_endpoint_that_never_answered_is_waited_for_a_moment_only() -> None:
+    w = World(place(answered=False))
+    w.break_(w.first)
+    held = w.call()
+    assert w.dispatcher.wake_at(0) == SECOND // 2, "and tried the sooner"
+    assert outage(w, held) <= 1.5
+    assert held.rejection is not None
+    assert (held.rejection.reason, held.rejection.answered) == (Reason.UNAVAILABLE, False)
+
+
+def test_the_first_answer_ever_makes_an_endpoint_worth_waiting_for() -> None:
+    w = World(place(answered=False), recovery_wait=10)
+    w.break_(w.first)
+    held = w.call()
+    w.pass_time(0.4)
+    w.first.answered = True
+    assert 5 <= outage(w, held) <= 10
+
+
+def test_a_broken_endpoint_is_tried_every_three_seconds_while_somebody_is_held() -> None:
+    w = World(place(opens_for=30))
+    w.break_(w.first)
+    assert w.first.opens_at(w.first.limits(""), 0) == 30 * SECOND
+    held = w.call()
+    assert w.dispatcher.wake_at(0) == 3 * SECOND
+    assert w.pass_time(3) == [held]
 
 
 def outage(w: World, *held: Ticket, probe_takes: float = 0.0) -> float:
@@ -769,35 +801,35 @@ def test_time_in_flight_is_not_time_held() -> None:
 
 
 def test_a_second_hold_is_not_ended_by_the_first() -> None:
-    w = World(place(limit=5, opens_for=25))
+    w = World(place(limit=5, opens_for=3), recovery_wait=5)
     long = w.call()
     w.break_(w.first)
-    other = w.call(recovery_wait=29)
-    w.pass_time(24)
+    other = w.call()
+    w.pass_time(2)
     w.again(long, Retry(0.0), DOWN)
     w.pass_time(1)
     w.again(long, Retry(0.0), DOWN)
     assert reason(other) is Reason.UNAVAILABLE
-    assert long.state is PENDING, "1 s held, 25 s to go"
+    assert long.state is PENDING, "1 s held, 3 s to go"
 
 
 def test_a_hold_is_not_begun_for_a_breaker_that_opens_too_late() -> None:
-    w = World(place(opens_for=4), recovery_wait=3)
+    w = World(place(opens_for=4), recovery_wait=2)
     w.break_(w.first)
     assert reason(w.call()) is Reason.UNAVAILABLE
 
 
 def test_a_lapsed_offer_does_not_count_the_time_before_it_twice() -> None:
-    w = World(place(opens_for=6), recovery_wait=13)
+    w = World(place(opens_for=3), recovery_wait=7)
     w.break_(w.first)
     held = w.call()
-    w.pass_time(6)
+    w.pass_time(3)
     w.dispatcher.lapse(held)
     w.break_(w.first)
     w.dispatcher.take(held)
     w.poll()
-    assert held.state is PENDING, "6 s held, 6 s to go"
-    w.pass_time(6)
+    assert held.state is PENDING, "3 s held, 3 s to go"
+    w.pass_time(3)
     w.dispatcher.lapse(held)
     w.break_(w.first)
     w.dispatcher.take(held)
@@ -813,10 +845,52 @@ def test_calls_are_held_for_a_wait_the_server_stated() -> None:
     assert w.pass_time(59) == [held]
 
 
-def test_a_stated_wait_is_no_outage() -> None:
-    w = World(recovery_wait=0)
-    w.rest(w.first, 59)
-    assert w.call().state is PENDING
+def test_a_stated_wait_is_kept_once_however_long_an_outage_may_be() -> None:
+    w = World(recovery_wait=3)
+    w.rest(w.first, 20)
+    held, trial = w.call(recovery_wait=1), w.call(priority=0)
+    w.pass_time(20)
+    assert (held.state, trial.state) == (PENDING, OFFERED)
+    w.again(trial, Retry(20.0, charged=False), limited(20))
+    assert reason(held) is Reason.UNAVAILABLE, "it was refused again"
+    assert trial.state is PENDING, "it goes by its own attempts"
+
+
+def refuse_everything(w: World, *held: Ticket, until: float = 60.0) -> float:
+    """Whoever is sent is refused, until somebody is rejected or so many seconds have passed; gives how long it took."""
+    start = w.now
+    while (w.now - start) / SECOND < until:
+        for ticket in [t for t in held if t.state is OFFERED]:
+            w.again(ticket, Retry(0.0, charged=False), limited())
+        if any(t.state is REJECTED for t in held):
+            break
+        wake = w.dispatcher.wake_at(w.now)
+        assert wake is not None
+        w.now = wake
+        w.poll()
+    return (w.now - start) / SECOND
+
+
+def test_an_endpoint_that_refuses_everything_is_waited_for_as_long_as_a_broken_one() -> None:
+    w = World(recovery_wait=10)
+    w.rest(w.first, 1)
+    held = [w.call(), w.call()]
+    waited = refuse_everything(w, *held)
+    rejection = next(t.rejection for t in held if t.rejection is not None)
+    assert (rejection.reason, rejection.answered) == (Reason.UNAVAILABLE, True)
+    assert rejection.retry_after is not None
+    assert waited <= 10 < waited + rejection.retry_after, "rejected as soon as the next try lies beyond"
+
+
+def test_when_the_server_answers_the_time_in_which_it_refused_everything_was_no_outage() -> None:
+    w = World(recovery_wait=10)
+    w.rest(w.first, 1)
+    held = [w.call() for _ in range(3)]
+    assert 6 <= refuse_everything(w, *held, until=6) < 10
+    w.end(next(t for t in held if t.state is OFFERED))
+    w.break_(w.first)
+    left = next(t for t in held if t.state is PENDING)
+    assert outage(w, left) > 6, "held as if it had come then"
 
 
 @pytest.mark.parametrize("seconds", [61, 3600])
@@ -880,7 +954,25 @@ def test_those_who_waited_for_a_rate_limit_do_not_return_as_a_burst() -> None:
             w.settle(ticket)
             w.dispatcher.leave(ticket)
         w.poll()
-    assert sizes == [1, 2, 8, 8, 1]
+    assert sizes == [1, 2, 3, 5, 8, 1]
+
+
+def test_what_one_model_is_refused_holds_back_no_other_model() -> None:
+    w = World(place(limit=4))
+    w.end(w.call(model="m"), limited(30))
+    assert (w.call(model="m").state, w.call(model="other").state) == (PENDING, TAKEN)
+
+
+def test_one_that_was_refused_beside_others_goes_as_soon_as_one_of_them_ends() -> None:
+    w = World(place(limit=3))
+    first = w.call()
+    w.pass_time(1)
+    w.end(first)
+    running, refused, _ = w.call(), w.call(), w.call()
+    w.again(refused, Retry(0.0, charged=False), limited())
+    w.pass_time(0.1)
+    assert refused.state is PENDING
+    assert w.end(running) == [refused]
 
 
 # --- D11: between two attempts
@@ -919,6 +1011,25 @@ def test_it_keeps_the_time_it_came() -> None:
     younger = [w.call() for _ in range(3)]
     w.again(holder, Retry(0.0))
     assert [t.state for t in (holder, *younger)] == [OFFERED, PENDING, PENDING, PENDING]
+
+
+def test_a_refused_call_that_pays_nothing_goes_back_to_its_old_place() -> None:
+    w = World()
+    holder = w.call()
+    w.pass_time(1)
+    younger = [w.call() for _ in range(3)]
+    w.again(holder, Retry(0.0, charged=False), limited(2))
+    assert [t.listed for t in (holder, *younger)] == [False] * 4
+    w.pass_time(2)
+    assert w.order(holder, *younger) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("again", [Retry(0.0), Retry(5.0, charged=False)])
+def test_one_that_pays_or_pauses_is_listed_by_itself(again: Retry) -> None:
+    w = World()
+    call, _ = w.call(), w.call()
+    w.again(call, again)
+    assert call.listed
 
 
 def test_one_that_waits_for_its_time_blocks_nobody() -> None:

@@ -1,6 +1,8 @@
-"""One endpoint: places, gates, the ramp after a rate limit, preference marks (section 5), budget and breaker."""
+"""One endpoint: places, cooldowns, the slow start after a refusal, preference marks (section 5), budget and breaker."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,40 +17,63 @@ from opea_core.policy.retry import Effect, Mark
 
 OK = Effect()
 CANCELLED = Effect(Verdict.NEUTRAL)
-BUSY = Effect(Verdict.NEUTRAL, limited=True)
+BUSY = Effect(Verdict.NEUTRAL, refused=True, chance=0.0, reason=RateLimited("no", status_code=429))
 """429 without a wait."""
 DOWN = Effect(Verdict.FAIL, connect_class=True)
 
 
-def endpoint(places: int = 32, **breaker: float) -> EndpointState:
-    return EndpointState(Endpoint(base_url="http://a/v1", max_concurrent=places), BreakerPolicy(**breaker), lambda: 0.0, 0)
+def endpoint(places: int | None = 32, answered: bool = True, **breaker: float) -> EndpointState:
+    """One that has answered before."""
+    e = EndpointState(Endpoint(base_url="http://a/v1", max_concurrent=places), BreakerPolicy(**breaker), lambda: 0.0, 0)
+    e.answered = answered
+    return e
 
 
 def wait(seconds: float) -> Effect:
     """429 with a wait."""
-    return Effect(Verdict.NEUTRAL, limited=True, wait=seconds)
+    return Effect(Verdict.NEUTRAL, refused=True, wait=seconds)
+
+
+def overloaded(seconds: float | None = None) -> Effect:
+    """503, maybe with a wait."""
+    return Effect(Verdict.FAIL, refused=True, wait=seconds, chance=0.0)
+
+
+def grant(e: EndpointState, now: int = 0, charged: bool = False, model: str = "m") -> Grant:
+    return e.grant(e.limits(model), now, charged)
 
 
 def grants(e: EndpointState, count: int, now: int = 0) -> list[Grant]:
-    return [e.grant(now, charged=False) for _ in range(count)]
+    return [grant(e, now) for _ in range(count)]
 
 
-def send(e: EndpointState, effect: Effect, now: int = 0) -> None:
-    e.settle(e.grant(now, charged=False), effect, "m", now)
+def send(e: EndpointState, effect: Effect, now: int = 0, took: int = 0) -> None:
+    """A call that ends at ``now``."""
+    e.settle(grant(e, now - took), effect, "m", now)
 
 
-def room(e: EndpointState) -> int:
-    """How many more calls it takes."""
+def fill(e: EndpointState, now: int = 0) -> list[Grant]:
+    """As many calls as it takes."""
     taken: list[Grant] = []
-    while e.has_room:
-        taken.append(e.grant(0, charged=False))
-    for grant in taken:
-        e.take_back(grant)
+    while e.has_room(e.limits("m"), now):
+        taken.append(grant(e, now))
+    return taken
+
+
+def room(e: EndpointState, now: int = 0) -> int:
+    """How many more calls it takes."""
+    taken = fill(e, now)
+    for one in taken:
+        e.take_back(one)
     return len(taken)
 
 
-def gated_for(e: EndpointState, now: int) -> float:
-    opens = e.opens_at(now)
+def opens_at(e: EndpointState, now: int = 0) -> int | None:
+    return e.opens_at(e.limits("m"), now)
+
+
+def gated_for(e: EndpointState, now: int = 0) -> float:
+    opens = opens_at(e, now)
     return 0.0 if opens is None else (opens - now) / SECOND
 
 
@@ -80,67 +105,93 @@ def test_giving_back_twice_is_once() -> None:
 
 def test_a_second_outcome_says_nothing() -> None:
     e = endpoint()
-    grant = e.grant(0, charged=False)
-    e.settle(grant, CANCELLED, "m", 0)
-    e.settle(grant, wait(10), "m", 0)
-    assert e.opens_at(0) is None
+    one = grant(e)
+    e.settle(one, CANCELLED, "m", 0)
+    e.settle(one, wait(10), "m", 0)
+    assert opens_at(e) is None
 
 
 def test_an_offer_nobody_took_leaves_no_trace() -> None:
     e = endpoint()
-    grant = e.grant(0, charged=True)
-    e.take_back(grant)
-    e.take_back(grant)
-    assert (e.in_flight, e.budget.tokens(0), e.stats.retries) == (0, 64, 0)
+    one = grant(e, charged=True)
+    e.take_back(one)
+    e.take_back(one)
+    assert (e.in_flight, e.limits("m").in_flight, e.budget.tokens(0), e.stats.retries) == (0, 0, 64, 0)
 
 
 def test_a_probe_nobody_took_comes_back() -> None:
     e = endpoint()
     for _ in range(3):
         send(e, DOWN)
-    e.take_back(e.grant(SECOND, charged=False))
+    e.take_back(grant(e, SECOND))
     assert not e.breaker.probing
-    assert e.opens_at(SECOND) is None
+    assert opens_at(e, SECOND) is None
 
 
-# --- gates
+# --- refused with nothing else in flight: a cooldown
 
 
 def test_a_rate_limit_rests_for_the_servers_wait() -> None:
     e = endpoint()
     send(e, wait(7), SECOND)
-    assert e.opens_at(SECOND) == 8 * SECOND
-    assert e.opens_at(8 * SECOND - 1) == 8 * SECOND
-    assert e.opens_at(8 * SECOND) is None
+    assert opens_at(e, SECOND) == 8 * SECOND
+    assert opens_at(e, 8 * SECOND - 1) == 8 * SECOND
+    assert opens_at(e, 8 * SECOND) is None
 
 
 def test_a_503_with_a_wait_rests_as_well() -> None:
     e = endpoint()
-    send(e, Effect(Verdict.FAIL, wait=7))
-    assert gated_for(e, 0) == 7
-    assert room(e) == 32, "only a rate limit lets it begin with one call"
+    send(e, overloaded(7))
+    assert gated_for(e) == 7
 
 
-def test_an_absurd_wait_is_capped_at_an_hour() -> None:
+def test_an_absurd_wait_is_capped_at_a_day() -> None:
     e = endpoint()
     send(e, wait(1e9))
-    assert gated_for(e, 0) == 3600
+    assert e.limits("m").cooldown_until == 24 * 3600 * SECOND
 
 
-def test_rate_limits_without_a_wait_rest_longer_each_time() -> None:
-    e, now, rests = endpoint(), 0, []
-    for _ in range(7):
-        send(e, BUSY, now)
-        rests.append(gated_for(e, now))
-        now += int(rests[-1] * SECOND)
-    assert rests == [1, 2, 4, 8, 16, 20, 20]
+def test_a_wait_longer_than_a_minute_is_tried_each_minute_by_one_call() -> None:
+    e, tried = endpoint(), []
+    send(e, wait(200))
+    while opens := opens_at(e, now := tried[-1] if tried else 0):
+        assert e.free_at(e.limits("m"), now) >= 200 * SECOND, "and yet it is known to be closed until then"
+        tried.append(opens)
+        trial = grant(e, opens)
+        assert trial.trial is (opens < 200 * SECOND)
+        if trial.trial:
+            assert opens_at(e, opens) is not None, "by one call at a time"
+            e.settle(trial, wait(200 - opens / SECOND), "m", opens)
+    assert [at / SECOND for at in tried] == [60, 120, 180, 200]
+
+
+@pytest.mark.parametrize(("chance", "rests"), [(0.0, [1, 2, 4, 4]), (1.0, [1.5, 3, 4, 4])])
+def test_rate_limits_without_a_wait_rest_longer_each_time(chance: float, rests: list[float]) -> None:
+    e, now, found = endpoint(), 0, []
+    for _ in rests:
+        send(e, replace(BUSY, chance=chance), now)
+        found.append(gated_for(e, now))
+        now += int(found[-1] * SECOND)
+    assert found == rests
+
+
+@pytest.mark.parametrize(("took", "rests"), [(1.0, [0.5, 1, 2, 2]), (30.0, [1, 2, 4, 4])])
+@pytest.mark.parametrize("effect", [replace(BUSY, chance=1.0), replace(overloaded(), chance=1.0)])
+def test_where_a_requests_time_is_known_the_rests_are_parts_of_it(effect: Effect, took: float, rests: list[float]) -> None:
+    e, now, found = endpoint(), 100 * SECOND, []
+    send(e, OK, now, took=int(took * SECOND))
+    for _ in rests:
+        send(e, effect, now)
+        found.append(gated_for(e, now))
+        now += int(found[-1] * SECOND)
+    assert found == rests
 
 
 def test_a_success_starts_the_rests_again() -> None:
     e, now = endpoint(), 0
     for _ in range(4):
         send(e, BUSY, now)
-        now = e.gate_until
+        now = e.limits("m").cooldown_until
     send(e, OK, now)
     send(e, BUSY, now)
     assert gated_for(e, now) == 1
@@ -149,98 +200,257 @@ def test_a_success_starts_the_rests_again() -> None:
 def test_a_burst_of_rate_limits_counts_once() -> None:
     e = endpoint()
     burst = grants(e, 20)
-    for grant in burst:
-        e.settle(grant, BUSY, "m", 0)
-    assert gated_for(e, 0) == 1
+    for one in burst:
+        e.settle(one, BUSY, "m", 0)
+    assert (gated_for(e), e.limits("m").refusals) == (1, 1)
     send(e, BUSY, SECOND)
-    assert gated_for(e, SECOND) == 2
-
-
-def test_a_late_success_of_before_the_rate_limit_proves_nothing() -> None:
-    e = endpoint()
-    early = e.grant(0, charged=False)
-    send(e, BUSY)
-    e.settle(early, OK, "m", 0)
-    assert room(e) == 1
-    send(e, BUSY, SECOND)
-    assert gated_for(e, SECOND) == 2
+    assert (gated_for(e, SECOND), e.limits("m").refusals) == (2, 2)
 
 
 def test_the_longest_wait_of_a_burst_counts() -> None:
     e = endpoint()
     effects = [wait(3), wait(9), wait(5), BUSY]
-    for grant, effect in zip(grants(e, 4), effects, strict=True):
-        e.settle(grant, effect, "m", 0)
-    assert gated_for(e, 0) == 9
+    for one, effect in zip(grants(e, 4), effects, strict=True):
+        e.settle(one, effect, "m", 0)
+    assert gated_for(e) == 9
+
+
+def test_a_burst_has_one_jitter() -> None:
+    e = endpoint()
+    for one, jitter in zip(grants(e, 3), (0.5, 2.0, 1.0), strict=True):
+        e.settle(one, replace(wait(10 + jitter), jitter=jitter), "m", 0)
+    assert gated_for(e) == 10.5
 
 
 @settings(derandomize=True, database=None, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([OK, BUSY, DOWN, CANCELLED, wait(0.5), wait(5), wait(500)]), st.integers(0, 3 * SECOND))))
-def test_gates_only_grow(steps: list[tuple[Effect, int]]) -> None:
+def test_a_cooldown_only_grows_unless_a_trial_is_answered(steps: list[tuple[Effect, int]]) -> None:
     e, now, earlier = endpoint(), 0, list[Grant]()
+    limits = e.limits("m")
     for effect, pause in steps:
-        earlier += grants(e, 2, now)
-        now += pause
-        until = e.gate_until
-        e.settle(earlier.pop(0), effect, "m", now)
-        assert e.gate_until >= until
-        if effect.wait is not None:
-            assert e.gate_until >= now + effect.wait * SECOND
+        now = now + pause if earlier else max(now + pause, opens_at(e, now) or 0)
+        for _ in range(2):
+            if e.has_room(limits, now) and opens_at(e, now) is None:
+                earlier.append(grant(e, now))
+        if not earlier:
+            continue
+        until = limits.cooldown_until
+        one = earlier.pop(0)
+        e.settle(one, effect, "m", now)
+        if effect is OK and one.trial:
+            assert limits.cooldown_until == 0
+        else:
+            assert limits.cooldown_until >= until
+        if effect.wait is not None and not limits.in_flight:
+            assert limits.cooldown_until >= now + effect.wait * SECOND
 
 
 def test_the_later_of_breaker_and_rate_limit_holds() -> None:
     e = endpoint()
-    early = e.grant(0, charged=False)
+    early, *broken = grants(e, 4)
+    for one in broken:
+        e.settle(one, DOWN, "m", 0)
+    assert opens_at(e) == SECOND
+    e.settle(early, wait(5), "m", 0)
+    assert opens_at(e) == 5 * SECOND
+    f = endpoint()
+    first, *broken = grants(f, 5)
+    f.settle(first, wait(0.5), "m", 0)
+    assert opens_at(f) == SECOND // 2
+    for one in broken[:3]:
+        f.settle(one, DOWN, "m", 0)
+    assert opens_at(f) == SECOND
+
+
+def test_one_models_refusal_says_nothing_of_the_others() -> None:
+    e = endpoint(3)
+    send(e, wait(7))
+    other = e.limits("another")
+    assert (e.opens_at(other, 0), other.concurrency.level) == (None, 3)
+    assert not grant(e, model="another").trial
+
+
+def test_all_models_together_have_the_places_that_the_user_set() -> None:
+    e = endpoint(3)
+    grant(e, model="another")
+    assert room(e) == 2
+
+
+# --- the slow start after a lone refusal, and after an outage
+
+
+def rounds(e: EndpointState, count: int, now: int) -> list[int]:
+    """How many calls it takes, so many times, each time answered."""
+    sizes = []
+    for _ in range(count):
+        taken = fill(e, now)
+        sizes.append(len(taken))
+        for one in taken:
+            e.settle(one, OK, "m", now)
+    return sizes
+
+
+@pytest.mark.parametrize("refusal", [wait(5), overloaded(5)])
+def test_after_a_lone_refusal_it_opens_with_one_call_and_rises_to_what_was_good(refusal: Effect) -> None:
+    e = endpoint(10)
+    send(e, refusal)
+    assert rounds(e, 7, 5 * SECOND) == [1, 2, 3, 5, 8, 10, 10]
+
+
+def test_after_an_outage_it_opens_with_one_call_and_rises_to_what_was_good() -> None:
+    e = endpoint(10)
     for _ in range(3):
         send(e, DOWN)
-    assert e.opens_at(0) == SECOND
-    e.settle(early, wait(5), "m", 0)
-    assert e.opens_at(0) == 5 * SECOND
-    f = endpoint()
-    late = f.grant(0, charged=False)
-    send(f, wait(0.5))
-    for _ in range(3):
-        send(f, DOWN)
-    assert not late.settled
-    assert f.opens_at(0) == SECOND
+    probe = grant(e, SECOND)
+    e.prove(probe, SECOND)
+    assert room(e, SECOND) == 0, "the probe is the one"
+    e.settle(probe, OK, "m", SECOND)
+    assert rounds(e, 5, SECOND) == [2, 3, 5, 8, 10]
 
 
-# --- the ramp after a rate limit
-
-
-def test_after_a_rate_limit_it_opens_with_one_call_and_doubles_per_success() -> None:
+def test_a_refusal_within_the_slow_start_begins_it_again() -> None:
     e = endpoint(10)
-    send(e, wait(1))
-    sizes = []
-    for _ in range(6):
-        sizes.append(room(e))
-        send(e, OK, SECOND)
-    assert sizes == [1, 2, 4, 8, 10, 10]
+    send(e, wait(5))
+    assert rounds(e, 3, 5 * SECOND) == [1, 2, 3]
+    send(e, wait(5), 5 * SECOND)
+    assert rounds(e, 6, 10 * SECOND) == [1, 2, 3, 5, 8, 10]
 
 
-def test_a_rate_limit_within_the_ramp_begins_it_again() -> None:
-    e = endpoint(10)
-    send(e, wait(1))
-    send(e, OK, SECOND)
-    send(e, OK, SECOND)
-    assert room(e) == 4
-    send(e, wait(1), SECOND)
-    assert room(e) == 1
-
-
-def test_the_ramp_never_exceeds_the_places() -> None:
+def test_the_slow_start_never_exceeds_the_places() -> None:
     e = endpoint(1)
-    send(e, wait(1))
-    send(e, OK, SECOND)
-    assert room(e) == 1
+    send(e, wait(5))
+    assert rounds(e, 3, 5 * SECOND) == [1, 1, 1]
 
 
 @pytest.mark.parametrize("effect", [CANCELLED, DOWN])
-def test_only_a_success_widens_the_ramp(effect: Effect) -> None:
+def test_only_a_success_widens_the_slow_start(effect: Effect) -> None:
     e = endpoint(10)
-    send(e, wait(1))
-    send(e, effect, SECOND)
+    send(e, wait(5))
+    send(e, effect, 5 * SECOND)
+    assert room(e, 5 * SECOND) == 1
+
+
+# --- refused while others are in flight: it only says how many it takes
+
+
+@pytest.mark.parametrize("refusal", [BUSY, overloaded()])
+def test_a_refusal_beside_others_lowers_the_level_to_what_is_in_flight(refusal: Effect) -> None:
+    e = endpoint(10)
+    send(e, OK, SECOND, took=SECOND)
+    *running, refused = grants(e, 4, SECOND)
+    e.settle(refused, refusal, "m", SECOND)
+    assert (e.limits("m").concurrency.level, opens_at(e, SECOND), room(e, SECOND)) == (3, None, 0)
+    e.settle(running[0], OK, "m", 2 * SECOND)
+    assert room(e, 2 * SECOND) == 1
+
+
+def test_only_a_refusal_with_nothing_else_in_flight_counts_against_the_endpoint() -> None:
+    e = endpoint(consecutive=1, min_calls=1)
+    other, refused = grants(e, 2)
+    e.settle(refused, overloaded(), "m", 0)
+    assert e.breaker.state is State.CLOSED
+    e.settle(other, overloaded(), "m", 0)
+    assert e.breaker.state is State.OPEN
+
+
+@pytest.mark.parametrize(("sent", "refused_at", "state"), [(0, 5.0, State.CLOSED), (1.5, 1.9, State.CLOSED), (1.5, 2.1, State.OPEN)])
+def test_an_answer_since_it_was_sent_or_within_a_second_shows_that_the_server_works(sent: float, refused_at: float, state: State) -> None:
+    e = endpoint(consecutive=1, min_calls=1)
+    e.settle(one := grant(e, int(sent * SECOND)), CANCELLED, "m", 0)
+    assert one.settled
+    refused = grant(e, int(sent * SECOND))
+    answered = grant(e, 0)
+    e.settle(answered, OK, "m", SECOND)
+    e.settle(refused, overloaded(), "m", int(refused_at * SECOND))
+    assert e.breaker.state is state
+
+
+def waiting(e: EndpointState, seconds: float = 9) -> Grant:
+    """One call is in flight, and another was refused with a wait."""
+    running, refused = grants(e, 2)
+    e.settle(refused, wait(seconds), "m", 0)
+    assert gated_for(e) == seconds
+    return running
+
+
+def test_a_wait_is_tried_by_one_call_as_soon_as_another_was_answered() -> None:
+    e = endpoint()
+    running = waiting(e)
+    assert opens_at(e, SECOND) == 9 * SECOND
+    e.settle(running, OK, "m", SECOND)
+    assert opens_at(e, SECOND) is None
+    assert grant(e, SECOND).trial
+    assert opens_at(e, SECOND) is not None, "one call at a time"
+
+
+def test_a_wait_whose_trial_is_refused_is_kept() -> None:
+    e = endpoint()
+    e.settle(waiting(e), OK, "m", SECOND)
+    e.settle(grant(e, SECOND), wait(5), "m", SECOND)
+    assert gated_for(e, SECOND) == 8
+    f = endpoint()
+    running = waiting(f)
+    f.settle(running, OK, "m", SECOND)
+    trial = grant(f, SECOND)
+    f.settle(trial, BUSY, "m", SECOND)
+    f.limits("m").heard(False, 2 * SECOND)
+    assert opens_at(f, 2 * SECOND) == 9 * SECOND, "it is tried once"
+
+
+@pytest.mark.parametrize("how", ["answered", "first content"])
+def test_a_wait_whose_trial_is_not_refused_is_over(how: str) -> None:
+    e = endpoint()
+    e.settle(waiting(e), OK, "m", SECOND)
+    trial = grant(e, SECOND)
+    e.settle(trial, OK, "m", 2 * SECOND) if how == "answered" else e.prove(trial, 2 * SECOND)
+    assert opens_at(e, 2 * SECOND) is None
+    assert not grant(e, 2 * SECOND).trial
+
+
+def test_a_trial_that_says_nothing_is_made_again() -> None:
+    e = endpoint()
+    e.settle(waiting(e), OK, "m", SECOND)
+    e.take_back(grant(e, SECOND))
+    e.settle(grant(e, SECOND), CANCELLED, "m", SECOND)
+    assert opens_at(e, SECOND) is None
+    assert grant(e, SECOND).trial
+
+
+def test_a_refusal_of_one_more_than_is_known_to_be_good_asks_for_no_wait() -> None:
+    e = endpoint(None)
+    *_, refused = grants(e, 3)
+    e.settle(refused, wait(9), "m", 0)
+    assert (opens_at(e), e.limits("m").concurrency.level) == (None, 2)
+
+
+# --- what else an outcome says of how much it takes
+
+
+def test_what_the_server_says_is_left_is_not_exceeded_for_as_long_as_it_says() -> None:
+    e = endpoint(10)
+    send(e, Effect(allowance=(2, 30.0)))
+    assert (room(e), room(e, 30 * SECOND - 1), room(e, 30 * SECOND)) == (2, 2, 10)
+
+
+def test_one_call_finds_out_even_if_the_server_says_that_nothing_is_left() -> None:
+    e = endpoint(10)
+    send(e, Effect(allowance=(0, 30.0)))
     assert room(e) == 1
+
+
+def test_no_answer_in_time_halves_what_is_in_flight() -> None:
+    e = endpoint(None)
+    send(e, Effect(Verdict.FAIL, late=True))
+    assert e.limits("m").concurrency.level == 2
+
+
+def test_a_connection_that_took_too_long_is_given_twice_as_long_next_time() -> None:
+    e = endpoint()
+    slow, at_the_same_time = grants(e, 2)
+    before = e.connect_patience
+    for one in (slow, at_the_same_time):
+        e.settle(one, Effect(Verdict.FAIL, connect_class=True, unconnected=True), "m", SECOND)
+    assert e.connect_patience == 2 * before, "once for all that were sent before"
 
 
 # --- preferences
@@ -272,7 +482,7 @@ def test_a_missing_model_is_marked_for_that_model_only() -> None:
 def test_another_models_success_does_not_end_a_models_mark() -> None:
     e = endpoint()
     send(e, Effect(Verdict.NEUTRAL, mark=Mark.MODEL))
-    e.settle(e.grant(0, charged=False), OK, "another", 0)
+    e.settle(grant(e, model="another"), OK, "another", 0)
     assert e.is_marked(0, "m")
 
 
@@ -285,7 +495,7 @@ def test_a_refused_key_is_marked_for_every_model() -> None:
 def test_a_mark_is_no_gate() -> None:
     e = endpoint()
     send(e, Effect(Verdict.NEUTRAL, mark=Mark.KEY))
-    assert e.opens_at(0) is None
+    assert opens_at(e) is None
     assert room(e) == 32
 
 
@@ -294,7 +504,7 @@ def test_a_mark_is_no_gate() -> None:
 
 def test_a_charged_grant_pays_and_counts_as_a_retry() -> None:
     e = endpoint()
-    e.settle(e.grant(0, charged=True), DOWN, "m", 0)
+    e.settle(grant(e, charged=True), DOWN, "m", 0)
     assert (e.budget.tokens(0), e.stats.retries) == (63, 1)
 
 
@@ -307,7 +517,7 @@ def test_an_uncharged_grant_is_free() -> None:
 def test_only_a_success_refills_the_budget() -> None:
     e = endpoint()
     for _ in range(2):
-        e.settle(e.grant(0, charged=True), OK, "m", 0)
+        e.settle(grant(e, charged=True), OK, "m", 0)
     for effect in (DOWN, CANCELLED, BUSY):
         send(e, effect)
     assert e.budget.tokens(0) == pytest.approx(62.2)
@@ -321,13 +531,13 @@ def test_connect_failures_open_the_breaker_and_gate_it() -> None:
     for _ in range(3):
         send(e, DOWN)
     assert e.breaker.state is State.OPEN
-    assert e.opens_at(0) == SECOND
+    assert opens_at(e) == SECOND
 
 
 def test_a_429_storm_leaves_the_breaker_closed() -> None:
     e = endpoint()
-    for _ in range(50):
-        send(e, wait(1))
+    for second in range(0, 100, 2):
+        send(e, wait(1), second * SECOND)
     assert e.breaker.state is State.CLOSED
 
 
@@ -335,7 +545,7 @@ def test_a_probing_stream_gives_its_verdict_at_its_first_content() -> None:
     e = endpoint()
     for _ in range(3):
         send(e, DOWN)
-    probe = e.grant(SECOND, charged=False)
+    probe = grant(e, SECOND)
     assert probe.is_probe
     e.prove(probe, 2 * SECOND)
     assert e.breaker.state is State.CLOSED
@@ -345,7 +555,7 @@ def test_a_probing_stream_gives_its_verdict_at_its_first_content() -> None:
 def test_one_verdict_per_lease() -> None:
     e = endpoint(consecutive=1)
     send(e, DOWN)
-    probe = e.grant(SECOND, charged=False)
+    probe = grant(e, SECOND)
     e.prove(probe, SECOND)
     e.settle(probe, DOWN, "m", 2 * SECOND)
     assert e.breaker.state is State.CLOSED
@@ -354,7 +564,7 @@ def test_one_verdict_per_lease() -> None:
 
 def test_another_stream_gives_its_verdict_at_its_end_only() -> None:
     e = endpoint()
-    stream = e.grant(0, charged=False)
+    stream = grant(e)
     send(e, DOWN)
     send(e, DOWN)
     e.prove(stream, 0)
@@ -367,20 +577,20 @@ def test_another_stream_gives_its_verdict_at_its_end_only() -> None:
     [
         (OK, True),
         (Effect(Verdict.FAIL, reason=ServerError("no", status_code=503)), True),
-        (Effect(Verdict.NEUTRAL, reason=RateLimited("no", status_code=429)), True),
+        (BUSY, True),
         (Effect(Verdict.FAIL, connect_class=True, reason=ServerError("no")), False),
         (CANCELLED, False),
     ],
 )
 def test_it_remembers_whether_it_ever_answered(effect: Effect, answered: bool) -> None:
-    e = endpoint()
+    e = endpoint(answered=False)
     send(e, effect)
     assert e.answered is answered
 
 
 def test_first_content_is_an_answer() -> None:
-    e = endpoint()
-    e.prove(e.grant(0, charged=False), 0)
+    e = endpoint(answered=False)
+    e.prove(grant(e), 0)
     assert e.answered
 
 
@@ -397,7 +607,7 @@ def test_first_content_is_an_answer() -> None:
     ],
 )
 def test_it_is_down_when_it_answered_before_and_connections_fail(effects: list[Effect], down: bool) -> None:
-    e = endpoint()
+    e = endpoint(answered=False)
     for effect in effects:
         send(e, effect)
     assert e.is_down is down
@@ -406,25 +616,27 @@ def test_it_is_down_when_it_answered_before_and_connections_fail(effects: list[E
 # --- words
 
 
-def test_it_says_why_it_is_not_used() -> None:
+def test_it_says_why_it_is_not_used_and_what_helps_while_the_servers_wait_lasts() -> None:
     e = endpoint()
-    send(e, Effect(Verdict.NEUTRAL, limited=True, wait=2.5, reason=RateLimited("429 from a", status_code=429)))
-    assert e.describe(0) == "a: 429 from a (next try in 2.5 s)"
-    assert e.describe(3 * SECOND) == "a: 429 from a"
+    error = RateLimited("429 from a", "Send less.", status_code=429)
+    send(e, Effect(Verdict.NEUTRAL, refused=True, wait=2.5, reason=error))
+    assert e.describe(e.limits("m"), 0) == "a: 429 from a Send less (next try in 2.5 s)"
+    assert e.describe(e.limits("m"), 3 * SECOND) == "a: 429 from a"
 
 
 def test_its_summary_has_the_figures_of_now() -> None:
     e = endpoint()
-    early = e.grant(0, charged=False)
+    early = grant(e)
     for _ in range(3):
         send(e, DOWN)
     open_now = e.summary(0)
-    assert {name: open_now[name] for name in ("in_flight", "breaker", "gated_for", "max_concurrent")} == {
+    assert {name: open_now[name] for name in ("in_flight", "breaker", "gated_for", "max_concurrent", "concurrency_limit")} == {
         "in_flight": 1,
         "breaker": "open",
         "gated_for": 1.0,
         "max_concurrent": 32,
+        "concurrency_limit": 32,
     }
     e.take_back(early)
-    e.grant(SECOND, charged=False)
+    grant(e, SECOND)
     assert e.summary(SECOND)["breaker"] == "half_open"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_dispatcher import DOWN, OFFERED, PENDING, World, limited
+from test_dispatcher import DOWN, OFFERED, PENDING, World
 
 from opea_core.policy.retry import Retry
 from opea_core.policy.ticket import Ticket, TicketState
@@ -69,8 +69,8 @@ def test_one_that_tried_does_not_hold_up_those_behind_it() -> None:
 
 def test_a_wait_of_next_to_nothing_is_a_wait() -> None:
     w = World()
-    w.first.settle(w.first.grant(0, charged=False), limited(5e-324), "", 0)
-    assert w.first.opens_at(0) is None
+    w.rest(w.first, 5e-324)
+    assert w.first.opens_at(w.first.limits(""), 0) is None
 
 
 def test_the_others_keep_their_order() -> None:

@@ -177,6 +177,6 @@ def test_the_open_time_is_bounded_however_often_it_opens(openings: int, steady: 
     for count in range(1, openings + 1):
         breaker.record(breaker.admit(now), Verdict.FAIL, now, True)
         seconds = (breaker.open_until - now) / SECOND
-        assert min(open_, longest) * 0.999 <= seconds <= longest * 1.1
+        assert min(open_, longest / 1.1) * 0.999 <= seconds <= longest * 1.000001
         assert count > steady or seconds <= open_ * 1.1, "it does not double before it opened so often in a row"
         now = breaker.open_until

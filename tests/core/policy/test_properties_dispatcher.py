@@ -23,28 +23,31 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from same_examples import fixed
 
 from opea_core.config import BreakerPolicy, Endpoint, QueuePolicy
+from opea_core.errors import RateLimited
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
 from opea_core.policy.dispatcher import Dispatcher
 from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.model_limits import ModelLimits
 from opea_core.policy.retry import Effect, Mark, Retry
 
 PAUSES = st.sampled_from([1, SECOND // 2, SECOND, SECOND, 2 * SECOND, 5 * SECOND, 61 * SECOND]) | st.integers(0, 10 * SECOND)
 DOWN = Effect(Verdict.FAIL, connect_class=True)
-EFFECTS = [
-    Effect(),
-    Effect(Verdict.NEUTRAL),
+FAILURES = [
     Effect(Verdict.FAIL),
     DOWN,
-    Effect(Verdict.FAIL, wait=3.0),
-    Effect(Verdict.NEUTRAL, limited=True),
-    Effect(Verdict.NEUTRAL, limited=True, wait=0.7),
-    Effect(Verdict.NEUTRAL, limited=True, wait=30.0),
-    Effect(Verdict.NEUTRAL, limited=True, wait=600.0),
+    Effect(Verdict.FAIL, late=True),
+    Effect(Verdict.FAIL, refused=True),
+    Effect(Verdict.FAIL, refused=True, wait=3.0),
+    Effect(Verdict.NEUTRAL, refused=True, reason=RateLimited("no", status_code=429)),
+    Effect(Verdict.NEUTRAL, refused=True, wait=0.7),
+    Effect(Verdict.NEUTRAL, refused=True, wait=30.0),
+    Effect(Verdict.NEUTRAL, refused=True, wait=600.0),
     Effect(Verdict.NEUTRAL, mark=Mark.KEY),
     Effect(Verdict.NEUTRAL, mark=Mark.MODEL),
 ]
-ENDPOINTS = st.tuples(st.integers(1, 3), st.integers(0, 1), st.sampled_from([1.0, 2.0]))
+EFFECTS = [Effect(), Effect(allowance=(1, 4.0)), Effect(Verdict.NEUTRAL), *FAILURES]
+ENDPOINTS = st.tuples(st.sampled_from([1, 2, 3, 1, 2, None]), st.integers(0, 1), st.sampled_from([1.0, 2.0]))
 SHAPES = st.tuples(ENDPOINTS) | st.tuples(ENDPOINTS, ENDPOINTS) | st.tuples(ENDPOINTS, ENDPOINTS, ENDPOINTS)
 """Limit, tier and weight of one to three endpoints."""
 
@@ -61,7 +64,7 @@ class DispatcherMachine(DispatcherChecks):
         consecutive=st.integers(1, 2),
         seed=st.integers(0, 9),
     )
-    def begin(self, shape: tuple[tuple[int, int, float], ...], consecutive: int, seed: int, **queue: Any) -> None:
+    def begin(self, shape: tuple[tuple[int | None, int, float], ...], consecutive: int, seed: int, **queue: Any) -> None:
         chance = random.Random(seed).random
         breaker = BreakerPolicy(window=6, min_calls=4, consecutive=consecutive, open=1, steady=2, max_open=8, probe_ttl=2)
         configs = [
@@ -69,13 +72,15 @@ class DispatcherMachine(DispatcherChecks):
             for name, (limit, tier, weight) in zip("abc", shape, strict=False)
         ]
         self.endpoints = [EndpointState(config, breaker, chance, 0) for config in configs]
+        for endpoint in self.endpoints:
+            endpoint.answered = True
         self.policy = QueuePolicy(**queue)
         self.dispatcher = Dispatcher(self.endpoints, self.policy, MAX_RETRY_AFTER / SECOND, chance)
         self.now = 0
         self.calls: list[Call] = []
         self.ended: list[Call] = []
         self.readmitted = 0
-        self.gates = dict.fromkeys(self.endpoints, 0)
+        self.cooldowns: dict[ModelLimits, int] = {}
         for _ in range(4):
             self.come_one(priority=5, deadline=None, pins=(), recovery_wait=None, model="m", takes=True)
 
@@ -141,7 +146,7 @@ class DispatcherMachine(DispatcherChecks):
         call = self.pick(which, TAKEN)
         self.settle(call, effect)
         if twice and call.ticket.grant is not None:
-            self.settle(call, Effect(Verdict.FAIL, limited=True, wait=9.0))
+            self.settle(call, Effect(Verdict.FAIL, refused=True, wait=9.0))
             call.ticket.grant.endpoint.take_back(call.ticket.grant)
         self.dispatcher.leave(call.ticket)
         call.over = True
@@ -151,17 +156,17 @@ class DispatcherMachine(DispatcherChecks):
     @precondition(lambda self: self.any(TAKEN))
     @rule(
         which=st.integers(0, 99),
-        effect=st.sampled_from(EFFECTS[2:]),
+        effect=st.sampled_from(FAILURES),
         delay=st.sampled_from([0.0, 0.0, 1.5, 8.0, None]),
         charged=st.sampled_from([True, True, False]),
         behind=st.sampled_from([False, False, True]),
-        spent=st.sampled_from([False, False, False, True]),
+        spent=st.sampled_from([False, False, True]),
     )
     def fail(self, which: int, **options: Any) -> None:
         self.fail_one(self.pick(which, TAKEN), **options)
 
     @precondition(lambda self: self.any(TAKEN))
-    @rule(effect=st.sampled_from([DOWN, DOWN, DOWN, *EFFECTS[2:]]), delay=st.sampled_from([0.0, 1.5]), charged=st.booleans())
+    @rule(effect=st.sampled_from([DOWN, DOWN, DOWN, *FAILURES]), delay=st.sampled_from([0.0, 1.5]), charged=st.booleans())
     def fail_all(self, effect: Effect, delay: float, charged: bool) -> None:
         """A server dies: all its calls fail, and want another attempt."""
         for call in [c for c in self.calls if c.ticket.state is TAKEN]:
@@ -198,6 +203,7 @@ class DispatcherMachine(DispatcherChecks):
         if rejection is None:
             assert call.ticket.state is PENDING
             assert call.ticket.charged is charged
+            assert call.ticket.listed is (charged or any(at > self.now for at in call.not_before.values()))
             assert call.ticket.key >= key
             call.put_back += behind
             assert behind or call.ticket.key == key, "it keeps the time it came"
@@ -266,13 +272,16 @@ class DispatcherMachine(DispatcherChecks):
         assert waiters == Counter(c.ticket for c in self.calls if c.ticket.state is PENDING)
         for e in self.endpoints:
             live = sum(c.grant is not None and c.grant.endpoint is e for c in self.calls)
-            assert e.in_flight == live <= e.config.max_concurrent
+            assert e.in_flight == live <= (e.config.max_concurrent or live)
+            for model in ("m", "n"):
+                assert e.limits(model).in_flight == sum(c.grant is not None and c.grant.limits is e.limits(model) for c in self.calls)
 
     @invariant()
-    def gates_only_grow(self) -> None:
-        for e in self.endpoints:
-            assert e.gate_until >= self.gates[e]
-            self.gates[e] = e.gate_until
+    def a_cooldown_only_grows_unless_something_is_answered(self) -> None:
+        for limits in [e.limits(model) for e in self.endpoints for model in ("m", "n")]:
+            before, limits_now = self.cooldowns.get(limits, 0), limits.cooldown_until
+            assert limits_now >= before or before <= self.now or limits.answered_at == self.now
+            self.cooldowns[limits] = limits_now
 
     @invariant()
     def set_aside_what_ended(self) -> None:
@@ -294,7 +303,7 @@ class DispatcherMachine(DispatcherChecks):
         assert self.dispatcher.poll(self.now) == []
         assert self.dispatcher.wake_at(self.now) is None
         self.now += 4000 * SECOND
-        fresh = self.dispatcher.ticket(self.now)
+        fresh = self.dispatcher.ticket(self.now, model="m")
         assert self.dispatcher.add(fresh, self.now) == [fresh]
         assert fresh.state is OFFERED
 

@@ -9,7 +9,6 @@ import json
 import math
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,7 +20,7 @@ from opea_core import errors
 from opea_core.config import RetryPolicy
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.endpoint import EndpointState, Grant
 from opea_core.policy.retry import Effect, Failure, History, Phase, backoff, effect, judge
 from opea_core.settings import resolve
 from opea_core.wire.error_body import error_class, read_error
@@ -40,7 +39,7 @@ POLICIES = st.builds(
     initial_delay=st.floats(0, 100),
     backoff_factor=st.floats(1, 1e6),
     max_delay=st.floats(0, 1000),
-    jitter=st.sampled_from(["full", "none"]),
+    jitter=st.sampled_from(["equal", "full", "none"]),
     max_retry_after=st.floats(0, 1000),
 )
 NEVER = {400, 413, 415, 422, 501, 505, 507, 525}
@@ -86,7 +85,7 @@ FAILURES = st.builds(
     lambda failure, should: replace(failure, should_retry=should), said() | lost(), st.sampled_from([None, None, True, False])
 )
 HISTORIES = st.builds(
-    lambda attempts, server_errors, chance: History(attempts, server_errors, lambda: chance),
+    lambda attempts, server_errors, chance: History(attempts, server_errors, chance=lambda: chance),
     st.integers(1, 2000),
     st.integers(0, 3),
     CHANCES,
@@ -163,7 +162,8 @@ def test_the_backoff_is_the_capped_power_whatever_its_size(retry: int, policy: R
         assert seconds == pytest.approx(float(exact), rel=1e-6)
     assert 0 <= seconds <= policy.max_delay
     assert policy.initial_delay > 0 or seconds == 0
-    assert policy.jitter == "none" or seconds == pytest.approx(chance * backoff(retry, policy.replace(jitter="none"), lambda: 0.5))
+    share = {"none": 1.0, "full": chance, "equal": 0.5 + 0.5 * chance}[policy.jitter]
+    assert seconds == pytest.approx(share * backoff(retry, policy.replace(jitter="none"), lambda: 0.5))
 
 
 @fixed(300)
@@ -171,13 +171,15 @@ def test_the_backoff_is_the_capped_power_whatever_its_size(retry: int, policy: R
 def test_an_endpoint_rests_as_long_as_it_asked_and_a_little_more(failure: Failure, history: History) -> None:
     found = effect(failure, history)
     limited = isinstance(failure.error, errors.RateLimited) and not isinstance(failure.error, errors.QuotaExceeded)
-    if failure.wait is None or not (limited or failure.error.status_code == 503):
+    quota = isinstance(failure.error, errors.QuotaExceeded)
+    refused = limited or (failure.error.status_code in (498, 503, 529) and not quota)
+    if failure.wait is None or not refused:
         assert found.wait is None
     else:
         assert found.wait is not None
         assert failure.wait <= found.wait <= failure.wait + min(0.2 * failure.wait, 5.0)
         assert found.wait == pytest.approx(failure.wait + history.chance() * min(0.2 * failure.wait, 5.0)), "not in lockstep"
-    assert found.limited is limited
+    assert found.refused is refused
 
 
 # --- what it says of the endpoint
@@ -229,32 +231,51 @@ def test_a_failed_connection_is_one_that_gave_no_answer(failure: Failure, histor
 # --- one call at one endpoint, by a clock that moves by hand
 
 
+DAY = 24 * 3600
+
+
 class RestMachine(RuleBasedStateMachine):
-    """An endpoint and what servers said to it: it is used no sooner than any of them asked."""
+    """An endpoint and what servers said to it: it is used no sooner than any of them asked, but for one call that tries."""
 
     @initialize(chance=CHANCES)
     def begin(self, chance: float) -> None:
         settings = resolve(None, {"base_url": "http://one", "max_concurrent": 8, "breaker": False}, {})
         self.endpoint = EndpointState(settings.endpoints[0], settings.breaker, lambda: chance, 0)
+        self.limits = self.endpoint.limits("m")
         self.history = History(chance=lambda: chance)
         self.now = 0
-        self.grants: list[Any] = []
+        self.grants: list[Grant] = []
         self.asked: list[tuple[int, float]] = []
         """When, and for how many seconds."""
         self.backoffs: list[int] = []
+        self.was_refused = False
+        self.may_try = False
+        """Something was answered since the wait began, and no trial was refused."""
+        self.spent = False
 
     @rule(pause=st.integers(0, 40 * SECOND))
     def pass_time(self, pause: int) -> None:
         self.now += pause
 
-    @precondition(lambda self: self.endpoint.has_room and self.endpoint.opens_at(self.now) is None)
+    @property
+    def is_open(self) -> bool:
+        return self.endpoint.has_room(self.limits, self.now) and self.endpoint.opens_at(self.limits, self.now) is None
+
+    @precondition(lambda self: self.is_open)
     @rule(count=st.integers(1, 6))
     def send(self, count: int) -> None:
-        for at, seconds in self.asked:
-            assert self.now >= at + int(min(seconds, 3600) * SECOND) - 1, "never earlier than asked"
         for _ in range(count):
-            if self.endpoint.has_room:
-                self.grants.append(self.endpoint.grant(self.now, charged=False))
+            if not self.is_open:
+                return
+            early = any(self.now < at + int(min(seconds, DAY) * SECOND) - 1 for at, seconds in self.asked)
+            trying = any(grant.trial for grant in self.grants)
+            grant = self.endpoint.grant(self.limits, self.now, charged=False)
+            self.grants.append(grant)
+            if early:
+                assert grant.trial is not trying, "before the time one call tries; if it is not refused soon, more follow"
+            if early and grant.trial:
+                asked_last = max(at for at, _ in self.asked)
+                assert self.may_try or self.now - asked_last >= 60 * SECOND
 
     @precondition(lambda self: self.grants)
     @rule(
@@ -264,27 +285,47 @@ class RestMachine(RuleBasedStateMachine):
     )
     def answer(self, which: int, wait: float | None, status: int) -> None:
         grant = self.grants.pop(which % len(self.grants))
+        cools, until = self.limits.cooldown_until > self.now, self.limits.cooldown_until
         if not status:
             self.endpoint.settle(grant, Effect(), "m", self.now)
+            self.may_try = cools and not self.spent
+            if grant.trial:
+                assert self.limits.cooldown_until == 0
+                self.asked.clear()
             return
         body = read_error(b"{}", status)
         failure = Failure(Phase.STATUS, error_class(status, body)("no", status_code=status), wait)
         self.endpoint.settle(grant, effect(failure, self.history), "m", self.now)
-        if wait is not None and status != 500:
+        if status == 500:
+            assert self.limits.cooldown_until == until, "that is no refusal"
+            return
+        if not cools:
+            self.may_try = self.spent = False
+        if grant.trial:
+            self.may_try, self.spent = False, True
+        self.refused(wait, until)
+
+    def refused(self, wait: float | None, until: int) -> None:
+        alone, must = not self.grants, not (self.grants and self.was_refused)
+        self.was_refused = True
+        asks = wait is not None and (must or self.limits.cooldown_until != until)
+        if wait is not None and asks:
             self.asked.append((self.now, wait))
-            in_lockstep = self.history.chance() > 0.1 and self.endpoint.gate_until <= self.now + int(wait * SECOND)
-            assert not in_lockstep or wait > 3000, "not at the very moment that it named"
-        elif status == 429:
+            assert self.limits.cooldown_until >= self.now + int(min(wait, DAY) * SECOND) - 1
+            in_lockstep = self.history.chance() > 0.1 and self.limits.cooldown_until <= self.now + int(wait * SECOND)
+            assert not in_lockstep or wait > DAY, "not at the very moment that it named"
+        elif wait is None and alone:
             self.backoffs.append(self.now)
-        if status != 500:
-            latest = [at + int(min(seconds + min(0.2 * seconds, 5), 3600) * SECOND) for at, seconds in self.asked]
-            latest += [at + 20 * SECOND for at in self.backoffs]
-            assert self.endpoint.gate_until <= max(latest, default=0) + 1, "at most 20 % or 5 s more than asked"
+        else:
+            assert self.limits.cooldown_until == until, "beside others, it only says how many the server takes"
+        latest = [at + int(min(seconds + min(0.2 * seconds, 5), DAY) * SECOND) for at, seconds in self.asked]
+        latest += [at + 4 * SECOND for at in self.backoffs]
+        assert self.limits.cooldown_until <= max([*latest, until]) + 1, "at most 20 % or 5 s more than asked"
 
     def teardown(self) -> None:
         for grant in self.grants:
             self.endpoint.settle(grant, Effect(Verdict.NEUTRAL), "m", self.now)
-        assert self.endpoint.in_flight == 0
+        assert (self.endpoint.in_flight, self.limits.in_flight) == (0, 0)
 
 
 TestRest = RestMachine.TestCase

@@ -155,7 +155,7 @@ def test_a_wait_up_to_max_retry_after_is_kept(code: int) -> None:
     attempts=st.integers(1, 50),
 )
 def test_never_earlier_on_the_same_endpoint_than_the_server_asked(code: int, wait: float, chance: float, attempts: int) -> None:
-    again = judge(status(code, wait=wait), History(attempts, 0, lambda: chance), POLICY)
+    again = judge(status(code, wait=wait), History(attempts, chance=lambda: chance), POLICY)
     assert again is not None
     assert again.delay is None or again.delay >= wait
 
@@ -227,14 +227,16 @@ def test_a_502_counts_each_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "limited", "gated"),
+    ("failure", "refused", "waits"),
     [
         pytest.param(status(429), True, False, id="429: a backoff"),
         pytest.param(status(429, wait=10.0), True, True, id="429 with a wait"),
         pytest.param(status(498, wait=10.0), True, True, id="498 with a wait"),
         pytest.param(broken(Phase.FIRST, errors.RateLimited, 200, wait=10.0), True, True, id="a rate limit inside a 200"),
-        pytest.param(status(503, wait=10.0), False, True, id="503 with a wait"),
-        pytest.param(status(503), False, False, id="503"),
+        pytest.param(status(503, wait=10.0), True, True, id="503 with a wait"),
+        pytest.param(status(503), True, False, id="503: a backoff"),
+        pytest.param(status(529, wait=10.0), True, True, id="529 with a wait"),
+        pytest.param(broken(Phase.HANDED, errors.ServerError, 503), False, False, id="503 in a stream of which something was handed out"),
         pytest.param(status(502, wait=10.0), False, False, id="502 with a wait: only this call waits"),
         pytest.param(quota(), False, False, id="quota"),
         pytest.param(status(402), False, False, id="402"),
@@ -242,9 +244,52 @@ def test_a_502_counts_each_time() -> None:
         pytest.param(status(401), False, False, id="401"),
     ],
 )
-def test_what_gates_the_endpoint(failure: Failure, limited: bool, gated: bool) -> None:
+def test_what_is_a_refusal_as_too_much(failure: Failure, refused: bool, waits: bool) -> None:
     result = effect(failure, History())
-    assert (result.limited, result.wait is not None) == (limited, gated)
+    assert (result.refused, result.wait is not None) == (refused, waits)
+
+
+@pytest.mark.parametrize(
+    ("failure", "late", "unconnected"),
+    [
+        pytest.param(broken(Phase.MAYBE_SENT, TIMED_OUT), True, False, id="first-event timeout"),
+        pytest.param(broken(Phase.BODY, TIMED_OUT), True, False, id="idle timeout"),
+        pytest.param(status(408), True, False, id="408"),
+        pytest.param(status(504), True, False, id="504"),
+        pytest.param(status(524), True, False, id="524"),
+        pytest.param(broken(Phase.MAYBE_SENT, TIMED_OUT, own_limit=True), False, False, id="the caller's own deadline"),
+        pytest.param(broken(Phase.NOT_SENT, TIMED_OUT), False, True, id="connect timeout"),
+        pytest.param(broken(Phase.NOT_SENT, DISCONNECTED), False, False, id="refused connection"),
+        pytest.param(status(429), False, False, id="429"),
+        pytest.param(status(500), False, False, id="500"),
+    ],
+)
+def test_what_came_too_late(failure: Failure, late: bool, unconnected: bool) -> None:
+    result = effect(failure, History())
+    assert (result.late, result.unconnected) == (late, unconnected)
+
+
+@pytest.mark.parametrize("code", [400, 500, 502])
+def test_a_gateway_whose_upstream_is_gone_is_down_whatever_its_status(code: int) -> None:
+    failure = broken(Phase.STATUS, errors.ServerError, code, away=True)
+    for history in (History(), History(attempts=3, server_errors=2)):
+        again = judge(failure, history, POLICY)
+        assert again is not None
+        assert again.delay is not None
+        assert again.charged
+        assert effect(failure, history).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("chance", "delay"), [(0.0, 0.4), (0.5, 0.5), (1.0, 0.6)])
+def test_an_address_that_never_answered_is_tried_again_soon(chance: float, delay: float) -> None:
+    failure = broken(Phase.NOT_SENT, DISCONNECTED)
+    for attempts in (2, 9):
+        again = judge(failure, History(attempts, known=False, chance=lambda: chance), POLICY)
+        assert again is not None
+        assert again.delay == pytest.approx(delay)
+    known = judge(failure, History(9, chance=lambda: chance), POLICY)
+    assert known is not None
+    assert known.delay == pytest.approx(20 * (0.5 + 0.5 * chance))
 
 
 @pytest.mark.parametrize("code", [402, 429])
@@ -274,7 +319,8 @@ def test_what_moves_the_endpoint_to_the_end(failure: Failure, mark: Mark | None)
 
 
 def test_an_answer_is_the_default_effect() -> None:
-    assert Effect() == Effect(Verdict.OK, connect_class=False, limited=False, wait=None, mark=None, reason=None)
+    nothing = {"connect_class": False, "refused": False, "late": False, "unconnected": False, "wait": None, "mark": None, "reason": None}
+    assert Effect() == Effect(Verdict.OK, allowance=None, jitter=0.0, **nothing)
 
 
 # --- R2: backoff
@@ -284,8 +330,12 @@ def test_backoff_doubles_up_to_max_delay() -> None:
     assert [backoff(n, POLICY, lambda: 1.0) for n in range(7)] == [1, 2, 4, 8, 16, 20, 20]
 
 
-def test_backoff_is_drawn_from_0_to_its_ceiling() -> None:
-    assert [backoff(3, POLICY, lambda c=c: c) for c in (0.0, 0.25, 0.5, 1.0)] == [0, 2, 4, 8]
+def test_backoff_is_drawn_from_half_of_its_ceiling_to_all_of_it() -> None:
+    assert [backoff(3, POLICY, lambda c=c: c) for c in (0.0, 0.25, 0.5, 1.0)] == [4, 5, 6, 8]
+
+
+def test_backoff_with_full_jitter_is_drawn_from_0_to_its_ceiling() -> None:
+    assert [backoff(3, RetryPolicy(jitter="full"), lambda c=c: c) for c in (0.0, 0.25, 0.5, 1.0)] == [0, 2, 4, 8]
 
 
 def test_backoff_without_jitter_is_its_ceiling() -> None:
@@ -306,7 +356,7 @@ def test_the_nth_failure_waits_the_nth_backoff(attempts: int) -> None:
     factor=st.floats(1, 1e9),
     longest=st.floats(0, 1e6),
     chance=st.floats(0, 1, exclude_max=True),
-    jitter=st.sampled_from(["full", "none"]),
+    jitter=st.sampled_from(["equal", "full", "none"]),
 )
 @example(retry=1025, initial=1.0, factor=2.0, longest=20.0, chance=0.5, jitter="full")
 @example(retry=1025, initial=0.0, factor=2.0, longest=20.0, chance=0.5, jitter="full")
@@ -317,13 +367,15 @@ def test_backoff_is_within_its_bounds(retry: int, initial: float, factor: float,
     assert 0 <= seconds <= ceiling * (1 + 1e-9)
     if jitter == "none":
         assert seconds == pytest.approx(ceiling)
+    if jitter == "equal":
+        assert seconds >= 0.5 * ceiling * (1 - 1e-9)
 
 
 # --- R1
 
 
 def test_the_defaults_are_those_of_the_design() -> None:
-    assert RetryPolicy(max_retries=3, initial_delay=1, backoff_factor=2, max_delay=20, jitter="full", max_retry_after=60) == POLICY
+    assert RetryPolicy(max_retries=3, initial_delay=1, backoff_factor=2, max_delay=20, jitter="equal", max_retry_after=60) == POLICY
 
 
 @FIXED
@@ -345,7 +397,7 @@ def test_every_decision_is_finite_and_not_negative(
     server_errors: int,
     chance: float,
 ) -> None:
-    failure, history = Failure(phase, cls("no", status_code=code), wait), History(attempts, server_errors, lambda: chance)
+    failure, history = Failure(phase, cls("no", status_code=code), wait), History(attempts, server_errors, chance=lambda: chance)
     again, result = judge(failure, history, POLICY), effect(failure, history)
     if again is not None and again.delay is not None:
         assert 0 <= again.delay <= max(POLICY.max_delay, POLICY.max_retry_after)

@@ -94,8 +94,11 @@ class Inspector:
             found.append("a place was granted to two tickets")
         counts = Counter(id(grant.endpoint) for grant in held)
         for e in gate.endpoints:
-            if not 0 <= e.in_flight <= e.limit:
-                found.append(f"{e.label}: {e.in_flight} in flight, {e.limit} allowed")
+            most = e.config.max_concurrent or 1 << 30
+            if not 0 <= e.in_flight <= most:
+                found.append(f"{e.label}: {e.in_flight} in flight, {most} allowed")
+            if e.in_flight != sum(limits.in_flight for limits in e._models.values()):
+                found.append(f"{e.label}: {e.in_flight} in flight, but not by its models")
             if e.in_flight != counts[id(e)]:
                 found.append(f"{e.label}: {e.in_flight} in flight, {counts[id(e)]} live grants")
         owned = Counter(id(t.owner) for t in tickets if t.state is TicketState.TAKEN and t.owner is not None)
@@ -137,7 +140,7 @@ class Inspector:
         for e in gate.endpoints:
             if not -1e-6 <= e.budget._tokens <= e.budget.capacity:
                 found.append(f"{e.label}: {e.budget._tokens} retries in the budget of {e.budget.capacity}")
-            state = (e.gate_until, e.gate_seq, e.breaker.generation)
+            state = (sum(limits.cooldown_seq for limits in e._models.values()), e.breaker.generation)
             if any(new < old for new, old in zip(state, self._before.get(e.label, state), strict=True)):
                 found.append(f"{e.label}: gate or breaker went back from {self._before[e.label]} to {state}")
             self._before[e.label] = state
@@ -148,12 +151,12 @@ class Inspector:
 
 def _may_go(ticket: Ticket, now: int) -> bool:
     return any(
-        e.has_room
-        and e.opens_at(now) is None
+        e.has_room(limits, now)
+        and e.opens_at(limits, now) is None
         and ticket.not_before.get(e, 0) <= now
         and (not ticket.charged or e.budget.allows(now))
         and (ticket.deadline is None or ticket.deadline > now)
-        for e in ticket.route.endpoints
+        for e, limits in ticket.route.options
     )
 
 

@@ -149,7 +149,7 @@ def test_waiters_of_a_loop_that_stands_still_watch_no_clock_for_others(count: in
     """Each loop has a watcher of its own, and threads have theirs."""
     clock = Clock(max_concurrent=5)
     first = clock.ticket("first")
-    clock.gate.settle(first, clock.granted(first), Effect(Verdict.NEUTRAL, limited=True, wait=1.0))
+    clock.gate.settle(first, clock.granted(first), Effect(Verdict.NEUTRAL, refused=True, wait=1.0))
     untils = [clock.gate.ask(clock.ticket("stopped", owner="a loop"))[1] for _ in range(count)]
     assert untils[0] == SECOND
     for owner in (None, "another loop"):
@@ -159,7 +159,7 @@ def test_waiters_of_a_loop_that_stands_still_watch_no_clock_for_others(count: in
 def test_not_every_thread_watches_the_clock() -> None:
     clock = Clock(max_concurrent=5)
     first = clock.ticket("first")
-    clock.gate.settle(first, clock.granted(first), Effect(Verdict.NEUTRAL, limited=True, wait=1.0))
+    clock.gate.settle(first, clock.granted(first), Effect(Verdict.NEUTRAL, refused=True, wait=1.0))
     untils = [clock.gate.ask(clock.ticket("thread"))[1] for _ in range(50)]
     assert 1 <= untils.count(SECOND) <= 5
     assert untils.count(None) >= 45
@@ -167,7 +167,7 @@ def test_not_every_thread_watches_the_clock() -> None:
 
 def test_a_watcher_that_leaves_is_replaced(clock: Clock) -> None:
     first = clock.ticket("first")
-    clock.gate.settle(first, clock.granted(first), Effect(Verdict.NEUTRAL, limited=True, wait=1.0))
+    clock.gate.settle(first, clock.granted(first), Effect(Verdict.NEUTRAL, refused=True, wait=1.0))
     tickets = [clock.ticket(f"thread {number}") for number in range(8)]
     watchers = [ticket for ticket in tickets if clock.gate.ask(ticket)[1] is not None]
     for ticket in watchers:
@@ -239,7 +239,7 @@ def test_waking_and_telling_happen_outside_the_lock(clock: Clock) -> None:
     grant = clock.granted(first)
     waits = clock.waiting("waits")
     waits.wake = look
-    clock.gate.settle(first, grant, Effect(Verdict.NEUTRAL, limited=True, wait=1.0))
+    clock.gate.settle(first, grant, Effect(Verdict.NEUTRAL, refused=True, wait=1.0))
     clock.now += 2 * SECOND
     clock.gate.leave(clock.ticket("polls"))
     clock.gate.close()

@@ -30,7 +30,7 @@ def test_long_waits_are_told_of(waits: list[int], refused: bool, told: list[floa
     if refused:
         gate.endpoints[0].last_error = ServerError("503")
     for seconds in waits:
-        gate.note_wait(seconds * SECOND, Grant(gate.endpoints[0], None, 0, False, 0))
+        gate.note_wait(seconds * SECOND, Grant(gate.endpoints[0], gate.endpoints[0].limits("m"), None, 0, False, 0))
     found = [event for event in heard if isinstance(event, events.CallsWait)]
     assert [event.seconds for event in found][-2:] == told
     assert all(event.places == 7 for event in found)

@@ -1,0 +1,89 @@
+"""Broken limits: how many requests at once, what a level has shown, the time between requests, waits and trials."""
+
+from __future__ import annotations
+
+from variant import POLICY, Variant
+
+_CONCURRENCY = "opea_core/policy/concurrency.py"
+_COHORT = "opea_core/policy/cohort.py"
+_PACE = "opea_core/policy/pace.py"
+_LIMITS = "opea_core/policy/model_limits.py"
+LEVEL = POLICY + "test_concurrency.py"
+MODEL = POLICY + "test_model_limits.py"
+PACE = POLICY + "test_pace.py"
+
+VARIANTS = [
+    # --- how many at once
+    Variant(
+        "limits: it rises unseen for ever",
+        _CONCURRENCY,
+        "min(round(UNSEEN * self._weight), self.ceiling)",
+        "min(MOST, self.ceiling)",
+        LEVEL,
+    ),
+    Variant("limits: it rises by the clock as fast as before", _CONCURRENCY, "self._pace *= 4", "self._pace *= 1", LEVEL),
+    Variant("limits: the weight is not looked at", _CONCURRENCY, "max(1, round(FIRST * weight))", "FIRST", LEVEL),
+    Variant("limits: a refusal lowers nothing", _CONCURRENCY, "self._steady(left)", "self._steady(self.level)", LEVEL),
+    Variant("limits: an old refusal raises the level", _CONCURRENCY, "if left >= self.level:", "if left < 0:", LEVEL),
+    Variant("limits: after a refusal nobody asks for more", _CONCURRENCY, "self._refused = True", "self._refused = False", LEVEL),
+    Variant("limits: nothing is left to others", _CONCURRENCY, "if now >= self._yields_at and not self._probes:", "if now < 0:", LEVEL),
+    Variant("limits: what is late lowers nothing", _CONCURRENCY, "self._steady(self.level // 2)", "self._steady(self.level)", LEVEL),
+    Variant("limits: all come back at once after a restart", _CONCURRENCY, "self._steady(1)", "self._steady(self._base)", LEVEL),
+    Variant(
+        "limits: a restart forgets what was good",
+        _CONCURRENCY,
+        "good = None if self._is_new else self._threshold or self._base",
+        "good = None",
+        LEVEL,
+    ),
+    Variant(
+        "limits: slowness lowers a number that was set",
+        _CONCURRENCY,
+        "not (self._fixed or self._refused)",
+        "not self._refused",
+        LEVEL,
+    ),
+    Variant(
+        "limits: the ceiling is passed",
+        _CONCURRENCY,
+        "self.level = min(self.level + 2**self._probes, self.ceiling)",
+        "self.level = self.level + 2**self._probes",
+        LEVEL,
+    ),
+    Variant(
+        "limits: more is kept although it brings nothing",
+        _CONCURRENCY,
+        "seen.in_flight > before.in_flight and gain >= seen.worth(before)",
+        "seen.in_flight > before.in_flight",
+        LEVEL,
+    ),
+    Variant("limits: less is never tried", _CONCURRENCY, "self._try_lower(seen)", "pass", LEVEL),
+    # --- what a level has shown
+    Variant("limits: lost requests are waited for", _COHORT, "        self._size -= 1\n        self._sent -= 1\n", "        pass\n", LEVEL),
+    Variant("limits: any gain is worth more requests", _COHORT, "_WORTH = 0.15", "_WORTH = -1.0", LEVEL),
+    # --- the time between requests
+    Variant("limits: a pace is kept where several are taken at once", _PACE, "if not alone:", "if alone is None:", PACE),
+    Variant("limits: a pace has no bound", _PACE, "0.9, 8, 60 * SECOND", "0.9, 8, 86_400 * SECOND", PACE),
+    Variant("limits: a pace is never tried to be shorter", _PACE, "int(self._interval * _FASTER)", "self._interval", PACE),
+    Variant("limits: a pace does not count the answers", _PACE, "(now - self._since) // self._answers", "now - self._since", PACE),
+    Variant("limits: a limited rate is not spread", _LIMITS, "self._sends.refused(now)", "pass", MODEL),
+    # --- waits and trials
+    Variant(
+        "limits: a wait counts while the level is sought",
+        _LIMITS,
+        "effect.wait is not None and not expected",
+        "effect.wait is not None",
+        MODEL,
+    ),
+    Variant("limits: a wait becomes shorter", _LIMITS, "if until > self.cooldown_until:", "if until:", MODEL),
+    Variant("limits: each refusal of a burst has its own jitter", _LIMITS, "if self._share is None:", "if wait:", MODEL),
+    Variant("limits: a refused trial is tried again", _LIMITS, "self._spent = True", "self._spent = False", MODEL),
+    Variant("limits: nothing is tried before the time", _LIMITS, "            self._trial_at = now\n", "            pass\n", MODEL),
+    Variant("limits: many are tried before the time", _LIMITS, "self._passes_at = now + 2 * self._refusal_took + _NOTICE", "pass", MODEL),
+    Variant(
+        "limits: a day's wait is kept", _LIMITS, "if self.cooldown_until - now > _PATIENT_TRIAL:", "if not self.cooldown_until:", MODEL
+    ),
+    Variant("limits: waits that are ours have no bound", _LIMITS, "0.1, 1.0, 4.0", "0.1, 1.0, 4_000.0", MODEL),
+    Variant("limits: nothing is left by an allowance", _LIMITS, "max(1, left), now", "left, now", MODEL),
+    Variant("limits: an answer of just now is forgotten", _LIMITS, "min(at, now - _JUST)", "at", MODEL),
+]
