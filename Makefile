@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 
-.PHONY: demo test check live record format mutants bench simulate clean
+.PHONY: demo test test-all check live record format mutants bench simulate clean
 
 demo: $(VENV)/.demo          ## the main job, on a scripted server (or on OPEA_API_URL)
 	@$(BIN)/opea demo
@@ -30,6 +30,9 @@ record: $(VENV)/.dev         ## record the cassettes again: from running servers
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+test-all: $(VENV)/.dev       ## with the long runs of stress and simulation
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m ""
 
 mutants: $(VENV)/.dev        ## break the product in about eighty ways, and see that the tests notice (minutes)
 	@$(BIN)/python tests/mutants/mutants.py -j 2

@@ -9,7 +9,7 @@ from functools import partial
 
 from opea_core import BreakerPolicy, QueuePolicy
 
-from . import brownout, limits, outages, replicas
+from . import brownout, defaults, limits, outages, replicas
 from .record import peak
 from .scene import Scene
 
@@ -100,6 +100,8 @@ def _wasted(scene: Scene) -> Figure:
     kind = model.troubles[0].kind
     under_way = 0 if kind == "failing" else model.places
     probes = max(0, scene.opened() - 1)  # each that failed opened the breaker again
+    if kind == "failing" and model.troubles[0].status == 503:  # as if it had too much to do: tried now and then, one at a time
+        probes += int(replicas.UNTIL - replicas.FROM)
     if kind == "slow":  # a silent probe is joined by others, and the last ones are still under way
         probes = scene.opened() * math.ceil(replicas.TIMEOUT / _BREAKER.probe_ttl)
     return Figure("wasted requests", scene.record.wasted("gpu1"), most=_BREAKER.min_calls + under_way + probes)
@@ -129,7 +131,7 @@ def _crowd(variant: str) -> list[Figure]:
     return [
         _answered(scene),
         Figure("time, % of the ideal", 100 * scene.record.finished / replicas.crowd_ideal(), most=110),
-        Figure("most requests at a server at once", max(server.most for server in scene.servers), most=_PLACES),
+        Figure("most requests at a server of 32 places at once", max(server.most for server in scene.servers), most=4 * _PLACES),
     ]
 
 
@@ -138,7 +140,7 @@ def _storm(variant: str) -> list[Figure]:
     later = [sent.at for sent in scene.record.requests if sent.at > 1]
     return [
         _answered(scene, "RateLimited"),
-        Figure("requests earlier than asked", scene.record.too_early, most=0),
+        Figure("requests earlier than asked (trials)", scene.record.too_early, most=limits.CROWD / 8),
         Figure("most requests within 0.1 s after the first wait", peak(later, 0.1), most=limits.CROWD / 4),
         Figure("times a breaker opened", scene.opened(), most=0),
         _requests(scene),
@@ -173,7 +175,7 @@ def _for_good(variant: str) -> list[Figure]:
     back = min((end for end in ends if end > outages.BACK), default=math.inf)
     return [
         _answered(scene, "NoEndpointAvailable"),
-        Figure("longest hold before an error, s", max(held), most=_HOLD),
+        Figure("longest hold before an error, s", max(held), most=_HOLD + 0.1),
         Figure("requests per call while it is gone", _asked(scene, 40, 100) / max(1, scene.record.offered(40, 100) * 60), most=0.5),
         Figure("seconds from its return to the first answer", back - outages.BACK, most=_LONGEST_OPEN),
     ]
@@ -189,7 +191,41 @@ def _impatient(variant: str) -> list[Figure]:
     return [Figure("goodput from 30 s after the outage, % of what is asked", 100 * record.goodput(50, 120) / wanted, least=95)]
 
 
+def _drawn(variant: str) -> list[Figure]:
+    found = defaults.at_drawn_servers(variant)
+    goodput = [100 * each.goodput for each in found]
+    first = [each.first for each in found]
+    requests = [each.requests for each in found]
+    return [
+        Figure("goodput, 5th percentile, % of the best fixed number's", defaults.percentile(goodput, 0.05), least=80),
+        Figure("goodput, median, % of the best fixed number's", defaults.percentile(goodput, 0.5), least=95),
+        Figure("requests per answer, median", defaults.percentile(requests, 0.5), most=1.05),
+        Figure("requests per answer, 95th percentile", defaults.percentile(requests, 0.95), most=1.25),
+        Figure("time to 95 % of the answers, median, x of the best fixed number's", defaults.percentile(first, 0.5), most=1.1),
+        Figure("calls lost", sum(each.lost for each in found), most=5),
+    ]
+
+
+def _eight_places(status: int, variant: str) -> list[Figure]:
+    scene = defaults.eight_places(variant, status)
+    fixed = defaults.eight_places("ours", status, most=defaults.PLACES)
+    return [
+        _answered(scene),
+        Figure("time, x of max_concurrent=8", scene.record.finished / fixed.record.finished, most=1.15),
+        _requests(scene, most=1.1),
+    ]
+
+
+def _eight_places_outage(variant: str) -> list[Figure]:
+    scene = defaults.eight_places(variant, 503, total=2_000, outage=3.0)
+    return [_answered(scene), _requests(scene, most=1.2)]
+
+
 SCENARIOS: dict[str, Figures] = {
+    f"the defaults at {defaults.COUNT} servers drawn at random": _drawn,
+    "the defaults: 64 callers, 8 places, 503 beyond": partial(_eight_places, 503),
+    "the defaults: 64 callers, 8 places, 429 beyond": partial(_eight_places, 429),
+    "the defaults: the same, 2,000 calls, gone for 3 s": _eight_places_outage,
     "60 s at three times the capacity, the server answers 503": partial(_brownout, "sheds"),
     "60 s at three times the capacity, the server lets them wait": partial(_brownout, "queues"),
     **{

@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-from . import brownout, outages
+from . import brownout, defaults, outages
 from .record import per_second
 
 mpl.use("svg")
@@ -21,8 +21,12 @@ _WHO = (("ours", "OPEA", _OURS), ("naive", "3 retries with backoff, nothing else
 
 
 def draw(folder: Path) -> list[Path]:
-    """Draw both; gives the files."""
-    return [_brownout(folder / "resilience-brownout.svg"), _outage(folder / "resilience-outage.svg")]
+    """Draw them; gives the files."""
+    return [
+        _brownout(folder / "resilience-brownout.svg"),
+        _outage(folder / "resilience-outage.svg"),
+        _defaults(folder / "resilience-defaults.svg"),
+    ]
 
 
 def _trouble(axes: Any, start: float, end: float, text: str) -> None:
@@ -57,6 +61,21 @@ def _brownout(path: Path) -> Path:
     sent.set_ylabel("requests sent a second")
     sent.set_xlabel("seconds")
     good.set_title("A minute at three times what the server can do", loc="left")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return _save(figure, path)
+
+
+def _defaults(path: Path) -> Path:
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for variant, label, color in _WHO:
+        shares = sorted(100 * min(each.goodput, 1.05) for each in defaults.at_drawn_servers(variant))
+        axes.plot([100 * (n + 0.5) / len(shares) for n in range(len(shares))], shares, color=color, linewidth=2, label=label)
+    axes.axhline(100, color="#555555", linestyle=":", linewidth=1.2, label="the best fixed number for each server")
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 110)
+    axes.set_xlabel("% of the servers, the worst first")
+    axes.set_ylabel("answers a second, % of the best fixed number's")
+    axes.set_title(f"The default settings at {defaults.COUNT} servers drawn at random", loc="left")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return _save(figure, path)
 

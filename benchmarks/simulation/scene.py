@@ -20,7 +20,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no breaker": {"breaker": False},
     "no chance": {"retry": RetryPolicy(jitter="none"), "chance": lambda: 0.0},
     "hasty": {"chance": lambda: -0.5},
-    "no limit": {"max_concurrent": 100_000},
 }
 """What stands for OPEA as it is, and what is left when a part of it is taken away."""
 

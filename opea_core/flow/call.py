@@ -23,6 +23,8 @@ from opea_core.wire.models import read_models
 
 OK = Effect(Verdict.OK)
 _MOST_ATTEMPTS = 40
+_DOUBTFUL_CONNECT, _USUAL_CONNECT = 0.25, 1.0
+"""Seconds to connect while another endpoint could serve the call: to one that never answered or failed lately, and to others."""
 
 Flow = Generator[Any, Any, "Answer"]
 
@@ -231,7 +233,7 @@ def _next(failure: Failure, log: CallLog, spec: CallSpec, grant: Grant) -> tuple
             log.counted -= 1
             retry = replace(retry, charged=False)
     elif log.hasty and failure.phase is Phase.NOT_SENT and failure.error.is_timeout:
-        log.counted -= 1  # another endpoint may be quicker, and this one gets more time the next time
+        log.counted -= 1  # another endpoint is there
         retry = replace(retry, charged=False)
     return (retry if log.counted <= spec.retry.max_retries else None), free
 
@@ -258,11 +260,9 @@ def _may_wait_on(log: CallLog, spec: CallSpec, grant: Grant) -> bool:
 
 
 def _limit_connecting(request: Request, grant: Grant, spec: CallSpec) -> bool:
-    """While another endpoint could serve the call, a connection gets no longer than it was found to need."""
-    limit, patience = request.timeouts.connect, grant.endpoint.connect_patience
-    if len(grant.peers) < 2 or spec.retry.max_retries == 0 or (limit is not None and limit <= patience):
-        return False
-    if all(peer.is_down for peer in grant.peers if peer is not grant.endpoint):
+    """While another endpoint could serve the call, a connection gets only as long as nobody minds."""
+    limit, patience = request.timeouts.connect, _DOUBTFUL_CONNECT if grant.endpoint.is_doubtful else _USUAL_CONNECT
+    if not grant.replaceable or spec.retry.max_retries == 0 or (limit is not None and limit <= patience):
         return False
     request.timeouts = with_connect(request.timeouts, patience)
     return True

@@ -19,7 +19,7 @@ from opea_core.policy.breaker import State
 from opea_core.policy.endpoint import EndpointState, Grant
 from opea_core.policy.outlook import outlook_of
 from opea_core.policy.retry import Retry
-from opea_core.policy.ticket import DEFAULT_PRIORITY, Option, Reason, Rejection, Route, Ticket, TicketState
+from opea_core.policy.ticket import DEFAULT_PRIORITY, Option, Reason, Rejection, Route, Routes, Ticket, TicketState
 
 OFFER_TTL = 2 * SECOND
 _NEVER = 1 << 63
@@ -40,8 +40,7 @@ class Dispatcher:
         self._max_retry_after = int(max_retry_after * SECOND)
         self._chance = chance
         self._seq = 0
-        self._routes: dict[tuple[tuple[EndpointState, ...], str], Route] = {}
-        self._main: Route | None = None  # of all endpoints, for the model that was asked for last
+        self._routes = Routes(self.endpoints)
         self._retrying: dict[Ticket, None] = {}
         self._offered: dict[Ticket, None] = {}  # oldest first
         self.queued = 0  # pending tickets that were never granted
@@ -66,7 +65,7 @@ class Dispatcher:
         return Ticket(
             key=now + int(priority * self._policy.aging * SECOND),
             seq=self._seq,
-            route=self._main if endpoints is None and self._main and self._main.model == model else self._route(endpoints, model),
+            route=self._routes.get(endpoints, model),
             model=model,
             enqueued=now,
             deadline=deadline,
@@ -102,7 +101,7 @@ class Dispatcher:
             others = tuple(e for e in ticket.route.endpoints if e is not failed)
             if not others:
                 return Rejection(Reason.NO_OTHER, now)
-            ticket.route = self._route(others, ticket.model)
+            ticket.route = self._routes.get(others, ticket.model)
         elif again.delay > 0:
             ticket.not_before[failed] = now + int(again.delay * SECOND)
         ticket.charged = again.charged
@@ -184,13 +183,13 @@ class Dispatcher:
         changed: list[Ticket] = []
         self._lapse_old(now, changed)
         if self.waiting:
-            for route in [route for route in self._routes.values() if route.live]:
+            for route in self._routes.live():
                 self._hold(route, now, changed)
                 route.pass_time(now)
             for ticket in [t for t in list(self._retrying) if t.charged and not any(e.budget.allows(now) for e in t.route.endpoints)]:
                 self._reject(ticket, Reason.BUDGET, now, changed)
             self._give_out(now, changed)
-            for route in [route for route in self._routes.values() if route.live]:
+            for route in self._routes.live():
                 route.pass_time(now)
             self._give_out(now, changed)
         return changed
@@ -206,7 +205,7 @@ class Dispatcher:
 
     def _give_out(self, now: int, changed: list[Ticket]) -> None:
         """Offer places as long as there are some, the smallest key first."""
-        while any(route.live and route.has_room(now) for route in self._routes.values()):
+        while any(route.live and route.has_room(now) for route in self._routes):
             best = min(((t, o) for t in self._heads(now, changed) if (o := self._choose(t, now))), key=lambda pair: pair[0], default=None)
             if best is None:
                 break
@@ -224,7 +223,7 @@ class Dispatcher:
         """
         if first.deadline is None:
             return first
-        some = [*islice(self._retrying, _PROBERS), *(t for route in self._routes.values() for t in route.heap[-_PROBERS:] if t.is_queued)]
+        some = [*islice(self._retrying, _PROBERS), *(t for route in self._routes for t in route.heap[-_PROBERS:] if t.is_queued)]
         able = [t for t in some if t.overdue(now) is None and self._choose(t, now) == option]
         return min(able, key=lambda t: (t.probed, -(t.deadline or _NEVER), t), default=first)
 
@@ -233,14 +232,8 @@ class Dispatcher:
         times: list[int] = []
         if self._offered:
             times.append(next(iter(self._offered)).offered_at + OFFER_TTL)
-        for route in self._routes.values():
-            if not route.live:
-                continue
-            for endpoint, limits in route.options:
-                times.extend(at for at in (endpoint.opens_at(limits, now), limits.room_at(now)) if at is not None)
-            if route.running and route.gives_up and route.holds:
-                left = route.holds[0][0] - route.clock(now)
-                times.extend([now + max(1, left)] if left > 0 or not route.refused else ())
+        for route in self._routes.live():
+            times.extend(route.wakes(now))
         for ticket in self._retrying:
             times.extend(at for at in ticket.not_before.values() if at > now)
             if ticket.charged:
@@ -250,7 +243,7 @@ class Dispatcher:
     def waiters(self) -> Iterator[Ticket]:
         """Some tickets that wait, in no particular order."""
         yield from self._retrying
-        for route in self._routes.values():
+        for route in self._routes:
             yield from route.queued()
 
     def _choose(self, ticket: Ticket, now: int) -> Option | None:
@@ -273,7 +266,7 @@ class Dispatcher:
 
     def _heads(self, now: int, changed: list[Ticket]) -> Iterator[Ticket]:
         """The tickets that may be next: the first of each heap, and all that retry."""
-        for route in self._routes.values():
+        for route in self._routes:
             while route.heap:
                 head = route.heap[0]
                 if not head.is_queued:
@@ -339,24 +332,9 @@ class Dispatcher:
 
     # --- bookkeeping
 
-    def _route(self, endpoints: Sequence[EndpointState] | None, model: str) -> Route:
-        key = (self.endpoints if endpoints is None else tuple(endpoints), model)
-        route = self._routes.get(key)
-        if route is None:
-            if len(self._routes) > 64:
-                self._routes = {key: r for key, r in self._routes.items() if r.live}
-            route = self._routes[key] = Route(*key)
-        if endpoints is None:
-            self._main = route
-        return route
-
-    def _kept(self, route: Route) -> Route:
-        """The route, or the one that took its place while nobody waited on it."""
-        return self._routes.setdefault((route.endpoints, route.model), route)
-
     def _begin_hold(self, ticket: Ticket, now: int) -> None:
         """From here outage counts against the ticket; while it was in flight it did not."""
-        route = ticket.route = self._kept(ticket.route)
+        route = ticket.route = self._routes.kept(ticket.route)
         if not route.live:
             route.run_clock(False, False, now)  # it ran on after its last waiter left
         ticket.gives_up_at = route.clock(now) + route.allowance(ticket, now)
@@ -366,7 +344,7 @@ class Dispatcher:
 
     def _enqueue(self, ticket: Ticket) -> None:
         """Into the queue. What counts comes last and without a call, so that Ctrl-C finds it done or not begun."""
-        route = ticket.route = self._kept(ticket.route)
+        route = ticket.route = self._routes.kept(ticket.route)
         heapq.heappush(route.holds, (ticket.gives_up_at, ticket.seq, ticket))
         if not ticket.listed:
             heapq.heappush(route.heap, ticket)
@@ -398,6 +376,7 @@ class Dispatcher:
         waited = ticket.state is TicketState.PENDING
         grant = endpoint.grant(limits, now, ticket.charged, ticket.retrying)
         grant.peers, grant.route = route.endpoints, route
+        grant.replaceable = any(e is not endpoint and not e.breaker.failing and e.opens_at(its, now) is None for e, its in route.options)
         ticket.grant = grant
         ticket.state = TicketState.OFFERED
         self._offered[ticket] = None

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _MARK_TIME = 300 * SECOND
 _MOST_MODELS = 256
-_FIRST_PATIENCE = 0.25
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +45,8 @@ class Grant:
     """The number of a trial before the time the server asked for, else 0."""
     peers: tuple[EndpointState, ...] = ()
     """The endpoints the call may use, this one among them."""
+    replaceable: bool = False
+    """Whether another endpoint could serve the call, as far as is known."""
     route: Route | None = None
     """Where those wait who want a place as this one."""
     settled: bool = False
@@ -65,8 +66,8 @@ class EndpointState:
     """What changes about an endpoint. ``config`` does only by discovery; ``capabilities`` are replaced as they are learned."""
 
     __slots__ = (
-        "_marks", "_models", "_patience_at", "answered", "breaker", "budget", "capabilities", "config", "connect_patience",
-        "connection_key", "in_flight", "last_error", "prepared", "stats", "url",
+        "_marks", "_models", "answered", "breaker", "budget", "capabilities", "config", "connection_key", "in_flight",
+        "last_error", "prepared", "stats", "url",
     )  # fmt: skip
 
     def __init__(self, config: Endpoint, breaker: BreakerPolicy, chance: Callable[[], float], now: int) -> None:
@@ -80,9 +81,6 @@ class EndpointState:
         self._marks: dict[tuple[Mark, str], int] = {}
         self.answered = False
         """Whether anything that speaks HTTP ever answered."""
-        self.connect_patience = _FIRST_PATIENCE
-        """Seconds a connection may take while another endpoint could serve the call; doubled when that was too short."""
-        self._patience_at = now
         self.last_error: OPEAError | None = None
         self.stats = Stats()
         self.connection_key: object = None
@@ -127,6 +125,11 @@ class EndpointState:
         """Whether a place is free for a model."""
         most = self.config.max_concurrent
         return (most is None or self.in_flight < most) and limits.has_room(now)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it never answered, or its last connections failed."""
+        return not self.answered or self.breaker.failing or self.breaker.state is not State.CLOSED
 
     @property
     def is_down(self) -> bool:
@@ -207,8 +210,6 @@ class EndpointState:
             limits.refused(grant, effect, now)
         elif effect.late:
             limits.concurrency.late()
-        elif effect.unconnected and grant.at >= self._patience_at:
-            self.connect_patience, self._patience_at = self.connect_patience * 2, now
         if effect.mark is not None:
             self._marks[(effect.mark, model if effect.mark is Mark.MODEL else "")] = now + _MARK_TIME
         if effect.allowance is not None:

@@ -41,9 +41,9 @@ class ModelLimits:
     """
 
     __slots__ = (
-        "_backoff_step", "_passes_at", "_refusal_took", "_rests_until", "_sends", "_share", "_spent", "_trial_at", "_trials", "allowance_until",
-        "allowed", "answered_at", "asked_until", "concurrency", "cooldown_seq", "cooldown_until", "in_flight", "refusals", "stated",
-        "trying",
+        "_backoff_step", "_passes_at", "_refusal_took", "_rests_until", "_sends", "_share", "_spent", "_trial_at",
+        "_trials", "allowance_until", "allowed", "answered_at", "asked_until", "concurrency", "cooldown_seq",
+        "cooldown_until", "in_flight", "refusals", "stated", "trying",
     )  # fmt: skip
 
     def __init__(self, ceiling: int | None, weight: float = 1.0) -> None:

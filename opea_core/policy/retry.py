@@ -81,8 +81,6 @@ class Effect:
     """The server has too much to do for this request, which made it no work."""
     late: bool = False
     """It did not answer in time."""
-    unconnected: bool = False
-    """It took no connection in time."""
     chance: float = 1.0
     """For the jitter of a wait that is ours."""
     wait: float | None = None
@@ -140,7 +138,6 @@ def effect(failure: Failure, history: History) -> Effect:
         connect_class=connect,
         refused=refused,
         late=late,
-        unconnected=failure.phase is Phase.NOT_SENT and error.is_timeout,
         chance=history.chance() if refused else 1.0,
         wait=wait,
         jitter=jitter,

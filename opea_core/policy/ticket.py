@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -17,6 +17,7 @@ Option: TypeAlias = tuple[EndpointState, ModelLimits]
 """An endpoint, and what a model may be asked there."""
 
 DEFAULT_PRIORITY = 5
+_MOST_ROUTES = 64
 FIRST_CONTACT = 3 * SECOND // 2
 """How long a ticket is held for endpoints that never answered."""
 
@@ -137,6 +138,15 @@ class Route:
         for _, limits in self.options:
             limits.pass_time(now)
 
+    def wakes(self, now: int) -> Iterator[int]:
+        """When something may become possible for its tickets that is not now."""
+        for endpoint, limits in self.options:
+            yield from (at for at in (endpoint.opens_at(limits, now), limits.room_at(now)) if at is not None)
+        if self.running and self.gives_up and self.holds:
+            left = self.holds[0][0] - self.clock(now)
+            if left > 0 or not self.refused:
+                yield now + max(1, left)
+
     def has_room(self, now: int) -> bool:
         """Whether anything is free."""
         return any(endpoint.has_room(limits, now) for endpoint, limits in self.options)
@@ -189,3 +199,38 @@ class Route:
     def running(self) -> bool:
         """Whether the outage clock runs."""
         return self._running_since is not None
+
+
+class Routes:
+    """The routes there are, by endpoints and model; those that nobody waits on are forgotten when there are many."""
+
+    def __init__(self, endpoints: tuple[EndpointState, ...]) -> None:
+        self._endpoints = endpoints
+        self._known: dict[tuple[tuple[EndpointState, ...], str], Route] = {}
+        self._last: Route | None = None  # of all endpoints, for the model that was asked for last
+
+    def get(self, endpoints: Sequence[EndpointState] | None, model: str) -> Route:
+        """The route to these endpoints (None: to all) for a model."""
+        last = self._last
+        if endpoints is None and last is not None and last.model == model:
+            return last
+        key = (self._endpoints if endpoints is None else tuple(endpoints), model)
+        route = self._known.get(key)
+        if route is None:
+            if len(self._known) > _MOST_ROUTES:
+                self._known = {key: known for key, known in self._known.items() if known.live}
+            route = self._known[key] = Route(*key)
+        if endpoints is None:
+            self._last = route
+        return route
+
+    def kept(self, route: Route) -> Route:
+        """The route, or the one that took its place while nobody waited on it."""
+        return self._known.setdefault((route.endpoints, route.model), route)
+
+    def live(self) -> list[Route]:
+        """Those on which somebody waits."""
+        return [route for route in self._known.values() if route.live]
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._known.values())

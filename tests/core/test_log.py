@@ -24,6 +24,17 @@ def test_calls_that_wait_for_nothing_but_places_are_told_of(caplog: pytest.LogCa
     assert lines(caplog, event) == ["gpu1: calls wait 12 s for 32 places; if the server takes more, raise max_concurrent"]
 
 
+@pytest.mark.parametrize(("seconds", "level"), [(0.0, logging.INFO), (5.0, logging.WARNING)])
+def test_calls_that_are_held_are_told_of_at_once_and_warned_of_when_it_lasts(
+    seconds: float, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    event = events.CallsHeld(at=0, endpoint="gpu1", seconds=seconds, waiting=3, reason="gpu1: connection refused")
+    (line,) = lines(caplog, event, level=logging.INFO)
+    assert line.startswith("3 calls wait")
+    assert "gpu1: connection refused" in line
+    assert caplog.records[0].levelno == level
+
+
 def test_a_warning_comes_at_most_once_a_minute_for_an_endpoint_and_kind(caplog: pytest.LogCaptureFixture) -> None:
     gates = [
         events.GateSet(at=at * SECOND, endpoint=name, seconds=5.0) for at, name in [(0, "a"), (1, "a"), (1, "b"), (59, "a"), (61, "a")]

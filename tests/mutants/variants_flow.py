@@ -34,8 +34,8 @@ VARIANTS = [
     Variant(
         "R6: an attempt is missing",
         _CALL,
-        "        log.attempts.append(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))\n",
-        "        if failure.error.status_code: log.attempts.append(explain.attempt_record(where, failure, 1.0))\n",
+        "        log.failed(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))\n",
+        "        if failure.error.status_code: log.failed(explain.attempt_record(where, failure, 1.0))\n",
         _PROPERTIES,
     ),
     Variant(
@@ -72,14 +72,14 @@ VARIANTS = [
     Variant(
         "B5: the 500s of a call are not counted",
         _CALL,
-        "        log.server_errors += failure.error.status_code == 500\n",
+        "        log.server_errors += failure.error.status_code == 500 and not failure.away\n",
         "",
         _OUTAGES + " -k 500s",
     ),
     Variant(
         "B2: a failed probe costs an attempt",
         "opea_core/flow/call.py",
-        "    if grant.is_probe and (connect_class or failure.error.status_code in AWAY):\n        return True\n",
+        "    if grant.is_probe and (connect_class or failure.away):\n        return True\n",
         "",
         "tests/core/transport/test_outages.py -k costs_its_call_nothing",
     ),

@@ -8,6 +8,7 @@ _CONCURRENCY = "opea_core/policy/concurrency.py"
 _COHORT = "opea_core/policy/cohort.py"
 _PACE = "opea_core/policy/pace.py"
 _LIMITS = "opea_core/policy/model_limits.py"
+_ENDPOINT = "opea_core/policy/endpoint.py"
 LEVEL = POLICY + "test_concurrency.py"
 MODEL = POLICY + "test_model_limits.py"
 PACE = POLICY + "test_pace.py"
@@ -28,12 +29,43 @@ VARIANTS = [
     Variant("limits: after a refusal nobody asks for more", _CONCURRENCY, "self._refused = True", "self._refused = False", LEVEL),
     Variant("limits: nothing is left to others", _CONCURRENCY, "if now >= self._yields_at and not self._probes:", "if now < 0:", LEVEL),
     Variant("limits: what is late lowers nothing", _CONCURRENCY, "self._steady(self.level // 2)", "self._steady(self.level)", LEVEL),
+    Variant(
+        "limits: what is late lowers a number that was set",
+        _CONCURRENCY,
+        "        if not self._fixed:\n            self._steady(self.level // 2)",
+        "        self._steady(self.level // 2)",
+        LEVEL,
+    ),
+    Variant("limits: a lost level is not tried again soon", _CONCURRENCY, "if not above:", "if left < 0:", LEVEL),
+    Variant("limits: a lost level is never given up", _CONCURRENCY, "if self._vain_probes < 2", "if left >= 0", LEVEL),
+    Variant("limits: one place is asked for more as often", _CONCURRENCY, "max(_PROBE, 12 // self.level)", "_PROBE", LEVEL),
+    Variant(
+        "limits: more is asked for although answers come",
+        _CONCURRENCY,
+        "self._answered_at = None, now",
+        "self._answered_at = None, 0",
+        LEVEL,
+    ),
+    Variant(
+        "limits: a level is known as soon as it is raised",
+        _CONCURRENCY,
+        "        if not self._probes:  # a level that was raised a moment ago is not known yet\n            self._base",
+        "        if True:\n            self._base",
+        LEVEL,
+    ),
+    Variant(
+        "limits: after a restart a new level is not looked for",
+        _CONCURRENCY,
+        "            is_new = self._stays_new\n",
+        "            is_new = False\n",
+        LEVEL,
+    ),
     Variant("limits: all come back at once after a restart", _CONCURRENCY, "self._steady(1)", "self._steady(self._base)", LEVEL),
     Variant(
         "limits: a restart forgets what was good",
         _CONCURRENCY,
-        "good = None if self._is_new else self._threshold or self._base",
-        "good = None",
+        "self._is_new, self._threshold or (FIRST if self._is_new else self._base)",
+        "self._is_new, None",
         LEVEL,
     ),
     Variant(
@@ -59,7 +91,7 @@ VARIANTS = [
     ),
     Variant("limits: less is never tried", _CONCURRENCY, "self._try_lower(seen)", "pass", LEVEL),
     # --- what a level has shown
-    Variant("limits: lost requests are waited for", _COHORT, "        self._size -= 1\n        self._sent -= 1\n", "        pass\n", LEVEL),
+    Variant("limits: lost requests are waited for", _COHORT, "        self._sent -= 1\n", "        pass\n", LEVEL),
     Variant("limits: any gain is worth more requests", _COHORT, "_WORTH = 0.15", "_WORTH = -1.0", LEVEL),
     # --- the time between requests
     Variant("limits: a pace is kept where several are taken at once", _PACE, "if not alone:", "if alone is None:", PACE),
@@ -71,8 +103,29 @@ VARIANTS = [
     Variant(
         "limits: a wait counts while the level is sought",
         _LIMITS,
-        "effect.wait is not None and not expected",
+        "effect.wait is not None and not grant.above",
         "effect.wait is not None",
+        MODEL,
+    ),
+    Variant(
+        "limits: a new wait does not end an older trial",
+        _LIMITS,
+        "            self.trying = 0\n        if self.cooldown_until <= now",
+        "        if self.cooldown_until <= now",
+        MODEL,
+    ),
+    Variant(
+        "limits: an older trial ends a newer one",
+        _ENDPOINT,
+        "if grant.trial and grant.limits.trying == grant.trial:",
+        "if grant.trial:",
+        MODEL,
+    ),
+    Variant(
+        "limits: what nobody took is waited for",
+        _ENDPOINT,
+        "            self._release(grant)\n            if grant.cohort is not None:\n                grant.cohort.lose()\n",
+        "            self._release(grant)\n",
         MODEL,
     ),
     Variant("limits: a wait becomes shorter", _LIMITS, "if until > self.cooldown_until:", "if until:", MODEL),

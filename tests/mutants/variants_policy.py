@@ -211,7 +211,7 @@ VARIANTS = [
     Variant(
         "cooldowns: a refusal beside others begins a rest",
         _LIMITS,
-        "if alone or (effect.wait is not None and not expected):",
+        "if alone or (effect.wait is not None and not grant.above):",
         "if True:",
         ENDPOINT + " " + RETRY,
     ),

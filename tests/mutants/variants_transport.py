@@ -74,8 +74,8 @@ VARIANTS = [
     Variant(
         "D: hooks are told under the lock",
         _GATE,
-        "        self._after(wakes, ticket)\n        self._tell_changes(endpoint, effect, *before, now)\n",
-        "        with self._lock:\n            self._tell_changes(endpoint, effect, *before, now)\n        self._after(wakes, ticket)\n",
+        "        self._after(wakes, ticket)\n        self._tell_changes(grant, effect, *before, now)\n",
+        "        with self._lock:\n            self._tell_changes(grant, effect, *before, now)\n        self._after(wakes, ticket)\n",
         _GATES + " -k lock",
     ),
     Variant(
@@ -132,14 +132,14 @@ VARIANTS = [
     Variant(
         "D6: a stream that ends keeps its place",
         _RUNNING,
-        "        self.gate.settle(self.ticket, answer.grant, OK, usage=response.usage if response else None)\n",
+        "        self.gate.settle(self.ticket, answer.grant, went_well(answer.reply), usage=response.usage if response else None)\n",
         "",
         _QUEUE + " -k holds_its_place",
     ),
     Variant(
         "D6: a stream that breaks keeps its place",
         _RUNNING,
-        "        self.gate.settle(self.ticket, answer.grant, effect(failure, log.history))\n",
+        "        self.gate.settle(self.ticket, answer.grant, effect(failure, log.history()))\n",
         "",
         WORLD + " -k promises",
     ),

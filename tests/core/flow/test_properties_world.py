@@ -175,7 +175,8 @@ def check_endpoint(world: World, label: str) -> None:
     mine = [sent for sent in world.sent if sent.endpoint == label]
     for sent in mine:
         at_once = [s for s in mine if s.at <= sent.at < (s.ended or s.at)]
-        assert len(at_once) <= (endpoint.config.max_concurrent or 1 << 30) or sum(s.outcome is None for s in at_once), "no more at once than it takes"
+        most = endpoint.config.max_concurrent or 1 << 30
+        assert len(at_once) <= most or sum(s.outcome is None for s in at_once), "no more at once than it takes"
     for earlier in mine:
         wait = asked_to_wait(earlier)
         # with others in flight it is tried again as one of them ends well

@@ -121,7 +121,7 @@ class DispatcherChecks(RuleBasedStateMachine):
 
     def cooled_until(self, limits: ModelLimits) -> int:
         """When the cooldown is over, or one call may try before the time; 0 for now."""
-        trying, limits.trying = limits.trying, limits.trying and any(g.trial for g in self.granted(limits))
+        trying, limits.trying = limits.trying, limits.trying * any(g.trial == limits.trying for g in self.granted(limits))
         opens = limits.opens_at(self.now)
         limits.trying = trying
         return opens or 0

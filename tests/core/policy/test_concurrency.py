@@ -64,9 +64,10 @@ class Played:
         self.waiting -= 1
         self.in_flight += 1
         cohort, place, at = self.limit.sent(), self.in_flight, self.world.now
-        self.server.connect(None, lambda heard: self._hear(heard, cohort, place, at))
+        above = self.limit.is_above(place)
+        self.server.connect(None, lambda heard: self._hear(heard, cohort, place, above, at))
 
-    def _hear(self, heard: Heard, cohort: Cohort | None, place: int, at: int) -> None:
+    def _hear(self, heard: Heard, cohort: Cohort | None, place: int, above: bool, at: int) -> None:
         self.waiting += 1
         self.in_flight -= 1
         now = self.world.now
@@ -76,7 +77,7 @@ class Played:
             self.levels.append(self.limit.level)
         else:
             self.refusals += 1
-            self.limit.refused(place, self.in_flight, now)
+            self.limit.refused(self.in_flight, above, now)
             if cohort is not None:
                 cohort.lose()
         self._fill()
@@ -100,7 +101,7 @@ def steady(level: int, now: int = 0) -> ConcurrencyLimit:
     limit = ConcurrencyLimit(None)
     answer(limit, now=now)
     limit.level = level + 1
-    limit.refused(level + 1, level, now)
+    limit.refused(level, limit.is_above(level + 1), now)
     assert limit.level == level
     return limit
 
@@ -177,14 +178,14 @@ def test_a_refusal_sets_it_to_what_is_still_in_flight(places: int) -> None:
     limit = ConcurrencyLimit(None)
     for minute in range(10):
         limit.pass_time(limit.level, minute * 60 * SECOND)
-    limit.refused(32, places, 600 * SECOND)
+    limit.refused(places, limit.is_above(32), 600 * SECOND)
     assert limit.level == places
 
 
 def test_after_a_refusal_it_rises_by_the_clock_no_more() -> None:
     limit = ConcurrencyLimit(None)
     limit.pass_time(4, 0)
-    limit.refused(4, 3, MS)
+    limit.refused(3, limit.is_above(4), MS)
     for number in range(2, 900):
         limit.pass_time(3, number * MS)
     assert limit.level == 3
@@ -202,18 +203,45 @@ def test_refusals_of_requests_sent_before_the_last_one_change_nothing() -> None:
     limit = ConcurrencyLimit(None)
     for minute in range(10):
         limit.pass_time(limit.level, minute * 60 * SECOND)
-    limit.refused(32, 10, 0)
-    limit.refused(31, 12, 0)
+    above = limit.is_above(32)
+    limit.refused(10, above, 600 * SECOND)
+    limit.refused(12, above, 600 * SECOND)
     assert limit.level == 10
 
 
-@pytest.mark.parametrize(("place", "expected"), [(10, True), (8, False)])
-def test_a_refusal_beyond_the_level_that_was_good_is_expected(place: int, expected: bool) -> None:
+@pytest.mark.parametrize(("place", "above"), [(10, True), (8, False)])
+def test_what_is_beyond_the_level_that_was_good_is_above(place: int, above: bool) -> None:
     limit = steady(8)
     limit.pass_time(8, 10 * SECOND)
     limit.pass_time(limit.level, 20 * SECOND)
     assert limit.level > 9
-    assert limit.refused(place, place - 1, 20 * SECOND) is expected
+    assert limit.is_above(place) is above
+
+
+@pytest.mark.parametrize("place", [1, 4, 32])
+def test_before_a_level_is_known_all_is_above(place: int) -> None:
+    assert ConcurrencyLimit(None).is_above(place)
+
+
+def test_a_level_that_was_raised_is_known_when_it_is_raised_again() -> None:
+    limit = steady(8)
+    limit.pass_time(8, 6 * SECOND)
+    assert (limit.level, limit.is_above(8), limit.is_above(9)) == (9, False, True)
+    limit.pass_time(9, 7 * SECOND)
+    assert (limit.level, limit.is_above(9), limit.is_above(10)) == (11, False, True)
+
+
+def test_answers_to_requests_sent_before_a_level_was_raised_do_not_prove_it() -> None:
+    limit = steady(8)
+    *some, last = [limit.sent() for _ in range(7)]
+    limit.sent()
+    for cohort in some:
+        limit.answered(cohort, 1, 7, 1.0, 1.0, SECOND)
+    limit.pass_time(8, 7 * SECOND)
+    limit.answered(last, 1, 7, 1.0, 1.0, 7 * SECOND)
+    assert last is not None
+    assert last.is_done
+    assert (limit.level, limit.is_above(8), limit.is_above(9)) == (9, False, True)
 
 
 def test_one_more_is_asked_for_even_if_nothing_is_answered() -> None:
@@ -228,9 +256,47 @@ def test_one_more_is_asked_for_even_if_nothing_is_answered() -> None:
     assert limit.rises_at(first) == first + SECOND // 2
 
 
+def test_for_how_long_nothing_was_answered_is_counted_from_the_last_answer() -> None:
+    limit = steady(8)
+    answer(limit, left=7, now=3 * SECOND)
+    assert limit.rises_at(3 * SECOND) == 9 * SECOND
+    limit.pass_time(8, 9 * SECOND - 1)
+    assert not limit.has_room(8)
+    limit.pass_time(8, 9 * SECOND)
+    assert limit.has_room(8)
+
+
+def uses_up(limit: ConcurrencyLimit, seconds: float) -> int:
+    """The last place is answered at that time; gives the level then."""
+    answer(limit, place=limit.level, left=limit.level - 1, now=round(seconds * SECOND))
+    return limit.level
+
+
+@pytest.mark.parametrize(("level", "seconds"), [(1, 12), (2, 6), (3, 6), (20, 6)])
+def test_few_places_are_asked_for_more_less_often(level: int, seconds: int) -> None:
+    limit = steady(level)
+    assert limit.rises_at(0) == seconds * SECOND
+    assert [uses_up(limit, at) for at in (1, seconds - 0.001, seconds)] == [level, level, level + 1]
+
+
+def test_a_level_that_was_lost_is_tried_again_soon() -> None:
+    limit = steady(8)
+    limit.refused(5, limit.is_above(8), SECOND)
+    assert [uses_up(limit, at) for at in (1.0, 1.499, 1.5, 2.0)] == [5, 5, 6, 8]
+
+
+def test_a_level_that_was_lost_is_given_up_after_two_vain_tries() -> None:
+    limit = steady(8)
+    limit.refused(5, limit.is_above(8), SECOND)
+    for at in (1.5, 2.0):
+        assert uses_up(limit, at) == 6
+        limit.refused(5, limit.is_above(6), round(at * SECOND))
+    assert [uses_up(limit, at) for at in (2.5, 7.999, 8.0)] == [5, 5, 6]
+
+
 def test_nobody_waits_for_nothing_after_a_refusal_before_any_answer() -> None:
     limit = ConcurrencyLimit(None)
-    limit.refused(4, 3, 0)
+    limit.refused(3, limit.is_above(4), 0)
     at = limit.rises_at(0)
     assert at is not None
     limit.pass_time(3, at)
@@ -243,7 +309,7 @@ def test_each_further_one_that_is_taken_makes_the_next_step_larger_until_one_is_
         limit.pass_time(limit.level, second * SECOND)
         levels.append(limit.level)
     assert levels == [9, 11, 15, 23]
-    limit.refused(23, 20, 10 * SECOND)
+    limit.refused(20, limit.is_above(23), 10 * SECOND)
     limit.pass_time(20, 16 * SECOND)
     assert limit.level == 21
 
@@ -255,7 +321,7 @@ def test_some_places_are_left_to_others_now_and_then() -> None:
         round_of(limit, now)
         levels.append((limit.phase, limit.level))
         if limit.level > 10:
-            limit.refused(limit.level, 10, now)
+            limit.refused(10, limit.is_above(limit.level), now)
     yielding = [level for phase, level in levels if phase is Phase.YIELDING]
     assert 2 <= len(yielding) <= 12
     assert set(yielding) <= {8, 9}  # a fifth of them
@@ -342,6 +408,12 @@ def test_a_request_that_is_late_halves_it(before: int, after: int) -> None:
     assert limit.level == after
 
 
+def test_a_request_that_is_late_does_not_lower_a_number_that_was_set() -> None:
+    limit = ConcurrencyLimit(20)
+    limit.late()
+    assert limit.level == 20
+
+
 def test_after_a_restart_it_starts_at_one_and_rises_to_what_was_good() -> None:
     limit, levels = steady(9), []
     limit.restart()
@@ -362,7 +434,26 @@ def test_a_restart_before_it_is_done_keeps_what_was_good() -> None:
     assert limit.level == 9
 
 
-@pytest.mark.parametrize("lost", [1, 3, 4])
+def test_a_restart_before_anything_is_known_rises_to_the_start_and_goes_on() -> None:
+    limit, levels = ConcurrencyLimit(None), []
+    limit.restart()
+    for number in range(5):
+        levels.append(limit.level)
+        answer(limit, place=limit.level, left=limit.level - 1, now=number * MS)
+    assert levels == [1, 2, 3, 4, 4]
+    played = Played(queues(100_000), 500)
+    played.limit.restart()
+    assert played.run(300).limit.level >= 128, "it doubles"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_is_doubled_after_such_a_restart_is_judged_by_the_answers(seed: int) -> None:
+    played = Played(queues(40), 500, seed=seed)
+    played.limit.restart()
+    assert 40 <= played.run(400 * 40).usual(100 * 40) <= 1.6 * 40
+
+
+@pytest.mark.parametrize("lost", [1, 3, 4, 7])
 def test_requests_without_an_answer_do_not_stop_it(lost: int) -> None:
     limit = ConcurrencyLimit(None)
     for cohort in [limit.sent() for _ in range(lost)]:
@@ -379,18 +470,21 @@ STEP = st.tuples(st.sampled_from(["send", "send", "answer", "answer", "answer", 
 @settings(derandomize=True, database=None, deadline=None, max_examples=60)
 @given(ceiling=st.none() | st.integers(1, 40), steps=st.lists(STEP, max_size=150))
 def test_it_is_always_at_least_one_and_at_most_the_ceiling(ceiling: int | None, steps: list[tuple[str, int]]) -> None:
-    limit, out, now = ConcurrencyLimit(ceiling), list[tuple[Cohort | None, int, int]](), 0
+    limit, out, now = ConcurrencyLimit(ceiling), list[tuple[Cohort | None, int, bool, int]](), 0
     for step, size in steps:
         now += size * MS
         if step == "send":
             limit.pass_time(len(out), now)
-            out += [(limit.sent(), len(out) + 1 + number, now) for number in range(min(size, limit.level - len(out)))]
+            places = range(len(out) + 1, min(len(out) + size, limit.level) + 1)
+            out += [(limit.sent(), place, limit.is_above(place), now) for place in places]
         elif step in ("late", "restart"):
             getattr(limit, step)()
         elif out:
-            cohort, place, at = out.pop(size % len(out))
+            cohort, place, above, at = out.pop(size % len(out))
             if step == "answer":
                 limit.answered(cohort, place, len(out), (now - at) / SECOND, 1.0, now)
             else:
-                limit.refused(place, len(out), now)
+                limit.refused(len(out), above, now)
+                if cohort is not None:
+                    cohort.lose()
         assert 1 <= limit.level <= (ceiling or 4096)

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from typing import Any
 
+import pytest
 from dispatcher_checks import (
     GONE,
     LAPSED,
@@ -328,8 +329,15 @@ class DispatcherMachine(DispatcherChecks):
         raise AssertionError("somebody waits for ever")
 
 
+class LongMachine(DispatcherMachine):
+    """The same at length."""
+
+
 TestDispatcher = DispatcherMachine.TestCase
-TestDispatcher.settings = fixed(200, 50)
+TestDispatcher.settings = fixed(90, 50)
+TestDispatcherAtLength = LongMachine.TestCase
+TestDispatcherAtLength.settings = fixed(500, 50)
+TestDispatcherAtLength.pytestmark = [pytest.mark.slow]  # type: ignore[attr-defined]
 
 
 @fixed(40)

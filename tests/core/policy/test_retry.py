@@ -250,23 +250,22 @@ def test_what_is_a_refusal_as_too_much(failure: Failure, refused: bool, waits: b
 
 
 @pytest.mark.parametrize(
-    ("failure", "late", "unconnected"),
+    ("failure", "late"),
     [
-        pytest.param(broken(Phase.MAYBE_SENT, TIMED_OUT), True, False, id="first-event timeout"),
-        pytest.param(broken(Phase.BODY, TIMED_OUT), True, False, id="idle timeout"),
-        pytest.param(status(408), True, False, id="408"),
-        pytest.param(status(504), True, False, id="504"),
-        pytest.param(status(524), True, False, id="524"),
-        pytest.param(broken(Phase.MAYBE_SENT, TIMED_OUT, own_limit=True), False, False, id="the caller's own deadline"),
-        pytest.param(broken(Phase.NOT_SENT, TIMED_OUT), False, True, id="connect timeout"),
-        pytest.param(broken(Phase.NOT_SENT, DISCONNECTED), False, False, id="refused connection"),
-        pytest.param(status(429), False, False, id="429"),
-        pytest.param(status(500), False, False, id="500"),
+        pytest.param(broken(Phase.MAYBE_SENT, TIMED_OUT), True, id="first-event timeout"),
+        pytest.param(broken(Phase.BODY, TIMED_OUT), True, id="idle timeout"),
+        pytest.param(status(408), True, id="408"),
+        pytest.param(status(504), True, id="504"),
+        pytest.param(status(524), True, id="524"),
+        pytest.param(broken(Phase.MAYBE_SENT, TIMED_OUT, own_limit=True), False, id="the caller's own deadline"),
+        pytest.param(broken(Phase.NOT_SENT, TIMED_OUT), False, id="connect timeout"),
+        pytest.param(broken(Phase.NOT_SENT, DISCONNECTED), False, id="refused connection"),
+        pytest.param(status(429), False, id="429"),
+        pytest.param(status(500), False, id="500"),
     ],
 )
-def test_what_came_too_late(failure: Failure, late: bool, unconnected: bool) -> None:
-    result = effect(failure, History())
-    assert (result.late, result.unconnected) == (late, unconnected)
+def test_what_came_too_late(failure: Failure, late: bool) -> None:
+    assert effect(failure, History()).late is late
 
 
 @pytest.mark.parametrize("code", [400, 500, 502])
@@ -319,7 +318,7 @@ def test_what_moves_the_endpoint_to_the_end(failure: Failure, mark: Mark | None)
 
 
 def test_an_answer_is_the_default_effect() -> None:
-    nothing = {"connect_class": False, "refused": False, "late": False, "unconnected": False, "wait": None, "mark": None, "reason": None}
+    nothing = {"connect_class": False, "refused": False, "late": False, "wait": None, "mark": None, "reason": None}
     assert Effect() == Effect(Verdict.OK, allowance=None, jitter=0.0, **nothing)
 
 

@@ -118,7 +118,7 @@ class Inspector:
             found.append("who stands in the queue is not who is pending")
         if {id(t) for t in dispatcher._offered} != {id(t) for t in tickets if t.state is TicketState.OFFERED}:
             found.append("who is offered a place is not who is listed")
-        live = sum(route.live for route in dispatcher._routes.values())
+        live = sum(route.live for route in dispatcher._routes)
         if live != states[TicketState.PENDING]:
             found.append(f"the routes count {live} waiting tickets, not {states[TicketState.PENDING]}")
         return found

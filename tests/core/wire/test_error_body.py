@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opea_core import errors
 from opea_core.types import Json
-from opea_core.wire.error_body import ErrorBody, error_class, has_error, model_missing, read_error
+from opea_core.wire.error_body import ErrorBody, error_class, has_error, model_missing, read_error, upstream_gone
 
 
 def body(document: Any, status: int | None = None) -> ErrorBody:
@@ -438,3 +438,34 @@ def test_a_proxy_that_cannot_look_a_key_up_refuses_the_key() -> None:
     body = read_error(b'{"error": {"message": "No connected db.", "type": "no_db_connection", "code": "400"}}', 400)
     assert error_class(400, body) is errors.AuthenticationError
     assert error_class(500, body) is errors.ServerError
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "litellm.InternalServerError: OpenAIException - Connection error.",
+        "fetch failed: connect ECONNREFUSED 10.0.0.3:8000",
+        "upstream connect error or disconnect/reset before headers",
+        "dial tcp 10.0.0.3:8000: connect: connection refused",
+        "Cannot connect to host gpu3:8000",
+        "HTTPConnectionPool: Max retries exceeded with url: /v1",
+        "no healthy upstream",
+        "The upstream is unavailable",
+    ],
+)
+def test_a_gateway_says_that_the_server_behind_it_is_gone(words: str) -> None:
+    assert upstream_gone(read_error(json.dumps({"error": {"message": words}}).encode(), 500))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Internal server error",
+        "list index out of range",
+        "The model does not support a database connection tool",
+        "Failed to parse the schema",
+        "CUDA out of memory",
+    ],
+)
+def test_other_failures_are_the_servers_own(words: str) -> None:
+    assert not upstream_gone(read_error(json.dumps({"error": {"message": words}}).encode(), 500))
