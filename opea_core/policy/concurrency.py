@@ -117,10 +117,17 @@ class ConcurrencyLimit:
         """Callers wait; with time the level rises although nothing is answered."""
         if in_flight < self.level:
             return
-        if self._is_new and not self._refused and self.level < self._most_unseen:
+        if self._may_rise_unseen:
             self._wait_or_rise(now)
         elif self._refused and now >= max(self._probes_at, self._answered_at + (self._times(_PROBE) or SECOND)):
             self._ask_for_more(now)  # nothing was answered for long, and nobody waits for nothing
+
+    @property
+    def _may_rise_unseen(self) -> bool:
+        """Whether the clock may raise the level: up to what was good before, or if nothing was ever too much."""
+        if self._threshold is not None:
+            return self.level < min(self._threshold, self._most_unseen)
+        return self._is_new and not self._refused and self.level < self._most_unseen
 
     @property
     def _most_unseen(self) -> int:
@@ -134,19 +141,25 @@ class ConcurrencyLimit:
         elif now >= self._paced_at:
             self._pace *= 4
             self._paced_at = now + self._pace
+            if self._threshold is not None:
+                return self._rise(min(self.level * 2, self._threshold))
             if self.phase is not Phase.RISING:
                 self.phase, self._unseen = Phase.RISING, []
             level = min(self.level * 2, self._most_unseen)
             self._unseen.append(self._cohort)
             self._cohort = Cohort(level - self.level, self.level + 1)
             self.level = level
+        return None
 
     def rises_at(self, now: int) -> int | None:
         """When the level rises by the clock, if it does."""
-        if self._refused:
-            at: int | None = max(self._probes_at, self._answered_at + (self._times(_PROBE) or SECOND))
+        at: int | None
+        if self._may_rise_unseen:
+            at = self._paced_at
+        elif self._refused:
+            at = max(self._probes_at, self._answered_at + (self._times(_PROBE) or SECOND))
         else:
-            at = self._paced_at if self._is_new and self.level < self._most_unseen else None
+            at = None
         return at if at is not None and at > now and self.level < self.ceiling else None
 
     def sent(self) -> Cohort | None:
@@ -332,7 +345,7 @@ class ConcurrencyLimit:
         self._steady(left)
         self._refused = True
         self._probes = 0
-        self._probes_at = now + (self._times(_NEXT_PROBE if self._lost > self.level else max(_PROBE, 12 // self.level)) or SECOND)
+        self._probes_at = now + (self._times(_NEXT_PROBE if self._lost > self.level else max(_PROBE, 8 // self.level)) or SECOND)
         self._yields_at = self._yields_at or now + (self._times(_YIELD) or SECOND)
 
     def _yield(self, now: int) -> None:

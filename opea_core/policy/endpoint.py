@@ -182,11 +182,13 @@ class EndpointState:
         grant.limits.in_flight -= 1
         if grant.trial and grant.limits.trying == grant.trial:
             grant.limits.trying = 0
+        else:
+            grant.trial = 0  # another one was begun since
 
     def prove(self, grant: Grant, now: int) -> None:
         """First content came: a probing stream gives its verdict now, not at its end."""
         self.answered = True
-        grant.limits.heard(grant.trial, now)
+        grant.limits.heard(grant.trial if grant.limits.trying == grant.trial else 0, now)
         grant.trial = 0
         if grant.lease is not None and grant.is_probe:
             self._record(grant.lease, Verdict.OK, now)

@@ -153,7 +153,7 @@ class ModelLimits:
         self.answered_at = now
         self.refusals = 0
         self._backoff_step = 0
-        if trial:
+        if trial and self.trying in (0, trial):
             self.trying = 0
             self.cooldown_until = 0
             self._trial_at = None
@@ -182,7 +182,7 @@ class ModelLimits:
         if fresh:
             self._share = None
             self.cooldown_seq += 1
-            self.trying = 0
+            self.trying, self._trial_at = 0, None
         if self.cooldown_until <= now:
             self._spent, self._trial_at, self.trying = False, None, 0
         wait = self._backoff(effect, fresh) if effect.wait is None else self._stated(effect.wait, effect.jitter)

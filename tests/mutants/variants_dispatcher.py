@@ -87,7 +87,7 @@ VARIANTS = [
         "opea_core/policy/dispatcher.py",
         "yield from (t for t in list(self._retrying) if t.overdue(now) is None)",
         "yield from list(self._retrying)",
-        "tests/core/policy/test_properties_dispatcher.py",
+        POLICY + "test_dispatcher.py " + DISPATCHER,
     ),
     Variant("D5: an offer that nobody takes stays", _FILE, "if oldest.offered_at + OFFER_TTL > now:", "if True:", DISPATCHER),
     Variant(
@@ -262,7 +262,7 @@ VARIANTS = [
     ),
     Variant(
         "the clock: gates that end wake nobody",
-        _FILE,
+        _TICKET,
         "for at in (endpoint.opens_at(limits, now), limits.room_at(now)) if",
         "for at in (limits.room_at(now),) if",
         DISPATCHER,
@@ -279,7 +279,7 @@ VARIANTS = [
         _FILE,
         "            if ticket.charged:\n                times.extend",
         "            if False:\n                times.extend",
-        DISPATCHER,
+        POLICY + "test_dispatcher.py " + DISPATCHER,
     ),
     Variant(
         "the clock: an offer that lapses wakes nobody",

@@ -38,7 +38,7 @@ VARIANTS = [
     ),
     Variant("limits: a lost level is not tried again soon", _CONCURRENCY, "if not above:", "if left < 0:", LEVEL),
     Variant("limits: a lost level is never given up", _CONCURRENCY, "if self._vain_probes < 2", "if left >= 0", LEVEL),
-    Variant("limits: one place is asked for more as often", _CONCURRENCY, "max(_PROBE, 12 // self.level)", "_PROBE", LEVEL),
+    Variant("limits: one place is asked for more as often", _CONCURRENCY, "max(_PROBE, 8 // self.level)", "_PROBE", LEVEL),
     Variant(
         "limits: more is asked for although answers come",
         _CONCURRENCY,
@@ -110,7 +110,7 @@ VARIANTS = [
     Variant(
         "limits: a new wait does not end an older trial",
         _LIMITS,
-        "            self.trying = 0\n        if self.cooldown_until <= now",
+        "            self.trying, self._trial_at = 0, None\n        if self.cooldown_until <= now",
         "        if self.cooldown_until <= now",
         MODEL,
     ),

@@ -190,8 +190,8 @@ VARIANTS = [
     Variant(
         "cooldowns: a success does not start the rests again",
         _LIMITS,
-        "        self.refusals = 0\n        self._backoff_step = 0\n        if trial:",
-        "        self.refusals = 0\n        if trial:",
+        "        self.refusals = 0\n        self._backoff_step = 0\n        if trial",
+        "        self.refusals = 0\n        if trial",
         ENDPOINT,
     ),
     Variant(

@@ -272,7 +272,7 @@ def uses_up(limit: ConcurrencyLimit, seconds: float) -> int:
     return limit.level
 
 
-@pytest.mark.parametrize(("level", "seconds"), [(1, 12), (2, 6), (3, 6), (20, 6)])
+@pytest.mark.parametrize(("level", "seconds"), [(1, 8), (2, 6), (3, 6), (20, 6)])
 def test_few_places_are_asked_for_more_less_often(level: int, seconds: int) -> None:
     limit = steady(level)
     assert limit.rises_at(0) == seconds * SECOND

@@ -444,6 +444,10 @@ def test_no_answer_in_time_halves_what_is_in_flight() -> None:
     assert e.limits("m").concurrency.level == 2
 
 
+# --- preferences
+
+
+@pytest.mark.parametrize("mark", [Mark.KEY, Mark.MODEL])
 def test_a_mark_ends_after_300_seconds(mark: Mark) -> None:
     e = endpoint()
     send(e, Effect(Verdict.NEUTRAL, mark=mark))
