@@ -170,7 +170,10 @@ class Core:
         results: list[Any] = [None] * len(calls)
 
         def work(number: int) -> None:
-            box.put((number, self._try(calls[number])))
+            try:
+                box.put((number, self._try(calls[number])))
+            except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits for it
+                box.put((number, error))
 
         for number in range(len(calls)):
             threading.Thread(target=work, args=(number,), daemon=True).start()
@@ -178,6 +181,8 @@ class Core:
         with contextlib.suppress(queue.Empty):
             for _ in calls:
                 number, results[number] = box.get(timeout=_GRACE if answered else None)
+                if isinstance(results[number], BaseException) and not isinstance(results[number], errors.OPEAError):
+                    raise results[number]
                 answered = answered or not isinstance(results[number], errors.OPEAError)
         return results
 
