@@ -201,8 +201,8 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
         """Figures of one endpoint (its label, or an id of ``create_endpoint``), or of the whole object.
 
         Counts: requests, success, errors, errors_by_class, retries, in_flight, queued, tokens; state:
-        breaker, gated_for; latency and first_content percentiles in seconds. Raises ConfigurationError
-        for an unknown id.
+        breaker, gated_for, max_concurrent (what was set), concurrency_limit (how many go out at once now);
+        latency and first_content percentiles in seconds. Raises ConfigurationError for an unknown id.
         """
         if endpoint_id is None:
             figures = self._core.gate.stats()

@@ -90,8 +90,8 @@ class Options(TypedDict, total=False):
     api_version: str
     capabilities: Capabilities
     context_window: int
-    max_concurrent: int
-    max_concurrent_requests: int
+    max_concurrent: int | None
+    max_concurrent_requests: int | None
     weight: float
     tier: int
     verify: bool | str | Path | ssl.SSLContext
