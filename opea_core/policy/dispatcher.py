@@ -183,15 +183,15 @@ class Dispatcher:
         changed: list[Ticket] = []
         self._lapse_old(now, changed)
         if self.waiting:
-            for route in self._routes.live():
+            live = self._routes.live()
+            for route in live:
                 self._hold(route, now, changed)
-                route.pass_time(now)
             for ticket in [t for t in list(self._retrying) if t.charged and not any(e.budget.allows(now) for e in t.route.endpoints)]:
                 self._reject(ticket, Reason.BUDGET, now, changed)
             self._give_out(now, changed)
-            for route in self._routes.live():
-                route.pass_time(now)
-            self._give_out(now, changed)
+            more = [route.pass_time(now) for route in live if route.live]
+            if any(more):
+                self._give_out(now, changed)
         return changed
 
     def _lapse_old(self, now: int, changed: list[Ticket]) -> None:
@@ -282,6 +282,8 @@ class Dispatcher:
         """When no endpoint of a route can be used: how long may its tickets be held?"""
         if not route.answered and any(e.answered for e in route.endpoints):
             self._first_contact(route, now)
+        if route.is_well(now):
+            return
         outlook = outlook_of(route, self._max_retry_after, now)
         if outlook.outage:  # they are tried the sooner for it
             for endpoint in route.endpoints:

@@ -96,9 +96,11 @@ class ModelLimits:
             return False
         return self.concurrency.has_room(self.in_flight)
 
-    def pass_time(self, now: int) -> None:
-        """Callers wait."""
+    def pass_time(self, now: int) -> bool:
+        """Callers wait. Gives whether there is more room now."""
+        before = self.concurrency.level
         self.concurrency.pass_time(self.in_flight, now)
+        return self.concurrency.level > before
 
     def room_at(self, now: int) -> int | None:
         """When there is room without any answer, if ever."""

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from opea_core.errors import OPEAError
 from opea_core.policy import SECOND
+from opea_core.policy.breaker import State
 from opea_core.policy.endpoint import EndpointState, Grant
 from opea_core.policy.model_limits import ModelLimits
 
@@ -133,10 +134,16 @@ class Route:
         self._running_since: int | None = None
         self._refused_from: int | None = None
 
-    def pass_time(self, now: int) -> None:
-        """Tickets wait: with time there may be room without any answer."""
-        for _, limits in self.options:
-            limits.pass_time(now)
+    def pass_time(self, now: int) -> bool:
+        """Tickets wait: with time there may be room without any answer. Gives whether there is more of it now."""
+        more = [limits.pass_time(now) for _, limits in self.options]
+        return any(more)
+
+    def is_well(self, now: int) -> bool:
+        """Whether nothing was held back, nor is."""
+        if self._running_since is not None or self._refused_from is not None or not self.answered:
+            return False
+        return any(e.breaker.state is State.CLOSED and not its.refusals and its.cooldown_until <= now for e, its in self.options)
 
     def wakes(self, now: int) -> Iterator[int]:
         """When something may become possible for its tickets that is not now."""
