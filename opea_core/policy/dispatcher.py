@@ -189,8 +189,7 @@ class Dispatcher:
             for ticket in [t for t in list(self._retrying) if t.charged and not any(e.budget.allows(now) for e in t.route.endpoints)]:
                 self._reject(ticket, Reason.BUDGET, now, changed)
             self._give_out(now, changed)
-            more = [route.pass_time(now) for route in live if route.live]
-            if any(more):
+            while any([route.pass_time(now) for route in live if route.live]):  # noqa: C419 - each must hear of it
                 self._give_out(now, changed)
         return changed
 

@@ -91,8 +91,8 @@ class BreakerMachine(RuleBasedStateMachine):
         self.probes.clear()
         self.openings = self.openings + 1 if state is State.OPEN else 0
         if state is State.OPEN:
-            seconds = min(8.0, 2.0 ** max(0, self.openings - self.policy.steady))
-            assert seconds <= (self.breaker.open_until - self.now) / SECOND <= seconds * 1.1
+            seconds = min(8.0 / 1.1, 2.0 ** max(0, self.openings - self.policy.steady))  # with its jitter at most max_open
+            assert seconds * 0.999999 <= (self.breaker.open_until - self.now) / SECOND <= seconds * 1.100001
 
     @invariant()
     def same_as_the_model(self) -> None:
