@@ -119,8 +119,13 @@ class ConcurrencyLimit:
             return
         if self._may_rise_unseen:
             self._wait_or_rise(now)
-        elif self._refused and now >= max(self._probes_at, self._answered_at + (self._times(_PROBE) or SECOND)):
+        elif self._refused and now >= self._asks_at:
             self._ask_for_more(now)  # nothing was answered for long, and nobody waits for nothing
+
+    @property
+    def _asks_at(self) -> int:
+        """After refusals: when one more is asked for although nothing is answered."""
+        return max(self._probes_at, self._answered_at + (self._times(_PROBE) or SECOND))
 
     @property
     def _may_rise_unseen(self) -> bool:
@@ -157,7 +162,7 @@ class ConcurrencyLimit:
         if self._may_rise_unseen:
             at = self._paced_at
         elif self._refused:
-            at = max(self._probes_at, self._answered_at + (self._times(_PROBE) or SECOND))
+            at = self._asks_at
         else:
             at = None
         return at if at is not None and at > now and self.level < self.ceiling else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -27,14 +26,6 @@ def pause(seconds: float) -> None:
 
 def question(seen: Seen) -> str:
     return str(seen.body["messages"][-1]["content"])
-
-
-def by_caller(server: ScriptedServer) -> list[list[Seen]]:
-    """The requests of each caller, who asks a question of his own."""
-    found: dict[str, list[Seen]] = defaultdict(list)
-    for seen in server.seen:
-        found[question(seen)].append(seen)
-    return list(found.values())
 
 
 @of("storm")
