@@ -54,7 +54,6 @@ _UPSTREAM_GONE = (
 _OVERFLOW_STATUS = (200, 400, 413, 422, 500, None)
 _NO_SUCH_PATH = r"(?i)unexpected endpoint or method"  # LM Studio answers 200 to an unknown path
 _WRONG_KEY = r"(?i)no connected db"  # LiteLLM without a database, to any key but its own
-_TITLE = r"(?is)<title[^>]*>\s*(.*?)\s*</title>|<h1[^>]*>\s*(.*?)\s*</h1>"
 
 
 @dataclass(slots=True)
@@ -94,14 +93,22 @@ def read_error(data: bytes, status: int | None = None) -> ErrorBody:
     if not text:
         return ErrorBody(message=f"{status} without body" if status else "an empty body")
     if text.startswith("<"):
-        found = re.search(_TITLE, text)
-        title = next((g for g in found.groups() if g), "") if found else ""
-        return ErrorBody(message=_cap(re.sub(r"\s+", " ", title) or "an HTML page"), is_html=True, text=text)
+        title = _html_text(text, "title") or _html_text(text, "h1")
+        return ErrorBody(message=_cap(title or "an HTML page"), is_html=True, text=text)
     try:
         document, _ = jsontext.decode_first(data)
     except ValueError:
         return ErrorBody(message=_cap(text), text=text)
     return _from_document(document, status, text)
+
+
+def _html_text(page: str, tag: str) -> str:
+    """What stands in the first element of this name. Searched in steps, as one pattern for all of it would be slow
+    on a page that opens the element and never closes it."""
+    opening = re.search(rf"(?i)<{tag}\b", page)
+    start = page.find(">", opening.end()) if opening else -1
+    closing = re.compile(rf"(?i)</{tag}\b").search(page, start) if start >= 0 else None
+    return " ".join(page[start + 1 : closing.start()].split()) if closing else ""
 
 
 def has_error(event: Json) -> bool:

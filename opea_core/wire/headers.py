@@ -19,11 +19,11 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 _SECRET_HEADERS = frozenset({"set-cookie", "authorization", "proxy-authenticate", "www-authenticate", "cookie"})
 
 _GO_DURATION = r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$"
-_BODY_WAIT = (
-    r"(?i)(?:try again|retry(?:ing)?|wait|available)\s+(?:again\s+)?(?:in|after|for)?\s*:?\s*(?:about\s+)?"
-    r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])\s*)+)"
+_BODY_WAIT = (  # possessive, so that a body of blanks or digits is read once and not once per blank
+    r"(?i)(?:try again|retry(?:ing)?|wait|available)\s++(?:again\s++)?(?:in|after|for)?\s*+:?\s*+(?:about\s++)?"
+    r"((?:\d++(?:\.\d++)?\s*+(?:ms|milliseconds?|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])\s*+)++)"
 )
-_BODY_PART = r"(?i)(\d+(?:\.\d+)?)\s*(ms|milli|h|m|s)"
+_BODY_PART = r"(?i)(?<!\d)(\d++(?:\.\d++)?)\s*+(ms|milli|h|m|s)"
 _RETRY_DELAY = r'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"'
 _UNIT = {"ms": 0.001, "milli": 0.001, "h": 3600.0, "m": 60.0, "s": 1.0}
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12

@@ -469,3 +469,14 @@ def test_a_gateway_says_that_the_server_behind_it_is_gone(words: str) -> None:
 )
 def test_other_failures_are_the_servers_own(words: str) -> None:
     assert not upstream_gone(read_error(json.dumps({"error": {"message": words}}).encode(), 500))
+
+
+@pytest.mark.parametrize(
+    "page", ["<title>" + " " * 60_000, "<title> " * 8_000, "<title" * 10_000, "<h1>" + "\n" * 60_000, "<html>" + "<h1 " * 15_000]
+)
+def test_a_page_that_never_closes_its_title_is_read_in_one_pass(page: str) -> None:
+    assert read_error(page.encode(), 502).message == "an HTML page"
+
+
+def test_the_heading_stands_in_for_an_empty_title() -> None:
+    assert read_error(b"<html><TITLE lang=en> </TITLE><h1>Bad\n Gateway</h1>", 502).message == "Bad Gateway"

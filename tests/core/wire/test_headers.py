@@ -308,3 +308,26 @@ def test_the_first_request_id_that_is_not_empty_counts() -> None:
 @pytest.mark.parametrize("name", ["set-cookie", "www-authenticate", "proxy-authenticate", "authorization", "cookie"])
 def test_secrets_among_the_headers_are_not_shown(name: str) -> None:
     assert shown({name: "secret", "server": "nginx"}) == {name: "***", "server": "nginx"}
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["wait" + " " * 60_000, "retry in" + "\t" * 60_000, "wait " + "0" * 60_000, "wait again " * 6_000, "try again in 1s " * 4_000 + "x"],
+)
+def test_a_wait_is_looked_for_in_one_pass_whatever_the_body_says(piece: str) -> None:
+    """A pattern that tries each blank again takes hours here, and no deadline could end it."""
+    assert retry_after(429, {}, piece, NOW) in (None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ("Please try again in 5.2s", 5.2),
+        ("retry after 45 seconds", 45),
+        ("wait 1m 2s", 62),
+        ("wait for: about 3 min", 180),
+        ("available in 20ms", 0.02),
+    ],
+)
+def test_the_wait_in_words_is_read(words: str, seconds: float) -> None:
+    assert retry_after(429, {}, words, NOW) == pytest.approx(seconds)
