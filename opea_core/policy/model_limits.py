@@ -151,11 +151,11 @@ class ModelLimits:
             self._rests_until = now + int(concurrency.usual_seconds * SECOND)
 
     def heard(self, trial: int, now: int) -> None:
-        """The server works on a request: there was room for it."""
+        """The server works on a request: there was room for it. ``trial``: its number, if it is one and no other began since."""
         self.answered_at = now
         self.refusals = 0
         self._backoff_step = 0
-        if trial and self.trying in (0, trial):
+        if trial:
             self.trying = 0
             self.cooldown_until = 0
             self._trial_at = None
