@@ -142,6 +142,7 @@ def _attempts(
         if _is_stale_connection(failure, log):
             log.resent = True
             log.sent -= failure.phase is Phase.NOT_SENT
+            grant.resent += failure.phase is Phase.MAYBE_SENT
             continue
         log.last = failure.error
         log.failed(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))

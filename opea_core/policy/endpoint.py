@@ -49,6 +49,8 @@ class Grant:
     """Whether another endpoint could serve the call, as far as is known."""
     route: Route | None = None
     """Where those wait who want a place as this one."""
+    resent: int = 0
+    """How often a request went out again, as a kept connection was closed before the server had it."""
     settled: bool = False
 
     @property

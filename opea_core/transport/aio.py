@@ -113,7 +113,7 @@ class AsyncConnection:
         assert isinstance(stream, httpx.AsyncByteStream)
         self._body, self._close_body = aiter(stream), stream.aclose
         exchange.opened(response)
-        return exchange.stray()
+        return None
 
     async def read(self) -> Reply | Broken | None:
         """Read once; gives the outcome when nothing more is needed."""

@@ -20,15 +20,21 @@ from typing import Any, cast
 import httpcore
 
 from opea_core.policy import SECOND
+from opea_core.transport import unread
 
 _WRITE_PIECE = 64 * 1024
 _LONGEST = 86_400.0  # seconds; the system takes no wait without end
+_AT_ONCE = SECOND // 50
+_UNASKED = "bytes that nobody asked for were on the connection"
 
 
 class Line:
     """What is known of the connection a call uses, and until when it may wait."""
 
-    __slots__ = ("_guard", "at", "connect_at", "fresh", "heard", "own", "pid", "proxied", "socket", "tunnel", "wrote")
+    __slots__ = (
+        "_guard", "at", "came", "connect_at", "connecting_took", "fresh", "own", "pid", "proxied", "socket", "tunnel",
+        "wrote", "wrote_at",
+    )  # fmt: skip
 
     def __init__(self, own: bool = True) -> None:
         self.own = own
@@ -36,8 +42,12 @@ class Line:
         self.at: int | None = None
         self.connect_at: int | None = None
         self.fresh = False
-        self.heard = False
+        self.connecting_took = 0
+        """What connecting took, in nanoseconds: about one way there and back."""
         self.wrote = False
+        self.wrote_at = 0
+        self.came = False
+        """Whether any byte of an answer came."""
         self.socket: Any = None
         self._guard = threading.RLock()
         self.pid = os.getpid()
@@ -45,9 +55,27 @@ class Line:
 
     def begin(self, connect_at: int | None, at: int | None) -> None:
         """A request starts: nothing is written, and the connection is not new until one is made."""
-        self.fresh = self.heard = False
+        self.fresh = self.came = False
         self.wrote = not self.own
         self.connect_at, self.at = connect_at, at
+
+    def connected(self, began: int) -> None:
+        """A connection was made."""
+        self.connecting_took = time.monotonic_ns() - began
+
+    def writes(self) -> None:
+        """The request goes out."""
+        if not self.wrote:
+            self.wrote, self.wrote_at = True, time.monotonic_ns()
+
+    def was_stale(self, now: int) -> bool:
+        """Whether a kept connection was closed before it had the request: it broke at once, and no byte came.
+
+        At once is the time that the word of it needs: the server may have closed it while the request was on its way.
+        """
+        if self.fresh or self.came:
+            return False
+        return not (self.own and self.wrote) or now - self.wrote_at < _AT_ONCE + 2 * self.connecting_took
 
     def shutdown(self) -> None:
         """Break the connection from any thread: whoever waits in it wakes up. Not in a forked child."""
@@ -120,11 +148,13 @@ class DeadlineBackend(httpcore.NetworkBackend):
         for tried, address in enumerate(addresses):
             left = self._line.connect_left(timeout)
             share = None if left is None else left / (len(addresses) - tried)  # one that drops packets must leave time for the others
+            began = time.monotonic_ns()
             try:
                 stream = self._inner.connect_tcp(address, port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
                 continue
+            self._line.connected(began)
             return _Stream(stream, self._line, self._line.tunnel)
         raise failure
 
@@ -144,8 +174,9 @@ class _Stream(httpcore.NetworkStream):
         if self._unsent:
             with contextlib.suppress(httpcore.WriteError):  # the server may have answered before it closed
                 self._flush()
-        self._line.heard = True
-        return self._inner.read(max_bytes, self._left())
+        data = self._inner.read(max_bytes, self._left())
+        self._line.came = self._line.came or bool(data)
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._unsent += buffer
@@ -153,7 +184,10 @@ class _Stream(httpcore.NetworkStream):
             self._flush()
 
     def _flush(self) -> None:
-        self._line.wrote = not self._tunnel
+        if not (self._line.fresh or self._line.wrote) and unread.in_stream(self._inner):
+            raise httpcore.ReadError(_UNASKED)
+        if not self._tunnel:
+            self._line.writes()
         data, self._unsent = self._unsent, b""
         for start in range(0, len(data), _WRITE_PIECE):
             self._inner.write(data[start : start + _WRITE_PIECE], self._left())
@@ -169,7 +203,7 @@ class _Stream(httpcore.NetworkStream):
         return _Stream(self._inner.start_tls(ssl_context, server_hostname, self._line.connect_left(timeout)), self._line)
 
     def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
+        return unread.in_stream(self._inner) if info == "is_readable" else self._inner.get_extra_info(info)
 
 
 class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
@@ -189,8 +223,9 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Connect within ``connect_at``."""
         self._line.fresh = True
-        left = self._line.connect_left(timeout)
+        left, began = self._line.connect_left(timeout), time.monotonic_ns()
         stream = await self._inner.connect_tcp(host, port, left, local_address, socket_options)
+        self._line.connected(began)
         return _AsyncStream(stream, self._line, self._line.tunnel)
 
 
@@ -206,8 +241,9 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         if self._unsent:
             with contextlib.suppress(httpcore.WriteError):
                 await self._flush()
-        self._line.heard = True
-        return await self._inner.read(max_bytes, self._line.connect_left() if self._tunnel else None)
+        data = await self._inner.read(max_bytes, self._line.connect_left() if self._tunnel else None)
+        self._line.came = self._line.came or bool(data)
+        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._unsent += buffer
@@ -215,7 +251,10 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
             await self._flush()
 
     async def _flush(self) -> None:
-        self._line.wrote = not self._tunnel
+        if not (self._line.fresh or self._line.wrote) and unread.in_async_stream(self._inner):
+            raise httpcore.ReadError(_UNASKED)
+        if not self._tunnel:
+            self._line.writes()
         self._line.left()  # the timer had no socket to shut down if it passed while connecting
         data, self._unsent = self._unsent, b""
         await self._inner.write(data, None)
@@ -237,4 +276,4 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         return _AsyncStream(stream, self._line)
 
     def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
+        return unread.in_async_stream(self._inner) if info == "is_readable" else self._inner.get_extra_info(info)

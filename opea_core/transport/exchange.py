@@ -74,13 +74,6 @@ class Exchange:
         self.intake = Intake(self.status, self.headers, self.request.expected)
         return self.intake
 
-    def stray(self) -> Broken | None:
-        """An answer that was there before anything was read belongs to somebody else: bytes behind the last one."""
-        if not self.line.own or self.line.socket is None or self.line.heard:
-            return None
-        reason = "bytes of another answer were left on the connection"
-        return Broken(Phase.NOT_SENT, "disconnected", reason, self.sent_at, time.monotonic_ns(), reused=True)
-
     def take(self, data: bytes) -> Reply | None:
         """Take bytes of the body; gives the outcome when no more are needed."""
         intake = self.intake

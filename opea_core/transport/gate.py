@@ -243,7 +243,7 @@ class Gate:
             if self._owners[id(ticket.owner)] <= 0:
                 del self._owners[id(ticket.owner)]
         stats = grant.endpoint.stats
-        stats.requests += 1
+        stats.requests += 1 + grant.resent
         if effect.reason is not None:
             stats.errors[type(effect.reason).__name__] += 1
         elif effect.verdict is Verdict.OK:

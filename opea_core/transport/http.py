@@ -298,7 +298,7 @@ def describe(error: Exception, line: Line, sent_at: int, now: int) -> Broken:
     if isinstance(error, httpx.ConnectError):
         kind = "certificate" if _certificate(error) else "not_tls" if reason == _NOT_TLS else "proxy" if line.proxied else "connect"
         return Broken(Phase.NOT_SENT, kind, reason, sent_at, now)  # type: ignore[arg-type]
-    return Broken(phase, "disconnected", reason, sent_at, now, reused=line.wrote and not line.fresh, own=line.own)
+    return Broken(phase, "disconnected", reason, sent_at, now, reused=line.was_stale(now), own=line.own)
 
 
 def _certificate(error: BaseException | None) -> bool:

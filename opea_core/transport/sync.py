@@ -66,7 +66,7 @@ class SyncConnection:
         assert isinstance(stream, httpx.SyncByteStream)
         self._body, self._close_body = iter(stream), stream.close
         exchange.opened(response)
-        return exchange.stray()
+        return None
 
     def read(self) -> Reply | Broken | None:
         """Read once; gives the outcome when nothing more is needed."""

@@ -11,21 +11,22 @@ import asyncio
 import base64
 import errno
 import io
-import select
 import time
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import httpx
 import yarl
+from aiohttp.client_proto import ResponseHandler
 
 from opea_core.config import Endpoint
 from opea_core.errors import ConfigurationError
 from opea_core.policy import SECOND
 from opea_core.transport.deadline import Line
 from opea_core.transport.http import proxy_url, tls
+from opea_core.transport.unread import in_transport, watch
 
 _LARGE = _LONGEST_LINE = 64 * 1024
 _BROKEN = {  # by what aiohttp says, in httpx's words
@@ -46,11 +47,28 @@ def aiohttp_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> http
     return _Transport(_Connector(line, tls(endpoint)), found, line)
 
 
+class _Protocol(ResponseHandler):
+    """Tells the line when anything comes."""
+
+    def __init__(self, line: Line, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._line = line
+
+    def connection_made(self, transport: Any) -> None:
+        watch(transport)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes, *args: Any) -> None:
+        self._line.came = True
+        super().data_received(data, *args)
+
+
 class _Connector(aiohttp.TCPConnector):
     """Connects for one call at a time, and tells the line."""
 
     def __init__(self, line: Line, context: Any) -> None:
         super().__init__(limit=1, ssl=context, keepalive_timeout=86_400)
+        self._factory = cast(Any, partial(_Protocol, line, self._loop))
         self._line = line
         self._protocol: Any = None
         self._reader: _Body | None = None
@@ -59,10 +77,12 @@ class _Connector(aiohttp.TCPConnector):
         """The kept connection, or a new one if that has bytes which nobody asked for."""
         line = self._line
         line.forget()
+        began = time.monotonic_ns()
         connection = await super().connect(req, traces, timeout)
         protocol: Any = connection.protocol
-        if protocol is self._protocol and (protocol.should_close or _is_readable(connection.transport)):
+        if protocol is self._protocol and (protocol.should_close or in_transport(connection.transport)):
             connection.close()
+            began = time.monotonic_ns()
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
         if connection.transport is None or protocol.closed is None:
@@ -73,9 +93,10 @@ class _Connector(aiohttp.TCPConnector):
             raise aiohttp.ConnectionTimeoutError("the deadline passed")
         if protocol is not self._protocol:
             self._protocol, line.fresh = protocol, True
+            line.connected(began)
             protocol.closed.add_done_callback(partial(self._lost, protocol))
         line.socket = connection.transport.get_extra_info("socket")
-        line.wrote = line.heard = True  # from here it may have been sent
+        line.writes()  # from here it may have been sent
         return connection
 
     def watch(self, reader: _Body) -> None:
@@ -108,6 +129,7 @@ class _Transport(httpx.AsyncBaseTransport):
             max_line_size=_LONGEST_LINE,
             max_field_size=_LONGEST_LINE,
         )
+        self._session._retry_connection = False  # who sends again, and counts it, is the call
         self._response: aiohttp.ClientResponse | None = None
         self._proxy = None if proxy is None else str(proxy.url)
         self._proxy_auth: dict[str, str] = {}
@@ -187,18 +209,6 @@ class _Body(httpx.AsyncByteStream):
 def _body(content: bytes) -> Any:
     """aiohttp wants large ones as files, which it writes piece by piece."""
     return io.BytesIO(content) if len(content) > _LARGE else content or None
-
-
-def _is_readable(transport: Any) -> bool:
-    """Whether a kept connection has bytes that nobody asked for, or its end, which the loop has not looked at yet."""
-    if transport is None:
-        return True
-    number = transport.get_extra_info("socket").fileno()
-    if not hasattr(select, "poll"):
-        return bool(select.select([number], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(number, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _seconds_left(at: int | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fault_table import WELL, Node, Record, always, down, fails, first, gives, right
 from fault_words import CONNECTION, TIMEOUT, USUAL_HINT, breaks, limits
 
-from opea_core import RetryPolicy, Timeouts, errors
+from opea_core import Timeouts, errors
 from opea_core.testing import FAULTS, Fault, damage, faults
 
 
@@ -105,8 +105,6 @@ def _reused() -> list[Record]:
     for name in ("cut-head", "reset-head", *_IN_BODY):
         stream = breaks(_IN_BODY[name]) if name in _HANDED else None
         again.append(Record("reused", name, (first(right, FAULTS[name]),), gives(2), stream, before=1))
-    free = {"options": {"max_retries": 0, "retry": RetryPolicy(max_retries=0)}, "before": 1}
-    again += [Record("reused", f"{name}, no retries", (first(right, FAULTS[name]),), gives(2), **free) for name in ("close", "reset")]
     again.append(Record("reused", "closed after the answer before", (first(faults.closing),), gives(1), before=1))
     again.append(Record("reused", "a stray answer after the one before", (first(faults.stray),), gives(1), before=1))
     return again
