@@ -9,7 +9,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from opea_core import errors, events, log
@@ -18,8 +18,8 @@ from opea_core.flow.discover import Discovery, Together
 from opea_core.flow.prepare import Context
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import AIOHTTP, Settings
+from opea_core.transport.borrowed import Lent, borrowed_async, borrowed_sync
 from opea_core.transport.gate import Gate
-from opea_core.transport.http import borrowed_async, borrowed_sync
 from opea_core.transport.running import Running
 from opea_core.transport.stream import AsyncChatStream, ChatStream, OpenStream, opened
 from opea_core.transport.sync import SyncDriver
@@ -61,13 +61,16 @@ class Drivers:
         async_http_client: httpx.AsyncClient | Literal["aiohttp"] | None = None,
         transport: httpx.BaseTransport | None = None,
         async_transport: httpx.AsyncBaseTransport | None = None,
+        origins: Iterable[str] = (),
     ) -> None:
-        self.sync = SyncDriver(borrowed_sync(http_client, transport))
+        self.lent = Lent(origins)
+        """Where the headers and credentials of the caller's HTTP client go."""
+        self.sync = SyncDriver(borrowed_sync(http_client, transport, self.lent))
         self.gates: weakref.WeakSet[Gate] = weakref.WeakSet()
         """Every set of limits over these connections."""
         self.closed = False
         self._with_aiohttp = async_http_client == AIOHTTP
-        self._async_handle = borrowed_async(None if async_http_client == AIOHTTP else async_http_client, async_transport)
+        self._async_handle = borrowed_async(None if async_http_client == AIOHTTP else async_http_client, async_transport, self.lent)
         self._aio: AsyncDriver | None = None
         self._lock = threading.Lock()
         _living.add(self)
@@ -225,7 +228,7 @@ class Core:
     def stream(self, call: Call) -> ChatStream:
         """A stream; the request goes out at its first use."""
 
-        self._pinned(call)  # input is checked now, not at the first chunk
+        self.pinned(call)  # input is checked now, not at the first chunk
 
         def start() -> OpenStream[Any]:
             running = self._start(call)
@@ -236,7 +239,7 @@ class Core:
     def astream(self, call: Call) -> AsyncChatStream:
         """The async twin of ``stream``."""
 
-        self._pinned(call)
+        self.pinned(call)
 
         async def start() -> OpenStream[Any]:
             running = self._start(call)
@@ -251,14 +254,15 @@ class Core:
         spec = call.spec
         ticket = self.gate.ticket(
             model=str(spec.body.get("model") or self.settings.model),
-            endpoints=self._pinned(call),
+            endpoints=self.pinned(call),
             priority=call.priority,
             deadline=spec.deadline,
             recovery_wait=spec.recovery_wait,
         )
         return Running(spec, self._context, self.gate, ticket, traced=bool(self.emitter.hooks) or log.wants_attempts())
 
-    def _pinned(self, call: Call) -> tuple[EndpointState, ...] | None:
+    def pinned(self, call: Call) -> tuple[EndpointState, ...] | None:
+        """The endpoints that a call names; None for all. Raises ConfigurationError if there are none of that name."""
         if call.endpoint is None:
             return None
         labels = (call.endpoint,) if isinstance(call.endpoint, str) else tuple(call.endpoint)

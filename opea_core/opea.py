@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from opea_core import errors
 from opea_core.backend import BaseApiBackend
+from opea_core.binding import SECRETS, bind, names_servers
 from opea_core.config import Endpoint, checked_key
 from opea_core.documents import DocumentMethods
 from opea_core.original import OriginalMethods
-from opea_core.settings import AIOHTTP, DEFAULT_URL, Options, Settings, resolve, with_labels
-from opea_core.urls import SUFFIX, parse_base_url, split_endpoint_url
+from opea_core.settings import AIOHTTP, Options, Settings, resolve, with_labels
+from opea_core.urls import DEFAULT_URL, SUFFIX, BaseURL, split_endpoint_url, with_user
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _MAX_FOREIGN = 64
 _OWN_FIELDS = frozenset(
-    {"base_url", "api_key", "model", "label", "headers", "query", "timeouts", "context_window"}
+    {"base_url", "api_key", "model", "label", "headers", "query", "cert", "timeouts", "context_window"}
 )  # of an endpoint, not handed on
 
 
@@ -93,7 +94,8 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
         from opea_core.core import Core, Drivers
 
         log.attach_from_env()
-        self._core = Core(settings, events.Emitter(hooks, log.LogHook()), Drivers(**self._borrowed))
+        drivers = Drivers(**self._borrowed, origins=[endpoint.url.origin for endpoint in settings.endpoints])
+        self._core = Core(settings, events.Emitter(hooks, log.LogHook()), drivers)
         self._created: dict[str, Core] = {}
         self._foreign: dict[tuple[str, str | None], Core] = {}
         self._listed: set[str] = set()
@@ -182,13 +184,14 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
             del defaults["timeouts"]
         if self.model:
             defaults["model"] = self.model
-        if parse_base_url(given.get("base_url", base.base_url)).origin == base.url.origin:
-            defaults |= {name: getattr(base, name) for name in ("base_url", "api_key", "headers", "query")}
-        if given.get("endpoints") is not None:
-            defaults.pop("base_url", None)
         if "max_concurrent_requests" in given:
             del defaults["max_concurrent"]
-        settings = resolve(None, defaults | given, {})
+        if not names_servers(given):
+            defaults["base_url"] = base.base_url
+        secrets = {name: getattr(base, name) for name in Endpoint.model_fields if name in SECRETS and name not in given}
+        if "api_keys" in given:
+            secrets.pop("api_key", None)
+        settings = resolve(None, bind(defaults | secrets | given, secrets, frozenset({base.url.origin})), {})
         name = f"endpoint_{len(self._created) + 1}"
         self._created[name] = self._core.derived(settings)
         return name
@@ -236,11 +239,16 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
             call: Call = make(self._core)
             _check_target(call, None)
             call.spec.key = checked_key(api_key)
+            servers = {e.url.origin for e in self._core.pinned(call) or self._core.gate.endpoints}
+            if call.spec.key is not None and len(servers) > 1:
+                raise errors.ConfigurationError(
+                    "api_key= of a call does not say for which of several servers.", "Name the server with endpoint= or give its URL."
+                )
             return self._core, call
         base, path = split_endpoint_url(url)
         api_key = checked_key(api_key)
-        ours = tuple(e.label for e in self._core.gate.endpoints if e.url.origin == base.origin)
-        core = self._core if ours else self._foreign_core(base.origin, api_key)
+        ours = () if base.user is not None else tuple(e.label for e in self._core.gate.endpoints if e.url.origin == base.origin)
+        core = self._core if ours else self._foreign_core(base, api_key)
         call = make(core)
         call.spec.key = api_key
         call.spec.query = {**dict(base.query), **call.spec.query}
@@ -249,24 +257,31 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
         call.endpoint = ours or None
         return core, call
 
-    def _foreign_core(self, origin: str, api_key: str | None) -> Core:
-        key = (origin, api_key)
-        if key not in self._foreign:
+    def _foreign_core(self, url: BaseURL, api_key: str | None) -> Core:
+        """The core for another server, or for another user there; those used last are kept."""
+        key = (with_user(url), api_key)
+        core = self._foreign.pop(key, None)
+        if core is None:
             if len(self._foreign) >= _MAX_FOREIGN:
                 self._foreign.pop(next(iter(self._foreign)))
             base = self._core.settings.endpoints[0]
             endpoint = Endpoint(
-                base_url=origin,
+                base_url=key[0],
                 api_key=api_key,
                 max_concurrent=base.max_concurrent,
                 verify=base.verify,
                 proxy=base.proxy,
                 trust_env=base.trust_env,
             )
-            self._foreign[key] = self._core.derived(self._core.settings.replace(endpoints=with_labels([endpoint])))
-        return self._foreign[key]
+            core = self._core.derived(self._core.settings.replace(endpoints=with_labels([endpoint])))
+        self._foreign[key] = core
+        return core
 
     # --- the object itself
+
+    def _lend_client_to(self, origins: Iterable[str]) -> None:
+        """The HTTP client it was made with was lent for these origins, and not for its own."""
+        self._core.drivers.lent.to(origins)
 
     def add_hook(self, hook: events.Hook) -> None:
         """Tell this callable every event from now on."""

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import Field, SecretStr
 
+from opea_core.binding import bind, names_servers, origins
 from opea_core.config import (
     BreakerPolicy,
     Capabilities,
@@ -23,10 +24,10 @@ from opea_core.config import (
     check_seconds,
 )
 from opea_core.errors import ConfigurationError, nearest
+from opea_core.urls import DEFAULT_URL
 
 AIOHTTP: Literal["aiohttp"] = "aiohttp"
 """As ``async_http_client=``: own connections, made by aiohttp."""
-DEFAULT_URL = "http://localhost:8000"
 DEFAULT_MODEL = "gpt-3.5-turbo"
 DEFAULT_PREFIXES = ("gpt-", "text-", "claude-", "llama-", "mistral-", "mixtral-")
 
@@ -129,9 +130,11 @@ def resolve(metadata: Mapping[str, Any] | None, options: Mapping[str, Any], envi
     Raises ConfigurationError for an unknown option (naming the nearest) or a value that makes no sense.
     """
     given = _unalias(options)
-    for name, value in _from_metadata(metadata or {}).items():
-        if name not in given and _SAME_AS.get(name) not in given:
-            given[name] = value
+    below = _from_metadata(metadata or {})
+    taken = {name: value for name, value in below.items() if name not in given and _SAME_AS.get(name) not in given}
+    given |= taken
+    if names_servers(below):
+        given = bind(given, taken, origins(below))
     unknown = next((name for name in given if name not in OPTIONS), None)
     if unknown is not None:
         raise ConfigurationError(f"There is no option {unknown!r}.{_suggestion(unknown)}")

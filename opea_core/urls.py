@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from opea_core.errors import ConfigurationError
 
+DEFAULT_URL = "http://localhost:8000"
 SUFFIXES = ("/chat/completions", "/completions", "/embeddings", "/models", "/rerank")
 SUFFIX = {
     "chat": "/chat/completions",
@@ -71,6 +72,15 @@ def split_endpoint_url(text: str) -> tuple[BaseURL, str | None]:
         base = _base(split, path)
         return base, path
     return parse_base_url(text), None
+
+
+def with_user(url: BaseURL) -> str:
+    """The origin with the user and the password of the URL, if there are any."""
+    if url.user is None:
+        return url.origin
+    scheme, _, host = url.origin.partition("://")
+    password = "" if url.password is None else f":{quote(url.password, safe='')}"
+    return f"{scheme}://{quote(url.user, safe='')}{password}@{host}"
 
 
 def redact_url(text: str) -> str:

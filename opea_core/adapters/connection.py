@@ -11,21 +11,20 @@ from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_core import PydanticUndefined
 
+from opea_core.adapters.made import Layer, made_of, mark, take_or_make
+from opea_core.binding import names_servers, origins
 from opea_core.config import Endpoint, Timeouts
 from opea_core.errors import ConfigurationError
-from opea_core.opea import OPEA
 from opea_core.types import ModelInfo
 
-_MADE_OF = "_made_of"
-"""The attribute of an ``OPEA`` object made here that says of what; copies of a model share it as long as that stays."""
+_NOW = " now"
+"""Beside the values of a copy: the names of those that were given for it, not for what it is a copy of."""
 _RENAMED = {"default_headers": "headers", "default_query": "query"}
 _HEADERS_IN_KWARGS = (("extra_headers", "default_headers"), ("extra_query", "default_query"))
-_PRIVATE = frozenset({"api_key", "headers", "query"})
 _NUMBERS = frozenset(
     {"timeout", "max_retries", "deadline", "max_concurrent", "max_queued", "queue_timeout", "recovery_wait", "initial_retry_delay"}
     | {"backoff_factor", "max_delay", "max_retry_after", "weight", "tier", "context_window", "max_response_bytes", "max_event_bytes"}
@@ -125,19 +124,45 @@ class Connection(BaseModel):
         """Names checked and unified, the environment read, the ``OPEA`` object made or taken."""
         if not isinstance(given, Mapping):
             return given
-        values = cls._unified(given)
-        values = cls._house_defaults(values) | values
-        if values.get("endpoints") is None and values.get("client") is None:
-            for name, variable in ((cls._url_field, "OPEA_API_URL"), ("api_key", "OPEA_API_KEY")):
-                named = values.get(name) is not None or (name == "api_key" and values.get("api_keys") is not None)
-                if not named and os.environ.get(variable):
-                    values[name] = os.environ[variable]
-        if isinstance(values.get("api_key"), str):
-            values["api_key"] = SecretStr(values["api_key"])
-        beside = next((name for name in cls._given(values) if name not in PER_CALL), None)
+        now = {cls._core_name(name) for name in given.get(_NOW, ())}
+        values = cls._unified({name: value for name, value in given.items() if name != _NOW})
+        house = cls._house_defaults(values)
+        values = house | values
         with cls._errors():
-            values["client"] = _client(values.get("client"), cls._connection(values), cls._own_model(values), beside)
+            if values.get("endpoints") is None and values.get("client") is None:
+                cls._read_environment(values)
+            if isinstance(values.get("api_key"), str):
+                values["api_key"] = SecretStr(values["api_key"])
+            beside = next((name for name in cls._given(values) if name not in PER_CALL), None)
+            connection = cls._connection(values)
+            before = made_of(values.get("client"))
+            layers = [cls._house_layer(house)] if house else []
+            if before is not None:
+                same = {name for name, value in before.items() if name not in now and connection.get(name) == value}
+                layers.append(Layer(frozenset(same), origins(before)))
+            values["client"] = take_or_make(values.get("client"), connection, cls._own_model(values), beside, layers)
         return values
+
+    @classmethod
+    def _read_environment(cls, values: dict[str, Any]) -> None:
+        """OPEA_API_URL and OPEA_API_KEY, where nothing else says where to send."""
+        for name, variable in ((cls._url_field, "OPEA_API_URL"), ("api_key", "OPEA_API_KEY")):
+            named = values.get(name) is not None or (name == "api_key" and values.get("api_keys") is not None)
+            if not named and os.environ.get(variable):
+                values[name] = os.environ[variable]
+
+    @classmethod
+    def _house_layer(cls, house: Mapping[str, Any]) -> Layer:
+        """What of a subclass's defaults is in use, and for which servers it was set."""
+        fields = {name: field for name, field in cls.model_fields.items() if name in cls._server_fields()}
+        own = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+        given = cls._connection({name: value for name, value in own.items() if value is not PydanticUndefined})
+        used = frozenset(cls._core_name(name) for name in house)
+        return Layer(used, origins(given) if names_servers(given) else None)
+
+    @classmethod
+    def _core_name(cls, name: str) -> str:
+        return {**_RENAMED, **cls._core_names}.get(name, name)
 
     @classmethod
     @lru_cache(maxsize=256)  # every model that is made asks several times
@@ -213,10 +238,7 @@ class Connection(BaseModel):
     def _connection(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """What was given about servers, in the core's names."""
         names = {**_RENAMED, **cls._core_names}
-        found = {names.get(name, name): values[name] for name in cls._given(values) if name != "organization"}
-        if values.get("organization"):
-            found["headers"] = {"OpenAI-Organization": values["organization"], **found.get("headers", {})}
-        return found
+        return {names.get(name, name): values[name] for name in cls._given(values)}
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sampling fields may be set; what the ``OPEA`` object was made of may not, and is never shown."""
@@ -237,7 +259,8 @@ class Connection(BaseModel):
         """A copy that shares the ``OPEA`` object, unless ``update`` changes what it was made of."""
         update = self._unified(update) if update else None
         if update and any(type(self).model_fields[name].frozen for name in update):
-            return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **update})
+            now: dict[str, Any] = {_NOW: frozenset(update)}
+            return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **update, **now})
         return super().model_copy(update=update, deep=deep)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
@@ -264,15 +287,14 @@ class Connection(BaseModel):
     def model_post_init(self, context: Any, /) -> None:
         """Find out whose the ``OPEA`` object is."""
         super().model_post_init(context)
-        self._is_shared = _made_of(self.client) != self._connection(vars(self))
+        self._is_shared = made_of(self.client) != self._connection(vars(self))
 
     def _made_of(self) -> dict[str, Any] | None:
-        return _made_of(self.client)
+        return made_of(self.client)
 
     def _set_made_of(self, made_of: dict[str, Any] | None) -> None:
         """Make the ``OPEA`` object count as made here."""
-        if made_of is not None:
-            vars(self.client)[_MADE_OF] = made_of
+        mark(self.client, made_of)
 
     def _shared_options(self) -> dict[str, Any]:
         """Per-call options that stand for the object's settings where the object is the caller's."""
@@ -352,44 +374,3 @@ def _users_level() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
         level, frame = level + 1, frame.f_back
     return level
-
-
-def _client(client: Any, connection: dict[str, Any], model: str | None, beside: str | None) -> OPEA:
-    """The object to use: the caller's, the one of the model this is a copy of, or a new one."""
-    if client is None:
-        return _make(connection, model)
-    if not isinstance(client, OPEA):
-        raise ConfigurationError(
-            f"client= takes an opea_core.OPEA object, not {type(client).__name__}.",
-            "An httpx client goes into http_client=, an async one into the keyword beside it.",
-        )
-    if beside is None:
-        return client
-    made_of = _made_of(client)
-    if made_of is not None:  # a copy of a model, with what it is to be now
-        return client if made_of == connection else _make(connection, model, made_of)
-    raise ConfigurationError(
-        f"client= and {beside}= both say how to reach the server; give one of them.", "Set it where you make the OPEA object."
-    )
-
-
-def _made_of(client: OPEA) -> dict[str, Any] | None:
-    """What an object was made of here; None for one of the caller's own."""
-    found: dict[str, Any] | None = vars(client).get(_MADE_OF)
-    return found
-
-
-def _make(connection: dict[str, Any], model: str | None, before: Mapping[str, Any] | None = None) -> OPEA:
-    """A new object; the keys and headers of the one ``before`` do not follow to another origin."""
-    given: dict[str, Any] = connection | ({"model": model} if model else {})
-    if before is not None and _origin(before) != _origin(connection):
-        given = {name: value for name, value in given.items() if name not in _PRIVATE or value != before.get(name)}
-        given.setdefault("api_key", "")
-    made = OPEA(**given)
-    vars(made)[_MADE_OF] = connection
-    return made
-
-
-def _origin(connection: Mapping[str, Any]) -> tuple[str, str]:
-    parts = urlsplit(str(connection.get("base_url") or ""))
-    return parts.scheme, parts.netloc.rpartition("@")[2]

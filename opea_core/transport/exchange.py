@@ -9,8 +9,9 @@ import httpx
 from opea_core.flow.effects import Broken, Reply, Request
 from opea_core.policy import SECOND
 from opea_core.policy.retry import Phase
+from opea_core.transport.borrowed import borrowed_socket
 from opea_core.transport.deadline import Line
-from opea_core.transport.http import borrowed_socket, describe, response_headers
+from opea_core.transport.http import describe, response_headers
 from opea_core.wire.intake import Intake
 
 DRAIN = SECOND // 10

@@ -10,12 +10,12 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -275,14 +275,6 @@ def response_headers(response: httpx.Response) -> dict[str, str]:
     return headers
 
 
-def borrowed_socket(response: httpx.Response) -> Any:
-    """The socket under an answer over a caller's transport, if it serves this exchange alone; else None."""
-    stream = response.extensions.get("network_stream")
-    if stream is None or response.extensions.get("http_version") != b"HTTP/1.1":
-        return None
-    return stream.get_extra_info("socket")
-
-
 def describe(error: Exception, line: Line, sent_at: int, now: int) -> Broken:
     """What an exception of httpx means. The caller adds which of its time limits had passed."""
     phase = Phase.MAYBE_SENT if line.wrote else Phase.NOT_SENT
@@ -352,49 +344,3 @@ def _reason(error: Exception) -> str:
 def is_http_error(error: BaseException) -> bool:
     """Whether an exception is one of httpx's own: an expected failure, not a bug."""
     return isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError | OSError)
-
-
-def borrowed_sync(client: httpx.Client | None, transport: httpx.BaseTransport | None) -> Callable[[httpx.Request], httpx.Response] | None:
-    """How to send over a caller's own client or transport; None if there is neither."""
-    if client is None:
-        _check_kind("transport", transport, httpx.BaseTransport)
-        return None if transport is None else transport.handle_request
-    _check_kind("http_client", client, httpx.Client)
-    given = client
-
-    def send(request: httpx.Request) -> httpx.Response:
-        return given.send(_with_defaults(given, request), stream=True, follow_redirects=False)
-
-    return send
-
-
-def borrowed_async(
-    client: httpx.AsyncClient | None, transport: httpx.AsyncBaseTransport | None
-) -> Callable[[httpx.Request], Awaitable[httpx.Response]] | None:
-    """The async twin of ``borrowed_sync``."""
-    if client is None:
-        _check_kind("async_transport", transport, httpx.AsyncBaseTransport)
-        return None if transport is None else transport.handle_async_request
-    _check_kind("async_http_client", client, httpx.AsyncClient)
-    given = client
-
-    async def send(request: httpx.Request) -> httpx.Response:
-        return await given.send(_with_defaults(given, request), stream=True, follow_redirects=False)
-
-    return send
-
-
-def _check_kind(name: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        or_word = ' or "aiohttp"' if name == "async_http_client" else ""
-        raise ConfigurationError(f"{name}= takes an httpx.{kind.__name__}{or_word}, not {type(value).__name__}.")
-
-
-def _with_defaults(client: httpx.Client | httpx.AsyncClient, request: httpx.Request) -> httpx.Request:
-    """The request with the client's own headers where it has none of that name."""
-    if client.is_closed:
-        raise ConfigurationError("The HTTP client you passed is closed.", "Close it after the OPEA object that uses it.")
-    for name, value in client.headers.multi_items():
-        if name not in request.headers:
-            request.headers[name] = value
-    return request

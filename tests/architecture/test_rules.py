@@ -23,7 +23,9 @@ ROOT = Path(opea_core.__file__).parent.parent
 PACKAGES = ("opea_core", "langchain_opea", "llama_index_opea")
 PURE = ("opea_core.wire", "opea_core.policy", "opea_core.flow")
 IMPURE = {"httpx", "httpcore", "asyncio", "threading", "time", "random", "os", "socket", "logging", "ssl", "queue", "select", "concurrent"}
-HTTP_MODULES = {f"opea_core.transport.{name}" for name in ("http", "deadline", "single", "with_aiohttp", "exchange", "sync", "aio")}
+HTTP_MODULES = {
+    f"opea_core.transport.{name}" for name in ("http", "borrowed", "deadline", "single", "with_aiohttp", "exchange", "sync", "aio")
+}
 FRAMEWORKS = {"langchain", "langchain_core", "llama_index", "langchain_opea", "llama_index_opea"}
 BELOW = {"opea_core.types", "opea_core.errors", "opea_core.config", "opea_core.events", "opea_core.urls", "opea_core.version"}
 """What everybody in opea_core may import."""

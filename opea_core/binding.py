@@ -1,0 +1,80 @@
+"""Secrets belong to the origins they were given for.
+
+Options come in layers: what a call of a constructor gives, over what the object it copies was given, over a subclass's
+defaults, over metadata, over the environment. A layer that names servers gave its keys, headers and certificates for
+those. When a layer above it names others, they must not follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from opea_core.config import Endpoint
+from opea_core.urls import DEFAULT_URL, parse_base_url
+
+SECRETS = frozenset({"api_key", "api_keys", "headers", "query", "cert", "organization"})
+_KEYS = ("api_key", "api_keys")
+
+
+def origins(options: Mapping[str, Any]) -> frozenset[str]:
+    """Scheme, host and port of every server that the options name, or of the default one."""
+    specs = options.get("endpoints")
+    if specs is None:
+        return frozenset({parse_base_url(options.get("base_url") or DEFAULT_URL, options.get("append_v1")).origin})
+    return frozenset(_origin(spec) for spec in specs)
+
+
+def names_servers(options: Mapping[str, Any]) -> bool:
+    """Whether the options say where to send."""
+    return options.get("endpoints") is not None or options.get("base_url") is not None
+
+
+def bind(options: Mapping[str, Any], carried: Collection[str], given_for: frozenset[str]) -> dict[str, Any]:
+    """The options; of the secrets among ``carried``, which were given for some origins, what goes to other ones is left out."""
+    names = SECRETS & set(carried) & options.keys()
+    if not names or not _is_readable(options.get("endpoints")):
+        return dict(options)
+    targets = origins(options)
+    if targets <= given_for:
+        return dict(options)
+    kept = {name: value for name, value in options.items() if name not in names}
+    if targets & given_for:
+        secrets = with_organization({name: options[name] for name in names})
+        kept["endpoints"] = [each for spec in options["endpoints"] for each in _with_secrets(spec, secrets, given_for)]
+    if not any(name in kept for name in _KEYS):
+        kept["api_key"] = ""  # nor that of the environment
+    return kept
+
+
+def with_organization(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with ``organization`` as the header that it is."""
+    found = {name: value for name, value in options.items() if name != "organization"}
+    if options.get("organization"):
+        found["headers"] = {"OpenAI-Organization": options["organization"], **(found.get("headers") or {})}
+    return found
+
+
+def _is_readable(specs: Any) -> bool:
+    """Whether the list of endpoints can be looked through; if not, there is an error of its own about it."""
+    if specs is None:
+        return True
+    is_list = isinstance(specs, Sequence) and not isinstance(specs, str | bytes)
+    return is_list and all(isinstance(spec, str | Endpoint) or (isinstance(spec, Mapping) and "base_url" in spec) for spec in specs)
+
+
+def _origin(spec: str | Mapping[str, Any] | Endpoint) -> str:
+    url = spec if isinstance(spec, str) else spec.base_url if isinstance(spec, Endpoint) else spec["base_url"]
+    return parse_base_url(url).origin
+
+
+def _with_secrets(spec: Any, secrets: Mapping[str, Any], given_for: frozenset[str]) -> list[Any]:
+    """An endpoint with the secrets if they were given for its origin: one for each of several keys."""
+    if _origin(spec) not in given_for:
+        return [spec]
+    own: Mapping[str, Any] = {"base_url": spec} if isinstance(spec, str) else spec
+    if isinstance(spec, Endpoint):
+        own = {name: getattr(spec, name) for name in spec.model_fields_set}
+    keys = secrets.get("api_keys") or [secrets.get("api_key")]
+    shared = {name: value for name, value in secrets.items() if name not in _KEYS}
+    return [{**shared, **({} if key is None else {"api_key": key}), **own} for key in keys]
