@@ -16,6 +16,7 @@ from opea_core import errors, events, log
 from opea_core.calls import Call, CallMaker
 from opea_core.flow.discover import Discovery, Together
 from opea_core.flow.prepare import Context
+from opea_core.lazy import importing
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import AIOHTTP, Settings
 from opea_core.transport.borrowed import Lent, borrowed_async, borrowed_sync
@@ -84,11 +85,12 @@ class Drivers:
             return self._aio
 
     def _driver(self) -> AsyncDriver:
-        from opea_core.transport.aio import AsyncDriver
+        with importing:
+            from opea_core.transport.aio import AsyncDriver
 
-        if not self._with_aiohttp:
-            return AsyncDriver(self._async_handle)
-        from opea_core.transport.with_aiohttp import aiohttp_transport
+            if not self._with_aiohttp:
+                return AsyncDriver(self._async_handle)
+            from opea_core.transport.with_aiohttp import aiohttp_transport
 
         return AsyncDriver(make=aiohttp_transport)
 
@@ -113,7 +115,9 @@ class Drivers:
     def reset(self) -> None:
         """In a forked child: the parent's calls and connections are not ours."""
         self._lock = threading.Lock()
-        self._aio = None
+        aio, self._aio = self._aio, None
+        if aio is not None:
+            aio.let_go()
         self.sync.reset()
         for gate in list(self.gates):
             gate.reset()

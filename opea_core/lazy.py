@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 
-__all__ = ["names"]
+__all__ = ["importing", "names"]
+
+importing = threading.RLock()
+"""Held while something is imported late: a process that forks waits for it, as its child could never end an import that
+another thread has begun."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=importing.acquire, after_in_parent=importing.release, after_in_child=importing.release)
 
 
 def names(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
@@ -16,7 +24,8 @@ def names(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable[[s
     def get(name: str) -> object:
         if name not in home and name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = import_module(f"{package}.{home.get(name, name)}")
+        with importing:
+            module = import_module(f"{package}.{home.get(name, name)}")
         value = getattr(module, name) if name in home else module
         setattr(sys.modules[package], name, value)
         return value

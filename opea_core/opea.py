@@ -14,6 +14,7 @@ from opea_core.backend import BaseApiBackend
 from opea_core.binding import SECRETS, bind, names_servers
 from opea_core.config import Endpoint, checked_key
 from opea_core.documents import DocumentMethods
+from opea_core.lazy import importing
 from opea_core.original import OriginalMethods
 from opea_core.settings import AIOHTTP, Options, Settings, resolve, with_labels
 from opea_core.urls import DEFAULT_URL, SUFFIX, BaseURL, split_endpoint_url, with_user
@@ -90,8 +91,9 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
         self._setup(resolve(self.metadata, given, os.environ), hooks)
 
     def _setup(self, settings: Settings, hooks: tuple[events.Hook, ...]) -> None:
-        from opea_core import events, log  # with the first object: most of the import is this and the HTTP client
-        from opea_core.core import Core, Drivers
+        with importing:
+            from opea_core import events, log  # with the first object: most of the import is this and the HTTP client
+            from opea_core.core import Core, Drivers
 
         log.attach_from_env()
         drivers = Drivers(**self._borrowed, origins=[endpoint.url.origin for endpoint in settings.endpoints])

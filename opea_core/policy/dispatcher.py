@@ -200,6 +200,7 @@ class Dispatcher:
             if oldest.offered_at + OFFER_TTL > now:
                 break
             self.lapse(oldest)
+            changed.append(oldest)  # it was not woken, or not in time
             changed.extend(self._lapse_with(oldest))
 
     def _give_out(self, now: int, changed: list[Ticket]) -> None:

@@ -48,6 +48,7 @@ class Reason(Enum):
     NO_OTHER = "no_other"
     CLOSED = "closed"
     WOULD_BLOCK = "would_block"
+    WAITS_FOR_ITSELF = "waits_for_itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ class Ticket:
     wake: Callable[[], None] | None = None
     owner: object = None
     """The event loop or thread that waits."""
+    holder: object = None
+    """The thread or task that gives its place back."""
 
     def __lt__(self, other: Ticket) -> bool:
         return (self.key, self.seq) < (other.key, other.seq)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
@@ -15,11 +16,12 @@ from opea_core.errors import ConfigurationError
 from opea_core.flow.call import Answer
 from opea_core.flow.effects import Acquire, Broken, FetchKey, Reply, Request, Send
 from opea_core.policy import SECOND
-from opea_core.policy.dispatcher import Rejection
+from opea_core.policy.dispatcher import Reason, Rejection
 from opea_core.policy.endpoint import EndpointState, Grant
 from opea_core.transport import keys
 from opea_core.transport.deadline import Line
 from opea_core.transport.exchange import Exchange
+from opea_core.transport.gate import Gate
 from opea_core.transport.http import Slot, Slots, async_transport, http_request, is_http_error
 from opea_core.transport.running import Running
 
@@ -114,6 +116,12 @@ class AsyncConnection:
         self._body, self._close_body = aiter(stream), stream.aclose
         exchange.opened(response)
         return None
+
+    @staticmethod
+    def reader() -> object:
+        """Who reads: the task, weakly, as a stream that it drops must not live on with it."""
+        task = asyncio.current_task()
+        return None if task is None else weakref.ref(task)
 
     async def read(self) -> Reply | Broken | None:
         """Read once; gives the outcome when nothing more is needed."""
@@ -297,6 +305,13 @@ class AsyncDriver:
         for place in list(self._places.values()):
             place.break_all()
 
+    def let_go(self) -> None:
+        """In a forked child: the parent's loops and connections are not ours."""
+        places, self._places = list(self._places.values()), {}
+        for place in places:
+            place.slots.let_go()
+            _open_places.discard(place)
+
     def __del__(self) -> None:
         self.close()
         for place in self._places.values():
@@ -330,11 +345,12 @@ class AsyncDriver:
             running.sending(effect)
             return running.sent(effect, await self._send(effect, running, place))
         if isinstance(effect, FetchKey):
-            return await self._key(effect.endpoint, place)
+            return await self._key(effect.endpoint, place, running.gate)
         return running.perform(effect)
 
     async def _acquire(self, running: Running, loop: asyncio.AbstractEventLoop) -> Grant | Rejection:
         gate, ticket = running.gate, running.ticket
+        ticket.holder = AsyncConnection.reader()
         waited = False
         while True:
             woken: asyncio.Future[None] = loop.create_future()
@@ -342,6 +358,9 @@ class AsyncDriver:
             got, until = gate.ask(ticket)
             if got is not None:
                 return got
+            if keys.inside(gate) or gate.waits_for_itself(ticket):
+                gate.leave(ticket)
+                return Rejection(Reason.WAITS_FOR_ITSELF, time.monotonic_ns())
             if not waited:
                 waited = True
                 running.queued()
@@ -372,12 +391,13 @@ class AsyncDriver:
         return AsyncConnection(send.request, slot.transport.handle_async_request, place, slot)
 
     @staticmethod
-    async def _key(endpoint: EndpointState, place: LoopPlace) -> str | None:
+    async def _key(endpoint: EndpointState, place: LoopPlace, gate: Gate) -> str | None:
         source = endpoint.config.api_key
         if not callable(source):
             return keys.plain_key(source)
+        keys.refuse_nested(source)
         async with place.key_locks[id(source)]:
-            return await keys.ask_async(source)
+            return await keys.ask_async(source, gate)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -96,10 +96,11 @@ class Line:
 
     def let_go(self) -> None:
         """In a forked child: close this process's copy of the socket and nothing else; the parent goes on using its own."""
-        if isinstance(self.socket, socket.socket):
+        real = getattr(self.socket, "_sock", self.socket)  # asyncio hands out a view of it
+        if isinstance(real, socket.socket):
             with contextlib.suppress(OSError):
-                os.close(self.socket.detach())
-            self.socket = None
+                os.close(real.detach())
+        self.socket = None
 
     def left(self, timeout: float | None = None) -> float | None:
         """Seconds until the deadline; raises httpcore.ReadTimeout when it has passed."""

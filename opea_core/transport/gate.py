@@ -18,6 +18,7 @@ from opea_core.policy.endpoint import EndpointState, Grant
 from opea_core.policy.retry import Effect, Mark, Retry
 from opea_core.policy.stats import Recent, Stats
 from opea_core.settings import Settings
+from opea_core.transport.holders import Holders
 from opea_core.types import Usage
 
 _KEEPERS = 3  # waiters of an event loop (or of all threads) that watch the clock for the others
@@ -27,6 +28,8 @@ LONG_HOLD = 5 * SECOND
 _REQUEST_TOKENS = 50.0
 """A request itself is worth about so many tokens written."""
 _OVERDUE = SECOND // 10
+_LOOKS_EVERY = 2 * SECOND
+"""So often a waiter or two look whether somebody was not woken: what was about to wake them may have been interrupted."""
 _CANCELLED = Effect(Verdict.NEUTRAL)
 
 
@@ -53,6 +56,7 @@ class Gate:
         self._held_since: int | None = None  # nothing could be sent anywhere since, as far as anybody waited
         self._tells_on: Ticket | None = None  # who tells of it when it lasts
         self._owners: Counter[int] = Counter()  # live grants per event loop
+        self._holders = Holders()
         self.closed = False
         self.endpoints = [EndpointState(e, settings.breaker, chance, now()) for e in settings.endpoints]
         self._dispatcher = self._new_dispatcher()
@@ -89,6 +93,7 @@ class Gate:
             if self.closed and ticket.state is not TicketState.REJECTED:
                 dispatcher.leave(ticket)
                 return Rejection(Reason.CLOSED, now), None
+            looks = ticket in self._keepers.get(id(ticket.owner), ())
             self._forget(ticket)
             if ticket.state is TicketState.NEW:
                 changed = dispatcher.add(ticket, now)
@@ -99,10 +104,14 @@ class Gate:
             if got is None:
                 changed += dispatcher.poll(now)
                 got = dispatcher.take(ticket)
-            if isinstance(got, Grant) and ticket.owner is not None:
-                self._owners[id(ticket.owner)] += 1
+            if isinstance(got, Grant):
+                self._holders.add(ticket, got)
+                if ticket.owner is not None:
+                    self._owners[id(ticket.owner)] += 1
             held = None
             if got is None:
+                if looks:
+                    changed += self._unwoken()
                 until = self._until(ticket, now)
                 held, until = self._held(ticket, until, now)
             wakes = self._wakes(changed, now)
@@ -189,6 +198,25 @@ class Gate:
             options = usable or ticket.route.options
             return not any(e.has_room(limits, now) or limits.room_at(now) is not None for e, limits in options)
 
+    def waits_for_itself(self, ticket: Ticket) -> bool:
+        """Whether all places that the ticket may use are held by the thread or task that waits with it."""
+        with self._lock:
+            now = self.now()
+            options = self._dispatcher.usable(ticket, now)
+            return bool(options) and all(
+                self._holders.hold_all(ticket, endpoint) and not endpoint.has_room(limits, now) and limits.room_at(now) is None
+                for endpoint, limits in options
+            )
+
+    def held_by(self, ticket: Ticket, holder: object) -> None:
+        """Another thread or task reads a stream now."""
+        with self._lock:
+            grant = ticket.grant
+            if grant is not None and not grant.settled:
+                self._holders.remove(ticket, grant)
+                ticket.holder = holder
+                self._holders.add(ticket, grant)
+
     def reset(self) -> None:
         """In a forked child: fresh locks, nothing in flight, nobody waiting."""
         self._lock = threading.Lock()
@@ -196,6 +224,7 @@ class Gate:
         self._keepers.clear()
         self._waiting.clear()
         self._owners.clear()
+        self._holders = Holders()
         self._held_since = self._tells_on = None
         self.endpoints[:] = [EndpointState(e.config, self._settings.breaker, self._chance, self.now()) for e in self.endpoints]
         self._dispatcher = self._new_dispatcher()
@@ -238,6 +267,7 @@ class Gate:
         if grant.settled:
             return
         grant.endpoint.settle(grant, effect, ticket.model, now, _work(usage))
+        self._holders.remove(ticket, grant)
         if ticket.owner is not None:
             self._owners[id(ticket.owner)] -= 1
             if self._owners[id(ticket.owner)] <= 0:
@@ -265,8 +295,8 @@ class Gate:
         """When this waiter asks again by itself: its own limits, and the clock if it is a keeper."""
         limits = [t for t in (ticket.deadline, None if ticket.retrying else ticket.queue_deadline) if t is not None]
         self._waiting.setdefault(id(ticket.owner), {})[ticket] = None
-        wake_at = self._dispatcher.wake_at(now)
-        if wake_at is not None and self._watching(id(ticket.owner), wake_at, now) < _KEEPERS:
+        wake_at = self._wake_at(now)
+        if self._watching(id(ticket.owner), wake_at, now) < _KEEPERS:
             self._keepers.setdefault(id(ticket.owner), {})[ticket] = wake_at
             limits.append(wake_at)
         return min(limits, default=None)
@@ -315,12 +345,19 @@ class Gate:
         """Who must be woken: those that got something, and of each owner one, if nobody of it watches the clock."""
         if not self._dispatcher.waiting:
             return changed
-        wake_at = self._dispatcher.wake_at(now)
-        if wake_at is None:
-            return changed
+        wake_at = self._wake_at(now)
         unwatched = [tickets for owner, tickets in self._waiting.items() if not self._watching(owner, wake_at, now)]
         nudged = [next((t for t in reversed(tickets) if t.state is TicketState.PENDING), None) for tickets in unwatched]
         return [*changed, *(ticket for ticket in nudged if ticket is not None)]
+
+    def _wake_at(self, now: int) -> int:
+        """When a waiter must look at the latest."""
+        wake_at = self._dispatcher.wake_at(now)
+        return now + _LOOKS_EVERY if wake_at is None else min(wake_at, now + _LOOKS_EVERY)
+
+    def _unwoken(self) -> list[Ticket]:
+        """Who waits and need not any more: what should have woken them was interrupted."""
+        return [t for tickets in self._waiting.values() for t in tickets if t.state is not TicketState.PENDING]
 
     # --- outside the lock
 
@@ -349,9 +386,10 @@ class Gate:
                 now = self.now()
                 changed: list[Ticket] = []
                 while self._returned:
-                    ticket, tell = self._returned.popleft()
+                    ticket, tell = self._returned[0]
+                    changed += self._leave(ticket, now)  # a second time, after an interruption, it does nothing
                     self._untold.append(tell)
-                    changed += self._leave(ticket, now)
+                    self._returned.popleft()
                 wakes = self._wakes(changed, now)
             finally:
                 self._lock.release()

@@ -144,6 +144,14 @@ class Slots(Generic[TransportT]):
         """All lines, idle or in use; takes no lock."""
         return [slot.line for slot in (*self.busy, *(slot for slots in self._idle.values() for slot in slots))]
 
+    def let_go(self) -> None:
+        """In a forked child: the parent's connections are not ours; only our copies of them are closed. The lock may be held for ever."""
+        self._lock = threading.Lock()
+        for line in self.lines():
+            line.let_go()
+        self._idle.clear()
+        self.busy.clear()
+
     def break_busy(self) -> None:
         """Break the connections in use, from any thread: whoever waits in one wakes up."""
         for slot in list(self.busy):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 from pydantic import SecretStr
@@ -18,9 +19,36 @@ def plain_key(source: Any) -> str | None:
     return source.get_secret_value() if isinstance(source, SecretStr) else None
 
 
-def ask(source: Any) -> str | None:
+_asked_now: ContextVar[frozenset[int]] = ContextVar("_asked_now", default=frozenset())
+"""The key functions that the code here was called by, and the gates of the calls that asked them."""
+
+
+def inside(gate: object) -> bool:
+    """Whether this code was called by a key function for a call that has a place of this gate."""
+    return id(gate) in _asked_now.get()
+
+
+def refuse_nested(source: Any) -> None:
+    """Raise ConfigurationError if a key function needs, by a call of its own, the key that it is asked for."""
+    if id(source) in _asked_now.get():
+        raise ConfigurationError(
+            "The api_key function calls the object that asks it for the key: it would wait for itself.",
+            "Give it another OPEA object, with a key of its own.",
+        )
+
+
+@contextmanager
+def _asking(source: Any, gate: object) -> Iterator[None]:
+    token = _asked_now.set(_asked_now.get() | {id(source), id(gate)})
+    try:
+        yield
+    finally:
+        _asked_now.reset(token)
+
+
+def ask(source: Any, gate: object) -> str | None:
     """Call a key function in sync code; an async one runs on a loop of its own in another thread."""
-    with _told():
+    with _told(), _asking(source, gate):
         return _checked(_asked(source))
 
 
@@ -31,13 +59,13 @@ def _asked(source: Any) -> Any:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max_workers=1) as pool:
-            value = pool.submit(asyncio.run, _awaited(value)).result()
+            value = pool.submit(copy_context().run, asyncio.run, _awaited(value)).result()
     return value
 
 
-async def ask_async(source: Any) -> str | None:
+async def ask_async(source: Any, gate: object) -> str | None:
     """Call a key function in async code; a sync one runs in a thread."""
-    with _told():
+    with _told(), _asking(source, gate):
         return _checked(await _aasked(source))
 
 

@@ -130,6 +130,12 @@ class _Stream(Generic[ConnectionT]):
         """How many chunks have come already and wait to be taken."""
         return 0 if self._open is None else len(self._open.chunks)
 
+    def _hold(self, opened: OpenStream[ConnectionT], connection: ConnectionT) -> None:
+        """Whoever reads is who gives the place back."""
+        reader, ticket = connection.reader(), opened.running.ticket
+        if ticket.holder != reader:
+            opened.running.gate.held_by(ticket, reader)
+
     def _end(self, opened: OpenStream[ConnectionT]) -> None:
         """Everything was handed out: raise what cut the stream short, if anything did."""
         self._over = True
@@ -201,6 +207,7 @@ class ChatStream(_Stream["SyncConnection"]):
 
     def _read(self, opened: OpenStream[SyncConnection], connection: SyncConnection) -> None:
         try:
+            self._hold(opened, connection)
             outcome = connection.read()
             if outcome is None or opened.connection is not connection:  # it was closed meanwhile
                 return
@@ -273,6 +280,7 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
 
     async def _read(self, opened: OpenStream[AsyncConnection], connection: AsyncConnection) -> None:
         try:
+            self._hold(opened, connection)
             outcome = await connection.read()
             if outcome is None or opened.connection is not connection:
                 return

@@ -21,6 +21,7 @@ from opea_core.policy.endpoint import EndpointState, Grant
 from opea_core.transport import keys
 from opea_core.transport.deadline import Line
 from opea_core.transport.exchange import DRAIN, Exchange
+from opea_core.transport.gate import Gate
 from opea_core.transport.http import Slot, Slots, http_request, is_http_error, sync_transport
 from opea_core.transport.running import Running
 
@@ -67,6 +68,11 @@ class SyncConnection:
         self._body, self._close_body = iter(stream), stream.close
         exchange.opened(response)
         return None
+
+    @staticmethod
+    def reader() -> object:
+        """Who reads: the thread."""
+        return threading.get_ident()
 
     def read(self) -> Reply | Broken | None:
         """Read once; gives the outcome when nothing more is needed."""
@@ -185,8 +191,7 @@ class SyncDriver:
     def reset(self) -> None:
         """In a forked child: the parent's connections are not ours; only our copies of them are closed."""
         self._finalizer.detach()
-        for line in self.slots.lines():
-            line.let_go()
+        self.slots.let_go()
         self._new_slots()
         self._key_locks.clear()
 
@@ -197,11 +202,12 @@ class SyncDriver:
             running.sending(effect)
             return running.sent(effect, self._send(effect, running))
         if isinstance(effect, FetchKey):
-            return self._key(effect.endpoint)
+            return self._key(effect.endpoint, running.gate)
         return running.perform(effect)
 
     def _acquire(self, running: Running) -> Grant | Rejection:
         gate, ticket = running.gate, running.ticket
+        ticket.holder = threading.get_ident()
         box: queue.SimpleQueue[None] | None = None
         while True:
             got, until = gate.ask(ticket)
@@ -210,6 +216,9 @@ class SyncDriver:
             if self._would_block(running):
                 gate.leave(ticket)
                 return Rejection(Reason.WOULD_BLOCK, time.monotonic_ns())
+            if keys.inside(gate) or gate.waits_for_itself(ticket):
+                gate.leave(ticket)
+                return Rejection(Reason.WAITS_FOR_ITSELF, time.monotonic_ns())
             if box is None:
                 running.queued()
                 box = queue.SimpleQueue()
@@ -222,7 +231,8 @@ class SyncDriver:
     def _would_block(running: Running) -> bool:
         """Whether waiting would block the event loop whose own calls must end first."""
         asyncio = sys.modules.get("asyncio")  # not imported for this: without it there is no loop
-        loop = asyncio._get_running_loop() if asyncio else None
+        running_loop = getattr(asyncio, "_get_running_loop", None)  # another thread may be in the middle of importing it
+        loop = running_loop() if running_loop else None
         return loop is not None and running.gate.would_block(running.ticket, loop)
 
     def _send(self, send: Send, running: Running) -> Reply | Broken:
@@ -246,12 +256,13 @@ class SyncDriver:
             _close(self.slots.drop(slot))
             raise
 
-    def _key(self, endpoint: EndpointState) -> str | None:
+    def _key(self, endpoint: EndpointState, gate: Gate) -> str | None:
         source = endpoint.config.api_key
         if not callable(source):
             return keys.plain_key(source)
+        keys.refuse_nested(source)
         with self._key_locks[id(source)]:
-            return keys.ask(source)
+            return keys.ask(source, gate)
 
 
 def _waker(box: queue.SimpleQueue[None]) -> Callable[[], None]:

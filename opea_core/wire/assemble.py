@@ -15,6 +15,8 @@ from opea_core.wire.usage import finish_reason, merge_usage, read_usage
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 _ROOT = frozenset({"choices", "usage", "error"})
 _CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
+MANY = 1 << 30
+"""Choices, where it is not known how many were asked for."""
 _PIECE = frozenset({"index", "delta", "finish_reason", "logprobs"})
 _MESSAGE = frozenset({"role", "content", "tool_calls", "function_call", "refusal", "reasoning_details", *REASONING_FIELDS})
 
@@ -245,12 +247,13 @@ class _ChoiceState:
 class Assembler:
     """A whole answer out of its events. ``push`` events (or ``push_plain`` one body), then ``finish``."""
 
-    __slots__ = ("_first", "_new_id", "_single", "_states", "_think", "root", "started", "usage")
+    __slots__ = ("_asked", "_new_id", "_numbers", "_states", "_think", "root", "started", "usage")
 
-    def __init__(self, new_id: Callable[[], str], think_tags: bool = False, single: bool = False) -> None:
-        """``single``: one choice was asked for, whatever index the server gives it."""
-        self._single = single
-        self._first = 0
+    def __init__(self, new_id: Callable[[], str], think_tags: bool = False, choices: int | None = None) -> None:
+        """``choices``: how many were asked for, if that is known."""
+        self._asked = MANY if choices is None else choices
+        self._numbers: dict[int, int] = {}
+        """Our number of a choice by the server's."""
         self._new_id = new_id
         self._think = think_tags
         self._states: dict[int, _ChoiceState] = {}
@@ -271,9 +274,15 @@ class Assembler:
                 return chunk
             pieces = [chunk]
         else:
+            if plain:
+                choices = _numbered(choices)
             pieces = [self._push_choice(c, i, event, plain) for i, c in enumerate(choices) if isinstance(c, dict)]
-        first = next((piece for piece in pieces if piece.index == 0), None) or ChatChunk(raw=event)
-        first.other_choices = tuple(piece for piece in pieces if piece.index)
+        joined: dict[int, ChatChunk] = {}
+        for piece in pieces:
+            before = joined.get(piece.index)
+            joined[piece.index] = piece if before is None else _joined(before, piece)
+        first = joined.pop(0, None) or ChatChunk(raw=event)
+        first.other_choices = tuple(joined.values())
         return first
 
     def finish(self, requested_model: str = "", raw: Json | None = None) -> tuple[ChatResponse, ChatChunk | None]:
@@ -308,9 +317,7 @@ class Assembler:
         index = raw.get("index")
         if not isinstance(index, int) or isinstance(index, bool):
             index = position
-        if self._single and not self._states:
-            self._first = index
-        index -= self._first
+        index = self._number(index)
         if isinstance(raw.get("usage"), dict):  # Moonshot's place for it
             self.usage = merge_usage(self.usage, raw["usage"])
         state = self._states.get(index)
@@ -320,6 +327,17 @@ class Assembler:
         if not self.started:
             self.started = bool(chunk.content or chunk.reasoning or chunk.tool_calls or chunk.refusal or chunk.finish_reason or state.tools)
         return chunk
+
+    def _number(self, index: int) -> int:
+        """Our number of a choice: the server's, unless that counts from 1 or in no order."""
+        number = self._numbers.get(index)
+        if number is None:
+            fits = 0 <= index < self._asked or (index > 0 and 0 in self._states)
+            number = index
+            if not fits or index in self._states:
+                number = next(free for free in range(len(self._states) + 1) if free not in self._states)
+            self._numbers[index] = number
+        return number
 
     def _take_root(self, event: Json) -> None:
         root = self.root
@@ -336,6 +354,27 @@ class Assembler:
     def _raw(self) -> Json:
         raw = {**self.root, "choices": [state.raw() for _, state in sorted(self._states.items())]}
         return {**raw, "usage": self.usage} if self.usage else raw
+
+
+def _numbered(choices: list[Any]) -> list[Any]:
+    """Whole choices, which are numbered by their places if their own numbers are not different ones from 0."""
+    numbers = [choice.get("index") for choice in choices if isinstance(choice, dict)]
+    known = [number for number in numbers if isinstance(number, int)]
+    if not known or (0 in known and min(known) >= 0 and len(known) == len(set(known))):
+        return choices
+    return [{**choice, "index": place} if isinstance(choice, dict) else choice for place, choice in enumerate(choices)]
+
+
+def _joined(before: ChatChunk, after: ChatChunk) -> ChatChunk:
+    """Two pieces of one choice that came in the same event, as one."""
+    before.content += after.content
+    before.reasoning += after.reasoning
+    before.refusal += after.refusal
+    before.tool_calls = (*before.tool_calls, *after.tool_calls)
+    before.finish_reason = after.finish_reason or before.finish_reason
+    if after.logprobs is not None:
+        before.logprobs = _merge_logprobs(None if before.logprobs is None else {**before.logprobs}, after.logprobs)
+    return before
 
 
 def _says_no_more(raw: Mapping[str, Any]) -> bool:

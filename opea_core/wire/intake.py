@@ -65,7 +65,7 @@ class Intake:
     def __init__(self, status: int, headers: Mapping[str, str], expected: Expected) -> None:
         self.status = status
         self._expected = expected
-        self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, single=expected.choices == 1)
+        self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, choices=expected.choices)
         self._sse = SSEDecoder(expected.max_event_bytes)
         self._parts: list[bytes] = []
         self._size = 0

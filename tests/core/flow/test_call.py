@@ -111,6 +111,7 @@ def test_what_is_not_tried_again_asks_for_no_second_place(status: int) -> None:
         (Reason.UNAVAILABLE, errors.NoEndpointAvailable),
         (Reason.CLOSED, errors.ClientClosed),
         (Reason.WOULD_BLOCK, errors.ConfigurationError),
+        (Reason.WAITS_FOR_ITSELF, errors.ConfigurationError),
     ],
 )
 def test_a_call_that_gets_no_place(reason: Reason, cls: type[errors.OPEAError]) -> None:
@@ -123,7 +124,7 @@ def test_a_call_that_gets_no_place(reason: Reason, cls: type[errors.OPEAError]) 
 def test_every_reason_is_among_them() -> None:
     assert set(Reason) == {
         Reason.QUEUE_FULL, Reason.QUEUE_TIMEOUT, Reason.DEADLINE, Reason.RATE_LIMITED, Reason.UNAVAILABLE, Reason.CLOSED,
-        Reason.WOULD_BLOCK, Reason.BUDGET, Reason.NO_OTHER,
+        Reason.WOULD_BLOCK, Reason.WAITS_FOR_ITSELF, Reason.BUDGET, Reason.NO_OTHER,
     }  # fmt: skip
 
 

@@ -394,7 +394,7 @@ def test_an_offer_not_taken_within_two_seconds_goes_to_the_next() -> None:
     w.now = OFFER_TTL - 1
     assert w.poll() == []
     w.now = OFFER_TTL
-    assert w.poll() == [next_]
+    assert w.poll() == [stopped, next_]  # the first one, as it may only have missed its waking
     assert (stopped.state, next_.state, w.first.in_flight) == (LAPSED, OFFERED, 1)
 
 
