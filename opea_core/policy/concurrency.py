@@ -26,20 +26,19 @@ from typing import ClassVar
 
 from opea_core.policy import SECOND
 from opea_core.policy.cohort import Cohort, Seen
+from opea_core.policy.contention import Contention
 
 FIRST = 4
 """Requests at once before anything is known."""
 UNSEEN = 32
 """As many at most before an answer came; a refusal is heard long before that."""
 MOST = 4096
-_SOON = SECOND // 100
 _PACE = SECOND // 20
 """So long after the first requests the level doubles without an answer, and then each time four times as long after that."""
 _SHORTEST, _LONGEST_HIGHER, _LONGEST_LOWER = 2, 5, 12
 """Cohorts between two trials."""
-_PROBE, _NEXT_PROBE, _YIELD = 6, 0.5, 10
-"""Where there are refusals: so many times what a request takes until one more is asked for, until the next one after
-that, and until some places are left to others."""
+_YIELDED = 3
+"""For so many rounds of answers some places are left to others."""
 _AS_GOOD = 0.97
 """A lower level is as good if this share of the answers a second is left."""
 _FALLEN, _RISEN = 0.75, 1.3
@@ -63,9 +62,9 @@ class ConcurrencyLimit:
     """
 
     __slots__ = (
-        "_answered_at", "_base", "_before", "_cohort", "_fixed", "_higher_in", "_higher_wait", "_is_new", "_lost", "_lower_in",
-        "_lower_wait", "_pace", "_paced_at", "_probes", "_probes_at", "_quickest", "_refused", "_stays_new", "_step", "_threshold",
-        "_unseen", "_vain_probes", "_weight", "_yields_at", "ceiling", "level", "phase", "rests", "usual_seconds",
+        "_base", "_before", "_cohort", "_contention", "_fixed", "_higher_in", "_higher_wait", "_is_new", "_lower_in", "_lower_wait",
+        "_pace", "_paced_at", "_quickest", "_refused", "_stays_new", "_step", "_threshold", "_unseen", "_weight",
+        "ceiling", "level", "phase", "rests",
     )  # fmt: skip
 
     def __init__(self, ceiling: int | None, weight: float = 1.0) -> None:
@@ -83,12 +82,9 @@ class ConcurrencyLimit:
         """Those that went out before anything was answered."""
         self._quickest = math.inf
         """The fewest seconds for a piece of work that a cohort took."""
-        self.usual_seconds = 0.0
-        """What a request takes, the last ones most."""
         self.rests = False
         """Whether the only place is left to others for as long as a request takes."""
-        self._probes = self._probes_at = self._yields_at = 0
-        self._lost = self._vain_probes = self._answered_at = 0
+        self._contention = Contention()
         self._step = 0
         self._pace = _PACE
         self._is_new = self._stays_new = True
@@ -107,6 +103,11 @@ class ConcurrencyLimit:
         if ceiling is not None:
             self._steady(ceiling)
 
+    @property
+    def usual_seconds(self) -> float:
+        """What a request takes, the last ones most."""
+        return self._contention.usual_seconds
+
     # --- sending
 
     def has_room(self, in_flight: int) -> bool:
@@ -119,13 +120,8 @@ class ConcurrencyLimit:
             return
         if self._may_rise_unseen:
             self._wait_or_rise(now)
-        elif self._refused and now >= self._asks_at:
+        elif self._refused and now >= self._contention.asks_at:
             self._ask_for_more(now)  # nothing was answered for long, and nobody waits for nothing
-
-    @property
-    def _asks_at(self) -> int:
-        """After refusals: when one more is asked for although nothing is answered."""
-        return max(self._probes_at, self._answered_at + (self._times(_PROBE) or SECOND))
 
     @property
     def _may_rise_unseen(self) -> bool:
@@ -162,7 +158,7 @@ class ConcurrencyLimit:
         if self._may_rise_unseen:
             at = self._paced_at
         elif self._refused:
-            at = self._asks_at
+            at = self._contention.asks_at
         else:
             at = None
         return at if at is not None and at > now and self.level < self.ceiling else None
@@ -183,8 +179,8 @@ class ConcurrencyLimit:
     def answered(self, cohort: Cohort | None, place: int, left: int, seconds: float, work: float, now: int) -> None:
         """A request was answered; it was the ``place``-th in flight when it went out, and ``left`` are in flight now."""
         mine = self._cohort
-        self._paced_at, self._answered_at = None, now  # as long as answers come, it goes by them
-        self.usual_seconds += (seconds - self.usual_seconds) / 8 if self.usual_seconds else seconds
+        self._paced_at = None  # as long as answers come, it goes by them
+        self._contention.answered(seconds, now)
         if cohort is not None:
             cohort.add(seconds, work, place, left)
         if self.phase is Phase.RISING:
@@ -222,14 +218,14 @@ class ConcurrencyLimit:
         self._higher_wait = self._lower_wait = _SHORTEST
         self._higher_in, self._lower_in = 2, 1
         self.level = max(1, min(level, self.ceiling))
-        self._probes = 0
+        self._contention.asked = 0
         self._stay(None)
 
     def _stay(self, seen: Seen | None) -> None:
         """A level that is known, with what was seen at it."""
         self.phase = Phase.STEADY
         self._before = seen
-        if not self._probes:  # a level that was raised a moment ago is not known yet
+        if not self._contention.asked:  # a level that was raised a moment ago is not known yet
             self._base = self.level
         self._cohort = Cohort(_size(self.level), self.level)
 
@@ -300,28 +296,16 @@ class ConcurrencyLimit:
             self._stay(before)
 
     def _probe(self, place: int, now: int) -> None:
-        """Where refusals say what is too much, one request more is asked for now and then; refusals come fast.
-
-        How often does not depend on the level, and what is left to others is a share of it: so clients of one server
-        that know nothing of each other come to have the same.
-        """
-        if now >= self._yields_at and not self._probes:
+        """Where refusals say what is too much, one request more is asked for now and then; refusals come fast."""
+        if self._contention.may_yield(now):
             return self._yield(now)
-        if place >= self.level and now >= self._probes_at:
+        if place >= self.level and self._contention.may_ask(now):
             self._ask_for_more(now)
         return None
 
     def _ask_for_more(self, now: int) -> None:
-        self._probes_at = now + max(self._times(_NEXT_PROBE), _SOON)
-        if self.level >= self._lost:
-            self._lost = 0
         self._base = self.level
-        self.level = min(self.level + 2**self._probes, self.ceiling)
-        self._probes = min(self._probes + 1, self.level.bit_length() - 1)
-
-    def _times(self, number: float) -> int:
-        """So many times what a request takes, in nanoseconds."""
-        return int(number * self.usual_seconds * SECOND)
+        self.level = min(self.level + self._contention.ask(self.level, now), self.ceiling)
 
     def _has_yielded(self, _: Cohort) -> None:
         self.level = self._base
@@ -342,26 +326,19 @@ class ConcurrencyLimit:
         """The server has enough; it still works on ``left`` of our requests. ``above``: that could be."""
         if left >= self.level:
             return
-        if not above:  # what was taken is not: by chance, or as there is less room; that is soon found out
-            self._lost, self._vain_probes = max(self._lost, self.level), 0
-        elif self._lost:
-            self._vain_probes += 1
-            self._lost = self._lost if self._vain_probes < 2 else 0
+        self._contention.refused(self.level, left, above, now)
         self._steady(left)
         self._refused = True
-        self._probes = 0
-        self._probes_at = now + (self._times(_NEXT_PROBE if self._lost > self.level else max(_PROBE, 8 // self.level)) or SECOND)
-        self._yields_at = self._yields_at or now + (self._times(_YIELD) or SECOND)
 
     def _yield(self, now: int) -> None:
         """All places are taken, by us and maybe by clients that we know nothing of: leave some of ours to them for a while."""
-        self._yields_at = now + self._times(max(_YIELD, 24 // self.level))
+        offered = self._contention.offer(self.level, now)
         if self.level == 1:
             self.rests = True
             return
         self.phase, self._base = Phase.YIELDING, self.level
-        self.level -= max(1, self.level // 5)
-        self._cohort = Cohort(self.level, self.level)
+        self.level -= offered
+        self._cohort = Cohort(_YIELDED * self.level, self.level)
 
     def late(self) -> None:
         """A request got no answer in time."""
@@ -373,6 +350,7 @@ class ConcurrencyLimit:
         is_new, good = self._is_new, self._threshold or (FIRST if self._is_new else self._base)
         self._steady(1)
         self.phase, self._threshold, self._stays_new = Phase.RISING, good, is_new
+        self._contention.restart()
 
 
 def _size(level: int) -> int:

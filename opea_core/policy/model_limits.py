@@ -28,7 +28,7 @@ _PATIENT_TRIAL = 60 * SECOND
 _NOTICE = SECOND // 50
 _BRIEF = 5.0
 """A wait of fewer seconds says nothing of a window after which all is new: the requests are spread."""
-_TURNS = 10
+_TURNS, _LONGEST_PATIENCE = 40, 120.0
 _JUST = SECOND
 """So long ago at most an answer has just come."""
 
@@ -112,11 +112,11 @@ class ModelLimits:
     @property
     def patience(self) -> float:
         """Seconds for which one may well be refused by a server that works: as others are served in turn."""
-        return _TURNS * self.concurrency.usual_seconds
+        return min(_TURNS * self.concurrency.usual_seconds, _LONGEST_PATIENCE)
 
     def answered_since(self, at: int, now: int) -> bool:
-        """Whether an answer came after ``at``, or just now."""
-        return self.answered_at is not None and self.answered_at >= min(at, now - _JUST)
+        """Whether an answer came after ``at``, or lately for what a request takes."""
+        return self.answered_at is not None and self.answered_at >= min(at, now - max(_JUST, int(self.patience * SECOND)))
 
     # --- what became of it
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from opea_core.policy import SECOND
 
 _FASTER, _FASTER_AFTER, _SLOWEST = 0.9, 8, 60 * SECOND
+_ENOUGH = 4
+"""Fewer answers between two refusals say nothing of a rate: others may have had the rest."""
 
 
 class Pace:
@@ -36,7 +38,9 @@ class Pace:
 
     def refused(self, now: int) -> None:
         """One was refused with no other one in flight."""
-        if self._answers and self._since is not None:
+        if self._answers >= _ENOUGH and self._since is not None:
             self._interval = min((now - self._since) // self._answers, _SLOWEST)
+        elif self._answers:  # it has room at times only: others have the rest of it
+            self._interval //= 2
         if self._answers or self._since is None:
             self._answers, self._since = 0, now

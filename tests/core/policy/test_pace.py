@@ -38,7 +38,7 @@ def test_one_refusal_measures_nothing() -> None:
     assert interval(pace, 10 * SECOND) == 0
 
 
-@pytest.mark.parametrize(("answers", "seconds", "expected"), [(1, 5, 5.0), (4, 10, 2.5), (10, 1, 0.1)])
+@pytest.mark.parametrize(("answers", "seconds", "expected"), [(4, 20, 5.0), (4, 10, 2.5), (10, 1, 0.1)])
 def test_it_is_what_was_measured_between_two_refusals(answers: int, seconds: int, expected: float) -> None:
     pace = measured(answers, seconds)
     assert interval(pace, 100 * SECOND) == expected
@@ -49,14 +49,29 @@ def test_nothing_waits_until_a_request_has_gone_out() -> None:
     assert measured(4, 10).next_at == 0
 
 
+@pytest.mark.parametrize("answers", [1, 2, 3])
+def test_few_answers_measure_nothing(answers: int) -> None:
+    assert interval(measured(answers, 10)) == 0
+
+
+@pytest.mark.parametrize(("answers", "expected"), [(1, 1.25), (3, 1.25), (4, 5.0)])
+def test_few_answers_between_two_refusals_halve_it(answers: int, expected: float) -> None:
+    pace = measured(4, 10)
+    for _ in range(answers):
+        pace.answered(alone=True)
+    pace.refused(30 * SECOND)
+    assert interval(pace) == expected
+
+
 def test_refusals_without_an_answer_between_them_count_as_one() -> None:
     pace = measured(4, 10)
     for second in range(11, 30):
         pace.refused(second * SECOND)
     assert interval(pace) == 2.5
-    pace.answered(alone=True)
+    for _ in range(4):
+        pace.answered(alone=True)
     pace.refused(30 * SECOND)
-    assert interval(pace) == 20.0  # since the first of them
+    assert interval(pace) == 5.0  # since the first of them
 
 
 def test_each_measure_begins_at_the_refusal_before() -> None:
@@ -68,7 +83,7 @@ def test_each_measure_begins_at_the_refusal_before() -> None:
 
 
 def test_every_eighth_answer_makes_it_a_tenth_shorter() -> None:
-    pace, course = measured(1, 10), []
+    pace, course = measured(4, 40), []
     for _ in range(24):
         pace.answered(alone=True)
         course.append(interval(pace))
@@ -87,4 +102,4 @@ def test_a_server_that_takes_several_at_once_has_none() -> None:
 
 @pytest.mark.parametrize("seconds", [61, 3600, 86_400])
 def test_it_is_never_longer_than_a_minute(seconds: int) -> None:
-    assert interval(measured(1, seconds)) == 60.0
+    assert interval(measured(4, 4 * seconds)) == 60.0
