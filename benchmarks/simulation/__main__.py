@@ -1,4 +1,4 @@
-"""Runs every scenario, prints the table, and writes the figures and plots of ``docs/figures``."""
+"""Runs every scenario, prints the tables, and writes the figures and plots of ``docs/figures``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import sharing
 from .figures import SCENARIOS, Figure, short
 
 _FOLDER = Path(__file__).parents[2] / "docs" / "figures"
@@ -21,8 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     rows = [row for scenario in SCENARIOS for row in _rows(scenario)]
     _print(rows)
+    shares = sharing.shares()
+    print(f"\n{sharing.CLIENTS} clients of one server that know nothing of each other\n{sharing.table(shares)}")
     given.folder.mkdir(parents=True, exist_ok=True)
     (given.folder / "resilience.json").write_text(json.dumps(rows, indent=1) + "\n")
+    lines = [line._asdict() for line in sharing.lines(shares)]
+    (given.folder / "resilience-sharing.json").write_text(json.dumps(lines, indent=1) + "\n")
     if not given.no_plots:
         from .plots import draw
 
