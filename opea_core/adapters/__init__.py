@@ -8,7 +8,7 @@ from opea_core.adapters.options import COMMON_ALIASES, NOT_FOR_ANSWERS, SECRET_I
 from opea_core.adapters.texts import batches, token_counts
 from opea_core.adapters.tools import clean_name, tool_choice_of
 from opea_core.adapters.written import asked_form, json_text, may_be_call, partial_json, read_answer
-from opea_core.wire.assemble import REASONING_FIELDS
+from opea_core.wire.choice import REASONING_FIELDS
 from opea_core.wire.refusal import dislikes_schema
 from opea_core.wire.request import ONLY_JSON, as_tool
 

@@ -59,7 +59,7 @@ def build_request(
             model=model,
             new_id=context.new_id,
             capabilities=capabilities,
-            choices=_choices(spec.body.get("n", 1)),
+            choices=_choices(spec.body.get("n", 1), spec.body.get("prompt")),
             max_response_bytes=settings.max_response_bytes,
             max_event_bytes=settings.max_event_bytes,
         ),
@@ -105,7 +105,9 @@ def _prepared(spec: CallSpec, context: Context, endpoint: EndpointState, capabil
     return found
 
 
-def _choices(n: object) -> int | None:
+def _choices(n: object, prompt: object) -> int | None:
+    if isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int):  # several prompts
+        return None
     return 1 if n == 1 else n if isinstance(n, int) and n > 0 else None
 
 

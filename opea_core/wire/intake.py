@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -15,11 +14,15 @@ from opea_core.wire import jsontext
 from opea_core.wire.assemble import Assembler
 from opea_core.wire.error_body import MAX_BODY, ErrorBody, error_class, has_error, read_error
 from opea_core.wire.inflate import Inflater, UndecodableBody
+from opea_core.wire.merge import TooMany
+from opea_core.wire.pieces import Pieces
 from opea_core.wire.sse import BOM, Event, EventTooLarge, SSEDecoder
 from opea_core.wire.usage import BROKEN_FINISH
 
 _SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b"error:", b":")
-_PROGRESS_STEP = 64 * 1024
+_FEW = 4 * 1024 * 1024
+"""Bytes of memory that any answer may take."""
+_PROGRESS_STEP = _LARGE_EVENT = 64 * 1024
 _DEFAULTS = Capabilities()
 
 
@@ -58,7 +61,7 @@ class Intake:
     """
 
     __slots__ = (
-        "_assembler", "_decoder", "_expected", "_feed", "_held", "_inflater", "_parts", "_size", "_sse",
+        "_assembler", "_came", "_expected", "_feed", "_inflater", "_parts", "_size", "_sse",
         "chunks", "document", "done", "ended", "problem", "progress", "response", "started", "status", "warnings",
     )  # fmt: skip
 
@@ -67,9 +70,10 @@ class Intake:
         self._expected = expected
         self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, choices=expected.choices)
         self._sse = SSEDecoder(expected.max_event_bytes)
-        self._parts: list[bytes] = []
+        self._parts = Pieces()
         self._size = 0
-        self._held: list[ChatChunk] = []
+        self._came = 0
+        """Bytes as they came, before they were unpacked."""
         self._feed = Intake._sniff  # not bound to self: an answer must not wait for the garbage collector
         self._inflater: Inflater | None = None
         self.chunks: deque[ChatChunk] = deque()
@@ -92,17 +96,21 @@ class Intake:
         """Take the next bytes of the body."""
         if self.done or self._inflater is None:
             return
+        self._came += len(data)
         try:
             for piece in (data,) if self._inflater.passes else self._inflater.feed(data):
-                self._size += len(piece)
-                if self._size > self._expected.max_response_bytes:
-                    what = f"the answer is larger than {self._expected.max_response_bytes} bytes (max_response_bytes)"
-                    return self._fail(Problem(errors.BadAnswerError, what, retryable=False))
-                self._feed(self, piece)
+                self._take(piece)
                 if self.problem is not None or self.done:
                     return
-        except (UndecodableBody, EventTooLarge) as error:
+        except (UndecodableBody, EventTooLarge, TooMany) as error:
             self._undecodable(str(error))
+
+    def _take(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if max(self._size, self._came) > self._expected.max_response_bytes:
+            what = f"the answer is larger than {self._expected.max_response_bytes} bytes (max_response_bytes)"
+            return self._fail(Problem(errors.BadAnswerError, what, retryable=False))
+        return self._feed(self, piece)
 
     def _undecodable(self, what: str) -> None:
         """The body says nothing; an error status still does."""
@@ -117,9 +125,18 @@ class Intake:
         if self.ended:
             return
         self.ended = True
+        try:
+            self._end(cut)
+        except (EventTooLarge, TooMany) as error:
+            self._undecodable(str(error))
+
+    def _end(self, cut: bool) -> None:
+        rest = b"" if self._inflater is None or self.done else self._inflater.end()
+        if rest and self.problem is None:
+            self._take(rest)
         if self.problem is None:
             if self._feed is Intake._sniff and self._parts:
-                self._decide(b"".join(self._parts), final=True)
+                self._decide(self._parts.joined(), final=True)
             if self._feed is Intake._collect_error:
                 self._fail_status()
             elif self._feed is Intake._feed_sse:
@@ -136,7 +153,7 @@ class Intake:
         if not self._assembler.started:
             return None
         try:
-            return deepcopy(self._assembler).finish(self._expected.model)[0]
+            return self._assembler.finish(self._expected.model, so_far=True)[0]
         except RecursionError:  # nested deeper than can be copied
             return None
 
@@ -149,37 +166,39 @@ class Intake:
     # --- which form it is
 
     def _sniff(self, data: bytes) -> None:
-        self._parts.append(data)
-        self._decide(b"".join(self._parts) if len(self._parts) > 1 else data, final=False)
+        if self._parts:
+            self._parts.add(data)
+            data = self._parts.joined()
+            self._parts.clear()
+        self._decide(data, final=False)
 
     def _decide(self, head: bytes, final: bool) -> None:
         """Choose by the first bytes that are not blank; the content type is only a hint."""
         text = head.removeprefix(BOM).lstrip()
         if len(head) < len(BOM) and BOM.startswith(head):
-            return
+            return self._parts.add(head)
         if not text:
-            self._parts.clear()  # padding is not kept: it may go on for minutes
-            return
+            return None  # padding is not kept: it may go on for minutes
         if text[:1] in b"{[<":
             feed = Intake._collect
         elif text.startswith(_SSE_FIELDS):
             feed = Intake._feed_sse
         elif not final and any(field.startswith(text) for field in _SSE_FIELDS):
-            return
+            return self._parts.add(head)
         else:
             feed = Intake._collect
         self._parts.clear()
         self._feed = feed
-        feed(self, head)
+        return feed(self, head)
 
     def _collect_error(self, data: bytes) -> None:
-        self._parts.append(data)
+        self._parts.add(data)
         self._advance()
         if self._size > MAX_BODY:
             self.done = True
 
     def _collect(self, data: bytes) -> None:
-        self._parts.append(data)
+        self._parts.add(data)
         self._advance()
 
     def _advance(self) -> None:
@@ -200,11 +219,18 @@ class Intake:
             self.done = True
             return
         self.progress += 1
+        if len(event.data) > _LARGE_EVENT:
+            self._weigh(event.data)
         try:
             document = jsontext.decode(event.data)
         except ValueError:
             return self._odd_event(event)
         self._document_event(document, event)
+
+    def _weigh(self, data: bytes) -> None:
+        """Refuse a document of so many values that they would take much more memory than its text."""
+        if jsontext.weighs_more(data, max(_FEW, 3 * self._expected.max_response_bytes)):
+            raise TooMany("the answer holds too many values: they would take more than 4 x max_response_bytes in memory")
 
     def _document_event(self, document: Any, event: Event) -> None:
         if not isinstance(document, dict) or event.name == "error" or has_error(document):
@@ -234,7 +260,8 @@ class Intake:
         for piece in (chunk, *chunk.other_choices) if chunk.finish_reason or chunk.other_choices else ():
             if piece.finish_reason in BROKEN_FINISH:
                 return self._fail(Problem(errors.ServerError, f"the server gave up (finish_reason {piece.finish_reason!r})"))
-        self.chunks.append(chunk)
+        if self._expected.stream or self._feed is not Intake._feed_sse:  # of events for a plain call nobody takes the pieces
+            self.chunks.append(chunk)
         if not self.started and self._assembler.started:
             self.started = True
 
@@ -269,7 +296,9 @@ class Intake:
     # --- documents
 
     def _end_document(self, cut: bool) -> None:
-        data = b"".join(self._parts)
+        data = self._parts.joined()
+        self._parts.clear()
+        self._weigh(data)
         if data.lstrip()[:1] == b"<":
             return self._fail(Problem(errors.BadAnswerError, "the answer is HTML", read_error(data)))
         try:
@@ -322,7 +351,7 @@ class Intake:
             self._fail(Problem(errors.BadAnswerError, "the answer has no choices", body))
 
     def _fail_status(self) -> None:
-        body = read_error(b"".join(self._parts), self.status)
+        body = read_error(self._parts.joined(), self.status)
         self._fail(Problem(error_class(self.status, body), "", body))
 
     # --- the end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from pydantic_core import from_json
 _TOLERANT = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
 
 
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_NO_BLANK = re.compile(r"\S")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -42,9 +45,30 @@ def decode_first(data: bytes) -> tuple[Any, str]:
 def decode_lines(data: bytes) -> Iterator[Any]:
     """The JSON documents of several lines that a server glued into one; raises ValueError on any other."""
     text = data.decode("utf-8-sig", "replace").strip()
-    while text and text != "[DONE]":
-        value, text = decode_first(text.encode("utf-8", "surrogatepass"))
+    at = 0
+    while at < len(text) and not (text.startswith("[DONE]", at) and len(text) == at + len("[DONE]")):
+        try:
+            value, at = _TOLERANT.raw_decode(text, at)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
         yield value
+        at = _after_blanks(text, at)
+
+
+def _after_blanks(text: str, at: int) -> int:
+    found = _NO_BLANK.search(text, at)
+    return len(text) if found is None else found.start()
+
+
+def weighs_more(data: bytes, most: int) -> bool:
+    """Whether the values of a document take more than ``most`` bytes of memory, beside its text; counted, not parsed."""
+    if _weight(data) <= most:
+        return False
+    return _weight(_STRING.sub(b"", data)) > most  # what stands inside of strings is none
+
+
+def _weight(data: bytes) -> int:
+    return 72 * (data.count(b"{") + data.count(b"[")) + 60 * data.count(b":") + 32 * data.count(b",")
 
 
 def encode(value: Any) -> bytes:
@@ -95,6 +119,5 @@ class TextJoiner:
         return mended(text)
 
     def end(self) -> str:
-        """What stands for a half that stayed alone."""
-        held, self._held = self._held, ""
-        return "\ufffd" if held else ""
+        """What stands for a half that stayed alone; changes nothing."""
+        return "\ufffd" if self._held else ""

@@ -10,7 +10,7 @@ from opea_core.config import Capabilities
 from opea_core.errors import ConfigurationError
 from opea_core.types import Json
 from opea_core.wire import jsontext
-from opea_core.wire.assemble import REASONING_FIELDS
+from opea_core.wire.choice import REASONING_FIELDS
 
 ONLY_JSON = "Answer with one JSON object that fits this JSON schema, and with nothing else:\n"
 """What stands before a schema that is told in words."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from opea_core.wire.pieces import Pieces
+
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 BOM = b"\xef\xbb\xbf"
 
@@ -36,8 +38,8 @@ class SSEDecoder:
 
     def __init__(self, max_event_bytes: int = 16 * 1024 * 1024) -> None:
         self.max_event_bytes = max_event_bytes
-        self._pending: list[bytes] = []  # pieces of a line that has not ended yet
-        self._size = 0
+        self._pending = Pieces()  # of a line that has not ended yet
+        self._size = 0  # of the lines of an event that has not ended yet
         self._data: list[bytes] = []
         self._name = ""
         self._start = True
@@ -57,7 +59,8 @@ class SSEDecoder:
             self._keep(data)
             return []
         if self._pending:
-            data = b"".join((*self._pending, data))
+            self._pending.add(data)
+            data = self._pending.joined()
             self._pending.clear()
         if self._start:
             self._start = False
@@ -68,7 +71,6 @@ class SSEDecoder:
         else:
             lines = data.split(b"\n")
         rest = lines.pop()
-        self._size = sum(map(len, self._data))
         events = self._lines(lines)
         if rest:
             self._keep(rest)
@@ -84,15 +86,16 @@ class SSEDecoder:
         """The event that the end of the body completes, although no blank line follows."""
         events = self.feed(b"\n\n") if self._pending or self._data or self._name else []
         self._data.clear()
+        self._size = 0
         return events
 
     def _keep(self, piece: bytes) -> None:
-        self._pending.append(piece)
-        self._grow(len(piece))
+        self._pending.add(piece)
+        self._grow(0)
 
     def _grow(self, size: int) -> None:
         self._size += size
-        if self._size > self.max_event_bytes:
+        if self._size + self._pending.size > self.max_event_bytes:
             raise EventTooLarge(f"an event is larger than {self.max_event_bytes} bytes")
 
     def _lines(self, lines: list[bytes]) -> list[Event]:

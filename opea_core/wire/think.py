@@ -12,9 +12,10 @@ class ThinkSplitter:
     ``</think>`` (the template opened it) stays content: it has been handed out before the tag comes.
     """
 
-    __slots__ = ("_held", "_state")  # start -> inside -> behind (blank lines are skipped) -> after
+    __slots__ = ("_blanks", "_held", "_state")  # start -> inside -> behind (blank lines are skipped) -> after
 
     def __init__(self) -> None:
+        self._blanks: list[str] = []  # at the beginning
         self._held = ""
         self._state = "start"
 
@@ -23,13 +24,15 @@ class ThinkSplitter:
         text, self._held = self._held + text, ""
         if self._state == "start":
             bare = text.lstrip()
+            self._blanks.append(text[: len(text) - len(bare)])
             if _OPEN.startswith(bare):
-                self._held = text
+                self._held = bare
                 return "", ""
             if not bare.startswith(_OPEN):
-                self._state = "after"
+                self._state, text = "after", "".join((*self._blanks, bare))
             else:
                 self._state, text = "inside", bare.removeprefix(_OPEN)
+            self._blanks.clear()
         if self._state == "behind":
             text = text.lstrip("\n")
             self._state = "after" if text else "behind"
@@ -45,9 +48,8 @@ class ThinkSplitter:
         return "", text[: len(text) - keep]
 
     def end(self) -> tuple[str, str]:
-        """What was held back and turned out to be no tag."""
-        held, self._held = self._held, ""
-        return ("", held) if self._state == "inside" else (held, "")
+        """What was held back and turned out to be no tag; changes nothing."""
+        return ("", self._held) if self._state == "inside" else ("".join((*self._blanks, self._held)), "")
 
 
 def split_whole(text: str) -> tuple[str, str]:

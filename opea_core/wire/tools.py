@@ -14,9 +14,15 @@ from typing import Any
 
 from opea_core.types import InvalidToolCall, Json, ToolCall, ToolCallDelta
 from opea_core.wire import jsontext
+from opea_core.wire.braces import Braces
+from opea_core.wire.merge import TooMany
 
 _NO_ID = ("", "null", "None")
 _PLACEHOLDERS = ("null", "{}")  # stand for no arguments, or for ones that are yet to come
+_SHORT = 64
+"""Characters of arguments that are kept back while they may stand for none."""
+_MOST_CALLS = 1024
+"""In one choice."""
 _BETWEEN = re.compile(r"\}\s*\{")
 _KNOWN = frozenset({"id", "index", "type", "function"})
 _CONTINUES, _ARGUMENTS = {"index", "function"}, {"arguments"}
@@ -32,12 +38,16 @@ class _Call:
     pieces: list[str] = field(default_factory=list)
     size: int = 0
     tail: str = ""  # the last character that is not blank
+    braces: Braces = field(default_factory=Braces)
+    unread: list[str] = field(default_factory=list)  # what the braces were not counted of yet
+    valid: bool | None = None  # whether the object that ended is JSON, once that was asked
     extra: Json = field(default_factory=dict)
     joiner: jsontext.TextJoiner = field(default_factory=jsontext.TextJoiner)
     problem: str = ""
     id_sent: bool = False
     name_sent: bool = False
-    pending: str = ""  # argument text not handed on yet
+    pending: list[str] = field(default_factory=list)  # argument text not handed on yet
+    held: int = 0  # its characters
     handed: int = 0  # characters handed on
     closed: bool = False  # another object began after a whole one: the end decides what it was
 
@@ -54,13 +64,24 @@ class _Call:
         if self.handed and not self.pending and not self.closed:
             self.handed += len(text)
             return text
-        self.pending += text
-        placeholder = not self.handed and any(word.startswith(self.pending.strip()) for word in _PLACEHOLDERS)
-        if self.closed or placeholder:
+        if text:
+            self.pending.append(text)
+            self.held += len(text)
+        if self.closed or (not self.handed and self.held <= _SHORT and self._may_stand_for_none()):
             return ""
-        text, self.pending = self.pending, ""
+        text = "".join(self.pending)
+        self.keep_nothing()
         self.handed += len(text)
         return text
+
+    def _may_stand_for_none(self) -> bool:
+        begun = "".join(self.pending).strip()
+        return any(word.startswith(begun) for word in _PLACEHOLDERS)
+
+    def keep_nothing(self) -> None:
+        """What was kept back is not any more."""
+        self.pending.clear()
+        self.held = 0
 
     @property
     def args(self) -> str:
@@ -70,6 +91,7 @@ class _Call:
 
     def add(self, text: str) -> None:
         self.pieces.append(text)
+        self.unread.append(text)
         self.size += len(text)
         self.tail = text.rstrip()[-1:] or self.tail
 
@@ -79,8 +101,24 @@ class _Call:
 
     @property
     def whole(self) -> bool:
-        """Whether the arguments parse as a JSON object (looked at only when they end like one)."""
-        return self.tail == "}" and jsontext.is_object(self.args)
+        """Whether the arguments are one JSON object (looked at only when they end like one, and parsed once)."""
+        if self.tail != "}":
+            return False
+        for text in self.unread:
+            self.braces.feed(text)
+        self.unread.clear()
+        if not self.braces.ended or self.braces.goes_on:
+            return False
+        if self.valid is None:
+            self.valid = jsontext.is_object(self.args)
+        return self.valid
+
+    def replace(self, text: str) -> None:
+        """These are the arguments, and not what came before."""
+        self.pieces.clear()
+        self.unread.clear()
+        self.size, self.tail, self.braces, self.valid = 0, "", Braces(), None
+        self.add(text)
 
 
 @dataclass(slots=True)
@@ -114,7 +152,7 @@ class _Entry:
 class ToolAssembler:
     """The tool calls of one choice. ``push`` takes a delta's list, ``finish`` gives the calls."""
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_open", "_placeholders")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_given", "_open", "_placeholders")
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
@@ -122,6 +160,8 @@ class ToolAssembler:
         self._by_id: dict[str, _Call] = {}
         self._by_index: dict[int, _Call] = {}
         self._open: _Call | None = None
+        self._given: dict[int, str] = {}
+        """Our ids, for calls that have none."""
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -161,32 +201,47 @@ class ToolAssembler:
         invalid: list[InvalidToolCall] = []
         held: list[ToolCallDelta] = []
         for call in self._calls:
-            call.add(call.joiner.end())
-            before, after = call.args, _normalised(call.args)
-            call.id = call.id or new_id()
+            before = call.args + call.joiner.end()
+            after = _normalised(before)
+            id_ = self._id_of(call, new_id)
             last = cut and call is self._calls[-1]
             cut_short = "it was cut off before its arguments" if last and not before.strip() else ""
             problem = call.problem or ("" if call.name else "it has no name") or cut_short or _problem(after)
-            delta = self._held(call, before if problem else after)
+            delta = self._held(call, id_, before if problem else after)
             if delta is not None:
                 held.append(delta)
+            extra = dict(call.extra)
             if problem:
-                invalid.append(InvalidToolCall(call.id, call.name, before, call.position, last, call.extra, error=problem))
+                invalid.append(InvalidToolCall(id_, call.name, before, call.position, last, extra, error=problem))
             else:
-                valid.append(ToolCall(call.id, call.name, after, call.position, last, call.extra))
+                valid.append(ToolCall(id_, call.name, after, call.position, last, extra))
         return valid, invalid, held
 
+    def _id_of(self, call: _Call, new_id: Callable[[], str]) -> str:
+        """The server's id, or one of ours, which stays the same."""
+        if not call.id and call.position not in self._given:
+            self._given[call.position] = new_id()
+        return call.id or self._given[call.position]
+
     @staticmethod
-    def _held(call: _Call, arguments: str) -> ToolCallDelta | None:
+    def _held(call: _Call, known_id: str, arguments: str) -> ToolCallDelta | None:
         """What of a finished call was not handed on yet."""
         sent = call.args[: call.handed]
-        text = arguments[len(sent) :] if arguments.startswith(sent) else call.pending
-        id_, name = None if call.id_sent else call.id, None if call.name_sent else call.name or None
+        text = arguments[len(sent) :] if arguments.startswith(sent) else "".join(call.pending)
+        id_, name = None if call.id_sent else known_id, None if call.name_sent else call.name or None
         return ToolCallDelta(call.position, id_, name, text) if id_ or name or text else None
 
     def raw(self) -> list[Json]:
         """The calls in the shape of a plain answer."""
-        return [{"id": c.id, "type": "function", **c.extra, "function": {"name": c.name, "arguments": c.args}} for c in self._calls]
+        return [
+            {
+                "id": call.id or self._given.get(call.position, ""),
+                "type": "function",
+                **call.extra,
+                "function": {"name": call.name, "arguments": call.args + call.joiner.end()},
+            }
+            for call in self._calls
+        ]
 
     def _continued(self, raw: Any) -> _Call | None:
         """The open call that an entry goes on with, if it says nothing but an index and more arguments, as most do."""
@@ -242,6 +297,8 @@ class ToolAssembler:
         return new_index and bool(entry.name and known.name) and known.whole and entry.args != known.args
 
     def _new(self) -> _Call:
+        if len(self._calls) >= _MOST_CALLS:
+            raise TooMany(f"the answer has more than {_MOST_CALLS} tool calls")
         call = _Call(len(self._calls))
         self._calls.append(call)
         return call
@@ -253,10 +310,8 @@ class ToolAssembler:
         if entry.replaces:
             text = "" if call.args == entry.args else entry.args
             if text and not call.handed:
-                call.pending = ""
-            call.pieces.clear()
-            call.size = 0
-            call.add(entry.args)
+                call.keep_nothing()
+            call.replace(entry.args)
         else:
             text = self._append(call, text)
         call.extra.update((key, value) for key, value in raw.items() if key not in _KNOWN)

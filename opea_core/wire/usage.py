@@ -25,6 +25,7 @@ _FINISH = {
 BROKEN_FINISH = frozenset({"error", "abort", "insufficient_system_resource"})
 """Finish reasons that say the server gave up."""
 
+_MOST_TOKENS = 2**53
 _CACHE_WRITTEN = ("cache_creation_tokens", "cache_write_tokens", "cache_creation_input_tokens")
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "num_cached_tokens")
 
@@ -84,6 +85,6 @@ def _first(places: Sequence[Json], names: Sequence[str]) -> int | None:
 
 
 def _count(value: Any) -> int | None:
-    if type(value) is int:
-        return value
-    return int(value) if isinstance(value, float) and math.isfinite(value) else None
+    if type(value) is int or (isinstance(value, float) and math.isfinite(value)):
+        return int(value) if 0 <= value <= _MOST_TOKENS else None
+    return None

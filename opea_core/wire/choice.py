@@ -1,0 +1,262 @@
+"""One choice of an answer, put together from its pieces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+from opea_core.types import ChatChunk, Choice, Json, ToolCallDelta
+from opea_core.wire.jsontext import TextJoiner
+from opea_core.wire.merge import Details, Fields, check_size, merge_logprobs
+from opea_core.wire.think import ThinkSplitter, split_whole
+from opea_core.wire.tools import ToolAssembler
+from opea_core.wire.usage import finish_reason
+
+REASONING_FIELDS = ("reasoning_content", "reasoning")
+_CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
+_PIECE = frozenset({"index", "delta", "finish_reason", "logprobs"})
+_MESSAGE = frozenset({"role", "content", "tool_calls", "function_call", "refusal", "reasoning_details", *REASONING_FIELDS})
+
+
+class ChoiceState:
+    """One choice under construction."""
+
+    __slots__ = (
+        "choice",
+        "choice_extra",
+        "content",
+        "content_joiner",
+        "details",
+        "message",
+        "message_extra",
+        "reasoning",
+        "reasoning_joiner",
+        "refusal",
+        "refusal_joiner",
+        "size",
+        "splitter",
+        "tools",
+    )  # fmt: skip
+
+    def __init__(self, index: int, think: bool) -> None:
+        self.choice = Choice(index=index)
+        self.content: list[str] = []
+        self.size = 0
+        """Letters of the content."""
+        self.reasoning: list[str] = []
+        self.refusal: list[str] = []
+        self.content_joiner = TextJoiner()
+        self.reasoning_joiner = TextJoiner()
+        self.refusal_joiner = TextJoiner()
+        self.splitter = ThinkSplitter() if think else None
+        self.tools = ToolAssembler()
+        self.message: Mapping[str, Any] | None = None  # a cumulative message beside empty deltas
+        self.message_extra = Fields()
+        self.details = Details()
+        self.choice_extra: Json = {}
+
+    def push(self, raw: Mapping[str, Any], event: Json, plain: bool) -> ChatChunk:
+        """Take one entry of ``choices``; gives the piece to hand on."""
+        choice = self.choice
+        chunk = ChatChunk(raw=event, index=choice.index)
+        delta, message = raw.get("delta"), raw.get("message")
+        if not plain and isinstance(delta, dict):
+            if len(delta) == 1 and _says_no_more(raw):
+                self._take_one(delta, chunk)
+                return chunk
+            self._take(delta, chunk, False)
+            if isinstance(message, dict):
+                self.message = message
+        elif isinstance(message, dict):
+            self._whole(message, chunk)
+        elif isinstance(delta, dict):
+            self._take(delta, chunk, True)
+        text = raw.get("text")
+        if isinstance(text, str):
+            self._text(text, "", chunk)
+        self._about(raw, chunk)
+        return chunk
+
+    def _take_one(self, delta: Mapping[str, Any], chunk: ChatChunk) -> None:
+        """A delta of one field, as most are: ``_take`` without the questions about the others."""
+        chunk.role = self.choice.role
+        if isinstance(delta.get("content"), str):
+            self._text(delta["content"], "", chunk)
+        elif delta.get("tool_calls"):
+            chunk.tool_calls = self.tools.push(delta["tool_calls"])
+        else:
+            self._take(delta, chunk, False)
+
+    def _about(self, raw: Mapping[str, Any], chunk: ChatChunk) -> None:
+        """What the entry says beside its message: finish reason, logprobs, unknown keys."""
+        choice = self.choice
+        reason = raw.get("finish_reason") or raw.get("finishReason")
+        if not reason and isinstance(raw.get("finish_details"), dict):
+            reason = raw["finish_details"].get("type")
+        if reason:
+            choice.raw_finish_reason = reason
+            chunk.finish_reason = finish_reason(reason, bool(self.tools))
+        logprobs = raw.get("logprobs")
+        if isinstance(logprobs, dict):
+            chunk.logprobs = dict(logprobs)
+            choice.logprobs = merge_logprobs(choice.logprobs, logprobs)
+        for key, value in raw.items():
+            if key not in _CHOICE:
+                self.choice_extra[key] = value
+        check_size("unknown fields", self.choice_extra)
+
+    def _whole(self, message: Mapping[str, Any], chunk: ChatChunk) -> None:
+        """A complete (or cumulative) message: only what is new in it counts."""
+        content = message.get("content")
+        if self.size and isinstance(content, str) and len(content) >= self.size:
+            message = {**message, "content": content.removeprefix("".join(self.content))}
+        if self.tools:
+            message = {key: value for key, value in message.items() if key not in ("tool_calls", "function_call")}
+        self._take(message, chunk, True)
+
+    def _take(self, delta: Mapping[str, Any], chunk: ChatChunk, whole: bool) -> None:
+        choice = self.choice
+        chunk.role = choice.role
+        content = delta.get("content")
+        thought = self._reasoning(delta)
+        if content is None:
+            content = ""
+        elif not isinstance(content, str):
+            content, more = self._parts(content)
+            thought = thought or more
+        if whole and self.splitter and content and not self.content:
+            content, more = split_whole(content)
+            self.splitter, thought = None, thought or more
+        if content or thought:
+            self._text(content, thought, chunk)
+        calls = delta.get("tool_calls")
+        if calls:
+            chunk.tool_calls = self._calls(calls, whole)
+        legacy = delta.get("function_call")
+        if isinstance(legacy, dict) and not calls:
+            chunk.tool_calls = self.tools.push_legacy(legacy)
+        refusal = delta.get("refusal")
+        if isinstance(refusal, str) and refusal:
+            chunk.refusal = self.refusal_joiner.push(refusal)
+            self.refusal.append(chunk.refusal)
+        role = delta.get("role")
+        if isinstance(role, str) and role:
+            choice.role = chunk.role = role
+        for key, value in delta.items():
+            if key not in _MESSAGE:
+                self.message_extra.add(key, value)
+
+    def _calls(self, calls: Any, whole: bool) -> list[ToolCallDelta]:
+        if not whole:
+            return self.tools.push(calls)
+        for raw in calls if isinstance(calls, list) else [calls]:
+            if isinstance(raw, dict):
+                self.tools.push_whole(raw)
+        return []  # complete: handed on at the end
+
+    def _text(self, content: str, thought: str, chunk: ChatChunk) -> None:
+        if content:
+            content = self.content_joiner.push(content)
+            if self.splitter:
+                content, more = self.splitter.push(content)
+                thought += more
+            self.content.append(content)
+            self.size += len(content)
+            chunk.content += content
+        if thought:
+            thought = self.reasoning_joiner.push(thought)
+            self.reasoning.append(thought)
+            chunk.reasoning += thought
+
+    def _reasoning(self, delta: Mapping[str, Any]) -> str:
+        """The first non-empty spelling; several names often carry the same text."""
+        details = delta.get("reasoning_details")
+        if isinstance(details, list):
+            self.details.add(details)
+        for name in REASONING_FIELDS:
+            text = delta.get(name)
+            if text and isinstance(text, str):
+                self.choice.reasoning_field = name
+                return text
+        if isinstance(details, list):
+            texts = [d.get("text") or d.get("summary") for d in details if isinstance(d, dict)]
+            joined = "".join(text for text in texts if isinstance(text, str))
+            if joined:
+                self.choice.reasoning_field = self.choice.reasoning_field or "reasoning_details"
+            return joined
+        return ""
+
+    def _parts(self, content: Any) -> tuple[str, str]:
+        """(text, reasoning) of content that is no string."""
+        if not isinstance(content, list):
+            return json.dumps(content, ensure_ascii=False), ""
+        texts, thoughts = [], []
+        for part in content:
+            if isinstance(part, str):
+                texts.append(part)
+            elif isinstance(part, dict) and part.get("type") in ("text", "output_text"):
+                texts.append(str(part.get("text") or ""))
+            elif isinstance(part, dict) and part.get("type") == "thinking":
+                thoughts.append(_thinking(part.get("thinking")))
+                self.choice.reasoning_field = self.choice.reasoning_field or "thinking"
+            elif isinstance(part, dict):
+                self.choice.parts.append(dict(part))
+        return "".join(texts), "".join(thoughts)
+
+    def finish(self, new_id: Callable[[], str], so_far: bool = False) -> tuple[Choice, ChatChunk]:
+        """The choice as it is now, and a last piece with what was held back. ``so_far``: more may come."""
+        known = self.choice
+        chunk = ChatChunk(index=known.index, role=known.role)
+        if self.message is not None and not self.size:
+            if so_far:
+                return deepcopy(self).finish(new_id)
+            self._whole(self.message, chunk)
+        tail, thought = self.content_joiner.end(), self.reasoning_joiner.end()
+        if self.splitter:
+            content, inner = self.splitter.end()
+            tail, thought = content + tail, inner + thought
+        refusal = self.refusal_joiner.end()
+        chunk.content, chunk.reasoning, chunk.refusal = chunk.content + tail, chunk.reasoning + thought, chunk.refusal + refusal
+        choice = replace(
+            known,
+            content="".join((*self.content, tail)),
+            reasoning="".join((*self.reasoning, thought)),
+            refusal="".join((*self.refusal, refusal)) or None,
+            finish_reason=finish_reason(known.raw_finish_reason, bool(self.tools)),
+            logprobs=None if known.logprobs is None else {k: list(v) if isinstance(v, list) else v for k, v in known.logprobs.items()},
+            reasoning_details=self.details.joined(),
+            parts=list(known.parts),
+            extra={**self.message_extra.joined(), **self.choice_extra},
+        )
+        if self.tools:
+            cut = finish_reason(known.raw_finish_reason, False) == "length"
+            choice.tool_calls, choice.invalid_tool_calls, chunk.tool_calls = self.tools.finish(new_id, cut)
+        return choice, chunk
+
+    def raw(self, choice: Choice) -> Json:
+        """A finished choice in the shape of a plain answer."""
+        message: Json = {"role": choice.role, "content": choice.content or None, **self.message_extra.joined()}
+        if choice.reasoning and choice.reasoning_field in REASONING_FIELDS:
+            message[choice.reasoning_field] = choice.reasoning
+        if choice.reasoning_details:
+            message["reasoning_details"] = choice.reasoning_details
+        if self.tools:
+            message["tool_calls"] = self.tools.raw()
+        if choice.refusal:
+            message["refusal"] = choice.refusal
+        entry = {"index": choice.index, "message": message, "finish_reason": choice.raw_finish_reason}
+        return {**entry, **({"logprobs": choice.logprobs} if choice.logprobs else {}), **self.choice_extra}
+
+
+def _thinking(value: Any) -> str:
+    if isinstance(value, list):
+        return "".join(str(part.get("text") or "") for part in value if isinstance(part, dict))
+    return value if isinstance(value, str) else ""
+
+
+def _says_no_more(raw: Mapping[str, Any]) -> bool:
+    """Whether an entry of ``choices`` has a delta and nothing else that counts."""
+    return raw.keys() <= _PIECE and raw.get("finish_reason") is None and raw.get("logprobs") is None
