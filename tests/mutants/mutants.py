@@ -27,6 +27,7 @@ import variants_flow
 import variants_limits
 import variants_policy
 import variants_transport
+import variants_unread
 import variants_wire
 from variant import Variant
 
@@ -41,6 +42,7 @@ VARIANTS: list[Variant] = [
     *variants_flow.VARIANTS,
     *variants_wire.VARIANTS,
     *variants_transport.VARIANTS,
+    *variants_unread.VARIANTS,
 ]
 
 

@@ -182,19 +182,12 @@ VARIANTS = [
         "return [slot]",
         _OUTAGES + " -k stale",
     ),
-    Variant(
-        "bytes behind an answer are the next answer",
-        _EXCHANGE,
-        "if not self.line.own or self.line.socket is None or self.line.heard:",
-        "if True:",
-        _BOTH,
-    ),
     # --- time
     Variant(
         "deadline: sync reads are not bounded",
         _LINE,
-        "        self._line.heard = True\n        return self._inner.read(max_bytes, self._left())",
-        "        self._line.heard = True\n        return self._inner.read(max_bytes, timeout)",
+        "data = self._inner.read(max_bytes, self._left())",
+        "data = self._inner.read(max_bytes, timeout)",
         _BOTH + " -k Sync",
     ),
     Variant(

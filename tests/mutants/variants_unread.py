@@ -1,0 +1,226 @@
+"""A kept connection that is not asked whether anything has come on it, or that is taken for stale, or not, in the wrong case."""
+
+from __future__ import annotations
+
+from variant import FLOW, TRANSPORT, Variant
+
+_UNREAD_FILE = "opea_core/transport/unread.py"
+_LINE = "opea_core/transport/deadline.py"
+_AIOHTTP = "opea_core/transport/with_aiohttp.py"
+_UNREAD = TRANSPORT + "test_unread.py"
+_OWN = _UNREAD + " -k own_answer"
+_ONCE = _UNREAD + " -k sent_again"
+
+VARIANTS = [
+    # --- each layer is asked
+    Variant(
+        "unread: what the parser has left is not asked for",
+        _UNREAD_FILE,
+        "return state is None or bool(state.trailing_data[0])",
+        "return state is None",
+        _OWN,
+    ),
+    Variant("unread: what the parser cannot tell is nothing", _UNREAD_FILE, "return state is None or bool", "return bool", _UNREAD),
+    Variant(
+        "unread: sync TLS is not asked",
+        _UNREAD_FILE,
+        "    if isinstance(sock, ssl.SSLSocket) and sock.pending():\n        return True\n",
+        "",
+        _UNREAD + " -k rest_of_a_record",
+    ),
+    Variant(
+        "unread: sync TLS in TLS is not asked for records",
+        _UNREAD_FILE,
+        "(incoming.pending or stream.ssl_obj.pending())",
+        "stream.ssl_obj.pending()",
+        _OWN,
+    ),
+    Variant(
+        "unread: sync TLS in TLS is not asked for the rest of one",
+        _UNREAD_FILE,
+        "(incoming.pending or stream.ssl_obj.pending())",
+        "incoming.pending",
+        _UNREAD + " -k rest_of_a_record",
+    ),
+    Variant(
+        "unread: async TLS is not asked for records",
+        _UNREAD_FILE,
+        "if layer._read_bio.pending or layer._ssl_object.pending():",
+        "if layer._ssl_object.pending():",
+        _OWN,
+    ),
+    Variant(
+        "unread: async TLS is not asked for the rest of one",
+        _UNREAD_FILE,
+        "if layer._read_bio.pending or layer._ssl_object.pending():",
+        "if layer._read_bio.pending:",
+        _UNREAD + " -k rest_of_a_record",
+    ),
+    Variant(
+        "unread: only the outermost async TLS is asked",
+        _UNREAD_FILE,
+        "        layer = layer.transport_stream\n",
+        "        layer = layer.transport_stream\n        while hasattr(layer, '_read_bio'):\n            layer = layer.transport_stream\n",
+        _OWN,
+    ),
+    Variant(
+        "unread: sockets are not asked", _UNREAD_FILE, "return bool(poll.poll(0))", "return False", _UNREAD + " -k 'meanwhile or socket'"
+    ),
+    Variant(
+        "unread: sockets without poll are not asked",
+        _UNREAD_FILE,
+        "return bool(select.select([number], [], [], 0)[0])",
+        "return False",
+        _UNREAD + " -k socket",
+    ),
+    Variant(
+        "unread: a socket that cannot be asked has nothing",
+        _UNREAD_FILE,
+        "        return True\n\n\ndef in_stream",
+        "        return False\n\n\ndef in_stream",
+        _UNREAD + " -k socket",
+    ),
+    Variant(
+        "unread: records are not counted",
+        _UNREAD_FILE,
+        "        while at < len(data):\n",
+        "        while False:\n",
+        _UNREAD + " -k 'own_answer or records'",
+    ),
+    Variant(
+        "unread: a record's head is not counted",
+        _UNREAD_FILE,
+        "bool(self._head or self._left or self._bytes.pending)",
+        "bool(self._left or self._bytes.pending)",
+        _OWN,
+    ),
+    Variant(
+        "unread: a record's body is not counted",
+        _UNREAD_FILE,
+        "bool(self._head or self._left or self._bytes.pending)",
+        "bool(self._head or self._bytes.pending)",
+        _OWN,
+    ),
+    Variant(
+        "unread: records that were there first are not counted",
+        _UNREAD_FILE,
+        "        if rest:\n            self.write(rest)\n",
+        "        incoming.write(rest)\n",
+        _UNREAD + " -k records",
+    ),
+    Variant("unread: aiohttp's TLS is not asked", _UNREAD_FILE, "or incoming.has_some or tls", "or tls", _OWN),
+    Variant(
+        "unread: TLS that cannot be asked has nothing",
+        _UNREAD_FILE,
+        "not isinstance(incoming, _Records) or incoming",
+        "isinstance(incoming, _Records) and incoming",
+        _UNREAD + " -k cannot",
+    ),
+    Variant(
+        "unread: aiohttp's connections are not asked",
+        _AIOHTTP,
+        "protocol.should_close or in_transport(connection.transport)",
+        "protocol.should_close",
+        _OWN,
+    ),
+    Variant(
+        "unread: nor is its parser",
+        _AIOHTTP,
+        "protocol.should_close or in_transport(connection.transport)",
+        "in_transport(connection.transport)",
+        _UNREAD + " -k meanwhile",
+    ),
+    # --- twice
+    Variant(
+        "unread: a sync connection is taken without asking",
+        _LINE,
+        "return unread.in_stream(self._inner) if info",
+        "return False if info",
+        _UNREAD,
+    ),
+    Variant(
+        "unread: an async connection is taken without asking",
+        _LINE,
+        "return unread.in_async_stream(self._inner) if info",
+        "return False if info",
+        _UNREAD,
+    ),
+    Variant(
+        "unread: a sync connection is not asked before it is written to",
+        _LINE,
+        "(self._line.fresh or self._line.wrote) and unread.in_stream(",
+        "True and unread.in_stream(",
+        _UNREAD + " -k after_the_connection",
+    ),
+    Variant(
+        "unread: an async connection is not asked before it is written to",
+        _LINE,
+        "(self._line.fresh or self._line.wrote) and unread.in_async_stream(",
+        "True and unread.in_async_stream(",
+        _UNREAD + " -k after_the_connection",
+    ),
+    # --- one request
+    Variant("stale: whatever came of an answer", _LINE, "if self.fresh or self.came:", "if self.fresh:", _ONCE),
+    Variant("stale: however late", _LINE, "or now - self.wrote_at < _AT_ONCE + 2 * self.connecting_took", "or True", _ONCE),
+    Variant("stale: a new connection", _LINE, "if self.fresh or self.came:", "if self.came:", _UNREAD),
+    Variant(
+        "stale: never once something was written",
+        _LINE,
+        " or now - self.wrote_at < _AT_ONCE + 2 * self.connecting_took",
+        "",
+        _UNREAD + " -k never_had",
+    ),
+    Variant(
+        "stale: however far away the server is", _LINE, " < _AT_ONCE + 2 * self.connecting_took", " < _AT_ONCE", _UNREAD + " -k at_once"
+    ),
+    Variant(
+        "stale: it is not measured how far away",
+        _LINE,
+        "self.connecting_took = time.monotonic_ns() - began",
+        "pass",
+        _UNREAD + " -k used_again",
+    ),
+    Variant(
+        "stale: what came of a sync answer is not told",
+        _LINE,
+        "        data = self._inner.read(max_bytes, self._left())\n        self._line.came = self._line.came or bool(data)\n",
+        "        data = self._inner.read(max_bytes, self._left())\n",
+        _ONCE,
+    ),
+    Variant(
+        "stale: what came of an async answer is not told",
+        _LINE,
+        "self._line.connect_left() if self._tunnel else None)\n        self._line.came = self._line.came or bool(data)\n",
+        "self._line.connect_left() if self._tunnel else None)\n",
+        _ONCE,
+    ),
+    Variant("stale: what came of aiohttp's answer is not told", _AIOHTTP, "        self._line.came = True\n", "", _ONCE),
+    Variant(
+        "stale: aiohttp sends again by itself",
+        _AIOHTTP,
+        "        self._session._retry_connection = False",
+        "        self._session._retry_connection = True",
+        _ONCE,
+    ),
+    Variant(
+        "stale: what went out again is not told",
+        "opea_core/flow/call.py",
+        "            grant.resent += failure.phase is Phase.MAYBE_SENT\n",
+        "",
+        _UNREAD + " -k never_had",
+    ),
+    Variant(
+        "stale: what went out again is not counted",
+        "opea_core/transport/gate.py",
+        "stats.requests += 1 + grant.resent",
+        "stats.requests += 1",
+        _UNREAD + " -k never_had",
+    ),
+    Variant(
+        "stale: what was never sent is counted",
+        "opea_core/flow/call.py",
+        "grant.resent += failure.phase is Phase.MAYBE_SENT",
+        "grant.resent += 1",
+        FLOW + "test_sent_again.py",
+    ),
+]
