@@ -112,7 +112,7 @@ class ChunkWriter:
         self._headers = headers
         self._events = events
         self._texts: dict[int, _JsonText] = defaultdict(_JsonText)
-        self._held: dict[int, core.ToolCallDelta] = {}
+        self._held: dict[int, tuple[core.ToolCallDelta, list[str]]] = {}
 
     def write(self, chunk: core.ChatChunk, more: bool) -> ChatGenerationChunk | None:
         """The next piece, if there is one to hand on; ``more`` says that further chunks have come already."""
@@ -131,14 +131,15 @@ class ChunkWriter:
         arguments = self._texts[delta.index].escaped(delta.arguments)
         held = self._held.get(delta.index)
         if held is None:
-            self._held[delta.index] = core.ToolCallDelta(delta.index, delta.id, delta.name, arguments)
+            self._held[delta.index] = core.ToolCallDelta(delta.index, delta.id, delta.name), [arguments]
         else:
-            held.id, held.name = held.id or delta.id, held.name or delta.name
-            held.arguments += arguments
+            known, pieces = held
+            known.id, known.name = known.id or delta.id, known.name or delta.name
+            pieces.append(arguments)
 
     def _calls(self) -> list[Any]:
         held, self._held = self._held, {}
-        return [tool_call_chunk(name=d.name, args=d.arguments, id=d.id, index=d.index) for d in held.values()]
+        return [tool_call_chunk(name=d.name, args="".join(pieces), id=d.id, index=d.index) for d, pieces in held.values()]
 
     def _piece(self, content: str, extras: dict[str, Any], chunk: core.ChatChunk) -> ChatGenerationChunk:
         calls = self._calls() if self._held else []

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from langchain_opea.answers import unspoiled
 from langchain_opea.errors import OPEAConfigurationError, OPEARefusalError
-from opea_core.adapters import clean_name, json_text, may_be_call, read_answer
+from opea_core.adapters import Growth, clean_name, json_text, may_be_call, read_answer
 
 Method: TypeAlias = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
@@ -147,16 +147,19 @@ class _Reading:
         self._parser = parser
         self._whole: Any = None
         self._last: Any = None
+        self._size = 0
+        self._growth = Growth()
 
     def take(self, chunk: str | BaseMessage) -> None:
         """Take a chunk."""
         message = AIMessageChunk(content=chunk) if isinstance(chunk, str) else chunk
         self._whole = message if self._whole is None else self._whole + message
+        self._size += len(str(message.content)) + sum(len(call["args"] or "") for call in getattr(message, "tool_call_chunks", ()))
 
     def add(self, chunk: str | BaseMessage) -> Iterator[Any]:
         """Take a chunk; gives the dict so far if it grew."""
         self.take(chunk)
-        if self._parser.schema_ is None:
+        if self._parser.schema_ is None and self._growth.is_due(self._size):
             value = self._so_far(self._whole)
             if isinstance(value, dict) and value and value != self._last:
                 self._last = value

@@ -57,6 +57,31 @@ def completion_response(chat: ChatResponse) -> CompletionResponse:
     return _made(CompletionResponse, text=text, additional_kwargs=kwargs, raw=chat.raw, logprobs=probabilities, delta=chat.delta)
 
 
+class _Call:
+    """A tool call so far, and how it was shown last: made anew only when more of it came."""
+
+    __slots__ = ("_id", "_name", "_pieces", "_shown")
+
+    def __init__(self) -> None:
+        self._id = self._name = ""
+        self._pieces: list[str] = []
+        self._shown: tuple[ToolCallBlock, Json] | None = None
+
+    def add(self, delta: core.ToolCallDelta) -> None:
+        """More of it."""
+        self._id, self._name = self._id or delta.id or "", self._name or delta.name or ""
+        self._pieces.append(delta.arguments)
+        self._shown = None
+
+    def shown(self) -> tuple[ToolCallBlock, Json]:
+        """As a block, and as the dict that OpenAI's API has."""
+        if self._shown is None:
+            self._pieces = [arguments := "".join(self._pieces)]
+            block = _made(ToolCallBlock, block_type="tool_call", tool_call_id=self._id, tool_name=self._name, tool_kwargs=arguments)
+            self._shown = (block, _call_dict(self._id, self._name, arguments))
+        return self._shown
+
+
 class ResponseWriter:
     """Turns the core's chunks into LlamaIndex's responses, one stream long.
 
@@ -67,7 +92,7 @@ class ResponseWriter:
     def __init__(self) -> None:
         self._text = ""
         self._reasoning = ""
-        self._calls: dict[int, tuple[str, str, str]] = {}
+        self._calls: dict[int, _Call] = {}
 
     def write(self, chunk: core.ChatChunk, more: bool) -> ChatResponse | None:
         """The next response, if there is one to hand on; ``more`` says that further chunks have come already."""
@@ -76,8 +101,10 @@ class ResponseWriter:
         self._text += chunk.content
         self._reasoning += chunk.reasoning
         for delta in chunk.tool_calls:
-            id_, name, arguments = self._calls.get(delta.index, ("", "", ""))
-            self._calls[delta.index] = id_ or delta.id or "", name or delta.name or "", arguments + delta.arguments
+            call = self._calls.get(delta.index)
+            if call is None:
+                call = self._calls[delta.index] = _Call()
+            call.add(delta)
         if not (chunk.content or chunk.reasoning) and (more or not chunk.tool_calls):
             return None
         kwargs = {"thinking_delta": chunk.reasoning} if chunk.reasoning else {}
@@ -90,10 +117,9 @@ class ResponseWriter:
             blocks.append(_made(ThinkingBlock, block_type="thinking", **thoughts))
         if self._text or not self._calls:
             blocks.append(_made(TextBlock, block_type="text", text=self._text))
-        calls = [call for _, call in sorted(self._calls.items())] if self._calls else ()
-        for id_, name, arguments in calls:
-            blocks.append(_made(ToolCallBlock, block_type="tool_call", tool_call_id=id_, tool_name=name, tool_kwargs=arguments))
-        kwargs = {"tool_calls": [_call_dict(*call) for call in calls]} if calls else {}
+        calls = [call.shown() for _, call in sorted(self._calls.items())] if self._calls else ()
+        blocks.extend(block for block, _ in calls)
+        kwargs = {"tool_calls": [entry for _, entry in calls]} if calls else {}
         return _made(ChatMessage, role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kwargs)
 
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from llama_index_opea.errors import StructuredOutputError
 from llama_index_opea.tools import strict_schema
 from opea_core import BadAnswerError, ContextOverflowError, RefusalError, RequestError, ServerError
-from opea_core.adapters import ONLY_JSON, asked_form, clean_name, dislikes_schema, json_text, may_be_call, partial_json, read_answer
+from opea_core.adapters import ONLY_JSON, Growth, asked_form, clean_name, dislikes_schema, json_text, may_be_call, partial_json, read_answer
 
 Json = dict[str, Any]
 TEXT = "text"
@@ -91,6 +91,7 @@ class Question:
         self._options = options
         self._on_text = on_text
         self._last: BaseModel | None = None
+        self._growth = Growth()
         self._asks = self._decide()
         self.wanted: Ask | None = next(self._asks)
         self.result: BaseModel
@@ -152,6 +153,8 @@ class Question:
     def _partial(self, response: ChatResponse) -> BaseModel | None:
         """Of the class itself as soon as it fits, before that with every field optional."""
         text = _call_or_text(response.message, self._form["name"])
+        if isinstance(text, str) and not self._growth.is_due(len(text)):
+            return None
         value = text if isinstance(text, dict) else partial_json(json_text(text))
         if not value or may_be_call(value, self._form["name"]):
             return None

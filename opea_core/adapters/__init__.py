@@ -7,7 +7,7 @@ from opea_core.adapters.connection import Connection, hidden
 from opea_core.adapters.options import COMMON_ALIASES, NOT_FOR_ANSWERS, SECRET_IN_CALLS, in_call, layered
 from opea_core.adapters.texts import batches, token_counts
 from opea_core.adapters.tools import clean_name, tool_choice_of
-from opea_core.adapters.written import asked_form, json_text, may_be_call, partial_json, read_answer
+from opea_core.adapters.written import Growth, asked_form, json_text, may_be_call, partial_json, read_answer
 from opea_core.wire.choice import REASONING_FIELDS
 from opea_core.wire.refusal import dislikes_schema
 from opea_core.wire.request import ONLY_JSON, as_tool
@@ -19,6 +19,7 @@ __all__ = [
     "REASONING_FIELDS",
     "SECRET_IN_CALLS",
     "Connection",
+    "Growth",
     "as_tool",
     "asked_form",
     "batches",

@@ -13,8 +13,9 @@ from opea_core.types import Json
 from opea_core.wire.request import as_tool
 
 _JSON = json.JSONDecoder(strict=False)
-_THINK = re.compile(r"\A\s*(?:<think>)?.*?</think>", re.DOTALL)
-_FENCE = re.compile(r"```[a-zA-Z]*\s*\n\s*(?=[{\[])")
+_THINK = re.compile(r"\A(?:<think>)?.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*+[^\S\n]*+\n\s*+(?=[{\[])")
+_SHORT, _STEP = 16 * 1024, 1 / 50
 _CALL_KEYS = frozenset({"name", "arguments", "parameters", "type", "id", "function"})
 _ARGUMENTS = frozenset({"arguments", "parameters"})
 
@@ -32,6 +33,22 @@ def asked_form(form: Any, method: str | None) -> Json:
         choice = {"type": "function", "function": {"name": form["name"]}}
         return {"tools": [as_tool(form)], "tool_choice": choice, "parallel_tool_calls": False}
     return {"output_schema": form}
+
+
+class Growth:
+    """When the beginning of a growing text is worth to be read again: a long one not with each letter that comes."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self) -> None:
+        self._read = 0
+
+    def is_due(self, size: int) -> bool:
+        """Whether a text of this size is to be read now."""
+        if self._read <= size < self._read * (1 + _STEP) and size > _SHORT:
+            return False
+        self._read = size
+        return True
 
 
 def json_text(text: str) -> str:

@@ -82,7 +82,8 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
         if text.endswith("…"):  # cut at a bound: maybe in the middle of the secret
-            tail = next((n for n in range(len(secret) - 1, 3, -1) if text[:-1].endswith(secret[:n])), 0)
+            end = len(text) - 1
+            tail = next((n for n in range(min(len(secret) - 1, end), 3, -1) if text.endswith(secret[:n], 0, end)), 0)
             text = text[: len(text) - 1 - tail] + "***…" if tail else text
     return text
 

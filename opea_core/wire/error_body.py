@@ -32,7 +32,7 @@ _OVERFLOW = (
     r"|context (size|window|length)( has been| was)? exceeded"
     r"|(longer|larger) than the (model'?s )?(maximum )?context"
     r"|greater than the context|exceed_context_size|ContextWindowExceeded"
-    r"|(exceed\w*|outside|beyond|fit in)( of)? (the |this |its )?(model'?s )?context window|context window (of|exceeded|is)"
+    r"|(exceed\w{0,4}|outside|beyond|fit in)( of)? (the |this |its )?(model'?s )?context window|context window (of|exceeded|is)"
     r"|`?inputs?`? tokens? \+ `?max_new_tokens`? must be|`?inputs`? must have less than \d+ tokens|input length .{0,40}exceeds"
     r"|prompt is too long|prompt too long|input is too long|too many tokens in the prompt|exceeds the maximum (number of )?(input )?tokens?"
     r"|longer than the maximum model length|reached context length|keep the first \d+ tokens when context"

@@ -200,7 +200,8 @@ class DispatcherChecks(RuleBasedStateMachine):
         changed = [c for c, state in zip(self.calls, before, strict=True) if c.ticket.state is not state]
         offered = sorted((c for c in changed if c.ticket.state is OFFERED), key=lambda c: c.ticket)
         rejected = [c for c in changed if c.ticket.state is REJECTED]
-        assert Counter(woken) == Counter(c.ticket for c in offered + rejected + lapsing), "whoever got or lost something is woken, and nobody else"
+        told = offered + rejected + lapsing
+        assert Counter(woken) == Counter(c.ticket for c in told), "whoever got or lost something is woken, and nobody else"
         assert [c for c in changed if c.ticket.state is LAPSED] == lapsing
         for call in offered:
             self.check_offer(call, opens, levels)
