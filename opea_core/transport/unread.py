@@ -116,9 +116,11 @@ def in_transport(transport: Any) -> bool:
     """Whether an event loop's transport has anything unread. TLS of other loops than asyncio's cannot be asked."""
     if transport is None or transport.is_closing():
         return True
-    if transport.get_extra_info("ssl_object") is not None:
-        tls: Any = getattr(transport, "_ssl_protocol", None)
+    layer: Any = transport
+    while layer.get_extra_info("ssl_object") is not None:
+        tls: Any = getattr(layer, "_ssl_protocol", None)
         incoming = getattr(tls, "_incoming", None)
         if not isinstance(incoming, _Records) or incoming.has_some or tls._sslobj.pending():
             return True
+        layer = tls._transport
     return is_readable(transport.get_extra_info("socket"))

@@ -48,19 +48,42 @@ def aiohttp_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> http
 
 
 class _Protocol(ResponseHandler):
-    """Tells the line when anything comes."""
+    """Tells the line when anything comes, and is not used again when more comes than an answer.
+
+    aiohttp's parser takes a blank line or a part of a head behind an answer, and tells nobody. So the last byte is
+    given to it alone: an answer that is over before has bytes behind it.
+    """
 
     def __init__(self, line: Line, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._line = line
+        self._answer: Any = None
+        self.used = False
 
     def connection_made(self, transport: Any) -> None:
         watch(transport)
         super().connection_made(transport)
 
+    def set_response_params(self, **options: Any) -> None:
+        self._answer = None
+        super().set_response_params(**options)
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        if data[0].code >= 200:
+            self._answer = data[1]
+        super().feed_data(data, size)
+
     def data_received(self, data: bytes, *args: Any) -> None:
+        if not data:  # not from the connection: aiohttp goes on with what it has
+            super().data_received(data, *args)
+            return
         self._line.came = True
-        super().data_received(data, *args)
+        for piece in (data[:-1], data[-1:]):
+            if piece and self._answer is not None and self._answer.is_eof():
+                self.force_close()
+                return
+            if piece:
+                super().data_received(piece, *args)
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -80,7 +103,7 @@ class _Connector(aiohttp.TCPConnector):
         began = time.monotonic_ns()
         connection = await super().connect(req, traces, timeout)
         protocol: Any = connection.protocol
-        if protocol is self._protocol and (protocol.should_close or in_transport(connection.transport)):
+        while protocol.used and (protocol.should_close or in_transport(connection.transport)):
             connection.close()
             began = time.monotonic_ns()
             connection = await super().connect(req, traces, timeout)
@@ -91,8 +114,9 @@ class _Connector(aiohttp.TCPConnector):
         if line.at is not None and line.at <= time.monotonic_ns():
             connection.close()  # the timer had no socket to shut down
             raise aiohttp.ConnectionTimeoutError("the deadline passed")
-        if protocol is not self._protocol:
-            self._protocol, line.fresh = protocol, True
+        self._protocol = protocol
+        if not protocol.used:
+            protocol.used = line.fresh = True
             line.connected(began)
             protocol.closed.add_done_callback(partial(self._lost, protocol))
         line.socket = connection.transport.get_extra_info("socket")

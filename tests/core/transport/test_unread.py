@@ -133,10 +133,8 @@ def texts(told: list[Told]) -> list[Any]:
     ("layers", "at"),
     [pytest.param(n, at, id=f"{name}, cut inside {at}") for name, n in LAYERS.items() for at in range(n + 1)],
 )
-def test_each_call_gets_its_own_answer(way: Way, opened: Opened, layers: int, at: int, request: pytest.FixtureRequest) -> None:
+def test_each_call_gets_its_own_answer(way: Way, opened: Opened, layers: int, at: int) -> None:
     """A stray answer, cut inside so many layers, begins with the one before; its rest comes when the next request has come."""
-    if way.name == "aiohttp" and (at == layers or layers == 2):
-        request.applymarker(pytest.mark.xfail(reason="the parser of aiohttp, and its TLS in TLS, are not asked for all they have"))
     rows = [(method, *row) for method in ("chat", "stream_chat") for row in (CUTS if at == layers else RECORD_CUTS)]
     words = [f"{method} {n}" for n, (method, *_) in enumerate([*rows, rows[0]])]
 
@@ -159,12 +157,8 @@ def test_each_call_gets_its_own_answer(way: Way, opened: Opened, layers: int, at
 
 @pytest.mark.parametrize("layers", [0, 1], ids=["TCP", "TLS"])
 @pytest.mark.parametrize("cut", [10**6, 3], ids=["whole", "cut"])
-def test_so_it_does_if_a_stray_answer_came_meanwhile(
-    way: Way, opened: Opened, layers: int, cut: int, request: pytest.FixtureRequest
-) -> None:
+def test_so_it_does_if_a_stray_answer_came_meanwhile(way: Way, opened: Opened, layers: int, cut: int) -> None:
     """An event loop may have read it, and given it to the parser."""
-    if way.name == "aiohttp" and cut == 3:
-        request.applymarker(pytest.mark.xfail(reason="the parser of aiohttp is not asked for a part of an answer"))
     go = threading.Event()
 
     def serve(end: End, number: int) -> None:
