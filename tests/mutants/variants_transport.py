@@ -60,8 +60,8 @@ VARIANTS = [
     Variant(
         "D7: what finalisers give back is forgotten",
         _GATE,
-        "                    changed += self._leave(ticket, now)\n",
-        "",
+        "changed += self._leave(ticket, now)",
+        "changed += []",
         _GATES + " -k finaliser",
     ),
     Variant(
@@ -95,8 +95,8 @@ VARIANTS = [
     Variant(
         "D8: a forked child uses the parent's connections",
         _SYNC,
-        "            line.let_go()\n        self._new_slots()\n",
-        "            pass\n",
+        "        self.slots.let_go()\n        self._new_slots()\n",
+        "",
         _SHARED + " -k Fork",
     ),
     Variant(
@@ -277,9 +277,9 @@ VARIANTS = [
     Variant("statistics grow for ever", "opea_core/policy/stats.py", "deque(maxlen=_RING)", "deque()", "tests/core/policy/test_stats.py"),
     Variant(
         "redirect: a caller's client follows it",
-        _HTTP,
-        "        return given.send(_with_defaults(given, request), stream=True, follow_redirects=False)\n",
-        "        return given.send(_with_defaults(given, request), stream=True, follow_redirects=True)\n",
+        "opea_core/transport/borrowed.py",
+        "return given.send(_with_defaults(given, request), stream=True, follow_redirects=False)",
+        "return given.send(_with_defaults(given, request), stream=True, follow_redirects=True)",
         TRANSPORT + "test_borrowed.py -k redirect",
     ),
     Variant(
