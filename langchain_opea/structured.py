@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from langchain_opea.answers import unspoiled
 from langchain_opea.errors import OPEAConfigurationError, OPEARefusalError
-from opea_core.adapters import Growth, clean_name, json_text, may_be_call, read_answer
+from opea_core.adapters import Growth, clean_name, fit, json_text, may_be_call, read_answer
 
 Method: TypeAlias = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
@@ -140,6 +140,10 @@ class AnswerParser(BaseTransformOutputParser[Any]):
             yield value
 
 
+_SHOWN = 2000
+"""Characters of a model's words in an error; ``llm_output`` has them all."""
+
+
 class _Reading:
     """An answer while it streams."""
 
@@ -208,7 +212,7 @@ def _problem(what: str, message: BaseMessage) -> OutputParserException:
     text = _text(message)
     if not text and isinstance(message, AIMessage) and message.invalid_tool_calls:
         text = unspoiled(str(message.invalid_tool_calls[0]["args"]))
-    return OutputParserException(f"{what} The model answered: {text!r}", llm_output=text)
+    return OutputParserException(f"{fit(what, _SHOWN)} The model answered: {fit(text, _SHOWN)!r}", llm_output=text)
 
 
 def with_raw(model: Runnable[Any, Any], parser: AnswerParser) -> Runnable[Any, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from opea_core import errors, events, log
 from opea_core.calls import Call, CallMaker
-from opea_core.flow.discover import Discovery, Together
+from opea_core.flow.discover import Discovery, Together, shown_model
 from opea_core.flow.prepare import Context
 from opea_core.lazy import importing
 from opea_core.policy.endpoint import EndpointState
@@ -64,7 +64,7 @@ class Drivers:
         async_transport: httpx.AsyncBaseTransport | None = None,
         origins: Iterable[str] = (),
     ) -> None:
-        self.lent = Lent(origins)
+        self.lent = Lent(origins, http_client, None if async_http_client == AIOHTTP else async_http_client)
         """Where the headers and credentials of the caller's HTTP client go."""
         self.sync = SyncDriver(borrowed_sync(http_client, transport, self.lent))
         self.gates: weakref.WeakSet[Gate] = weakref.WeakSet()
@@ -139,6 +139,7 @@ class Core:
             new_id=lambda: f"call_{new_id()}",
             user_agent=f"opea-core/{__version__}",
             foreign_key=bool(os.environ.get("OPENAI_API_KEY")),
+            lent=drivers.lent.values,
         )
 
     # --- calls
@@ -285,7 +286,8 @@ class Core:
         endpoints, answered = discovery
         for before, after in zip(self.settings.endpoints, endpoints, strict=True):
             if after.model is not None and after.model != before.model and after.label in answered:
-                self.emitter(events.ModelDiscovered(at=time.monotonic_ns(), endpoint=after.label, model=after.model))
+                shown = shown_model(after, after.model)
+                self.emitter(events.ModelDiscovered(at=time.monotonic_ns(), endpoint=after.label, model=shown))
         self.settings = self.settings.replace(endpoints=endpoints)
         self.gate.configure(endpoints)
 

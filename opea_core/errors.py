@@ -32,6 +32,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from opea_core.words import fit
+
 if TYPE_CHECKING:
     from typing import Unpack
 
@@ -51,6 +53,10 @@ class Attempt:
     status_code: int | None = None
     request_id: str | None = None
     seconds: float = 0.0
+
+
+_LONGEST = 3000
+"""Characters of a message or a hint."""
 
 
 class ErrorDetails(TypedDict, total=False):
@@ -98,12 +104,15 @@ class OPEAError(Exception):
     """Why a retry that was due did not happen (``"budget"``), or None."""
     deadline_exceeded: bool = False
 
+    in_short: str | None = None
+    """What happened, without the server's words: for those whose request it was not."""
     is_rate_limit_error = False
     is_auth_error = False
     is_timeout = False
     _transient = False
 
     def __init__(self, message: str, hint: str = "", **details: Unpack[ErrorDetails]) -> None:
+        message, hint = fit(message, _LONGEST), fit(hint, _LONGEST)
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -142,7 +151,7 @@ class OPEAError(Exception):
     def stripped(self) -> OPEAError:
         """A copy that holds on to nothing: no answer, no body, no traceback."""
         kept = ("status_code", "type", "code", "retry_after", "request_id", "endpoint")
-        copy = type(self)(self.message, self.hint)
+        copy = type(self)(self.in_short or self.message, self.hint)
         vars(copy).update({name: vars(self)[name] for name in kept if name in vars(self)})
         return copy
 

@@ -18,6 +18,7 @@ from opea_core.lazy import importing
 from opea_core.original import OriginalMethods
 from opea_core.settings import AIOHTTP, Options, Settings, resolve, with_labels
 from opea_core.urls import DEFAULT_URL, SUFFIX, BaseURL, split_endpoint_url, with_user
+from opea_core.words import fit
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -253,7 +254,8 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
         core = self._core if ours else self._foreign_core(base, api_key)
         call = make(core)
         call.spec.key = api_key
-        call.spec.query = {**dict(base.query), **call.spec.query}
+        repeated = {name: [value for other, value in base.query if other == name] for name, _ in base.query}
+        call.spec.query = {**repeated, **call.spec.query}
         _check_target(call, path)
         call.spec.path = path or base.path + SUFFIX[call.spec.kind]
         call.endpoint = ours or None
@@ -323,7 +325,7 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
 
     def __repr__(self) -> str:
         labels = ", ".join(e.label for e in self._core.settings.endpoints)
-        return f"OPEA({labels}; model={self.model or self._core.settings.model!r})"
+        return f"OPEA({labels}; model={fit(self.model or self._core.settings.model, 200)!r})"
 
     def __copy__(self) -> OPEA:
         return self

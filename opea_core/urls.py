@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from opea_core.errors import ConfigurationError
@@ -28,9 +28,9 @@ class BaseURL:
 
     origin: str
     path: str
-    query: tuple[tuple[str, str], ...] = ()
-    user: str | None = None
-    password: str | None = None
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
 
     @property
     def root(self) -> str:

@@ -174,13 +174,13 @@ def failure_of(outcome: Reply | Broken, where: explain.Where) -> Failure | None:
     if isinstance(outcome, Broken):
         failure = explain.from_broken(where, outcome)
         if outcome.intake is not None:
-            failure.error.partial = outcome.intake.partial()
+            failure.error.partial = where.partial(outcome.intake.partial())
         return failure
     problem = outcome.intake.problem
     if problem is None:
         return _undecodable(outcome, where)
     failure = explain.from_reply(where, outcome, problem)
-    failure.error.partial = outcome.intake.partial()
+    failure.error.partial = where.partial(outcome.intake.partial())
     return failure
 
 
@@ -192,8 +192,7 @@ def _undecodable(outcome: Reply, where: explain.Where) -> Failure | None:
     try:
         outcome.value = decode(outcome.intake.document)
     except errors.BadAnswerError as error:
-        error = errors.BadAnswerError(f"{where}: {error.message}", error.hint, status_code=outcome.status, endpoint=where.endpoint.label)
-        return Failure(Phase.BODY, error, retryable=False)
+        return Failure(Phase.BODY, explain.from_document(where, outcome, error), retryable=False)
     return None
 
 
@@ -296,7 +295,7 @@ def _name_models(
     outcome = yield Send(grant, request, 0, quiet=True)
     if isinstance(outcome, Reply) and outcome.intake.problem is None:
         try:
-            explain.with_models(error, [model.id for model in read_models(outcome.intake.document)])
+            explain.with_models(error, [model.id for model in read_models(outcome.intake.document)], where)
         except errors.BadAnswerError:
             return
 

@@ -6,11 +6,14 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from pydantic import SecretStr
+
 from opea_core import errors
 from opea_core.config import Endpoint
 from opea_core.types import ModelInfo
+from opea_core.wire.redact import Redactor, say
 
-_LISTED = 20
+_LISTED, _NAME = 20, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +80,18 @@ def _chosen(endpoint: Endpoint, listing: list[ModelInfo], model: str | None) -> 
     if not listing:
         raise errors.ConfigurationError(f"{endpoint.label} lists no model.", "Pass model=, or load one on the server.")
     if len(listing) > 1:
-        names = ", ".join(entry.id for entry in listing[:_LISTED]) + (", ..." if len(listing) > _LISTED else "")
+        shown = [shown_model(endpoint, entry.id) for entry in listing[:_LISTED]]
+        names = ", ".join(shown) + (", ..." if len(listing) > _LISTED else "")
         raise errors.ConfigurationError(
-            f"No model was given, and {endpoint.label} serves several: {names}.", f'Pass model="{listing[0].id}" or another one.'
+            f"No model was given, and {endpoint.label} serves several: {names}.", f'Pass model="{shown[0]}" or another one.'
         )
     return listing[0].id
+
+
+def shown_model(endpoint: Endpoint, name: str) -> str:
+    """A name that a server gave, as it may be shown: it may echo what was sent."""
+    key = endpoint.api_key.get_secret_value() if isinstance(endpoint.api_key, SecretStr) else ""
+    return say(name, Redactor((key, *endpoint.headers.values(), *endpoint.query.values())), _NAME)
 
 
 def _entry(listing: list[ModelInfo], name: str | None) -> ModelInfo | None:

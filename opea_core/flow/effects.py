@@ -15,6 +15,7 @@ from opea_core.policy.endpoint import EndpointState, Grant
 from opea_core.policy.retry import Effect, Phase, Retry
 from opea_core.types import Json, Usage
 from opea_core.wire.intake import Expected, Intake
+from opea_core.wire.redact import Redactor
 
 
 @dataclass(slots=True)
@@ -22,7 +23,7 @@ class CallSpec:
     """A checked call, before it is known where it goes."""
 
     kind: Literal["chat", "completion", "embeddings", "models", "rerank", "document"]
-    body: Json
+    body: Json = field(repr=False)
     stream: bool
     timeouts: Timeouts | None
     """For this call only; None takes the endpoint's or the object's."""
@@ -32,9 +33,10 @@ class CallSpec:
     method: str = "POST"
     path: str | None = None
     """An exact path that replaces base path and suffix."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
-    key: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """A list of values is sent as several pairs."""
+    key: str | None = field(default=None, repr=False)
     """A key for this call that replaces the endpoint's."""
     deadline: int | None = None
     deadline_seconds: float | None = None
@@ -50,14 +52,14 @@ class Request:
     """One HTTP request, ready to be written."""
 
     method: str
-    url: str
-    headers: dict[str, str]
+    url: str = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
     """Lower-case names."""
-    content: bytes | None
+    content: bytes | None = field(repr=False)
     expected: Expected
     timeouts: Timeouts
     deadline: int | None
-    secrets: tuple[str, ...]
+    redact: Redactor = field(repr=False)
 
 
 # --- effects

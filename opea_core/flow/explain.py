@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from opea_core import errors
@@ -13,13 +13,18 @@ from opea_core.policy import SECOND
 from opea_core.policy.dispatcher import Reason, Rejection
 from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.retry import AWAY, Failure, Phase
+from opea_core.types import ChatResponse, Choice
 from opea_core.urls import redact_url
-from opea_core.wire.error_body import MAX_BODY, inner_status, model_missing, upstream_gone
-from opea_core.wire.headers import one_line, request_id, retry_after, shown
+from opea_core.wire.error_body import MAX_BODY, MAX_MESSAGE, inner_status, model_missing, upstream_gone
+from opea_core.wire.headers import request_id, retry_after, shown
 from opea_core.wire.intake import Problem
+from opea_core.wire.redact import say
+from opea_core.words import one_line
 
 _LONG_WAIT = 60.0
 _QUOTE = 400  # characters of the server's words in the first line; ``body`` has them all
+_NAME = 200  # of a name, a code or a request id
+_LISTED = 10
 _NUMBERS = re.compile(r"\d[\d,]*")
 _USUAL = (
     "Is the server running? Usual addresses: Ollama http://localhost:11434, LM Studio :1234, vLLM :8000, llama.cpp :8080. "
@@ -66,26 +71,35 @@ class Where:
 
     def redact(self, text: str) -> str:
         """The text without anything secret that went out with the request."""
-        return redact(text, self.request.secrets)
+        return self.request.redact(text)
+
+    def say(self, text: str, most: int = _QUOTE) -> str:
+        """A server's words as they may be shown."""
+        return say(text, self.request.redact, most)
 
     def shown(self, headers: Mapping[str, str]) -> dict[str, str]:
         """The headers of an answer, without anything secret: neither the server's nor what it echoes of the request's."""
         fit = shown(headers)
-        whole = "\n".join(fit.values())
-        if not any(secret in whole for secret in self.request.secrets):
+        if not self.request.redact.holds("\n".join((*fit, *fit.values()))):
             return fit
-        return {name: self.redact(value) for name, value in fit.items()}
+        return {self.redact(name): self.redact(value) for name, value in fit.items()}
 
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret taken out; they come longest first."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-        if text.endswith("…"):  # cut at a bound: maybe in the middle of the secret
-            end = len(text) - 1
-            tail = next((n for n in range(min(len(secret) - 1, end), 3, -1) if text.endswith(secret[:n], 0, end)), 0)
-            text = text[: len(text) - 1 - tail] + "***…" if tail else text
-    return text
+    def partial(self, answer: ChatResponse | None) -> ChatResponse | None:
+        """What came of an answer before it broke off; its text without anything secret, if it echoes any."""
+        if answer is None or not self.request.redact.holds(repr((answer.choices, answer.raw))):
+            return answer
+        choices = [
+            Choice(
+                index=choice.index,
+                role=self.redact(choice.role),
+                content=self.redact(choice.content),
+                reasoning=self.redact(choice.reasoning),
+                finish_reason=choice.finish_reason,
+                refusal=None if choice.refusal is None else self.redact(choice.refusal),
+            )
+            for choice in answer.choices
+        ]
+        return replace(answer, choices=choices, raw={}, id=self.redact(answer.id), model=self.redact(answer.model))
 
 
 def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
@@ -97,28 +111,42 @@ def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
         status = inner_status(body, status)
     if 300 <= status < 400:
         cls = errors.ConfigurationError
-    words = one_line(where.redact(body.message))
+    words = where.say(body.message, MAX_MESSAGE)
     message, hint = _explained(where, reply, problem, cls, words, wait)
     error = cls(
         message,
         hint,
         status_code=status,
-        type=where.redact(body.type) if body.type else None,
-        code=where.redact(body.code) if isinstance(body.code, str) else body.code,
-        param=where.redact(body.param) if body.param else None,
+        type=where.say(body.type, _NAME) if body.type else None,
+        code=where.say(body.code, _NAME) if isinstance(body.code, str) else body.code,
+        param=where.say(body.param, _NAME) if body.param else None,
         retry_after=wait,
-        request_id=where.redact(request_id(reply.headers) or where.spec.request_id),
+        request_id=where.say(request_id(reply.headers) or where.spec.request_id, _NAME),
         endpoint=where.endpoint.label,
         url=redact_url(where.request.url),
         body=where.redact(text),
         headers=where.shown(reply.headers),
     )
+    error.in_short = f"{reply.status} from {where}."
     phase = Phase.STATUS if reply.status >= 300 else Phase.FIRST if where.spec.stream else Phase.BODY
     should = {"true": True, "false": False}.get(reply.headers.get("x-should-retry", "").lower())
-    brief = problem.what + (f': "{words}"' if words else "")
+    brief = where.say(problem.what) + (f': "{words}"' if words else "")
     unknown = cls in (errors.NotFoundError, errors.InvalidRequestError) and model_missing(body)
     away = status in AWAY or (status == 500 and upstream_gone(body))
     return Failure(phase, error, wait, should_retry=should, retryable=problem.retryable, brief=brief, away=away, model_missing=unknown)
+
+
+def from_document(where: Where, reply: Reply, error: errors.OPEAError) -> errors.OPEAError:
+    """The error of a document that is not what was asked for."""
+    return errors.BadAnswerError(
+        f"{where}: {where.say(error.message)}",
+        where.say(error.hint),
+        status_code=reply.status,
+        request_id=where.say(request_id(reply.headers) or where.spec.request_id, _NAME),
+        endpoint=where.endpoint.label,
+        url=redact_url(where.request.url),
+        headers=where.shown(reply.headers),
+    )
 
 
 def from_broken(where: Where, broken: Broken) -> Failure:
@@ -133,7 +161,7 @@ def from_broken(where: Where, broken: Broken) -> Failure:
         headers=where.shown(broken.headers),
     )
     retryable = broken.kind not in ("certificate", "not_tls", "invalid") and broken.limit != "total"
-    brief = message.removeprefix(str(where)).strip(" :.") if broken.kind == "timeout" else where.redact(broken.reason)
+    brief = message.removeprefix(str(where)).strip(" :.") if broken.kind == "timeout" else where.say(broken.reason)
     reused = broken.reused and (broken.own or where.spec.retry.max_retries > 0)  # exactly one request is not put at risk by a guess
     return Failure(broken.phase, error, reused=reused, retryable=retryable, own_limit=broken.limit == "total", brief=brief)
 
@@ -230,10 +258,9 @@ def _explained(
         hint = _CLASS_HINTS[cls] if where.spec.kind in ("chat", "completion") else _TOO_LONG_INPUT
         return f"Too long for {where.model} at {where.endpoint.label}{asked} (server: {quoted}).", hint
     if 300 <= status < 400:
-        target = one_line(reply.headers.get("location", "?"))
-        target = redact_url(target) if "://" in target else target
+        target = where.say(redact_url(one_line(reply.headers.get("location", "?"))))
         return (
-            f"{where} redirects ({status}) to {where.redact(target)}.",
+            f"{where} redirects ({status}) to {target}.",
             "Redirects are not followed, so that no key travels to another host. Set base_url to the address that answers.",
         )
     hint = _CLASS_HINTS.get(cls, "")
@@ -245,7 +272,7 @@ def _explained(
         return f"{status} from {where}: {quoted}.", hint
     if problem.body.is_html:
         hint = f"{_BASE_URL} Or a login page or a proxy stands in front of it."
-    return f"{where} answered {status}, but {problem.what}" + (f": {quoted}." if words else "."), hint
+    return f"{where} answered {status}, but {where.say(problem.what)}" + (f": {quoted}." if words else "."), hint
 
 
 def _until(wall: float) -> str:
@@ -277,11 +304,11 @@ def _not_found(where: Where, problem: Problem, quoted: str) -> tuple[str, str]:
     return f"404 from {where}: {quoted} (tried {where.request.method} {redact_url(where.request.url)}).", hint
 
 
-def with_models(error: errors.OPEAError, models: list[str]) -> None:
+def with_models(error: errors.OPEAError, models: list[str], where: Where) -> None:
     """Name the models a server has in the hint of its refusal."""
-    models = [one_line(model) for model in models]
+    models = [where.say(model, _NAME) for model in models[: _LISTED + 1]]
     if models:
-        listed = ", ".join(models[:10]) + (", ..." if len(models) > 10 else "")
+        listed = ", ".join(models[:_LISTED]) + (", ..." if len(models) > _LISTED else "")
         error.hint = f'It serves: {listed}. Pass model="{models[0]}", or load the missing one on the server.'
 
 
@@ -295,7 +322,7 @@ def _overflow_numbers(message: str) -> str:
 
 
 def _broken_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError], str, str]:
-    reason = where.redact(broken.reason)
+    reason = where.say(broken.reason)
     if broken.kind == "timeout":
         return _timeout_words(where, broken)
     if broken.kind == "certificate":

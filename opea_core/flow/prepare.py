@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import unquote, urlencode, urlsplit
 
 from opea_core.config import Capabilities, Timeouts
 from opea_core.flow.effects import CallSpec, Request
@@ -17,9 +17,11 @@ from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import Settings
 from opea_core.urls import SUFFIX, BaseURL
 from opea_core.wire.intake import Expected
+from opea_core.wire.redact import Redactor
 from opea_core.wire.request import build_body, encode_body
 
 _MOST_PREPARED = 16
+_SCHEMES = frozenset({"bearer", "token", "apikey", "api-key", "key"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Context:
     user_agent: str
     foreign_key: bool = False
     """Whether OPENAI_API_KEY is set, which is never sent."""
+    lent: tuple[str, ...] = ()
+    """Values of the headers that a caller's HTTP client adds."""
 
 
 def build_request(
@@ -65,7 +69,7 @@ def build_request(
         ),
         timeouts=spec.timeouts or config.timeouts or settings.timeouts,
         deadline=spec.deadline,
-        secrets=prepared.secrets,
+        redact=prepared.redact,
     )
     given = bool(spec.body.get("model") or config.model or settings.model_given)
     key_sent = "authorization" in headers or config.auth_header.lower() in headers
@@ -87,7 +91,7 @@ class _Prepared(NamedTuple):
 
     url: str
     headers: dict[str, str]
-    secrets: tuple[str, ...]
+    redact: Redactor
 
 
 def _prepared(spec: CallSpec, context: Context, endpoint: EndpointState, capabilities: Capabilities, key: str | None) -> _Prepared:
@@ -97,7 +101,7 @@ def _prepared(spec: CallSpec, context: Context, endpoint: EndpointState, capabil
     found: _Prepared | None = endpoint.prepared.get(alike) if ordinary else None
     if found is None:
         headers = _headers(spec, context, endpoint, key)
-        found = _Prepared(_url(spec, endpoint, capabilities), headers, _secrets(spec, endpoint, key))
+        found = _Prepared(_url(spec, endpoint, capabilities), headers, _redactor(spec, context, endpoint, key))
         if ordinary:
             if len(endpoint.prepared) >= _MOST_PREPARED:
                 endpoint.prepared.clear()
@@ -125,10 +129,21 @@ def _url(spec: CallSpec, endpoint: EndpointState, capabilities: Capabilities) ->
     base = endpoint.url
     root = base.root.removesuffix("/v1") if spec.kind == "rerank" and capabilities.rerank_beside_v1 else base.root
     url = base.origin + spec.path if spec.path else root + SUFFIX[spec.kind]
-    query: list[tuple[str, str]] = [*base.query, *endpoint.config.query.items(), *spec.query.items()]
+    query = _layered(base.query, endpoint.config.query.items(), spec.query.items())
     if endpoint.config.api_version:
-        query.append(("api-version", endpoint.config.api_version))
-    return f"{url}?{urlencode(query)}" if query else url
+        query.setdefault("api-version", [endpoint.config.api_version])
+    return f"{url}?{urlencode(query, doseq=True)}" if query else url
+
+
+def _layered(*layers: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
+    """The query of a URL: a layer replaces what those before it say of a name, and may itself say it several times."""
+    query: dict[str, list[Any]] = {}
+    for layer in layers:
+        own: dict[str, list[Any]] = {}
+        for name, value in layer:
+            own.setdefault(name, []).extend(value if isinstance(value, list) else [value])
+        query |= own
+    return query
 
 
 def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str | None) -> dict[str, str]:
@@ -150,20 +165,45 @@ def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str
     return headers
 
 
-def _secrets(spec: CallSpec, endpoint: EndpointState, key: str | None) -> tuple[str, ...]:
-    """All that must not be shown of a request, longest first, in every spelling."""
+def _redactor(spec: CallSpec, context: Context, endpoint: EndpointState, key: str | None) -> Redactor:
+    """Takes out of a server's words all that must not be shown of a request."""
     config, url = endpoint.config, endpoint.url
-    secrets = {*config.headers.values(), *spec.headers.values(), *config.query.values(), *spec.query.values()}
-    secrets.update((key or "", *(value for _, value in url.query), *_user_info(url)))
-    return _spellings(frozenset(secrets))
+    headers = {*config.headers.values(), *spec.headers.values(), *context.lent}
+    secrets = {*headers, *(part for value in headers for part in _parts(value))}
+    query = _layered(config.query.items(), spec.query.items())
+    secrets.update(str(value) for values in query.values() for value in values)
+    secrets.update((key or "", *(value for _, value in url.query), *_user_info(url), *_proxy_secrets(config.proxy)))
+    return _made(frozenset(secrets))
 
 
 @lru_cache(maxsize=256)
-def _spellings(secrets: frozenset[str]) -> tuple[str, ...]:
-    """How a server may echo secrets: as they are, in a URL, in JSON; the longest first, those of less than four characters left out."""
-    escaped = [json.dumps(secret)[1:-1] for secret in secrets]
-    spelled = {*secrets, *(quote(secret, safe="") for secret in secrets), *escaped, *(text.replace("/", "\\/") for text in escaped)}
-    return tuple(sorted((text for text in spelled if len(text) >= 4), key=len, reverse=True))
+def _made(secrets: frozenset[str]) -> Redactor:
+    return Redactor(secrets)
+
+
+def _parts(value: str) -> tuple[str, ...]:
+    """What of a header's value is secret by itself: the credentials behind a scheme, the values of cookies."""
+    scheme, _, credentials = value.partition(" ")
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            both = base64.b64decode(credentials).decode()
+            return credentials, *both.partition(":")[::2]
+    if scheme.lower() in _SCHEMES:
+        return (credentials.strip(),)
+    return tuple(cookie.partition("=")[2].strip() for cookie in value.split(";")) if "=" in value else ()
+
+
+@lru_cache(maxsize=64)
+def _proxy_secrets(proxy: str | None) -> tuple[str, ...]:
+    """The user and the password of a proxy's URL."""
+    if not proxy or "@" not in proxy:
+        return ()
+    try:
+        split = urlsplit(proxy)
+    except ValueError:
+        return ()
+    user, password = unquote(split.username or ""), unquote(split.password or "")
+    return user, password, base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _user_info(url: BaseURL) -> tuple[str, ...]:

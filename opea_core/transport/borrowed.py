@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import httpx
@@ -14,7 +14,9 @@ from opea_core.transport.http import parse_url
 class Lent:
     """The origins that a caller's HTTP client was lent for: only there go the headers and the credentials it has of its own."""
 
-    def __init__(self, origins: Iterable[str] = ()) -> None:
+    def __init__(self, origins: Iterable[str] = (), *clients: Any) -> None:
+        self.values = tuple(_own_values(clients))
+        """What it adds to requests and nobody is to be shown."""
         self.origins: frozenset[tuple[str, str, int | None]] = frozenset()
         self.to(origins)
 
@@ -25,6 +27,15 @@ class Lent:
     def covers(self, request: httpx.Request) -> bool:
         """Whether the request goes to one of them."""
         return _parts(request.url) in self.origins
+
+
+def _own_values(clients: Iterable[Any]) -> Iterator[str]:
+    for client in clients:
+        if isinstance(client, httpx.Client | httpx.AsyncClient):
+            yield from (value for name, value in client.headers.multi_items() if name.lower() not in _USUAL)
+
+
+_USUAL = frozenset({"accept", "accept-encoding", "connection", "user-agent", "content-type"})
 
 
 def _parts(url: httpx.URL) -> tuple[str, str, int | None]:

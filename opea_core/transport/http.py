@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar, cast
@@ -52,7 +52,7 @@ class ConnectionKey:
     """What two calls must have in common to use the same connection."""
 
     origin: str
-    proxy: str | None
+    proxy: str | None = field(repr=False)
     tls: str | ssl.SSLContext
     cert: str | tuple[str, ...] | None
     trust_env: bool

@@ -178,7 +178,7 @@ class Running:
         failure = failure_of(outcome, answer.where)
         assert failure is not None
         failure.phase = Phase.HANDED
-        partial = answer.reply.intake.partial()
+        partial = answer.where.partial(answer.reply.intake.partial())
         characters = len(partial.content) if partial else 0
         if self.gate.closed:
             error: errors.OPEAError = errors.ClientClosed(
@@ -222,7 +222,7 @@ class Running:
 
     def request_id(self, answer: Answer) -> str:
         """The server's id of the exchange, else the one we sent."""
-        return answer.where.redact(request_id(answer.reply.headers) or self.spec.request_id)
+        return answer.where.say(request_id(answer.reply.headers) or self.spec.request_id)
 
     def meta(self, answer: Answer) -> CallMeta:
         """How the call went."""

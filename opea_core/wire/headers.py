@@ -11,11 +11,12 @@ from typing import Any
 
 from opea_core.urls import redact_url
 from opea_core.wire import jsontext
+from opea_core.words import fit
 
 REQUEST_ID_HEADERS = (
     "x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-generation-id", "x-litellm-call-id", "cf-ray",
 )  # fmt: skip
-_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
+_LONGEST_ID = 200
 _SECRET_HEADERS = frozenset({"set-cookie", "authorization", "proxy-authenticate", "www-authenticate", "cookie"})
 
 _GO_DURATION = r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$"
@@ -31,12 +32,7 @@ _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12
 
 def request_id(headers: Mapping[str, str]) -> str | None:
     """The server's id of the exchange, from the first header that has one."""
-    return next((one_line(headers[name]) for name in REQUEST_ID_HEADERS if headers.get(name)), None)
-
-
-def one_line(text: str) -> str:
-    """A server's words as they may be shown: on one line, without what steers a terminal or turns the direction of text."""
-    return " ".join(_STEERING.sub(" ", text).split())
+    return next((fit(headers[name], _LONGEST_ID) for name in REQUEST_ID_HEADERS if headers.get(name)), None)
 
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:

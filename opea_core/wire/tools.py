@@ -317,7 +317,7 @@ class ToolAssembler:
         call.extra.update((key, value) for key, value in raw.items() if key not in _KNOWN)
         if raw.get("type") not in (None, "", "function") and not raw.get("function"):
             call.extra["type"] = raw["type"]
-            call.problem = f"calls of type {raw['type']!r} are not supported"
+            call.problem = f"calls of type {str(raw['type'])[:50]!r} are not supported"
         self._open = call
         return text
 

@@ -27,7 +27,7 @@ HTTP_MODULES = {
     f"opea_core.transport.{name}" for name in ("http", "borrowed", "deadline", "single", "with_aiohttp", "exchange", "sync", "aio")
 }
 FRAMEWORKS = {"langchain", "langchain_core", "llama_index", "langchain_opea", "llama_index_opea"}
-BELOW = {"opea_core.types", "opea_core.errors", "opea_core.config", "opea_core.events", "opea_core.urls", "opea_core.version"}
+BELOW = {"opea_core.types", "opea_core.errors", "opea_core.config", "opea_core.events", "opea_core.urls", "opea_core.version", "opea_core.words"}
 """What everybody in opea_core may import."""
 MAY_IMPORT = {
     "opea_core.wire": BELOW | {"opea_core.wire"},
@@ -119,6 +119,7 @@ def test_only_the_transport_and_the_core_use_threads_and_loops(name: str) -> Non
     allowed = name.startswith(("opea_core.transport", "opea_core.testing", "opea_core.cli")) or name in (
         "opea_core.core",
         "opea_core.backend",
+        "opea_core.lazy",
     )
     assert allowed or not {imported for imported in imports(name) if top(imported) in ("asyncio", "threading", "concurrent", "queue")}
 
@@ -301,7 +302,9 @@ def test_the_public_names_come_without_their_modules_being_imported_first() -> N
 def test_a_package_imports_what_is_asked_of_it() -> None:
     """pytest imports the plugin in every run, wherever this project is installed."""
     code = "import sys, pytest; before = set(sys.modules); import opea_core.pytest_plugin; print(*sorted(set(sys.modules) - before))"
-    assert run(code).split() == ["opea_core", "opea_core.errors", "opea_core.lazy", "opea_core.pytest_plugin", "opea_core.version"]
+    assert run(code).split() == [
+        "opea_core", "opea_core.errors", "opea_core.lazy", "opea_core.pytest_plugin", "opea_core.version", "opea_core.words",
+    ]  # fmt: skip
     code = "from opea_core import OPEA; import sys; print({'httpx', 'opea_core.events', 'opea_core.core'} & set(sys.modules))"
     assert run(code) == "set()\n"
     assert run("import opea_core; print(opea_core.config.Timeouts.__name__, 'OPEA' in dir(opea_core))") == "Timeouts True\n"

@@ -1,0 +1,161 @@
+"""One gate for a server's words: secrets out, on one line, not too long.
+
+A server may echo what was sent to it in any spelling: in a URL, in HTML, in JSON, in base64, with other letters
+in upper case, broken over lines. Short secrets are only looked for as they are, as they would be found in any text.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterable
+from typing import TypeAlias
+from urllib.parse import quote, quote_plus
+
+from opea_core.words import fit
+
+_SHORTEST, _ANY_CASE = 4, 8
+_TURNS = 2  # an escape may be escaped again
+_ESCAPE = re.compile(
+    r"%([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|&#(\d{1,6});|&#[xX]([0-9a-fA-F]{1,5});|&([a-zA-Z]{2,6});|\\([\"\\/bfnrt'])"
+)
+_ESCAPED = re.compile(r"[%\\&]")
+_BLANK = re.compile(r"\s+")
+_MASK = "***"
+Span: TypeAlias = tuple[int, int]
+
+
+class Redactor:
+    """Takes some secrets out of any text."""
+
+    __slots__ = ("_any_case", "_exact")
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = {secret for secret in secrets if len(secret) >= _SHORTEST}
+        spelled = {form for secret in known for form in (*_written(secret), *_encoded(secret)) if len(form) >= _SHORTEST}
+        self._exact = sorted((text for text in spelled if len(text) < _ANY_CASE), key=len, reverse=True)
+        self._any_case = sorted({text.lower() for text in spelled if len(text) >= _ANY_CASE}, key=len, reverse=True)
+
+    def holds(self, text: str) -> bool:
+        """Whether any secret stands in a text."""
+        return bool(self._found(text))
+
+    def __call__(self, text: str) -> str:
+        """The text without them."""
+        spans = self._found(text)
+        if text.endswith("…"):
+            spans += self._cut(text)
+        if not spans:
+            return text
+        parts, at = [], 0
+        for start, end in sorted(spans):
+            if end <= at:
+                continue
+            parts += [text[at:start], _MASK] if start >= at else []
+            at = end
+        return "".join((*parts, text[at:]))
+
+    def _found(self, text: str) -> list[Span]:
+        """Where they stand."""
+        if not (self._exact or self._any_case):
+            return []
+        spans = self._plain(text)
+        for form, where in _readings(text):
+            spans += [(where[start][0], where[end - 1][1]) for start, end in self._plain(form)]
+        return spans
+
+    def _plain(self, text: str) -> list[Span]:
+        lower = text.lower() if self._any_case else ""
+        if len(lower) != len(text):  # some letters have two small ones
+            lower = "".join(char.lower() if len(char.lower()) == 1 else char for char in text)
+        found = [span for secret in self._exact for span in _all(text, secret)]
+        return found + [span for secret in self._any_case for span in _all(lower, secret)]
+
+    def _cut(self, text: str) -> list[Span]:
+        """A text that was cut at a bound may end in the middle of a secret."""
+        end = len(text) - 1
+        for secret in (*self._any_case, *self._exact):
+            for size in range(min(len(secret) - 1, end), _SHORTEST - 1, -1):
+                if text[end - size : end].lower() == secret[:size].lower():
+                    return [(end - size, end)]
+        return []
+
+
+def say(text: str, redact: Redactor, most: int) -> str:
+    """A server's words as they may be shown."""
+    return fit(redact(text), most)
+
+
+def _all(text: str, secret: str) -> list[Span]:
+    spans, at = [], text.find(secret)
+    while at >= 0:
+        spans.append((at, at + len(secret)))
+        at = text.find(secret, at + len(secret))
+    return spans
+
+
+def _readings(text: str) -> list[tuple[str, list[Span]]]:
+    """Other readings of a text, each with where its letters stand: unescaped once and twice, and without blanks."""
+    found: list[tuple[str, list[Span]]] = []
+    form, where = text, [(at, at + 1) for at in range(len(text))] if _ESCAPED.search(text) or _BLANK.search(text) else []
+    for _ in range(_TURNS):
+        if not _ESCAPED.search(form):
+            break
+        form, where = _unescaped(form, where)
+        found.append((form, where))
+    if _BLANK.search(form):
+        places = [place for place, char in enumerate(form) if not char.isspace()]
+        found.append(("".join(form[place] for place in places), [where[place] for place in places]))
+    return found
+
+
+def _unescaped(text: str, where: list[Span]) -> tuple[str, list[Span]]:
+    letters: list[str] = []
+    places: list[Span] = []
+    at = 0
+    for found in _ESCAPE.finditer(text):
+        letters.append(text[at : found.start()])
+        places += where[at : found.start()]
+        meant = _meant(found)
+        letters.append(meant)
+        places += [(where[found.start()][0], where[found.end() - 1][1])] * len(meant)
+        at = found.end()
+    letters.append(text[at:])
+    places += where[at:]
+    return "".join(letters), places
+
+
+def _meant(found: re.Match[str]) -> str:
+    percent, unicode, small, decimal, hexadecimal, name, letter = found.groups()
+    if name:
+        meant = html.unescape(found[0])
+        return meant if len(meant) == 1 else found[0]
+    if letter:
+        return {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}.get(letter, letter)
+    code = int(decimal) if decimal else int(percent or unicode or small or hexadecimal, 16)
+    return chr(code) if code <= 0x10FFFF else found[0]
+
+
+def _written(secret: str) -> set[str]:
+    """In a URL, in JSON, and what it is if its own letters are taken for escapes."""
+    escaped = json.dumps(secret)[1:-1]
+    forms = {secret, quote(secret, safe=""), quote_plus(secret), escaped, escaped.replace("/", "\\/")}
+    for form in tuple(forms):
+        for _ in range(_TURNS):
+            form, _where = _unescaped(form, [(0, 0)] * len(form))
+            forms.add(form)
+    return forms
+
+
+def _encoded(secret: str) -> set[str]:
+    """In base64 at each of its three places in a group, and in hexadecimal digits."""
+    data = secret.encode("utf-8", "surrogatepass")
+    forms = {data.hex()}
+    for before in range(3):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            text = encode(b"\0" * before + data).decode()
+            whole = len(text) - (0 if (before + len(data)) % 3 == 0 else 4)
+            forms.add(text[(0, 4, 4)[before] : whole])
+    return {form for form in forms if len(form) >= _ANY_CASE}

@@ -1,0 +1,18 @@
+"""Words as they may be shown: on one line, and not too long."""
+
+from __future__ import annotations
+
+import re
+
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
+
+
+def one_line(text: str) -> str:
+    """A server's words on one line, without what steers a terminal or turns the direction of text."""
+    return " ".join(_STEERING.sub(" ", text).split())
+
+
+def fit(text: str, most: int) -> str:
+    """The same, cut at so many characters."""
+    text = one_line(text[: 4 * most])
+    return text if len(text) <= most else text[: most - 1] + "…"
