@@ -7,7 +7,7 @@ those. When a layer above it names others, they must not follow.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opea_core.config import Endpoint
@@ -15,6 +15,7 @@ from opea_core.urls import DEFAULT_URL, parse_base_url
 
 SECRETS = frozenset({"api_key", "api_keys", "headers", "query", "cert", "organization"})
 _KEYS = ("api_key", "api_keys")
+_HEADERS = ("headers", "organization")
 
 
 def origins(options: Mapping[str, Any]) -> frozenset[str]:
@@ -30,18 +31,19 @@ def names_servers(options: Mapping[str, Any]) -> bool:
     return options.get("endpoints") is not None or options.get("base_url") is not None
 
 
-def bind(options: Mapping[str, Any], carried: Collection[str], given_for: frozenset[str]) -> dict[str, Any]:
-    """The options; of the secrets among ``carried``, which were given for some origins, what goes to other ones is left out."""
-    names = SECRETS & set(carried) & options.keys()
+def bind(options: Mapping[str, Any], given_for: Mapping[str, frozenset[str]]) -> dict[str, Any]:
+    """The options; of the secrets that were given for some origins (by their names), what goes to other ones is left out."""
+    names = SECRETS & given_for.keys() & options.keys()
     if not names or not _is_readable(options.get("endpoints")):
         return dict(options)
     targets = origins(options)
-    if targets <= given_for:
+    split = {name for name in names if not targets <= given_for[name]}
+    if not split:
         return dict(options)
-    kept = {name: value for name, value in options.items() if name not in names}
-    if targets & given_for:
-        secrets = with_organization({name: options[name] for name in names})
-        kept["endpoints"] = [each for spec in options["endpoints"] for each in _with_secrets(spec, secrets, given_for)]
+    kept = {name: value for name, value in options.items() if name not in split}
+    if options.get("endpoints") is not None:
+        specs = [(spec, {name: options[name] for name in split if _origin(spec) in given_for[name]}) for spec in options["endpoints"]]
+        kept["endpoints"] = [each for spec, secrets in specs for each in _with_secrets(spec, secrets, kept)]
     if not any(name in kept for name in _KEYS):
         kept["api_key"] = ""  # nor that of the environment
     return kept
@@ -68,13 +70,15 @@ def _origin(spec: str | Mapping[str, Any] | Endpoint) -> str:
     return parse_base_url(url).origin
 
 
-def _with_secrets(spec: Any, secrets: Mapping[str, Any], given_for: frozenset[str]) -> list[Any]:
-    """An endpoint with the secrets if they were given for its origin: one for each of several keys."""
-    if _origin(spec) not in given_for:
+def _with_secrets(spec: Any, secrets: Mapping[str, Any], shared: Mapping[str, Any]) -> list[Any]:
+    """An endpoint with the secrets that were given for its origin, beside what all share: one for each of several keys."""
+    if not secrets:
         return [spec]
     own: Mapping[str, Any] = {"base_url": spec} if isinstance(spec, str) else spec
     if isinstance(spec, Endpoint):
         own = {name: getattr(spec, name) for name in spec.model_fields_set}
+    if secrets.keys() & _HEADERS:  # an endpoint's headers replace those that all share
+        secrets = with_organization({**{name: shared[name] for name in _HEADERS if name in shared}, **secrets})
     keys = secrets.get("api_keys") or [secrets.get("api_key")]
-    shared = {name: value for name, value in secrets.items() if name not in _KEYS}
-    return [{**shared, **({} if key is None else {"api_key": key}), **own} for key in keys]
+    others = {name: value for name, value in secrets.items() if name not in _KEYS}
+    return [{**others, **({} if key is None else {"api_key": key}), **own} for key in keys]

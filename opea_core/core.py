@@ -64,14 +64,16 @@ class Drivers:
         async_transport: httpx.AsyncBaseTransport | None = None,
         origins: Iterable[str] = (),
     ) -> None:
-        self.lent = Lent(origins, http_client, None if async_http_client == AIOHTTP else async_http_client)
+        async_given = None if async_http_client == AIOHTTP else async_http_client
+        self.lent = Lent(origins, http_client, async_given)
         """Where the headers and credentials of the caller's HTTP client go."""
+        self.async_lent = Lent(origins)
         self.sync = SyncDriver(borrowed_sync(http_client, transport, self.lent))
         self.gates: weakref.WeakSet[Gate] = weakref.WeakSet()
         """Every set of limits over these connections."""
         self.closed = False
         self._with_aiohttp = async_http_client == AIOHTTP
-        self._async_handle = borrowed_async(None if async_http_client == AIOHTTP else async_http_client, async_transport, self.lent)
+        self._async_handle = borrowed_async(async_given, async_transport, self.async_lent)
         self._aio: AsyncDriver | None = None
         self._lock = threading.Lock()
         _living.add(self)

@@ -194,7 +194,7 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
         secrets = {name: getattr(base, name) for name in Endpoint.model_fields if name in SECRETS and name not in given}
         if "api_keys" in given:
             secrets.pop("api_key", None)
-        settings = resolve(None, bind(defaults | secrets | given, secrets, frozenset({base.url.origin})), {})
+        settings = resolve(None, bind(defaults | secrets | given, dict.fromkeys(secrets, frozenset({base.url.origin}))), {})
         name = f"endpoint_{len(self._created) + 1}"
         self._created[name] = self._core.derived(settings)
         return name
@@ -283,9 +283,10 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
 
     # --- the object itself
 
-    def _lend_client_to(self, origins: Iterable[str]) -> None:
-        """The HTTP client it was made with was lent for these origins, and not for its own."""
-        self._core.drivers.lent.to(origins)
+    def _lend_client_to(self, name: str, origins: Iterable[str]) -> None:
+        """The HTTP client it was made with under this name was lent for these origins, and not for its own."""
+        drivers = self._core.drivers
+        (drivers.async_lent if name == "async_http_client" else drivers.lent).to(origins)
 
     def add_hook(self, hook: events.Hook) -> None:
         """Tell this callable every event from now on."""

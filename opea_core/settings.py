@@ -134,7 +134,7 @@ def resolve(metadata: Mapping[str, Any] | None, options: Mapping[str, Any], envi
     taken = {name: value for name, value in below.items() if name not in given and _SAME_AS.get(name) not in given}
     given |= taken
     if names_servers(below):
-        given = bind(given, taken, origins(below))
+        given = bind(given, dict.fromkeys(taken, origins(below)))
     unknown = next((name for name in given if name not in OPTIONS), None)
     if unknown is not None:
         raise ConfigurationError(f"There is no option {unknown!r}.{_suggestion(unknown)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from functools import lru_cache
@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_core import PydanticUndefined
 
-from opea_core.adapters.made import Layer, made_of, mark, take_or_make
-from opea_core.binding import names_servers, origins
+from opea_core.adapters.made import carried, made_of, mark, take_or_make
+from opea_core.binding import bind, names_servers, origins
 from opea_core.config import Endpoint, Timeouts
 from opea_core.errors import ConfigurationError
 from opea_core.types import ModelInfo
@@ -133,14 +133,14 @@ class Connection(BaseModel):
                 cls._read_environment(values)
             if isinstance(values.get("api_key"), str):
                 values["api_key"] = SecretStr(values["api_key"])
+            cls._leave_behind(values, given, now)
             beside = next((name for name in cls._given(values) if name not in PER_CALL), None)
             connection = cls._connection(values)
-            before = made_of(values.get("client"))
-            layers = [cls._house_layer(house)] if house else []
-            if before is not None:
-                same = {name for name, value in before.items() if name not in now and connection.get(name) == value}
-                layers.append(Layer(frozenset(same), origins(before)))
-            values["client"] = take_or_make(values.get("client"), connection, cls._own_model(values), beside, layers)
+            given_for = cls._house_given_for(house) | carried(values.get("client"), connection, now)
+            made = take_or_make(values.get("client"), connection, cls._own_model(values), beside, given_for)
+            if made is not values.get("client"):
+                cls._forget(values, connection, made_of(made) or {})
+            values["client"] = made
         return values
 
     @classmethod
@@ -152,13 +152,44 @@ class Connection(BaseModel):
                 values[name] = os.environ[variable]
 
     @classmethod
-    def _house_layer(cls, house: Mapping[str, Any]) -> Layer:
-        """What of a subclass's defaults is in use, and for which servers it was set."""
-        fields = {name: field for name, field in cls.model_fields.items() if name in cls._server_fields()}
+    def _house_given_for(cls, house: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+        """For which servers subclasses set their defaults: for those of the class that sets it, or of the next below that names any."""
+        line = [each for each in cls.__mro__ if issubclass(each, Connection)]
+        found: dict[str, frozenset[str]] = {}
+        for name in house:
+            owner = next((place for place, each in enumerate(line) if name in each.__annotations__), 0)
+            named = (each._house_origins() for each in reversed(line[: owner + 1]))
+            given_for = next((each for each in named if each is not None), None)
+            found |= {} if given_for is None else {cls._core_name(name): given_for}
+        return found
+
+    @classmethod
+    def _house_origins(cls) -> frozenset[str] | None:
+        """The servers that the defaults of this class name, if they do."""
+        fields = {name: cls.model_fields[name] for name in cls._server_fields()}
         own = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
         given = cls._connection({name: value for name, value in own.items() if value is not PydanticUndefined})
-        used = frozenset(cls._core_name(name) for name in house)
-        return Layer(used, origins(given) if names_servers(given) else None)
+        return origins(given) if names_servers(given) else None
+
+    @classmethod
+    def _leave_behind(cls, values: dict[str, Any], given: Mapping[str, Any], now: Collection[str]) -> None:
+        """Headers in ``model_kwargs`` lie over those that came along from another model; alone, where these must not follow."""
+        before, kwargs = made_of(values.get("client")), given.get(cls._kwargs_field)
+        if before is None or not isinstance(kwargs, Mapping):
+            return
+        for name, field in _HEADERS_IN_KWARGS:
+            core = cls._core_name(field)
+            came_along = core in before and core not in now and given.get(field) == before[core]
+            if name in kwargs and came_along and core not in bind(cls._connection(values), {core: origins(before)}):
+                values[field] = dict(kwargs[name])
+
+    @classmethod
+    def _forget(cls, values: dict[str, Any], connection: Mapping[str, Any], used: Mapping[str, Any]) -> None:
+        """Keep what the object was made of: what did not go along to its servers is not there for copies and pickles either."""
+        for name, default in cls._server_fields().items():
+            core = cls._core_name(name)
+            if used.get(core) != connection.get(core):
+                values[name] = used.get(core, default)
 
     @classmethod
     def _core_name(cls, name: str) -> str:
@@ -240,10 +271,15 @@ class Connection(BaseModel):
         names = {**_RENAMED, **cls._core_names}
         return {names.get(name, name): values[name] for name in cls._given(values)}
 
+    @classmethod
+    def _is_fixed(cls, name: str) -> bool:
+        """Whether the ``OPEA`` object was made of it, also where a subclass sets another default."""
+        field = cls.model_fields.get(name)
+        return name in cls._server_fields() or (field is not None and bool(field.frozen))
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Sampling fields may be set; what the ``OPEA`` object was made of may not, and is never shown."""
-        field = type(self).model_fields.get(name)
-        if field is not None and field.frozen:
+        if self._is_fixed(name):
             with self._errors():
                 raise ConfigurationError(f"{name} cannot be changed afterwards.", f"Use model_copy(update={{{name!r}: ...}}).")
         if name == self._kwargs_field and isinstance(value, Mapping):
@@ -258,7 +294,7 @@ class Connection(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy that shares the ``OPEA`` object, unless ``update`` changes what it was made of."""
         update = self._unified(update) if update else None
-        if update and any(type(self).model_fields[name].frozen for name in update):
+        if update and any(self._is_fixed(name) for name in update):
             now: dict[str, Any] = {_NOW: frozenset(update)}
             return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **update, **now})
         return super().model_copy(update=update, deep=deep)

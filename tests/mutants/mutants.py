@@ -25,6 +25,7 @@ from queue import SimpleQueue
 import variants_dispatcher
 import variants_flow
 import variants_limits
+import variants_origins
 import variants_policy
 import variants_transport
 import variants_unread
@@ -43,6 +44,7 @@ VARIANTS: list[Variant] = [
     *variants_wire.VARIANTS,
     *variants_transport.VARIANTS,
     *variants_unread.VARIANTS,
+    *variants_origins.VARIANTS,
 ]
 
 

@@ -77,6 +77,18 @@ def own(request: pytest.FixtureRequest, way: Way) -> Any:
     it.close()
 
 
+def test_its_headers_and_credentials_go_only_to_the_servers_of_the_object(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+    own = Own(way, "client", headers={"x-team": "internal"}, auth=("ann", "s3cret"))
+    opea = made(server, **own.keyword)
+    data = {"messages": [{"role": "user", "content": "Hello"}]}
+    assert way.ask(opea, "chat", "Hello").error is None
+    assert way.ask(opea, "make_post_request_opea", second.url, data).error is None
+    assert way.ask(opea, "make_post_request_opea", second.url, data, api_key="their-key").error is None
+    own.close()
+    sent = [(seen.headers.get("x-team"), seen.headers.get("authorization")) for seen in (*server.seen, *second.seen)]
+    assert sent == [("internal", "Basic YW5uOnMzY3JldA=="), (None, None), (None, "Bearer their-key")]
+
+
 def test_calls_go_over_it(way: Way, server: ScriptedServer, own: Own) -> None:
     opea = made(server, api_key="a-key", **own.keyword)
     for method in ("chat", "stream_chat", "complete", "embed"):

@@ -132,16 +132,43 @@ def test_another_endpoint_serves_meanwhile(way: Way, server: ScriptedServer, sec
     assert second.seen == []
 
 
-def test_a_client_certificate(way: Way, server: ScriptedServer, authority: trustme.CA, ca_file: str, tmp_path: Path) -> None:
+@pytest.fixture
+def strict(authority: trustme.CA) -> ssl.SSLContext:
+    """A server that asks for the client's certificate."""
     context = context_of(authority.issue_cert("127.0.0.1"))
     context.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(context)
-    mine = tmp_path / "me.pem"
-    authority.issue_cert("me@example.com").private_key_and_cert_chain_pem.write_to_path(str(mine))
-    with door(tls_to(server.origin, context)) as it:
-        assert way.ask(made(server, base_url=at(it), verify=ca_file, cert=str(mine)), "chat", "Hello").error is None
+    return context
+
+
+@pytest.fixture
+def mine(authority: trustme.CA, tmp_path: Path) -> str:
+    """The client's certificate and its key."""
+    path = tmp_path / "me.pem"
+    authority.issue_cert("me@example.com").private_key_and_cert_chain_pem.write_to_path(str(path))
+    return str(path)
+
+
+def test_a_client_certificate(way: Way, server: ScriptedServer, strict: ssl.SSLContext, ca_file: str, mine: str) -> None:
+    with door(tls_to(server.origin, strict)) as it:
+        assert way.ask(made(server, base_url=at(it), verify=ca_file, cert=mine), "chat", "Hello").error is None
         without = way.ask(made(server, base_url=at(it), verify=ca_file, max_retries=0), "chat", "Hello")
         assert isinstance(without.error, OPEAError)
+
+
+def test_a_client_certificate_stays_with_the_server_it_was_given_for(
+    way: Way, server: ScriptedServer, second: ScriptedServer, strict: ssl.SSLContext, ca_file: str, mine: str
+) -> None:
+    data = {"messages": [{"role": "user", "content": "Hello"}]}
+    with door(tls_to(server.origin, strict)) as it, door(tls_to(second.origin, strict)) as other:
+        opea = made(server, base_url=at(it), verify=ca_file, cert=mine, max_retries=0)
+        without, given = opea.create_endpoint(base_url=at(other)), opea.create_endpoint(base_url=at(other), cert=mine)
+        assert isinstance(way.ask(opea, "make_post_request_opea", at(other), data).error, OPEAError)
+        assert isinstance(way.ask(opea, "make_request_with_endpoint", without, data).error, OPEAError)
+        assert second.seen == []
+        assert way.ask(opea, "make_request_with_endpoint", given, data).error is None
+        assert way.ask(opea, "make_request_with_endpoint", opea.create_endpoint(), data).error is None
+    assert (len(server.seen), len(second.seen)) == (1, 1)
 
 
 def test_https_to_a_plain_port(way: Way, server: ScriptedServer) -> None:

@@ -1,0 +1,151 @@
+"""Broken rules about whose secrets go where: keys, headers, certificates and borrowed clients, through every copy."""
+
+from __future__ import annotations
+
+from variant import TRANSPORT, Variant
+
+_BINDING = "opea_core/binding.py"
+_SETTINGS = "opea_core/settings.py"
+_OPEA = "opea_core/opea.py"
+_MADE = "opea_core/adapters/made.py"
+_CONNECTION = "opea_core/adapters/connection.py"
+_BORROWED = "opea_core/transport/borrowed.py"
+_BOUND = "tests/core/test_binding.py"
+_ORIGINS = "tests/test_origins.py"
+
+VARIANTS = [
+    # --- what is bound
+    Variant("origins: nothing is compared", _BINDING, "names if not targets <= given_for[name]}", "() if targets}", _BOUND),
+    Variant(
+        "origins: one server in common is enough",
+        _BINDING,
+        "if not targets <= given_for[name]}",
+        "if not targets & given_for[name]}",
+        _BOUND,
+    ),
+    Variant("origins: what both have goes to neither", _BINDING, " if _origin(spec) in given_for[name]}) for", " if False}) for", _BOUND),
+    Variant(
+        "origins: a list of servers is none",
+        _BINDING,
+        "    if specs is None:\n        return frozenset(",
+        "    if specs is None or specs:\n        return frozenset(",
+        _ORIGINS + " -k within",
+    ),
+    Variant("origins: headers of one replace those of all", _BINDING, "    if secrets.keys() & _HEADERS:", "    if False:", _BOUND),
+    Variant("origins: the environment has a key for everybody", _BINDING, '        kept["api_key"] = ""', "        pass", _BOUND),
+    Variant(
+        "origins: a certificate goes to any server",
+        _BINDING,
+        "names = SECRETS & given_for.keys() & options.keys()",
+        'names = (SECRETS - {"cert"}) & given_for.keys() & options.keys()',
+        TRANSPORT + "test_tls.py -k stays",
+    ),
+    Variant("origins: metadata gives its key to any URL", _SETTINGS, "    if names_servers(below):\n", "    if False:\n", _BOUND),
+    # --- copies
+    Variant(
+        "origins: defaults of a subclass are anybody's",
+        _CONNECTION,
+        "given_for = cls._house_given_for(house) | carried(",
+        "given_for = carried(",
+        _ORIGINS + " -k subclass",
+    ),
+    Variant(
+        "origins: a subclass inherits the key of another server",
+        _CONNECTION,
+        "owner = next((place for place, each in enumerate(line) if name in each.__annotations__), 0)",
+        "owner = 0",
+        _ORIGINS + " -k a_subclass_of_it",
+    ),
+    Variant(
+        "origins: nothing is given on purpose",
+        _CONNECTION,
+        "now = {cls._core_name(name) for name in given.get(_NOW, ())}",
+        "now: set[str] = set()",
+        _ORIGINS + " -k on_purpose",
+    ),
+    Variant(
+        "origins: a copy remembers what did not go along",
+        _MADE,
+        "    mark(made, bound)\n",
+        "    mark(made, dict(connection))\n",
+        _ORIGINS + " -k 'copy_of_a_copy or pickled'",
+    ),
+    Variant(
+        "origins: a copy keeps what did not go along",
+        _CONNECTION,
+        "                cls._forget(values, connection, made_of(made) or {})\n",
+        "                pass\n",
+        _ORIGINS + " -k pickled",
+    ),
+    Variant(
+        "origins: headers in model_kwargs make those below new",
+        _CONNECTION,
+        "            cls._leave_behind(values, given, now)\n",
+        "            pass\n",
+        _ORIGINS + " -k model_kwargs",
+    ),
+    Variant(
+        "origins: another default makes a field free",
+        _CONNECTION,
+        "return name in cls._server_fields() or (field is not None and bool(field.frozen))",
+        "return field is not None and bool(field.frozen)",
+        _ORIGINS + " -k its_object",
+    ),
+    # --- borrowed clients
+    Variant(
+        "origins: a client goes along", _MADE, "        made._lend_client_to(name, lent)\n", "        pass\n", _ORIGINS + " -k a_client"
+    ),
+    Variant(
+        "origins: a copy of a copy lends the client again", _MADE, "    vars(made)[_LENT_FOR] = lent_for\n", "", _ORIGINS + " -k a_client"
+    ),
+    Variant(
+        "origins: one client is lent as the other is",
+        "opea_core/core.py",
+        "borrowed_async(async_given, async_transport, self.async_lent)",
+        "borrowed_async(async_given, async_transport, self.lent)",
+        _ORIGINS + " -k two_clients",
+    ),
+    Variant(
+        "origins: a client's credentials go to any server",
+        _BORROWED,
+        "return given.send(_checked(given, request), stream=True, follow_redirects=False, auth=None)",
+        "return given.send(_checked(given, request), stream=True, follow_redirects=False)",
+        _ORIGINS + " -k a_client",
+    ),
+    Variant(
+        "origins: an async client's credentials go to any server",
+        _BORROWED,
+        "return await given.send(_checked(given, request), stream=True, follow_redirects=False, auth=None)",
+        "return await given.send(_checked(given, request), stream=True, follow_redirects=False)",
+        TRANSPORT + "test_borrowed.py -k servers_of_the_object",
+    ),
+    # --- what a call names
+    Variant(
+        "origins: the user of a foreign URL is left out",
+        _OPEA,
+        "                base_url=key[0],\n",
+        "                base_url=url.origin,\n",
+        _BOUND + " -k user",
+    ),
+    Variant(
+        "origins: the user of a URL of ours is left out",
+        _OPEA,
+        "ours = () if base.user is not None else tuple(",
+        "ours = tuple(",
+        _BOUND + " -k user",
+    ),
+    Variant(
+        "origins: a foreign URL gets the certificate",
+        _OPEA,
+        "                trust_env=base.trust_env,\n",
+        "                trust_env=base.trust_env,\n                cert=base.cert,\n",
+        TRANSPORT + "test_tls.py -k stays",
+    ),
+    Variant(
+        "origins: a call's key is for all servers",
+        _OPEA,
+        "if call.spec.key is not None and len(servers) > 1:",
+        "if len(servers) > 9:",
+        _BOUND + " -k one_server",
+    ),
+]
