@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 from opea_core.types import ChatChunk, ChatResponse, Choice, Json
 from opea_core.wire.choice import ChoiceState
 from opea_core.wire.merge import TooMany, check_size, merge_logprobs
-from opea_core.wire.usage import merge_usage, read_usage
+from opea_core.wire.usage import copied, merge_usage, read_usage
 
 _ROOT = frozenset({"choices", "usage", "error"})
 MANY = 1 << 30
@@ -51,10 +52,10 @@ class Assembler:
             if plain:
                 choices = _numbered(choices)
             pieces = [self._push_choice(c, i, event, plain) for i, c in enumerate(choices) if isinstance(c, dict)]
-        joined: dict[int, ChatChunk] = {}
+        by_choice: dict[int, list[ChatChunk]] = {}
         for piece in pieces:
-            before = joined.get(piece.index)
-            joined[piece.index] = piece if before is None else _joined(before, piece)
+            by_choice.setdefault(piece.index, []).append(piece)
+        joined = {index: _joined(of_one) for index, of_one in by_choice.items()}
         first = joined.pop(0, None) or ChatChunk(raw=event)
         first.other_choices = tuple(joined.values())
         return first
@@ -62,7 +63,7 @@ class Assembler:
     def finish(self, requested_model: str = "", raw: Json | None = None, so_far: bool = False) -> tuple[ChatResponse, ChatChunk | None]:
         """The answer, and a piece with what was held back if there is any. ``so_far``: more may come."""
         finished = {index: state.finish(self._new_id, so_far) for index, state in sorted(self._states.items())}
-        usage = None if self.usage is None else dict(self.usage)
+        usage = None if self.usage is None else copied(self.usage)
         response = ChatResponse(
             choices=[choice for choice, _ in finished.values()] or [Choice()],
             usage=read_usage(usage),
@@ -145,16 +146,18 @@ def _numbered(choices: list[Any]) -> list[Any]:
     return [{**choice, "index": place} if isinstance(choice, dict) else choice for place, choice in enumerate(choices)]
 
 
-def _joined(before: ChatChunk, after: ChatChunk) -> ChatChunk:
-    """Two pieces of one choice that came in the same event, as one."""
-    before.content += after.content
-    before.reasoning += after.reasoning
-    before.refusal += after.refusal
-    before.tool_calls = (*before.tool_calls, *after.tool_calls)
-    before.finish_reason = after.finish_reason or before.finish_reason
-    if after.logprobs is not None:
-        before.logprobs = merge_logprobs(None if before.logprobs is None else {**before.logprobs}, after.logprobs)
-    return before
+def _joined(pieces: list[ChatChunk]) -> ChatChunk:
+    """The pieces of one choice that came in the same event, as one."""
+    first = pieces[0]
+    if len(pieces) > 1:
+        first.content = "".join(piece.content for piece in pieces)
+        first.reasoning = "".join(piece.reasoning for piece in pieces)
+        first.refusal = "".join(piece.refusal for piece in pieces)
+        first.tool_calls = [delta for piece in pieces for delta in piece.tool_calls]
+        first.finish_reason = next((piece.finish_reason for piece in reversed(pieces) if piece.finish_reason), None)
+        probabilities = [piece.logprobs for piece in pieces if piece.logprobs is not None]
+        first.logprobs = reduce(merge_logprobs, probabilities, None)
+    return first
 
 
 def _string(value: Any) -> str:

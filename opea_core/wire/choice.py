@@ -10,7 +10,7 @@ from typing import Any
 
 from opea_core.types import ChatChunk, Choice, Json, ToolCallDelta
 from opea_core.wire.jsontext import TextJoiner
-from opea_core.wire.merge import Details, Fields, check_size, merge_logprobs
+from opea_core.wire.merge import Details, Fields, check_size, joined, merge_logprobs
 from opea_core.wire.think import ThinkSplitter, split_whole
 from opea_core.wire.tools import ToolAssembler
 from opea_core.wire.usage import finish_reason
@@ -112,7 +112,7 @@ class ChoiceState:
         """A complete (or cumulative) message: only what is new in it counts."""
         content = message.get("content")
         if self.size and isinstance(content, str) and len(content) >= self.size:
-            message = {**message, "content": content.removeprefix("".join(self.content))}
+            message = {**message, "content": content.removeprefix(joined(self.content))}
         if self.tools:
             message = {key: value for key, value in message.items() if key not in ("tool_calls", "function_call")}
         self._take(message, chunk, True)
@@ -222,9 +222,9 @@ class ChoiceState:
         chunk.content, chunk.reasoning, chunk.refusal = chunk.content + tail, chunk.reasoning + thought, chunk.refusal + refusal
         choice = replace(
             known,
-            content="".join((*self.content, tail)),
-            reasoning="".join((*self.reasoning, thought)),
-            refusal="".join((*self.refusal, refusal)) or None,
+            content=joined(self.content) + tail,
+            reasoning=joined(self.reasoning) + thought,
+            refusal=joined(self.refusal) + refusal or None,
             finish_reason=finish_reason(known.raw_finish_reason, bool(self.tools)),
             logprobs=None if known.logprobs is None else {k: list(v) if isinstance(v, list) else v for k, v in known.logprobs.items()},
             reasoning_details=self.details.joined(),

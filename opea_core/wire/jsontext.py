@@ -12,7 +12,7 @@ from pydantic_core import from_json
 _TOLERANT = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
 
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one that never ends, too: each of its quotes would be tried
 _NO_BLANK = re.compile(r"\S")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 

@@ -41,7 +41,7 @@ class Fields:
         """All fields with their values so far."""
         found = dict(self._known)
         if self._audio:
-            found["audio"] = {**found["audio"], **{name: "".join(pieces) for name, pieces in self._audio.items()}}
+            found["audio"] = {**found["audio"], **{name: joined(pieces) for name, pieces in self._audio.items()}}
         if self._annotations:
             found["annotations"] = list(self._annotations)
         return found
@@ -84,7 +84,7 @@ class Details:
 
     def joined(self) -> list[Json]:
         """All of it so far."""
-        return [{**entry, **{name: "".join(pieces) for name, pieces in texts.items()}} for entry, texts in self._entries]
+        return [{**entry, **{name: joined(pieces) for name, pieces in texts.items()}} for entry, texts in self._entries]
 
     def _add(self, detail: Json) -> None:
         index = detail.get("index")
@@ -100,6 +100,13 @@ class Details:
                 texts.setdefault(name, [entry[name]]).append(value)
             elif value is not None:
                 entry[name] = value
+
+
+def joined(pieces: list[str]) -> str:
+    """The pieces as one, which they are from now on: an answer so far may be asked for with each of them."""
+    if len(pieces) > 1:
+        pieces[:] = ["".join(pieces)]
+    return pieces[0] if pieces else ""
 
 
 def merge_logprobs(known: Json | None, news: Mapping[str, Any]) -> Json:

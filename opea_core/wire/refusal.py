@@ -21,7 +21,7 @@ _REFUSED = (
 )
 _FORMAT = r"(?i)json_schema|json schema|structured[ _]outputs?|guided|grammar"
 _THIS_SCHEMA = r"(?i)invalid (json )?schema|features? not supported|keyword|compile|regex"
-_HAND_BACK = r"(?i)reasoning\w*[`'\" ].{0,60}(must be passed back|passed back|is missing|must be provided|is required)"
+_HAND_BACK = r"(?i)reasoning\w{0,30}[`'\" ].{0,60}(must be passed back|passed back|is missing|must be provided|is required)"
 
 
 class Mend(NamedTuple):

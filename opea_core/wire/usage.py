@@ -39,16 +39,26 @@ def finish_reason(raw: Any, has_calls: bool) -> str | None:
 
 
 def merge_usage(known: Json | None, news: Any) -> Json | None:
-    """The last non-null value of every field, nested ones too; never a sum."""
+    """The last non-null value of every field, nested ones too; never a sum. ``known`` was made here, and is changed."""
     if not isinstance(news, dict):
         return known
-    merged = dict(known or {})
+    merged: Json = known if known is not None else {}
     for key, value in news.items():
         if isinstance(value, dict):
-            merged[key] = merge_usage(merged.get(key) if isinstance(merged.get(key), dict) else None, value)
+            before = merged.get(key)
+            merged[key] = merge_usage(before if isinstance(before, dict) else None, value)
         elif value is not None or key not in merged:
             merged[key] = value
     return merged
+
+
+def copied(usage: Json) -> Json:
+    """Usage as it is now, whatever is merged into it later."""
+    copy = dict(usage)
+    for key, value in usage.items():
+        if isinstance(value, dict):
+            copy[key] = copied(value)
+    return copy
 
 
 def read_usage(raw: Json | None) -> Usage | None:

@@ -131,8 +131,8 @@ VARIANTS = [
     Variant(
         "HANDED: what is cut off twice is handed out twice",
         _CHOICE,
-        'content="".join((*self.content, tail))',
-        'content="".join((*self.content, tail, tail))',
+        "content=joined(self.content) + tail,",
+        "content=joined(self.content) + tail + tail,",
         WIRE + "test_assemble.py " + WIRE + "test_jsontext.py " + WIRE + "test_think.py",
     ),
     Variant(

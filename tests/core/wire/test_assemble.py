@@ -532,10 +532,17 @@ def test_nested_usage_is_merged_field_by_field() -> None:
     assert merged == {"prompt_tokens_details": {"cached_tokens": 3, "audio": 1}}
 
 
-def test_merging_usage_changes_neither_side() -> None:
-    known, news = {"a": {"x": 1}}, {"a": {"x": 2}, "b": 1}
-    merge_usage(known, news)
-    assert (known, news) == ({"a": {"x": 1}}, {"a": {"x": 2}, "b": 1})
+def test_merging_usage_changes_no_event_and_no_answer_so_far() -> None:
+    first, second = {"a": {"x": {"y": 1}}}, {"a": {"x": {"y": 2}}, "b": 1}
+    assembler = Assembler(lambda: "new")
+    assembler.push({**delta(content="Hi"), "usage": first})
+    so_far, _ = assembler.finish(so_far=True)
+    assembler.push({**delta(), "usage": second})
+    whole, _ = assembler.finish()
+    assert (first, second) == ({"a": {"x": {"y": 1}}}, {"a": {"x": {"y": 2}}, "b": 1})
+    assert so_far.usage is not None
+    assert whole.usage is not None
+    assert (so_far.usage.raw, so_far.raw["usage"], whole.usage.raw) == (first, first, second)
 
 
 def test_what_else_the_server_says_about_usage_is_kept() -> None:
