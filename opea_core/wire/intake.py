@@ -104,6 +104,8 @@ class Intake:
                     return
         except (UndecodableBody, EventTooLarge, TooMany) as error:
             self._undecodable(str(error))
+        except RecursionError:
+            self._undecodable("the answer is nested too deeply")
 
     def _take(self, piece: bytes) -> None:
         self._size += len(piece)
@@ -129,6 +131,8 @@ class Intake:
             self._end(cut)
         except (EventTooLarge, TooMany) as error:
             self._undecodable(str(error))
+        except RecursionError:
+            self._undecodable("the answer is nested too deeply")
 
     def _end(self, cut: bool) -> None:
         rest = b"" if self._inflater is None or self.done else self._inflater.end()
