@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -234,14 +236,41 @@ def check_header_value(name: str, value: str) -> None:
         raise ConfigurationError(f"{name} {problem} (its value is not shown).", "Copy it again without extra characters.")
 
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING = "How long a body is and how it is sent is said by what sends it; leave the header out."
+_KEPT = "Whether connections are kept is decided here; leave the header out."
+_PROXY = "Give the proxy's user and password in its URL: proxy='http://user:password@host:port'."
+NOT_YOURS: Mapping[str, str] = {
+    "content-length": _FRAMING,
+    "transfer-encoding": _FRAMING,
+    "te": _FRAMING,
+    "trailer": _FRAMING,
+    "expect": "No server is asked before the body is sent; leave the header out.",
+    "connection": _KEPT,
+    "keep-alive": _KEPT,
+    "proxy-connection": _KEPT,
+    "upgrade": "HTTP/1.1 is spoken here; leave the header out.",
+    "http2-settings": "HTTP/1.1 is spoken here; leave the header out.",
+    "proxy-authorization": _PROXY,
+    "proxy-authenticate": _PROXY,
+}
+"""Headers that belong to the connection or to the form of the body, and what to do instead."""
+
+
 def check_headers(what: str, headers: Mapping[str, str]) -> dict[str, str]:
     """The headers as a dict, or ConfigurationError naming the one that cannot be sent."""
     if not isinstance(headers, Mapping):
         raise ConfigurationError(f"{what} must be a mapping of names to strings.")
     for name, value in headers.items():
-        if not isinstance(name, str) or not name or not name.isascii() or any(c in ' \t\r\n:"(),/;<=>?@[\\]{}' for c in name):
+        if not isinstance(name, str) or _TOKEN.fullmatch(name) is None:
             raise ConfigurationError(f"{what}: a header name is not valid.", "Names are ASCII letters, digits and dashes.")
+        if name.lower() in NOT_YOURS:
+            raise ConfigurationError(f"{what}: {name.lower()} cannot be set.", NOT_YOURS[name.lower()])
         check_header_value(f"{what}[{name!r}]", value)
+    names = Counter(name.lower() for name in headers)
+    twice = next((name for name, count in names.items() if count > 1), None)
+    if twice is not None:
+        raise ConfigurationError(f"{what}: {twice} is given twice.", "Names are compared without case; give one of them.")
     return dict(headers)
 
 

@@ -11,7 +11,6 @@ from opea_core.adapters.written import Growth, asked_form, json_text, may_be_cal
 from opea_core.wire.choice import REASONING_FIELDS
 from opea_core.wire.refusal import dislikes_schema
 from opea_core.wire.request import ONLY_JSON, as_tool
-from opea_core.words import fit
 
 __all__ = [
     "COMMON_ALIASES",
@@ -26,7 +25,6 @@ __all__ = [
     "batches",
     "clean_name",
     "dislikes_schema",
-    "fit",
     "hidden",
     "in_call",
     "json_text",

@@ -243,9 +243,10 @@ class EndpointState:
     def describe(self, limits: ModelLimits, now: int) -> str:
         """Why it is not used now, in words for an error."""
         opens = self.free_at(limits, now)
-        reason = self.last_error.message.rstrip(" .") if self.last_error else "busy"
+        reason = self.last_error.message if self.last_error else "busy"
         if self.last_error is not None and limits.stated and limits.cooldown_until > now:
-            reason = f"{reason}. {self.last_error.hint}".rstrip(" .")
+            reason = f"{reason} {self.last_error.hint}"
+        reason = reason.rstrip(" .")
         if opens is None:
             return f"{self.label}: {reason}"
         return f"{self.label}: {reason} (next try in {(opens - now) / SECOND:.1f} s)"

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from opea_core.config import NOT_YOURS
 from opea_core.errors import ConfigurationError
 from opea_core.transport.http import parse_url
 
@@ -88,7 +89,7 @@ def _with_defaults(client: httpx.Client | httpx.AsyncClient, request: httpx.Requ
     """The request with the client's own headers where it has none of that name."""
     _checked(client, request)
     for name, value in client.headers.multi_items():
-        if name not in request.headers:
+        if name not in request.headers and (name.lower() not in NOT_YOURS or name.lower() == "connection"):
             request.headers[name] = value
     return request
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies
 
 import httpx
 
@@ -28,6 +28,7 @@ from opea_core.policy import SECOND
 from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.retry import Phase
 from opea_core.transport.deadline import AsyncDeadlineBackend, DeadlineBackend, Line
+from opea_core.transport.no_proxy import goes_direct
 from opea_core.transport.single import AsyncSingleConnection, SingleConnection
 
 _IDLE = 30 * SECOND
@@ -172,10 +173,10 @@ def choose_proxy(endpoint: Endpoint) -> str | None:
     """The proxy of an endpoint: its own, else the environment's when ``trust_env``; None for none."""
     if endpoint.proxy is not None or not endpoint.trust_env:
         return endpoint.proxy
-    split = urlsplit(endpoint.base_url)
+    split = urlsplit(endpoint.url.origin)
     proxies = getproxies()
     found = proxies.get(split.scheme) or proxies.get("all")
-    if not found or proxy_bypass(split.netloc.rpartition("@")[2]):
+    if not found or goes_direct(split.hostname or "", split.port or (443 if split.scheme == "https" else 80), proxies.get("no")):
         return None
     return found if "://" in found else f"http://{found}"
 
@@ -269,9 +270,10 @@ def http_request(request: Request, timeouts: dict[str, float | None]) -> httpx.R
     headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in request.headers.items()]
     if request.content is not None:
         headers.append((b"content-length", b"%d" % len(request.content)))
-    return httpx.Request(
-        request.method, url, headers=headers, stream=httpx.ByteStream(request.content or b""), extensions={"timeout": timeouts}
-    )
+    stream = httpx.ByteStream(request.content or b"")
+    made = httpx.Request(request.method, url, headers=headers, stream=stream, extensions={"timeout": timeouts})
+    made._content = request.content or b""  # a caller's hook or transport may ask for it; ``read`` would copy it
+    return made
 
 
 def response_headers(response: httpx.Response) -> dict[str, str]:
