@@ -1,0 +1,189 @@
+"""The regular expressions of a package, and texts that make a bad one slow."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+PARSER: Any = importlib.import_module("re._parser")
+COMPILER: Any = importlib.import_module("re._compiler")
+SETS = {"IN", "ANY", "NOT_LITERAL"}
+GROUPS: dict[str, Callable[[Any], Any]] = {"SUBPATTERN": lambda about: about[3], "ATOMIC_GROUP": lambda about: about}
+ONCE = {"match", "fullmatch"}
+METHODS = {"search", "match", "fullmatch", "finditer", "findall", "sub", "subn", "split", "compile"}
+SIZES = (16, 24, 36, 54, 80, 120, 180, 270, 512, 1024, 4096)
+"""Small steps first: an exponential pattern must be found out before it takes for ever."""
+ENOUGH = 0.001
+"""Seconds of CPU below which nothing is slow."""
+EDGE = "\x00"
+"""What few patterns match: it stands at the end."""
+LETTERS = " \nax1.,:{}[]<>\"'\\-_/é"
+
+
+class Expression(NamedTuple):
+    """A regular expression, and how it is used."""
+
+    name: str
+    pattern: re.Pattern[Any]
+    anchored: bool = False
+    """Whether it is only tried at the beginning of a text."""
+
+    def run(self, text: str) -> None:
+        """Look for all that it finds in a text."""
+        subject: Any = text.encode() if isinstance(self.pattern.pattern, bytes) else text
+        if self.anchored:
+            self.pattern.match(subject), self.pattern.fullmatch(subject)
+        else:
+            for _ in self.pattern.finditer(subject):
+                pass
+
+
+def modules(package: ModuleType) -> Iterator[ModuleType]:
+    """All modules of a package; one that cannot be imported fails the test."""
+    yield package
+    for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not info.name.endswith("__main__"):
+            yield importlib.import_module(info.name)
+
+
+def expressions(module: ModuleType, source: str = "") -> Iterator[Expression]:
+    """The expressions of a module: compiled ones, and all that its calls of ``re`` are given."""
+    tree = ast.parse(source or inspect.getsource(module))
+    compiled = {name: value for name, value in vars(module).items() if isinstance(value, re.Pattern)}
+    methods = dict[str, set[str]]()
+    for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
+        if not (isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)):
+            continue
+        owner, method = call.func.value.id, call.func.attr
+        methods.setdefault(owner, set()).add(method)
+        if owner == "re" and method in METHODS:
+            name = ast.unparse(call.args[0])
+            flags = [eval(ast.unparse(node), {"re": re}) for node in call.args[1:] if ast.unparse(node).startswith("re.")]
+            found = [re.compile(pattern, *flags) for pattern in values(call.args[0], module, tree)]
+            assert found, f"{module.__name__}: what is {name}?"
+            for pattern in found:
+                if pattern not in compiled.values():
+                    yield Expression(f"{module.__name__}: {name}", pattern, method in ONCE)
+    for name, pattern in compiled.items():
+        yield Expression(f"{module.__name__}.{name}", pattern, methods.get(name, {""}) <= ONCE)
+
+
+def values(node: ast.expr, module: ModuleType, tree: ast.Module) -> list[Any]:
+    """What an expression of the source may be; a word stands for what only a call knows."""
+    if isinstance(node, ast.JoinedStr):
+        return ["".join(str(part.value) if isinstance(part, ast.Constant) else "word" for part in node.values)]
+    if isinstance(node, ast.IfExp):
+        return [value for branch in (node.body, node.orelse) for value in values(branch, module, tree)]
+    if isinstance(node, ast.Name) and not hasattr(module, node.id):
+        assigned = [each for each in ast.walk(tree) if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == node.id]
+        return [value for each in assigned for value in values(each.value, module, tree)]
+    try:
+        return [eval(ast.unparse(node), dict(vars(module)))]
+    except NameError:
+        return []
+
+
+# --- texts
+
+
+def texts(pattern: re.Pattern[Any]) -> list[Callable[[int], str]]:
+    """Makers of texts of a size: for each repetition of the pattern, what comes before it and then what it repeats, or only one of both."""
+    source, flags = pattern.pattern, pattern.flags
+    if isinstance(source, bytes):
+        source = source.decode("latin-1")
+    nodes = list(PARSER.parse(source, flags & ~re.UNICODE))
+    marks = "".join(dict.fromkeys(letter for letter in source if letter in LETTERS and not letter.isalnum()))
+    pumps = {pump: None for first in ("", *marks) for pump in pumps_of(nodes, "", first)}
+    pairs = {pair: None for head, unit in pumps for pair in ((head, unit), ("", unit), ("", head), (head, " "), ("", head + unit * 20))}
+    return [lambda size, head=head, unit=unit: head + unit * (size // len(unit)) + EDGE for head, unit in pairs if unit]
+
+
+def pumps_of(nodes: list[Any], head: str, first: str) -> Iterator[tuple[str, str]]:
+    """(what comes before, what is repeated) for each repetition of a parsed pattern; sets stand for the ``first`` letter if they may."""
+    for at, (op, about) in enumerate(nodes):
+        before = head + example(nodes[:at], first)
+        kind = str(op)
+        if kind.endswith("_REPEAT"):
+            _, most, inner = about
+            if most > 8:
+                yield from ((before, unit) for unit in units(list(inner), first))
+            yield from pumps_of(list(inner), before, first)
+        elif kind in GROUPS:
+            yield from pumps_of(list(GROUPS[kind](about)), before, first)
+        elif kind == "BRANCH":
+            for branch in about[1]:
+                yield from pumps_of(list(branch), before, first)
+                yield before + example(list(branch), first), " "
+
+
+def units(nodes: list[Any], first: str) -> list[str]:
+    """Some texts that a repeated part matches."""
+    kind, about = str(nodes[0][0]), nodes[0][1]
+    if len(nodes) == 1 and kind == "BRANCH":
+        return [unit for branch in about[1] for unit in units(list(branch), first)]
+    if len(nodes) == 1 and kind in SETS:
+        return matching(nodes[0], first)[:4]
+    return [example(nodes, first)]
+
+
+def example(nodes: list[Any], first: str) -> str:
+    """A text that a part of a pattern may match."""
+    return "".join(_example(op, about, first) for op, about in nodes)
+
+
+def _example(op: Any, about: Any, first: str) -> str:
+    kind = str(op)
+    if kind == "LITERAL":
+        return chr(about)
+    if kind in SETS:
+        return matching((op, about), first)[0]
+    if kind.endswith("_REPEAT"):
+        least, _, inner = about
+        return example(list(inner), first) * max(1, least)
+    if kind in GROUPS:
+        return example(list(GROUPS[kind](about)), first)
+    if kind == "BRANCH":
+        return example(list(about[1][0]), first)
+    return ""  # a place, or what stands before or behind it
+
+
+def matching(node: Any, first: str) -> list[str]:
+    """Letters that a set matches."""
+    parsed = PARSER.parse("x", re.DOTALL)
+    parsed.data[:] = [node]
+    pattern = COMPILER.compile(parsed)
+    return [letter for letter in (*first, *LETTERS, *map(chr, range(33, 127))) if pattern.match(letter)] or ["x"]
+
+
+# --- time
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """CPU time of this thread."""
+    began = time.thread_time()
+    run()
+    return time.thread_time() - began
+
+
+def slow_at(expression: Expression, text: Callable[[int], str]) -> int | None:
+    """The size at which twice the text takes more than three times as long, whenever it is tried; None if there is none."""
+    for size in SIZES:
+        runs = [partial(expression.run, text(size // 2)), partial(expression.run, text(size))]
+        if seconds(runs[1]) < ENOUGH:
+            continue
+        least = [float("inf"), float("inf")]
+        for _ in range(6):
+            least = [min(known, seconds(run)) for known, run in zip(least, runs, strict=True)]
+            if least[1] < 3 * least[0]:
+                break
+        else:
+            return size
+    return None

@@ -1,0 +1,259 @@
+"""Twice as much of an answer takes twice as long to read: no pattern and no stream of events is quadratic."""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable
+from itertools import count
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+from pumped import Expression, expressions, modules, seconds, slow_at, texts
+
+import langchain_opea
+import llama_index_opea
+import opea_core
+from langchain_opea.answers import ChunkWriter, spoiler, unspoiled
+from llama_index_opea.answers import ResponseWriter
+from opea_core.adapters import Growth, json_text, read_answer
+from opea_core.config import Capabilities
+from opea_core.types import ChatChunk, Json
+from opea_core.wire.headers import retry_after
+from opea_core.wire.intake import Expected, Intake
+from opea_core.wire.jsontext import weighs_more
+
+# --- patterns
+
+
+@pytest.mark.parametrize("package", [opea_core, langchain_opea, llama_index_opea], ids=lambda package: package.__name__)
+def test_no_pattern_is_slow_for_any_text(package: ModuleType) -> None:
+    found = [expression for module in modules(package) for expression in expressions(module)]
+    assert found
+    slow = [(expression.name, text(60)) for expression in found for text in texts(expression.pattern) if slow_at(expression, text)]
+    assert slow == []
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        pytest.param(r"(?i)(?:wait|available)\s+(?:again\s+)?(?:in|after)?\s*:?\s*(?:about\s+)?(\d+)", id="blanks after a word"),
+        pytest.param(r"(?is)<title[^>]*>\s*(.*?)\s*</title", id="an element that is never closed"),
+        pytest.param(r"```[a-zA-Z]*\s*\n\s*(?=[{\[])", id="line ends after a fence"),
+        pytest.param(r"(exceed\w*|outside)( of)? context window", id="a word again and again"),
+        pytest.param(r"\s+$", id="blanks before the end"),
+        pytest.param(r"^(\w+\s?)*$", id="exponential"),
+        pytest.param(rb'"(?:[^"\\]|\\.)*"', id="bytes: strings that do not end"),
+    ],
+)
+def test_a_slow_pattern_would_be_found(pattern: str | bytes) -> None:
+    expression = Expression("slow", re.compile(pattern))  # type: ignore[type-var]
+    assert any(slow_at(expression, text) for text in texts(expression.pattern))
+
+
+def test_patterns_are_found_wherever_they_stand() -> None:
+    """Compiled or not, named or not, put together in a call, or chosen there."""
+    module = ModuleType("written_for_this_test")
+    source = (
+        "import re\n_NAMED, _KEPT = r'a+', re.compile(rb'b+', re.DOTALL)\n"
+        "def f(text, word):\n    re.search(_NAMED, text)\n    re.sub(r'(?i)c+', '', text)\n    re.match('d+', text, re.DOTALL)\n"
+        "    re.findall(rf'e+{word}', text)\n    chosen = 'f+' if word else 'g+'\n    re.split(chosen, text)\n    _KEPT.match(b'')\n"
+    )
+    exec(compile(source, "written", "exec"), vars(module))
+    found = list(expressions(module, source))
+    assert [(e.pattern.pattern, e.anchored) for e in found] == [
+        ("a+", False), ("(?i)c+", False), ("d+", True), ("e+word", False), ("f+", False), ("g+", False), (b"b+", True),
+    ]  # fmt: skip
+    assert found[2].pattern.flags & re.DOTALL
+
+
+# --- streams
+
+
+def event(**choice: Any) -> bytes:
+    return b"data: " + json.dumps({"choices": [{"index": 0, **choice}]}).encode() + b"\n\n"
+
+
+def delta(**fields: Any) -> bytes:
+    return event(delta=fields)
+
+
+def arguments(text: Any, index: int = 0, name: str | None = None, **fields: Any) -> bytes:
+    function = {"arguments": text} | ({"name": name} if name else {})
+    return delta(tool_calls=[{"index": index, "function": function, **fields}])
+
+
+def intake(stream: bool = True, think_tags: bool = False, headers: Json | None = None) -> Intake:
+    numbers = count(1)
+    capabilities = Capabilities(think_tags=think_tags)
+    return Intake(200, headers or {}, Expected("chat", stream, "m", lambda: f"id{next(numbers)}", capabilities, choices=1))
+
+
+def reading(pieces: Iterable[bytes], each: Callable[[Intake], object] = lambda _: None, **options: Any) -> Callable[[], None]:
+    """A body that is read; ``each`` is done after each piece."""
+    listed = list(pieces)
+
+    def read() -> None:
+        reader = intake(**options)
+        for piece in listed:
+            reader.feed(piece)
+            each(reader)
+        reader.end()
+
+    return read
+
+
+def written(make: Callable[[], Any], more: bool, pieces: Iterable[bytes]) -> Callable[[], None]:
+    """An adapter that hands on what came; ``more``: it comes all at once."""
+    reader = intake()
+    for piece in pieces:
+        reader.feed(piece)
+    chunks: list[ChatChunk] = list(reader.chunks)
+
+    def write() -> None:
+        writer = make()
+        for chunk in chunks:
+            writer.write(chunk, more)
+
+    return write
+
+
+class Shape(NamedTuple):
+    """Work for n of something; it takes about 5 ms or more for ``n``."""
+
+    work: Callable[[int], Callable[[], object]]
+    n: int
+
+
+WORDS = "x" * 500
+BIG = '{"a":[' + "1," * 50_000 + "1"
+SHAPES = {
+    # --- text
+    "text": Shape(lambda n: reading(delta(content="word ") for _ in range(n)), 2000),
+    "reasoning": Shape(lambda n: reading(delta(reasoning="word ") for _ in range(n)), 2000),
+    "stream.response at each chunk": Shape(lambda n: reading((delta(content="word ") for _ in range(n)), each=Intake.partial), 2000),
+    "reasoning, stream.response at each chunk": Shape(
+        lambda n: reading((delta(reasoning="word ") for _ in range(n)), each=Intake.partial), 2000
+    ),
+    "think_tags: blanks": Shape(lambda n: reading((delta(content=" " * 500) for _ in range(n)), think_tags=True), 2000),
+    "think_tags: half an end": Shape(
+        lambda n: reading((delta(content=t) for t in ["<think>"] + [WORDS + "</thin"] * n), think_tags=True), 2000
+    ),
+    "messages that do not continue": Shape(
+        lambda n: reading(event(message={"content": f"{k}{WORDS}"} if k else {"content": WORDS * 1000}) for k in range(n)), 1000
+    ),
+    # --- tool calls
+    "arguments": Shape(lambda n: reading(arguments(WORDS) for _ in range(n)), 2000),
+    "arguments that end an object": Shape(lambda n: reading(arguments(t) for t in ['{"a":['] + ['{"b":"' + WORDS + '"}'] * n), 2000),
+    "large arguments, then braces": Shape(lambda n: reading(arguments(t) for t in [BIG] + ["}", "{"] * n), 1000),
+    "whole arguments, then a call that has no name": Shape(
+        lambda n: reading([arguments(BIG + "]}", name="f"), *(arguments("x", index=k + 1) for k in range(n))]), 1000
+    ),
+    "whole arguments, again and again": Shape(lambda n: reading(arguments(BIG + "]}", name="f", id="a") for _ in range(n)), 10),
+    "whole arguments, then others under their name": Shape(
+        lambda n: reading([arguments(BIG + "]}", name="f"), *(arguments('{"a":1}'[: k % 7], name="f") for k in range(n))]), 1000
+    ),
+    "one id for many calls": Shape(
+        lambda n: reading(
+            [arguments(BIG + "]}", name="f", id="0"), *(arguments("{}", index=k % 900 + 1, name="f", id="0") for k in range(n))]
+        ),
+        1000,
+    ),
+    "blanks as arguments": Shape(lambda n: reading(arguments(" " * 500) for _ in range(n)), 2000),
+    "an object, and another one": Shape(lambda n: reading(arguments(t) for t in ['{}{"a":"'] + [WORDS] * n), 2000),
+    "arguments as objects": Shape(lambda n: reading(arguments({"a": WORDS}, name="f") for _ in range(n)), 1000),
+    "new fields of a call": Shape(lambda n: reading(arguments("x", **{f"k{k}": 1}) for k in range(n)), 2000),
+    "arguments that end an object, stream.response at each": Shape(
+        lambda n: reading((arguments(t) for t in ['{"a":['] + ['{"b":1}'] * n), each=Intake.partial), 1000
+    ),
+    # --- other fields
+    "details of one index": Shape(
+        lambda n: reading(delta(reasoning_details=[{"index": 0, "type": "t", "text": WORDS}]) for _ in range(n)), 1500
+    ),
+    "details of new indices": Shape(
+        lambda n: reading(delta(reasoning_details=[{"index": k, "type": "t", "text": "x"}]) for k in range(n)), 2000
+    ),
+    "details in one event": Shape(lambda n: reading([delta(reasoning_details=[{"index": k} for k in range(n)])]), 4000),
+    "annotations": Shape(lambda n: reading(delta(annotations=[{"a": k}]) for k in range(n)), 2000),
+    "annotations in one event": Shape(lambda n: reading([delta(annotations=[{"a": k} for k in range(n)])]), 4000),
+    "audio": Shape(lambda n: reading(delta(audio={"data": WORDS}) for _ in range(n)), 2000),
+    "unknown fields of a message": Shape(lambda n: reading(delta(**{f"k{k}": 1}) for k in range(n)), 2000),
+    "unknown fields": Shape(lambda n: reading(b'data: {"choices":[],"k%d":1}\n\n' % k for k in range(n)), 4000),
+    "usage": Shape(lambda n: reading(b'data: {"choices":[],"usage":{"k%d":1}}\n\n' % k for k in range(n)), 2000),
+    "counts in usage": Shape(lambda n: reading(b'data: {"choices":[],"usage":{"d":{"k%d":1}}}\n\n' % k for k in range(n)), 4000),
+    "logprobs": Shape(lambda n: reading(event(delta={"content": "x"}, logprobs={"content": [{"token": "x"}]}) for _ in range(n)), 2000),
+    "entries of one choice": Shape(lambda n: reading([_entries({"content": "x" * 50}, n)]), 3000),
+    "entries of one choice, each a call": Shape(
+        lambda n: reading([_entries({"tool_calls": [{"index": 0, "function": {"arguments": "x"}}]}, n)]), 3000
+    ),
+    # --- bytes
+    "an event of many lines": Shape(lambda n: reading([b"data: x\n"] * n), 5000),
+    "a line in many pieces": Shape(lambda n: reading([b'data: {"a":"', *([b"x" * 1000] * n)]), 3000),
+    "a document in many pieces": Shape(lambda n: reading([b'{"a":"', *([b"x" * 100] * n)], stream=False), 5000),
+    "blanks before a document": Shape(lambda n: reading([b" " * 1000] * n, stream=False), 3000),
+    "documents glued into one event": Shape(lambda n: reading([b"data: " + b'{"choices":[]} ' * n + b"\n\n"]), 5000),
+    "documents glued into one body": Shape(lambda n: reading([b'{"choices":[]}\n' * n], stream=False), 5000),
+    "events cut after each byte": Shape(lambda n: reading(bytes([b]) for b in delta(content="word ") * (n // 10)), 5000),
+    "deflate in many pieces": Shape(
+        lambda n: reading(_bytewise(zlib.compress(json.dumps([*range(n)]).encode())), headers={"content-encoding": "deflate"}), 3000
+    ),
+    "a document in which a string never ends": Shape(lambda n: lambda: weighs_more(b"[" + b'\\"' * n, 0), 20_000),
+    "a number of many digits": Shape(lambda n: reading([b'data: {"choices":[],"a":1.' + b"1" * n + b"}\n\n"]), 500_000),
+    "digits in a header": Shape(lambda n: lambda: retry_after(429, {"retry-after": "1" * n}, "", 0.0), 50_000),
+    "words in a header": Shape(lambda n: lambda: retry_after(429, {"retry-after": "a " * n, "date": "1:" * n}, "", 0.0), 10_000),
+    # --- adapters
+    "json_text: a fence and line ends": Shape(lambda n: lambda: json_text("x```" + "\n" * n + "x"), 100_000),
+    "read_answer: a fence and words": Shape(lambda n: lambda: read_answer("x```json " + "a " * n + '\n{"a":1}'), 100_000),
+    "LangChain: held arguments": Shape(lambda n: written(ChunkWriter, True, (arguments(WORDS) for _ in range(n))), 2000),
+    "LangChain: arguments that nothing mends": Shape(lambda n: lambda: unspoiled('{"a":' + "[" * n + '"}'), 50_000),
+    "LangChain: arguments cut in a string": Shape(lambda n: lambda: spoiler('{"a":"' + '\\"' * n), 50_000),
+    "LlamaIndex: held arguments": Shape(lambda n: written(ResponseWriter, True, (arguments(WORDS) for _ in range(n))), 3000),
+}
+FLOOR = 0.02
+"""Seconds of CPU that may always be."""
+
+
+def _entries(fields: Json, n: int) -> bytes:
+    """One event with so many entries of one choice."""
+    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": fields}] * n}).encode() + b"\n\n"
+
+
+def _bytewise(data: bytes) -> list[bytes]:
+    return [data[n : n + 1] for n in range(len(data))]
+
+
+def growth(shape: Shape) -> float:
+    """How many times as long twice as much takes; measured again while that is much, as other work only ever adds."""
+    works, least = (shape.work(shape.n), shape.work(2 * shape.n)), [float("inf"), float("inf")]
+    gc.disable()
+    try:
+        for _ in range(5):
+            least = [min(known, seconds(work)) for known, work in zip(least, works, strict=True)]
+            if least[1] < max(FLOOR, 3 * least[0]):
+                break
+    finally:
+        gc.enable()
+    return least[1] / max(least[0], FLOOR / 3)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_twice_as_much_takes_twice_as_long(name: str) -> None:
+    assert growth(SHAPES[name]) < 3
+
+
+def test_a_growing_answer_is_not_parsed_with_each_letter() -> None:
+    """What is read of it, in letters, and how much of it is not read yet at any time."""
+
+    def read(size: int) -> int:
+        growth = Growth()
+        return sum(letters for letters in range(size) if growth.is_due(letters))
+
+    assert read(800_000) < 3 * read(400_000)
+    due, last = Growth(), 0
+    for letters in range(100_000):
+        if due.is_due(letters):
+            last = letters
+        assert letters - last <= max(1, letters / 40)
