@@ -22,6 +22,8 @@ from opea_core.wire.usage import BROKEN_FINISH
 _SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b"error:", b":")
 _FEW = 4 * 1024 * 1024
 """Bytes of memory that any answer may take."""
+_MOST_BEFORE = 1000
+"""Pieces that say nothing, kept until one comes that does."""
 _PROGRESS_STEP = _LARGE_EVENT = 64 * 1024
 _DEFAULTS = Capabilities()
 
@@ -264,7 +266,8 @@ class Intake:
         for piece in (chunk, *chunk.other_choices) if chunk.finish_reason or chunk.other_choices else ():
             if piece.finish_reason in BROKEN_FINISH:
                 return self._fail(Problem(errors.ServerError, f"the server gave up (finish_reason {piece.finish_reason!r})"))
-        if self._expected.stream or self._feed is not Intake._feed_sse:  # of events for a plain call nobody takes the pieces
+        kept = self._expected.stream or self._feed is not Intake._feed_sse  # of events for a plain call nobody takes the pieces
+        if kept and (self._assembler.started or len(self.chunks) < _MOST_BEFORE):
             self.chunks.append(chunk)
         if not self.started and self._assembler.started:
             self.started = True

@@ -12,7 +12,8 @@ from pydantic_core import from_json
 _TOLERANT = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
 
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one that never ends, too: each of its quotes would be tried
+_CHUNK = 64 * 1024
+_ESCAPED = re.compile(rb"\\*+.?", re.DOTALL)
 _NO_BLANK = re.compile(r"\S")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -64,7 +65,25 @@ def weighs_more(data: bytes, most: int) -> bool:
     """Whether the values of a document take more than ``most`` bytes of memory, beside its text; counted, not parsed."""
     if _weight(data) <= most:
         return False
-    return _weight(_STRING.sub(b"", data)) > most  # what stands inside of strings is none
+    weight, inside = 0, False  # what stands inside of strings is none
+    for chunk in _chunks(data):
+        parts = chunk.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        weight += _weight(b"".join(parts[inside::2]))
+        if weight > most:
+            return True
+        inside ^= len(parts) % 2 == 0
+    return False
+
+
+def _chunks(data: bytes) -> Iterator[bytes]:
+    """A text of JSON in pieces that are not cut after a backslash."""
+    at = 0
+    while at < len(data):
+        end = at + _CHUNK
+        if data[end - 1 : end] == b"\\":
+            end = _ESCAPED.match(data, end).end()  # type: ignore[union-attr]
+        yield data[at:end]
+        at = end
 
 
 def _weight(data: bytes) -> int:

@@ -40,7 +40,7 @@ class SSEDecoder:
         self.max_event_bytes = max_event_bytes
         self._pending = Pieces()  # of a line that has not ended yet
         self._size = 0  # of the lines of an event that has not ended yet
-        self._data: list[bytes] = []
+        self._data: list[bytes | bytearray] = []  # of an event that has not ended yet: nothing, or all its lines joined
         self._name = ""
         self._start = True
         self._tail_cr = False
@@ -105,11 +105,10 @@ class SSEDecoder:
             if line.startswith(b"data:"):
                 value = line[5:].strip()
                 if value and not value.startswith(b":"):  # a re-wrapped comment is a comment
-                    data.append(value)
-                    self._grow(len(value) + 1)
+                    self._add(value)
             elif not line:
                 if data:
-                    events.append(Event(data[0] if len(data) == 1 else b"\n".join(data), self._name))
+                    events.append(Event(bytes(data[0]), self._name))
                     data.clear()
                     self._size = 0
                 self._name = ""
@@ -125,5 +124,14 @@ class SSEDecoder:
         elif field == b"error":
             self._name = "error"
             if value:
-                self._data.append(value)
-                self._grow(len(value) + 1)
+                self._add(value)
+
+    def _add(self, value: bytes) -> None:
+        """One more line of the event: the first as it is, as most events have no other."""
+        if not self._data:
+            self._data.append(value)
+        else:
+            if isinstance(self._data[0], bytes):
+                self._data[0] = bytearray(self._data[0])
+            self._data[0] += b"\n" + value
+        self._grow(len(value) + 1)
