@@ -89,7 +89,7 @@ class Contention:
         elif not above:  # by chance, or as there is less room: that is soon found out
             self._lost, self._vain = max(self._lost, level), 0
         else:
-            self._ask_wait = min(self._ask_wait * 2, max(_ASK, 8 // level))
+            self._ask_wait = min(self._ask_wait * 2, max(_ASK, 6 // max(1, left)))
             if self._lost:
                 self._vain += 1
                 self._lost = self._lost if self._vain < 2 else 0

@@ -42,5 +42,5 @@ class Pace:
             self._interval = min((now - self._since) // self._answers, _SLOWEST)
         elif self._answers:  # it has room at times only: others have the rest of it
             self._interval //= 2
-        if self._answers or self._since is None:
+        if self._answers >= _ENOUGH or self._since is None:
             self._answers, self._since = 0, now

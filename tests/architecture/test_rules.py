@@ -27,7 +27,15 @@ HTTP_MODULES = {
     f"opea_core.transport.{name}" for name in ("http", "borrowed", "deadline", "single", "with_aiohttp", "exchange", "sync", "aio")
 }
 FRAMEWORKS = {"langchain", "langchain_core", "llama_index", "langchain_opea", "llama_index_opea"}
-BELOW = {"opea_core.types", "opea_core.errors", "opea_core.config", "opea_core.events", "opea_core.urls", "opea_core.version", "opea_core.words"}
+BELOW = {
+    "opea_core.types",
+    "opea_core.errors",
+    "opea_core.config",
+    "opea_core.events",
+    "opea_core.urls",
+    "opea_core.version",
+    "opea_core.words",
+}
 """What everybody in opea_core may import."""
 MAY_IMPORT = {
     "opea_core.wire": BELOW | {"opea_core.wire"},

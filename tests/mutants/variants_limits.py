@@ -88,7 +88,7 @@ VARIANTS = [
     # --- asking for more and leaving some to others
     Variant("limits: a lost level is not tried again soon", _CONTENTION, "elif not above:", "elif left < 0:", LEVEL),
     Variant("limits: a lost level is never given up", _CONTENTION, "if self._vain < 2", "if left >= 0", LEVEL),
-    Variant("limits: one place is asked for more as often", _CONTENTION, "max(_ASK, 8 // level)", "_ASK", LEVEL),
+    Variant("limits: one place is asked for more as often", _CONTENTION, "max(_ASK, 6 // max(1, left))", "_ASK", LEVEL),
     Variant("limits: a vain asking does not double the wait", _CONTENTION, "min(self._ask_wait * 2,", "min(self._ask_wait,", CONTENTION),
     Variant(
         "limits: what is taken leaves the wait long",

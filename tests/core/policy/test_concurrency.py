@@ -272,7 +272,7 @@ def uses_up(limit: ConcurrencyLimit, seconds: float) -> int:
     return limit.level
 
 
-@pytest.mark.parametrize(("level", "seconds"), [(1, 4), (2, 3), (3, 3), (20, 3)])
+@pytest.mark.parametrize(("level", "seconds"), [(1, 6), (2, 3), (3, 3), (20, 3)])
 def test_the_only_place_is_asked_for_more_less_often(level: int, seconds: int) -> None:
     limit = steady(level)
     assert limit.rises_at(0) == seconds * SECOND

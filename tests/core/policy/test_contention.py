@@ -71,7 +71,7 @@ def test_what_is_taken_makes_the_next_step_larger_and_come_soon() -> None:
     assert course == [1, 2, 4, 8]
 
 
-@pytest.mark.parametrize(("level", "waits"), [(1, [4, 4, 4]), (2, [3, 3, 3]), (8, [3, 3, 3])])
+@pytest.mark.parametrize(("level", "waits"), [(1, [6, 6, 6]), (2, [3, 3, 3]), (8, [3, 3, 3])])
 def test_the_only_place_asks_less_often_after_it_asked_in_vain(level: int, waits: list[float]) -> None:
     contention, at = refused_at(level), 0.0
     for wait in waits:
@@ -79,8 +79,8 @@ def test_the_only_place_asks_less_often_after_it_asked_in_vain(level: int, waits
         vain(contention, level, at)
 
 
-@pytest.mark.parametrize(("level", "waits"), [(1, [6, 8, 8]), (2, [4, 4, 4]), (3, [3, 3, 3])])
-def test_each_vain_asking_doubles_the_wait_up_to_eight_times_over_the_level_it_was_refused_at(level: int, waits: list[float]) -> None:
+@pytest.mark.parametrize(("level", "waits"), [(1, [6, 6, 6]), (2, [3, 3, 3]), (3, [3, 3, 3])])
+def test_each_vain_asking_doubles_the_wait_up_to_six_times_over_what_is_left(level: int, waits: list[float]) -> None:
     contention = Contention()
     contention.answered(1.0, 0)
     for wait in waits:
@@ -90,11 +90,11 @@ def test_each_vain_asking_doubles_the_wait_up_to_eight_times_over_the_level_it_w
 
 def test_two_that_are_taken_in_a_row_make_the_wait_short_again() -> None:
     contention = refused_at(1)
-    assert ask(contention, 1, 4.0) == 1
-    contention.answered(1.0, ns(4.5))
-    assert contention.asks_at == ns(8.5)
-    assert ask(contention, 2, 4.5) == 2
-    assert contention.asks_at == ns(7.5)
+    assert ask(contention, 1, 6.0) == 1
+    contention.answered(1.0, ns(6.5))
+    assert contention.asks_at == ns(12.5)
+    assert ask(contention, 2, 6.5) == 2
+    assert contention.asks_at == ns(9.5)
 
 
 # --- what was lost

@@ -436,7 +436,7 @@ def test_an_allowance_is_a_ceiling_until_its_time(left: int, room: int) -> None:
         (20, 60.0),
         (10, 30.0),
         (4, 12.0),
-        pytest.param(1, 3.0, marks=pytest.mark.xfail(reason="fewer than four answers between two refusals measure nothing")),
+        (1, 3.0),
     ],
 )
 def test_where_the_rate_is_limited_requests_are_spread(each: int, seconds: float) -> None:
