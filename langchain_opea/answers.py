@@ -149,7 +149,9 @@ class ChunkWriter:
             "response_metadata": {"model_provider": PROVIDER},
             "tool_call_chunks": calls,
         }
-        info = {"logprobs": chunk.logprobs} if chunk.logprobs and not self._events else None
+        # of chunks that are added LangChain joins the lists, and fails where the types differ
+        logprobs = {name: value for name, value in (chunk.logprobs or {}).items() if isinstance(value, list)}
+        info = {"logprobs": logprobs} if logprobs and not self._events else None
         if any(call["name"] for call in calls):
             return ChatGenerationChunk(message=AIMessageChunk(**fields), generation_info=info)
         # a copy costs half of a validated message, and a fraction of one that looks for JSON in each fragment

@@ -232,8 +232,11 @@ def _token(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> lis
     return [LogProb(token=str(e.get("token") or ""), logprob=_number(e.get("logprob")), bytes=_bytes(e.get("bytes"))) for e in found]
 
 
+_HIGHEST = 1e300
+
+
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else float("-inf")
+    return float(value) if isinstance(value, int | float) and abs(value) < _HIGHEST else float("-inf")
 
 
 def _bytes(value: Any) -> list[int]:

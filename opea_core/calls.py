@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
-from opea_core.config import Timeouts, check_header_value, check_headers, check_seconds
+from opea_core.config import LONGEST, Timeouts, check_header_value, check_headers, check_seconds
 from opea_core.errors import ConfigurationError
 from opea_core.flow.effects import CallSpec
 from opea_core.policy import SECOND
@@ -221,7 +221,7 @@ class CallMaker:
         if "deadline" in given:
             seconds = given["deadline"]
             if seconds is not None:
-                check_seconds("deadline", seconds)
+                seconds = check_seconds("deadline", seconds)
         elif spec.timeouts is not None and spec.timeouts.total is not None:
             seconds = spec.timeouts.total
         if seconds is not None:
@@ -245,7 +245,7 @@ def _wait(value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise ConfigurationError("recovery_wait must be a number of seconds, 0 or more.")
-    return float(value)
+    return float(min(value, LONGEST))
 
 
 def _output_schema(value: Any, kind: str, body: Json) -> Json | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import ssl
 from collections import Counter
@@ -31,14 +32,22 @@ KeySource: TypeAlias = Callable[[], str | None] | Callable[[], Awaitable[str | N
 """A function that gives the key, sync or async; asked before each attempt."""
 
 
+LONGEST = 10 * 365 * 86_400.0
+"""Seconds; a longer time is this one, as clocks and locks take no more."""
+
+
 def _no_bool(value: Any) -> Any:
     if isinstance(value, bool | str):
         raise ValueError("must be a number")
     return value
 
 
-Seconds: TypeAlias = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
-SecondsOr0: TypeAlias = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
+def _capped(value: Any) -> Any:
+    return LONGEST if isinstance(_no_bool(value), int | float) and LONGEST < value < math.inf else value
+
+
+Seconds: TypeAlias = Annotated[float, BeforeValidator(_capped), Field(gt=0, allow_inf_nan=False)]
+SecondsOr0: TypeAlias = Annotated[float, BeforeValidator(_capped), Field(ge=0, allow_inf_nan=False)]
 Count: TypeAlias = Annotated[StrictInt, Field(ge=1)]
 CountOr0: TypeAlias = Annotated[StrictInt, Field(ge=0)]
 
@@ -73,10 +82,11 @@ def _explanation(cls: type[BaseModel], error: ValidationError) -> str:
     return " ".join(lines)
 
 
-def check_seconds(name: str, value: Any) -> None:
-    """Raise ConfigurationError unless ``value`` is a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+def check_seconds(name: str, value: Any) -> float:
+    """The number of seconds; ConfigurationError unless it is finite and above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r}.")
+    return min(value, LONGEST)
 
 
 class Timeouts(Value):

@@ -176,7 +176,7 @@ def _suggestion(name: str) -> str:
 def _from_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata as the original takes it: either spelling, times in milliseconds, keys of other backends ignored."""
     found: dict[str, Any] = {}
-    for key, value in metadata.items():
+    for key, value in named("metadata", metadata).items():
         name = "".join("_" + c.lower() if c.isupper() else c for c in key)
         if name not in _METADATA:
             if not name.startswith("opea") and name.endswith(("_api_key", "_api_url", "_model")):
@@ -202,6 +202,14 @@ def _unalias(options: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def named(what: str, options: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """The options, or ConfigurationError if one has no name."""
+    odd = next((key for key in options if not isinstance(key, str)), None)
+    if odd is not None:
+        raise ConfigurationError(f"{what} has the key {odd!r}, which is no name of an option.")
+    return options
+
+
 def _env_seconds(text: str) -> float:
     try:
         value = float(text)
@@ -221,8 +229,7 @@ def _timeouts(given: Mapping[str, Any]) -> Timeouts:
     elif given.get("timeouts") is not None:
         timeouts = Timeouts.of(given["timeouts"])
     if given.get("deadline") is not None:
-        check_seconds("deadline", given["deadline"])
-        timeouts = timeouts.replace(total=given["deadline"])
+        timeouts = timeouts.replace(total=check_seconds("deadline", given["deadline"]))
     return timeouts
 
 
@@ -233,7 +240,7 @@ def _policies(given: Mapping[str, Any]) -> dict[str, Any]:
         if name == "breaker" and value is False:
             value = BreakerPolicy(enabled=False)
         if isinstance(value, Mapping):
-            value = cls(**value)
+            value = cls(**named(name, value))
         if value is not None:
             if not isinstance(value, cls):
                 raise ConfigurationError(f"{name}= takes a {cls.__name__}.")

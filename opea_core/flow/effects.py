@@ -136,7 +136,7 @@ class Broken:
 
     connection: ClassVar[None] = None
     phase: Phase
-    kind: Literal["connect", "certificate", "not_tls", "disconnected", "timeout", "invalid", "proxy"]
+    kind: Literal["connect", "certificate", "not_tls", "disconnected", "timeout", "invalid", "proxy", "unexpected"]
     reason: str
     sent_at: int
     at: int
@@ -144,6 +144,8 @@ class Broken:
     reused: bool = False
     own: bool = True
     """False over a caller's transport, of which ``reused`` is only a guess."""
+    cause: Exception | None = field(default=None, repr=False)
+    """What was raised, where it is not known what it means."""
     intake: Intake | None = None
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)

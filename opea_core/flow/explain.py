@@ -160,7 +160,8 @@ def from_broken(where: Where, broken: Broken) -> Failure:
         url=redact_url(where.request.url),
         headers=where.shown(broken.headers),
     )
-    retryable = broken.kind not in ("certificate", "not_tls", "invalid") and broken.limit != "total"
+    error.__cause__ = broken.cause
+    retryable = broken.kind not in ("certificate", "not_tls", "invalid", "unexpected") and broken.limit != "total"
     brief = message.removeprefix(str(where)).strip(" :.") if broken.kind == "timeout" else where.say(broken.reason)
     reused = broken.reused and (broken.own or where.spec.retry.max_retries > 0)  # exactly one request is not put at risk by a guess
     return Failure(broken.phase, error, reused=reused, retryable=retryable, own_limit=broken.limit == "total", brief=brief)
@@ -346,6 +347,9 @@ def _broken_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError],
             f"The proxy in front of {where} failed ({reason}).",
             "Check proxy=, or HTTP_PROXY, HTTPS_PROXY and NO_PROXY.",
         )
+    if broken.kind == "unexpected":
+        hint = "The cause has its own words; a transport or an HTTP client of yours may have raised it."
+        return errors.EndpointConnectionError, f"{where}: the connection failed ({reason}).", hint
     if broken.phase is Phase.NOT_SENT:
         return errors.EndpointConnectionError, f"Nothing answers at {where.endpoint.url.origin} ({reason}).", _USUAL
     return errors.EndpointConnectionError, f"{where}: {reason}.", ""

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 import httpx
 
 from opea_core.config import Endpoint
-from opea_core.errors import ConfigurationError
+from opea_core.errors import ConfigurationError, OPEAError
 from opea_core.flow.call import Answer
 from opea_core.flow.effects import Acquire, Broken, FetchKey, Reply, Request, Send
 from opea_core.policy import SECOND
@@ -22,7 +22,7 @@ from opea_core.transport import keys
 from opea_core.transport.deadline import Line
 from opea_core.transport.exchange import Exchange
 from opea_core.transport.gate import Gate
-from opea_core.transport.http import Slot, Slots, async_transport, http_request, is_http_error
+from opea_core.transport.http import Slot, Slots, async_transport, http_request
 from opea_core.transport.running import Running
 
 AsyncSlot = Slot[httpx.AsyncBaseTransport]
@@ -107,14 +107,15 @@ class AsyncConnection:
         self._timer.arm()
         try:
             response = await self._handle(http_request(self._request, exchange.timeouts()))
-        except Exception as error:
-            if not is_http_error(error):
-                raise
+            stream = response.stream
+            if not isinstance(stream, httpx.AsyncByteStream):
+                raise TypeError("the transport gave an answer whose body cannot be read in this way")
+            self._body, self._close_body = aiter(stream), stream.aclose
+            exchange.opened(response)
+        except OPEAError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
             return exchange.failed(error)
-        stream = response.stream
-        assert isinstance(stream, httpx.AsyncByteStream)
-        self._body, self._close_body = aiter(stream), stream.aclose
-        exchange.opened(response)
         return None
 
     @staticmethod
@@ -129,9 +130,9 @@ class AsyncConnection:
         self._timer.arm()
         try:
             data = await anext(self._body, None)
-        except Exception as error:
-            if not is_http_error(error):
-                raise
+        except OPEAError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
             return self.exchange.failed(error)
         finally:
             self._timer.watching = False
@@ -148,7 +149,7 @@ class AsyncConnection:
             await self._close_body()
         except BaseException as error:
             self.discard()
-            if not is_http_error(error):
+            if not isinstance(error, Exception):
                 raise
             return
         self._timer.stop()

@@ -300,6 +300,8 @@ def describe(error: Exception, line: Line, sent_at: int, now: int) -> Broken:
     if isinstance(error, httpx.ConnectError):
         kind = "certificate" if _certificate(error) else "not_tls" if reason == _NOT_TLS else "proxy" if line.proxied else "connect"
         return Broken(Phase.NOT_SENT, kind, reason, sent_at, now)  # type: ignore[arg-type]
+    if not isinstance(error, httpx.HTTPError | httpx.StreamError | OSError | EOFError):
+        return Broken(phase, "unexpected", type(error).__name__, sent_at, now, cause=error)
     return Broken(phase, "disconnected", reason, sent_at, now, reused=line.was_stale(now), own=line.own)
 
 
@@ -349,8 +351,3 @@ def _reason(error: Exception) -> str:
             chain += " ".join(str(e) for e in cause.exceptions)
         cause = cause.__cause__ or cause.__context__
     return next((words for mark, words in _PLAIN_WORDS.items() if mark in chain), text)
-
-
-def is_http_error(error: BaseException) -> bool:
-    """Whether an exception is one of httpx's own: an expected failure, not a bug."""
-    return isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError | OSError)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
+from opea_core.errors import OPEAError
 from opea_core.flow.call import Answer
 from opea_core.flow.effects import Acquire, Broken, FetchKey, Reply, Request, Send
 from opea_core.policy import SECOND
@@ -22,9 +23,11 @@ from opea_core.transport import keys
 from opea_core.transport.deadline import Line
 from opea_core.transport.exchange import DRAIN, Exchange
 from opea_core.transport.gate import Gate
-from opea_core.transport.http import Slot, Slots, http_request, is_http_error, sync_transport
+from opea_core.transport.http import Slot, Slots, http_request, sync_transport
 from opea_core.transport.running import Running
 
+_LONGEST_WAIT = 5.0
+"""Seconds; a wait without end could not be interrupted on every system."""
 SyncSlot = Slot[httpx.BaseTransport]
 SyncSlots = Slots[httpx.BaseTransport]
 
@@ -59,14 +62,15 @@ class SyncConnection:
         exchange = self.exchange
         try:
             response = self._handle(http_request(self._request, exchange.timeouts()))
-        except Exception as error:
-            if not is_http_error(error):
-                raise
+            stream = response.stream
+            if not isinstance(stream, httpx.SyncByteStream):
+                raise TypeError("the transport gave an answer whose body cannot be read in this way")
+            self._body, self._close_body = iter(stream), stream.close
+            exchange.opened(response)
+        except OPEAError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
             return exchange.failed(error)
-        stream = response.stream
-        assert isinstance(stream, httpx.SyncByteStream)
-        self._body, self._close_body = iter(stream), stream.close
-        exchange.opened(response)
         return None
 
     @staticmethod
@@ -86,9 +90,9 @@ class SyncConnection:
         self.exchange.resume()
         try:
             data = next(self._body, None)
-        except Exception as error:
-            if not is_http_error(error):
-                raise
+        except OPEAError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
             return self.exchange.failed(error)
         return self.exchange.ended() if data is None else self.exchange.take(data)
 
@@ -108,7 +112,7 @@ class SyncConnection:
                 _close(self._slots.put(self._slot))
         except BaseException as error:
             self.discard()
-            if not is_http_error(error):
+            if not isinstance(error, Exception):
                 raise
         finally:
             if guard is not None:
@@ -225,7 +229,8 @@ class SyncDriver:
                 ticket.wake = _waker(box)
                 continue  # something may have come before there was a way to be woken
             with contextlib.suppress(queue.Empty):
-                box.get(timeout=None if until is None else max(0.0, (until - time.monotonic_ns()) / SECOND))
+                left = _LONGEST_WAIT if until is None else max(0.0, (until - time.monotonic_ns()) / SECOND)
+                box.get(timeout=min(left, _LONGEST_WAIT))
 
     @staticmethod
     def _would_block(running: Running) -> bool:

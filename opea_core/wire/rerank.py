@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from opea_core.errors import BadAnswerError
 from opea_core.types import Json, RerankResponse, RerankResult
 from opea_core.wire.usage import read_usage
 
+_HIGHEST = 1e300
 _SCORES = ("relevance_score", "score")
 
 
@@ -35,9 +35,9 @@ def _result(entry: Any, count: int) -> RerankResult:
     fields = entry if isinstance(entry, dict) else {}
     index = fields.get("index")
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
-        raise BadAnswerError(f"The rerank answer names document {index!r}, and {count} were sent.")
+        raise BadAnswerError(f"The rerank answer names document {str(index)[:50]!r}, and {count} were sent.")
     score = next((fields[name] for name in _SCORES if fields.get(name) is not None), None)
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+    if isinstance(score, bool) or not isinstance(score, int | float) or not -_HIGHEST < score < _HIGHEST:
         raise BadAnswerError(f"The rerank answer has no score for document {index}.")
     text = fields.get("document")
     return RerankResult(index, float(score), text.get("text") if isinstance(text, dict) else text)

@@ -200,14 +200,17 @@ def test_a_transport_that_needs_no_network(way: Way) -> None:
     assert str(sent.requests[0].url) == "http://nowhere.example/v1/chat/completions"
 
 
-def test_an_exception_of_a_transport_is_no_business_of_ours(way: Way) -> None:
+def test_whatever_a_transport_raises_is_the_cause_of_our_error_and_not_tried_again(way: Way) -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise LookupError("a bug of the transport")
 
     sent = Sent(broken)
     opea = OPEA("http://nowhere.example/v1", transport=sent.sync, async_transport=sent.aio)
-    assert isinstance(way.ask(opea, "chat", "Hello").error, LookupError)
-    assert idle(opea)
+    error = way.ask(opea, "chat", "Hello").error
+    assert isinstance(error, EndpointConnectionError)
+    assert isinstance(error.__cause__, LookupError)
+    assert "LookupError" in error.message
+    assert (len(sent.requests), idle(opea)) == (1, True)
 
 
 @pytest.mark.parametrize(
