@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing, closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing, closing, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen, MessageRole
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
 
 _logger = logging.getLogger("opea_core")
+
+
+@contextmanager
+def _known_tools() -> Iterator[None]:
+    """LlamaIndex looks the tool up by the name that the model wrote, and lets the KeyError out."""
+    try:
+        yield
+    except KeyError as error:
+        raise NoToolCallError(
+            f"The model called {str(error.args[0])[:100]!r}, which is none of the tools.", "Ask again, or give it this tool, too."
+        ) from None
 
 
 class ToolMethods(FunctionCallingLLM, defer_build=True):
@@ -48,12 +59,14 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
     @instrumented()
     def predict_and_call(self, *args: Any, **kwargs: Any) -> AgentChatResponse:
         """Let the model call a tool, and call it."""
-        return cast("AgentChatResponse", inspect.unwrap(FunctionCallingLLM.predict_and_call)(self, *args, **kwargs))
+        with _known_tools():
+            return cast("AgentChatResponse", inspect.unwrap(FunctionCallingLLM.predict_and_call)(self, *args, **kwargs))
 
     @instrumented()
     async def apredict_and_call(self, *args: Any, **kwargs: Any) -> AgentChatResponse:
         """``predict_and_call`` for async code."""
-        return cast("AgentChatResponse", await inspect.unwrap(FunctionCallingLLM.apredict_and_call)(self, *args, **kwargs))
+        with _known_tools():
+            return cast("AgentChatResponse", await inspect.unwrap(FunctionCallingLLM.apredict_and_call)(self, *args, **kwargs))
 
     def _prepare_chat_with_tools(
         self,

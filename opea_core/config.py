@@ -48,8 +48,8 @@ def _capped(value: Any) -> Any:
 
 Seconds: TypeAlias = Annotated[float, BeforeValidator(_capped), Field(gt=0, allow_inf_nan=False)]
 SecondsOr0: TypeAlias = Annotated[float, BeforeValidator(_capped), Field(ge=0, allow_inf_nan=False)]
-Count: TypeAlias = Annotated[StrictInt, Field(ge=1)]
-CountOr0: TypeAlias = Annotated[StrictInt, Field(ge=0)]
+Count: TypeAlias = Annotated[StrictInt, Field(ge=1, le=2**53)]
+CountOr0: TypeAlias = Annotated[StrictInt, Field(ge=0, le=2**53)]
 
 
 class Value(BaseModel):
@@ -113,11 +113,11 @@ class Timeouts(Value):
                 raise ConfigurationError("A timeout pair is (connect, read) in seconds.")
             connect, read = value
         elif isinstance(value, Mapping):
-            return cls(**value)
+            return cls.model_validate(dict(value))
         elif hasattr(value, "connect") and hasattr(value, "read"):
             connect, read = value.connect, value.read
         else:
-            check_seconds("timeout", value)
+            value = check_seconds("timeout", value)
             connect, read = min(5.0, value), value
         return cls(connect=connect, first_event=read, idle=read)
 
@@ -340,6 +340,13 @@ class Endpoint(Value):
     @classmethod
     def _auth_header(cls, value: str) -> str:
         return next(iter(check_headers("auth_header", {value: ""})))
+
+    @field_validator("api_version", mode="after")
+    @classmethod
+    def _api_version(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_header_value("api_version", value)
+        return value
 
     @field_validator("auth_scheme", mode="after")
     @classmethod

@@ -107,6 +107,8 @@ class Drivers:
 
     async def aclose(self) -> None:
         """The same, and closes the connections of the running loop gracefully."""
+        if self._aio is not None:
+            self._aio.check_loop()
         self.closed = True
         for gate in list(self.gates):
             gate.close()

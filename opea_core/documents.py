@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from opea_core.errors import ConfigurationError
 from opea_core.flow.discover import discover_flow
 from opea_core.flow.embed import Sizes, check_inputs, embed_flow
 from opea_core.types import CallMeta, EmbeddingResponse, ModelInfo, RerankResponse
@@ -53,7 +54,7 @@ class DocumentMethods:
 
         ``index`` of a result is the document's place in ``documents``. No document, no request.
         """
-        texts = check_inputs(list(documents))
+        texts = _texts(documents)
         if not texts:
             return RerankResponse([], meta=CallMeta(attempts=0))
         response: RerankResponse = self._core.run(self._core.calls.rerank(query, texts, top_n, options))
@@ -61,7 +62,7 @@ class DocumentMethods:
 
     async def arerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None, **options: Any) -> RerankResponse:
         """``rerank`` for async code."""
-        texts = check_inputs(list(documents))
+        texts = _texts(documents)
         if not texts:
             return RerankResponse([], meta=CallMeta(attempts=0))
         response: RerankResponse = await self._core.arun(self._core.calls.rerank(query, texts, top_n, options))
@@ -111,3 +112,10 @@ class DocumentMethods:
         calls, settings = self._core.calls, self._core.settings
         model = settings.model if settings.model_given else None
         return discover_flow(settings.endpoints, model, lambda at: calls.models({**options, "endpoint": at}), calls.props)
+
+
+def _texts(documents: Any) -> list[str]:
+    """The documents as a list, or ConfigurationError."""
+    if isinstance(documents, str | Mapping) or not isinstance(documents, Iterable):
+        raise ConfigurationError("documents must be a list of strings.")
+    return check_inputs(list(documents))

@@ -214,7 +214,7 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
             figures = self._core.gate.stats()
             figures["endpoints"] |= {name: _figures(core) for name, core in self._created.items()}
             return figures
-        if endpoint_id in self._created:
+        if isinstance(endpoint_id, str) and endpoint_id in self._created:
             return _figures(self._created[endpoint_id])
         self._check_id(endpoint_id)
         return self._core.gate.stats(endpoint_id)
@@ -224,14 +224,14 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
         return [recent for core in (self._core, *self._created.values(), *self._foreign.values()) for recent in core.gate.recent()]
 
     def _core_of(self, endpoint_id: str) -> Core:
-        if endpoint_id in self._created:
+        if isinstance(endpoint_id, str) and endpoint_id in self._created:
             return self._created[endpoint_id]
         self._check_id(endpoint_id)
         return self._core
 
     def _check_id(self, endpoint_id: str) -> None:
         known = self.endpoint_ids()
-        if endpoint_id not in known:
+        if not isinstance(endpoint_id, str) or endpoint_id not in known:
             raise errors.ConfigurationError(
                 f"There is no endpoint {endpoint_id!r}.{errors.nearest(str(endpoint_id), known)}", f"There are: {', '.join(known)}."
             )

@@ -130,6 +130,8 @@ class AsyncConnection:
         self._timer.arm()
         try:
             data = await anext(self._body, None)
+            if not isinstance(data, bytes | None):
+                raise TypeError("a body is made of bytes")
         except OPEAError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
@@ -296,7 +298,7 @@ class AsyncDriver:
 
     async def aclose(self) -> None:
         """Break what is in use in every loop, and close this loop's connections gracefully."""
-        place = self._places.get(asyncio.get_running_loop())
+        place = self._places.get(_running_loop())
         if place is not None:
             await place.aclose()
         self.close()
@@ -305,6 +307,11 @@ class AsyncDriver:
         """Break every connection of every loop; waits for none."""
         for place in list(self._places.values()):
             place.break_all()
+
+    @staticmethod
+    def check_loop() -> None:
+        """Raise ConfigurationError outside of asyncio."""
+        _running_loop()
 
     def let_go(self) -> None:
         """In a forked child: the parent's loops and connections are not ours."""
@@ -321,7 +328,7 @@ class AsyncDriver:
 
     async def place(self) -> LoopPlace:
         """What belongs to the running loop; made at its first call, gone when it ends."""
-        loop = asyncio.get_running_loop()
+        loop = _running_loop()
         if self._handle is not None:
             self._handle_loop = self._handle_loop or loop
             if self._handle_loop is not loop:
@@ -399,6 +406,16 @@ class AsyncDriver:
         keys.refuse_nested(source)
         async with place.key_locks[id(source)]:
             return await keys.ask_async(source, gate)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "Async calls run under asyncio, and no event loop of asyncio is running here.",
+            "Under trio, call the methods without an a in front in a thread: trio.to_thread.run_sync(opea.chat, ...).",
+        ) from None
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

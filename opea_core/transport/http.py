@@ -258,8 +258,10 @@ def _tls_context(verify: bool | str, cert: str | tuple[str, ...] | None, env: tu
 def parse_url(url: str) -> httpx.URL:
     """The URL as httpx wants it; ConfigurationError for what it cannot take."""
     try:
-        return httpx.URL(url)
-    except httpx.InvalidURL as error:
+        found = httpx.URL(url)
+        _ = found.host  # read late, and only then refused
+        return found
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise ConfigurationError(f"The URL cannot be used: {error}.") from None
 
 

@@ -90,6 +90,8 @@ class SyncConnection:
         self.exchange.resume()
         try:
             data = next(self._body, None)
+            if not isinstance(data, bytes | None):
+                raise TypeError("a body is made of bytes")
         except OPEAError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
