@@ -212,7 +212,7 @@ class ChoiceState:
         chunk = ChatChunk(index=known.index, role=known.role)
         if self.message is not None and not self.size:
             if so_far:
-                return deepcopy(self).finish(new_id)
+                return deepcopy(self, {id(self.tools.given): self.tools.given}).finish(new_id)  # an id that was shown stays
             self._whole(self.message, chunk)
         tail, thought = self.content_joiner.end(), self.reasoning_joiner.end()
         if self.splitter:

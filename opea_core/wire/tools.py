@@ -152,7 +152,7 @@ class _Entry:
 class ToolAssembler:
     """The tool calls of one choice. ``push`` takes a delta's list, ``finish`` gives the calls."""
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_given", "_open", "_placeholders")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_open", "_placeholders", "given")
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
@@ -160,8 +160,8 @@ class ToolAssembler:
         self._by_id: dict[str, _Call] = {}
         self._by_index: dict[int, _Call] = {}
         self._open: _Call | None = None
-        self._given: dict[int, str] = {}
-        """Our ids, for calls that have none."""
+        self.given: dict[int, str] = {}
+        """Our ids, for calls that have none, by their positions."""
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -219,9 +219,9 @@ class ToolAssembler:
 
     def _id_of(self, call: _Call, new_id: Callable[[], str]) -> str:
         """The server's id, or one of ours, which stays the same."""
-        if not call.id and call.position not in self._given:
-            self._given[call.position] = new_id()
-        return call.id or self._given[call.position]
+        if not call.id and call.position not in self.given:
+            self.given[call.position] = new_id()
+        return call.id or self.given[call.position]
 
     @staticmethod
     def _held(call: _Call, known_id: str, arguments: str) -> ToolCallDelta | None:
@@ -235,7 +235,7 @@ class ToolAssembler:
         """The calls in the shape of a plain answer."""
         return [
             {
-                "id": call.id or self._given.get(call.position, ""),
+                "id": call.id or self.given.get(call.position, ""),
                 "type": "function",
                 **call.extra,
                 "function": {"name": call.name, "arguments": call.args + call.joiner.end()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
@@ -11,7 +12,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from same_examples import fixed
+from test_intake import DONE, EVENT, data
 
+from opea_core.config import Capabilities
 from opea_core.types import ChatChunk, ChatResponse, Json
 from opea_core.wire.intake import Expected, Intake
 
@@ -306,3 +309,71 @@ def test_a_stream_that_breaks_off_is_a_prefix_or_an_error_never_something_else(
         assert response is not None
         assert response.finish_reason == said.finish
         assert (response.content, response.reasoning, len(response.tool_calls)) == (said.content, said.reasoning, len(said.calls))
+
+
+# --- an answer so far
+
+
+class Reading:
+    """A body that is read, event by event, and what was asked of it meanwhile."""
+
+    def __init__(self, think_tags: bool) -> None:
+        numbers = count(1)
+        capabilities = Capabilities(think_tags=think_tags)
+        self.intake = Intake(200, {}, Expected("chat", True, "asked", lambda: f"<new{next(numbers)}>", capabilities))
+        self.so_far: list[tuple[ChatResponse, str]] = []
+
+    def ask(self) -> None:
+        response = self.intake.partial()
+        if response is not None:
+            self.so_far.append((response, told(response)))
+
+    def outcome(self) -> str:
+        """All that came of it, with our ids numbered as they turn up."""
+        intake = self.intake
+        text = "\n".join([told(intake.response), repr(intake.problem), repr(list(intake.chunks)), repr(intake.warnings)])
+        ours: dict[str, int] = {}
+        return re.sub(r"<new\d+>", lambda found: f"<{ours.setdefault(found[0], len(ours))}>", text)
+
+
+def told(response: ChatResponse | None) -> str:
+    return "" if response is None else f"{response!r} {json.dumps(response.raw)}"
+
+
+def given_ids(response: ChatResponse) -> dict[tuple[int, int], str]:
+    """Our ids of calls, by the places of their choices and their own."""
+    calls = [(choice.index, call) for choice in response.choices for call in (*choice.tool_calls, *choice.invalid_tool_calls)]
+    return {(index, call.index): call.id for index, call in calls if call.id.startswith("<new")}
+
+
+MESSAGES = [
+    {"choices": [{"index": 0, "delta": {}, "message": {"content": "", "tool_calls": [{"function": {"name": "f"}}]}}]},
+    {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+]
+"""What some send beside empty deltas: the message so far."""
+
+
+EVENTS = st.lists(EVENT, max_size=5) | st.lists(st.sampled_from(MESSAGES), min_size=2, max_size=5)
+
+
+@fixed(300)
+@given(
+    body=streams().map(lambda made: made[1]) | EVENTS.map(lambda events: ("".join(data(json.dumps(e)) for e in events) + DONE).encode()),
+    asked=st.lists(st.booleans(), min_size=1, max_size=5),
+    think_tags=st.booleans(),
+)
+def test_asking_for_the_answer_so_far_changes_nothing(body: bytes, asked: list[bool], think_tags: bool) -> None:
+    left_alone, polled = Reading(think_tags), Reading(think_tags)
+    for number, piece in enumerate(body.splitlines(keepends=True)):
+        left_alone.intake.feed(piece)
+        polled.intake.feed(piece)
+        if asked[number % len(asked)]:
+            polled.ask()
+    left_alone.intake.end()
+    polled.intake.end()
+    assert polled.outcome() == left_alone.outcome()
+    assert [told(response) for response, _ in polled.so_far] == [words for _, words in polled.so_far], "an answer so far stays as it was"
+    known: dict[tuple[int, int], str] = {}
+    for response in [response for response, _ in polled.so_far] + ([polled.intake.response] if polled.intake.response else []):
+        for place, ours in given_ids(response).items():
+            assert known.setdefault(place, ours) == ours, "an id that was shown stays"
