@@ -83,7 +83,13 @@ class Drivers:
         """Made at the first async call: importing asyncio costs as much as httpx."""
         with self._lock:
             if self._aio is None:
-                self._aio = self._driver()
+                try:
+                    self._aio = self._driver()
+                except OSError as error:  # a file that cannot be opened is a module that cannot be imported
+                    raise errors.EndpointConnectionError(
+                        f"Nothing was sent: the code for async calls cannot be read ({type(error).__name__}).",
+                        "Is a file descriptor left? Raise the limit (ulimit -n), or close what is not used any more.",
+                    ) from error
             return self._aio
 
     def _driver(self) -> AsyncDriver:

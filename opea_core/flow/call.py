@@ -123,7 +123,7 @@ def _attempts(
     """The requests made with one grant: one, and again at once where a small change mends it."""
     endpoint = grant.endpoint
     learned = log.learned.get(endpoint, endpoint.capabilities)
-    key: str | None = spec.key or (yield FetchKey(endpoint))
+    key: str | None = spec.key or (yield FetchKey(endpoint, spec.deadline))
     while True:
         request, where = build_request(spec, context, endpoint, learned, key)
         log.hasty = _limit_connecting(request, grant, spec)
@@ -155,7 +155,7 @@ def _attempts(
             continue
         if failure.error.status_code == 401 and callable(endpoint.config.api_key) and not (spec.key or log.rekeyed):
             log.rekeyed = True
-            fresh: str | None = yield FetchKey(endpoint)
+            fresh: str | None = yield FetchKey(endpoint, spec.deadline)
             if fresh != key:
                 key = fresh
                 continue

@@ -75,6 +75,7 @@ class FetchKey:
     """Ask an endpoint's key function. Gives the key or None."""
 
     endpoint: EndpointState
+    deadline: int | None = None
 
 
 @dataclass(slots=True)
@@ -136,7 +137,7 @@ class Broken:
 
     connection: ClassVar[None] = None
     phase: Phase
-    kind: Literal["connect", "certificate", "not_tls", "disconnected", "timeout", "invalid", "proxy", "unexpected"]
+    kind: Literal["connect", "certificate", "not_tls", "disconnected", "timeout", "invalid", "proxy", "unexpected", "local"]
     reason: str
     sent_at: int
     at: int

@@ -164,7 +164,8 @@ def from_broken(where: Where, broken: Broken) -> Failure:
     retryable = broken.kind not in ("certificate", "not_tls", "invalid", "unexpected") and broken.limit != "total"
     brief = message.removeprefix(str(where)).strip(" :.") if broken.kind == "timeout" else where.say(broken.reason)
     reused = broken.reused and (broken.own or where.spec.retry.max_retries > 0)  # exactly one request is not put at risk by a guess
-    return Failure(broken.phase, error, reused=reused, retryable=retryable, own_limit=broken.limit == "total", brief=brief)
+    ours = broken.limit == "total" or broken.kind == "local"  # says nothing of the endpoint
+    return Failure(broken.phase, error, reused=reused, retryable=retryable, own_limit=ours, brief=brief)
 
 
 def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError | None, waited: float) -> errors.OPEAError:
@@ -347,6 +348,9 @@ def _broken_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError],
             f"The proxy in front of {where} failed ({reason}).",
             "Check proxy=, or HTTP_PROXY, HTTPS_PROXY and NO_PROXY.",
         )
+    if broken.kind == "local":
+        hint = "Raise the limit (ulimit -n), lower max_concurrent=, or close what is not used any more."
+        return errors.EndpointConnectionError, f"Nothing was sent to {where}: {reason}.", hint
     if broken.kind == "unexpected":
         hint = "The cause has its own words; a transport or an HTTP client of yours may have raised it."
         return errors.EndpointConnectionError, f"{where}: the connection failed ({reason}).", hint

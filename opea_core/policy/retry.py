@@ -103,7 +103,7 @@ class Retry:
     reason: str = ""
 
 
-_SAME_AND_OTHER = frozenset({408, 409, 425, 498, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
+_SAME_AND_OTHER = frozenset({408, 409, 421, 425, 498, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
 AWAY = frozenset({502, 503, 520, 521, 522, 523, 525, 526, 527, 530})
 """What gateways answer while the server behind them is away; not 504, 524 and 529: it works still, or has too much to do."""
 _UNKNOWN_PAUSE = 0.5

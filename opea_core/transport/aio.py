@@ -17,12 +17,12 @@ from opea_core.flow.call import Answer
 from opea_core.flow.effects import Acquire, Broken, FetchKey, Reply, Request, Send
 from opea_core.policy import SECOND
 from opea_core.policy.dispatcher import Reason, Rejection
-from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.endpoint import Grant
 from opea_core.transport import keys
 from opea_core.transport.deadline import Line
-from opea_core.transport.exchange import Exchange
+from opea_core.transport.exchange import DRAIN, Exchange
 from opea_core.transport.gate import Gate
-from opea_core.transport.http import Slot, Slots, async_transport, http_request
+from opea_core.transport.http import SWEEP, Slot, Slots, async_transport, http_request
 from opea_core.transport.running import Running
 
 AsyncSlot = Slot[httpx.AsyncBaseTransport]
@@ -146,8 +146,9 @@ class AsyncConnection:
             if not self.exchange.over:
                 self.exchange.drain()
                 self._timer.arm()
-                async for _ in self._body:
-                    pass
+                async with asyncio.timeout(DRAIN / SECOND if self._slot is None else None):
+                    async for _ in self._body:
+                        pass
             await self._close_body()
         except BaseException as error:
             self.discard()
@@ -156,7 +157,7 @@ class AsyncConnection:
             return
         self._timer.stop()
         if self._slot is not None:
-            self._place.close_soon(self._place.slots.put(self._slot))
+            self._place.keep(self._slot)
 
     def discard(self, outcome: Reply | Broken | None = None) -> None:
         """Close the connection; its idle siblings too if the server had closed it meanwhile."""
@@ -189,6 +190,7 @@ class LoopPlace:
         self._cancelled: list[Callable[[], Awaitable[None]]] = []
         self._doomed: list[AsyncSlot] = []  # broken from outside, to be closed by the loop
         self._guard: AsyncGenerator[None, None] | None = None
+        self._sweep: asyncio.TimerHandle | None = None
         self._over = False  # the loop is in its last turns: all is closed, and no task would come to its end
 
     async def open(self, places: dict[asyncio.AbstractEventLoop, LoopPlace]) -> None:
@@ -208,6 +210,9 @@ class LoopPlace:
 
     async def aclose(self) -> None:
         """Break what is in use, close the idle connections, and wait for those that are being closed."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
         self.slots.break_busy()
         self._doomed.extend((*self.slots.busy, *self.slots.clear()))
         while self._doomed or self._closing:
@@ -227,6 +232,20 @@ class LoopPlace:
             self.loop.call_soon_threadsafe(self.loop.call_soon, self._close_doomed)
         except RuntimeError:  # the loop is closed
             _open_places.discard(self)
+
+    def keep(self, slot: AsyncSlot) -> None:
+        """Keep a connection for the next call, and look after the kept ones while nobody calls."""
+        self.close_soon(self.slots.put(slot))
+        if self._sweep is None:
+            self._sweep = self.loop.call_later(SWEEP / SECOND, self._swept)
+
+    def _swept(self) -> None:
+        self._sweep = None
+        if self._over or self.slots.closed:
+            return
+        self.close_soon(self.slots.sweep())
+        if self.slots.kept:
+            self._sweep = self.loop.call_later(SWEEP / SECOND, self._swept)
 
     def _close_doomed(self) -> None:
         doomed, self._doomed = self._doomed, []
@@ -353,7 +372,7 @@ class AsyncDriver:
             running.sending(effect)
             return running.sent(effect, await self._send(effect, running, place))
         if isinstance(effect, FetchKey):
-            return await self._key(effect.endpoint, place, running.gate)
+            return await self._key(effect, place, running.gate)
         return running.perform(effect)
 
     async def _acquire(self, running: Running, loop: asyncio.AbstractEventLoop) -> Grant | Rejection:
@@ -399,13 +418,18 @@ class AsyncDriver:
         return AsyncConnection(send.request, slot.transport.handle_async_request, place, slot)
 
     @staticmethod
-    async def _key(endpoint: EndpointState, place: LoopPlace, gate: Gate) -> str | None:
-        source = endpoint.config.api_key
+    async def _key(effect: FetchKey, place: LoopPlace, gate: Gate) -> str | None:
+        source = effect.endpoint.config.api_key
         if not callable(source):
             return keys.plain_key(source)
         keys.refuse_nested(source)
-        async with place.key_locks[id(source)]:
-            return await keys.ask_async(source, gate)
+        left = None if effect.deadline is None else (effect.deadline - time.monotonic_ns()) / SECOND
+        limit = asyncio.timeout(left)
+        try:
+            async with limit, place.key_locks[id(source)]:
+                return await keys.ask_async(source, gate)
+        except TimeoutError:
+            raise keys.late() from None
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

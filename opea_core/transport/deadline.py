@@ -21,10 +21,23 @@ import httpcore
 
 from opea_core.policy import SECOND
 from opea_core.transport import unread
+from opea_core.transport.lookup import look_up
 
 _WRITE_PIECE = 64 * 1024
 _LONGEST = 86_400.0  # seconds; the system takes no wait without end
 _AT_ONCE = SECOND // 50
+KEEP_ALIVE = tuple(
+    (level, getattr(socket, name), value)
+    for level, name, value in (
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),  # seconds; Linux and Windows
+        (socket.IPPROTO_TCP, "TCP_KEEPALIVE", 60),  # macOS
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 20),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+    )
+    if hasattr(socket, name)
+)
+"""A first token may take minutes, and what stands in between forgets connections that are silent for so long."""
 _UNASKED = "bytes that nobody asked for were on the connection"
 
 
@@ -141,7 +154,9 @@ class DeadlineBackend(httpcore.NetworkBackend):
         """Try each address in turn; the last failure is raised when none answers."""
         self._line.fresh = True
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = look_up(host, port, self._line.connect_left(timeout))
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(f"the name {host} was not found in time") from error
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(str(error)) from error
         failure: Exception = httpcore.ConnectError("the name has no address")
@@ -151,7 +166,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
             share = None if left is None else left / (len(addresses) - tried)  # one that drops packets must leave time for the others
             began = time.monotonic_ns()
             try:
-                stream = self._inner.connect_tcp(address, port, share, local_address, socket_options)
+                stream = self._inner.connect_tcp(address, port, share, local_address, [*(socket_options or ()), *KEEP_ALIVE])
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
                 continue
@@ -225,7 +240,7 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
         """Connect within ``connect_at``."""
         self._line.fresh = True
         left, began = self._line.connect_left(timeout), time.monotonic_ns()
-        stream = await self._inner.connect_tcp(host, port, left, local_address, socket_options)
+        stream = await self._inner.connect_tcp(host, port, left, local_address, [*(socket_options or ()), *KEEP_ALIVE])
         self._line.connected(began)
         return _AsyncStream(stream, self._line, self._line.tunnel)
 

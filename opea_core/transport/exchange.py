@@ -14,6 +14,7 @@ from opea_core.transport.deadline import Line
 from opea_core.transport.http import describe, response_headers
 from opea_core.wire.intake import Intake
 
+_MISDIRECTED = 421
 DRAIN = SECOND // 10
 """How long the rest of a body after ``[DONE]`` is waited for, so that the connection can be kept."""
 
@@ -91,6 +92,8 @@ class Exchange:
 
     def can_keep(self, outcome: Reply | Broken) -> bool:
         """Whether the connection may serve another call once the body is over."""
+        if self.status == _MISDIRECTED:  # the server does not answer for this name on this connection
+            return False
         return isinstance(outcome, Reply) and (self.over or outcome.intake.problem is None)
 
     def _moved(self, intake: Intake) -> None:

@@ -6,6 +6,7 @@ here, in ``deadline`` and in ``single`` alone, and none of their exceptions or r
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 import threading
@@ -30,8 +31,13 @@ from opea_core.policy.retry import Phase
 from opea_core.transport.deadline import AsyncDeadlineBackend, DeadlineBackend, Line
 from opea_core.transport.no_proxy import goes_direct
 from opea_core.transport.single import AsyncSingleConnection, SingleConnection
+from opea_core.transport.unread import is_readable
 
 _IDLE = 30 * SECOND
+SWEEP = 2 * SECOND
+"""So often the kept connections are looked after while nobody calls."""
+_MOST_KEPT = 256
+"""Kept connections of all origins."""
 _LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
 _context_lock = threading.Lock()
 
@@ -85,6 +91,7 @@ class Slots(Generic[TransportT]):
         self._make: Callable[[Endpoint, str | None, Line], TransportT] = make
         self._idle: dict[ConnectionKey, list[Slot[TransportT]]] = {}
         self._lock = threading.Lock()
+        self._sweeps_at = 0
         self.busy: set[Slot[TransportT]] = set()
         self.closed = False
 
@@ -100,15 +107,18 @@ class Slots(Generic[TransportT]):
             with self._lock:
                 idle = self._idle.setdefault(key, [])
                 taken, idle[-1:] = idle[-1:], []
-                old = self._old(idle)
+                old = self._old()
             slot = taken[0] if taken else self._new(endpoint, key)
         except BaseException:  # of a new one, or Ctrl-C: what was taken is as idle as before
             with self._lock:
-                idle[:0] = old
-                idle += taken
+                self._put_back([*old, *taken])
             raise
         self.busy |= {slot}  # no call: no Ctrl-C between this and the caller's try
         return slot, old
+
+    def _put_back(self, slots: list[Any]) -> None:
+        for slot in slots:
+            self._idle.setdefault(slot.key, []).append(slot)
 
     def _new(self, endpoint: EndpointState, key: ConnectionKey) -> Slot[TransportT]:
         line = Line()
@@ -123,10 +133,25 @@ class Slots(Generic[TransportT]):
             if self.closed:
                 self.busy.discard(slot)
                 return [slot]
-            idle = self._idle.setdefault(slot.key, [])
-            idle.append(slot)
+            self._idle.setdefault(slot.key, []).append(slot)
             self.busy.discard(slot)
-            return self._old(idle)
+            return self._old()
+
+    @property
+    def kept(self) -> int:
+        """How many are kept."""
+        return sum(len(idle) for idle in list(self._idle.values()))
+
+    def sweep(self) -> list[Slot[TransportT]]:
+        """The kept ones that are to be closed: idle for too long, too many, or closed by their servers."""
+        with self._lock:
+            old = self._old(now=True)
+            for idle in self._idle.values():
+                gone = [slot for slot in idle if is_readable(slot.line.socket)]
+                if gone:
+                    old += gone
+                    idle[:] = [slot for slot in idle if slot not in gone]
+            return old
 
     def drop(self, slot: Slot[TransportT], stale: bool = False) -> list[Slot[TransportT]]:
         """Forget a connection; ``stale`` (the server had closed it) forgets its idle siblings too."""
@@ -158,14 +183,17 @@ class Slots(Generic[TransportT]):
         for slot in list(self.busy):
             slot.line.shutdown()
 
-    @staticmethod
-    def _old(idle: list[Slot[TransportT]]) -> list[Slot[TransportT]]:
-        limit = time.monotonic_ns() - _IDLE
-        count = 0
-        while count < len(idle) and idle[count].idle_since < limit:
-            count += 1
-        old = idle[:count]
-        del idle[:count]
+    def _old(self, now: bool = False) -> list[Slot[TransportT]]:
+        """Those that were idle for too long, of every origin, and the oldest beyond what is kept; looked for now and then."""
+        at = time.monotonic_ns()
+        if at < self._sweeps_at and not now and self.kept <= _MOST_KEPT:
+            return []
+        self._sweeps_at = at + SWEEP
+        every = sorted((slot for idle in self._idle.values() for slot in idle), key=lambda slot: slot.idle_since)
+        too_many = max(0, len(every) - _MOST_KEPT)
+        old = [slot for number, slot in enumerate(every) if number < too_many or slot.idle_since < at - _IDLE]
+        gone = set(map(id, old))
+        self._idle = {key: left for key, idle in self._idle.items() if (left := [slot for slot in idle if id(slot) not in gone])}
         return old
 
 
@@ -290,6 +318,8 @@ def response_headers(response: httpx.Response) -> dict[str, str]:
 def describe(error: Exception, line: Line, sent_at: int, now: int) -> Broken:
     """What an exception of httpx means. The caller adds which of its time limits had passed."""
     phase = Phase.MAYBE_SENT if line.wrote else Phase.NOT_SENT
+    if phase is Phase.NOT_SENT and line.own and _is_out_of_files():
+        return Broken(phase, "local", "this process has no file descriptor left", sent_at, now)
     reason = _reason(error)
     if isinstance(error, httpx.TimeoutException):
         if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
@@ -305,6 +335,15 @@ def describe(error: Exception, line: Line, sent_at: int, now: int) -> Broken:
     if not isinstance(error, httpx.HTTPError | httpx.StreamError | OSError | EOFError):
         return Broken(phase, "unexpected", type(error).__name__, sent_at, now, cause=error)
     return Broken(phase, "disconnected", reason, sent_at, now, reused=line.was_stale(now), own=line.own)
+
+
+def _is_out_of_files() -> bool:
+    """Whether it is this process that can open nothing more: a failed connection or name lookup does not always say so."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
 
 
 def _certificate(error: BaseException | None) -> bool:

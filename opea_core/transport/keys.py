@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from opea_core.config import check_header_value
-from opea_core.errors import ConfigurationError, OPEAError
+from opea_core.errors import ConfigurationError, DeadlineExceeded, OPEAError
+from opea_core.transport.lookup import within
 
 
 def plain_key(source: Any) -> str | None:
@@ -46,10 +47,22 @@ def _asking(source: Any, gate: object) -> Iterator[None]:
         _asked_now.reset(token)
 
 
-def ask(source: Any, gate: object) -> str | None:
-    """Call a key function in sync code; an async one runs on a loop of its own in another thread."""
+def ask(source: Any, gate: object, seconds: float | None = None) -> str | None:
+    """Call a key function in sync code, for so long at most; an async one runs on a loop of its own in another thread."""
     with _told(), _asking(source, gate):
-        return _checked(_asked(source))
+        try:
+            return _checked(within(seconds, lambda: _asked(source)))
+        except TimeoutError as error:
+            if error.args or seconds is None:  # of the function itself
+                raise
+            raise late() from None
+
+
+def late() -> DeadlineExceeded:
+    """The error of a call whose key did not come in time."""
+    return DeadlineExceeded(
+        "The deadline passed while the api_key function was asked; nothing was sent.", "Raise deadline= if it may take so long."
+    )
 
 
 def _asked(source: Any) -> Any:

@@ -18,12 +18,12 @@ from opea_core.flow.call import Answer
 from opea_core.flow.effects import Acquire, Broken, FetchKey, Reply, Request, Send
 from opea_core.policy import SECOND
 from opea_core.policy.dispatcher import Reason, Rejection
-from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.endpoint import Grant
 from opea_core.transport import keys
 from opea_core.transport.deadline import Line
 from opea_core.transport.exchange import DRAIN, Exchange
 from opea_core.transport.gate import Gate
-from opea_core.transport.http import Slot, Slots, http_request, sync_transport
+from opea_core.transport.http import SWEEP, Slot, Slots, http_request, sync_transport
 from opea_core.transport.running import Running
 
 _LONGEST_WAIT = 5.0
@@ -104,14 +104,16 @@ class SyncConnection:
         try:
             if not self.exchange.over:
                 self.exchange.drain()
-                if self._slot is None:  # a caller's connection keeps no deadline by itself
+                if self._slot is None and self.exchange.line.socket is not None:  # a caller's connection keeps no deadline by itself
                     guard = threading.Timer(DRAIN / SECOND, self.exchange.line.shutdown)
                     guard.start()
-                for _ in self._body:
-                    pass
+                if self._slot is not None or guard is not None:  # else nothing would end the wait
+                    for _ in self._body:
+                        pass
             self._close_body()
             if self._slot is not None:
                 _close(self._slots.put(self._slot))
+                sweep_while_idle(self._slots)
         except BaseException as error:
             self.discard()
             if not isinstance(error, Exception):
@@ -149,6 +151,32 @@ def _close(slots: list[SyncSlot]) -> None:
     for slot in slots:
         with contextlib.suppress(Exception):
             slot.transport.close()
+
+
+_FEW = 8
+"""So many kept connections are left alone until the next call."""
+_swept: weakref.WeakSet[SyncSlots] = weakref.WeakSet()
+
+
+def sweep_while_idle(slots: SyncSlots) -> None:
+    """After a burst of calls, close in a thread what their servers have closed: a program may not call again for long."""
+    if slots in _swept or slots.kept <= _FEW:
+        return
+    _swept.add(slots)
+    threading.Thread(target=_sweep, args=(weakref.ref(slots),), daemon=True, name="opea-sweep").start()
+
+
+def _sweep(known: weakref.ref[SyncSlots]) -> None:
+    while True:
+        time.sleep(SWEEP / SECOND)
+        slots = known()
+        if slots is None:
+            return
+        _close(slots.sweep())
+        if slots.closed or not slots.kept:
+            _swept.discard(slots)
+            return
+        del slots
 
 
 def _close_all(slots: SyncSlots) -> None:
@@ -197,6 +225,7 @@ class SyncDriver:
     def reset(self) -> None:
         """In a forked child: the parent's connections are not ours; only our copies of them are closed."""
         self._finalizer.detach()
+        _swept.discard(self.slots)
         self.slots.let_go()
         self._new_slots()
         self._key_locks.clear()
@@ -208,7 +237,7 @@ class SyncDriver:
             running.sending(effect)
             return running.sent(effect, self._send(effect, running))
         if isinstance(effect, FetchKey):
-            return self._key(effect.endpoint, running.gate)
+            return self._key(effect, running.gate)
         return running.perform(effect)
 
     def _acquire(self, running: Running) -> Grant | Rejection:
@@ -263,13 +292,22 @@ class SyncDriver:
             _close(self.slots.drop(slot))
             raise
 
-    def _key(self, endpoint: EndpointState, gate: Gate) -> str | None:
-        source = endpoint.config.api_key
+    def _key(self, effect: FetchKey, gate: Gate) -> str | None:
+        source = effect.endpoint.config.api_key
         if not callable(source):
             return keys.plain_key(source)
         keys.refuse_nested(source)
-        with self._key_locks[id(source)]:
-            return keys.ask(source, gate)
+        lock = self._key_locks[id(source)]
+        if not lock.acquire(timeout=-1 if effect.deadline is None else max(0.0, _left(effect.deadline))):
+            raise keys.late()
+        try:
+            return keys.ask(source, gate, None if effect.deadline is None else _left(effect.deadline))
+        finally:
+            lock.release()
+
+
+def _left(deadline: int) -> float:
+    return (deadline - time.monotonic_ns()) / SECOND
 
 
 def _waker(box: queue.SimpleQueue[None]) -> Callable[[], None]:

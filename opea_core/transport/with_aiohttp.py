@@ -24,7 +24,7 @@ from aiohttp.client_proto import ResponseHandler
 from opea_core.config import Endpoint
 from opea_core.errors import ConfigurationError
 from opea_core.policy import SECOND
-from opea_core.transport.deadline import Line
+from opea_core.transport.deadline import KEEP_ALIVE, Line
 from opea_core.transport.http import proxy_url, tls
 from opea_core.transport.unread import in_transport, watch
 
@@ -120,6 +120,9 @@ class _Connector(aiohttp.TCPConnector):
             line.connected(began)
             protocol.closed.add_done_callback(partial(self._lost, protocol))
         line.socket = connection.transport.get_extra_info("socket")
+        if line.fresh:
+            for option in KEEP_ALIVE:
+                line.socket.setsockopt(*option)
         line.writes()  # from here it may have been sent
         return connection
 

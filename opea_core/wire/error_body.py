@@ -161,6 +161,7 @@ _BY_STATUS: dict[int, type[errors.OPEAError]] = {
     403: errors.PermissionDeniedError,
     404: errors.NotFoundError,
     408: errors.ServerError,
+    421: errors.ServerError,
     409: errors.ServerError,
     425: errors.ServerError,
     429: errors.RateLimited,

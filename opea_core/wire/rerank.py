@@ -35,7 +35,7 @@ def _result(entry: Any, count: int) -> RerankResult:
     fields = entry if isinstance(entry, dict) else {}
     index = fields.get("index")
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
-        raise BadAnswerError(f"The rerank answer names document {str(index)[:50]!r}, and {count} were sent.")
+        raise BadAnswerError(f"The rerank answer names document {index!r:.60}, and {count} were sent.")
     score = next((fields[name] for name in _SCORES if fields.get(name) is not None), None)
     if isinstance(score, bool) or not isinstance(score, int | float) or not -_HIGHEST < score < _HIGHEST:
         raise BadAnswerError(f"The rerank answer has no score for document {index}.")
