@@ -95,9 +95,8 @@ class Line:
         if self.pid != os.getpid() or not self._guard.acquire(blocking=False):
             return
         try:
-            if self.socket is not None:  # by descriptor: event loops hand out sockets that only look like one
-                with contextlib.suppress(OSError, ValueError), socket.socket(fileno=os.dup(self.socket.fileno())) as same:
-                    same.shutdown(socket.SHUT_RDWR)
+            if self.socket is not None:
+                _break(self.socket)
         finally:
             self._guard.release()
 
@@ -122,6 +121,17 @@ class Line:
     def connect_left(self, timeout: float | None = None) -> float | None:
         """The same for the connecting phase; raises httpcore.ConnectTimeout."""
         return _left(self.connect_at, timeout, httpcore.ConnectTimeout)
+
+
+def _break(given: Any) -> None:
+    """Shut a socket down. Event loops hand out what only looks like one, and on Windows a descriptor cannot be copied."""
+    real = getattr(given, "_sock", given)
+    with contextlib.suppress(OSError, ValueError):
+        if isinstance(real, socket.socket):
+            socket.socket.shutdown(real, socket.SHUT_RDWR)  # not that of a TLS socket, which would unwrap it under its reader
+        else:
+            with socket.socket(fileno=os.dup(given.fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)
 
 
 def _left(at: int | None, timeout: float | None, passed: type[Exception]) -> float | None:
