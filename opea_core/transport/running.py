@@ -89,9 +89,10 @@ class Running:
         if self.gate.closed:
             raise errors.ClientClosed("This OPEA object was closed during the call.", "Close it after its calls are done.")
         if self.traced and not send.quiet:
-            self._open, self._sent_at, self._attempt = True, time.monotonic_ns(), send.attempt
-            label = send.grant.endpoint.label
-            self.tell(events.AttemptStarted(at=self._sent_at, call_id=self.spec.call_id, endpoint=label, attempt=send.attempt))
+            at, label = time.monotonic_ns(), send.grant.endpoint.label
+            started = events.AttemptStarted(at=at, call_id=self.spec.call_id, endpoint=label, attempt=send.attempt)
+            self._open, self._sent_at, self._attempt = True, at, send.attempt
+            self.tell(started)
 
     def sent(self, send: Send, outcome: Reply | Broken) -> Reply | Broken:
         """A request was answered or failed; raises ClientClosed if that is because the object was closed."""
