@@ -263,8 +263,8 @@ VARIANTS = [
     Variant(
         "events: helper requests count as attempts",
         _RUNNING,
-        "        if self.traced and not send.quiet:\n            self._open,",
-        "        if self.traced:\n            self._open,",
+        "        if self.traced and not send.quiet:\n            at, label",
+        "        if self.traced:\n            at, label",
         WORLD + " -k promises",
     ),
     Variant(
