@@ -24,7 +24,7 @@ PACKAGES = ("opea_core", "langchain_opea", "llama_index_opea")
 PURE = ("opea_core.wire", "opea_core.policy", "opea_core.flow")
 IMPURE = {"httpx", "httpcore", "asyncio", "threading", "time", "random", "os", "socket", "logging", "ssl", "queue", "select", "concurrent"}
 HTTP_MODULES = {
-    f"opea_core.transport.{name}" for name in ("http", "borrowed", "deadline", "single", "with_aiohttp", "exchange", "sync", "aio")
+    f"opea_core.transport.{name}" for name in ("http", "borrowed", "deadline", "single", "with_aiohttp", "exchange", "sync", "aio", "place")
 }
 FRAMEWORKS = {"langchain", "langchain_core", "llama_index", "langchain_opea", "llama_index_opea"}
 BELOW = {

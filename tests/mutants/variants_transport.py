@@ -8,6 +8,7 @@ _GATE = "opea_core/transport/gate.py"
 _RUNNING = "opea_core/transport/running.py"
 _SYNC = "opea_core/transport/sync.py"
 _AIO = "opea_core/transport/aio.py"
+_PLACE = "opea_core/transport/place.py"
 _STREAM = "opea_core/transport/stream.py"
 _LINE = "opea_core/transport/deadline.py"
 _EXCHANGE = "opea_core/transport/exchange.py"
@@ -174,7 +175,7 @@ VARIANTS = [
         "for other in list[asyncio.AbstractEventLoop]()",
         _SHARED + " -k loop",
     ),
-    Variant("loops: connections outlive them", _AIO, "            places.pop(self.loop, None)\n", "", _SHARED + " -k loop"),
+    Variant("loops: connections outlive them", _PLACE, "            places.pop(self.loop, None)\n", "", _SHARED + " -k loop"),
     Variant(
         "a restart: idle siblings of a stale connection are used",
         _HTTP,
@@ -192,7 +193,7 @@ VARIANTS = [
     ),
     Variant(
         "deadline: the timer of an event loop does nothing",
-        _AIO,
+        _PLACE,
         "            self._line.shutdown()\n        else:",
         "            pass\n        else:",
         _BOTH,
