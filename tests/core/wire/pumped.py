@@ -182,7 +182,7 @@ def slow_at(expression: Expression, text: Callable[[int], str]) -> int | None:
         least = [float("inf"), float("inf")]
         for _ in range(6):
             least = [min(known, seconds(run)) for known, run in zip(least, runs, strict=True)]
-            if least[1] < 3 * least[0]:
+            if least[1] < max(ENOUGH, 3 * least[0]):
                 break
         else:
             return size
