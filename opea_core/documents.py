@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from opea_core.bounded import Bounded
 from opea_core.errors import ConfigurationError
 from opea_core.flow.discover import discover_flow
 from opea_core.flow.embed import Sizes, check_inputs, embed_flow
@@ -19,8 +20,8 @@ class DocumentMethods:
     """Calls whose answer is one JSON document."""
 
     _core: Core
-    _listed: set[str]
-    _batches: dict[str, Sizes]
+    _listed: Bounded[str, None]
+    _batches: Bounded[str, Sizes]
 
     def embed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
         """Vectors for texts, in their order, as lists of floats.
@@ -36,7 +37,9 @@ class DocumentMethods:
         return whole
 
     def _sizes(self, options: Mapping[str, Any]) -> Sizes:
-        return self._batches.setdefault(str(options.get("model")), Sizes())
+        model = str(options.get("model"))
+        sizes = self._batches[model] = self._batches.get(model) or Sizes()
+        return sizes
 
     def _embedding_calls(self, options: Mapping[str, Any]) -> Callable[[list[str]], Call]:
         deadline: int | None = None  # of the whole, however often it is split
@@ -77,7 +80,8 @@ class DocumentMethods:
         return self._listing(await self._core.arun(self._core.calls.models(options)))
 
     def _listing(self, models: list[ModelInfo]) -> list[ModelInfo]:
-        self._listed.update(model.id for model in models)
+        for model in models:
+            self._listed[model.id] = None
         return models
 
     def count_tokens(self, text: str, **options: Any) -> int:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from opea_core import errors
 from opea_core.backend import BaseApiBackend
 from opea_core.binding import SECRETS, bind, names_servers
+from opea_core.bounded import Bounded
+from opea_core.checks import check_arguments, check_borrowed
 from opea_core.config import Endpoint, checked_key
 from opea_core.documents import DocumentMethods
 from opea_core.lazy import importing
 from opea_core.original import OriginalMethods
-from opea_core.settings import AIOHTTP, Options, Settings, resolve, with_labels
+from opea_core.settings import Options, Settings, resolve, with_labels
 from opea_core.urls import DEFAULT_URL, SUFFIX, BaseURL, split_endpoint_url, with_user
 from opea_core.words import fit
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from opea_core.types import ChatResponse, Messages
 
 _MAX_FOREIGN = 64
+_MOST_LISTED = 10_000
 _OWN_FIELDS = frozenset(
     {"base_url", "api_key", "model", "label", "headers", "query", "cert", "timeouts", "context_window"}
 )  # of an endpoint, not handed on
@@ -75,7 +77,7 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
     ) -> None:
         hooks = tuple(hooks) if isinstance(hooks, Iterable) else hooks
         given: dict[str, Any] = dict(options)
-        _check_arguments(resources, metadata, hooks)
+        check_arguments(resources, metadata, hooks)
         if isinstance(resources, str):
             if "base_url" in given:
                 raise errors.ConfigurationError("The first argument and base_url= both give the URL; give one of them.")
@@ -87,7 +89,7 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
             "transport": transport,
             "async_transport": async_transport,
         }
-        _check_borrowed(borrowed, given)
+        check_borrowed(borrowed, given)
         self._borrowed: dict[str, Any] = {name: value for name, value in borrowed.items() if value is not None}
         self._setup(resolve(self.metadata, given, os.environ), hooks)
 
@@ -101,8 +103,8 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
         self._core = Core(settings, events.Emitter(hooks, log.LogHook()), drivers)
         self._created: dict[str, Core] = {}
         self._foreign: dict[tuple[str, str | None], Core] = {}
-        self._listed: set[str] = set()
-        self._batches: dict[str, Sizes] = {}
+        self._listed: Bounded[str, None] = Bounded(_MOST_LISTED)
+        self._batches: Bounded[str, Sizes] = Bounded(_MAX_FOREIGN)
 
     # --- chat and completions
 
@@ -371,33 +373,6 @@ def _restore(
 def _check_target(call: Call, path: str | None) -> None:
     if call.spec.kind == "document" and path is None:
         raise errors.ConfigurationError("The request data has no messages, prompt or input.", "Or give the whole URL of the operation.")
-
-
-def _check_arguments(resources: Any, metadata: Any, hooks: Any) -> None:
-    if not isinstance(resources, str | Mapping | None):
-        raise errors.ConfigurationError("The first argument is a dict of resources, or the base URL as a string.")
-    if isinstance(resources, Mapping) and any(str(key).lower().startswith("opea") for key in resources):
-        raise errors.ConfigurationError("The first argument holds settings; they are metadata.", "Write OPEA(metadata={...}).")
-    if not isinstance(metadata, Mapping | None):
-        raise errors.ConfigurationError("metadata must be a dict.")
-    if not isinstance(hooks, Iterable) or not all(callable(hook) for hook in hooks):
-        raise errors.ConfigurationError("hooks= takes a list of callables that take one event.")
-
-
-def _check_borrowed(borrowed: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    given = [name for name, value in borrowed.items() if value is not None]
-    if borrowed["async_http_client"] == AIOHTTP and find_spec(AIOHTTP) is None:
-        raise errors.ConfigurationError('async_http_client="aiohttp" needs aiohttp.', "pip install 'opea-core[aiohttp]'")
-    for pair in ({"http_client", "transport"}, {"async_http_client", "async_transport"}):
-        if pair <= set(given):
-            raise errors.ConfigurationError(f"{' and '.join(sorted(pair))} both say how to send; give one of them.")
-    foreign = [name for name in given if borrowed[name] != AIOHTTP]
-    if foreign:
-        conflict = next((name for name in ("verify", "cert", "proxy") if options.get(name) is not None), None)
-        if conflict:
-            raise errors.ConfigurationError(
-                f"{conflict}= does not go with {foreign[0]}=, which has its own.", f"Set {conflict} where you make it."
-            )
 
 
 __all__ = ["DEFAULT_URL", "OPEA"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from opea_core.bounded import Bounded
 from opea_core.config import BreakerPolicy, Capabilities, Endpoint
 from opea_core.errors import OPEAError
 from opea_core.policy import SECOND
@@ -80,7 +81,7 @@ class EndpointState:
         self.breaker = Breaker(breaker, chance)
         self.budget = Budget(config.max_concurrent, now)
         self._models: dict[str, ModelLimits] = {}
-        self._marks: dict[tuple[Mark, str], int] = {}
+        self._marks: Bounded[tuple[Mark, str], int] = Bounded(_MOST_MODELS)
         self.answered = False
         """Whether anything that speaks HTTP ever answered."""
         self.last_error: OPEAError | None = None

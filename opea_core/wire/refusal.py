@@ -11,6 +11,7 @@ from opea_core.types import Json
 from opea_core.wire.error_body import ErrorBody
 from opea_core.wire.request import has_parameter
 
+_MOST_DROPPED = 256
 DROPPABLE = (
     "stream_options", "parallel_tool_calls", "strict", "seed", "user", "logprobs", "top_logprobs", "reasoning_effort", "name",
 )  # fmt: skip
@@ -42,7 +43,8 @@ def mend(
     refused = bool(re.search(_REFUSED, f"{error.message} {error.code} {error.type} {' '.join(str(d) for d in error.details)}"))
     for name in DROPPABLE:
         if (model, name) not in known.dropped and has_parameter(body, name) and _names(error, name, refused):
-            return Mend(known.replace(dropped=known.dropped | {(model, name)}), name)
+            before = known.dropped if len(known.dropped) < _MOST_DROPPED else frozenset()  # by model, which callers name
+            return Mend(known.replace(dropped=before | {(model, name)}), name)
     if re.search(_HAND_BACK, error.message) and not reasoning_is_set:
         more = {"auto": "tool_turns", "tool_turns": "always"}.get(known.send_reasoning)
         if more:

@@ -28,6 +28,7 @@ HTTP_MODULES = {
 }
 FRAMEWORKS = {"langchain", "langchain_core", "llama_index", "langchain_opea", "llama_index_opea"}
 BELOW = {
+    "opea_core.bounded",
     "opea_core.types",
     "opea_core.errors",
     "opea_core.config",
