@@ -10,23 +10,21 @@ from typing import Any
 
 from opea_core import events
 from opea_core.config import Endpoint
-from opea_core.errors import OPEAError, RateLimited
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State, Verdict
 from opea_core.policy.dispatcher import DEFAULT_PRIORITY, Dispatcher, Reason, Rejection, Ticket, TicketState
 from opea_core.policy.endpoint import EndpointState, Grant
-from opea_core.policy.retry import Effect, Mark, Retry
-from opea_core.policy.stats import Recent, Stats
+from opea_core.policy.retry import Effect, Retry
+from opea_core.policy.stats import Recent
 from opea_core.settings import Settings
 from opea_core.transport.holders import Holders
+from opea_core.transport.telling import changes, figures, work_of
 from opea_core.types import Usage
 
 _KEEPERS = 3  # waiters of an event loop (or of all threads) that watch the clock for the others
 _LONG_WAIT = 10 * SECOND
 LONG_HOLD = 5 * SECOND
 """Calls that wait for so long because nothing can be sent are warned of."""
-_REQUEST_TOKENS = 50.0
-"""A request itself is worth about so many tokens written."""
 _OVERDUE = SECOND // 10
 _LOOKS_EVERY = 2 * SECOND
 """So often a waiter or two look whether somebody was not woken: what was about to wake them may have been interrupted."""
@@ -62,8 +60,7 @@ class Gate:
         self._dispatcher = self._new_dispatcher()
 
     def _new_dispatcher(self) -> Dispatcher:
-        settings = self._settings
-        return Dispatcher(self.endpoints, settings.queue, settings.retry.max_retry_after, self._chance)
+        return Dispatcher(self.endpoints, self._settings.queue, self._settings.retry.max_retry_after, self._chance)
 
     # --- a call's way
 
@@ -234,23 +231,13 @@ class Gate:
     def stats(self, label: str | None = None) -> dict[str, Any]:
         """Figures of one endpoint, or of all with each under ``endpoints``."""
         with self._lock:
-            figures = self._figures(label, self.now())
+            known = [e for e in self.endpoints if label in (None, e.label)]
+            found = figures(known, self.now()) if label is None else known[0].summary(self.now())
+            found["queued"] = self._dispatcher.waiting
+            if label is None:
+                found["hooks_failed"] = self.emitter.failed
         self._after([])
-        return figures
-
-    def _figures(self, label: str | None, now: int) -> dict[str, Any]:
-        if label is not None:
-            return {**next(e for e in self.endpoints if e.label == label).summary(now), "queued": self._dispatcher.waiting}
-        total = Stats()
-        for endpoint in self.endpoints:
-            total.merge(endpoint.stats)
-        return {
-            **total.summary(),
-            "in_flight": sum(e.in_flight for e in self.endpoints),
-            "queued": self._dispatcher.waiting,
-            "hooks_failed": self.emitter.failed,
-            "endpoints": {e.label: e.summary(now) for e in self.endpoints},
-        }
+        return found
 
     def record_call(self, recent: Recent) -> None:
         """Remember a finished call under its request id."""
@@ -266,7 +253,7 @@ class Gate:
     def _settle(self, ticket: Ticket, grant: Grant, effect: Effect, usage: Usage | None, now: int) -> None:
         if grant.settled:
             return
-        grant.endpoint.settle(grant, effect, ticket.model, now, _work(usage))
+        grant.endpoint.settle(grant, effect, ticket.model, now, work_of(usage))
         self._holders.remove(ticket, grant)
         if ticket.owner is not None:
             self._owners[id(ticket.owner)] -= 1
@@ -406,23 +393,5 @@ class Gate:
             failed = self._wake(wakes)
 
     def _tell_changes(self, grant: Grant, effect: Effect, state: State, cooldown_until: int, now: int) -> None:
-        endpoint, until = grant.endpoint, grant.limits.cooldown_until
-        label = endpoint.label
-        after = endpoint.breaker.state
-        if after is not state:
-            seconds = max(0, endpoint.breaker.open_until - now) / SECOND if after is State.OPEN else 0.0
-            self.emitter(events.BreakerMoved(at=now, endpoint=label, before=state.value, after=after.value, seconds=seconds))
-        if until > max(cooldown_until, now) and (grant.limits.stated or isinstance(effect.reason, RateLimited)):
-            self.emitter(events.GateSet(at=now, endpoint=label, seconds=(until - now) / SECOND))
-        if effect.mark is not None and effect.reason is not None and len(self.endpoints) > 1:
-            what = "its key was refused" if effect.mark is Mark.KEY else "it does not have the model"
-            self.emitter(events.EndpointBenched(at=now, endpoint=label, reason=f"{what} ({_short(effect.reason)})"))
-
-
-def _work(usage: Usage | None) -> float:
-    """How much an answer was, in tokens written: what takes a server its time, and a share for each request itself."""
-    return _REQUEST_TOKENS + (usage.completion_tokens or 0) if usage is not None else _REQUEST_TOKENS
-
-
-def _short(error: OPEAError) -> str:
-    return f"{error.status_code or type(error).__name__}"
+        for event in changes(grant, effect, state, cooldown_until, now, alone=len(self.endpoints) == 1):
+            self.emitter(event)
