@@ -551,6 +551,89 @@ def test_what_else_the_server_says_about_usage_is_kept() -> None:
     assert response.usage.raw == {"prompt_tokens": 1, "cost": 0.5}
 
 
+# --- the numbers of choices
+
+
+def entry(index: Any, text: str, finish_reason: Any = None) -> Json:
+    """An entry of a stream's ``choices``; an index of ... is left out."""
+    return {"delta": {"content": text}, "finish_reason": finish_reason} | ({} if index is ... else {"index": index})
+
+
+A0, B1 = {0: "a", 1: "b"}, {0: "b", 1: "a"}
+NUMBERED: dict[str, tuple[int | None, list[list[Any]], dict[int, str]]] = {
+    # choices asked for, events of (index, text) entries, the texts by our numbers
+    "two entries of one choice in an event": (1, [[(0, "Hel"), (0, "lo")]], {0: "Hello"}),
+    "three entries of two choices in an event": (2, [[(1, "a"), (0, "b"), (1, "c")]], {0: "b", 1: "ac"}),
+    "one, counted from 1": (1, [[(1, "a")], [(1, "b")]], {0: "ab"}),
+    "one, counted from -1": (1, [[(-1, "a")], [(-1, "b")]], {0: "ab"}),
+    "one of a huge number": (1, [[(10**30, "a")], [(10**30, "b")]], {0: "ab"}),
+    "one that moves from 0": (1, [[(0, "a")], [(1, "b")]], A0),
+    "one that moves to 0": (1, [[(1, "a")], [(0, "b")]], A0),
+    "two": (2, [[(0, "a"), (1, "b")]], A0),
+    "two, the second first": (2, [[(1, "b")], [(0, "a")]], A0),
+    "two, counted from 1": (2, [[(1, "a"), (2, "b")]], B1),
+    "two, counted from 1, in events of their own": (2, [[(1, "a")], [(2, "b")]], B1),
+    "two, counted from -1": (2, [[(-1, "a"), (-2, "b")]], A0),
+    "a negative one beside 0": (1, [[(0, "a")], [(-1, "b")]], A0),
+    "numbers with gaps": (2, [[(0, "a"), (7, "b")]], {0: "a", 7: "b"}),
+    "more than were asked for": (1, [[(0, "a"), (1, "b"), (2, "c")]], {0: "a", 1: "b", 2: "c"}),
+    "numbers that are text": (1, [[("0", "a")], [("1", "b")]], {0: "ab"}),
+    "numbers with a point": (2, [[(0.0, "a")], [(1.0, "b")]], {0: "ab"}),
+    "no numbers, in one event": (2, [[(..., "a"), (..., "b")], [(..., "A"), (..., "B")]], {0: "aA", 1: "bB"}),
+    "no number after some": (2, [[(0, "a"), (1, "b")], [(..., "?")]], {0: "a?", 1: "b"}),
+    "something else beside a choice": (1, [[None, (0, "a")]], {0: "a"}),
+    "nobody knows how many": (None, [[(5, "a")], [(0, "b")], [(-1, "c")]], {0: "b", 1: "c", 5: "a"}),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_choices_are_handed_out_under_the_numbers_they_have_in_the_answer(name: str) -> None:
+    asked, events, texts = NUMBERED[name]
+    assembler = Assembler(lambda: "new", choices=asked)
+    handed: dict[int, str] = {}
+    for choices in events:
+        chunk = assembler.push({"choices": [c and entry(*c) for c in choices]})
+        for piece in (chunk, *chunk.other_choices):
+            handed[piece.index] = handed.get(piece.index, "") + piece.content
+    response, held = assembler.finish()
+    assert held is None
+    assert {choice.index: choice.content for choice in response.choices} == texts
+    assert {index: text for index, text in handed.items() if text} == texts
+    assert response.content == texts.get(0, "")
+
+
+@pytest.mark.parametrize(
+    "indices", [[0, 1], [1, 2], [0, 0], [0, -1], [5, 5], [None, None], ["0", "1"], [True, False]], ids=lambda indices: f"{indices}"
+)
+def test_whole_choices_are_numbered_by_their_places_unless_theirs_fit(indices: list[Any]) -> None:
+    response = whole({"choices": [{"index": index, "message": {"content": text}} for index, text in zip(indices, "ab", strict=True)]})
+    assert [(choice.index, choice.content) for choice in response.choices] == [(0, "a"), (1, "b")]
+
+
+def test_whole_choices_in_another_order_are_sorted_by_their_numbers() -> None:
+    response = whole({"choices": [{"index": index, "message": {"content": str(index)}} for index in (2, 0, 1)]})
+    assert [(choice.index, choice.content) for choice in response.choices] == [(0, "0"), (1, "1"), (2, "2")]
+
+
+def test_entries_of_one_choice_in_an_event_are_one_piece() -> None:
+    probability = {"content": [{"token": "x"}]}
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a":'}}
+    entries = [
+        {"delta": {"content": "Hel", "reasoning": "wh"}, "logprobs": probability},
+        {"delta": {"content": "lo", "reasoning": "y", "refusal": "no", "tool_calls": [call]}, "logprobs": probability},
+        {"delta": {"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]}, "finish_reason": "stop"},
+        {"delta": {}},
+    ]
+    event = {"choices": [{"index": 0, **entry} for entry in entries]}
+    before = copy.deepcopy(event)
+    chunk = Assembler(lambda: "new").push(event)
+    assert (chunk.content, chunk.reasoning, chunk.refusal, chunk.finish_reason) == ("Hello", "why", "no", "tool_calls")
+    assert "".join(delta.arguments for delta in chunk.tool_calls) == '{"a":1}'
+    assert chunk.logprobs == {"content": [{"token": "x"}] * 2}
+    assert chunk.other_choices == ()
+    assert event == before
+
+
 # --- logprobs
 
 
