@@ -150,7 +150,7 @@ class ChunkWriter:
             "tool_call_chunks": calls,
         }
         # of chunks that are added LangChain joins the lists, and fails where the types differ
-        logprobs = {name: value for name, value in (chunk.logprobs or {}).items() if isinstance(value, list)}
+        logprobs = {name: value for name, value in (chunk.logprobs or {}).items() if isinstance(value, list | None)}
         info = {"logprobs": logprobs} if logprobs and not self._events else None
         if any(call["name"] for call in calls):
             return ChatGenerationChunk(message=AIMessageChunk(**fields), generation_info=info)

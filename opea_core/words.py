@@ -14,5 +14,7 @@ def one_line(text: str) -> str:
 
 def fit(text: str, most: int) -> str:
     """The same, cut at so many characters."""
+    if len(text) <= most and text.isprintable() and "  " not in text and text.strip() == text:
+        return text  # as nearly all are
     text = one_line(text[: 4 * most])
     return text if len(text) <= most else text[: most - 1] + "…"

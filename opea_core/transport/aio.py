@@ -70,7 +70,7 @@ class AsyncConnection:
                 raise TypeError("the transport gave an answer whose body cannot be read in this way")
             self._body, self._close_body = aiter(stream), stream.aclose
             exchange.opened(response)
-        except OPEAError:
+        except (OPEAError, AssertionError):  # the second one is what a test says in a transport of its own
             raise
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
             return exchange.failed(error)
@@ -90,7 +90,7 @@ class AsyncConnection:
             data = await anext(self._body, None)
             if not isinstance(data, bytes | None):
                 raise TypeError("a body is made of bytes")
-        except OPEAError:
+        except (OPEAError, AssertionError):  # the second one is what a test says in a transport of its own
             raise
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
             return self.exchange.failed(error)

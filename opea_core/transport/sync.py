@@ -67,7 +67,7 @@ class SyncConnection:
                 raise TypeError("the transport gave an answer whose body cannot be read in this way")
             self._body, self._close_body = iter(stream), stream.close
             exchange.opened(response)
-        except OPEAError:
+        except (OPEAError, AssertionError):  # the second one is what a test says in a transport of its own
             raise
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
             return exchange.failed(error)
@@ -92,7 +92,7 @@ class SyncConnection:
             data = next(self._body, None)
             if not isinstance(data, bytes | None):
                 raise TypeError("a body is made of bytes")
-        except OPEAError:
+        except (OPEAError, AssertionError):  # the second one is what a test says in a transport of its own
             raise
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
             return self.exchange.failed(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 from opea_core.types import ChatChunk, Choice, Json, ToolCallDelta
@@ -54,8 +53,8 @@ class ChoiceState:
         self.splitter = ThinkSplitter() if think else None
         self.tools = ToolAssembler()
         self.message: Mapping[str, Any] | None = None  # a cumulative message beside empty deltas
-        self.message_extra = Fields()
-        self.details = Details()
+        self.message_extra: Fields | None = None
+        self.details: Details | None = None
         self.choice_extra: Json = {}
 
     def push(self, raw: Mapping[str, Any], event: Json, plain: bool) -> ChatChunk:
@@ -106,7 +105,8 @@ class ChoiceState:
         for key, value in raw.items():
             if key not in _CHOICE:
                 self.choice_extra[key] = value
-        check_size("unknown fields", self.choice_extra)
+        if self.choice_extra:
+            check_size("unknown fields", self.choice_extra)
 
     def _whole(self, message: Mapping[str, Any], chunk: ChatChunk) -> None:
         """A complete (or cumulative) message: only what is new in it counts."""
@@ -147,6 +147,7 @@ class ChoiceState:
             choice.role = chunk.role = role
         for key, value in delta.items():
             if key not in _MESSAGE:
+                self.message_extra = self.message_extra or Fields()
                 self.message_extra.add(key, value)
 
     def _calls(self, calls: Any, whole: bool) -> list[ToolCallDelta]:
@@ -175,6 +176,7 @@ class ChoiceState:
         """The first non-empty spelling; several names often carry the same text."""
         details = delta.get("reasoning_details")
         if isinstance(details, list):
+            self.details = self.details or Details()
             self.details.add(details)
         for name in REASONING_FIELDS:
             text = delta.get(name)
@@ -220,25 +222,31 @@ class ChoiceState:
             tail, thought = content + tail, inner + thought
         refusal = self.refusal_joiner.end()
         chunk.content, chunk.reasoning, chunk.refusal = chunk.content + tail, chunk.reasoning + thought, chunk.refusal + refusal
-        choice = replace(
-            known,
+        choice = Choice(
+            index=known.index,
+            role=known.role,
+            raw_finish_reason=known.raw_finish_reason,
+            reasoning_field=known.reasoning_field,
             content=joined(self.content) + tail,
             reasoning=joined(self.reasoning) + thought,
             refusal=joined(self.refusal) + refusal or None,
             finish_reason=finish_reason(known.raw_finish_reason, bool(self.tools)),
             logprobs=None if known.logprobs is None else {k: list(v) if isinstance(v, list) else v for k, v in known.logprobs.items()},
-            reasoning_details=self.details.joined(),
-            parts=list(known.parts),
-            extra={**self.message_extra.joined(), **self.choice_extra},
+            reasoning_details=[] if self.details is None else self.details.joined(),
+            parts=known.parts.copy(),
+            extra={**self._message_extra(), **self.choice_extra},
         )
         if self.tools:
             cut = finish_reason(known.raw_finish_reason, False) == "length"
             choice.tool_calls, choice.invalid_tool_calls, chunk.tool_calls = self.tools.finish(new_id, cut)
         return choice, chunk
 
+    def _message_extra(self) -> Json:
+        return {} if self.message_extra is None else self.message_extra.joined()
+
     def raw(self, choice: Choice) -> Json:
         """A finished choice in the shape of a plain answer."""
-        message: Json = {"role": choice.role, "content": choice.content or None, **self.message_extra.joined()}
+        message: Json = {"role": choice.role, "content": choice.content or None, **self._message_extra()}
         if choice.reasoning and choice.reasoning_field in REASONING_FIELDS:
             message[choice.reasoning_field] = choice.reasoning
         if choice.reasoning_details:

@@ -29,10 +29,7 @@ class Inflater:
 
     def __init__(self, encoding: str) -> None:
         self._word = encoding.strip().lower()
-        words = {part.partition(";")[0].strip() for part in self._word.split(",")}
-        self._encoding = next(iter(words & _PACKED), "")
-        if self._encoding and words - {self._encoding} - _NO_ENCODING:
-            raise UndecodableBody(f"Content-Encoding {self._word!r} was not asked for and cannot be undone")
+        self._encoding = self._word if self._word in _PACKED or not self._word else _packed(self._word)
         self._decoder: zlib._Decompress | None = None
         self._head = b""  # what came before anything was decoded
         self._dry = self._members = 0
@@ -102,6 +99,15 @@ class Inflater:
                 self._decoder, self._encoding = zlib.decompressobj(-zlib.MAX_WBITS), "raw deflate"
                 return self._decode(data)
             raise UndecodableBody(f"the body is not {self._encoding}, although Content-Encoding says so") from None
+
+
+def _packed(word: str) -> str:
+    """What a body is packed with, by several words; "" for nothing that is known here."""
+    words = {part.partition(";")[0].strip() for part in word.split(",")}
+    found: str = next(iter(words & _PACKED), "")
+    if found and words - {found} - _NO_ENCODING:
+        raise UndecodableBody(f"Content-Encoding {word!r} was not asked for and cannot be undone")
+    return found
 
 
 def _is_text(data: bytes) -> bool:

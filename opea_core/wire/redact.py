@@ -38,12 +38,23 @@ class Redactor:
         self._exact = sorted((text for text in spelled if len(text) < _ANY_CASE), key=len, reverse=True)
         self._any_case = sorted({text.lower() for text in spelled if len(text) >= _ANY_CASE}, key=len, reverse=True)
 
-    def holds(self, text: str) -> bool:
-        """Whether any secret stands in a text."""
-        return bool(self._found(text))
+    def holds(self, text: str, broken: bool = True) -> bool:
+        """Whether any secret stands in a text. ``broken``: also one with blanks or line breaks in it."""
+        if not (self._exact or self._any_case):
+            return False
+        lower = text.lower()
+        for secret in self._any_case:
+            if secret in lower:
+                return True
+        for secret in self._exact:
+            if secret in text:
+                return True
+        return (broken or _ESCAPED.search(text) is not None) and bool(self._found(text))
 
     def __call__(self, text: str) -> str:
         """The text without them."""
+        if not self.holds(text) and not text.endswith("…"):
+            return text
         spans = self._found(text)
         if text.endswith("…"):
             spans += self._cut(text)

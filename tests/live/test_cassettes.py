@@ -25,6 +25,7 @@ from vcr.errors import CannotOverwriteExistingCassetteException
 from vcr.request import Request
 
 from opea_core import OPEA
+from opea_core.errors import EndpointConnectionError
 
 TESTS = {
     "llama-server": (
@@ -95,8 +96,9 @@ class TestHarness:
     def test_a_request_that_was_not_recorded_fails(self) -> None:
         opea = OPEA(base_url=SERVERS["llama-server"].url, model="tiny-chat")
         with opea, no_network(), RECORDER.use_cassette(str(self.CHAT), record_mode="none") as cassette:
-            with pytest.raises(CannotOverwriteExistingCassetteException):
+            with pytest.raises(EndpointConnectionError) as caught:
                 opea.chat("Something else.")
+            assert isinstance(caught.value.__cause__, CannotOverwriteExistingCassetteException)
             assert not cassette.all_played
 
     @pytest.mark.parametrize("swallow", [False, True])

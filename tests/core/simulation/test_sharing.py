@@ -8,7 +8,7 @@ from benchmarks.simulation import sharing
 from benchmarks.simulation.server import Model
 from benchmarks.simulation.sharing import Share, draw, lines, share, shares, table
 
-FEW = {6: 0.7, 18: 0.2, 39: 0.5}
+FEW = {2: 0.4, 6: 0.7, 39: 0.5}
 """Seeds of small scenes, and what the client with the fewest answers has of what the one with the most has, at least."""
 
 
