@@ -26,7 +26,7 @@ from opea_core.transport.gate import Gate
 from opea_core.transport.http import SWEEP, Slot, Slots, http_request, sync_transport
 from opea_core.transport.running import Running
 
-_LONGEST_WAIT = 5.0
+_LONGEST_WAIT, _LONGEST_LOCK = 5.0, 1e6
 """Seconds; a wait without end could not be interrupted on every system."""
 SyncSlot = Slot[httpx.BaseTransport]
 SyncSlots = Slots[httpx.BaseTransport]
@@ -298,7 +298,7 @@ class SyncDriver:
             return keys.plain_key(source)
         keys.refuse_nested(source)
         lock = self._key_locks[id(source)]
-        if not lock.acquire(timeout=-1 if effect.deadline is None else max(0.0, _left(effect.deadline))):
+        if not lock.acquire(timeout=-1 if effect.deadline is None else min(max(0.0, _left(effect.deadline)), _LONGEST_LOCK)):
             raise keys.late()
         try:
             return keys.ask(source, gate, None if effect.deadline is None else _left(effect.deadline))
