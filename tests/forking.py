@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable
 
@@ -26,4 +28,9 @@ def in_a_child(work: Callable[[], bool]) -> bool:
             traceback.print_exc()
         finally:
             os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    end = time.monotonic() + 15
+    while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0:
+        if time.monotonic() > end:  # it hangs in the fork itself
+            os.kill(pid, signal.SIGKILL)
+        threading.Event().wait(0.002)
+    return os.waitstatus_to_exitcode(ended[1]) == 0

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
+import variants_answers
 import variants_dispatcher
 import variants_flow
 import variants_limits
@@ -44,6 +45,7 @@ VARIANTS: list[Variant] = [
     *variants_wire.VARIANTS,
     *variants_transport.VARIANTS,
     *variants_unread.VARIANTS,
+    *variants_answers.VARIANTS,
     *variants_origins.VARIANTS,
 ]
 

@@ -129,38 +129,40 @@ class Shape(NamedTuple):
 
 
 WORDS = "x" * 500
-BIG = '{"a":[' + "1," * 50_000 + "1"
+
+
+def big(n: int) -> str:
+    """Arguments that grow with n, too, and do not end."""
+    return '{"a":[' + "1," * (100 * n) + "1"
+
+
 SHAPES = {
     # --- text
     "text": Shape(lambda n: reading(delta(content="word ") for _ in range(n)), 2000),
     "reasoning": Shape(lambda n: reading(delta(reasoning="word ") for _ in range(n)), 2000),
-    "stream.response at each chunk": Shape(lambda n: reading((delta(content="word ") for _ in range(n)), each=Intake.partial), 2000),
+    "stream.response at each chunk": Shape(lambda n: reading((delta(content="word ") for _ in range(n)), each=Intake.partial), 10_000),
     "reasoning, stream.response at each chunk": Shape(
-        lambda n: reading((delta(reasoning="word ") for _ in range(n)), each=Intake.partial), 2000
+        lambda n: reading((delta(reasoning="word ") for _ in range(n)), each=Intake.partial), 10_000
     ),
     "think_tags: blanks": Shape(lambda n: reading((delta(content=" " * 500) for _ in range(n)), think_tags=True), 2000),
     "think_tags: half an end": Shape(
         lambda n: reading((delta(content=t) for t in ["<think>"] + [WORDS + "</thin"] * n), think_tags=True), 2000
     ),
-    "messages that do not continue": Shape(
-        lambda n: reading(event(message={"content": f"{k}{WORDS}"} if k else {"content": WORDS * 1000}) for k in range(n)), 1000
-    ),
+    "messages that do not continue": Shape(lambda n: reading(event(message={"content": f"{k}{WORDS * 2}"}) for k in range(n)), 3000),
     # --- tool calls
     "arguments": Shape(lambda n: reading(arguments(WORDS) for _ in range(n)), 2000),
     "arguments that end an object": Shape(lambda n: reading(arguments(t) for t in ['{"a":['] + ['{"b":"' + WORDS + '"}'] * n), 2000),
-    "large arguments, then braces": Shape(lambda n: reading(arguments(t) for t in [BIG] + ["}", "{"] * n), 1000),
+    "large arguments, then braces": Shape(lambda n: reading(arguments(t) for t in [big(n)] + ["}", "{"] * n), 1000),
     "whole arguments, then a call that has no name": Shape(
-        lambda n: reading([arguments(BIG + "]}", name="f"), *(arguments("x", index=k + 1) for k in range(n))]), 1000
+        lambda n: reading([arguments(big(n) + "]}", name="f"), *(arguments("x", index=k + 1) for k in range(n))]), 1000
     ),
-    "whole arguments, again and again": Shape(lambda n: reading(arguments(BIG + "]}", name="f", id="a") for _ in range(n)), 10),
+    "whole arguments, again and again": Shape(lambda n: reading(arguments(big(500) + "]}", name="f", id="a") for _ in range(n)), 50),
     "whole arguments, then others under their name": Shape(
-        lambda n: reading([arguments(BIG + "]}", name="f"), *(arguments('{"a":1}'[: k % 7], name="f") for k in range(n))]), 1000
+        lambda n: reading([arguments(big(n) + "]}", name="f"), *(arguments('{"a":1}'[: k % 7], name="f") for k in range(n))]), 1000
     ),
     "one id for many calls": Shape(
-        lambda n: reading(
-            [arguments(BIG + "]}", name="f", id="0"), *(arguments("{}", index=k % 900 + 1, name="f", id="0") for k in range(n))]
-        ),
-        1000,
+        lambda n: reading([arguments(big(n) + "]}", name="f", id="0"), *(arguments("{}", index=k, name="f", id="0") for k in range(1, n))]),
+        500,
     ),
     "blanks as arguments": Shape(lambda n: reading(arguments(" " * 500) for _ in range(n)), 2000),
     "an object, and another one": Shape(lambda n: reading(arguments(t) for t in ['{}{"a":"'] + [WORDS] * n), 2000),
@@ -184,18 +186,20 @@ SHAPES = {
     "unknown fields": Shape(lambda n: reading(b'data: {"choices":[],"k%d":1}\n\n' % k for k in range(n)), 4000),
     "usage": Shape(lambda n: reading(b'data: {"choices":[],"usage":{"k%d":1}}\n\n' % k for k in range(n)), 2000),
     "counts in usage": Shape(lambda n: reading(b'data: {"choices":[],"usage":{"d":{"k%d":1}}}\n\n' % k for k in range(n)), 4000),
-    "logprobs": Shape(lambda n: reading(event(delta={"content": "x"}, logprobs={"content": [{"token": "x"}]}) for _ in range(n)), 2000),
-    "entries of one choice": Shape(lambda n: reading([_entries({"content": "x" * 50}, n)]), 3000),
+    "logprobs": Shape(
+        lambda n: reading(event(delta={"content": "x"}, logprobs={"content": [{"token": "x"}] * 50}) for _ in range(n)), 1000
+    ),
+    "entries of one choice": Shape(lambda n: reading([_entries({"content": WORDS}, n)]), 3000),
     "entries of one choice, each a call": Shape(
         lambda n: reading([_entries({"tool_calls": [{"index": 0, "function": {"arguments": "x"}}]}, n)]), 3000
     ),
     # --- bytes
-    "an event of many lines": Shape(lambda n: reading([b"data: x\n"] * n), 5000),
+    "an event of many lines": Shape(lambda n: reading([b"data: " + b"x" * 200 + b"\n"] * n), 5000),
     "a line in many pieces": Shape(lambda n: reading([b'data: {"a":"', *([b"x" * 1000] * n)]), 3000),
     "a document in many pieces": Shape(lambda n: reading([b'{"a":"', *([b"x" * 100] * n)], stream=False), 5000),
     "blanks before a document": Shape(lambda n: reading([b" " * 1000] * n, stream=False), 3000),
-    "documents glued into one event": Shape(lambda n: reading([b"data: " + b'{"choices":[]} ' * n + b"\n\n"]), 5000),
-    "documents glued into one body": Shape(lambda n: reading([b'{"choices":[]}\n' * n], stream=False), 5000),
+    "documents glued into one event": Shape(lambda n: reading([b"data: " + b'{"choices":[]} ' * n + b"\n\n"]), 15_000),
+    "documents glued into one body": Shape(lambda n: reading([b'{"choices":[]}\n' * n], stream=False), 15_000),
     "events cut after each byte": Shape(lambda n: reading(bytes([b]) for b in delta(content="word ") * (n // 10)), 5000),
     "deflate in many pieces": Shape(
         lambda n: reading(_bytewise(zlib.compress(json.dumps([*range(n)]).encode())), headers={"content-encoding": "deflate"}), 3000

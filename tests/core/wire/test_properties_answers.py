@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from random import Random
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from same_examples import fixed
 from test_intake import DONE, EVENT, data
@@ -331,13 +331,13 @@ class Reading:
     def outcome(self) -> str:
         """All that came of it, with our ids numbered as they turn up."""
         intake = self.intake
-        text = "\n".join([told(intake.response), repr(intake.problem), repr(list(intake.chunks)), repr(intake.warnings)])
+        text = f"{told(intake.response)} {intake.problem} {[asdict(chunk) for chunk in intake.chunks]} {intake.warnings}"
         ours: dict[str, int] = {}
         return re.sub(r"<new\d+>", lambda found: f"<{ours.setdefault(found[0], len(ours))}>", text)
 
 
 def told(response: ChatResponse | None) -> str:
-    return "" if response is None else f"{response!r} {json.dumps(response.raw)}"
+    return "" if response is None else repr(asdict(response))
 
 
 def given_ids(response: ChatResponse) -> dict[tuple[int, int], str]:
@@ -346,22 +346,39 @@ def given_ids(response: ChatResponse) -> dict[tuple[int, int], str]:
     return {(index, call.index): call.id for index, call in calls if call.id.startswith("<new")}
 
 
-MESSAGES = [
-    {"choices": [{"index": 0, "delta": {}, "message": {"content": "", "tool_calls": [{"function": {"name": "f"}}]}}]},
-    {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+def one(delta: Json | None = None, **choice: Any) -> Json:
+    return {"choices": [{"index": 0, "delta": delta or {}, **choice}]}
+
+
+GROWING = [
+    one({"content": "Hi"}),
+    one({"content": [{"type": "image", "image": "x"}]}),
+    one({"refusal": "no", "audio": {"data": "AA", "transcript": "a"}, "annotations": [{"a": 1}]}),
+    one({"reasoning_details": [{"index": 0, "type": "t", "text": "why"}]}),
+    one({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a":'}}]}),
+    one({"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}, {"index": 1, "function": {"name": "g"}}]}),
+    one({"content": "x"}, logprobs={"content": [{"token": "x"}]}),
+    one(message={"content": "Hi"}),
+    one(message={"content": "", "tool_calls": [{"function": {"name": "f"}}]}),
+    one(finish_reason="stop"),
+    {"choices": [], "usage": {"completion_tokens": 1, "details": {"a": 1}}},
+    {"choices": [], "usage": {"completion_tokens": 2, "details": {"a": 2}}},
 ]
-"""What some send beside empty deltas: the message so far."""
+"""What an answer grows by; some send the message so far beside empty deltas."""
+EVENTS = st.lists(EVENT, max_size=5) | st.lists(st.sampled_from(GROWING), min_size=2, max_size=8)
 
 
-EVENTS = st.lists(EVENT, max_size=5) | st.lists(st.sampled_from(MESSAGES), min_size=2, max_size=5)
+def sent(events: list[Any]) -> bytes:
+    return ("".join(data(json.dumps(event)) for event in events) + DONE).encode()
 
 
 @fixed(300)
 @given(
-    body=streams().map(lambda made: made[1]) | EVENTS.map(lambda events: ("".join(data(json.dumps(e)) for e in events) + DONE).encode()),
+    body=streams().map(lambda made: made[1]) | EVENTS.map(sent),
     asked=st.lists(st.booleans(), min_size=1, max_size=5),
     think_tags=st.booleans(),
 )
+@example(body=sent(GROWING * 2), asked=[True], think_tags=False)
 def test_asking_for_the_answer_so_far_changes_nothing(body: bytes, asked: list[bool], think_tags: bool) -> None:
     left_alone, polled = Reading(think_tags), Reading(think_tags)
     for number, piece in enumerate(body.splitlines(keepends=True)):

@@ -1,0 +1,321 @@
+"""Readers of answers that are quadratic, take memory without bound, number choices wrongly, or change when they are asked meanwhile."""
+
+from __future__ import annotations
+
+from variant import WIRE, Variant
+
+_ASSEMBLE = "opea_core/wire/assemble.py"
+_BRACES = "opea_core/wire/braces.py"
+_CHOICE = "opea_core/wire/choice.py"
+_HEADERS = "opea_core/wire/headers.py"
+_INFLATE = "opea_core/wire/inflate.py"
+_INTAKE = "opea_core/wire/intake.py"
+_JSON = "opea_core/wire/jsontext.py"
+_MERGE = "opea_core/wire/merge.py"
+_PIECES = "opea_core/wire/pieces.py"
+_REFUSAL = "opea_core/wire/refusal.py"
+_SSE = "opea_core/wire/sse.py"
+_THINK = "opea_core/wire/think.py"
+_TOOLS = "opea_core/wire/tools.py"
+_USAGE = "opea_core/wire/usage.py"
+_WRITTEN = "opea_core/adapters/written.py"
+_LINEAR = WIRE + "test_linear.py"
+_PATTERNS = _LINEAR + " -k no_pattern"
+_BOUNDS = WIRE + "test_bounds.py"
+_MANY = _BOUNDS + " -k more_than_any"
+_REAL = _BOUNDS + " -k 'real or vectors'"
+_MEMORY = _BOUNDS + " -k few_times"
+_BRACE = _BOUNDS + " -k braces"
+_WEIGHED = _BOUNDS + " -k weighed"
+_SO_FAR = WIRE + "test_properties_answers.py -k so_far"
+_PARTS = WIRE + "test_assemble.py"
+_NUMBERS = _PARTS + " -k 'choices or entries'"
+
+VARIANTS = [
+    # --- linear: patterns
+    Variant("linear: blanks after wait", _HEADERS, r"available)\s++(?:again\s++)?(?:in", r"available)\s+(?:again\s+)?(?:in", _PATTERNS),
+    Variant("linear: reasoning again and again", _REFUSAL, r"reasoning\w{0,30}", r"reasoning\w*", _PATTERNS),
+    Variant("linear: line ends after a fence", _WRITTEN, r"[^\S\n]*+\n\s*+(?=", r"\s*\n\s*(?=", _PATTERNS),
+    # --- linear: streams
+    Variant(
+        "linear: the lines of an event are joined with each",
+        _SSE,
+        'self._data[0] += b"\\n" + value',
+        'self._data[0] = bytearray(self._data[0] + b"\\n" + value)',
+        _LINEAR + " -k lines",
+    ),
+    Variant(
+        "linear: what follows a glued document is copied",
+        _JSON,
+        "        at = _after_blanks(text, at)\n",
+        "        text, at = text[at:].lstrip(), 0\n",
+        _LINEAR + " -k glued",
+    ),
+    Variant(
+        "linear: an answer so far joins all pieces again",
+        _MERGE,
+        '    if len(pieces) > 1:\n        pieces[:] = ["".join(pieces)]\n    return pieces[0] if pieces else ""\n',
+        '    return "".join(pieces)\n',
+        _LINEAR + " -k response",
+    ),
+    Variant(
+        "linear: braces are counted from the beginning",
+        _TOOLS,
+        "        for text in self.unread:\n",
+        "        self.braces = Braces()\n        for text in self.pieces:\n",
+        _LINEAR + " -k 'end_an_object or braces or arguments'",
+    ),
+    Variant(
+        "linear: whole arguments are parsed each time",
+        _TOOLS,
+        "        if self.valid is None:\n",
+        "        if True:\n",
+        _LINEAR + " -k 'whole or one'",
+    ),
+    Variant(
+        "linear: blank arguments are joined with each piece",
+        _TOOLS,
+        "(not self.handed and self.held <= _SHORT and self._may",
+        "(not self.handed and self._may",
+        _LINEAR + " -k blanks",
+    ),
+    Variant(
+        "linear: any message is compared with the text so far",
+        _CHOICE,
+        "isinstance(content, str) and len(content) >= self.size:",
+        "isinstance(content, str):",
+        _LINEAR + " -k continue",
+    ),
+    Variant(
+        "linear: details are joined with each piece",
+        _MERGE,
+        "texts.setdefault(name, [entry[name]]).append(value)",
+        "entry[name] += value",
+        _LINEAR + " -k details",
+    ),
+    Variant(
+        "linear: annotations are compared with all before",
+        _MERGE,
+        "            if text not in self._seen:\n",
+        "            if entry not in self._annotations:\n",
+        _LINEAR + " -k annotations",
+    ),
+    Variant(
+        "linear: audio is joined with each piece",
+        _MERGE,
+        "                self._audio.setdefault(name, []).append(value)\n",
+        '                known[name] = known.get(name, "") + value\n',
+        _LINEAR + " -k audio",
+    ),
+    Variant(
+        "linear: logprobs are copied with each token",
+        _MERGE,
+        "            merged[key].extend(value)\n",
+        "            merged[key] = [*merged[key], *value]\n",
+        _LINEAR + " -k logprobs",
+    ),
+    Variant(
+        "linear: blanks before the thinking are kept together",
+        _THINK,
+        "            self._blanks.append(text[: len(text) - len(bare)])\n            if _OPEN.startswith(bare):\n"
+        "                self._held = bare\n",
+        "            if _OPEN.startswith(bare):\n                self._held = text\n",
+        _LINEAR + " -k think_tags",
+    ),
+    Variant(
+        "linear: usage is copied with each event",
+        _USAGE,
+        "    merged: Json = known if known is not None else {}\n",
+        "    merged: Json = dict(known or {})\n",
+        _LINEAR + " -k usage",
+    ),
+    Variant(
+        "linear: entries of one choice are joined one by one",
+        _ASSEMBLE,
+        '        first.content = "".join(piece.content for piece in pieces)\n',
+        "        for piece in pieces[1:]:\n            first.content += piece.content\n",
+        _LINEAR + " -k entries",
+    ),
+    Variant("linear: a growing answer is parsed with each letter", _WRITTEN, " and size > _SHORT:", " and False:", _LINEAR + " -k letter"),
+    # --- bounds: numbers
+    Variant("many: choices", _ASSEMBLE, "            if len(self._states) >= self._most:\n", "            if False:\n", _MANY),
+    Variant("many: calls", _TOOLS, "        if len(self._calls) >= _MOST_CALLS:\n", "        if False:\n", _MANY),
+    Variant("many: annotations", _MERGE, '        check_size("annotations", self._annotations)\n', "", _MANY),
+    Variant("many: details", _MERGE, '        check_size("details of reasoning", self._entries)\n', "", _MANY),
+    Variant("many: fields of a message", _MERGE, '            check_size("unknown fields", self._known)\n', "", _MANY),
+    Variant(
+        "many: fields of a choice", _CHOICE, '            check_size("unknown fields", self.choice_extra)\n', "            pass\n", _MANY
+    ),
+    Variant("many: fields", _ASSEMBLE, '        check_size("unknown fields", root)\n', "", _MANY),
+    Variant("many: counts", _ASSEMBLE, '            check_size("counts", self.usage)\n', "            pass\n", _MANY),
+    Variant("many: one entry too few may come", _MERGE, "if len(entries) > _MOST_ENTRIES:", "if len(entries) >= _MOST_ENTRIES:", _REAL),
+    Variant("many: more choices than usual cannot be asked for", _ASSEMBLE, "max(_MOST_CHOICES, choices)", "_MOST_CHOICES", _REAL),
+    Variant(
+        "many: several prompts are one",
+        "opea_core/flow/prepare.py",
+        "    if isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int):  # several prompts\n",
+        "    if False:\n",
+        _REAL,
+    ),
+    Variant(
+        "many: it is tried again",
+        _INTAKE,
+        "            self._fail(Problem(errors.BadAnswerError, what, retryable=False))\n\n    def end(",
+        "            self._fail(Problem(errors.BadAnswerError, what))\n\n    def end(",
+        _BOUNDS + " -k 'more_than_any or once'",
+    ),
+    Variant(
+        "nothing: empty blocks may go on",
+        _INFLATE,
+        "if self._dry > _DRY or self._members > _MOST_MEMBERS:",
+        "if self._members > _MOST_MEMBERS:",
+        _BOUNDS + " -k holds_nothing",
+    ),
+    Variant(
+        "nothing: empty members may go on",
+        _INFLATE,
+        "if self._dry > _DRY or self._members > _MOST_MEMBERS:",
+        "if self._dry > _DRY:",
+        _BOUNDS + " -k holds_nothing",
+    ),
+    Variant(
+        "nothing: bytes count only unpacked",
+        _INTAKE,
+        "if max(self._size, self._came) > self",
+        "if self._size > self",
+        _BOUNDS + " -k bytes_count",
+    ),
+    Variant(
+        "deep: nesting is no problem of an event",
+        _INTAKE,
+        "        except (UndecodableBody, EventTooLarge, TooMany) as error:\n            self._undecodable(str(error))\n"
+        "        except RecursionError:\n",
+        "        except (UndecodableBody, EventTooLarge, TooMany) as error:\n            self._undecodable(str(error))\n"
+        "        except ZeroDivisionError:\n",
+        _BOUNDS + " -k deeply",
+    ),
+    Variant(
+        "deep: nesting is no problem of a document",
+        _INTAKE,
+        "        except (EventTooLarge, TooMany) as error:\n            self._undecodable(str(error))\n        except RecursionError:\n",
+        "        except (EventTooLarge, TooMany) as error:\n            self._undecodable(str(error))\n        except ZeroDivisionError:\n",
+        _BOUNDS + " -k deeply",
+    ),
+    # --- bounds: memory
+    Variant("memory: documents are not weighed", _INTAKE, "        self._weigh(data)\n        if data", "        if data", _MEMORY),
+    Variant("memory: events are not weighed", _INTAKE, "        if len(event.data) > _LARGE_EVENT:\n", "        if False:\n", _MEMORY),
+    Variant("memory: what stands in strings weighs", _JSON, "parts[inside::2]", "parts", _BOUNDS + " -k 'brackets or weighed'"),
+    Variant("memory: a string ends with its chunk", _JSON, "        inside ^= len(parts) % 2 == 0\n", "", _WEIGHED),
+    Variant("memory: chunks are cut in an escape", _JSON, '        if data[end - 1 : end] == b"\\\\":\n', "        if False:\n", _WEIGHED),
+    Variant("memory: an escaped quote ends a string", _JSON, """.replace(b'\\\\"', b"")""", "", _WEIGHED),
+    Variant("memory: an escaped backslash escapes", _JSON, """.replace(b"\\\\\\\\", b"")""", "", _WEIGHED),
+    Variant(
+        "memory: a document is weighed in one piece",
+        _JSON,
+        "    for chunk in _chunks(data):\n",
+        "    for chunk in (data,):\n",
+        _MEMORY,
+    ),
+    Variant(
+        "memory: small pieces stay small",
+        _PIECES,
+        "        elif self._parts and isinstance(",
+        "        elif False and isinstance(",
+        _MEMORY,
+    ),
+    Variant(
+        "memory: the lines of an event stay lines",
+        _SSE,
+        "                    events.append(Event(bytes(data[0]), self._name))\n",
+        '                    events.append(Event(b"\\n".join(bytes(data[0]).split(b"\\n")), self._name))\n',
+        _MEMORY,
+    ),
+    Variant("memory: any number of pieces says nothing", _INTAKE, "len(self.chunks) < _MOST_BEFORE", "True", _MEMORY),
+    Variant(
+        "memory: the pieces of a plain call's stream are kept",
+        _INTAKE,
+        "        kept = self._expected.stream or ",
+        "        kept = True or ",
+        _MEMORY,
+    ),
+    # --- where an object ends
+    Variant("braces: the last one ends nothing", _BRACES, "self.ended = self._depth <= 0", "self.ended = self._depth < 0", _BRACE),
+    Variant("braces: nothing goes on", _BRACES, "            self.goes_on = True\n", "            pass\n", _BRACE),
+    Variant("braces: nothing is escaped", _BRACES, "            self._escaped = True\n", "            pass\n", _BRACE),
+    Variant("braces: a string ends with its piece", _BRACES, "        at = 0\n", "        at, self._inside = 0, False\n", _BRACE),
+    # --- an answer so far
+    Variant(
+        "so far: ids of a copy are new",
+        _CHOICE,
+        "deepcopy(self, {id(self.tools.given): self.tools.given}).finish",
+        "deepcopy(self).finish",
+        _SO_FAR,
+    ),
+    Variant(
+        "so far: a message so far is taken in",
+        _CHOICE,
+        "            if so_far:\n                return deepcopy",
+        "            if False:\n                return deepcopy",
+        _SO_FAR,
+    ),
+    Variant("so far: usage changes", _ASSEMBLE, "else copied(self.usage)", "else self.usage", _SO_FAR),
+    Variant("so far: parts change", _CHOICE, "parts=known.parts.copy()", "parts=known.parts", _SO_FAR),
+    Variant(
+        "so far: logprobs change",
+        _CHOICE,
+        "{k: list(v) if isinstance(v, list) else v for k, v in known.logprobs.items()}",
+        "known.logprobs",
+        _SO_FAR,
+    ),
+    Variant(
+        "so far: our ids are new each time",
+        _TOOLS,
+        "            self.given[call.position] = new_id()\n        return call.id or self.given[call.position]\n",
+        "            return new_id()\n        return call.id\n",
+        _SO_FAR,
+    ),
+    # --- the numbers of choices
+    Variant(
+        "numbers: the server's are ours",
+        _ASSEMBLE,
+        "            fits = 0 <= index < self._asked or (index > 0 and 0 in self._states)\n",
+        "            fits = True\n",
+        _NUMBERS,
+    ),
+    Variant(
+        "numbers: more than were asked for begin anew",
+        _ASSEMBLE,
+        " < self._asked or (index > 0 and 0 in self._states)",
+        " < self._asked",
+        _NUMBERS,
+    ),
+    Variant(
+        "numbers: two choices have one",
+        _ASSEMBLE,
+        "            if not fits or index in self._states:\n",
+        "            if not fits:\n",
+        _NUMBERS,
+    ),
+    Variant("numbers: they are forgotten", _ASSEMBLE, "            self._numbers[index] = number\n", "", _NUMBERS),
+    Variant(
+        "numbers: whole choices keep theirs",
+        _ASSEMBLE,
+        "                choices = _numbered(choices)\n",
+        "                pass\n",
+        _NUMBERS,
+    ),
+    Variant(
+        "numbers: the entries of a choice are handed out apart",
+        _ASSEMBLE,
+        "        joined = {index: _joined(of_one) for index, of_one in by_choice.items()}\n",
+        "        joined = {index: of_one[-1] for index, of_one in by_choice.items()}\n",
+        _NUMBERS,
+    ),
+    Variant(
+        "numbers: the calls of an entry are lost",
+        _ASSEMBLE,
+        "        first.tool_calls = [delta for piece in pieces for delta in piece.tool_calls]\n",
+        "",
+        _NUMBERS,
+    ),
+]
