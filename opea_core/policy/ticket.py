@@ -94,6 +94,8 @@ class Ticket:
     """The event loop or thread that waits."""
     holder: object = None
     """The thread or task that gives its place back."""
+    read_at: int = 0
+    """When its stream was read last; 0 for what is no stream."""
 
     def __lt__(self, other: Ticket) -> bool:
         return (self.key, self.seq) < (other.key, other.seq)

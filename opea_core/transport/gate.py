@@ -92,6 +92,7 @@ class Gate:
                 return Rejection(Reason.CLOSED, now), None
             looks = ticket in self._keepers.get(id(ticket.owner), ())
             self._forget(ticket)
+            unwoken = self._unwoken() if looks else []
             if ticket.state is TicketState.NEW:
                 changed = dispatcher.add(ticket, now)
             else:
@@ -107,11 +108,9 @@ class Gate:
                     self._owners[id(ticket.owner)] += 1
             held = None
             if got is None:
-                if looks:
-                    changed += self._unwoken()
                 until = self._until(ticket, now)
                 held, until = self._held(ticket, until, now)
-            wakes = self._wakes(changed, now)
+            wakes = self._wakes([*changed, *(other for other in unwoken if other not in changed)], now)
         self._after(wakes, ticket)
         if held is not None:
             self.emitter(held)
@@ -200,10 +199,13 @@ class Gate:
         with self._lock:
             now = self.now()
             options = self._dispatcher.usable(ticket, now)
-            return bool(options) and all(
-                self._holders.hold_all(ticket, endpoint) and not endpoint.has_room(limits, now) and limits.room_at(now) is None
-                for endpoint, limits in options
-            )
+            if not options or any(endpoint.has_room(limits, now) or limits.room_at(now) is not None for endpoint, limits in options):
+                return False
+            read = [self._holders.hold_all(ticket, endpoint) for endpoint, _ in options]
+            if None in read:
+                return False
+            last = max(at or 0 for at in read)
+            return not last or now - max(last, ticket.enqueued) >= _LOOKS_EVERY
 
     def held_by(self, ticket: Ticket, holder: object) -> None:
         """Another thread or task reads a stream now."""

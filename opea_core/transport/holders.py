@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from opea_core.policy.dispatcher import Ticket
 from opea_core.policy.endpoint import EndpointState, Grant
 
@@ -14,19 +12,24 @@ class Holders:
     __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        self._held: Counter[tuple[object, EndpointState]] = Counter()
+        self._held: dict[tuple[object, EndpointState], dict[Ticket, None]] = {}
 
     def add(self, ticket: Ticket, grant: Grant) -> None:
         """The holder of a ticket got a place."""
-        self._held[ticket.holder, grant.endpoint] += 1
+        self._held.setdefault((ticket.holder, grant.endpoint), {})[ticket] = None
 
     def remove(self, ticket: Ticket, grant: Grant) -> None:
         """It gave the place back."""
         key = (ticket.holder, grant.endpoint)
-        self._held[key] -= 1
-        if self._held[key] <= 0:
-            del self._held[key]
+        held = self._held.get(key, {})
+        held.pop(ticket, None)
+        if not held:
+            self._held.pop(key, None)
 
-    def hold_all(self, ticket: Ticket, endpoint: EndpointState) -> bool:
-        """Whether all that is in flight at an endpoint is held by who waits with this ticket."""
-        return 0 < endpoint.in_flight <= self._held[ticket.holder, endpoint]
+    def hold_all(self, ticket: Ticket, endpoint: EndpointState) -> int | None:
+        """When who waits with this ticket read a stream of its own last, if it holds all that is in flight; 0 if none is a stream.
+
+        Whoever read a stream last is likely to read on, but another thread or task may: then it is read while this one waits.
+        """
+        held = self._held.get((ticket.holder, endpoint), {})
+        return max(other.read_at for other in held) if 0 < endpoint.in_flight <= len(held) else None

@@ -6,6 +6,7 @@ there bytes go into the intake and chunks come out: no effect, no lock and no va
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
@@ -44,6 +45,7 @@ class OpenStream(Generic[ConnectionT]):
         self.intake: Intake = answer.reply.intake
         self.connection: ConnectionT | None = answer.reply.connection
         self.error: errors.OPEAError | None = None
+        running.ticket.read_at = time.monotonic_ns()
         self.chunks = self.intake.chunks
         """What has come and was not taken yet."""
         if self.connection is None:  # the whole answer came at once, and its place is back already
@@ -133,6 +135,7 @@ class _Stream(Generic[ConnectionT]):
     def _hold(self, opened: OpenStream[ConnectionT], connection: ConnectionT) -> None:
         """Whoever reads is who gives the place back."""
         reader, ticket = connection.reader(), opened.running.ticket
+        ticket.read_at = time.monotonic_ns()
         if ticket.holder != reader:
             opened.running.gate.held_by(ticket, reader)
 

@@ -155,7 +155,6 @@ def test_after_an_interrupted_close_everybody_is_told(waiters: Waiters, server: 
     assert [type(error) for error in told] == [ClientClosed] * 3
 
 
-@pytest.mark.xfail(raises=TimeoutError, reason="the three that look got something themselves, and look for no others then")
 def test_after_an_interrupted_close_more_than_look_are_told(server: ScriptedServer, go: threading.Event, often: None) -> None:
     def start(opea: OPEA, count: int) -> list[Future[Told]]:
         calls = [Sync().start(opea, "chat", "waits") for _ in range(count)]
@@ -544,7 +543,6 @@ def test_a_place_that_somebody_else_holds_is_waited_for_within_a_stream(server: 
     assert other.result(PATIENCE).error is None
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="who read last is taken for who ends the stream")
 def test_a_thread_of_a_pool_that_read_a_chunk_waits_with_its_next_work(server: ScriptedServer, go: threading.Event) -> None:
     """So do web servers read a stream: any thread of theirs gets the next chunk, and other requests meanwhile."""
     opea = made(server, max_concurrent=1)
@@ -561,7 +559,6 @@ def test_a_thread_of_a_pool_that_read_a_chunk_waits_with_its_next_work(server: S
         assert call.result(PATIENCE).content
 
 
-@pytest.mark.xfail(raises=ConfigurationError, reason="a task holds a stream only once it reads")
 async def test_a_stream_given_to_a_task_that_has_not_run_yet_is_waited_for(server: ScriptedServer) -> None:
     opea = made(server, max_concurrent=1)
     chunks = opea.astream_chat("outer")
