@@ -8,7 +8,7 @@ from typing import Any
 
 from opea_core.types import ChatChunk, ChatResponse, Choice, Json
 from opea_core.wire.choice import ChoiceState
-from opea_core.wire.merge import TooMany, check_size, merge_logprobs
+from opea_core.wire.merge import NO_LIMIT, TooMany, check_size, merge_logprobs
 from opea_core.wire.usage import copied, merge_usage, read_usage
 
 _ROOT = frozenset({"choices", "usage", "error"})
@@ -21,16 +21,17 @@ _MOST_CHOICES, _MOST_UNKNOWN = 128, 65_536
 class Assembler:
     """A whole answer out of its events. ``push`` events (or ``push_plain`` one body), then ``finish``."""
 
-    __slots__ = ("_asked", "_most", "_new_id", "_numbers", "_states", "_think", "root", "started", "usage")
+    __slots__ = ("_asked", "_heaviest", "_most", "_new_id", "_numbers", "_states", "_think", "root", "started", "usage")
 
-    def __init__(self, new_id: Callable[[], str], think_tags: bool = False, choices: int | None = None) -> None:
-        """``choices``: how many were asked for, if that is known."""
+    def __init__(self, new_id: Callable[[], str], think_tags: bool = False, choices: int | None = None, heaviest: int = NO_LIMIT) -> None:
+        """``choices``: how many were asked for, if that is known. ``heaviest``: what arguments may weigh."""
         self._asked = MANY if choices is None else choices
         self._most = _MOST_UNKNOWN if choices is None else max(_MOST_CHOICES, choices)
         self._numbers: dict[int, int] = {}
         """Our number of a choice by the server's."""
         self._new_id = new_id
         self._think = think_tags
+        self._heaviest = heaviest
         self._states: dict[int, ChoiceState] = {}
         self.root: Json = {}
         self.usage: Json | None = None
@@ -100,7 +101,7 @@ class Assembler:
         if state is None:
             if len(self._states) >= self._most:
                 raise TooMany(f"the answer has more than {len(self._states)} choices")
-            state = self._states[index] = ChoiceState(index, self._think)
+            state = self._states[index] = ChoiceState(index, self._think, self._heaviest)
         chunk = state.push(raw, event, plain)
         if not self.started:
             self.started = bool(chunk.content or chunk.reasoning or chunk.tool_calls or chunk.refusal or chunk.finish_reason or state.tools)

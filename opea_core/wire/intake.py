@@ -14,7 +14,7 @@ from opea_core.wire import jsontext
 from opea_core.wire.assemble import Assembler
 from opea_core.wire.error_body import MAX_BODY, ErrorBody, error_class, has_error, read_error
 from opea_core.wire.inflate import Inflater, UndecodableBody
-from opea_core.wire.merge import TooMany
+from opea_core.wire.merge import LARGE, TooMany, check_weight
 from opea_core.wire.pieces import Pieces
 from opea_core.wire.sse import BOM, Event, EventTooLarge, SSEDecoder
 from opea_core.wire.usage import BROKEN_FINISH
@@ -24,7 +24,7 @@ _FEW = 4 * 1024 * 1024
 """Bytes of memory that any answer may take."""
 _MOST_BEFORE = 1000
 """Pieces that say nothing, kept until one comes that does."""
-_PROGRESS_STEP = _LARGE_EVENT = 64 * 1024
+_PROGRESS_STEP = 64 * 1024
 _DEFAULTS = Capabilities()
 
 
@@ -63,14 +63,15 @@ class Intake:
     """
 
     __slots__ = (
-        "_assembler", "_came", "_expected", "_feed", "_inflater", "_parts", "_size", "_sse",
+        "_assembler", "_came", "_expected", "_feed", "_heaviest", "_inflater", "_parts", "_size", "_sse",
         "chunks", "document", "done", "ended", "problem", "progress", "response", "started", "status", "warnings",
     )  # fmt: skip
 
     def __init__(self, status: int, headers: Mapping[str, str], expected: Expected) -> None:
         self.status = status
         self._expected = expected
-        self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, choices=expected.choices)
+        self._heaviest = max(_FEW, 3 * expected.max_response_bytes)
+        self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, expected.choices, self._heaviest)
         self._sse = SSEDecoder(expected.max_event_bytes)
         self._parts = Pieces()
         self._size = 0
@@ -160,7 +161,7 @@ class Intake:
             return None
         try:
             return self._assembler.finish(self._expected.model, so_far=True)[0]
-        except RecursionError:  # nested deeper than can be copied
+        except (RecursionError, TooMany):  # nested deeper than can be copied, or more than may be looked at
             return None
 
     @property
@@ -225,18 +226,13 @@ class Intake:
             self.done = True
             return
         self.progress += 1
-        if len(event.data) > _LARGE_EVENT:
-            self._weigh(event.data)
+        if len(event.data) > LARGE:
+            check_weight(event.data, self._heaviest)
         try:
             document = jsontext.decode(event.data)
         except ValueError:
             return self._odd_event(event)
         self._document_event(document, event)
-
-    def _weigh(self, data: bytes) -> None:
-        """Refuse a document of so many values that they would take much more memory than its text."""
-        if jsontext.weighs_more(data, max(_FEW, 3 * self._expected.max_response_bytes)):
-            raise TooMany("the answer holds too many values: they would take more than 4 x max_response_bytes in memory")
 
     def _document_event(self, document: Any, event: Event) -> None:
         if not isinstance(document, dict) or event.name == "error" or has_error(document):
@@ -305,7 +301,7 @@ class Intake:
     def _end_document(self, cut: bool) -> None:
         data = self._parts.joined()
         self._parts.clear()
-        self._weigh(data)
+        check_weight(data, self._heaviest)
         if data.lstrip()[:1] == b"<":
             return self._fail(Problem(errors.BadAnswerError, "the answer is HTML", read_error(data)))
         try:

@@ -7,13 +7,25 @@ from collections.abc import Mapping, Sized
 from typing import Any
 
 from opea_core.types import Json
+from opea_core.wire.jsontext import weighs_more
 
 _MOST_ENTRIES = 10_000
 """Annotations or details of reasoning in one answer; further ones are a mistake or an attack."""
 
 
+LARGE = 64 * 1024
+"""Bytes of JSON from which on it is weighed before it is parsed."""
+NO_LIMIT = 1 << 62
+
+
 class TooMany(ValueError):
     """A server sends more of something than any answer has."""
+
+
+def check_weight(data: bytes, most: int) -> None:
+    """Raise TooMany for JSON of so many values that they would take much more memory than its text."""
+    if weighs_more(data, most):
+        raise TooMany("the answer holds too many values: they would take more than 4 x max_response_bytes in memory")
 
 
 class Fields:

@@ -15,7 +15,7 @@ from typing import Any
 from opea_core.types import InvalidToolCall, Json, ToolCall, ToolCallDelta
 from opea_core.wire import jsontext
 from opea_core.wire.braces import Braces
-from opea_core.wire.merge import TooMany
+from opea_core.wire.merge import LARGE, NO_LIMIT, TooMany, check_weight
 
 _NO_ID = ("", "null", "None")
 _PLACEHOLDERS = ("null", "{}")  # stand for no arguments, or for ones that are yet to come
@@ -33,6 +33,7 @@ class _Call:
     """A call under construction, and what of it was handed on."""
 
     position: int
+    heaviest: int
     id: str = ""
     name: str = ""
     pieces: list[str] = field(default_factory=list)
@@ -110,7 +111,7 @@ class _Call:
         if not self.braces.ended or self.braces.goes_on:
             return False
         if self.valid is None:
-            self.valid = jsontext.is_object(self.args)
+            self.valid = _is_object(self.args, self.heaviest)
         return self.valid
 
     def replace(self, text: str) -> None:
@@ -152,9 +153,11 @@ class _Entry:
 class ToolAssembler:
     """The tool calls of one choice. ``push`` takes a delta's list, ``finish`` gives the calls."""
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_open", "_placeholders", "given")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_heaviest", "_open", "_placeholders", "given")
 
-    def __init__(self) -> None:
+    def __init__(self, heaviest: int = NO_LIMIT) -> None:
+        """``heaviest``: what the values of arguments may weigh."""
+        self._heaviest = heaviest
         self._calls: list[_Call] = []
         self._placeholders: set[str] = set()  # ids that turned out to stand for several calls
         self._by_id: dict[str, _Call] = {}
@@ -202,11 +205,11 @@ class ToolAssembler:
         held: list[ToolCallDelta] = []
         for call in self._calls:
             before = call.args + call.joiner.end()
-            after = _normalised(before)
+            after = _normalised(before, self._heaviest)
             id_ = self._id_of(call, new_id)
             last = cut and call is self._calls[-1]
             cut_short = "it was cut off before its arguments" if last and not before.strip() else ""
-            problem = call.problem or ("" if call.name else "it has no name") or cut_short or _problem(after)
+            problem = call.problem or ("" if call.name else "it has no name") or cut_short or _problem(after, self._heaviest)
             delta = self._held(call, id_, before if problem else after)
             if delta is not None:
                 held.append(delta)
@@ -299,7 +302,7 @@ class ToolAssembler:
     def _new(self) -> _Call:
         if len(self._calls) >= _MOST_CALLS:
             raise TooMany(f"the answer has more than {_MOST_CALLS} tool calls")
-        call = _Call(len(self._calls))
+        call = _Call(len(self._calls), self._heaviest)
         self._calls.append(call)
         return call
 
@@ -344,14 +347,21 @@ def _holds_two(text: str) -> bool:
     return isinstance(first, dict) and bool(rest)
 
 
-def _normalised(args: str) -> str:
+def _is_object(args: str, heaviest: int) -> bool:
+    """Whether arguments are a JSON object; raises TooMany if it would take too much to find out."""
+    if len(args) > LARGE:
+        check_weight(args.encode("utf-8", "surrogatepass"), heaviest)
+    return jsontext.is_object(args)
+
+
+def _normalised(args: str, heaviest: int) -> str:
     """Blank and null arguments are an empty object; the same object twice is one."""
     text = args.strip().removeprefix("\ufeff")
     if text in ("", "null"):
         return "{}"
     if len(text) != len(args.strip()):
         return text
-    if text.startswith("{") and not jsontext.is_object(text):
+    if text.startswith("{") and not _is_object(text, heaviest):
         try:
             first, rest = jsontext.decode_first(text.encode("utf-8", "surrogatepass"))
             if isinstance(first, dict) and jsontext.decode(rest.encode("utf-8", "surrogatepass")) == first:
@@ -361,5 +371,5 @@ def _normalised(args: str) -> str:
     return args
 
 
-def _problem(args: str) -> str:
-    return "" if jsontext.is_object(args) else "its arguments are no JSON object"
+def _problem(args: str, heaviest: int) -> str:
+    return "" if _is_object(args, heaviest) else "its arguments are no JSON object"

@@ -202,8 +202,15 @@ VARIANTS = [
         _BOUNDS + " -k deeply",
     ),
     # --- bounds: memory
-    Variant("memory: documents are not weighed", _INTAKE, "        self._weigh(data)\n        if data", "        if data", _MEMORY),
-    Variant("memory: events are not weighed", _INTAKE, "        if len(event.data) > _LARGE_EVENT:\n", "        if False:\n", _MEMORY),
+    Variant(
+        "memory: documents are not weighed",
+        _INTAKE,
+        "        check_weight(data, self._heaviest)\n        if data",
+        "        if data",
+        _MEMORY,
+    ),
+    Variant("memory: events are not weighed", _INTAKE, "        if len(event.data) > LARGE:\n", "        if False:\n", _MEMORY),
+    Variant("memory: arguments are not weighed", _TOOLS, "    if len(args) > LARGE:\n", "    if False:\n", _MEMORY),
     Variant("memory: what stands in strings weighs", _JSON, "parts[inside::2]", "parts", _BOUNDS + " -k 'brackets or weighed'"),
     Variant("memory: a string ends with its chunk", _JSON, "        inside ^= len(parts) % 2 == 0\n", "", _WEIGHED),
     Variant("memory: chunks are cut in an escape", _JSON, '        if data[end - 1 : end] == b"\\\\":\n', "        if False:\n", _WEIGHED),

@@ -272,6 +272,12 @@ def delta(text: str) -> str:
     return f'{{"choices":[{{"index":0,"delta":{text}}}]}}'
 
 
+def piece(text: str) -> str:
+    """An event with some more of a call's arguments."""
+    call = {"index": 0, "function": {"name": "f", "arguments": text}}
+    return f"data: {delta(json.dumps({'tool_calls': [call]}))}\n\n"
+
+
 def ask(opea: OPEA) -> Any:
     return opea.chat("Hello")
 
@@ -320,6 +326,13 @@ HEAVY = {
     "calls": Heavy(said('{"index":1},', "tool_calls")),
     "logprobs": Heavy(listed('{"token":"x"},', '"logprobs"')),
     "arguments": Heavy(many("[],", '{"choices":[{"message":{"tool_calls":[{"function":{"name":"f","arguments":{"a":[', "1]}}}]}}]}")),
+    "arguments as text": Heavy(
+        many(
+            "[],",
+            '{"choices":[{"message":{"tool_calls":[{"function":{"name":"f","arguments":"{\\"a\\":[',
+            '1]}"}}]},"finish_reason":"stop"}]}',
+        )
+    ),
     "a document in tiny pieces": Heavy(
         many("ab", '{"choices":[{"message":{"content":"', '"},"finish_reason":"stop"}]}', size=MB // 4), size=2
     ),
@@ -333,6 +346,7 @@ HEAVY = {
     "details of an error": Heavy(many("{},", '{"detail":[', "{}]}"), status=429),
     "details of an error in a 200": Heavy(many("{},", '{"detail":[', "{}]}")),
     # --- streams
+    "streamed arguments": Heavy(many(piece("[]," * 5000), piece('{"a":['), piece("1]}")), stream),
     "streamed choices": Heavy(sent(lambda n: f'{{"choices":[{{"index":{n},"delta":{{}}}}]}}')),
     "streamed fields": Heavy(sent(lambda n: f'{{"k{n}":1}}')),
     "streamed counts": Heavy(sent(lambda n: f'{{"usage":{{"d":{{"k{n}":1}}}}}}')),
@@ -370,7 +384,6 @@ def peak(heavy: Heavy, body: bytes) -> int:
 
 
 AT_ONCE = "what is unpacked of one read is kept in chunks until it is taken"
-INSIDE = "arguments are parsed to see whether they are JSON, and are not weighed before"
 
 
 @pytest.mark.parametrize(
@@ -379,11 +392,6 @@ INSIDE = "arguments are parsed to see whether they are JSON, and are not weighed
         *(pytest.param(heavy, id=name) for name, heavy in HEAVY.items()),
         *(pytest.param(heavy._replace(packed=True), id=f"packed: {name}") for name, heavy in HEAVY.items() if name in ("lists", "parts")),
         pytest.param(HEAVY["text"]._replace(packed=True), id="packed: text", marks=pytest.mark.xfail(reason=AT_ONCE)),
-        pytest.param(
-            Heavy(many("[],", '{"choices":[{"message":{"tool_calls":[{"function":{"name":"f","arguments":"{\\"a\\":[', '1]}"}}]}}]}')),
-            id="arguments as text",
-            marks=pytest.mark.xfail(reason=INSIDE),
-        ),
     ],
 )
 def test_an_answer_takes_a_few_times_its_size(heavy: Heavy) -> None:
