@@ -56,7 +56,7 @@ def test_a_server_that_comes_up_a_moment_later_serves_them_all(way: Way, server:
     server.pause()
     opea = made(server)
     calls = [way.start(opea, "chat", "Hello") for _ in range(20)]
-    threading.Timer(0.4, server.resume).start()
+    threading.Timer(0.2, server.resume).start()
     assert fine([call.result(PATIENCE) for call in calls])
 
 
