@@ -31,6 +31,7 @@ import variants_policy
 import variants_transport
 import variants_unread
 import variants_wire
+import variants_woken
 from variant import Variant
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,7 @@ VARIANTS: list[Variant] = [
     *variants_transport.VARIANTS,
     *variants_unread.VARIANTS,
     *variants_answers.VARIANTS,
+    *variants_woken.VARIANTS,
     *variants_origins.VARIANTS,
 ]
 

@@ -24,6 +24,7 @@ from opea_core.policy import SECOND
 from opea_core.policy.dispatcher import OFFER_TTL
 from opea_core.testing import Hold, ScriptedServer, chat, stream
 from opea_core.transport import gate as gates
+from opea_core.transport import sync
 from opea_core.transport.gate import Gate
 
 ITSELF = "it would wait for itself"
@@ -43,6 +44,19 @@ def go() -> Iterator[threading.Event]:
 
 def waiting(opea: OPEA, count: int) -> None:
     until(lambda: opea.get_stats()["queued"] == count, f"{count} calls to wait")
+
+
+def waiting_on(opea: OPEA) -> None:
+    """Block until a call that waits has asked some times again, and was not refused."""
+    gate, asked = opea._core.gate, set[int]()
+
+    def some_times() -> bool:
+        asked.update(at for tickets in list(gate._keepers.values()) for at in list(tickets.values()))
+        return len(asked) > 4
+
+    waiting(opea, 1)
+    until(some_times, "a call to look again")
+    assert opea.get_stats()["queued"] == 1
 
 
 # --- interrupted between the lock and the waking
@@ -360,6 +374,10 @@ def call_in_a_key_function(server: ScriptedServer, **options: Any) -> Any:
     return opea.chat("outer")
 
 
+def call_in_a_key_function_that_has_a_deadline(server: ScriptedServer, **options: Any) -> Any:
+    return call_in_a_key_function(server, deadline=PATIENCE, **options)
+
+
 async def call_in_an_async_key_function(server: ScriptedServer, **options: Any) -> Any:
     async def key() -> str:
         return (await opea.achat("inner")).content
@@ -381,10 +399,40 @@ async def sync_key_function_of_an_async_call(server: ScriptedServer, **options: 
     return await opea.achat("outer")
 
 
+Call = Callable[[OPEA], Any]
+
+
+def answered_while(other: Call, work: Call, opea: OPEA, server: ScriptedServer, go: threading.Event) -> Any:
+    """What comes of work that has to wait for another call, which ends when it waits."""
+    holder = Sync().run(lambda: other(opea))
+    server.wait_seen(1)
+    call = Sync().run(lambda: work(opea))
+    waiting_on(opea)
+    go.set()
+    holder.result(PATIENCE)
+    return call.result(PATIENCE)
+
+
+def within_a_stream(opea: OPEA) -> Any:
+    with opea.stream_chat("outer") as chunks:
+        next(chunks)
+        return opea.chat("inner").content
+
+
+async def within_an_async_stream(opea: OPEA) -> Any:
+    async with opea.astream_chat("outer") as chunks:
+        await anext(chunks)
+        return (await opea.achat("inner")).content
+
+
 BODY = {"messages": [{"role": "user", "content": "Hello"}]}
 KEYS = [
-    call_in_a_key_function, call_in_an_async_key_function, async_key_function_of_a_sync_call, sync_key_function_of_an_async_call,
-]  # fmt: skip
+    call_in_a_key_function,
+    call_in_a_key_function_that_has_a_deadline,
+    call_in_an_async_key_function,
+    async_key_function_of_a_sync_call,
+    sync_key_function_of_an_async_call,
+]
 REFUSED: list[Case] = [
     call_in_its_own_stream, call_in_its_own_async_stream, call_in_its_own_async_stream_over_aiohttp, sync_call_in_its_own_async_stream,
     two_streams_of_one_thread, two_streams_of_one_task, call_in_a_stream_of_bodies, as_many_streams_as_places,
@@ -393,7 +441,7 @@ REFUSED: list[Case] = [
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.__name__)
-def test_who_would_wait_for_itself_is_told_so(case: Case, server: ScriptedServer) -> None:
+def test_who_would_wait_for_itself_is_told_so(case: Case, server: ScriptedServer, often: None) -> None:
     with pytest.raises(ConfigurationError, match=ITSELF):
         run(case, server).result(PATIENCE)
     assert "inner" not in [seen.body["messages"][0]["content"] for seen in server.seen]
@@ -409,6 +457,41 @@ def test_a_key_function_that_needs_its_own_key_is_told_so_with_any_number_of_pla
     with pytest.raises(ConfigurationError, match="The api_key function calls the object that asks it"):
         run(work, server).result(PATIENCE)
     assert server.seen == []
+
+
+def test_who_would_wait_for_itself_behind_many_others_is_told_so(
+    way: Way, server: ScriptedServer, often: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """They wait for its stream, and see to the clock for all."""
+    if isinstance(way, Async):
+        reason = "of an event loop only those that see to the clock ask again"
+        request.applymarker(pytest.mark.xfail(raises=TimeoutError, reason=reason))
+    monkeypatch.setattr(sync, "_LONGEST_WAIT", 0.1)
+    opea, others = alone(server), threading.Event()
+
+    def before() -> None:
+        until(lambda: opea.get_stats()["queued"] == 4, "the others to wait")
+        others.set()
+
+    def call_in_a_stream() -> Any:
+        with opea.stream_chat("outer") as chunks:
+            next(chunks)
+            before()
+            return opea.chat("inner")
+
+    async def acall_in_a_stream() -> Any:
+        async with opea.astream_chat("outer") as chunks:
+            await anext(chunks)
+            await asyncio.to_thread(before)
+            return await opea.achat("inner")
+
+    call = way.run(acall_in_a_stream if isinstance(way, Async) else call_in_a_stream)
+    server.wait_seen(1)
+    calls = [way.start(opea, "chat", "other") for _ in range(4)]
+    assert others.wait(PATIENCE)
+    with pytest.raises(ConfigurationError, match=ITSELF):
+        call.result(2)
+    assert [call.result(PATIENCE).error for call in calls] == [None] * 4
 
 
 # --- and who would not
@@ -476,7 +559,7 @@ def test_who_waits_for_others_gets_its_place(case: Case, server: ScriptedServer)
     assert run(case, server).result(PATIENCE)
 
 
-def test_a_stream_that_another_thread_reads_on_is_waited_for(server: ScriptedServer, go: threading.Event) -> None:
+def test_a_stream_that_another_thread_reads_on_is_waited_for(server: ScriptedServer, go: threading.Event, often: None) -> None:
     opea, given = made(server, max_concurrent=1), threading.Event()
     server.script(stream(["a", Hold(given), "b", Hold(go), "c"]))
 
@@ -493,12 +576,12 @@ def test_a_stream_that_another_thread_reads_on_is_waited_for(server: ScriptedSer
         return answer
 
     call = Sync().run(begin_hand_over_and_call)
-    waiting(opea, 1)
+    waiting_on(opea)
     go.set()
     assert call.result(PATIENCE)
 
 
-def test_a_stream_that_another_task_reads_on_is_waited_for(server: ScriptedServer, go: threading.Event) -> None:
+def test_a_stream_that_another_task_reads_on_is_waited_for(server: ScriptedServer, go: threading.Event, often: None) -> None:
     opea, given = made(server, max_concurrent=1), threading.Event()
     server.script(stream(["a", Hold(given), "b", Hold(go), "c"]))
 
@@ -520,27 +603,51 @@ def test_a_stream_that_another_task_reads_on_is_waited_for(server: ScriptedServe
         return answer
 
     call = Sync().run(lambda: asyncio.run(begin_hand_over_and_call()))
-    waiting(opea, 1)
+    waiting_on(opea)
     go.set()
     assert call.result(PATIENCE)
 
 
-def test_a_place_that_somebody_else_holds_is_waited_for_within_a_stream(server: ScriptedServer, go: threading.Event) -> None:
-    opea = made(server, max_concurrent=2)
+@pytest.mark.parametrize("work", [within_a_stream, lambda opea: asyncio.run(within_an_async_stream(opea))], ids=["sync", "async"])
+def test_a_place_that_somebody_else_holds_is_waited_for_within_a_stream(
+    work: Call, server: ScriptedServer, go: threading.Event, often: None
+) -> None:
     server.script(chat("x").after(Hold(go)), stream(["a", Hold(go), "b"]))
-    other = Sync().start(opea, "chat", "other")
-    server.wait_seen(1)
+    opea = made(server, max_concurrent=2)
+    assert answered_while(lambda opea: opea.chat("other"), work, opea, server, go)
 
-    def inner() -> str:
-        with opea.stream_chat("outer") as chunks:
+
+def test_another_endpoints_place_is_waited_for_within_a_stream(
+    server: ScriptedServer, second: ScriptedServer, go: threading.Event, often: None
+) -> None:
+    server.script(chat("x").after(Hold(go)))
+    second.script(stream(["a", Hold(threading.Event()), "b"]))
+    opea = OPEA(endpoints=[{"base_url": server.url, "max_concurrent": 1}, {"base_url": second.url, "max_concurrent": 1, "tier": 1}])
+    assert answered_while(lambda opea: opea.chat("other"), within_a_stream, opea, server, go)
+
+
+def test_what_was_held_before_is_held_no_more(server: ScriptedServer, go: threading.Event, often: None) -> None:
+    """A thread that had a stream, and asked a key function for it, waits for others as anybody does."""
+    opea, begun = made(server, max_concurrent=1, api_key=lambda: "a-key"), threading.Event()
+    server.script(chat("x"), stream(["a", "b"]), stream(["a", "b"]), chat("x").after(Hold(go)))
+
+    def work() -> str:
+        opea.chat("first")
+        list(opea.stream_chat("second"))
+        with opea.stream_chat("third") as chunks:
             next(chunks)
-            return opea.chat("inner").content
+        holder.append(Sync().start(opea, "chat", "other"))
+        server.wait_seen(4)
+        begun.set()
+        return opea.chat("inner").content
 
-    call = Sync().run(inner)
-    waiting(opea, 1)
+    holder: list[Future[Told]] = []
+    call = Sync().run(work)
+    assert begun.wait(PATIENCE)
+    waiting_on(opea)
     go.set()
     assert call.result(PATIENCE)
-    assert other.result(PATIENCE).error is None
+    assert holder[0].result(PATIENCE).error is None
 
 
 def test_a_thread_of_a_pool_that_read_a_chunk_waits_with_its_next_work(server: ScriptedServer, go: threading.Event) -> None:
@@ -593,6 +700,15 @@ class TestFork:
         assert {seen.connection for seen in server.seen if "child" not in str(seen.body)} == {1}
         way.close()
 
+    def test_a_stream_of_the_parent_is_closed_in_the_child_with_its_lock_held(self, server: ScriptedServer) -> None:
+        opea = made(server)
+        with opea.stream_chat("Hello") as chunks:
+            first = next(chunks).content
+            with opea._core.drivers.sync.slots._lock:
+                assert in_a_child(lambda: chunks.close() is None)
+            assert first + "".join(chunk.content for chunk in chunks)
+        assert not server.seen[0].disconnected
+
     def test_the_child_lets_go_of_the_parents_sockets(self, server: ScriptedServer) -> None:
         opea = made(server)
         with_aiohttp = made(server, async_http_client="aiohttp")
@@ -621,7 +737,7 @@ class TestFork:
 
 
 FORK_AT_IMPORT = """
-import asyncio, importlib.abc, os, signal, sys, threading, warnings
+import asyncio, importlib.abc, importlib.machinery, os, signal, sys, threading, warnings
 import httpx
 from opea_core import OPEA
 
@@ -633,9 +749,18 @@ class Answers(httpx.AsyncBaseTransport):
 
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "opea_core.transport.aio" and threading.current_thread() is not threading.main_thread():
+        if name != "opea_core.transport.aio" or threading.current_thread() is threading.main_thread():
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        run = spec.loader.exec_module
+
+        def slowly(module):  # to find a module, Python holds a lock for which a fork waits anyway; to run it, none
             begun.set()
             go.wait(10)
+            run(module)
+
+        spec.loader.exec_module = slowly
+        return spec
 
 begun, go = threading.Event(), threading.Event()
 sys.meta_path.insert(0, Slow())
@@ -646,7 +771,7 @@ begun.wait(10)
 threading.Timer(0.2, go.set).start()
 pid = os.fork()
 if pid == 0:
-    signal.alarm(10)
+    signal.alarm(8)
     asyncio.run(opea.achat("Hello"))
     os._exit(7)
 other.join()

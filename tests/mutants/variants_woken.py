@@ -1,0 +1,128 @@
+"""Waiters that nobody wakes, calls that wait for themselves or are refused for no reason, and children of a fork that hang."""
+
+from __future__ import annotations
+
+from variant import POLICY, TRANSPORT, Variant
+
+_GATE = "opea_core/transport/gate.py"
+_HOLDERS = "opea_core/transport/holders.py"
+_SYNC = "opea_core/transport/sync.py"
+_AIO = "opea_core/transport/aio.py"
+_KEYS = "opea_core/transport/keys.py"
+_STREAM = "opea_core/transport/stream.py"
+_HTTP = "opea_core/transport/http.py"
+_CORE = "opea_core/core.py"
+_WOKEN = TRANSPORT + "test_woken.py"
+_LOOKS = _WOKEN + " -k 'interrupted or looks or every'"
+_REFUSED = _WOKEN + " -k 'told_so'"
+_WAITS = _WOKEN + " -k 'waited_for or gets_its or held'"
+_FORKS = _WOKEN + " -k Fork"
+_CHECK = "keys.inside(gate) or gate.waits_for_itself(ticket)"
+
+VARIANTS = [
+    # --- woken
+    Variant("woken: nobody looks for others", _GATE, "self._unwoken() if looks else []", "list[Ticket]()", _LOOKS),
+    Variant(
+        "woken: nobody looks at all",
+        _GATE,
+        "return now + _LOOKS_EVERY if wake_at is None else min(wake_at, now + _LOOKS_EVERY)",
+        "return now + 3600 * SECOND if wake_at is None else wake_at",
+        _LOOKS,
+    ),
+    Variant("woken: anybody looks", _GATE, "_KEEPERS = 3 ", "_KEEPERS = 300 ", _LOOKS),
+    Variant(
+        "woken: only waiters of the same loop are looked for",
+        _GATE,
+        "for tickets in self._waiting.values() for t in tickets if",
+        "for tickets in list(self._waiting.values())[:1] for t in tickets if",
+        _LOOKS,
+    ),
+    Variant(
+        "woken: a lapsed offer wakes nobody",
+        "opea_core/policy/dispatcher.py",
+        "            changed.append(oldest)  # it was not woken, or not in time\n",
+        "",
+        POLICY + "test_dispatcher.py",
+    ),
+    Variant(
+        "woken: what is being given back is taken off the list first",
+        _GATE,
+        "                    ticket, tell = self._returned[0]\n",
+        "                    ticket, tell = self._returned.popleft()\n                    self._returned.appendleft((ticket, tell))"
+        " if self._leave(ticket, now) is None else self._returned.appendleft((ticket, tell))\n",
+        _WOKEN + " -k finaliser",
+    ),
+    # --- waiting for oneself
+    Variant("itself: a thread may wait for its own place", _SYNC, _CHECK, "keys.inside(gate)", _REFUSED),
+    Variant("itself: a task may wait for its own place", _AIO, _CHECK, "keys.inside(gate)", _REFUSED),
+    Variant("itself: a key function may wait in a thread", _SYNC, _CHECK, "gate.waits_for_itself(ticket)", _REFUSED),
+    Variant("itself: a key function may wait in a task", _AIO, _CHECK, "gate.waits_for_itself(ticket)", _REFUSED),
+    Variant("itself: a key function may need itself", _KEYS, "    if id(source) in _asked_now.get():\n", "    if False:\n", _REFUSED),
+    Variant("itself: an async key function knows nothing of its call", _KEYS, "pool.submit(copy_context().run, ", "pool.submit(", _REFUSED),
+    Variant("itself: all threads are one", _SYNC, "        ticket.holder = threading.get_ident()\n", "", _WAITS),
+    Variant("itself: all tasks are one", _AIO, "        ticket.holder = AsyncConnection.reader()\n", "", _WAITS),
+    Variant(
+        "itself: who began a stream holds it for ever", _STREAM, "        if ticket.holder != reader:\n", "        if False:\n", _WAITS
+    ),
+    Variant("itself: one place of one's own is all", _HOLDERS, "if 0 < endpoint.in_flight <= len(held) else", "if held else", _WAITS),
+    Variant(
+        "itself: one endpoint of one's own is all",
+        _GATE,
+        "            if None in read:\n",
+        "            if all(at is None for at in read):\n",
+        _WAITS,
+    ),
+    Variant(
+        "itself: nobody else reads a stream on",
+        _GATE,
+        "return not last or now - max",
+        "return True or now - max",
+        _WOKEN + " -k 'pool or task_that'",
+    ),
+    Variant("itself: somebody reads any stream on", _GATE, "return not last or now - max", "return not last and now - max", _REFUSED),
+    Variant(
+        "itself: what was given back is held",
+        _GATE,
+        "        self._holders.remove(ticket, grant)\n        if ticket.owner",
+        "        if ticket.owner",
+        _WAITS,
+    ),
+    Variant("itself: a key function is never over", _KEYS, "        _asked_now.reset(token)\n", "        pass\n", _WAITS),
+    # --- odd moments
+    Variant("fork: async connections stay the parent's", _CORE, "            aio.let_go()\n", "            pass\n", _FORKS),
+    Variant(
+        "fork: locks of connections stay held",
+        _HTTP,
+        "        self._lock = threading.Lock()\n        for line in self.lines():\n",
+        "        for line in self.lines():\n",
+        _FORKS,
+    ),
+    Variant(
+        "fork: asyncio's sockets stay open in the child",
+        "opea_core/transport/deadline.py",
+        'real = getattr(self.socket, "_sock", self.socket)',
+        "real = self.socket",
+        _FORKS,
+    ),
+    Variant(
+        "fork: an import is not waited for",
+        "opea_core/lazy.py",
+        "before=importing.acquire, after_in_parent=importing.release, after_in_child=importing.release",
+        "before=bool, after_in_parent=bool, after_in_child=bool",
+        _FORKS,
+    ),
+    Variant(
+        "fork: the async driver is imported without telling",
+        _CORE,
+        "        with importing:\n            from opea_core.transport.aio import AsyncDriver\n",
+        "        if True:\n            from opea_core.transport.aio import AsyncDriver\n",
+        _FORKS,
+    ),
+    Variant(
+        "import: asyncio is whole as soon as it is there",
+        _SYNC,
+        'running_loop = getattr(asyncio, "_get_running_loop", None)',
+        "running_loop = asyncio and asyncio._get_running_loop",
+        _WOKEN + " -k imports",
+    ),
+]
