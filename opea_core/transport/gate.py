@@ -27,7 +27,7 @@ LONG_HOLD = 5 * SECOND
 """Calls that wait for so long because nothing can be sent are warned of."""
 _OVERDUE = SECOND // 10
 _LOOKS_EVERY = 2 * SECOND
-"""So often a waiter or two look whether somebody was not woken: what was about to wake them may have been interrupted."""
+"""So often a waiter or two look for one whose waking was interrupted, and who holds a place if it waits for itself."""
 _CANCELLED = Effect(Verdict.NEUTRAL)
 
 
@@ -283,6 +283,7 @@ class Gate:
     def _until(self, ticket: Ticket, now: int) -> int | None:
         """When this waiter asks again by itself: its own limits, and the clock if it is a keeper."""
         limits = [t for t in (ticket.deadline, None if ticket.retrying else ticket.queue_deadline) if t is not None]
+        limits += [now + _LOOKS_EVERY] if self._holders.hold_any(ticket) else []
         self._waiting.setdefault(id(ticket.owner), {})[ticket] = None
         wake_at = self._wake_at(now)
         if self._watching(id(ticket.owner), wake_at, now) < _KEEPERS:

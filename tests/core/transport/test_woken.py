@@ -24,7 +24,6 @@ from opea_core.policy import SECOND
 from opea_core.policy.dispatcher import OFFER_TTL
 from opea_core.testing import Hold, ScriptedServer, chat, stream
 from opea_core.transport import gate as gates
-from opea_core.transport import sync
 from opea_core.transport.gate import Gate
 
 ITSELF = "it would wait for itself"
@@ -459,14 +458,8 @@ def test_a_key_function_that_needs_its_own_key_is_told_so_with_any_number_of_pla
     assert server.seen == []
 
 
-def test_who_would_wait_for_itself_behind_many_others_is_told_so(
-    way: Way, server: ScriptedServer, often: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
+def test_who_would_wait_for_itself_behind_many_others_is_told_so(way: Way, server: ScriptedServer, often: None) -> None:
     """They wait for its stream, and see to the clock for all."""
-    if isinstance(way, Async):
-        reason = "of an event loop only those that see to the clock ask again"
-        request.applymarker(pytest.mark.xfail(raises=TimeoutError, reason=reason))
-    monkeypatch.setattr(sync, "_LONGEST_WAIT", 0.1)
     opea, others = alone(server), threading.Event()
 
     def before() -> None:
