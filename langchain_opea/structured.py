@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from langchain_opea.answers import unspoiled
 from langchain_opea.errors import OPEAConfigurationError, OPEARefusalError
-from opea_core.adapters import Growth, clean_name, json_text, may_be_call, read_answer
+from opea_core.adapters import Growth, clean_name, cut, json_text, may_be_call, read_answer
 
 Method: TypeAlias = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
@@ -212,11 +212,7 @@ def _problem(what: str, message: BaseMessage) -> OutputParserException:
     text = _text(message)
     if not text and isinstance(message, AIMessage) and message.invalid_tool_calls:
         text = unspoiled(str(message.invalid_tool_calls[0]["args"]))
-    return OutputParserException(f"{_cut(what)} The model answered: {_cut(text)!r}", llm_output=text)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return OutputParserException(f"{cut(what, _SHOWN)} The model answered: {cut(text, _SHOWN)!r}", llm_output=text)
 
 
 def with_raw(model: Runnable[Any, Any], parser: AnswerParser) -> Runnable[Any, Any]:

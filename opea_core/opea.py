@@ -102,7 +102,7 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
         drivers = Drivers(**self._borrowed, origins=[endpoint.url.origin for endpoint in settings.endpoints])
         self._core = Core(settings, events.Emitter(hooks, log.LogHook()), drivers)
         self._created: dict[str, Core] = {}
-        self._foreign: dict[tuple[str, str | None], Core] = {}
+        self._foreign: Bounded[tuple[str, str | None], Core] = Bounded(_MAX_FOREIGN)
         self._listed: Bounded[str, None] = Bounded(_MOST_LISTED)
         self._batches: Bounded[str, Sizes] = Bounded(_MAX_FOREIGN)
 
@@ -266,10 +266,8 @@ class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
     def _foreign_core(self, url: BaseURL, api_key: str | None) -> Core:
         """The core for another server, or for another user there; those used last are kept."""
         key = (with_user(url), api_key)
-        core = self._foreign.pop(key, None)
+        core = self._foreign.get(key)
         if core is None:
-            if len(self._foreign) >= _MAX_FOREIGN:
-                self._foreign.pop(next(iter(self._foreign)))
             base = self._core.settings.endpoints[0]
             endpoint = Endpoint(
                 base_url=key[0],

@@ -16,5 +16,9 @@ def fit(text: str, most: int) -> str:
     """The same, cut at so many characters."""
     if len(text) <= most and text.isprintable() and "  " not in text and text.strip() == text:
         return text  # as nearly all are
-    text = one_line(text[: 4 * most])
+    return cut(one_line(text[: 4 * most]), most)
+
+
+def cut(text: str, most: int) -> str:
+    """At most so many characters; the last one shows that there were more."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -11,6 +11,7 @@ from opea_core.adapters.written import Growth, asked_form, json_text, may_be_cal
 from opea_core.wire.choice import REASONING_FIELDS
 from opea_core.wire.refusal import dislikes_schema
 from opea_core.wire.request import ONLY_JSON, as_tool
+from opea_core.words import cut
 
 __all__ = [
     "COMMON_ALIASES",
@@ -24,6 +25,7 @@ __all__ = [
     "asked_form",
     "batches",
     "clean_name",
+    "cut",
     "dislikes_schema",
     "hidden",
     "in_call",

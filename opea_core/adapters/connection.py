@@ -193,7 +193,7 @@ class Connection(BaseModel):
 
     @classmethod
     def _core_name(cls, name: str) -> str:
-        return {**_RENAMED, **cls._core_names}.get(name, name)
+        return cls._core_names.get(name) or _RENAMED.get(name, name)
 
     @classmethod
     @lru_cache(maxsize=256)  # every model that is made asks several times
@@ -268,8 +268,7 @@ class Connection(BaseModel):
     @classmethod
     def _connection(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """What was given about servers, in the core's names."""
-        names = {**_RENAMED, **cls._core_names}
-        return {names.get(name, name): values[name] for name in cls._given(values)}
+        return {cls._core_name(name): values[name] for name in cls._given(values)}
 
     @classmethod
     def _is_fixed(cls, name: str) -> bool:

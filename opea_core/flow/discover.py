@@ -10,8 +10,9 @@ from pydantic import SecretStr
 
 from opea_core import errors
 from opea_core.config import Endpoint
+from opea_core.flow.secrets import redactor
 from opea_core.types import ModelInfo
-from opea_core.wire.redact import Redactor, say
+from opea_core.wire.redact import say
 
 _LISTED, _NAME = 20, 200
 
@@ -91,7 +92,7 @@ def _chosen(endpoint: Endpoint, listing: list[ModelInfo], model: str | None) -> 
 def shown_model(endpoint: Endpoint, name: str) -> str:
     """A name that a server gave, as it may be shown: it may echo what was sent."""
     key = endpoint.api_key.get_secret_value() if isinstance(endpoint.api_key, SecretStr) else ""
-    return say(name, Redactor((key, *endpoint.headers.values(), *endpoint.query.values())), _NAME)
+    return say(name, redactor(endpoint, endpoint.url, key, endpoint.headers.values(), endpoint.query.values()), _NAME)
 
 
 def _entry(listing: list[ModelInfo], name: str | None) -> ModelInfo | None:

@@ -19,7 +19,7 @@ from opea_core.wire.error_body import MAX_BODY, MAX_MESSAGE, inner_status, model
 from opea_core.wire.headers import request_id, retry_after, shown
 from opea_core.wire.intake import Problem
 from opea_core.wire.redact import say
-from opea_core.words import one_line
+from opea_core.words import cut, one_line
 
 _LONG_WAIT = 60.0
 _QUOTE = 400  # characters of the server's words in the first line; ``body`` has them all
@@ -77,6 +77,10 @@ class Where:
         """A server's words as they may be shown."""
         return say(text, self.request.redact, most)
 
+    def request_id(self, reply: Reply) -> str:
+        """The id of a request, by which its server's log finds it."""
+        return self.say(request_id(reply.headers) or self.spec.request_id, _NAME)
+
     def shown(self, headers: Mapping[str, str]) -> dict[str, str]:
         """The headers of an answer, without anything secret: neither the server's nor what it echoes of the request's."""
         fit = shown(headers)
@@ -121,7 +125,7 @@ def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
         code=where.say(body.code, _NAME) if isinstance(body.code, str) else body.code,
         param=where.say(body.param, _NAME) if body.param else None,
         retry_after=wait,
-        request_id=where.say(request_id(reply.headers) or where.spec.request_id, _NAME),
+        request_id=where.request_id(reply),
         endpoint=where.endpoint.label,
         url=redact_url(where.request.url),
         body=where.redact(text),
@@ -142,7 +146,7 @@ def from_document(where: Where, reply: Reply, error: errors.OPEAError) -> errors
         f"{where}: {where.say(error.message)}",
         where.say(error.hint),
         status_code=reply.status,
-        request_id=where.say(request_id(reply.headers) or where.spec.request_id, _NAME),
+        request_id=where.request_id(reply),
         endpoint=where.endpoint.label,
         url=redact_url(where.request.url),
         headers=where.shown(reply.headers),
@@ -249,7 +253,7 @@ def _local_rejection(rejection: Rejection, spec: CallSpec, waited: float) -> err
 def _explained(
     where: Where, reply: Reply, problem: Problem, cls: type[errors.OPEAError], words: str, wait: float | None
 ) -> tuple[str, str]:
-    words = words if len(words) <= _QUOTE else words[: _QUOTE - 1] + "…"
+    words = cut(words, _QUOTE)
     status, quoted = reply.status, f'"{words}"' if words else "no text"
     if cls is errors.AuthenticationError:
         return _unauthorized(where, status, quoted)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from opea_core.config import Capabilities, Timeouts
+from opea_core.flow import secrets
 from opea_core.flow.effects import CallSpec, Request
 from opea_core.flow.explain import Where
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import Settings
-from opea_core.urls import SUFFIX, BaseURL
+from opea_core.urls import SUFFIX
 from opea_core.wire.intake import Expected
 from opea_core.wire.redact import Redactor
 from opea_core.wire.request import build_body, encode_body
 
 _MOST_PREPARED = 16
-_SCHEMES = frozenset({"bearer", "token", "apikey", "api-key", "key"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +157,7 @@ def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str
     if key:
         headers[config.auth_header.lower()] = f"{config.auth_scheme} {key}" if config.auth_scheme else key
     elif url.user is not None:
-        headers["authorization"] = "Basic " + _user_info(url)[-1]
+        headers["authorization"] = "Basic " + secrets.user_info(url)[-1]
     _override(headers, config.headers)
     _override(headers, spec.headers)
     return headers
@@ -168,50 +166,9 @@ def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str
 def _redactor(spec: CallSpec, context: Context, endpoint: EndpointState, key: str | None) -> Redactor:
     """Takes out of a server's words all that must not be shown of a request."""
     config, url = endpoint.config, endpoint.url
-    headers = {*config.headers.values(), *spec.headers.values(), *context.lent}
-    secrets = {*headers, *(part for value in headers for part in _parts(value))}
     query = _layered(config.query.items(), spec.query.items())
-    secrets.update(str(value) for values in query.values() for value in values)
-    secrets.update((key or "", *(value for _, value in url.query), *_user_info(url), *_proxy_secrets(config.proxy)))
-    return _made(frozenset(secrets))
-
-
-@lru_cache(maxsize=256)
-def _made(secrets: frozenset[str]) -> Redactor:
-    return Redactor(secrets)
-
-
-def _parts(value: str) -> tuple[str, ...]:
-    """What of a header's value is secret by itself: the credentials behind a scheme, the values of cookies."""
-    scheme, _, credentials = value.partition(" ")
-    if scheme.lower() == "basic":
-        with contextlib.suppress(ValueError):
-            both = base64.b64decode(credentials).decode()
-            return credentials, *both.partition(":")[::2]
-    if scheme.lower() in _SCHEMES:
-        return (credentials.strip(),)
-    return tuple(cookie.partition("=")[2].strip() for cookie in value.split(";")) if "=" in value else ()
-
-
-@lru_cache(maxsize=64)
-def _proxy_secrets(proxy: str | None) -> tuple[str, ...]:
-    """The user and the password of a proxy's URL."""
-    if not proxy or "@" not in proxy:
-        return ()
-    try:
-        split = urlsplit(proxy)
-    except ValueError:
-        return ()
-    user, password = unquote(split.username or ""), unquote(split.password or "")
-    return user, password, base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-def _user_info(url: BaseURL) -> tuple[str, ...]:
-    """User name, password and both as Basic credentials; nothing if the URL has none."""
-    if url.user is None:
-        return ()
-    both = f"{url.user}:{url.password or ''}"
-    return url.user, url.password or "", base64.b64encode(both.encode()).decode()
+    values = [value for several in query.values() for value in several]
+    return secrets.redactor(config, url, key, (*config.headers.values(), *spec.headers.values(), *context.lent), values)
 
 
 def _override(headers: dict[str, str], given: Mapping[str, Any]) -> None:

@@ -11,12 +11,12 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -100,7 +100,6 @@ class Slots(Generic[TransportT]):
         if endpoint.connection_key is None:
             endpoint.connection_key = ConnectionKey.of(endpoint.config)
         key = cast(ConnectionKey, endpoint.connection_key)
-        idle: list[Slot[TransportT]] = []
         taken: list[Slot[TransportT]] = []
         old: list[Slot[TransportT]] = []
         try:
@@ -111,12 +110,12 @@ class Slots(Generic[TransportT]):
             slot = taken[0] if taken else self._new(endpoint, key)
         except BaseException:  # of a new one, or Ctrl-C: what was taken is as idle as before
             with self._lock:
-                self._put_back([*old, *taken])
+                self._put_back(old + taken)
             raise
         self.busy |= {slot}  # no call: no Ctrl-C between this and the caller's try
         return slot, old
 
-    def _put_back(self, slots: list[Any]) -> None:
+    def _put_back(self, slots: Iterable[Slot[TransportT]]) -> None:
         for slot in slots:
             self._idle.setdefault(slot.key, []).append(slot)
 
@@ -133,7 +132,7 @@ class Slots(Generic[TransportT]):
             if self.closed:
                 self.busy.discard(slot)
                 return [slot]
-            self._idle.setdefault(slot.key, []).append(slot)
+            self._put_back([slot])
             self.busy.discard(slot)
             return self._old()
 

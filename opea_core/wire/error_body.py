@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from opea_core import errors
 from opea_core.types import Json
 from opea_core.wire import jsontext
+from opea_core.words import cut
 
 StatusT = TypeVar("StatusT", bound=int | None)
 
@@ -282,5 +283,4 @@ def _first(*values: Any) -> Any:
 
 
 def _cap(text: str) -> str:
-    text = jsontext.mended(text)
-    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
+    return cut(jsontext.mended(text), MAX_MESSAGE)

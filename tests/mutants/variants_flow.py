@@ -186,8 +186,8 @@ VARIANTS = [
     Variant(
         "secrets: header values are not known as secrets",
         _PREPARE,
-        "headers = {*config.headers.values(), *spec.headers.values(), *context.lent}",
-        "headers: set[str] = {*context.lent}",
+        "(*config.headers.values(), *spec.headers.values(), *context.lent), values)",
+        "context.lent, values)",
         _SECRETS,
     ),
     Variant(
