@@ -1,4 +1,4 @@
-"""LangChain on ``opea_core``: ``ChatOPEA`` and ``OPEAEmbeddings``.
+"""LangChain on ``opea_core``: ``ChatOPEA``, ``OPEAEmbeddings`` and ``OPEARerank``.
 
 ``errors`` has the classes that are both the core's and LangChain's.
 """
@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     from langchain_opea.chat_models import ChatOPEA
     from langchain_opea.embeddings import OPEAEmbeddings
     from langchain_opea.registration import register
+    from langchain_opea.rerank import OPEARerank
 
-__all__ = ["ChatOPEA", "OPEAEmbeddings", "__version__", "errors", "register"]
+__all__ = ["ChatOPEA", "OPEAEmbeddings", "OPEARerank", "__version__", "errors", "register"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = names(
         __name__,
-        {"chat_models": ("ChatOPEA",), "embeddings": ("OPEAEmbeddings",), "errors": (), "registration": ("register",)},
+        {
+            "chat_models": ("ChatOPEA",),
+            "embeddings": ("OPEAEmbeddings",),
+            "errors": (),
+            "registration": ("register",),
+            "rerank": ("OPEARerank",),
+        },
     )

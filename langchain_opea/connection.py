@@ -1,10 +1,10 @@
-"""What ``ChatOPEA`` and ``OPEAEmbeddings`` take to reach a server, as LangChain shows, copies and stores it."""
+"""What ``ChatOPEA``, ``OPEAEmbeddings`` and ``OPEARerank`` take to reach a server, as LangChain shows, copies and stores it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, field_serializer
 
@@ -74,3 +74,25 @@ class Connection(CoreConnection):
 
     def _discovered(self) -> None:
         vars(self).pop("_serialized", None)
+
+
+class DocumentConnection(Connection):
+    """The same, with what ``OPEAEmbeddings`` and ``OPEARerank`` send besides texts."""
+
+    model_name: str | None = Field(default=None, alias="model", repr=False)
+    """The model; if not given and the server serves one, that one, asked for at the first call."""
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request."""
+    extra_body: dict[str, Any] | None = None
+    priority: Annotated[int, Field(ge=0, le=9)] | None = hidden()
+    """0 (urgent) to 9 in the queue."""
+
+    def _options(self, **own: Any) -> dict[str, Any]:
+        """The options of a call: fields that were given, over ``model_kwargs``."""
+        optional = {**own, "priority": self.priority, "extra_body": self.extra_body}
+        given = {name: value for name, value in optional.items() if value is not None}
+        return self._call_model(self.model_name) | self._shared_options() | self.model_kwargs | given
+
+    def _named_model(self) -> Any:
+        """The model that a call names, in whatever place."""
+        return self.model_name or self.model_kwargs.get("model") or (self.extra_body or {}).get("model")

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from langchain_core.embeddings import Embeddings
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from langchain_opea import options
-from langchain_opea.connection import Connection
+from langchain_opea.connection import DocumentConnection
 from langchain_opea.errors import OPEAConfigurationError, langchain_errors
-from opea_core.adapters import batches, hidden
+from opea_core.adapters import batches
 
 
-class OPEAEmbeddings(Connection, Embeddings, defer_build=False):
+class OPEAEmbeddings(DocumentConnection, Embeddings, defer_build=False):
     """Vectors for texts, in their order, as lists of floats; texts are sent as strings, never as token ids.
 
     ``OPEAEmbeddings(model="bge-m3", base_url="http://localhost:8080")``; the keywords about servers are
     those of ``ChatOPEA``. Raises errors that are both the core's and LangChain's.
     """
 
-    model_name: str | None = Field(default=None, alias="model", repr=False)
-    """The model; if not given and the server serves one, that one, asked for at the first call."""
     dimensions: int | None = None
     """The length of the vectors, at models that can be shortened."""
     chunk_size: PositiveInt = 512
@@ -33,11 +31,6 @@ class OPEAEmbeddings(Connection, Embeddings, defer_build=False):
     """What stands before a query, where the model wants it (``"query: "``)."""
     document_prefix: str = ""
     """What stands before a document (``"passage: "``)."""
-    model_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the request."""
-    extra_body: dict[str, Any] | None = None
-    priority: Annotated[int, Field(ge=0, le=9)] | None = hidden()
-    """0 (urgent) to 9 in the queue."""
 
     _aliases: ClassVar[Mapping[str, str]] = options.ALIASES
     _no_effect: ClassVar[frozenset[str]] = options.EMBEDDINGS_NO_EFFECT
@@ -65,7 +58,7 @@ class OPEAEmbeddings(Connection, Embeddings, defer_build=False):
             if texts:
                 self._ask_for_model(self._named_model())
             for batch in self._batches(texts, chunk_size):
-                vectors += self.client.embed(batch, **self._options()).embeddings
+                vectors += self.client.embed(batch, **self._options(dimensions=self.dimensions)).embeddings
         return vectors
 
     async def _aembed(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
@@ -74,19 +67,11 @@ class OPEAEmbeddings(Connection, Embeddings, defer_build=False):
             if texts:
                 await self._aask_for_model(self._named_model())
             for batch in self._batches(texts, chunk_size):
-                vectors += (await self.client.aembed(batch, **self._options())).embeddings
+                vectors += (await self.client.aembed(batch, **self._options(dimensions=self.dimensions))).embeddings
         return vectors
 
     def _batches(self, texts: Sequence[str], chunk_size: int | None) -> Iterator[list[str]]:
         return batches(texts, chunk_size or self.chunk_size, self.max_request_bytes)
-
-    def _options(self) -> dict[str, Any]:
-        optional = {"dimensions": self.dimensions, "priority": self.priority, "extra_body": self.extra_body}
-        given = {name: value for name, value in optional.items() if value is not None}
-        return self._call_model(self.model_name) | self._shared_options() | self.model_kwargs | given
-
-    def _named_model(self) -> Any:
-        return self.model_name or self.model_kwargs.get("model") or (self.extra_body or {}).get("model")
 
 
 def _checked(texts: Any) -> list[str]:

@@ -67,6 +67,9 @@ EMBEDDINGS_REFUSED: Mapping[str, str] = {
     "deployment": "Name the deployment in model=, or in base_url= with api_version=.",
 }
 
+RERANK_ALIASES: Mapping[str, str] = {**ALIASES, "top_k": "top_n"}
+"""The same for ``OPEARerank``: some of its siblings in LangChain say ``top_k``."""
+
 
 def leave_out(disabled: Mapping[str, Any] | None, *places: dict[str, Any]) -> None:
     """Take parameters out that are disabled: each with None (always) or a list of the values meant."""

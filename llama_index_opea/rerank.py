@@ -17,7 +17,7 @@ from llama_index_opea import options
 from llama_index_opea.connection import Connection
 from llama_index_opea.errors import NoQueryError
 from opea_core import RerankResponse
-from opea_core.adapters import hidden
+from opea_core.adapters import best_first, hidden
 
 dispatcher = get_dispatcher(__name__)
 
@@ -94,7 +94,7 @@ class _Ranked:
         self.nodes: list[NodeWithScore] = []
 
     def __call__(self, response: RerankResponse) -> None:
-        self.nodes = [NodeWithScore(node=self._given[found.index].node, score=found.relevance_score) for found in response.results]
+        self.nodes = [NodeWithScore(node=given.node, score=score) for given, score in best_first(self._given, response)]
 
 
 def _query(bundle: QueryBundle | None) -> str:

@@ -15,7 +15,7 @@ import pytest
 from langchain_core.runnables import ConfigurableField
 from pydantic import Field
 
-from langchain_opea import ChatOPEA, OPEAEmbeddings
+from langchain_opea import ChatOPEA, OPEAEmbeddings, OPEARerank
 from llama_index_opea import OPEALLM
 from opea_core import OPEA, ConfigurationError
 from opea_core.testing import ScriptedServer
@@ -187,6 +187,16 @@ def embeddings_copy(first: Options, given: Options) -> Derived:
     return (lambda: model.embed_query("x")), (lambda: model.model_copy(update=given).embed_query("x"))
 
 
+def rerank_copy(first: Options, given: Options) -> Derived:
+    model = OPEARerank(**ONCE, **first)
+    return (lambda: model.rerank("x", ["x"])), (lambda: model.model_copy(update=given).rerank("x", ["x"]))
+
+
+def rerank_copy_then_pickled(first: Options, given: Options) -> Derived:
+    model = OPEARerank(**ONCE, **first)
+    return (lambda: model.rerank("x", ["x"])), (lambda: pickle.loads(pickle.dumps(model.model_copy(update=given))).rerank("x", ["x"]))
+
+
 def create_endpoint(first: Options, given: Options) -> Derived:
     opea = OPEA(**_names(first))
     return opea, lambda: opea.make_request_with_endpoint(opea.create_endpoint(**_names(given)), DATA)
@@ -266,6 +276,9 @@ ROWS: list[tuple[Way, Given]] = [
     (llama_index_copy_then_pickled, a_key),
     (llama_index_subclass_then_pickled, keys),
     (embeddings_copy, a_key),
+    (rerank_copy, a_key),
+    (rerank_copy, a_client),
+    (rerank_copy_then_pickled, a_key),
     (create_endpoint, a_key),
     (create_endpoint, a_client),
     (create_endpoint_with_endpoints, in_the_url),

@@ -5,7 +5,7 @@ An adapter's classes derive from ``Connection`` and talk to their ``client``; no
 
 from opea_core.adapters.connection import Connection, hidden
 from opea_core.adapters.options import COMMON_ALIASES, NOT_FOR_ANSWERS, SECRET_IN_CALLS, in_call, layered
-from opea_core.adapters.texts import batches, token_counts
+from opea_core.adapters.texts import batches, best_first, token_counts
 from opea_core.adapters.tools import clean_name, tool_choice_of
 from opea_core.adapters.written import Growth, asked_form, json_text, may_be_call, partial_json, read_answer
 from opea_core.wire.choice import REASONING_FIELDS
@@ -24,6 +24,7 @@ __all__ = [
     "as_tool",
     "asked_form",
     "batches",
+    "best_first",
     "clean_name",
     "cut",
     "dislikes_schema",

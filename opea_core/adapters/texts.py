@@ -1,10 +1,13 @@
-"""Texts in requests of limited size, and how many tokens they were."""
+"""Texts in requests of limited size, by their relevance, and how many tokens they were."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
-from opea_core.types import Usage
+from opea_core.types import RerankResponse, Usage
+
+Item = TypeVar("Item")
 
 
 def batches(texts: Sequence[str], count: int, max_bytes: int) -> Iterator[list[str]]:
@@ -20,6 +23,11 @@ def batches(texts: Sequence[str], count: int, max_bytes: int) -> Iterator[list[s
         size += length
     if batch:
         yield batch
+
+
+def best_first(items: Sequence[Item], response: RerankResponse) -> list[tuple[Item, float]]:
+    """What was ranked in its new order, each with its score; ``items`` as they were sent."""
+    return [(items[found.index], found.relevance_score) for found in response.results]
 
 
 def token_counts(usage: Usage) -> tuple[int, int, int] | None:

@@ -1,4 +1,4 @@
-"""Models for tests, four ways to ask them, and a handler that keeps what tracers are told."""
+"""Models for tests, one way to use any class, four to ask a chat model, and a handler that keeps what tracers are told."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from langchain_opea import ChatOPEA
-from opea_core.testing import ScriptedServer
+from langchain_opea import ChatOPEA, OPEAEmbeddings, OPEARerank
+from opea_core.testing import Answer, ScriptedServer, json_answer
 
 
 def made(server: ScriptedServer, **options: Any) -> ChatOPEA:
@@ -21,6 +21,24 @@ def made(server: ScriptedServer, **options: Any) -> ChatOPEA:
 def body(server: ScriptedServer) -> dict[str, Any]:
     """The parameters of the last request: its body without messages and ``stream``."""
     return {key: value for key, value in server.seen[-1].body.items() if key not in ("messages", "stream")}
+
+
+def use(model: Any) -> None:
+    """One request of any of the three."""
+    if isinstance(model, ChatOPEA):
+        model.invoke("x")
+    elif isinstance(model, OPEAEmbeddings):
+        model.embed_query("x")
+    else:
+        model.rerank("x", ["x"])
+
+
+def ranked(*scores: tuple[int, float]) -> Answer:
+    """A reranker's answer: (index, score) in this order."""
+    return json_answer({"results": [{"index": index, "relevance_score": score} for index, score in scores]})
+
+
+CLASSES: tuple[Any, ...] = (ChatOPEA, OPEAEmbeddings, OPEARerank)
 
 
 # --- ways to ask

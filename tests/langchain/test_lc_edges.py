@@ -12,7 +12,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import HumanMessage
 from lc_asking import ModelWith, amerged, merged
-from lc_object_support import ask, body, made
+from lc_object_support import CLASSES, ask, body, made
 from waiting import in_threads, joined, until
 
 from langchain_opea import ChatOPEA, OPEAEmbeddings, register
@@ -35,7 +35,7 @@ def silent(server: ScriptedServer) -> Iterator[ScriptedServer]:
 # --- test_lc_options_calls.py: the environment and defaults of subclasses
 
 
-@pytest.mark.parametrize("cls", [ChatOPEA, OPEAEmbeddings])
+@pytest.mark.parametrize("cls", CLASSES)
 def test_empty_variables_are_not_set(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPEA_API_URL", "")
     monkeypatch.setenv("OPEA_API_KEY", "")

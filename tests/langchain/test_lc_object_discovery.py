@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from langchain.chat_models import init_chat_model
 from langchain_core.messages import HumanMessage, SystemMessage, trim_messages
-from lc_object_support import WAYS, ask, made
+from lc_object_support import CLASSES, WAYS, ask, made
 
-from langchain_opea import ChatOPEA, OPEAEmbeddings, register
+from langchain_opea import ChatOPEA, register
 from langchain_opea.errors import OPEAConfigurationError
 from opea_core import OPEA, Capabilities
 from opea_core.testing import Answer, ScriptedServer, error, json_answer
@@ -293,7 +293,7 @@ def test_an_import_adds_few_modules_to_langchain_core() -> None:
 
 
 def test_making_a_model_opens_nothing(server: ScriptedServer) -> None:
-    for cls in (ChatOPEA, OPEAEmbeddings):
+    for cls in CLASSES:
         cls(base_url=server.url)
         cls(base_url=server.url, model="m")
     assert (server.seen, server.connections) == ([], 0)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from langchain_core.load import dumpd, dumps, load
 from langchain_core.runnables import ConfigurableField
-from lc_object_support import WAYS, Listener, ask, made
+from lc_object_support import CLASSES, WAYS, Listener, ask, made
 from pydantic import SecretStr
 
-from langchain_opea import ChatOPEA, OPEAEmbeddings
+from langchain_opea import ChatOPEA
 from opea_core import OPEA
 from opea_core.testing import ScriptedServer, error
 
@@ -70,7 +70,7 @@ def _clean(*texts: Any) -> None:
 # --- shown
 
 
-@pytest.mark.parametrize("cls", [ChatOPEA, OPEAEmbeddings])
+@pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("maker", MAKERS)
 def test_no_secret_in_what_a_model_shows_of_itself(server: ScriptedServer, maker: str, cls: Any) -> None:
     model = MAKERS[maker](server, cls)
@@ -78,7 +78,7 @@ def test_no_secret_in_what_a_model_shows_of_itself(server: ScriptedServer, maker
     _clean(repr(model.client))
 
 
-@pytest.mark.parametrize("cls", [ChatOPEA, OPEAEmbeddings])
+@pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("maker", MAKERS)
 def test_no_secret_in_a_dump(server: ScriptedServer, maker: str, cls: Any) -> None:
     model = MAKERS[maker](server, cls)
@@ -160,7 +160,7 @@ def test_no_secret_in_errors(server: ScriptedServer, maker: Callable[..., Any], 
         ("organization", ["org-secret"]),
     ],
 )
-@pytest.mark.parametrize("cls", [ChatOPEA, OPEAEmbeddings])
+@pytest.mark.parametrize("cls", CLASSES)
 def test_no_secret_in_errors_of_the_constructor(cls: Any, name: str, value: Any) -> None:
     with pytest.raises(Exception, match=r".") as caught:
         cls(model="m", **{name: value})
@@ -170,7 +170,7 @@ def test_no_secret_in_errors_of_the_constructor(cls: Any, name: str, value: Any)
 # --- assigned
 
 
-@pytest.mark.parametrize("cls", [ChatOPEA, OPEAEmbeddings])
+@pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize(
     ("name", "value"),
     [

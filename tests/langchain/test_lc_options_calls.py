@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-from lc_object_support import WAYS, ask, body, made
+from lc_object_support import CLASSES, WAYS, ask, body, made, use
 from pydantic import SecretStr
 
-from langchain_opea import ChatOPEA, OPEAEmbeddings
+from langchain_opea import ChatOPEA
 from opea_core import OPEA, ConfigurationError, Endpoint, EndpointTimeout, ServerError, Timeouts
 from opea_core.testing import Answer, Hold, ScriptedServer, Wait, error, stream
 
@@ -207,7 +207,7 @@ def test_http_clients_of_the_caller_are_used() -> None:
     assert asyncio.run(both()) == ["http://nowhere.test/v1/chat/completions"] * 2
 
 
-@pytest.mark.parametrize("cls", [ChatOPEA, OPEAEmbeddings])
+@pytest.mark.parametrize("cls", CLASSES)
 def test_a_subclass_may_have_defaults_of_its_own(server: ScriptedServer, cls: Any) -> None:
     class House(cls):  # type: ignore[misc]
         base_url: str | None = server.url
@@ -217,19 +217,19 @@ def test_a_subclass_may_have_defaults_of_its_own(server: ScriptedServer, cls: An
 
     model = House(model="m")
     assert model.client.settings.timeouts.idle == 7
-    model.invoke("x") if isinstance(model, ChatOPEA) else model.embed_query("x")
+    use(model)
     assert server.seen[-1].headers["authorization"] == "Bearer sk-house"
     assert House(model="m", timeout=3).client.settings.timeouts.idle == 3
 
 
-@pytest.mark.parametrize("cls", [ChatOPEA, OPEAEmbeddings])
+@pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("given", [lambda url: {"client": OPEA(url)}, lambda url: {"endpoints": [url]}], ids=["client", "endpoints"])
 def test_what_is_given_wins_over_a_default_of_a_subclass(server: ScriptedServer, cls: Any, given: Any) -> None:
     class House(cls):  # type: ignore[misc]
         base_url: str | None = "http://nowhere.test"
 
     model = House(model="m", **given(server.url))
-    model.invoke("x") if isinstance(model, ChatOPEA) else model.embed_query("x")
+    use(model)
     assert len(server.seen) == 1
 
 
@@ -269,7 +269,7 @@ def test_a_function_is_asked_for_each_call_and_again_after_401(server: ScriptedS
     assert [seen.headers["authorization"] for seen in server.seen] == ["Bearer one", "Bearer two", "Bearer three"]
 
 
-@pytest.mark.parametrize("cls", [ChatOPEA, OPEAEmbeddings])
+@pytest.mark.parametrize("cls", CLASSES)
 class TestEnvironment:
     """OPEA_API_URL and OPEA_API_KEY belong to the one default endpoint."""
 
@@ -280,7 +280,7 @@ class TestEnvironment:
         monkeypatch.setenv("OPEA_MODEL", "env-model")
 
     def _ask(self, model: Any) -> None:
-        model.invoke("x") if isinstance(model, ChatOPEA) else model.embed_query("x")
+        use(model)
 
     def test_url_key_and_model_are_taken(self, server: ScriptedServer, cls: Any) -> None:
         self._ask(cls())

@@ -11,7 +11,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from lc_object_support import made
 
-from langchain_opea import ChatOPEA, OPEAEmbeddings
+from langchain_opea import ChatOPEA, OPEAEmbeddings, OPEARerank
 from langchain_opea.errors import OPEAConfigurationError
 from opea_core import ConfigurationError
 from opea_core.testing import ScriptedServer
@@ -198,6 +198,8 @@ def test_none_is_as_not_given(kind: str, name: str) -> None:
         (ChatOPEA, "endpoint", "endpoints"),
         (OPEAEmbeddings, "chunksize", "chunk_size"),
         (OPEAEmbeddings, "dimension", "dimensions"),
+        (OPEARerank, "topn", "top_n"),
+        (OPEARerank, "baseurl", "base_url"),
     ],
 )
 def test_an_unknown_name_is_told_the_nearest(cls: Any, wrong: str, right: str) -> None:

@@ -14,7 +14,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumps
 from lc_asking import ModelWith, merged
-from lc_object_support import Listener, made
+from lc_object_support import CLASSES, Listener, made, use
 from pydantic import Field
 
 from langchain_opea import ChatOPEA, OPEAEmbeddings
@@ -84,13 +84,13 @@ def test_a_key_does_not_follow_to_another_origin(server: ScriptedServer) -> None
 # --- subclasses
 
 
-@pytest.mark.parametrize("cls", [ChatOPEA, OPEAEmbeddings])
+@pytest.mark.parametrize("cls", CLASSES)
 def test_a_default_factory_of_a_subclass_counts(server: ScriptedServer, cls: Any) -> None:
     class House(cls):  # type: ignore[misc]
         api_key: Any = Field(default_factory=lambda: "sk-house", exclude=True, repr=False)
 
     model = House(model="m", base_url=server.url)
-    model.invoke("x") if isinstance(model, ChatOPEA) else model.embed_query("x")
+    use(model)
     assert server.seen[-1].headers.get("authorization") == "Bearer sk-house"
 
 

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from langchain_core.documents import Document
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import NodeWithScore, TextNode
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from striking import WAYS, World, at, cancelled_at_each_event, cancelled_everywhere
 
 from langchain_opea import ChatOPEA, OPEAEmbeddings
+from langchain_opea import OPEARerank as LangChainRerank
 from llama_index_opea import OPEALLM, OPEAEmbedding, OPEARerank
 from opea_core.testing import ScriptedServer, error, stream
 
@@ -26,6 +28,7 @@ class Town(BaseModel):
 
 
 NODES = [NodeWithScore(node=TextNode(text=text)) for text in ("a", "b")]
+DOCUMENTS = [Document("a"), Document("b")]
 ASK = [ChatMessage(role="user", content="Hello")]
 PROMPT = PromptTemplate("Name a town")
 
@@ -59,6 +62,7 @@ CALLS: dict[str, Callable[[World], Coroutine[Any, Any, Any]]] = {
     "abatch": lambda world: lc(world).abatch(["one", "two", "three"]),
     "with_structured_output": lambda world: lc(world).with_structured_output(Town).ainvoke("Name a town"),
     "aembed_documents": lambda world: OPEAEmbeddings(client=world.opea, model="scripted-model").aembed_documents(["a", "b", "c"]),
+    "acompress_documents": lambda world: LangChainRerank(client=world.opea, model="scripted-model").acompress_documents(DOCUMENTS, "Hello"),
     "achat": lambda world: li(world).achat(ASK),
     "acomplete": lambda world: li(world).acomplete("Hello"),
     "astream_chat": lambda world: opened(li(world).astream_chat(ASK)),
