@@ -138,6 +138,20 @@ ERRORS: list[Json] = [
 ]  # fmt: skip
 
 
+_BESIDE = frozenset({"id", "object", "created", "model", "system_fingerprint", "usage", "logprobs"})
+
+
 def sample(chance: Random, kind: str) -> Any:
-    """A right answer of the kind: a document, or the list of a stream's events."""
-    return copy.deepcopy(chance.choice(DOCUMENTS[kind]))
+    """A right answer of the kind: a document, or the list of a stream's events; half of them without what stands beside the answer."""
+    found = copy.deepcopy(chance.choice(DOCUMENTS[kind]))
+    return _bare(found) if "choices" in str(found) and chance.random() < 0.5 else found
+
+
+def _bare(document: Any) -> Any:
+    """The same with little but the message, so that most changes are to that."""
+    if isinstance(document, list):
+        return [_bare(event) for event in document]
+    bare = {name: value for name, value in document.items() if name not in _BESIDE}
+    if "choices" in bare:
+        bare["choices"] = [_bare(choice) for choice in bare["choices"]]
+    return bare

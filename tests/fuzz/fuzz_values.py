@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections.abc import Callable
@@ -152,7 +153,16 @@ def _wrap(chance: Random, found: list[_Place]) -> None:
     where[key] = chance.choice(([where[key]], {chance.choice(NAMES): where[key]}, json.dumps(where[key])))
 
 
-_CHANGES = (_replace, _replace, _replace, _of_same_kind, _of_same_kind, _drop, _rename, _add, _swap, _wrap)
+def _inside(chance: Random, found: list[_Place]) -> None:
+    """A change to a document that is the text of another one, as arguments are."""
+    texts = [(where, key) for where, key in found if isinstance(where[key], str) and where[key][:1] == "{"]
+    if texts:
+        where, key = chance.choice(texts)
+        with contextlib.suppress(ValueError, RecursionError):
+            where[key] = written(chance, mutated(chance, json.loads(where[key]))).decode("utf-8", "surrogatepass")
+
+
+_CHANGES = (_inside, _inside, _replace, _replace, _replace, _of_same_kind, _of_same_kind, _drop, _rename, _add, _swap, _wrap)
 
 
 def written(chance: Random, document: Any) -> bytes:

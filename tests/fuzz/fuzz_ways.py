@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_core._api import LangChainBetaWarning
+from langchain_core.documents import Document
 from langchain_core.exceptions import ModelError, OutputParserException
 from langchain_core.messages import HumanMessage
 from llama_index.core.llms import ChatMessage
@@ -19,6 +20,7 @@ from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
 from langchain_opea import ChatOPEA, OPEAEmbeddings
+from langchain_opea import OPEARerank as Compressor
 from llama_index_opea import OPEALLM, OPEAEmbedding, OPEARerank
 from opea_core import OPEA, OPEAError
 
@@ -144,6 +146,9 @@ def _left(opea: OPEA) -> Any:
 # --- LangChain
 
 
+PAGES = [Document("a"), Document("b")]
+
+
 def _langchain() -> list[Way]:
     def model(opea: OPEA) -> ChatOPEA:
         return ChatOPEA(client=opea)
@@ -172,6 +177,8 @@ def _langchain() -> list[Way]:
         Way("langchain", "events v3", "stream", lambda opea: _events(model(opea))),
         Way("langchain", "aevents v2", "stream", lambda opea: model(opea).astream_events("Hi", version="v2"), True),
         Way("langchain", "aevents v3", "stream", lambda opea: _aevents(model(opea)), True),
+        Way("langchain", "compress", "rerank", lambda opea: Compressor(client=opea, model="m").compress_documents(PAGES, "a")),
+        Way("langchain", "acompress", "rerank", lambda opea: Compressor(client=opea, model="m").acompress_documents(PAGES, "a"), True),
         Way("langchain", "embed_documents", "embeddings", lambda opea: OPEAEmbeddings(client=opea, model="m").embed_documents(["a", "b"])),
         Way(
             "langchain",

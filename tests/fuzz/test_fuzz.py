@@ -36,9 +36,9 @@ def check(run: Run) -> None:
 @pytest.mark.parametrize("wire", [False, True], ids=["lent", "wire"])
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_call_ends_with_an_answer_or_an_error_that_is_promised(package: str, wire: bool) -> None:
-    run = Run(SEED, wire).cases(range(2 if wire else 8), of(package))
+    run = Run(SEED, wire).cases(range(2 if wire else 6), of(package))
     check(run)
-    assert run.tried == (2 if wire else 8) * len(of(package))
+    assert run.tried == (2 if wire else 6) * len(of(package))
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_the_same_seed_gives_the_same_answers() -> None:
 
 def test_the_answers_reach_every_part() -> None:
     """Most are nearly right: a fuzzer whose answers all fail at the first byte finds nothing."""
-    run = Run(0).cases(range(4))
+    run = Run(0).cases(range(3))
     wanted = {
         "answer",
         "BadAnswerError",
