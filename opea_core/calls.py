@@ -22,6 +22,7 @@ from opea_core.wire.rerank import read_rerank
 
 RESERVED = frozenset(
     {
+        "adapt",
         "deadline",
         "endpoint",
         "extra_body",
@@ -210,6 +211,9 @@ class CallMaker:
             spec.headers = check_headers("extra_headers", given["extra_headers"])
         spec.query = _query(given.get("extra_query"))
         spec.output_schema = _output_schema(given.get("output_schema"), spec.kind, spec.body)
+        spec.adapt = given.get("adapt")
+        if not isinstance(spec.adapt, bool | None):
+            raise ConfigurationError("adapt must be True or False.")
         wait = _wait(given.get("recovery_wait"))
         spec.recovery_wait = spec.recovery_wait if wait is None else wait
         call.endpoint, call.priority = given.get("endpoint"), _priority(given.get("priority"))

@@ -177,27 +177,33 @@ class Capabilities(Value):
     """Whether the role ``developer`` is understood; else it is sent as ``system``."""
     late_system: Literal["keep", "user", "merge"] = "keep"
     """What becomes of a system message behind others: sent as it is, as the user's, or as part of the first (strict templates)."""
-    send_reasoning: Literal["auto", "never", "tool_turns", "always"] = "auto"
-    """Which assistant messages of the history carry their reasoning back."""
+    send_reasoning: Literal["auto", "never", "tool_turns", "always", "keep"] = "auto"
+    """Which assistant messages of the history carry their reasoning back; ``keep`` sends what stands in them."""
     reasoning_field: str | None = None
     """The name to send it under; None for the name the server used."""
     think_tags: bool = False
     """Take ``<think>...</think>`` out of the content and into the reasoning."""
-    tool_content: Literal["", "null", "omit"] = ""
+    alternate_roles: bool = False
+    """Join messages of the same role that follow each other (strict templates)."""
+    tool_content: Literal["", "null", "omit", "keep"] = ""
     """What stands as content beside tool calls when there is no text."""
-    flatten_text: bool = True
-    """Send text-only content lists as one string."""
-    forced_tool_choice: bool = True
-    """Whether a tool may be forced; else ``tool_choice`` becomes ``auto``."""
+    content_lists: Literal["keep", "flatten", "text"] = "flatten"
+    """Lists of content parts: sent as they are; as one string where all parts are plain text; or where all are text,
+    also if they carry more (``cache_control``)."""
+    tool_choice: Literal["named", "required", "auto"] = "named"
+    """The most that may be asked: a named tool; else ``required`` with only that tool in the list; else ``auto``."""
+    tool_names: Literal["keep", "clean", "plain"] = "clean"
+    """How names of tools are sent: as they are; in at most 64 letters, digits, ``_`` and ``-`` (OpenAI's rule); or
+    without ``-``, beginning with a letter. Calls come back under the caller's own names."""
+    tool_media: bool = True
+    """Whether a tool's message may hold images and the like; else they follow in a user's message."""
     structured_output: Literal["json_schema", "function_calling", "json_mode"] | None = None
     """How an answer of a given schema (``output_schema=``) is asked for; None tries ``json_schema``, then learns.
     With ``json_mode`` the schema stands in the last message."""
     strict_finish: bool = False
     """Raise when a stream ends with ``[DONE]`` but without a finish reason."""
-    strict_parameters: bool = False
-    """Raise when a parameter is refused, instead of dropping it once."""
     tool_id_length: Count | None = None
-    """The longest tool-call id the server takes; longer ones are shortened consistently."""
+    """Ids of tool calls are sent as exactly so many letters and digits, the same id always as the same; None for any."""
     media: frozenset[Literal["image", "audio", "video", "file"]] | None = None
     """What the server takes besides text, where that is known; LlamaIndex's blocks of other kinds are refused before sending."""
     cache_points: bool = False
@@ -206,10 +212,26 @@ class Capabilities(Value):
     """Whether ``/rerank`` stands beside ``/v1`` and not below it."""
     embedding_dtype: Literal["float32", "int8"] = "float32"
     """What base64 vectors are made of."""
-    dropped: frozenset[tuple[str, str]] = frozenset()
-    """(model, parameter) pairs the server refused; they are not sent again."""
+    dropped: frozenset[str] = frozenset()
+    """Parameters that the server refused; they are not sent again."""
     strip_message_keys: frozenset[str] = frozenset({"annotations", "refusal", "audio", "usage"})
     """Keys of assistant messages that are answers only."""
+
+    def as_given(self) -> Capabilities:
+        """What changes nothing of a request, but for what was set."""
+        given: Capabilities = AS_GIVEN.replace(**{name: getattr(self, name) for name in self.model_fields_set})
+        return given
+
+
+AS_GIVEN = Capabilities(
+    developer_role=True,
+    send_reasoning="keep",
+    tool_content="keep",
+    content_lists="keep",
+    tool_names="keep",
+    strip_message_keys=frozenset(),
+)
+"""A request goes out as the caller wrote it."""
 
 
 def _check_key(value: Any) -> Any:
@@ -307,6 +329,8 @@ class Endpoint(Value):
     """Lower tiers are used first."""
     timeouts: Timeouts | None = None
     capabilities: Capabilities = Field(default_factory=Capabilities)
+    adapt: bool = True
+    """Whether requests are changed to what the server takes; False sends them as they were given."""
     verify: bool | str | Path | ssl.SSLContext = Field(default=True, repr=False)
     cert: str | tuple[str, ...] | None = Field(default=None, repr=False)
     proxy: str | None = Field(default=None, repr=False)

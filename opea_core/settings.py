@@ -90,6 +90,7 @@ class Options(TypedDict, total=False):
     auth_scheme: str | None
     api_version: str
     capabilities: Capabilities
+    adapt: bool
     context_window: int
     max_concurrent: int | None
     max_concurrent_requests: int | None

@@ -10,19 +10,21 @@ from opea_core import errors, events
 from opea_core.config import Capabilities
 from opea_core.flow import explain
 from opea_core.flow.effects import Acquire, Broken, CallSpec, FetchKey, Reply, Request, Send, Settle, Tell
-from opea_core.flow.prepare import Context, build_request, models_request, with_connect
+from opea_core.flow.prepare import Context, build_request, model_of, models_request, with_connect
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
 from opea_core.policy.dispatcher import Rejection
 from opea_core.policy.endpoint import EndpointState, Grant
 from opea_core.policy.retry import Effect, Failure, History, Phase, Retry, effect, is_refusal, judge
 from opea_core.wire import jsontext, refusal
-from opea_core.wire.error_body import read_error
 from opea_core.wire.headers import HEADER_LEFT, allowance
 from opea_core.wire.models import read_models
 
 OK = Effect(Verdict.OK)
 _MOST_ATTEMPTS = 40
+_MOST_CHANGES = 16
+_MAY_TELL = frozenset({400, 403, 404, 405, 409, 413, 415, 422, 424, 500, 501, 502})
+"""Statuses under which servers say that they do not take something; whether they do is in their words."""
 _DOUBTFUL_CONNECT, _USUAL_CONNECT = 0.25, 1.0
 """Seconds to connect while another endpoint could serve the call: to one that never answered or failed lately, and to others."""
 
@@ -52,10 +54,11 @@ class CallLog:
     """Requests made, whether they counted as attempts or not."""
     counted: int = 0
     server_errors: int = 0
-    mends: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    """What was sent in another form than the call gave it, as servers refused that."""
     learned: dict[EndpointState, Capabilities] = field(default_factory=dict)
     """What an endpoint refused in this call; it is kept for others once the endpoint took the rest."""
-    mended: set[tuple[EndpointState, str]] = field(default_factory=set)
+    changed: dict[EndpointState, frozenset[str]] = field(default_factory=dict)
     resent: bool = False
     rekeyed: bool = False
     last: errors.OPEAError | None = None
@@ -121,8 +124,10 @@ def _attempts(
     spec: CallSpec, context: Context, log: CallLog, grant: Grant
 ) -> Generator[Any, Any, tuple[Failure | None, explain.Where | None, Answer | None]]:
     """The requests made with one grant: one, and again at once where a small change mends it."""
-    endpoint = grant.endpoint
-    learned = log.learned.get(endpoint, endpoint.capabilities)
+    endpoint, model = grant.endpoint, model_of(spec, context, grant.endpoint)
+    may_adapt = endpoint.config.adapt if spec.adapt is None else spec.adapt
+    known = endpoint.capabilities(model) if may_adapt else endpoint.config.capabilities.as_given()
+    learned = log.learned.get(endpoint, known)
     key: str | None = spec.key or (yield FetchKey(endpoint, spec.deadline))
     while True:
         request, where = build_request(spec, context, endpoint, learned, key)
@@ -133,8 +138,8 @@ def _attempts(
         failure = failure_of(outcome, where)
         if failure is None:
             assert isinstance(outcome, Reply)
-            if learned is not endpoint.capabilities:
-                endpoint.capabilities = learned
+            if learned is not known:
+                endpoint.learn(model, learned)
             if outcome.connection is None:
                 response = outcome.intake.response
                 yield Settle(grant, went_well(outcome), usage=response.usage if response else None)
@@ -146,12 +151,13 @@ def _attempts(
             continue
         log.last = failure.error
         log.failed(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))
-        mended = _mend(failure, request, where, learned, log)
-        if mended is not None:
-            learned = log.learned[endpoint] = mended.capabilities
-            log.mends.append(mended.report)
-            log.mended.add((endpoint, mended.report))
-            yield Tell(events.ParameterDropped(at=outcome.at, call_id=spec.call_id, endpoint=endpoint.label, parameter=mended.report))
+        adapted = _adapted(failure, request, where, learned, log) if may_adapt else None
+        if adapted is not None:
+            learned = log.learned[endpoint] = adapted.capabilities
+            log.changes.extend(adapted.reports)
+            log.changed[endpoint] = log.changed.get(endpoint, frozenset()) | set(adapted.reports)
+            for report in adapted.reports:
+                yield Tell(events.ParameterDropped(at=outcome.at, call_id=spec.call_id, endpoint=endpoint.label, parameter=report))
             continue
         if failure.error.status_code == 401 and callable(endpoint.config.api_key) and not (spec.key or log.rekeyed):
             log.rekeyed = True
@@ -201,18 +207,18 @@ def _is_stale_connection(failure: Failure, log: CallLog) -> bool:
     return failure.reused and failure.phase in (Phase.MAYBE_SENT, Phase.NOT_SENT) and not failure.error.is_timeout and not log.resent
 
 
-def _mend(failure: Failure, request: Request, where: explain.Where, known: Any, log: CallLog) -> refusal.Mend | None:
-    if where.spec.kind == "rerank" and failure.error.status_code == 404 and not failure.model_missing:
+def _adapted(failure: Failure, request: Request, where: explain.Where, known: Capabilities, log: CallLog) -> refusal.Adapted | None:
+    """What to change after a failure, if the server's words name something that was sent."""
+    status, done = failure.error.status_code or 400, log.changed.get(where.endpoint, frozenset[str]())
+    if where.spec.kind == "rerank" and status == 404 and not failure.model_missing:
         return refusal.elsewhere(where.endpoint.url.path, known)
-    if failure.error.status_code not in (400, 422) or isinstance(failure.error, errors.ContextOverflowError):
+    if request.content is None or len(done) >= _MOST_CHANGES or isinstance(failure.error, errors.ContextOverflowError):
         return None
-    if known.strict_parameters or request.content is None or len(log.mends) >= len(refusal.DROPPABLE):
+    if failure.phase not in (Phase.STATUS, Phase.FIRST, Phase.BODY) or not (status < 400 or status in _MAY_TELL):
         return None
-    body = read_error((failure.error.body or "").encode("utf-8", "replace"), failure.error.status_code)
     any_form = where.spec.output_schema is not None
     reasoning_is_set = where.endpoint.config.capabilities.send_reasoning != "auto"
-    mended = refusal.mend(jsontext.decode(request.content), body, where.model, known, any_form, reasoning_is_set)
-    return None if mended is None or (where.endpoint, mended.report) in log.mended else mended
+    return refusal.adapt(jsontext.decode(request.content), failure.error.body or "", known, any_form, reasoning_is_set, done)
 
 
 def _next(failure: Failure, log: CallLog, spec: CallSpec, grant: Grant) -> tuple[Retry | None, bool]:

@@ -41,6 +41,8 @@ class CallSpec:
     deadline: int | None = None
     deadline_seconds: float | None = None
     recovery_wait: float = 30.0
+    adapt: bool | None = None
+    """Whether the request is changed to what the endpoint takes; None as the endpoint says."""
     output_schema: Json | None = None
     """The answer is to be JSON of this schema, asked for as the endpoint takes it: name, schema, description, strict."""
     decode: Callable[[Any], Any] | None = None

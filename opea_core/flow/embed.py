@@ -10,7 +10,20 @@ from opea_core import errors
 from opea_core.types import CallMeta, EmbeddingResponse
 from opea_core.wire.usage import merge_usage, read_usage
 
-_TOO_LARGE = r"(?i)too many inputs|too many (texts|items|documents)|input is too large|is too large to process|batch size|3210"
+_THINGS = (
+    r"(items?|inputs?|texts?|documents?|requests?|instances?|strings?|element(s|\(s\))?|entries|sentences"
+    r"|chunks|passages|embeddings|samples|values)"
+)
+_TOO_LARGE = (
+    rf"(?i)too many {_THINGS}|(at most|max(imum)?( of| is)?|limit( is| of)?|no more than"
+    rf"|not( be)? (larger|greater|more) than|exceed\w*( the)?|up to|less than or equal to"
+    rf"|fewer than)\D{{0,40}}\d+ ?{_THINGS}\b(?! (per|a|each) (day|minute|hour|second|month))"
+    rf"|\b({_THINGS}|array|list|batch)\b.{{0,60}}\b(at most|maximum|max|exceed\w*|too (long|large"
+    rf"|many|big)|(larger|greater|more|longer) than|limit)\b"
+    r"|batch[ _]size\b.{0,60}(invalid|larger|exceed|too|must|should|max|limit|greater|>)"
+    r"|array length|length <= \d|\bceiling\b|不能超过|超过|maximum item count|submitted batch|input is too large|is too large to process"
+    r"|\b3210\b|批|不得超过|最多"
+)
 
 
 class Sizes:
@@ -58,6 +71,8 @@ def embed_flow(
 
 def is_too_large(error: errors.OPEAError) -> bool:
     """Whether a batch was refused for its size."""
+    if re.search(r"(?i)\b(empty|blank)\b", error.message):
+        return False
     if error.status_code == 413 or str(error.code) == "3210":
         return True
     return isinstance(error, errors.InvalidRequestError | errors.ServerError) and bool(re.search(_TOO_LARGE, error.message))

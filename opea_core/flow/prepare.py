@@ -41,12 +41,12 @@ def build_request(
 ) -> tuple[Request, Where]:
     """The request as this endpoint takes it, and what an error about it must know."""
     config, settings = endpoint.config, context.settings
-    model = spec.body.get("model") or config.model or settings.model
+    model = model_of(spec, context, endpoint)
     shape = "chat" if spec.kind in ("chat", "completion") else "document"
-    content, left_out = None, list[str]()
+    content, left_out, names = None, list[str](), dict[str, str]()
     if spec.method == "POST":
         stream = spec.stream if shape == "chat" else None
-        content = encode_body(build_body(spec.body, model, stream, capabilities, spec.output_schema, left_out))
+        content = encode_body(build_body(spec.body, model, stream, capabilities, spec.output_schema, left_out, names))
     sent_key = spec.key or key
     prepared = _prepared(spec, context, endpoint, capabilities, sent_key)
     headers = {"x-request-id": spec.request_id, **prepared.headers}
@@ -61,6 +61,7 @@ def build_request(
             model=model,
             new_id=context.new_id,
             capabilities=capabilities,
+            names=names,
             choices=_choices(spec.body.get("n", 1), spec.body.get("prompt")),
             max_response_bytes=settings.max_response_bytes,
             max_event_bytes=settings.max_event_bytes,
@@ -72,6 +73,11 @@ def build_request(
     given = bool(spec.body.get("model") or config.model or settings.model_given)
     key_sent = "authorization" in headers or config.auth_header.lower() in headers
     return request, Where(spec, endpoint, request, model, given, key_sent, context.foreign_key, sent_key, tuple(left_out))
+
+
+def model_of(spec: CallSpec, context: Context, endpoint: EndpointState) -> str:
+    """The model that a call asks for at an endpoint."""
+    return str(spec.body.get("model") or endpoint.config.model or context.settings.model)
 
 
 def with_connect(timeouts: Timeouts, seconds: float) -> Timeouts:
@@ -116,7 +122,7 @@ def _choices(n: object, prompt: object) -> int | None:
 def models_request(spec: CallSpec, context: Context, where: Where) -> Request:
     """A best-effort request for the list of models, bounded by two seconds."""
     listing = replace(spec, kind="models", method="GET", path=None, stream=False, body={}, timeouts=_BRIEF)
-    request, _ = build_request(listing, context, where.endpoint, where.endpoint.capabilities, where.key)
+    request, _ = build_request(listing, context, where.endpoint, where.endpoint.config.capabilities, where.key)
     return request
 
 

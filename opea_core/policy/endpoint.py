@@ -66,17 +66,17 @@ class Grant:
 
 
 class EndpointState:
-    """What changes about an endpoint. ``config`` does only by discovery; ``capabilities`` are replaced as they are learned."""
+    """What changes about an endpoint. ``config`` does only by discovery."""
 
     __slots__ = (
-        "_marks", "_models", "answered", "breaker", "budget", "capabilities", "config", "connection_key", "in_flight",
+        "_learned", "_marks", "_models", "answered", "breaker", "budget", "config", "connection_key", "in_flight",
         "last_error", "prepared", "stats", "url",
     )  # fmt: skip
 
     def __init__(self, config: Endpoint, breaker: BreakerPolicy, chance: Callable[[], float], now: int) -> None:
         self.config = config
         self.url = config.url
-        self.capabilities: Capabilities = config.capabilities
+        self._learned: Bounded[str, Capabilities] = Bounded(_MOST_MODELS)
         self.in_flight = 0
         self.breaker = Breaker(breaker, chance)
         self.budget = Budget(config.max_concurrent, now)
@@ -97,6 +97,14 @@ class EndpointState:
         self.prepared.clear()
         for limits in self._models.values():
             limits.concurrency.configure(config.max_concurrent)
+
+    def capabilities(self, model: str) -> Capabilities:
+        """What it takes for a model: as it was set, and what its refusals taught since."""
+        return self._learned.get(model, self.config.capabilities)
+
+    def learn(self, model: str, capabilities: Capabilities) -> None:
+        """A refusal taught this, and what was sent then was taken."""
+        self._learned[model] = capabilities
 
     @property
     def label(self) -> str:

@@ -233,7 +233,7 @@ class Running:
             queued=max(0, self.granted_at - self.started) / SECOND,
             elapsed=((self._over_at or reply.at) - self.started) / SECOND,
             first_content=None if reply.first_at is None else (reply.first_at - reply.sent_at) / SECOND,
-            dropped=tuple(dict.fromkeys((*answer.log.mends, *answer.where.left_out))),
+            dropped=tuple(dict.fromkeys((*answer.log.changes, *answer.where.left_out))),
         )
 
     def dress(self, response: ChatResponse, answer: Answer) -> ChatResponse:

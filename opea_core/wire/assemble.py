@@ -21,10 +21,19 @@ _MOST_CHOICES, _MOST_UNKNOWN = 128, 65_536
 class Assembler:
     """A whole answer out of its events. ``push`` events (or ``push_plain`` one body), then ``finish``."""
 
-    __slots__ = ("_asked", "_heaviest", "_most", "_new_id", "_numbers", "_states", "_think", "root", "started", "usage")
+    __slots__ = ("_asked", "_heaviest", "_most", "_names", "_new_id", "_numbers", "_states", "_think", "root", "started", "usage")
 
-    def __init__(self, new_id: Callable[[], str], think_tags: bool = False, choices: int | None = None, heaviest: int = NO_LIMIT) -> None:
-        """``choices``: how many were asked for, if that is known. ``heaviest``: what arguments may weigh."""
+    def __init__(
+        self,
+        new_id: Callable[[], str],
+        think_tags: bool = False,
+        choices: int | None = None,
+        heaviest: int = NO_LIMIT,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """``choices``: how many were asked for, if that is known. ``heaviest``: what arguments may weigh. ``names``: the
+        caller's names of tools, by those that were sent."""
+        self._names = names or {}
         self._asked = MANY if choices is None else choices
         self._most = _MOST_UNKNOWN if choices is None else max(_MOST_CHOICES, choices)
         self._numbers: dict[int, int] = {}
@@ -101,7 +110,7 @@ class Assembler:
         if state is None:
             if len(self._states) >= self._most:
                 raise TooMany(f"the answer has more than {len(self._states)} choices")
-            state = self._states[index] = ChoiceState(index, self._think, self._heaviest)
+            state = self._states[index] = ChoiceState(index, self._think, self._heaviest, self._names)
         chunk = state.push(raw, event, plain)
         if not self.started:
             self.started = bool(chunk.content or chunk.reasoning or chunk.tool_calls or chunk.refusal or chunk.finish_reason or state.tools)

@@ -40,7 +40,7 @@ class ChoiceState:
         "tools",
     )  # fmt: skip
 
-    def __init__(self, index: int, think: bool, heaviest: int) -> None:
+    def __init__(self, index: int, think: bool, heaviest: int, names: Mapping[str, str]) -> None:
         self.choice = Choice(index=index)
         self.content: list[str] = []
         self.size = 0
@@ -51,7 +51,7 @@ class ChoiceState:
         self.reasoning_joiner = TextJoiner()
         self.refusal_joiner = TextJoiner()
         self.splitter = ThinkSplitter() if think else None
-        self.tools = ToolAssembler(heaviest)
+        self.tools = ToolAssembler(heaviest, names)
         self.message: Mapping[str, Any] | None = None  # a cumulative message beside empty deltas
         self.message_extra: Fields | None = None
         self.details: Details | None = None

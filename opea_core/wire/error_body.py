@@ -25,32 +25,67 @@ _OVERFLOW_CODES = frozenset(
         "contextwindowexceedederror",
         "exceed_context_size_error",
         "too_many_prompt_tokens",
+        "tokens_limit_reached",
+        "prompt_too_big",
+        "1261",
     }
 )
 # patterns of errors are compiled (and kept by re) when the first error comes: most programs see none
 _OVERFLOW = (
-    r"(?i)maximum context length|context length exceeded|exceeds? (the )?(available |model'?s? |maximum |max )*context"
+    r"(?i)maximum context length|context length exceeded|exceeds? (the )?(available |model'?s? "
+    r"|maximum |max )*context"
     r"|context (size|window|length)( has been| was)? exceeded"
     r"|(longer|larger) than the (model'?s )?(maximum )?context"
     r"|greater than the context|exceed_context_size|ContextWindowExceeded"
-    r"|(exceed\w{0,4}|outside|beyond|fit in)( of)? (the |this |its )?(model'?s )?context window|context window (of|exceeded|is)"
-    r"|`?inputs?`? tokens? \+ `?max_new_tokens`? must be|`?inputs`? must have less than \d+ tokens|input length .{0,40}exceeds"
-    r"|prompt is too long|prompt too long|input is too long|too many tokens in the prompt|exceeds the maximum (number of )?(input )?tokens?"
-    r"|longer than the maximum model length|reached context length|keep the first \d+ tokens when context"
-    r"|reduce the length of the messages|the (input|prompt) .{0,60}(is )?longer than the (model|maximum|context)"
+    r"|(exceed\w{0,4}|outside|beyond|fit in)( of)? (the |this |its )?(model'?s )?context window"
+    r"|context window (of|exceeded|is)"
+    r"|`?inputs?`? tokens? \+ `?max_new_tokens`? must be"
+    r"|`?inputs`? must have less than \d+ tokens|input length .{0,40}exceeds"
+    r"|prompt is too long|prompt too long|input is too long|too many tokens in the prompt"
+    r"|exceeds the maximum (number of )?(input )?tokens?"
+    r"|longer than the maximum model length|reached context length"
+    r"|keep the first \d+ tokens when context"
+    r"|reduce the length of the messages|the (input|prompt) .{0,60}(is )?longer than the (model"
+    r"|maximum|context)"
     r"|input .{0,40}is too large to process"  # llama.cpp's embeddings
-    r"|tokens to keep from the initial prompt is greater|too large for model with \d+ maximum context|requested tokens .{0,30}exceed"
+    r"|maximum (prompt|input|sequence|supported sequence|query) length|max_seq_len|n_ctx\b"
+    r"|\bprompt 超长|(输入|上下文|提示).{0,20}(超过|超出|过长)|prompt exceeds? max"
+    r"|context window (limit|exceeds)|context overflow|context.{0,40}(exhausted|surpassed"
+    r"|dépassée)|outgrow.{0,24}window|\bover the (model'?s )?context|fit (in |into )?(a |the "
+    r"|this )?context|token limit: ?\d+"
+    r"|tokens? .{0,40}exceed\w* (the )?max\w* (message |total |prompt )?tokens"
+    r"|context window .{0,60}exceeded|exceed\w* (this |the |its )?(model'?s? )?(context"
+    r"|total tokens? limit)|(too many|number of|count of) (input |prompt "
+    r"|total )?tokens\b.{0,80}(exceed|greater|larger|more than|limit|too|in the (prompt|input))"
+    r"|too many tokens: |input tokens? (exceeded|count is \d+)|(input"
+    r"|prompt).{0,40}tokens?.{0,60}(supports? (only )?up to|only supports|cannot exceed|exceeds?"
+    r"|limit(ed)? (of|to)|maximum of)"
+    r"|range of input length|max size: \d+ tokens|max tokens of \d+ exceeded|prompt (has|contains"
+    r"|is) \d+ tokens|input length is \d+|(prompt|input|message|conversation|request)s? (is|are"
+    r"|was|has become|got) too long\b(?! for the (name|user|field))"
+    r"|tokens to keep (from|of) the initial prompt is (greater|above)"
+    r"|too large for model with \d+ maximum context|requested tokens .{0,30}exceed"
+)
+_NO_OVERFLOW = (
+    r"(?i)string too long|\bper (minute|day|hour|second)\b|\bTPM\b|rate limit|moderat"
+    r"|content_filter|content_policy|\bflagged|classifier"
+    r"|max_(completion_)?tokens.{0,60}(too large|completion tokens)"
 )
 _MODEL_MISSING = (
-    r"(?i)model\b.{0,120}?(not found|does not exist|not exist|is not (available|supported|loaded|deployed)|unknown)"
-    r"|(unknown|invalid|no such|unsupported) model( name)?\b|try pulling it|model_not_found|no model (named|called)"
+    r"(?i)model\b.{0,120}?(not found|does not exist|not exist|is not (available|supported|loaded"
+    r"|deployed)|unknown)"
+    r"|(unknown|invalid|no such|unsupported) model( name)?\b|try pulling it|model_not_found"
+    r"|no model (named|called)"
 )
 _UPSTREAM_GONE = (
-    r"(?i)\b(ECONNREFUSED|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|ETIMEDOUT|EAI_AGAIN|EPIPE)\b|fetch failed|socket hang up"
-    r"|\bconnection (error|refused|reset|aborted|closed)|connect(ion)? (to \S+ )?(failed|timed out)|cannot connect to|could ?n[o']t connect"
+    r"(?i)\b(ECONNREFUSED|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|ETIMEDOUT|EAI_AGAIN"
+    r"|EPIPE)\b|fetch failed|socket hang up"
+    r"|\bconnection (error|refused|reset|aborted|closed)|connect(ion)? (to \S+ )?(failed"
+    r"|timed out)|cannot connect to|could ?n[o']t connect"
     r"|failed to connect|unable to connect|all connection attempts failed"
     r"|upstream (connect error|(is |was )?(unavailable|unreachable|down))"
-    r"|no healthy upstream|no route to host|dial tcp |server disconnected|remote end closed connection|max retries exceeded with url"
+    r"|no healthy upstream|no route to host|dial tcp |server disconnected"
+    r"|remote end closed connection|max retries exceeded with url"
 )
 _OVERFLOW_STATUS = (200, 400, 413, 422, 500, None)
 _NO_SUCH_PATH = r"(?i)unexpected endpoint or method"  # LM Studio answers 200 to an unknown path
@@ -194,7 +229,9 @@ def _by_words(words: set[str]) -> type[errors.OPEAError]:
 
 
 def _is_overflow(body: ErrorBody) -> bool:
-    return bool(body.words & _OVERFLOW_CODES) or bool(re.search(_OVERFLOW, body.message))
+    if body.words & _OVERFLOW_CODES:
+        return True
+    return bool(re.search(_OVERFLOW, body.message)) and not re.search(_NO_OVERFLOW, " ".join((body.message, *body.words)))
 
 
 def _from_document(document: Any, status: int | None, text: str) -> ErrorBody:

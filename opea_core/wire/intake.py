@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from opea_core import errors
@@ -38,6 +38,8 @@ class Expected:
     model: str
     new_id: Callable[[], str]
     capabilities: Capabilities = _DEFAULTS
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The caller's names of tools, by those that were sent."""
     choices: int | None = None
     """How many were asked for; None if that is not known."""
     max_response_bytes: int = 128 * 1024 * 1024
@@ -71,7 +73,7 @@ class Intake:
         self.status = status
         self._expected = expected
         self._heaviest = max(_FEW, 3 * expected.max_response_bytes)
-        self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, expected.choices, self._heaviest)
+        self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, expected.choices, self._heaviest, expected.names)
         self._sse = SSEDecoder(expected.max_event_bytes)
         self._parts = Pieces()
         self._size = 0

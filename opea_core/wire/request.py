@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,12 +9,12 @@ from opea_core.config import Capabilities
 from opea_core.errors import ConfigurationError
 from opea_core.types import Json
 from opea_core.wire import jsontext
-from opea_core.wire.choice import REASONING_FIELDS
+from opea_core.wire.messages import messages_for
+from opea_core.wire.tool_names import with_sent_names
 
 ONLY_JSON = "Answer with one JSON object that fits this JSON schema, and with nothing else:\n"
 """What stands before a schema that is told in words."""
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-_REASONING_KEYS = (*REASONING_FIELDS, "reasoning_details")
 
 
 def check_messages(messages: Any) -> list[Mapping[str, Any]]:
@@ -52,11 +51,13 @@ def build_body(
     capabilities: Capabilities,
     output_schema: Json | None = None,
     left_out: list[str] | None = None,
+    names: dict[str, str] | None = None,
 ) -> Json:
     """The body as ``capabilities`` say the endpoint takes it; the caller's is not changed.
 
     ``stream`` None leaves the key out (embeddings). Nulls and empty ``tools`` are never sent. ``left_out``
-    is told what the caller gave and does not get, as the server refused it.
+    is told what the caller gave and does not get, as the server refused it; ``names`` the caller's own names of
+    tools, by those that are sent.
     """
     left_out = [] if left_out is None else left_out
     built: Json = {"model": model} if model else {}
@@ -68,20 +69,35 @@ def build_body(
         built.pop(name, None)
     if stream is not None:
         built["stream"] = stream
-    if capabilities.max_tokens_field:
-        for name in _TOKEN_LIMITS:
-            if name in built and name != capabilities.max_tokens_field:
-                built.setdefault(capabilities.max_tokens_field, built.pop(name))
-    if not capabilities.forced_tool_choice and built.get("tool_choice") not in (None, "auto", "none"):
-        built["tool_choice"] = "auto"
-        left_out.append("tool_choice -> auto")
+    for name in _TOKEN_LIMITS if capabilities.max_tokens_field else ():
+        if name in built and name != capabilities.max_tokens_field:
+            built.setdefault(str(capabilities.max_tokens_field), built.pop(name))
+    if capabilities.tool_choice != "named":
+        _choose_less(built, capabilities.tool_choice, left_out)
     if isinstance(built.get("messages"), list):
-        built["messages"] = _messages(built["messages"], capabilities)
-    for dropped_model, name in capabilities.dropped:
-        if dropped_model == model and has_parameter(built, name):
+        built["messages"] = messages_for(built["messages"], capabilities)
+    for name in sorted(capabilities.dropped):
+        if has_parameter(built, name):
             drop_parameter(built, name)
             left_out.append(name)
+    if "tools" in built:
+        built, own = with_sent_names(built, capabilities.tool_names)
+        if names is not None:
+            names.update(own)
     return built
+
+
+def _choose_less(built: Json, most: str, left_out: list[str]) -> None:
+    """A tool choice where less may be asked: the named tool alone and ``required``, or ``auto``."""
+    choice = built.get("tool_choice")
+    if choice in (None, "auto", "none") or (most == "required" and not isinstance(choice, Mapping)):
+        return
+    if most == "required":
+        named = _dicts([choice.get("function") if isinstance(choice, Mapping) else None])
+        only = [tool for tool in _dicts(built.get("tools")) if named and (tool.get("function") or {}).get("name") == named[0].get("name")]
+        built["tools"] = only or built.get("tools")
+    built["tool_choice"] = most
+    left_out.append(f"tool_choice -> {most}")
 
 
 def _ask_for(built: Json, output_schema: Json, how: str | None) -> None:
@@ -159,120 +175,6 @@ def _without(value: Any, key: str) -> Any:
 
 def _inside(value: Any, part: str, key: str) -> Any:
     return {**value, part: _without(value[part], key)} if isinstance(value, Mapping) and part in value else value
-
-
-def _messages(messages: Sequence[Any], capabilities: Capabilities) -> list[Any]:
-    if capabilities.late_system != "keep":
-        messages = _early_system(messages, merge=capabilities.late_system == "merge")
-    last_user = max((i for i, m in enumerate(messages) if isinstance(m, Mapping) and m.get("role") == "user"), default=-1)
-    return [
-        _message(message, capabilities, after_last_user=i > last_user) if isinstance(message, Mapping) else message
-        for i, message in enumerate(messages)
-    ]
-
-
-def _early_system(messages: Sequence[Any], merge: bool) -> list[Any]:
-    """System messages behind others as the user's, or merged into one at the beginning."""
-    first = next((i for i, m in enumerate(messages) if not _is_system(m)), len(messages))
-    late = [message for message in messages[first:] if _is_system(message)]
-    if not late:
-        return list(messages)
-    if not merge:
-        return [*messages[:first], *({**m, "role": "user"} if _is_system(m) else m for m in messages[first:])]
-    early = [*messages[:first], *late]
-    whole = {**early[0], "content": _joined_contents([message.get("content") for message in early])}
-    return [whole, *(message for message in messages[first:] if not _is_system(message))]
-
-
-def _is_system(message: Any) -> bool:
-    return isinstance(message, Mapping) and message.get("role") in ("system", "developer")
-
-
-def _joined_contents(contents: Sequence[Any]) -> Any:
-    if all(isinstance(content, str) for content in contents):
-        return "\n\n".join(contents)
-    return [p for content in contents for p in ([{"type": "text", "text": content}] if isinstance(content, str) else content or ())]
-
-
-def _message(message: Mapping[str, Any], capabilities: Capabilities, after_last_user: bool) -> Json:
-    built = {key: value for key, value in message.items() if value is not None or key == "content"}
-    role = built.get("role")
-    if role == "developer" and not capabilities.developer_role:
-        built["role"] = "system"
-    content = built.get("content")
-    if capabilities.flatten_text and isinstance(content, list):
-        built["content"] = _flattened(content)
-    if role == "assistant":
-        _assistant(built, capabilities, after_last_user)
-    if capabilities.tool_id_length:
-        _shorten_ids(built, capabilities.tool_id_length)
-    return built
-
-
-def _assistant(built: Json, capabilities: Capabilities, after_last_user: bool) -> None:
-    for key in capabilities.strip_message_keys:
-        built.pop(key, None)
-    if built.get("tool_calls") is not None:
-        if built["tool_calls"]:
-            built["tool_calls"] = [_tool_call(call) for call in built["tool_calls"]]
-        else:
-            del built["tool_calls"]
-    if built.get("tool_calls") and not built.get("content"):
-        built["content"] = None if capabilities.tool_content == "null" else ""
-        if capabilities.tool_content == "omit":
-            del built["content"]
-    elif "content" in built and built["content"] is None:
-        built["content"] = ""
-    _reasoning(built, capabilities, after_last_user)
-
-
-def _reasoning(built: Json, capabilities: Capabilities, after_last_user: bool) -> None:
-    """Send an assistant message's reasoning back, or take it out, as the policy says."""
-    found = {key: built.pop(key) for key in _REASONING_KEYS if key in built}
-    policy = capabilities.send_reasoning
-    wanted = policy == "always" or (policy == "tool_turns" and after_last_user and built.get("tool_calls"))
-    if wanted and not found and built.get("tool_calls"):
-        found = {REASONING_FIELDS[0]: ""}  # a server that wants reasoning back wants the field in every such message
-    if not wanted or not found:
-        return
-    if isinstance(found.get("reasoning_details"), list):
-        built["reasoning_details"] = found["reasoning_details"]
-    name, text = next(((k, found[k]) for k in REASONING_FIELDS if isinstance(found.get(k), str)), ("", ""))
-    if name:
-        built[capabilities.reasoning_field or name] = text
-
-
-def _tool_call(call: Any) -> Any:
-    """Outgoing arguments are always a JSON string."""
-    function = call.get("function") if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or isinstance(function.get("arguments"), str):
-        return call
-    arguments = function.get("arguments")
-    return {**call, "function": {**function, "arguments": "{}" if arguments is None else encode_body(arguments).decode()}}
-
-
-def _shorten_ids(built: Json, length: int) -> None:
-    if isinstance(built.get("tool_calls"), list):
-        built["tool_calls"] = [
-            {**call, "id": _short(call["id"], length)} if isinstance(call, Mapping) and isinstance(call.get("id"), str) else call
-            for call in built["tool_calls"]
-        ]
-    if isinstance(built.get("tool_call_id"), str):
-        built["tool_call_id"] = _short(built["tool_call_id"], length)
-
-
-def _short(id_: str, length: int) -> str:
-    return id_ if len(id_) <= length else ("call_" + hashlib.sha256(id_.encode()).hexdigest())[:length]
-
-
-def _flattened(parts: Sequence[Any]) -> Any:
-    """Text-only parts as one string; anything with media or other keys stays a list."""
-    texts = []
-    for part in parts:
-        if not (isinstance(part, Mapping) and part.keys() == {"type", "text"} and part["type"] == "text"):
-            return parts
-        texts.append(part["text"])
-    return "".join(texts) if texts and all(isinstance(text, str) for text in texts) else parts
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:

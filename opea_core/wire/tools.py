@@ -153,10 +153,11 @@ class _Entry:
 class ToolAssembler:
     """The tool calls of one choice. ``push`` takes a delta's list, ``finish`` gives the calls."""
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_heaviest", "_open", "_placeholders", "given")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_heaviest", "_names", "_open", "_placeholders", "given")
 
-    def __init__(self, heaviest: int = NO_LIMIT) -> None:
-        """``heaviest``: what the values of arguments may weigh."""
+    def __init__(self, heaviest: int = NO_LIMIT, names: Mapping[str, str] | None = None) -> None:
+        """``heaviest``: what the values of arguments may weigh. ``names``: the caller's names, by those that were sent."""
+        self._names = names or {}
         self._heaviest = heaviest
         self._calls: list[_Call] = []
         self._placeholders: set[str] = set()  # ids that turned out to stand for several calls
@@ -308,7 +309,7 @@ class ToolAssembler:
 
     def _apply(self, call: _Call, entry: _Entry, raw: Mapping[str, Any]) -> str:
         """Put the entry into the call; gives the argument text to hand on."""
-        call.name = call.name or entry.name
+        call.name = call.name or self._names.get(entry.name, entry.name)
         text = entry.args
         if entry.replaces:
             text = "" if call.args == entry.args else entry.args

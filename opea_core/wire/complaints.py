@@ -1,0 +1,273 @@
+"""What a server complains of: its words taken apart.
+
+An error names many things besides what it is about: the request as it came, what the prompt said,
+what might help. Those are taken out. What is left is a list of clauses, each with the field it is
+about where the server says that apart.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from opea_core.types import Json
+from opea_core.wire import jsontext
+
+_MOST_TEXT = 8192
+_MOST_COMPLAINTS = 100
+_DEEPEST = 12
+_SHORTEST_QUOTE = 12  # of a prompt: a shorter one may be any word
+_WORDS = ("message", "msg", "detail", "description", "reason", "error", "title", "help_message")
+_PATHS = (
+    "loc",
+    "path",
+    "param",
+    "parameter",
+    "field",
+    "instancePath",
+    "propertyPath",
+    "argument_name",
+)
+_CODES = ("code", "type")
+_ECHOED = frozenset(
+    {
+        "input",
+        "ctx",
+        "url",
+        "request",
+        "body",
+        "model",
+        "id",
+        "request_id",
+        "object",
+        "status",
+        "payload",
+        "flagged_input",
+        "failed_generation",
+        *_PATHS,
+        *_CODES,
+    }
+)
+_DEEP = ("messages", "tools", "response_format", "input")
+_LINES = re.compile(
+    r"(?m)^(?:body -> )?([A-Za-z_0-9][\w.\[\]]{0,200}(?: -> [\w.]{1,80}){0,8})\n[ \t]+(.{1,400}?)(?: [\[(]type=([\w.]+).*)$"
+)
+_PARTS = re.compile(r"(?<=[.!?;。])\s+|\n+|\s\|\s|(?<=,)\s*(?=please\b)|\uff0c|\bthe following must be satisfied\W*")
+_ADVICE = re.compile(
+    r"(?i)^\W*(tip|hint|note|see\b|for (more|reproducible|details|help|a list|example)|learn more"
+    r"|read\b|visit|consult|refer\b|documentation|docs?:|if you (want|need|wish)|to (get|make|see"
+    r"|learn|enable)\b"
+    r"|consider|you (can|may|might|could)\b|try (setting|using|a )|recommended|we recommend"
+    r"|request(ed)? (body|was) ?[:=]|received (body|request)|(debug|info|log|trace|payload|params"
+    r"|kwargs|context)\b ?[:=])"
+)
+_TAIL = re.compile(r"(?s)\.? ?(Received|Available) Model Group.*| To drop these, set .*|Set `litellm.*")
+FIELD_WORD = (
+    r"(?i:parameters?|params?|fields?|arguments?|args?|propert(?:y|ies)|options?|keywords?"
+    r"|settings?|attributes?)"
+)
+_NAMES = re.compile(rf"(?i){FIELD_WORD}(\(s\))?:\s*$")
+
+
+class Complaint(NamedTuple):
+    """One clause of a server's words, or one entry of a list of mistakes."""
+
+    words: str
+    path: tuple[str, ...] = ()
+    """The field it is about, where the server says that apart (``param``, ``loc``)."""
+    after: str = ""
+    """What follows the clause in the same text."""
+
+
+def read_complaints(text: str, body: Mapping[str, Any]) -> list[Complaint]:
+    """What an error's body refuses, without the request that is echoed, what the prompt said, and what might be instead."""
+    reader = _Reader(body)
+    document = _document(text)
+    reader.read(text if document is None else document)
+    return reader.found
+
+
+class _Reader:
+    """Walks through an error, and the errors in its texts."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self.body = body
+        self.said = _texts(body)
+        self.found: list[Complaint] = []
+
+    def read(self, value: Any, depth: int = 0, around: str = "") -> None:
+        if depth > _DEEPEST or len(self.found) >= _MOST_COMPLAINTS:
+            return
+        if isinstance(value, str):
+            self._text(value, depth)
+        elif isinstance(value, list | tuple):
+            for entry in value[:_MOST_COMPLAINTS]:
+                self.read(entry, depth + 1, around)
+        elif isinstance(value, Mapping):
+            self._mapping(value, depth, around)
+
+    def _mapping(self, value: Mapping[str, Any], depth: int, around: str) -> None:
+        words = next(
+            (value[key] for key in _WORDS if isinstance(value.get(key), str) and value[key].strip()),
+            around,
+        )
+        path = next((found for key in _PATHS if (found := _path(value.get(key)))), ())
+        more = value.get("params")
+        if isinstance(more, Mapping) and isinstance(more.get("additionalProperty"), str):  # how Ajv tells it
+            path = (more["additionalProperty"],)
+        if isinstance(value.get("keys"), list):  # how zod tells it
+            self.found += [Complaint(words, (*path, str(name))) for name in value["keys"]]
+        if isinstance(value.get("param"), str) and " " in value["param"]:
+            self._text(value["param"], depth)
+        code = " ".join(str(value[key]).replace("_", " ") for key in _CODES if isinstance(value.get(key), str))
+        if path:
+            self.found.append(Complaint(f"{_TAIL.sub('', _without(words, self.said))} | {code}"[:_MOST_TEXT], path))
+        for key, inner in value.items():
+            if key in self.body and key not in (*_WORDS, *_ECHOED):
+                self._trail((key,), inner, depth)
+            if key not in _ECHOED and not (path and key in _WORDS and path[0] in self.body and path[0] not in _DEEP):
+                self.read(inner, depth + 1, words)
+
+    def _trail(self, path: tuple[str, ...], value: Any, depth: int) -> None:
+        """Errors under the name of the field they are about: ``{"seed": ["Unknown field."]}``."""
+        if isinstance(value, str) or (isinstance(value, list) and all(isinstance(entry, str) for entry in value)):
+            self.found.append(Complaint(value if isinstance(value, str) else " ".join(value), path))
+        elif isinstance(value, Mapping) and depth < _DEEPEST:
+            for key, inner in value.items():
+                own = () if key in ("_errors", *_WORDS) or str(key).isdigit() else (str(key),)
+                self._trail((*path, *own), inner, depth + 1)
+
+    def _text(self, text: str, depth: int) -> None:
+        for found in _LINES.finditer(text[:_MOST_TEXT]):  # how pydantic tells several mistakes in one text
+            self.found.append(Complaint(f"{found.group(2)} | {found.group(3).replace('_', ' ')}", _path(found.group(1))))
+        text, nested = _apart(_without(_TAIL.sub("", _LINES.sub(" ", text[:_MOST_TEXT])), self.said), self.body)
+        parts = [words for part in _PARTS.split(text) if (words := part.strip())]
+        for number, words in enumerate(parts):
+            if not _ADVICE.match(words):
+                self.found.append(Complaint(words, (), parts[number + 1] if number + 1 < len(parts) else ""))
+        for inner in nested:
+            self.read(inner, depth + 1)
+
+
+def _apart(text: str, body: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """A text without the documents in it, and those of them that are errors of a server behind this one."""
+    kept, nested, at = [], list[Any](), 0
+    for start, end in _spans(text):
+        span = text[start:end]
+        value = _document(span)
+        if value is not None and _is_error(value):
+            nested.append(value)
+        elif not _echoes(span, body):
+            continue
+        kept.append(text[at:start])
+        if isinstance(value, dict) and _NAMES.search(text[:start]):  # "unsupported parameters: {'seed': 1}"
+            kept.append(", ".join(map(str, value)))
+        at = end
+    return " ".join((*kept, text[at:])), nested
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """Where documents stand: from a bracket to the one that closes it, or to the end of a text that is cut off."""
+    depth, start = 0, 0
+    for found in re.finditer(r"[{}\[\]()]|\w+\((?=\w+=)", text):
+        char = found.group()
+        if char in "{[" or len(char) > 1 or (char == "(" and depth):
+            start = found.start() if depth == 0 else start
+            depth += 1
+        elif depth and char != "(":
+            depth -= 1
+            if depth == 0 and found.end() - start > 16:
+                yield start, found.end()
+    if depth and len(text) - start > 16:
+        yield start, len(text)
+
+
+def _document(span: str) -> Any:
+    try:
+        return jsontext.decode(span.encode("utf-8", "replace"))
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(span) if len(span) <= _MOST_TEXT else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return None
+
+
+def _is_error(value: Any) -> bool:
+    """Whether a document says what is wrong, and is no request."""
+    if isinstance(value, list | tuple):
+        return bool(value) and all(_is_error(entry) for entry in value)
+    if not isinstance(value, dict) or "messages" in value or "model" in value:
+        return False
+    return bool(value.keys() & {"error", "message", "detail", "msg", "errors"}) or {"loc", "type"} <= value.keys()
+
+
+def _echoes(span: str, body: Mapping[str, Any]) -> bool:
+    """Whether a part of a text is the request, or a part of it, that comes back."""
+    named = sum(bool(re.search(rf"['\"]{re.escape(key)}['\"]\s*:|\b{re.escape(key)}=", span)) for key in body)
+    return named >= 2 or bool(
+        re.search(
+            r"['\"](messages|input|content|properties|role)['\"]\s*:|\b(messages|content|role)=",
+            span,
+        )
+    )
+
+
+def _texts(body: Mapping[str, Any]) -> list[str]:
+    """What the caller wrote: prompts, and what tools and schemas say of themselves."""
+    found: list[str] = []
+    stack: list[Any] = [
+        body.get("messages"),
+        body.get("input"),
+        body.get("tools"),
+        body.get("prompt"),
+        body.get("response_format"),
+    ]
+    while stack and len(found) < 200:
+        value = stack.pop()
+        if isinstance(value, str) and len(value) >= _SHORTEST_QUOTE:
+            found.append(" ".join(value.split()).lower())
+        elif isinstance(value, Mapping):
+            stack += value.values()
+        elif isinstance(value, list):
+            stack += value
+    return found
+
+
+def _without(text: str, said: Sequence[str]) -> str:
+    """A text without what it quotes of the caller's."""
+    if not said:
+        return text
+    lower = text.lower()
+    for words in said:
+        at = lower.find(words)
+        if at >= 0 and " " in words:
+            text, lower = text[:at] + text[at + len(words) :], lower[:at] + lower[at + len(words) :]
+    for quote in reversed(list(re.finditer(r"([`'\"“«])([^`'\"”»]{12,}?)(\.\.\.|…)?[`'\"”»]", text))):
+        inner = " ".join(quote.group(2).split()).lower().rstrip(" .…")
+        if " " in inner and any(inner in words for words in said):
+            text = text[: quote.start()] + text[quote.end() :]
+    return text
+
+
+def _path(loc: Any) -> tuple[str, ...]:
+    parts = loc if isinstance(loc, list | tuple) else re.split(r"[.\[\]/#$]+| -> ", loc) if isinstance(loc, str) else ()
+    return tuple(str(part) for part in parts if str(part) not in ("", "body") and not str(part).isdigit())
+
+
+def own_names(body: Json) -> frozenset[str]:
+    """Names of the properties in the schemas of the caller's tools and of the answer he wants."""
+    names: set[str] = set()
+    stack: list[Any] = [body.get("tools"), body.get("functions"), body.get("response_format")]
+    while stack and len(names) < 2000:
+        value = stack.pop()
+        if isinstance(value, Mapping):
+            properties = value.get("properties")
+            if isinstance(properties, Mapping):
+                names.update(map(str, properties))
+            stack += value.values()
+        elif isinstance(value, list):
+            stack += value
+    return frozenset(names)
