@@ -539,7 +539,7 @@ def test_whether_there_is_a_key_is_shown() -> None:
         RetryPolicy(max_retries=1),
         BreakerPolicy(enabled=False),
         QueuePolicy(max_queued=0),
-        Capabilities(dropped=frozenset({("m", "seed")})),
+        Capabilities(dropped=frozenset({"seed"})),
         Endpoint(base_url="http://h:1", api_key=SECRET, headers={"X": "y"}, timeouts=Timeouts.of(3)),
         settings(**SECRETIVE, timeout=3, deadline=9),
         endpoint(api_key=SECRET).url,

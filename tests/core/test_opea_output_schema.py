@@ -194,8 +194,10 @@ def test_a_call_that_fails_over_asks_each_server_in_its_way(way: Way, server: Sc
         error(400, "Invalid schema for response_format 'person': 'age' is required", param="response_format"),
         error(400, "temperature must be at most 2", param="temperature"),
         error(400, "maximum context length is 10 tokens", code="context_length_exceeded"),
-        error(404, "response_format is not supported"),
-        error(500, "response_format is not supported"),
+        error(401, "response_format is not supported"),
+        error(429, "response_format is not supported"),
+        error(404, "No such page"),
+        error(500, "Internal error"),
     ],
 )
 def test_other_errors_are_the_callers(way: Way, server: ScriptedServer, problem: Answer) -> None:
@@ -203,6 +205,13 @@ def test_other_errors_are_the_callers(way: Way, server: ScriptedServer, problem:
     opea = made(server, max_retries=0)
     assert way.ask(opea, "chat", "Hello", output_schema=PERSON).error is not None
     assert [form(seen) for seen in server.seen if seen.method == "POST"] == [(AS_FORMAT, None, None)]
+
+
+@pytest.mark.parametrize("status", [404, 422, 500, 501])
+def test_a_format_may_be_refused_under_other_statuses(way: Way, server: ScriptedServer, status: int) -> None:
+    server.script(error(status, "response_format is not supported"))
+    told = way.ask(made(server, max_retries=0), "chat", "Hello", output_schema=PERSON)
+    assert told.response.meta.dropped == LEARNED
 
 
 def test_a_refusal_that_stays_is_told(way: Way, server: ScriptedServer) -> None:
@@ -230,7 +239,7 @@ def test_a_way_that_was_set_is_kept_to(way: Way, server: ScriptedServer, capabil
 
 def test_nothing_is_replaced_when_the_user_says_so(way: Way, server: ScriptedServer) -> None:
     server.always(refusing)
-    opea = made(server, capabilities=Capabilities(strict_parameters=True))
+    opea = made(server, adapt=False)
     assert isinstance(way.ask(opea, "chat", "Hello", output_schema=PERSON).error, InvalidRequestError)
     assert len(server.seen) == 1
 

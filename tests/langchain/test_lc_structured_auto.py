@@ -153,7 +153,7 @@ def test_strict_that_is_refused_is_left_out(server: ScriptedServer, way: str) ->
 def test_a_setting_forbids_such_changes(server: ScriptedServer) -> None:
     server.script(REFUSED["DeepSeek"])
     with pytest.raises(core.InvalidRequestError):
-        made(server, capabilities=Capabilities(strict_parameters=True)).with_structured_output(Person).invoke("x")
+        made(server, adapt=False).with_structured_output(Person).invoke("x")
     assert len(server.seen) == 1
 
 

@@ -203,7 +203,7 @@ def test_other_options_go_into_the_body(server: ScriptedServer, llm: OPEALLM) ->
 
 
 def test_a_server_that_takes_no_forced_tool_gets_auto(server: ScriptedServer, llm_with: LLMWith) -> None:
-    response = ask("chat_with_tools", llm_with(capabilities=Capabilities(forced_tool_choice=False)), tool_required=True)
+    response = ask("chat_with_tools", llm_with(capabilities=Capabilities(tool_choice="auto")), tool_required=True)
 
     assert server.seen[0].body["tool_choice"] == "auto"
     assert response.additional_kwargs["dropped_parameters"] == ["tool_choice -> auto"]

@@ -178,8 +178,9 @@ def test_a_refused_parameter_is_left_out_with_the_same_place() -> None:
     assert play.script == "Acquire FetchKey Send ParameterDropped Send Settle"
     assert ["seed" in body for body in play.sent] == [True, False]
     assert play.answer is not None
-    assert play.answer.log.mends == ["seed"]
-    assert ("gpt-3.5-turbo", "seed") in endpoint.capabilities.dropped
+    assert play.answer.log.changes == ["seed"]
+    assert endpoint.capabilities("gpt-3.5-turbo").dropped == {"seed"}
+    assert endpoint.capabilities("another").dropped == frozenset()
 
 
 def test_what_was_tried_is_learned_only_if_it_helped() -> None:
@@ -188,7 +189,7 @@ def test_what_was_tried_is_learned_only_if_it_helped() -> None:
     body = {"messages": [{"role": "user", "content": "x"}], "seed": 1}
     play = Play(failing(400, "seed is not supported", param="seed"), failing(400, "no"), context=context, endpoint=endpoint, body=body)
     assert play.error is not None
-    assert endpoint.capabilities.dropped == frozenset()
+    assert endpoint.capabilities("gpt-3.5-turbo").dropped == frozenset()
 
 
 def test_the_callers_body_is_not_changed() -> None:

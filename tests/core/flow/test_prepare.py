@@ -16,7 +16,7 @@ from opea_core.flow.prepare import build_request, models_request
 def request(key: str | None = None, spec: dict[str, Any] | None = None, **options: Any) -> Request:
     context = context_of(**options)
     endpoint = endpoint_of(context)
-    return build_request(spec_of(context, **(spec or {})), context, endpoint, endpoint.capabilities, key)[0]
+    return build_request(spec_of(context, **(spec or {})), context, endpoint, endpoint.capabilities("m"), key)[0]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_the_model_of_call_endpoint_object_or_default(
     context = context_of(endpoints=[{"base_url": "http://h", "model": endpoint}], base_url=None, model=object_)
     state = endpoint_of(context)
     spec = spec_of(context, body={"messages": [], **({"model": body} if body else {})})
-    made, where = build_request(spec, context, state, state.capabilities, None)
+    made, where = build_request(spec, context, state, state.capabilities("m"), None)
     assert made.content is not None
     assert (json.loads(made.content)["model"], where.model, where.model_given) == (model, model, given)
 
@@ -106,7 +106,7 @@ def test_time_limits_of_call_endpoint_or_object() -> None:
     assert request(timeout=5).timeouts.first_event == 5
     context = context_of(endpoints=[{"base_url": "http://h", "timeout": 3}], base_url=None, timeout=5)
     state = endpoint_of(context)
-    assert build_request(spec_of(context), context, state, state.capabilities, None)[0].timeouts.first_event == 3
+    assert build_request(spec_of(context), context, state, state.capabilities("m"), None)[0].timeouts.first_event == 3
 
 
 @pytest.mark.parametrize(
@@ -117,14 +117,14 @@ def test_what_is_secret_about_it(secret: str) -> None:
     context = context_of(base_url="http://user-name:pass-word@h?u=url-value", headers={"x-a": "header-value"}, query={"q": "query-value"})
     state = endpoint_of(context)
     spec = spec_of(context, headers={"x-b": "call-header"}, query={"r": "call query/+"})
-    _, where = build_request(spec, context, state, state.capabilities, "the-key")
+    _, where = build_request(spec, context, state, state.capabilities("m"), "the-key")
     assert where.redact(f"before {secret} after") == "before *** after"
 
 
 def test_short_words_are_no_secrets() -> None:
     context = context_of(headers={"x-a": "on"})
     state = endpoint_of(context)
-    _, where = build_request(spec_of(context), context, state, state.capabilities, None)
+    _, where = build_request(spec_of(context), context, state, state.capabilities("m"), None)
     assert where.redact("the connection") == "the connection"
 
 
@@ -132,7 +132,7 @@ def test_the_list_of_models_is_asked_briefly_and_with_the_same_key() -> None:
     context = context_of()
     state = endpoint_of(context)
     spec = spec_of(context, stream=True, path="/exact", headers={"x-a": "b"})
-    _, where = build_request(spec, context, state, state.capabilities, "the-key")
+    _, where = build_request(spec, context, state, state.capabilities("m"), "the-key")
     listing = models_request(spec, context, where)
     assert (listing.method, listing.url, listing.content) == ("GET", "http://gpu1:8000/v1/models", None)
     assert dict(listing.headers)["authorization"] == "Bearer the-key"

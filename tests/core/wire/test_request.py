@@ -158,12 +158,20 @@ def test_the_name_of_the_token_limit(field: Any, given: Json, sent: Json) -> Non
 def test_a_forced_tool_choice_becomes_auto_where_it_is_refused(choice: Any) -> None:
     given = {"tools": TOOLS, "tool_choice": choice}
     assert build(given)["tool_choice"] == choice
-    assert build(given, forced_tool_choice=False)["tool_choice"] == "auto"
+    assert build(given, tool_choice="auto")["tool_choice"] == "auto"
+
+
+def test_a_named_tool_is_the_only_one_where_only_words_are_taken() -> None:
+    others = [*TOOLS, {"type": "function", "function": {"name": "g"}}]
+    built = build({"tools": others, "tool_choice": {"type": "function", "function": {"name": "f"}}}, tool_choice="required")
+    assert (built["tools"], built["tool_choice"]) == (TOOLS, "required")
+    assert build({"tools": others, "tool_choice": "required"}, tool_choice="required")["tools"] == others
 
 
 @pytest.mark.parametrize("choice", ["auto", "none"])
-def test_other_tool_choices_stay(choice: str) -> None:
-    assert build({"tools": TOOLS, "tool_choice": choice}, forced_tool_choice=False)["tool_choice"] == choice
+@pytest.mark.parametrize("most", ["named", "required", "auto"])
+def test_other_tool_choices_stay(choice: str, most: str) -> None:
+    assert build({"tools": TOOLS, "tool_choice": choice}, tool_choice=most)["tool_choice"] == choice
 
 
 # --- messages
@@ -199,14 +207,12 @@ def test_parts_of_late_system_messages_are_merged() -> None:
     assert built["messages"][0]["content"] == [{"type": "text", "text": "Be brief."}, picture]
 
 
-@pytest.mark.parametrize("how", ["user", "merge"])
-def test_system_messages_at_the_beginning_stay(how: str) -> None:
+@pytest.mark.parametrize(("how", "contents"), [("user", ["Be brief.", "b", "Hello"]), ("merge", ["Be brief.\n\nb", "Hello"])])
+def test_system_messages_at_the_beginning_stay_there(how: str, contents: list[str]) -> None:
     given = [EARLY, {"role": "developer", "content": "b"}, ASKED]
-    assert [m["content"] for m in build_body({"messages": given}, "m", False, Capabilities(late_system=how))["messages"]] == [
-        "Be brief.",
-        "b",
-        "Hello",
-    ]
+    built = build_body({"messages": given}, "m", False, Capabilities(late_system=how))["messages"]
+    assert [m["content"] for m in built] == contents
+    assert built[0]["role"] == "system"
 
 
 def test_the_role_developer_is_sent_as_system_unless_it_is_understood() -> None:
@@ -234,7 +240,7 @@ MEDIA = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_u
 @pytest.mark.parametrize("role", ["user", "system", "assistant", "tool"])
 def test_content_lists_of_text_are_flattened(role: str, content: Any, sent: Any) -> None:
     assert message({"role": role, "content": content})["content"] == sent
-    assert message({"role": role, "content": content}, flatten_text=False)["content"] == content
+    assert message({"role": role, "content": content}, content_lists="keep")["content"] == content
 
 
 @pytest.mark.parametrize("content", ["", None, []])
@@ -301,20 +307,6 @@ def test_what_is_stripped_can_be_set() -> None:
 def test_tool_ids_go_back_unchanged() -> None:
     messages = [{"role": "assistant", "content": "", "tool_calls": [{**CALL, "id": "x" * 60}]}, {"role": "tool", "tool_call_id": "x" * 60}]
     assert build({"messages": messages})["messages"] == messages
-
-
-def test_long_tool_ids_are_shortened_alike_on_call_and_result() -> None:
-    ids = ["x" * 41, "x" * 42, "short"]
-    messages = [
-        {"role": "assistant", "content": "", "tool_calls": [{**CALL, "id": id_} for id_ in ids]},
-        *[{"role": "tool", "tool_call_id": id_, "content": "1"} for id_ in ids],
-    ]
-    sent = build({"messages": messages}, tool_id_length=40)["messages"]
-    on_calls = [call["id"] for call in sent[0]["tool_calls"]]
-    assert on_calls == [result["tool_call_id"] for result in sent[1:]]
-    assert len(set(on_calls)) == 3
-    assert max(map(len, on_calls)) <= 40
-    assert on_calls[2] == "short"
 
 
 # --- reasoning that is sent back
@@ -385,11 +377,9 @@ PARAMETERS: Json = {
 
 
 @pytest.mark.parametrize("name", ["seed", "name", "strict"])
-def test_a_dropped_parameter_is_not_sent_to_that_model(name: str) -> None:
-    dropped = {("m", name)}
-    assert has_parameter(build(PARAMETERS, "m"), name)
-    assert not has_parameter(build(PARAMETERS, "m", dropped=dropped), name)
-    assert has_parameter(build(PARAMETERS, "other", dropped=dropped), name)
+def test_a_dropped_parameter_is_not_sent(name: str) -> None:
+    assert has_parameter(build(PARAMETERS), name)
+    assert not has_parameter(build(PARAMETERS, dropped={name}), name)
 
 
 def test_only_the_parameter_itself_is_dropped() -> None:
@@ -398,7 +388,7 @@ def test_only_the_parameter_itself_is_dropped() -> None:
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
         "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
     }
-    dropped = {("m", "seed"), ("m", "name"), ("m", "strict")}
+    dropped = {"seed", "name", "strict"}
     assert build(PARAMETERS, dropped=dropped) == {"model": "m", **without, "stream": False}
 
 
@@ -418,9 +408,12 @@ def test_what_the_caller_gave_is_never_changed() -> None:
             {"role": "developer", "content": [{"type": "text", "text": "a"}], "name": "n"},
             {
                 "role": "assistant", "content": None, "refusal": None, "reasoning": "r",
-                "tool_calls": [{"id": "x" * 60, "function": {"name": "f", "arguments": {"x": 1}}}],
+                "tool_calls": [{"id": "x" * 60, "function": {"name": "a.b", "arguments": {"x": 1}}}],
             },
-            {"role": "tool", "tool_call_id": "x" * 60, "content": "1"},
+            {"role": "tool", "tool_call_id": "x" * 60, "name": "a.b", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]},
+            {"role": "user", "content": "a"},
+            {"role": "user", "content": "b"},
+            {"role": "system", "content": "c"},
         ],
         "tools": TOOLS, "tool_choice": "required", "max_tokens": 5, "stop": [], "seed": None, "stream_options": {}, "response_format":
         {"type": "json_schema", "json_schema": {"strict": True}},
@@ -428,8 +421,9 @@ def test_what_the_caller_gave_is_never_changed() -> None:
     before = copy.deepcopy(given)
     for stream in (True, False, None):
         build(
-            given, stream=stream, max_tokens_field="max_completion_tokens", forced_tool_choice=False, tool_content="omit",
-            tool_id_length=40, send_reasoning="always", dropped={("m", "strict"), ("m", "name"), ("m", "seed")},
+            given, stream=stream, max_tokens_field="max_completion_tokens", tool_choice="required", tool_content="omit", tool_names="plain",
+            tool_media=False, late_system="merge", alternate_roles=True, content_lists="text", tool_id_length=9, send_reasoning="always",
+            dropped={"strict", "name", "seed"},
         )  # fmt: skip
     assert given == before
 
@@ -557,19 +551,19 @@ def test_options_of_tools_go_with_the_tool_of_a_schema() -> None:
 
 
 def test_where_no_tool_can_be_forced_the_one_of_a_schema_is_offered() -> None:
-    built = build_body({}, "m", False, Capabilities(structured_output="function_calling", forced_tool_choice=False), FORM)
+    built = build_body({}, "m", False, Capabilities(structured_output="function_calling", tool_choice="auto"), FORM)
     assert built["tool_choice"] == "auto"
 
 
 def test_strict_is_dropped_from_a_schema_that_stays_the_callers() -> None:
-    capabilities = Capabilities(dropped=frozenset({("m", "strict")}))
+    capabilities = Capabilities(dropped=frozenset({"strict"}))
     for how in (None, "function_calling"):
         assert not has_parameter(build_body({}, "m", False, capabilities.replace(structured_output=how), FORM), "strict")
     assert FORM["strict"] is True
 
 
 def test_what_is_left_out_is_told() -> None:
-    known = Capabilities(dropped=frozenset({("m", "seed"), ("m", "user"), ("other", "n")}), forced_tool_choice=False)
+    known = Capabilities(dropped=frozenset({"seed", "user"}), tool_choice="auto")
     left_out: list[str] = []
     build_body({"messages": [], "seed": 1, "n": 2, "tools": [{}], "tool_choice": "required"}, "m", False, known, left_out=left_out)
     assert left_out == ["tool_choice -> auto", "seed"]
