@@ -13,7 +13,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 import opea_core as core
-from opea_core.adapters import token_counts
+from opea_core.adapters import kept, token_counts
 
 PROVIDER = "opea"
 _EMPTY = AIMessageChunk(content="")
@@ -31,7 +31,7 @@ def result(response: core.ChatResponse, headers: bool = False) -> ChatResult:
                 invalid_tool_calls=[
                     invalid_tool_call(name=c.name, args=c.arguments, id=c.id, error=c.error) for c in choice.invalid_tool_calls
                 ],
-                additional_kwargs=_extras(choice, reasoning=True),
+                additional_kwargs=_extras(response, choice, reasoning=True),
                 response_metadata=_metadata(response, choice, headers),
                 usage_metadata=usage_metadata(response.usage) if choice is response.choices[0] else None,
             )
@@ -60,21 +60,18 @@ def _usage_dict(response: core.ChatResponse) -> dict[str, Any]:
     return dict(response.usage.raw) if response.usage is not None else {}
 
 
-def _extras(choice: core.Choice, reasoning: bool) -> dict[str, Any]:
+_OWN = frozenset({"reasoning_content", "reasoning_field", "reasoning_details", "refusal", "content_parts", "tool_calls", "function_call"})
+
+
+def _extras(response: core.ChatResponse, choice: core.Choice, reasoning: bool) -> dict[str, Any]:
     """What has no place of its own in LangChain's message; without the reasoning's text where that was streamed."""
-    extras: dict[str, Any] = {key: value for key, value in choice.extra.items() if value not in (None, "", [], {})}
+    extras: dict[str, Any] = kept(response, choice, _OWN)
     if reasoning and choice.reasoning:
         extras["reasoning_content"] = choice.reasoning
     if choice.reasoning_field:
         extras["reasoning_field"] = choice.reasoning_field
-    if choice.reasoning_details:
-        extras["reasoning_details"] = choice.reasoning_details
-    if choice.refusal:
-        extras["refusal"] = choice.refusal
     if choice.parts:
         extras["content_parts"] = choice.parts
-    if any(call.extra for call in choice.tool_calls):
-        extras["tool_call_extras"] = {call.id: call.extra for call in choice.tool_calls if call.extra}
     return extras
 
 
@@ -169,7 +166,7 @@ class ChunkWriter:
             metadata.pop("logprobs", None)  # they came with their chunks
         message = AIMessageChunk(
             content=chunk.content,
-            additional_kwargs=_extras(choice, reasoning=False),
+            additional_kwargs=_extras(response, choice, reasoning=False),
             response_metadata=metadata,
             tool_call_chunks=self._calls(),
             usage_metadata=usage_metadata(response.usage),

@@ -48,6 +48,7 @@ def _content(message: AIMessage) -> list[Block]:
     content, parts = message.content, message.additional_kwargs.get("content_parts") or []
     blocks: list[Block] = [{"type": "text", "text": content}] if content and isinstance(content, str) else []
     others = parts if isinstance(content, str) else [*content, *parts]
+    others = [part for part in others if isinstance(part, str) or isinstance(part.get("type"), str)]  # else they are of no kind
     return [*blocks, *HumanMessage(content=others).content_blocks] if others else blocks
 
 

@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, Functio
 
 from langchain_opea.answers import unspoiled
 from langchain_opea.errors import OPEAConfigurationError
-from opea_core.adapters import REASONING_FIELDS
+from opea_core.adapters import REASONING_FIELDS, returned, with_extras
 
 Json = dict[str, Any]
 
@@ -76,8 +76,7 @@ def _assistant(message: AIMessage, answered: set[str]) -> Json:
     calls = [_call(call["id"], call["name"], call["args"]) for call in message.tool_calls]
     invalid = [call for call in message.invalid_tool_calls if call["id"] in answered]
     calls += [_call(call["id"], call["name"], {"invalid_arguments": unspoiled(call["args"] or "")}) for call in invalid]
-    extras = known.get("tool_call_extras") or {}
-    calls = [{**call, **extras.get(call["id"], {})} for call in calls]
+    calls = [with_extras(call, known) for call in calls]
     if calls:
         built["tool_calls"] = calls
     elif known.get("tool_calls"):
@@ -88,10 +87,7 @@ def _assistant(message: AIMessage, answered: set[str]) -> Json:
     if isinstance(reasoning, str) and reasoning:
         field = known.get("reasoning_field")
         built[field if field in REASONING_FIELDS else REASONING_FIELDS[0]] = reasoning
-    for name in ("reasoning_details", "refusal", "audio"):
-        if known.get(name):
-            built[name] = known[name]
-    return built
+    return built | returned(known)
 
 
 def _call(id_: str | None, name: str | None, arguments: Any) -> Json:

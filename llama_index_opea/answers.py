@@ -19,7 +19,7 @@ from llama_index.core.base.llms.types import (
 from pydantic import BaseModel
 
 import opea_core as core
-from opea_core.adapters import token_counts
+from opea_core.adapters import kept, token_counts
 
 Json = dict[str, Any]
 _COUNTS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens"})
@@ -39,7 +39,7 @@ def chat_response(response: core.ChatResponse, delta: str | None = None) -> Chat
     blocks += [_call_block(call) for call in calls]
     return _made(
         ChatResponse,
-        message=_made(ChatMessage, role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=_message_kwargs(choice, calls)),
+        message=_made(ChatMessage, role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=_message_kwargs(response, choice, calls)),
         raw=_raw(response),
         delta=delta,
         logprobs=_logprobs(choice.logprobs),
@@ -159,9 +159,13 @@ def _call_dict(id_: str, name: str, arguments: str, extra: Mapping[str, Any] | N
     return {**(extra or {}), "id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _message_kwargs(choice: core.Choice, calls: Sequence[core.ToolCall]) -> Json:
+_OWN = frozenset({"tool_calls", "invalid_tool_calls", "reasoning_details", "refusal", "content_parts", "thinking_delta"})
+
+
+def _message_kwargs(response: core.ChatResponse, choice: core.Choice, calls: Sequence[core.ToolCall]) -> Json:
     """What has no block of its own: calls as plain dicts (core's programs and chat engines read only these), a refusal."""
-    kwargs: Json = {key: value for key, value in choice.extra.items() if value not in (None, "", [], {})}
+    kwargs: Json = kept(response, choice, _OWN)
+    kwargs.pop("reasoning_details", None)  # they stand in the thinking block
     pictures = kwargs.pop("images", None)  # LlamaIndex takes that key for documents of its own
     parts = [*choice.parts, *(pictures if isinstance(pictures, list) else ())]
     if calls:
@@ -170,8 +174,6 @@ def _message_kwargs(choice: core.Choice, calls: Sequence[core.ToolCall]) -> Json
         kwargs["invalid_tool_calls"] = [
             {"id": c.id, "name": c.name, "arguments": c.arguments, "error": c.error} for c in choice.invalid_tool_calls
         ]
-    if choice.refusal:
-        kwargs["refusal"] = choice.refusal
     if parts:
         kwargs["content_parts"] = parts
     return kwargs

@@ -31,11 +31,11 @@ from llama_index.core.base.llms.types import (
 
 from llama_index_opea.tools import call_of
 from opea_core import ConfigurationError
-from opea_core.adapters import REASONING_FIELDS, clean_name
+from opea_core.adapters import REASONING_FIELDS, returned, with_extras
 
 Json = dict[str, Any]
 
-_SENT_KWARGS = ("name", "prefix", "partial", "reasoning_content", "reasoning", "reasoning_details")
+_SENT_KWARGS = ("name", "prefix", "partial", "reasoning_content", "reasoning")
 """What of ``additional_kwargs`` is sent; integrations keep much else there."""
 _KINDS: Mapping[type[Any], str] = {ImageBlock: "image", AudioBlock: "audio", VideoBlock: "video", DocumentBlock: "file"}
 _ROLES = {"chatbot": "assistant", "model": "assistant"}
@@ -90,6 +90,7 @@ def _converted(message: ChatMessage, cache_points: bool, answered: set[str]) -> 
     built |= {name: known[name] for name in _SENT_KWARGS if known.get(name)}
     built["content"] = _content(message.blocks, cache_points)
     if built["role"] == "assistant":
+        built |= returned(known)
         _add_thoughts(built, message.blocks)
         _add_calls(built, message, answered)
     elif built["role"] == "tool":
@@ -205,14 +206,15 @@ def _calls(message: ChatMessage) -> list[Json]:
     calls = []
     for block in blocks:
         extra = by_id.pop(block.tool_call_id or "", {})
-        function = {"name": clean_name(block.tool_name), "arguments": _arguments(block.tool_kwargs)}
-        calls.append({**extra, "id": block.tool_call_id or "", "type": "function", "function": function})
-    return [*calls, *by_id.values()]
+        function = {"name": block.tool_name, "arguments": _arguments(block.tool_kwargs)}
+        call = {"type": "function", **extra, "id": block.tool_call_id or "", "function": function}
+        calls.append(with_extras(call, message.additional_kwargs))
+    return [*calls, *(with_extras(call, message.additional_kwargs) for call in by_id.values())]
 
 
 def _sendable(call: Json) -> Json:
     function = call["function"]
-    return {**call, "function": {"name": clean_name(function["name"]), "arguments": _arguments(function["arguments"])}}
+    return {**call, "function": {"name": function["name"], "arguments": _arguments(function["arguments"])}}
 
 
 def _arguments(value: Any) -> str:

@@ -62,7 +62,7 @@ def call_of(call: Any) -> Json:
     return {
         **extra,
         "id": call.get("id") or "",
-        "type": "function",
+        "type": call.get("type") if call.get("type") not in (None, "tool_use", "tool_call") else "function",
         "function": {"name": function.get("name") or "", "arguments": arguments},
     }
 

@@ -16,8 +16,9 @@ from opea_core.policy.dispatcher import DEFAULT_PRIORITY
 from opea_core.settings import Settings
 from opea_core.types import EmbeddingResponse, Json
 from opea_core.wire.embeddings import read_embeddings
+from opea_core.wire.encoding import encode_body
 from opea_core.wire.models import read_models, read_token_count
-from opea_core.wire.request import check_body, check_messages, encode_body
+from opea_core.wire.request import check_body, check_messages
 from opea_core.wire.rerank import read_rerank
 
 RESERVED = frozenset(

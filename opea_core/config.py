@@ -214,7 +214,7 @@ class Capabilities(Value):
     """What base64 vectors are made of."""
     dropped: frozenset[str] = frozenset()
     """Parameters that the server refused; they are not sent again."""
-    strip_message_keys: frozenset[str] = frozenset({"annotations", "refusal", "audio", "usage"})
+    strip_message_keys: frozenset[str] = frozenset({"annotations", "usage"})
     """Keys of assistant messages that are answers only."""
 
     def as_given(self) -> Capabilities:

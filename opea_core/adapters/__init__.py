@@ -5,6 +5,7 @@ An adapter's classes derive from ``Connection`` and talk to their ``client``; no
 
 from opea_core.adapters.connection import Connection, hidden
 from opea_core.adapters.options import COMMON_ALIASES, NOT_FOR_ANSWERS, SECRET_IN_CALLS, in_call, layered
+from opea_core.adapters.returned import CALL_ARGUMENTS, CALL_EXTRAS, RETURNED, kept, returned, with_extras
 from opea_core.adapters.texts import batches, best_first, token_counts
 from opea_core.adapters.tools import clean_name, tool_choice_of
 from opea_core.adapters.written import Growth, asked_form, json_text, may_be_call, partial_json, read_answer
@@ -14,10 +15,13 @@ from opea_core.wire.request import ONLY_JSON, as_tool
 from opea_core.words import cut
 
 __all__ = [
+    "CALL_ARGUMENTS",
+    "CALL_EXTRAS",
     "COMMON_ALIASES",
     "NOT_FOR_ANSWERS",
     "ONLY_JSON",
     "REASONING_FIELDS",
+    "RETURNED",
     "SECRET_IN_CALLS",
     "Connection",
     "Growth",
@@ -31,10 +35,13 @@ __all__ = [
     "hidden",
     "in_call",
     "json_text",
+    "kept",
     "layered",
     "may_be_call",
     "partial_json",
     "read_answer",
+    "returned",
     "token_counts",
     "tool_choice_of",
+    "with_extras",
 ]

@@ -15,9 +15,10 @@ from opea_core.flow.explain import Where
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import Settings
 from opea_core.urls import SUFFIX
+from opea_core.wire.encoding import encode_body
 from opea_core.wire.intake import Expected
 from opea_core.wire.redact import Redactor
-from opea_core.wire.request import build_body, encode_body
+from opea_core.wire.request import build_body
 
 _MOST_PREPARED = 16
 
@@ -46,7 +47,7 @@ def build_request(
     content, left_out, names = None, list[str](), dict[str, str]()
     if spec.method == "POST":
         stream = spec.stream if shape == "chat" else None
-        content = encode_body(build_body(spec.body, model, stream, capabilities, spec.output_schema, left_out, names))
+        content = encode_body(build_body(spec.body, model, stream, capabilities, spec.output_schema, left_out, names, endpoint.label))
     sent_key = spec.key or key
     prepared = _prepared(spec, context, endpoint, capabilities, sent_key)
     headers = {"x-request-id": spec.request_id, **prepared.headers}

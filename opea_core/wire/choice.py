@@ -9,7 +9,7 @@ from typing import Any
 
 from opea_core.types import ChatChunk, Choice, Json, ToolCallDelta
 from opea_core.wire.jsontext import TextJoiner
-from opea_core.wire.merge import Details, Fields, check_size, joined, merge_logprobs
+from opea_core.wire.merge import Fields, check_size, grown, joined, merge_logprobs, whole
 from opea_core.wire.think import ThinkSplitter, split_whole
 from opea_core.wire.tools import ToolAssembler
 from opea_core.wire.usage import finish_reason
@@ -54,7 +54,7 @@ class ChoiceState:
         self.tools = ToolAssembler(heaviest, names)
         self.message: Mapping[str, Any] | None = None  # a cumulative message beside empty deltas
         self.message_extra: Fields | None = None
-        self.details: Details | None = None
+        self.details: Any = None
         self.choice_extra: Json = {}
 
     def push(self, raw: Mapping[str, Any], event: Json, plain: bool) -> ChatChunk:
@@ -74,7 +74,7 @@ class ChoiceState:
         elif isinstance(delta, dict):
             self._take(delta, chunk, True)
         text = raw.get("text")
-        if isinstance(text, str):
+        if isinstance(text, str) and not _has_text(delta) and not _has_text(message):  # Together says it in both
             self._text(text, "", chunk)
         self._about(raw, chunk)
         return chunk
@@ -176,8 +176,7 @@ class ChoiceState:
         """The first non-empty spelling; several names often carry the same text."""
         details = delta.get("reasoning_details")
         if isinstance(details, list):
-            self.details = self.details or Details()
-            self.details.add(details)
+            self.details = grown(self.details, details, "reasoning_details")
         for name in REASONING_FIELDS:
             text = delta.get(name)
             if text and isinstance(text, str):
@@ -232,7 +231,7 @@ class ChoiceState:
             refusal=joined(self.refusal) + refusal or None,
             finish_reason=finish_reason(known.raw_finish_reason, bool(self.tools)),
             logprobs=None if known.logprobs is None else {k: list(v) if isinstance(v, list) else v for k, v in known.logprobs.items()},
-            reasoning_details=[] if self.details is None else self.details.joined(),
+            reasoning_details=[entry for entry in whole(self.details) or () if isinstance(entry, dict)],
             parts=known.parts.copy(),
             extra={**self._message_extra(), **self.choice_extra},
         )
@@ -263,6 +262,10 @@ def _thinking(value: Any) -> str:
     if isinstance(value, list):
         return "".join(str(part.get("text") or "") for part in value if isinstance(part, dict))
     return value if isinstance(value, str) else ""
+
+
+def _has_text(message: Any) -> bool:
+    return isinstance(message, Mapping) and bool(message.get("content"))
 
 
 def _says_no_more(raw: Mapping[str, Any]) -> bool:

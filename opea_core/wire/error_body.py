@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -151,9 +151,21 @@ def has_error(event: Json) -> bool:
     """Whether a 2xx body or an event of a stream is an error, whatever else it holds."""
     if event.get("error"):
         return True
+    base = event.get("base_resp")
+    if isinstance(base, Mapping) and base.get("status_code"):  # MiniMax's, beside choices that are null
+        return True
     if event.get("choices") is not None:
         return False
     return event.get("object") == "error" or event.get("type") == "error" or bool(event.get("detail") or event.get("errors"))
+
+
+def failed_choice(document: Any) -> bytes | None:
+    """The error of a choice, as a document of its own, where a server puts it there (OpenRouter)."""
+    choices = document.get("choices") if isinstance(document, Mapping) else None
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, Mapping) and choice.get("error"):
+            return jsontext.encode({"error": choice["error"]})
+    return None
 
 
 def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:
@@ -171,7 +183,7 @@ def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status is None or status < 400:
-        return _by_words(body.words)
+        return _BY_MESSAGE_CODE.get(str(body.code), None) or _by_words(body.words) or _by_message(body.message) or errors.ServerError
     return errors.InvalidRequestError if status < 500 else errors.ServerError
 
 
@@ -214,7 +226,7 @@ def inner_status(body: ErrorBody, outer: StatusT) -> StatusT | int:
     return inner if isinstance(inner, int) and 400 <= inner < 600 else outer
 
 
-def _by_words(words: set[str]) -> type[errors.OPEAError]:
+def _by_words(words: set[str]) -> type[errors.OPEAError] | None:
     """Errors inside a stream that name no status: by ``code`` first, then by ``type``."""
     joined = " ".join(sorted(words))
     if "rate_limit" in joined or "too_many_requests" in joined:
@@ -225,7 +237,28 @@ def _by_words(words: set[str]) -> type[errors.OPEAError]:
         return errors.AuthenticationError
     if "invalid_request" in joined or "tool_use_failed" in joined or "bad_request" in joined or "content_filter" in joined:
         return errors.InvalidRequestError
-    return errors.ServerError
+    return None
+
+
+_BY_MESSAGE_CODE: Mapping[str, type[errors.OPEAError]] = {
+    "1002": errors.RateLimited,
+    "1004": errors.AuthenticationError,
+    "1008": errors.QuotaExceeded,
+    "1039": errors.ContextOverflowError,
+    "2013": errors.InvalidRequestError,
+    "2049": errors.AuthenticationError,
+}
+"""MiniMax's numbers."""
+_WORDS_OF: Sequence[tuple[type[errors.OPEAError], str]] = (
+    (errors.RateLimited, r"(?i)rate limit|too many requests"),
+    (errors.QuotaExceeded, r"(?i)insufficient (balance|quota|credits?)|quota exceeded|out of credits?"),
+    (errors.AuthenticationError, r"(?i)invalid api.?key|incorrect api.?key|unauthori[sz]ed|authentication failed|login fail"),
+    (errors.InvalidRequestError, r"(?i)invalid (params?|request|argument|parameter)|bad request"),
+)
+
+
+def _by_message(message: str) -> type[errors.OPEAError] | None:
+    return next((cls for cls, words in _WORDS_OF if re.search(words, message)), None)
 
 
 def _is_overflow(body: ErrorBody) -> bool:
@@ -241,7 +274,7 @@ def _from_document(document: Any, status: int | None, text: str) -> ErrorBody:
         return ErrorBody(message=_cap(document), text=text)
     if not isinstance(document, dict):
         return ErrorBody(message=_cap(text), text=text)
-    inner = document.get("error")
+    inner = _minimax(document) or document.get("error")
     if isinstance(inner, str) and inner.lstrip().startswith("{"):
         inner = _maybe_json(inner)
     inner = inner if isinstance(inner, dict) else {}
@@ -259,6 +292,13 @@ def _from_document(document: Any, status: int | None, text: str) -> ErrorBody:
         details=[dict(d) for d in details],
         text=text,
     )
+
+
+def _minimax(document: Mapping[str, Any]) -> Json | None:
+    base = document.get("base_resp")
+    if not isinstance(base, Mapping) or not base.get("status_code"):
+        return None
+    return {"message": base.get("status_msg"), "code": base["status_code"]}
 
 
 def _message(document: Mapping[str, Any], inner: Mapping[str, Any], details: list[Any]) -> str:

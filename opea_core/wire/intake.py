@@ -12,12 +12,13 @@ from opea_core.config import Capabilities
 from opea_core.types import ChatChunk, ChatResponse, Json
 from opea_core.wire import jsontext
 from opea_core.wire.assemble import Assembler
-from opea_core.wire.error_body import MAX_BODY, ErrorBody, error_class, has_error, read_error
+from opea_core.wire.error_body import MAX_BODY, ErrorBody, error_class, failed_choice, has_error, read_error
+from opea_core.wire.ignored import NOTHING, Asked, ignored
 from opea_core.wire.inflate import Inflater, UndecodableBody
 from opea_core.wire.merge import LARGE, TooMany, check_weight
 from opea_core.wire.pieces import Pieces
 from opea_core.wire.sse import BOM, Event, EventTooLarge, SSEDecoder
-from opea_core.wire.usage import BROKEN_FINISH
+from opea_core.wire.usage import is_broken
 
 _SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b"error:", b":")
 _FEW = 4 * 1024 * 1024
@@ -40,6 +41,7 @@ class Expected:
     capabilities: Capabilities = _DEFAULTS
     names: Mapping[str, str] = field(default_factory=dict)
     """The caller's names of tools, by those that were sent."""
+    asked: Asked = NOTHING
     choices: int | None = None
     """How many were asked for; None if that is not known."""
     max_response_bytes: int = 128 * 1024 * 1024
@@ -237,6 +239,9 @@ class Intake:
         self._document_event(document, event)
 
     def _document_event(self, document: Any, event: Event) -> None:
+        failed = failed_choice(document)
+        if failed is not None:
+            return self._fail_event(failed)
         if not isinstance(document, dict) or event.name == "error" or has_error(document):
             if isinstance(document, dict) and event.name == "error" and "choices" in document and not document.get("error"):
                 document = {**document, "error": document.get("message") or "error"}
@@ -262,7 +267,7 @@ class Intake:
     def _hand(self, chunk: ChatChunk) -> None:
         """Queue a piece, unless it says that the server gave up."""
         for piece in (chunk, *chunk.other_choices) if chunk.finish_reason or chunk.other_choices else ():
-            if piece.finish_reason in BROKEN_FINISH:
+            if is_broken(piece.finish_reason):
                 return self._fail(Problem(errors.ServerError, f"the server gave up (finish_reason {piece.finish_reason!r})"))
         kept = self._expected.stream or self._feed is not Intake._feed_sse  # of events for a plain call nobody takes the pieces
         if kept and (self._assembler.started or len(self.chunks) < _MOST_BEFORE):
@@ -285,7 +290,7 @@ class Intake:
         ended = self.done
         if not self.progress:
             self._fail(Problem(errors.BadAnswerError, "the answer is empty: the stream held no event"))
-        elif not ended and not self.complete:
+        elif not ended and not self.complete and (cut or not all(assembler.finish_reasons or [None])):
             self._fail(Problem(errors.EndpointConnectionError, "connection closed without an end mark"))
         elif not assembler.has_finish_reason and not assembler.started:
             self._fail(Problem(errors.BadAnswerError, "the answer is empty: the stream ended without any content"))
@@ -341,6 +346,9 @@ class Intake:
             self._end_events(cut)
 
     def _plain(self, document: Json) -> None:
+        failed = failed_choice(document)
+        if failed is not None:
+            return self._fail_event(failed)
         chunk = self._assembler.push(document, plain=True)
         if not self._assembler.started:
             return self._fail(Problem(errors.BadAnswerError, "the answer is empty: no content and no finish reason"))
@@ -369,6 +377,7 @@ class Intake:
             self._hand(held)
         if response.finish_reason == "length" and not response.content and response.reasoning:
             self.warnings.append("reasoning used up the token limit: there is no text")
+        self.warnings.extend(ignored(self._expected.asked, response))
         response.warnings = self.warnings
         self.response = response
         self.chunks.append(

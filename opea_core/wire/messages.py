@@ -8,18 +8,26 @@ from typing import Any
 
 from opea_core.config import Capabilities
 from opea_core.types import Json
-from opea_core.wire import jsontext
 from opea_core.wire.choice import REASONING_FIELDS
+from opea_core.wire.encoding import encode_body
 
 SIGNED_FIELDS = ("reasoning_details", "thinking_blocks", "reasoning_text", "reasoning_opaque")
 """Reasoning that a server signed or encrypted; it goes back as it came, or not at all."""
 REASONING_KEYS = (*REASONING_FIELDS, *SIGNED_FIELDS)
+CALL_SIGNATURES = ("extra_content", "thought_signature", "thoughtSignature", "encrypted_content")
+"""What servers sign calls and messages with (Gemini); it goes back wherever it came from, without being asked for."""
+ORIGIN = "opea_origin"
+"""In an assistant's message, never sent: which ``endpoint`` and ``model`` it came from."""
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHOWN = "What the tool {} showed:"
 
 
-def messages_for(messages: Sequence[Any], capabilities: Capabilities) -> list[Any]:
-    """The messages as ``capabilities`` say they are taken; the caller's are not changed."""
+def messages_for(messages: Sequence[Any], capabilities: Capabilities, endpoint: str = "", model: str = "") -> list[Any]:
+    """The messages as ``capabilities`` say they are taken; the caller's are not changed.
+
+    What an answer was signed with goes to the ``endpoint`` and the ``model`` that signed it only.
+    """
+    here = {"endpoint": endpoint, "model": model}
     if capabilities.late_system != "keep":
         messages = _early_system(messages, merge=capabilities.late_system == "merge")
     if not capabilities.tool_media:
@@ -29,7 +37,7 @@ def messages_for(messages: Sequence[Any], capabilities: Capabilities) -> list[An
         default=-1,
     )
     built = [
-        _message(message, capabilities, after_last_user=i > last_user) if isinstance(message, Mapping) else message
+        _message(message, capabilities, here, after_last_user=i > last_user) if isinstance(message, Mapping) else message
         for i, message in enumerate(messages)
     ]
     return _alternating(built) if capabilities.alternate_roles else built
@@ -120,8 +128,11 @@ def _is_text(part: Any) -> bool:
     return isinstance(part, str) or (isinstance(part, Mapping) and part.get("type") == "text")
 
 
-def _message(message: Mapping[str, Any], capabilities: Capabilities, after_last_user: bool) -> Json:
+def _message(message: Mapping[str, Any], capabilities: Capabilities, here: Json, after_last_user: bool) -> Json:
     built = {key: value for key, value in message.items() if value is not None or key == "content"}
+    origin = built.pop(ORIGIN, None)
+    if origin is not None and origin != here:
+        _take_signatures(built)
     role = built.get("role")
     if role == "developer" and not capabilities.developer_role:
         built["role"] = "system"
@@ -129,15 +140,32 @@ def _message(message: Mapping[str, Any], capabilities: Capabilities, after_last_
     if capabilities.content_lists != "keep" and isinstance(content, list):
         built["content"] = _flattened(content, plain_only=capabilities.content_lists == "flatten")
     if role == "assistant":
-        _assistant(built, capabilities, after_last_user)
+        _assistant(built, capabilities, origin == here, after_last_user)
     if capabilities.tool_id_length:
         _ids_of_length(built, capabilities.tool_id_length)
     return built
 
 
-def _assistant(built: Json, capabilities: Capabilities, after_last_user: bool) -> None:
+def _take_signatures(built: Json) -> None:
+    """Take out what another server, or another model, signed; a refusal stays as what was said."""
+    for key in (*SIGNED_FIELDS, *CALL_SIGNATURES, "audio"):
+        built.pop(key, None)
+    refusal = built.pop("refusal", None)
+    if refusal and not built.get("content"):
+        built["content"] = refusal
+    if isinstance(built.get("tool_calls"), list):
+        built["tool_calls"] = [
+            {key: value for key, value in call.items() if key not in CALL_SIGNATURES} if isinstance(call, Mapping) else call
+            for call in built["tool_calls"]
+        ]
+
+
+def _assistant(built: Json, capabilities: Capabilities, is_from_here: bool, after_last_user: bool) -> None:
     for key in capabilities.strip_message_keys:
         built.pop(key, None)
+    audio = built.pop("audio", None)
+    if isinstance(audio, Mapping) and audio.get("id"):
+        built["audio"] = {"id": audio["id"]}  # a sound goes back by its id
     if built.get("tool_calls") is not None:
         if built["tool_calls"]:
             built["tool_calls"] = [_tool_call(call) for call in built["tool_calls"]]
@@ -151,16 +179,22 @@ def _assistant(built: Json, capabilities: Capabilities, after_last_user: bool) -
             del built["content"]
     elif "content" in built and built["content"] is None:
         built["content"] = ""
-    _reasoning(built, capabilities, after_last_user)
+    _reasoning(built, capabilities, is_from_here, after_last_user)
 
 
-def _reasoning(built: Json, capabilities: Capabilities, after_last_user: bool) -> None:
-    """Send an assistant message's reasoning back, or take it out, as the policy says."""
+def _reasoning(built: Json, capabilities: Capabilities, is_from_here: bool, after_last_user: bool) -> None:
+    """Send an assistant message's reasoning back, or take it out, as the policy says.
+
+    By itself, what is signed goes back with the calls of the turn: the server that gave it wants it there.
+    """
     if capabilities.send_reasoning == "keep":
         return
     found = {key: built.pop(key) for key in REASONING_KEYS if key in built}
     policy = capabilities.send_reasoning
-    wanted = policy == "always" or (policy == "tool_turns" and after_last_user and built.get("tool_calls"))
+    in_turn = bool(after_last_user and built.get("tool_calls"))
+    if policy == "auto" and is_from_here and in_turn:
+        built |= {key: found[key] for key in SIGNED_FIELDS if key in found}
+    wanted = policy == "always" or (policy == "tool_turns" and in_turn)
     if wanted and not found and built.get("tool_calls"):
         found = {REASONING_FIELDS[0]: ""}  # a server that wants reasoning back wants the field in every such message
     if not wanted or not found:
@@ -181,7 +215,7 @@ def _tool_call(call: Any) -> Any:
         **call,
         "function": {
             **function,
-            "arguments": "{}" if arguments is None else jsontext.encode(arguments).decode(),
+            "arguments": "{}" if arguments is None else encode_body(arguments).decode(),
         },
     }
 

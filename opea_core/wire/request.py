@@ -52,6 +52,7 @@ def build_body(
     output_schema: Json | None = None,
     left_out: list[str] | None = None,
     names: dict[str, str] | None = None,
+    endpoint: str = "",
 ) -> Json:
     """The body as ``capabilities`` say the endpoint takes it; the caller's is not changed.
 
@@ -75,7 +76,7 @@ def build_body(
     if capabilities.tool_choice != "named":
         _choose_less(built, capabilities.tool_choice, left_out)
     if isinstance(built.get("messages"), list):
-        built["messages"] = messages_for(built["messages"], capabilities)
+        built["messages"] = messages_for(built["messages"], capabilities, endpoint, model)
     for name in sorted(capabilities.dropped):
         if has_parameter(built, name):
             drop_parameter(built, name)
@@ -130,18 +131,6 @@ def as_tool(output_schema: Mapping[str, Any]) -> Json:
     return {"type": "function", "function": {**known, "parameters": output_schema["schema"]}}
 
 
-def encode_body(body: Any) -> bytes:
-    """The body as JSON; ConfigurationError names what JSON cannot say."""
-    try:
-        return jsontext.encode(body)
-    except (TypeError, ValueError, RecursionError) as error:
-        bad = next((key for key, value in body.items() if not _sayable(value)), "?") if isinstance(body, dict) else "arguments"
-        reason = "a character that cannot be encoded" if isinstance(error, UnicodeError) else str(error)
-        raise ConfigurationError(
-            f"The request cannot be written as JSON: {bad!r}: {reason}.", "Use plain dicts, lists, strings and finite numbers."
-        ) from None
-
-
 def has_parameter(body: Mapping[str, Any], name: str) -> bool:
     """Whether a built body carries the parameter, wherever it stands."""
     return name in body or any(name in place for place in _inner(body, name))
@@ -179,11 +168,3 @@ def _inside(value: Any, part: str, key: str) -> Any:
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:
     return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
-
-
-def _sayable(value: Any) -> bool:
-    try:
-        jsontext.encode(value)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return True

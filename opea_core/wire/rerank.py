@@ -22,7 +22,8 @@ def read_rerank(raw: Any, count: int, top_n: int | None = None) -> RerankRespons
     if len({result.index for result in results}) != len(results):
         raise BadAnswerError("The rerank answer names a document twice.")
     results.sort(key=lambda result: -result.relevance_score)
-    model, usage = document.get("model"), document.get("usage") or (document.get("meta") or {}).get("tokens")
+    meta = document.get("meta")
+    model, usage = document.get("model"), document.get("usage") or (meta.get("tokens") if isinstance(meta, dict) else None)
     return RerankResponse(
         results=results[:top_n],
         model=model if isinstance(model, str) else "",

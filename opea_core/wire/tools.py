@@ -15,7 +15,7 @@ from typing import Any
 from opea_core.types import InvalidToolCall, Json, ToolCall, ToolCallDelta
 from opea_core.wire import jsontext
 from opea_core.wire.braces import Braces
-from opea_core.wire.merge import LARGE, NO_LIMIT, TooMany, check_weight
+from opea_core.wire.merge import LARGE, NO_LIMIT, TooMany, check_weight, grown, whole
 
 _NO_ID = ("", "null", "None")
 _PLACEHOLDERS = ("null", "{}")  # stand for no arguments, or for ones that are yet to come
@@ -70,6 +70,8 @@ class _Call:
             self.held += len(text)
         if self.closed or (not self.handed and self.held <= _SHORT and self._may_stand_for_none()):
             return ""
+        if not self.handed and self._is_encoded_twice():
+            return ""  # the end decodes it
         text = "".join(self.pending)
         self.keep_nothing()
         self.handed += len(text)
@@ -78,6 +80,9 @@ class _Call:
     def _may_stand_for_none(self) -> bool:
         begun = "".join(self.pending).strip()
         return any(word.startswith(begun) for word in _PLACEHOLDERS)
+
+    def _is_encoded_twice(self) -> bool:
+        return self.pending[0].lstrip().startswith('"') if self.pending else False
 
     def keep_nothing(self) -> None:
         """What was kept back is not any more."""
@@ -138,7 +143,12 @@ class _Entry:
         function = raw.get("function")
         if not isinstance(function, dict):
             function = {}
-        index, id_, name = raw.get("index"), raw.get("id"), function.get("name")
+        custom = raw.get("custom")
+        index, id_, name = (
+            raw.get("index"),
+            raw.get("id"),
+            function.get("name") or (custom.get("name") if isinstance(custom, dict) else None),
+        )
         args = function.get("arguments")
         return cls(
             index=index if isinstance(index, int) and not isinstance(index, bool) else None,
@@ -214,7 +224,7 @@ class ToolAssembler:
             delta = self._held(call, id_, before if problem else after)
             if delta is not None:
                 held.append(delta)
-            extra = dict(call.extra)
+            extra = {key: whole(value) for key, value in call.extra.items()}
             if problem:
                 invalid.append(InvalidToolCall(id_, call.name, before, call.position, last, extra, error=problem))
             else:
@@ -241,8 +251,8 @@ class ToolAssembler:
             {
                 "id": call.id or self.given.get(call.position, ""),
                 "type": "function",
-                **call.extra,
-                "function": {"name": call.name, "arguments": call.args + call.joiner.end()},
+                **{key: whole(value) for key, value in call.extra.items()},
+                **({} if "custom" in call.extra else {"function": {"name": call.name, "arguments": call.args + call.joiner.end()}}),
             }
             for call in self._calls
         ]
@@ -285,7 +295,7 @@ class ToolAssembler:
         if entry.id:
             if entry.id in self._by_id:
                 return self._by_id[entry.id]
-            fits = at is not None and (not entry.name or (not at.id and not (at.name and at.whole)))
+            fits = at is not None and (not entry.name or (not at.id and not (at.name and at.whole)) or _goes_on(at, entry))
             return at if fits else None
         if entry.index is not None:
             if at is not None:
@@ -318,10 +328,13 @@ class ToolAssembler:
             call.replace(entry.args)
         else:
             text = self._append(call, text)
-        call.extra.update((key, value) for key, value in raw.items() if key not in _KNOWN)
-        if raw.get("type") not in (None, "", "function") and not raw.get("function"):
+        for key, value in raw.items():
+            if key not in _KNOWN:
+                call.extra[key] = grown(call.extra.get(key), value, key)
+        if raw.get("type") not in (None, "", "function"):
             call.extra["type"] = raw["type"]
-            call.problem = f"calls of type {str(raw['type'])[:50]!r} are not supported"
+            if not raw.get("function"):
+                call.problem = f"calls of type {str(raw['type'])[:50]!r} are not supported"
         self._open = call
         return text
 
@@ -335,6 +348,13 @@ class ToolAssembler:
         call.closed = call.closed or (begins and call.whole) or (not call.size and _holds_two(text))
         call.add(text)
         return text
+
+
+def _goes_on(call: _Call, entry: _Entry) -> bool:
+    """Whether an entry with a new id and the same name again has more of a call's arguments, as each has at some servers."""
+    if entry.name != call.name or not entry.args or entry.replaces or call.whole:
+        return False
+    return not call.size or not entry.args.lstrip().startswith("{")
 
 
 def _holds_two(text: str) -> bool:
@@ -360,6 +380,8 @@ def _normalised(args: str, heaviest: int) -> str:
     text = args.strip().removeprefix("\ufeff")
     if text in ("", "null"):
         return "{}"
+    if text.startswith('"'):
+        return _decoded(text, heaviest) or args
     if len(text) != len(args.strip()):
         return text
     if text.startswith("{") and not _is_object(text, heaviest):
@@ -370,6 +392,15 @@ def _normalised(args: str, heaviest: int) -> str:
         except ValueError:
             pass
     return args
+
+
+def _decoded(text: str, heaviest: int) -> str:
+    """The object in a text that was encoded twice; nothing if there is none in it."""
+    try:
+        inner = jsontext.decode(text.encode("utf-8", "surrogatepass"))
+    except ValueError:
+        return ""
+    return inner if isinstance(inner, str) and _is_object(inner, heaviest) else ""
 
 
 def _problem(args: str, heaviest: int) -> str:

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from opea_core.types import Json, Usage
 
 _FINISH = {
-    "stop": "stop",
-    "eos": "stop",
-    "eos_token": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-}
-BROKEN_FINISH = frozenset({"error", "abort", "insufficient_system_resource"})
-"""Finish reasons that say the server gave up."""
+    reason: kind
+    for kind, reasons in {
+        "stop": ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_str", "end", "complete", "completed", "finished"),
+        "length": (
+            "length", "max_tokens", "max_output_tokens", "max_length", "model_length", "token_limit", "max_completion_tokens",
+            "model_context_window_exceeded", "context_window_exceeded", "context_length_exceeded", "context_length",
+        ),
+        "tool_calls": ("tool_calls", "tool_call", "tool_use", "tool", "tools", "function_call", "function_calls", "builtin_function"),
+        "content_filter": (
+            "content_filter", "content_filtered", "safety", "sensitive", "recitation", "prohibited_content", "blocklist", "spii",
+            "image_safety", "guardrail_intervened",
+        ),
+    }.items()
+    for reason in reasons
+}  # fmt: skip
+_BROKEN = re.compile(
+    r"(?i)(\w+_)?error(_\w+)?|abort(ed)?|cancel(l)?ed|failed|failure|interrupted|insufficient_system_resource|(\w+_)?time(d_)?out"
+)
 
+
+def is_broken(reason: str | None) -> bool:
+    """Whether a finish reason says that the server gave up."""
+    return reason is not None and reason not in _KINDS and _BROKEN.fullmatch(reason) is not None
+
+
+_KINDS = frozenset(_FINISH.values())
 _MOST_TOKENS = 2**53
 _CACHE_WRITTEN = ("cache_creation_tokens", "cache_write_tokens", "cache_creation_input_tokens")
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "num_cached_tokens")
@@ -34,7 +45,7 @@ def finish_reason(raw: Any, has_calls: bool) -> str | None:
     """The finish reason in the protocol's words; ``stop`` with tool calls means ``tool_calls``."""
     if not isinstance(raw, str) or not raw:
         return None
-    reason = _FINISH.get(raw.lower(), raw)
+    reason = _FINISH.get(raw.lower().replace("-", "_").strip(), raw)
     return "tool_calls" if has_calls and reason == "stop" else reason
 
 

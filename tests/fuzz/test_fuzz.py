@@ -69,13 +69,11 @@ class Found(NamedTuple):
     """What is in the text of its faults."""
 
 
-FOUND: dict[str, Found] = {}
-"""What was mended."""
 _PARTS = '{"choices":[{"%s":{"content":[{"type":[]}]},"finish_reason":"stop"}]}'
 _UNHASHABLE = "TypeError: unhashable type"
 _DIFFERENT = "already exists in this message, but with a different type"
 _RERANK = "opea_core/wire/rerank.py"
-KNOWN: dict[str, Found] = {
+FOUND: dict[str, Found] = {
     "meta of ranks is no object": Found("core rerank", plain('{"results":[{"index":0,"score":1}],"meta":[1]}'), _RERANK),
     "the type of a part is no text": Found("langchain invoke of blocks", plain(_PARTS % "message"), _UNHASHABLE),
     "the type of a streamed part is no text": Found("langchain stream of blocks", streamed(_PARTS % "delta"), _UNHASHABLE),
@@ -88,6 +86,8 @@ KNOWN: dict[str, Found] = {
         _DIFFERENT,
     ),
 }
+"""What was mended."""
+KNOWN: dict[str, Found] = {}
 """What is not mended yet: such faults are no news. Empty unless something is broken."""
 
 

@@ -262,7 +262,7 @@ def test_the_role_is_assistant_unless_the_server_says_otherwise(roles: list[Any]
     assert [chunk.role for chunk in chunks] == [role, role]
 
 
-def test_unknown_keys_are_kept_with_their_last_value() -> None:
+def test_unknown_keys_are_kept_and_lists_go_on() -> None:
     first = {"choices": [{"index": 0, "delta": {"content": "a", "provider_specific_fields": [1]}, "stop_reason": 1}], "timings": {"n": 1}}
     last = {
         "choices": [{"index": 0, "delta": {"provider_specific_fields": [2]}, "stop_reason": 2, "finish_reason": "stop"}],
@@ -271,7 +271,7 @@ def test_unknown_keys_are_kept_with_their_last_value() -> None:
     response, _ = stream(first, last)
     assert response.raw["timings"] == {"n": 2}
     assert response.choices[0].extra["stop_reason"] == 2
-    assert response.raw["choices"][0]["message"]["provider_specific_fields"] == [2]
+    assert response.raw["choices"][0]["message"]["provider_specific_fields"] == [1, 2]
 
 
 @pytest.mark.parametrize("key", ["native_finish_reason", "stop_reason", "matched_stop"])

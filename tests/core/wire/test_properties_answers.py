@@ -195,6 +195,16 @@ def seen(response: ChatResponse) -> Json:
     }
 
 
+def _used_up(said: list[Said]) -> list[str]:
+    cut = [s for s in said if s.finish == "length" and s.reasoning and not s.content]
+    return ["reasoning used up the token limit: there is no text" for _ in cut]
+
+
+def _unsaid(said: list[Said]) -> list[str]:
+    silent = [s for s in said if s.reasoning and not (s.content or s.calls or s.refusal) and s.finish != "length"]
+    return ["all of the answer is in its reasoning; there is no text" for _ in silent]
+
+
 def meant(answer: Json) -> Json:
     """What a caller should look at."""
     said, usage = answer["said"], answer["usage"]
@@ -202,11 +212,7 @@ def meant(answer: Json) -> Json:
         "id": answer["root"].get("id", ""),
         "model": answer["root"].get("model", "asked"),
         "usage": usage and (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]),
-        "warnings": [
-            "reasoning used up the token limit: there is no text"
-            for first in said[:1]
-            if first.finish == "length" and first.reasoning and not first.content
-        ],
+        "warnings": [*_used_up(said[:1]), *_unsaid(said)],
         "choices": [
             (
                 index,

@@ -205,6 +205,17 @@ def test_arguments_as_an_object_replace_text_that_came_before() -> None:
 # --- the end
 
 
+def test_arguments_that_were_encoded_twice_are_decoded() -> None:
+    result = assemble([entry(0, "a", "f", '"{\\"x\\"')], [entry(0, None, None, ': 1}"')])
+    assert ([call.args for call in result.valid], result.invalid) == ([{"x": 1}], [])
+
+
+@pytest.mark.parametrize("pieces", [['{"x"', ": 1", "}"], ["", '{"x": 1', "}"]])
+def test_a_call_whose_every_piece_has_a_new_id_and_the_name_is_one(pieces: list[str]) -> None:
+    result = assemble(*([entry(0, f"r{number}", "f", piece)] for number, piece in enumerate(pieces)))
+    assert ([(call.id, call.args) for call in result.valid], result.invalid) == ([("r0", {"x": 1})], [])
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -212,7 +223,7 @@ def test_arguments_as_an_object_replace_text_that_came_before() -> None:
         pytest.param("x=1", id="no JSON"),
         pytest.param("false", id="JSON, but no object: false"),
         pytest.param("[1]", id="JSON, but no object: a list"),
-        pytest.param('"{}"', id="JSON, but no object: text"),
+        pytest.param('"a"', id="JSON, but no object: text"),
         pytest.param(X + Y, id="two different objects"),
         pytest.param(X + "}", id="something after the object"),
         pytest.param("nullnull", id="null twice"),

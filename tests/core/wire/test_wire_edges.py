@@ -47,9 +47,41 @@ def test_annotations_come_one_by_one_or_all_again() -> None:
     assert response.choices[0].extra["annotations"] == [one, two]
 
 
-def test_of_an_unknown_field_the_last_value_counts_but_null() -> None:
-    response = whole(delta(mood="calm"), delta(mood="glad"), delta(mood=None), delta("stop"))
-    assert response.choices[0].extra["mood"] == "glad"
+def test_the_text_of_an_unknown_field_comes_in_pieces() -> None:
+    response = whole(delta(mood="cal"), delta(mood="m"), delta(mood=None), delta("stop"))
+    assert response.choices[0].extra["mood"] == "calm"
+
+
+@pytest.mark.parametrize("name", ["id", "type", "status"])
+def test_of_what_names_something_the_last_value_counts(name: str) -> None:
+    response = whole(delta(item={name: "a"}), delta(item={name: "b"}), delta("stop"))
+    assert response.choices[0].extra["item"] == {name: "b"}
+
+
+BLOCK = {"type": "thinking", "thinking": "", "signature": ""}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "joined"),
+    [
+        pytest.param([[1], [2], [2]], [1, 2, 2], id="values"),
+        pytest.param([[{"index": 0, "text": "a"}], [{"index": 0, "text": "b"}]], [{"index": 0, "text": "ab"}], id="by index"),
+        pytest.param(
+            [[{**BLOCK, "thinking": "a"}], [{**BLOCK, "thinking": "a"}], [{**BLOCK, "signature": "S"}], [{**BLOCK, "thinking": "c"}]],
+            [{**BLOCK, "thinking": "aa", "signature": "S"}, {**BLOCK, "thinking": "c"}],
+            id="until it is signed",
+        ),
+        pytest.param(
+            [[{"type": "a", "text": "x"}], [{"type": "b", "text": "y"}]],
+            [{"type": "a", "text": "x"}, {"type": "b", "text": "y"}],
+            id="by type",
+        ),
+        pytest.param([[{"n": 1}, {"n": 1}], [{"n": 2}]], [{"n": 1}, {"n": 1}, {"n": 2}], id="without texts"),
+    ],
+)
+def test_an_unknown_list_comes_in_pieces(pieces: list[list[Any]], joined: list[Any]) -> None:
+    response = whole(*(delta(thinking_blocks=piece) for piece in pieces), delta("stop"))
+    assert response.choices[0].extra["thinking_blocks"] == joined
 
 
 def test_what_the_choice_says_wins_over_the_same_name_in_its_message() -> None:
