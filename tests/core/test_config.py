@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from opea_core.config import BreakerPolicy, Capabilities, Endpoint, QueuePolicy, RetryPolicy, Timeouts
+from opea_core.config import AS_GIVEN, BreakerPolicy, Capabilities, Endpoint, QueuePolicy, RetryPolicy, Timeouts
 from opea_core.errors import ConfigurationError
 from opea_core.settings import DEFAULT_MODEL, OPTIONS, Settings, resolve
+from opea_core.wire.request import build_body
 
 SECRET = "sk-5ecret"
 ENVIRON = {"OPEA_API_URL": "http://env:1", "OPEA_API_KEY": "env-key", "OPEA_MODEL": "env-model", "OPEA_TIMEOUT": "7"}
@@ -527,6 +528,33 @@ def test_errors_show_no_secrets(options: dict[str, Any]) -> None:
 def test_whether_there_is_a_key_is_shown() -> None:
     assert "api_key='***'" in repr(endpoint(api_key=SECRET))
     assert "api_key=None" in repr(endpoint())
+
+
+# --- as it was given
+
+
+def test_what_was_not_set_changes_nothing() -> None:
+    assert Capabilities().as_given() == AS_GIVEN
+    given = Capabilities(max_tokens_field="max_tokens", tool_content="null", developer_role=False).as_given()
+    assert given == AS_GIVEN.replace(max_tokens_field="max_tokens", tool_content="null", developer_role=False)
+
+
+def test_a_body_goes_out_as_it_was_given() -> None:
+    call = {"id": "x" * 60, "function": {"name": "a/b", "arguments": "{}"}}
+    body: dict[str, Any] = {
+        "messages": [
+            {"role": "developer", "content": [{"type": "text", "text": "a"}]},
+            {"role": "user", "content": "b"},
+            {"role": "user", "content": "c"},
+            {"role": "assistant", "content": None, "tool_calls": [call], "reasoning": "r", "refusal": "x"},
+            {"role": "tool", "tool_call_id": "x" * 60, "content": [{"type": "image_url"}]},
+            {"role": "system", "content": "d"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "a/b"}}],
+        "tool_choice": "required",
+        "max_tokens": 5,
+    }
+    assert build_body(body, "m", False, AS_GIVEN) == {"model": "m", **body, "stream": False}
 
 
 # --- copies
