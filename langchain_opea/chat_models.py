@@ -187,7 +187,7 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
         given = in_call({name: value for name, value in kwargs.items() if name not in (*_NOT_SENT, "extra_body")})
         if stop is not None:
             given.setdefault("stop", stop)
-        usage = {"stream_options": {"include_usage": True}} if stream and kwargs.get("stream_usage", self.stream_usage) else {}
+        usage = {"stream_options": None} if stream and not kwargs.get("stream_usage", self.stream_usage) else {}
         fields = usage | self._call_model(self.model_name) | self._shared_options() | self._body()
         found, extra = layered(
             (False, fields), (False, self.model_kwargs), (True, self.extra_body), (False, given), (True, kwargs.get("extra_body"))

@@ -10,13 +10,13 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.output_parsers import BaseTransformOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import AddableDict, Runnable, RunnableGenerator
-from langchain_core.utils.function_calling import convert_to_openai_function
 from langchain_core.utils.json import parse_partial_json
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel, ValidationError
 
 from langchain_opea.answers import unspoiled
 from langchain_opea.errors import OPEAConfigurationError, OPEARefusalError
+from langchain_opea.schemas import function_of
 from opea_core.adapters import Growth, clean_name, cut, json_text, may_be_call, read_answer
 
 Method: TypeAlias = Literal["function_calling", "json_schema", "json_mode"]
@@ -26,7 +26,7 @@ METHODS = ("function_calling", "json_schema", "json_mode")
 def output_schema(schema: Any, strict: bool | None = None) -> dict[str, Any]:
     """A schema of any kind as ``{"name", "description", "schema", "strict"}``."""
     try:
-        function = convert_to_openai_function(schema, strict=strict)
+        function = function_of(schema, strict)
     except ValueError as error:
         raise OPEAConfigurationError(
             "The schema must be a pydantic class, a TypedDict, or a JSON schema with a title.", f"LangChain says: {error}"
@@ -35,8 +35,8 @@ def output_schema(schema: Any, strict: bool | None = None) -> dict[str, Any]:
     form: dict[str, Any] = {"name": name, "schema": function.get("parameters") or {"type": "object", "properties": {}}}
     if function.get("description"):
         form["description"] = function["description"]
-    if strict is not None:
-        form["strict"] = strict
+    if function.get("strict") is not None or strict is not None:
+        form["strict"] = function.get("strict", strict)
     return form
 
 
@@ -212,7 +212,12 @@ def _problem(what: str, message: BaseMessage) -> OutputParserException:
     text = _text(message)
     if not text and isinstance(message, AIMessage) and message.invalid_tool_calls:
         text = unspoiled(str(message.invalid_tool_calls[0]["args"]))
-    return OutputParserException(f"{cut(what, _SHOWN)} The model answered: {cut(text, _SHOWN)!r}", llm_output=text)
+    thought = str(message.additional_kwargs.get("reasoning_content") or "")
+    if thought and not text:
+        said = f"The model wrote only reasoning, and no answer: {cut(thought, _SHOWN)!r}"
+    else:
+        said = f"The model answered: {cut(text, _SHOWN)!r}"
+    return OutputParserException(f"{cut(what, _SHOWN)} {said}", llm_output=text)
 
 
 def with_raw(model: Runnable[Any, Any], parser: AnswerParser) -> Runnable[Any, Any]:

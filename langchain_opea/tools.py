@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_opea.schemas import function_of
 
 
 def tools_of(tools: Sequence[Any], strict: bool | None) -> list[dict[str, Any]]:
@@ -16,4 +16,7 @@ def tools_of(tools: Sequence[Any], strict: bool | None) -> list[dict[str, Any]]:
 def _tool(tool: Any, strict: bool | None) -> dict[str, Any]:
     if isinstance(tool, Mapping) and tool.get("type") not in (None, "function", "object") and "input_schema" not in tool:
         return dict(tool)
-    return convert_to_openai_tool(tool, strict=strict)
+    if isinstance(tool, Mapping) and tool.get("type") == "function" and isinstance(tool.get("function"), Mapping):
+        function = dict(tool["function"])  # as it was given
+        return {**tool, "function": function if strict is None else {**function, "strict": strict}}
+    return {"type": "function", "function": function_of(tool, strict)}

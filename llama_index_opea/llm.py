@@ -231,16 +231,15 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
     def _stream(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> ChatResponseGen:
         self._ask_for_model(self._named_model(kwargs))
         call = self.client.stream_chat if isinstance(sent, list) else self.client.stream_complete
-        return closed_with_the_answer(_responses(call(sent, **self._options(sent, kwargs, stream=True))))
+        return closed_with_the_answer(_responses(call(sent, **self._options(sent, kwargs))))
 
     async def _astream(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> ChatResponseAsyncGen:
         await self._aask_for_model(self._named_model(kwargs))
         call = self.client.astream_chat if isinstance(sent, list) else self.client.astream_complete
-        return closed_with_the_answer(_aresponses(call(sent, **self._options(sent, kwargs, stream=True))))
+        return closed_with_the_answer(_aresponses(call(sent, **self._options(sent, kwargs))))
 
-    def _options(self, sent: list[Json] | str, kwargs: Mapping[str, Any], stream: bool = False) -> dict[str, Any]:
-        usage = {"stream_options": {"include_usage": True}} if stream else {}
-        found = self._merged(usage | self._call_model(self.model) | self._shared_options() | self._body(sent), kwargs)
+    def _options(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        found = self._merged(self._call_model(self.model) | self._shared_options() | self._body(sent), kwargs)
         if "output_schema" in found:
             found.pop("response_format", None)
             found.get("extra_body", {}).pop("response_format", None)

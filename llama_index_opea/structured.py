@@ -11,14 +11,24 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, TextBlock, ToolCallBlock
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, TextBlock, ThinkingBlock, ToolCallBlock
 from llama_index.core.program.utils import create_flexible_model
 from pydantic import BaseModel, ValidationError
 
 from llama_index_opea.errors import StructuredOutputError
-from llama_index_opea.tools import strict_schema
 from opea_core import BadAnswerError, ContextOverflowError, RefusalError, RequestError, ServerError
-from opea_core.adapters import ONLY_JSON, Growth, asked_form, clean_name, dislikes_schema, json_text, may_be_call, partial_json, read_answer
+from opea_core.adapters import (
+    ONLY_JSON,
+    Growth,
+    asked_form,
+    clean_name,
+    dislikes_schema,
+    json_text,
+    may_be_call,
+    partial_json,
+    read_answer,
+    strict_schema,
+)
 
 Json = dict[str, Any]
 TEXT = "text"
@@ -188,7 +198,9 @@ class Question:
         try:
             readings = self._readings(found) if isinstance(found, str) else [found]
         except ValueError:
-            raise _UnfitError("It is no JSON.", text, is_cut) from None
+            thought = any(isinstance(block, ThinkingBlock) and block.content for block in message.blocks)
+            what = "All of it is in the reasoning; there is no answer." if thought and not text else "It is no JSON."
+            raise _UnfitError(what, text, is_cut) from None
         problem = ""
         for value in readings:
             try:

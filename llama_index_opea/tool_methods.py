@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +14,7 @@ from llama_index.core.llms.llm import ToolSelection
 
 from llama_index_opea.errors import NoToolCallError
 from llama_index_opea.instrumentation import instrumented
-from llama_index_opea.tools import first_call_only, names_of, selections, tools_of, with_own_names
+from llama_index_opea.tools import first_call_only, selections, tools_of
 from opea_core import ConfigurationError
 from opea_core.adapters import tool_choice_of
 
@@ -84,7 +84,6 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
 
         ``tool_choice``: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or a dict of the protocol.
         """
-        names_of(tools or ())  # raises where two would be one
         if tools and not self.is_chat_model:
             raise ConfigurationError("A completion takes no tools.", "Leave is_chat_model=False out, or use a ReActAgent.")
         messages = list(chat_history or ())
@@ -101,11 +100,11 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
     def _validate_chat_with_tools_response(
         self,
         response: ChatResponse,
-        tools: Sequence[BaseTool],
+        tools: Sequence[BaseTool],  # noqa: ARG002 - LlamaIndex's signature
         allow_parallel_tool_calls: bool = False,
-        **kwargs: Any,  # noqa: ARG002 - LlamaIndex's signature
+        **kwargs: Any,  # noqa: ARG002
     ) -> ChatResponse:
-        return with_own_names(response if allow_parallel_tool_calls else first_call_only(response), names_of(tools or ()))
+        return response if allow_parallel_tool_calls else first_call_only(response)
 
     @instrumented(span=False)
     def stream_chat_with_tools(
@@ -121,7 +120,7 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
         """``stream_chat`` with tools; one call at most unless parallel ones are allowed."""
         given = (tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, tool_required)
         stream = super().stream_chat_with_tools(*given, **kwargs)
-        return _settled(stream, allow_parallel_tool_calls, names_of(tools or ()))
+        return stream if allow_parallel_tool_calls else _settled(stream)
 
     @instrumented(span=False)
     async def astream_chat_with_tools(
@@ -137,7 +136,7 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
         """``stream_chat_with_tools`` for async code."""
         given = (tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, tool_required)
         stream = await super().astream_chat_with_tools(*given, **kwargs)
-        return _asettled(stream, allow_parallel_tool_calls, names_of(tools or ()))
+        return stream if allow_parallel_tool_calls else _asettled(stream)
 
     def get_tool_calls_from_response(
         self,
@@ -145,14 +144,16 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
         error_on_no_tool_call: bool = True,
         **kwargs: Any,  # noqa: ARG002 - LlamaIndex's signature
     ) -> list[ToolSelection]:
-        """The calls of a response, whole or growing; arguments that are no JSON object are ``{}``.
+        """The calls of a response, whole or growing.
+
+        A call whose arguments are no JSON object gets a name that no tool has, which says why: it does not run.
 
         Raises NoToolCallError if there is none and ``error_on_no_tool_call``.
         """
         growing = response.delta is not None and "finish_reason" not in response.additional_kwargs
         found = selections(response.message, partial=growing)
         for call in () if growing else response.message.additional_kwargs.get("invalid_tool_calls") or ():
-            _logger.warning("The call of %s has no usable arguments (%s); {} stands for them.", call["name"], call["error"])
+            _logger.warning("The call of %s has no usable arguments (%s); it is not run.", call["name"], call["error"])
         if not found and error_on_no_tool_call:
             raise NoToolCallError(
                 "The model called no tool.", f"It answered: {(response.message.content or '')[:200]!r}. Try tool_required=True."
@@ -160,13 +161,13 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
         return found
 
 
-def _settled(responses: ChatResponseGen, parallel: bool, names: Mapping[str, str]) -> ChatResponseGen:
+def _settled(responses: ChatResponseGen) -> ChatResponseGen:
     with closing(responses):
         for response in responses:
-            yield with_own_names(response if parallel else first_call_only(response), names)
+            yield first_call_only(response)
 
 
-async def _asettled(responses: ChatResponseAsyncGen, parallel: bool, names: Mapping[str, str]) -> ChatResponseAsyncGen:
+async def _asettled(responses: ChatResponseAsyncGen) -> ChatResponseAsyncGen:
     async with aclosing(responses):
         async for response in responses:
-            yield with_own_names(response if parallel else first_call_only(response), names)
+            yield first_call_only(response)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ToolCallBlock
 from llama_index.core.llms.llm import ToolSelection
 
-from opea_core import ConfigurationError
-from opea_core.adapters import clean_name, partial_json
+from opea_core.adapters import partial_json, strict_schema
 
 if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
@@ -24,25 +23,11 @@ def tools_of(tools: Sequence[BaseTool | Mapping[str, Any]], strict: bool) -> lis
     return [dict(tool) if isinstance(tool, Mapping) else _tool(tool, strict) for tool in tools]
 
 
-def strict_schema(schema: Any) -> Any:
-    """A schema as strict servers want it: every field is required, and no other is allowed."""
-    if isinstance(schema, list):
-        return [strict_schema(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    beside = ("$ref", "$defs") if "$ref" in schema else schema  # strict servers take nothing else beside a reference
-    schema = {key: value for key, value in schema.items() if key in beside and (key != "default" or value is not None)}
-    found = {key: value if key in ("default", "enum", "const", "examples") else strict_schema(value) for key, value in schema.items()}
-    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
-        found |= {"additionalProperties": False, "required": list(schema["properties"])}
-    return found
-
-
 def _tool(tool: BaseTool, strict: bool) -> Json:
     metadata = tool.metadata
     parameters = metadata.get_parameters_dict()
     parameters = strict_schema(parameters) if strict else parameters
-    function: Json = {"name": clean_name(metadata.get_name()), "description": metadata.description, "parameters": parameters}
+    function: Json = {"name": metadata.get_name(), "description": metadata.description, "parameters": parameters}
     if strict:
         function["strict"] = True
     return {"type": "function", "function": function}
@@ -72,11 +57,24 @@ def _attributes(value: Any, *names: str) -> Json:
 
 
 def selections(message: ChatMessage, partial: bool = False) -> list[ToolSelection]:
-    """The calls of a message, from its blocks, else from ``additional_kwargs``; unreadable arguments are ``{}``.
+    """The calls of a message, from its blocks, else from ``additional_kwargs``.
 
     ``partial``: the message is not whole yet, and arguments are read as far as they go. In a whole message
-    cut-off arguments are unreadable: what they would have become nobody knows.
+    cut-off arguments are unusable: what they would have become nobody knows. Such a call gets a name that no
+    tool has, which says why: so no tool runs, and agents tell the model.
     """
+    known = message.additional_kwargs
+    errors = {} if partial else {call.get("id"): call.get("error") for call in known.get("invalid_tool_calls") or ()}
+    found = _selections(message, partial)
+    return [_unusable(call, errors[call.tool_id]) if call.tool_id in errors else call for call in found]
+
+
+def _unusable(call: ToolSelection, why: str | None) -> ToolSelection:
+    name = f"{call.tool_name} (it was not run: {why or 'its arguments are no JSON object'})"
+    return ToolSelection(tool_id=call.tool_id, tool_name=name, tool_kwargs={})
+
+
+def _selections(message: ChatMessage, partial: bool) -> list[ToolSelection]:
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if blocks:
         return [_selection(block.tool_call_id, block.tool_name, block.tool_kwargs, partial) for block in blocks]
@@ -121,31 +119,3 @@ def first_call_only(response: ChatResponse) -> ChatResponse:
 
 def _changed(response: ChatResponse, blocks: list[Any], kwargs: Json) -> ChatResponse:
     return response.model_copy(update={"message": response.message.model_copy(update={"blocks": blocks, "additional_kwargs": kwargs})})
-
-
-def names_of(tools: Sequence[BaseTool | Mapping[str, Any]]) -> dict[str, str]:
-    """The names of tools that are sent under another one, by that; raises ConfigurationError if two are sent under one."""
-    given = [str(tool.metadata.get_name()) for tool in tools if not isinstance(tool, Mapping)]
-    found: dict[str, str] = {}
-    for name in given:
-        if found.setdefault(clean_name(name), name) != name:
-            raise ConfigurationError(f"The tools {name!r} and {found[clean_name(name)]!r} would have the same name.", "Rename one of them.")
-    return {sent: name for sent, name in found.items() if sent != name}
-
-
-def with_own_names(response: ChatResponse, names: Mapping[str, str]) -> ChatResponse:
-    """The response with tools called as the program calls them."""
-    if not names:
-        return response
-    message = response.message
-    blocks: list[Any] = []
-    for block in message.blocks:
-        own = names.get(block.tool_name) if isinstance(block, ToolCallBlock) else None
-        blocks.append(block.model_copy(update={"tool_name": own}) if own else block)
-    kwargs = dict(message.additional_kwargs)
-    if isinstance(kwargs.get("tool_calls"), list):
-        kwargs["tool_calls"] = [
-            {**call, "function": {**call["function"], "name": names.get(call["function"]["name"], call["function"]["name"])}}
-            for call in kwargs["tool_calls"]
-        ]
-    return _changed(response, blocks, kwargs)

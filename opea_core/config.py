@@ -181,6 +181,8 @@ class Capabilities(Value):
     """Which assistant messages of the history carry their reasoning back; ``keep`` sends what stands in them."""
     reasoning_field: str | None = None
     """The name to send it under; None for the name the server used."""
+    stream_usage: bool = True
+    """Whether streams ask for token counts where the call says nothing of ``stream_options``; None there asks for none."""
     think_tags: bool = False
     """Take ``<think>...</think>`` out of the content and into the reasoning."""
     alternate_roles: bool = False
@@ -195,8 +197,8 @@ class Capabilities(Value):
     tool_names: Literal["keep", "clean", "plain"] = "clean"
     """How names of tools are sent: as they are; in at most 64 letters, digits, ``_`` and ``-`` (OpenAI's rule); or
     without ``-``, beginning with a letter. Calls come back under the caller's own names."""
-    tool_media: bool = True
-    """Whether a tool's message may hold images and the like; else they follow in a user's message."""
+    tool_media: bool = False
+    """Whether a tool's message may hold images and the like; else they follow in a user's message, as the protocol wants it."""
     structured_output: Literal["json_schema", "function_calling", "json_mode"] | None = None
     """How an answer of a given schema (``output_schema=``) is asked for; None tries ``json_schema``, then learns.
     With ``json_mode`` the schema stands in the last message."""
@@ -226,6 +228,8 @@ class Capabilities(Value):
 AS_GIVEN = Capabilities(
     developer_role=True,
     send_reasoning="keep",
+    stream_usage=False,
+    tool_media=True,
     tool_content="keep",
     content_lists="keep",
     tool_names="keep",

@@ -15,6 +15,9 @@ from opea_core.wire.request import as_tool
 _JSON = json.JSONDecoder(strict=False)
 _THINK = re.compile(r"\A(?:<think>)?.*?</think>", re.DOTALL)
 _FENCE = re.compile(r"```[a-zA-Z]*+[^\S\n]*+\n\s*+(?=[{\[])")
+_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+")|,\s*+([}\]])', re.DOTALL)
+"""A text (which is kept), or a comma before a closing bracket."""
+_MOST_TRIES = 20
 _SHORT, _STEP = 16 * 1024, 1 / 50
 _CALL_KEYS = frozenset({"name", "arguments", "parameters", "type", "id", "function"})
 _ARGUMENTS = frozenset({"arguments", "parameters"})
@@ -76,7 +79,7 @@ def read_answer(text: str, function: str | None = None, is_list: bool = False) -
     list is the answer, else one around a single value is taken off.
     """
     try:
-        value = json.loads(text) if text.lstrip().startswith('"') else _JSON.raw_decode(json_text(text))[0]
+        value = json.loads(text) if text.lstrip().startswith('"') else _first_value(json_text(text))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if isinstance(value, str):  # encoded twice
@@ -84,6 +87,25 @@ def read_answer(text: str, function: str | None = None, is_list: bool = False) -
     if isinstance(value, list) and len(value) == 1 and not is_list:
         value = value[0]
     return _arguments(value, function) if function else value
+
+
+def _first_value(text: str) -> Any:
+    """The first JSON value, behind braces that begin none, and without commas before a closing bracket."""
+    at, problem = 0, ValueError("there is no JSON")
+    for _ in range(_MOST_TRIES):
+        for candidate in (text[at:], _COMMA.sub(_without_comma, text[at:])):
+            try:
+                return _JSON.raw_decode(candidate)[0]
+            except ValueError as error:
+                problem = error
+        at = text.find("{", at + 1)
+        if at < 0:
+            break
+    raise problem
+
+
+def _without_comma(found: re.Match[str]) -> str:
+    return found.group(1) or found.group(2)
 
 
 def _arguments(value: Any, function: str) -> Any:

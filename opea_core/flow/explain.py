@@ -44,6 +44,12 @@ _CLASS_HINTS: dict[type[errors.OPEAError], str] = {
 }
 
 
+_NOT_THERE = {
+    "completion": "Many servers have only chat completions: ask by chat (LlamaIndex: leave is_chat_model=False out).",
+    "rerank": "Many servers rank no documents: ask one that serves a reranking model (vLLM, llama.cpp, Infinity, TEI).",
+    "embeddings": "Does this server have embeddings? Is the base URL right?",
+    "document": "Many servers have no such path: vLLM, SGLang and llama.cpp count tokens at /tokenize.",
+}
 _TOO_LONG_INPUT = "Split the text, or use a model with a larger window. Not retried."
 _TOOLS_ARE_OFF = re.compile(r"enable-auto-tool-choice|--jinja")
 _WITHOUT_TOOLS = "Start the server with that flag, or ask without tools (LlamaIndex: is_function_calling_model=False)."
@@ -135,7 +141,7 @@ def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
     phase = Phase.STATUS if reply.status >= 300 else Phase.FIRST if where.spec.stream else Phase.BODY
     should = {"true": True, "false": False}.get(reply.headers.get("x-should-retry", "").lower())
     brief = where.say(problem.what) + (f': "{words}"' if words else "")
-    unknown = cls in (errors.NotFoundError, errors.InvalidRequestError) and model_missing(body)
+    unknown = cls in (errors.NotFoundError, errors.InvalidRequestError) and model_missing(body, where.model)
     away = status in AWAY or (status == 500 and upstream_gone(body))
     return Failure(phase, error, wait, should_retry=should, retryable=problem.retryable, brief=brief, away=away, model_missing=unknown)
 
@@ -196,7 +202,7 @@ def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError 
     if reason is Reason.UNAVAILABLE:
         error = errors.NoEndpointAvailable(
             f"No endpoint available after {waited:.0f} s: {listed}.",
-            f"Calls wait recovery_wait={spec.recovery_wait:g} s for a recovery; raise it for batch work.",
+            f"Calls wait recovery_wait={spec.recovery_wait:g} s for a recovery; raise it for batch work." if waited >= 1 else "",
             retry_after=rejection.retry_after,
         )
         error.__cause__ = last or rejection.cause
@@ -254,13 +260,15 @@ def _explained(
     where: Where, reply: Reply, problem: Problem, cls: type[errors.OPEAError], words: str, wait: float | None
 ) -> tuple[str, str]:
     words = cut(words, _QUOTE)
-    status, quoted = reply.status, f'"{words}"' if words else "no text"
+    words = words if words.endswith("..") else words.removesuffix(".")
+    status = reply.status
+    quoted = f'"{words}"' if words and not words.startswith(f"{status} without ") else "it gives no reason"
     if cls is errors.AuthenticationError:
         return _unauthorized(where, status, quoted)
-    if cls is errors.NotFoundError or (cls is errors.InvalidRequestError and model_missing(problem.body)):
+    if cls is errors.NotFoundError or (cls is errors.InvalidRequestError and model_missing(problem.body, where.model)):
         return _not_found(where, problem, quoted)
     if cls is errors.ContextOverflowError:
-        asked = _overflow_numbers(problem.body.message)
+        asked = _overflow_numbers(problem.body.message, {status, inner_status(problem.body, status)})
         hint = _CLASS_HINTS[cls] if where.spec.kind in ("chat", "completion") else _TOO_LONG_INPUT
         return f"Too long for {where.model} at {where.endpoint.label}{asked} (server: {quoted}).", hint
     if 300 <= status < 400:
@@ -301,12 +309,11 @@ def _unauthorized(where: Where, status: int, quoted: str) -> tuple[str, str]:
 
 
 def _not_found(where: Where, problem: Problem, quoted: str) -> tuple[str, str]:
-    if model_missing(problem.body):
+    if model_missing(problem.body, where.model):
         default = "" if where.model_given else " (the default, none was given)"
         return f'{where} has no model "{where.model}"{default}: {quoted}.', "Pass model=, or load the missing one on the server."
-    hint = "Is the base URL right?" if where.endpoint.url.path.endswith("/v1") else _BASE_URL
-    if where.spec.kind == "completion":
-        hint = "Many servers have only chat completions: ask by chat (LlamaIndex: leave is_chat_model=False out)."
+    usual = "Is the base URL right?" if where.endpoint.url.path.endswith("/v1") else _BASE_URL
+    hint = _NOT_THERE.get(where.spec.kind, usual)
     return f"404 from {where}: {quoted} (tried {where.request.method} {redact_url(where.request.url)}).", hint
 
 
@@ -318,10 +325,10 @@ def with_models(error: errors.OPEAError, models: list[str], where: Where) -> Non
         error.hint = f'It serves: {listed}. Pass model="{models[0]}", or load the missing one on the server.'
 
 
-def _overflow_numbers(message: str) -> str:
+def _overflow_numbers(message: str, statuses: set[int]) -> str:
     """``: 41,210 tokens asked, 32,768 possible``, from the first two plausible numbers the server named."""
     numbers = [int(n.replace(",", "")) for n in _NUMBERS.findall(message)[:20] if len(n) < 12 and n.strip(",")]
-    first = sorted([n for n in dict.fromkeys(numbers) if n >= 16][:2])
+    first = sorted([n for n in dict.fromkeys(numbers) if n >= 16 and n not in statuses][:2])
     if len(first) < 2 or "<=" in message or " + " in message:  # the parts of a sum
         return ""
     return f": {first[1]:,} tokens asked, {first[0]:,} possible"

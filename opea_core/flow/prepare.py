@@ -16,6 +16,7 @@ from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import Settings
 from opea_core.urls import SUFFIX
 from opea_core.wire.encoding import encode_body
+from opea_core.wire.ignored import NOTHING, asked_of
 from opea_core.wire.intake import Expected
 from opea_core.wire.redact import Redactor
 from opea_core.wire.request import build_body
@@ -44,10 +45,12 @@ def build_request(
     config, settings = endpoint.config, context.settings
     model = model_of(spec, context, endpoint)
     shape = "chat" if spec.kind in ("chat", "completion") else "document"
-    content, left_out, names = None, list[str](), dict[str, str]()
+    content, left_out, names, asked = None, list[str](), dict[str, str](), NOTHING
     if spec.method == "POST":
         stream = spec.stream if shape == "chat" else None
-        content = encode_body(build_body(spec.body, model, stream, capabilities, spec.output_schema, left_out, names, endpoint.label))
+        built = build_body(spec.body, model, stream, capabilities, spec.output_schema, left_out, names, endpoint.label)
+        content = encode_body(built)
+        asked = asked_of(spec.body, spec.output_schema, built.get("stream_options")) if shape == "chat" else NOTHING
     sent_key = spec.key or key
     prepared = _prepared(spec, context, endpoint, capabilities, sent_key)
     headers = {"x-request-id": spec.request_id, **prepared.headers}
@@ -63,6 +66,7 @@ def build_request(
             new_id=context.new_id,
             capabilities=capabilities,
             names=names,
+            asked=asked,
             choices=_choices(spec.body.get("n", 1), spec.body.get("prompt")),
             max_response_bytes=settings.max_response_bytes,
             max_event_bytes=settings.max_event_bytes,

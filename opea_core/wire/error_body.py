@@ -77,6 +77,10 @@ _MODEL_MISSING = (
     r"|(unknown|invalid|no such|unsupported) model( name)?\b|try pulling it|model_not_found"
     r"|no model (named|called)"
 )
+_UNKNOWN = (
+    r"(?i)not (a )?(found|valid model|exist|known|served|hosted|deployed|available)|does ?n[o']t exist"
+    r"|unknown|no such|no endpoints"
+)
 _UPSTREAM_GONE = (
     r"(?i)\b(ECONNREFUSED|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|ETIMEDOUT|EAI_AGAIN"
     r"|EPIPE)\b|fetch failed|socket hang up"
@@ -199,9 +203,12 @@ def upstream_gone(body: ErrorBody) -> bool:
     return bool(re.search(_UPSTREAM_GONE, body.message[:MAX_MESSAGE]))
 
 
-def model_missing(body: ErrorBody) -> bool:
+def model_missing(body: ErrorBody, model: str = "") -> bool:
     """Whether the server says that it does not know the model."""
-    return "model_not_found" in body.words or bool(re.search(_MODEL_MISSING, body.message))
+    if "model_not_found" in body.words or re.search(_MODEL_MISSING, body.message):
+        return True
+    at = body.message.find(model) if model else -1
+    return at >= 0 and bool(re.search(_UNKNOWN, body.message[max(0, at - 60) : at + len(model) + 60]))
 
 
 _BY_STATUS: dict[int, type[errors.OPEAError]] = {

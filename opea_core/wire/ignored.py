@@ -28,13 +28,12 @@ class Asked:
 NOTHING = Asked()
 
 
-def asked_of(body: Mapping[str, Any], output_schema: Json | None) -> Asked:
-    """What a request, as it was given, asks for."""
+def asked_of(body: Mapping[str, Any], output_schema: Json | None, stream_options: Any) -> Asked:
+    """What a request asks for: as it was given, with the ``stream_options`` that are sent."""
     choice, stop, n = body.get("tool_choice"), body.get("stop"), body.get("n")
     function = choice.get("function") if isinstance(choice, Mapping) else None
     tool = "" if choice in ("required", "any") else function.get("name") if isinstance(function, Mapping) else None
     limits = [body[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(body.get(name), int)]
-    options = body.get("stream_options")
     schema = output_schema.get("schema") if output_schema is not None else None
     required = schema.get("required") if isinstance(schema, Mapping) else None
     return Asked(
@@ -43,7 +42,7 @@ def asked_of(body: Mapping[str, Any], output_schema: Json | None) -> Asked:
         tool=tool if isinstance(tool, str) else None,
         stop=tuple(text for text in ([stop] if isinstance(stop, str) else stop or ()) if isinstance(text, str) and text),
         max_tokens=min(limits, default=None),
-        usage=isinstance(options, Mapping) and options.get("include_usage") is True,
+        usage=isinstance(stream_options, Mapping) and stream_options.get("include_usage") is True,
         required=None if schema is None else frozenset(map(str, required or ())),
     )
 

@@ -19,7 +19,6 @@ CALL_SIGNATURES = ("extra_content", "thought_signature", "thoughtSignature", "en
 ORIGIN = "opea_origin"
 """In an assistant's message, never sent: which ``endpoint`` and ``model`` it came from."""
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_SHOWN = "What the tool {} showed:"
 
 
 def messages_for(messages: Sequence[Any], capabilities: Capabilities, endpoint: str = "", model: str = "") -> list[Any]:
@@ -113,13 +112,7 @@ def _media_apart(messages: Sequence[Any]) -> list[Any]:
         if media:
             texts = [part for part in parts if _is_text(part)]
             message = {**message, "content": texts or "See the next message."}
-            shown += [
-                {
-                    "type": "text",
-                    "text": _SHOWN.format(message.get("name") or message.get("tool_call_id") or ""),
-                },
-                *media,
-            ]
+            shown += media
         found.append(message)
     return [*found, {"role": "user", "content": shown}] if shown else found
 

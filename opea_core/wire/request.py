@@ -70,9 +70,9 @@ def build_body(
         built.pop(name, None)
     if stream is not None:
         built["stream"] = stream
-    for name in _TOKEN_LIMITS if capabilities.max_tokens_field else ():
-        if name in built and name != capabilities.max_tokens_field:
-            built.setdefault(str(capabilities.max_tokens_field), built.pop(name))
+    if stream and capabilities.stream_usage and "stream_options" not in body:
+        built["stream_options"] = {"include_usage": True}
+    _name_limit(built, capabilities.max_tokens_field)
     if capabilities.tool_choice != "named":
         _choose_less(built, capabilities.tool_choice, left_out)
     if isinstance(built.get("messages"), list):
@@ -86,6 +86,13 @@ def build_body(
         if names is not None:
             names.update(own)
     return built
+
+
+def _name_limit(built: Json, field: str | None) -> None:
+    """The limit of tokens under the name that the server takes."""
+    for name in _TOKEN_LIMITS if field else ():
+        if name in built and name != field:
+            built.setdefault(str(field), built.pop(name))
 
 
 def _choose_less(built: Json, most: str, left_out: list[str]) -> None:
