@@ -141,6 +141,9 @@ class Choice:
     """Structured reasoning (signatures, encrypted parts), verbatim."""
     parts: list[Json] = field(default_factory=list, repr=False)
     """Content parts that are neither text nor reasoning."""
+    blocks: list[Json] = field(default_factory=list, repr=False)
+    """Text (``{"type": "text", "text"}``), reasoning (``{"type": "reasoning", "reasoning"}``) and other parts in the order in
+    which they came, where that is not the usual one: reasoning, text, other parts."""
     extra: Json = field(default_factory=dict, repr=False)
     """Unknown keys of the message and the choice."""
 

@@ -31,6 +31,7 @@ class ChoiceState:
         "details",
         "message",
         "message_extra",
+        "order",
         "reasoning",
         "reasoning_joiner",
         "refusal",
@@ -56,6 +57,8 @@ class ChoiceState:
         self.message_extra: Fields | None = None
         self.details: Any = None
         self.choice_extra: Json = {}
+        self.order: list[list[Any]] = []
+        """What came in turn, as (kind, how much): text, reasoning, part."""
 
     def push(self, raw: Mapping[str, Any], event: Json, plain: bool) -> ChatChunk:
         """Take one entry of ``choices``; gives the piece to hand on."""
@@ -124,9 +127,11 @@ class ChoiceState:
         thought = self._reasoning(delta)
         if content is None:
             content = ""
+        elif isinstance(content, list):
+            self._parts(content, chunk, thought)
+            content = thought = ""
         elif not isinstance(content, str):
-            content, more = self._parts(content)
-            thought = thought or more
+            content = json.dumps(content, ensure_ascii=False)
         if whole and self.splitter and content and not self.content:
             content, more = split_whole(content)
             self.splitter, thought = None, thought or more
@@ -167,10 +172,20 @@ class ChoiceState:
             self.content.append(content)
             self.size += len(content)
             chunk.content += content
+            self._note("text", len(content))
         if thought:
             thought = self.reasoning_joiner.push(thought)
             self.reasoning.append(thought)
             chunk.reasoning += thought
+            self._note("reasoning", len(thought))
+
+    def _note(self, kind: str, size: int) -> None:
+        """Remember in which order text, reasoning and other parts came."""
+        order = self.order
+        if order and order[-1][0] == kind and kind != "part":
+            order[-1][1] += size
+        elif size:
+            order.append([kind, size])
 
     def _reasoning(self, delta: Mapping[str, Any]) -> str:
         """The first non-empty spelling; several names often carry the same text."""
@@ -190,22 +205,23 @@ class ChoiceState:
             return joined
         return ""
 
-    def _parts(self, content: Any) -> tuple[str, str]:
-        """(text, reasoning) of content that is no string."""
-        if not isinstance(content, list):
-            return json.dumps(content, ensure_ascii=False), ""
-        texts, thoughts = [], []
+    def _parts(self, content: list[Any], chunk: ChatChunk, thought: str) -> None:
+        """Content that is a list, in its order. ``thought``: reasoning that came beside it, which counts instead of that in it."""
+        if thought:
+            self._text("", thought, chunk)
         for part in content:
+            kind = part.get("type") if isinstance(part, dict) else None
             if isinstance(part, str):
-                texts.append(part)
-            elif isinstance(part, dict) and part.get("type") in ("text", "output_text"):
-                texts.append(str(part.get("text") or ""))
-            elif isinstance(part, dict) and part.get("type") == "thinking":
-                thoughts.append(_thinking(part.get("thinking")))
-                self.choice.reasoning_field = self.choice.reasoning_field or "thinking"
+                self._text(part, "", chunk)
+            elif kind in ("text", "output_text"):
+                self._text(str(part.get("text") or ""), "", chunk)
+            elif kind in ("thinking", "reasoning"):
+                self.choice.reasoning_field = self.choice.reasoning_field or str(kind)
+                if not thought:
+                    self._text("", _thinking(next((part[key] for key in _THOUGHTS if part.get(key)), "")), chunk)
             elif isinstance(part, dict):
                 self.choice.parts.append(dict(part))
-        return "".join(texts), "".join(thoughts)
+                self._note("part", 1)
 
     def finish(self, new_id: Callable[[], str], so_far: bool = False) -> tuple[Choice, ChatChunk]:
         """The choice as it is now, and a last piece with what was held back. ``so_far``: more may come."""
@@ -233,12 +249,31 @@ class ChoiceState:
             logprobs=None if known.logprobs is None else {k: list(v) if isinstance(v, list) else v for k, v in known.logprobs.items()},
             reasoning_details=[entry for entry in whole(self.details) or () if isinstance(entry, dict)],
             parts=known.parts.copy(),
+            blocks=self._blocks(joined(self.content) + tail, joined(self.reasoning) + thought),
             extra={**self._message_extra(), **self.choice_extra},
         )
         if self.tools:
             cut = finish_reason(known.raw_finish_reason, False) == "length"
             choice.tool_calls, choice.invalid_tool_calls, chunk.tool_calls = self.tools.finish(new_id, cut)
         return choice, chunk
+
+    def _blocks(self, content: str, reasoning: str) -> list[Json]:
+        """Text, reasoning and other parts in their order, where that is not reasoning, then text, then the others."""
+        kinds = [kind for kind, _ in self.order]
+        if kinds == sorted(kinds, key=_USUAL.index) and len(set(kinds) - {"part"}) == len([k for k in kinds if k != "part"]):
+            return []
+        at = {"text": 0, "reasoning": 0, "part": 0}
+        texts, found = {"text": content, "reasoning": reasoning}, list[Json]()
+        for number, (kind, size) in enumerate(self.order):
+            if kind == "part":
+                found.append(self.choice.parts[at["part"]])
+                at["part"] += 1
+                continue
+            is_last = kind not in kinds[number + 1 :]
+            piece = texts[kind][at[kind] :] if is_last else texts[kind][at[kind] : at[kind] + size]
+            at[kind] += size
+            found.append({"type": kind, kind: piece})
+        return found
 
     def _message_extra(self) -> Json:
         return {} if self.message_extra is None else self.message_extra.joined()
@@ -256,6 +291,10 @@ class ChoiceState:
             message["refusal"] = choice.refusal
         entry = {"index": choice.index, "message": message, "finish_reason": choice.raw_finish_reason}
         return {**entry, **({"logprobs": choice.logprobs} if choice.logprobs else {}), **self.choice_extra}
+
+
+_USUAL = ("reasoning", "text", "part")
+_THOUGHTS = ("thinking", "summary", "text", "reasoning", "content")
 
 
 def _thinking(value: Any) -> str:
