@@ -10,6 +10,7 @@ from opea_core import errors
 from opea_core.types import CallMeta, EmbeddingResponse
 from opea_core.wire.usage import merge_usage, read_usage
 
+_LISTED = 10
 _THINGS = (
     r"(items?|inputs?|texts?|documents?|requests?|instances?|strings?|element(s|\(s\))?|entries|sentences"
     r"|chunks|passages|embeddings|samples|values)"
@@ -53,16 +54,16 @@ def embed_flow(
     """
     texts = check_inputs(inputs)
     size = sizes.most or len(texts) or 1
-    waiting, answers = [texts[start : start + size] for start in range(0, len(texts), size)], []
+    waiting, answers = [(start, texts[start : start + size]) for start in range(0, len(texts), size)], []
     while waiting:
-        batch = waiting.pop(0)
+        start, batch = waiting.pop(0)
         answer = yield ask(batch)
         if isinstance(answer, errors.OPEAError):
             if len(batch) < 2 or not is_too_large(answer):
-                raise answer
+                raise _with_blanks(answer, start, batch)
             sizes.refused()
             half = len(batch) // 2
-            waiting[:0] = [batch[:half], batch[half:]]
+            waiting[:0] = [(start, batch[:half]), (start + half, batch[half:])]
         else:
             sizes.taken(len(batch))
             answers.append(answer)
@@ -76,6 +77,15 @@ def is_too_large(error: errors.OPEAError) -> bool:
     if error.status_code == 413 or str(error.code) == "3210":
         return True
     return isinstance(error, errors.InvalidRequestError | errors.ServerError) and bool(re.search(_TOO_LARGE, error.message))
+
+
+def _with_blanks(error: errors.OPEAError, start: int, batch: Sequence[str]) -> errors.OPEAError:
+    """The error of a batch, with the places of blank texts in it: most servers refuse these and do not say which."""
+    blank = [str(place) for place, text in enumerate(batch, start) if not text.strip()]
+    if blank and isinstance(error, errors.RequestError | errors.ServerError):
+        more = ", ..." if len(blank) > _LISTED else ""
+        error.hint = f"Blank texts among the inputs, counted from 0: {', '.join(blank[:_LISTED])}{more}. {error.hint}".strip()
+    return error
 
 
 def check_inputs(inputs: Any) -> list[str]:

@@ -15,7 +15,7 @@ from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.retry import AWAY, Failure, Phase
 from opea_core.types import ChatResponse, Choice
 from opea_core.urls import redact_url
-from opea_core.wire.error_body import MAX_BODY, MAX_MESSAGE, inner_status, model_missing, upstream_gone
+from opea_core.wire.error_body import MAX_BODY, MAX_MESSAGE, inner_status, model_missing, never_works, upstream_gone
 from opea_core.wire.headers import request_id, retry_after, shown
 from opea_core.wire.intake import Problem
 from opea_core.wire.redact import say
@@ -143,7 +143,8 @@ def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
     brief = where.say(problem.what) + (f': "{words}"' if words else "")
     unknown = cls in (errors.NotFoundError, errors.InvalidRequestError) and model_missing(body, where.model)
     away = status in AWAY or (status == 500 and upstream_gone(body))
-    return Failure(phase, error, wait, should_retry=should, retryable=problem.retryable, brief=brief, away=away, model_missing=unknown)
+    retryable = problem.retryable and not (status >= 500 and never_works(body))
+    return Failure(phase, error, wait, should_retry=should, retryable=retryable, brief=brief, away=away, model_missing=unknown)
 
 
 def from_document(where: Where, reply: Reply, error: errors.OPEAError) -> errors.OPEAError:

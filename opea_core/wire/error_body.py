@@ -77,6 +77,13 @@ _MODEL_MISSING = (
     r"|(unknown|invalid|no such|unsupported) model( name)?\b|try pulling it|model_not_found"
     r"|no model (named|called)"
 )
+_NEVER = (
+    r"(?i)\b(image|audio|video|vision|multi-?modal)\w*( (input|content|data|support)s?)? (is|are) not (supported|enabled|available)"
+    r"|(does|do) not support (image|audio|video|vision|multi-?modal)\w*|no multi-?modal|mmproj"
+    r"|(schema|grammar)\b.{0,60}(can(not|['\u2019]t)|could not|failed to) be? ?(compil|convert|pars)"
+    r"|(failed|unable|cannot) to (compile|parse|convert|build) (the )?(json )?(schema|grammar)|json schema conversion failed"
+    r"|(template|jinja)\w* (error|exception)|raise_exception|unsupported (modality|content type|message role)"
+)
 _UNKNOWN = (
     r"(?i)not (a )?(found|valid model|exist|known|served|hosted|deployed|available)|does ?n[o']t exist"
     r"|unknown|no such|no endpoints"
@@ -201,6 +208,11 @@ def _is_quota(status: int | None, body: ErrorBody) -> bool:
 def upstream_gone(body: ErrorBody) -> bool:
     """Whether a gateway says that it could not reach the server behind it."""
     return bool(re.search(_UPSTREAM_GONE, body.message[:MAX_MESSAGE]))
+
+
+def never_works(body: ErrorBody) -> bool:
+    """Whether the words say that the same request cannot succeed, although the status blames the server."""
+    return bool(re.search(_NEVER, body.message))
 
 
 def model_missing(body: ErrorBody, model: str = "") -> bool:
