@@ -77,3 +77,5 @@ def leave_out(disabled: Mapping[str, Any] | None, *places: dict[str, Any]) -> No
         for place in places:
             if values is None or place.get(name) in values:
                 place.pop(name, None)
+    if "stream_options" in (disabled or {}) and places:
+        places[0].setdefault("stream_options", None)  # else the core asks for usage

@@ -112,15 +112,33 @@ def test_text_of_every_message(server: ScriptedServer, model_with: ModelWith, na
     assert _sent(server) == [head | {"content": expected}]
 
 
-@pytest.mark.parametrize("kind", ["human", "tool"])
 @pytest.mark.parametrize("name", MEDIA)
-def test_media_of_every_form(server: ScriptedServer, model_with: ModelWith, name: str, kind: str) -> None:
+def test_media_of_every_form(server: ScriptedServer, model_with: ModelWith, name: str) -> None:
     given, expected = MEDIA[name]
-    cls, fields, head = KINDS[kind]
+    content = [{"type": "text", "text": "Look:"}, given]
+    model = model_with()
 
-    model_with().invoke([cls(content=[{"type": "text", "text": "Look:"}, given], **fields)])
+    model.invoke([HumanMessage(content)])
+    assert _sent(server) == [{"role": "user", "content": [{"type": "text", "text": "Look:"}, expected]}]
 
-    assert _sent(server) == [head | {"content": [{"type": "text", "text": "Look:"}, expected]}]
+    model.invoke([ToolMessage(content, tool_call_id="a")])
+    told = {"role": "tool", "tool_call_id": "a", "content": "Look:"}
+    assert _sent(server) == [told, {"role": "user", "content": [expected]}]
+
+
+def test_a_server_that_takes_media_of_tools_gets_them_there(server: ScriptedServer, model_with: ModelWith) -> None:
+    model_with(capabilities=Capabilities(tool_media=True)).invoke([ToolMessage([MEDIA["image, v1"][0]], tool_call_id="a")])
+
+    assert _sent(server) == [{"role": "tool", "tool_call_id": "a", "content": [PNG]}]
+
+
+def test_images_of_several_tools_follow_behind_the_last(server: ScriptedServer, model_with: ModelWith) -> None:
+    image = MEDIA["image, v1"][0]
+
+    model_with().invoke([ToolMessage([image], tool_call_id=id_) for id_ in "ab"])
+
+    results = [{"role": "tool", "tool_call_id": id_, "content": "See the next message."} for id_ in "ab"]
+    assert _sent(server) == [*results, {"role": "user", "content": [PNG, PNG]}]
 
 
 @pytest.mark.parametrize("way", STREAMED)
@@ -239,4 +257,7 @@ def test_a_tool_result_may_hold_an_image(server: ScriptedServer, model_with: Mod
 
     model_with().invoke([HumanMessage([{"type": "tool_result", "tool_use_id": "a", "content": [image]}])])
 
-    assert _sent(server) == [{"role": "tool", "tool_call_id": "a", "content": [PNG]}]
+    assert _sent(server) == [
+        {"role": "tool", "tool_call_id": "a", "content": "See the next message."},
+        {"role": "user", "content": [PNG]},
+    ]

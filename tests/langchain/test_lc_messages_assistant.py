@@ -132,7 +132,7 @@ def test_arguments_in_any_script_stay_readable(server: ScriptedServer, model_wit
 
 
 def test_what_only_answers_have_is_not_sent(server: ScriptedServer, model_with: ModelWith) -> None:
-    extras = {"refusal": "no", "audio": {"id": "x"}, "content_parts": [{"type": "y"}], "annotations": [], "citations": ["z"]}
+    extras = {"content_parts": [{"type": "y"}], "annotations": [], "citations": ["z"]}
 
     model_with().invoke([HumanMessage("Hi"), AIMessage("No.", additional_kwargs=extras, response_metadata={"model_name": "m"})])
 

@@ -254,12 +254,13 @@ def test_log_probabilities_of_a_stream_are_those_of_the_answer(server: ScriptedS
 @pytest.mark.parametrize("version", ["v0", "v1"])
 def test_unknown_fields_of_an_answer_are_kept_once(server: ScriptedServer, model_with: ModelWith, version: str) -> None:
     root = {"citations": ["http://x"], "system_fingerprint": "fp", "service_tier": "flex", "timings": {"ms": 1.5}}
-    server.always(sse(*[chunk({"content": word, "mood": "calm"}) | root for word in WORDS], chunk({}, "stop") | root))
+    fields = {"status": "calm", "mood": {"level": 1}, "weather": "sunny, with clouds"}
+    server.always(sse(*[chunk({"content": word, **fields}) | root for word in WORDS], chunk({}, "stop") | root))
     model = model_with(output_version=version)
 
     for message in (merged(model.stream("Hi")), model.invoke("Hi")):
         assert {name: message.response_metadata[name] for name in root} == root
-        assert message.additional_kwargs["mood"] == "calm"
+        assert {name: message.additional_kwargs[name] for name in fields} == fields
 
 
 @pytest.mark.parametrize("way", WAYS)
