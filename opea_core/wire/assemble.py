@@ -12,6 +12,9 @@ from opea_core.wire.merge import NO_LIMIT, TooMany, check_size, merge_logprobs
 from opea_core.wire.usage import copied, merge_usage, read_usage
 
 _ROOT = frozenset({"choices", "usage", "error"})
+_FIRST = frozenset({"id", "model"})
+"""Fields whose first value counts."""
+_MANY = 64
 MANY = 1 << 30
 """Choices, where it is not known how many were asked for."""
 _MOST_CHOICES, _MOST_UNKNOWN = 128, 65_536
@@ -103,7 +106,8 @@ class Assembler:
         index = raw.get("index")
         if not isinstance(index, int) or isinstance(index, bool):
             index = position
-        index = self._number(index)
+        number = self._numbers.get(index)
+        index = self._number(index) if number is None else number
         if isinstance(raw.get("usage"), dict):  # Moonshot's place for it
             self.usage = merge_usage(self.usage, raw["usage"])
         state = self._states.get(index)
@@ -117,22 +121,21 @@ class Assembler:
         return chunk
 
     def _number(self, index: int) -> int:
-        """Our number of a choice: the server's, unless that counts from 1 or in no order."""
-        number = self._numbers.get(index)
-        if number is None:
-            fits = 0 <= index < self._asked or (index > 0 and 0 in self._states)
-            number = index
-            if not fits or index in self._states:
-                number = next(free for free in range(len(self._states) + 1) if free not in self._states)
-            self._numbers[index] = number
+        """Our number of a new choice: the server's, unless that counts from 1 or in no order."""
+        fits = 0 <= index < self._asked or (index > 0 and 0 in self._states)
+        number = index
+        if not fits or index in self._states:
+            number = next(free for free in range(len(self._states) + 1) if free not in self._states)
+        self._numbers[index] = number
         return number
 
     def _take_root(self, event: Json) -> None:
         root = self.root
         for key, value in event.items():
-            if key not in _ROOT and (value or key not in root) and not (key in ("id", "model") and root.get(key)):
+            if key not in _ROOT and (value or key not in root) and not (key in _FIRST and root.get(key)):
                 root[key] = value
-        check_size("unknown fields", root)
+        if len(root) > _MANY:
+            check_size("unknown fields", root)
         usage = event.get("usage")
         if usage:
             self.usage = merge_usage(self.usage, usage)

@@ -20,6 +20,14 @@ _PIECE = frozenset({"index", "delta", "finish_reason", "logprobs"})
 _MESSAGE = frozenset({"role", "content", "tool_calls", "function_call", "refusal", "reasoning_details", *REASONING_FIELDS})
 
 
+class ChoiceFailed(Exception):
+    """A server put an error into a choice (OpenRouter)."""
+
+    def __init__(self, error: Any) -> None:
+        super().__init__()
+        self.error = error
+
+
 class ChoiceState:
     """One choice under construction."""
 
@@ -29,6 +37,7 @@ class ChoiceState:
         "content",
         "content_joiner",
         "details",
+        "kind",
         "message",
         "message_extra",
         "order",
@@ -57,8 +66,10 @@ class ChoiceState:
         self.message_extra: Fields | None = None
         self.details: Any = None
         self.choice_extra: Json = {}
-        self.order: list[list[Any]] = []
-        """What came in turn, as (kind, how much): text, reasoning, part."""
+        self.order: list[tuple[str, int]] = []
+        """What came in turn (text, reasoning, part), and where in all of that kind it began."""
+        self.kind = ""
+        """What came last."""
 
     def push(self, raw: Mapping[str, Any], event: Json, plain: bool) -> ChatChunk:
         """Take one entry of ``choices``; gives the piece to hand on."""
@@ -93,8 +104,10 @@ class ChoiceState:
             self._take(delta, chunk, False)
 
     def _about(self, raw: Mapping[str, Any], chunk: ChatChunk) -> None:
-        """What the entry says beside its message: finish reason, logprobs, unknown keys."""
+        """What the entry says beside its message: finish reason, logprobs, unknown keys. Raises ChoiceFailed."""
         choice = self.choice
+        if raw.get("error"):
+            raise ChoiceFailed(raw["error"])
         reason = raw.get("finish_reason") or raw.get("finishReason")
         if not reason and isinstance(raw.get("finish_details"), dict):
             reason = raw["finish_details"].get("type")
@@ -169,23 +182,22 @@ class ChoiceState:
             if self.splitter:
                 content, more = self.splitter.push(content)
                 thought += more
+            if content and self.kind != "text":
+                self._turn("text", self.size)
             self.content.append(content)
             self.size += len(content)
             chunk.content += content
-            self._note("text", len(content))
         if thought:
             thought = self.reasoning_joiner.push(thought)
+            if self.kind != "reasoning" and thought:
+                self._turn("reasoning", sum(map(len, self.reasoning)))
             self.reasoning.append(thought)
             chunk.reasoning += thought
-            self._note("reasoning", len(thought))
 
-    def _note(self, kind: str, size: int) -> None:
-        """Remember in which order text, reasoning and other parts came."""
-        order = self.order
-        if order and order[-1][0] == kind and kind != "part":
-            order[-1][1] += size
-        elif size:
-            order.append([kind, size])
+    def _turn(self, kind: str, at: int) -> None:
+        """Another kind begins: remember which, and where in the text of that kind."""
+        self.kind = kind
+        self.order.append((kind, at))
 
     def _reasoning(self, delta: Mapping[str, Any]) -> str:
         """The first non-empty spelling; several names often carry the same text."""
@@ -220,8 +232,8 @@ class ChoiceState:
                 if not thought:
                     self._text("", _thinking(next((part[key] for key in _THOUGHTS if part.get(key)), "")), chunk)
             elif isinstance(part, dict):
+                self._turn("part", len(self.choice.parts))
                 self.choice.parts.append(dict(part))
-                self._note("part", 1)
 
     def finish(self, new_id: Callable[[], str], so_far: bool = False) -> tuple[Choice, ChatChunk]:
         """The choice as it is now, and a last piece with what was held back. ``so_far``: more may come."""
@@ -262,18 +274,15 @@ class ChoiceState:
         kinds = [kind for kind, _ in self.order]
         if kinds == sorted(kinds, key=_USUAL.index) and len(set(kinds) - {"part"}) == len([k for k in kinds if k != "part"]):
             return []
-        at = {"text": 0, "reasoning": 0, "part": 0}
+        ends = {"text": len(content), "reasoning": len(reasoning), "part": 0}
         texts, found = {"text": content, "reasoning": reasoning}, list[Json]()
-        for number, (kind, size) in enumerate(self.order):
+        for kind, at in reversed(self.order):
             if kind == "part":
-                found.append(self.choice.parts[at["part"]])
-                at["part"] += 1
-                continue
-            is_last = kind not in kinds[number + 1 :]
-            piece = texts[kind][at[kind] :] if is_last else texts[kind][at[kind] : at[kind] + size]
-            at[kind] += size
-            found.append({"type": kind, kind: piece})
-        return found
+                found.append(self.choice.parts[at])
+            else:
+                found.append({"type": kind, kind: texts[kind][at : ends[kind]]})
+                ends[kind] = at
+        return found[::-1]
 
     def _message_extra(self) -> Json:
         return {} if self.message_extra is None else self.message_extra.joined()

@@ -162,21 +162,14 @@ def has_error(event: Json) -> bool:
     """Whether a 2xx body or an event of a stream is an error, whatever else it holds."""
     if event.get("error"):
         return True
+    if event.get("choices") and "base_resp" not in event:
+        return False
     base = event.get("base_resp")
-    if isinstance(base, Mapping) and base.get("status_code"):  # MiniMax's, beside choices that are null
+    if base and isinstance(base, dict) and base.get("status_code"):  # MiniMax's, beside choices that are null
         return True
     if event.get("choices") is not None:
         return False
     return event.get("object") == "error" or event.get("type") == "error" or bool(event.get("detail") or event.get("errors"))
-
-
-def failed_choice(document: Any) -> bytes | None:
-    """The error of a choice, as a document of its own, where a server puts it there (OpenRouter)."""
-    choices = document.get("choices") if isinstance(document, Mapping) else None
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, Mapping) and choice.get("error"):
-            return jsontext.encode({"error": choice["error"]})
-    return None
 
 
 def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:

@@ -12,7 +12,8 @@ from opea_core.config import Capabilities
 from opea_core.types import ChatChunk, ChatResponse, Json
 from opea_core.wire import jsontext
 from opea_core.wire.assemble import Assembler
-from opea_core.wire.error_body import MAX_BODY, ErrorBody, error_class, failed_choice, has_error, read_error
+from opea_core.wire.choice import ChoiceFailed
+from opea_core.wire.error_body import MAX_BODY, ErrorBody, error_class, has_error, read_error
 from opea_core.wire.ignored import NOTHING, Asked, ignored
 from opea_core.wire.inflate import Inflater, UndecodableBody
 from opea_core.wire.merge import LARGE, TooMany, check_weight
@@ -239,14 +240,21 @@ class Intake:
         self._document_event(document, event)
 
     def _document_event(self, document: Any, event: Event) -> None:
-        failed = failed_choice(document)
-        if failed is not None:
-            return self._fail_event(failed)
         if not isinstance(document, dict) or event.name == "error" or has_error(document):
             if isinstance(document, dict) and event.name == "error" and "choices" in document and not document.get("error"):
                 document = {**document, "error": document.get("message") or "error"}
             return self._fail_event(event.data)
-        self._hand(self._assembler.push(document))
+        chunk = self._pushed(document)
+        if chunk is not None:
+            self._hand(chunk)
+
+    def _pushed(self, document: Json, plain: bool = False) -> ChatChunk | None:
+        """The next piece, unless a choice holds an error, which is then that of the answer."""
+        try:
+            return self._assembler.push(document, plain=plain)
+        except ChoiceFailed as failed:
+            self._fail_event(jsontext.encode({"error": failed.error}))
+            return None
 
     def _odd_event(self, event: Event) -> None:
         """Not one JSON document: several lines glued together, the end mark among them, or an error in plain words."""
@@ -346,10 +354,9 @@ class Intake:
             self._end_events(cut)
 
     def _plain(self, document: Json) -> None:
-        failed = failed_choice(document)
-        if failed is not None:
-            return self._fail_event(failed)
-        chunk = self._assembler.push(document, plain=True)
+        chunk = self._pushed(document, plain=True)
+        if chunk is None:
+            return None
         if not self._assembler.started:
             return self._fail(Problem(errors.BadAnswerError, "the answer is empty: no content and no finish reason"))
         self._hand(chunk)
