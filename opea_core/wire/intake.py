@@ -68,13 +68,14 @@ class Intake:
     """
 
     __slots__ = (
-        "_assembler", "_came", "_expected", "_feed", "_heaviest", "_inflater", "_parts", "_size", "_sse",
+        "_assembler", "_came", "_expected", "_feed", "_heaviest", "_inflater", "_most", "_parts", "_size", "_sse",
         "chunks", "document", "done", "ended", "problem", "progress", "response", "started", "status", "warnings",
     )  # fmt: skip
 
     def __init__(self, status: int, headers: Mapping[str, str], expected: Expected) -> None:
         self.status = status
         self._expected = expected
+        self._most = expected.max_response_bytes
         self._heaviest = max(_FEW, 3 * expected.max_response_bytes)
         self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, expected.choices, self._heaviest, expected.names)
         self._sse = SSEDecoder(expected.max_event_bytes)
@@ -103,13 +104,15 @@ class Intake:
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         if self.done or self._inflater is None:
-            return
+            return None
         self._came += len(data)
         try:
-            for piece in (data,) if self._inflater.passes else self._inflater.feed(data):
+            if self._inflater.passes:
+                return self._take(data)
+            for piece in self._inflater.feed(data):
                 self._take(piece)
                 if self.problem is not None or self.done:
-                    return
+                    return None
         except (UndecodableBody, EventTooLarge, TooMany) as error:
             self._undecodable(str(error))
         except RecursionError:
@@ -117,7 +120,7 @@ class Intake:
 
     def _take(self, piece: bytes) -> None:
         self._size += len(piece)
-        if max(self._size, self._came) > self._expected.max_response_bytes:
+        if self._size > self._most or self._came > self._most:
             what = f"the answer is larger than {self._expected.max_response_bytes} bytes (max_response_bytes)"
             return self._fail(Problem(errors.BadAnswerError, what, retryable=False))
         return self._feed(self, piece)
