@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, TypeVar
@@ -19,23 +20,29 @@ from llama_index.core.base.llms.types import (
 from pydantic import BaseModel
 
 import opea_core as core
+from llama_index_opea.blocks import content_blocks
+from llama_index_opea.tools import CUT_OFF
 from opea_core.adapters import kept, token_counts
 
 Json = dict[str, Any]
 _COUNTS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens"})
+_logger = logging.getLogger("opea_core")
 Made = TypeVar("Made", bound=BaseModel)
 
 
-def chat_response(response: core.ChatResponse, delta: str | None = None) -> ChatResponse:
-    """A whole answer: one thinking block, one text block, the tool calls. ``delta``: it ends a stream."""
+def chat_response(response: core.ChatResponse, delta: str | None = None, apart: bool = False) -> ChatResponse:
+    """A whole answer: one thinking block, one text block, pictures, the tool calls; or in the server's order.
+
+    ``delta``: it ends a stream. ``apart``: its texts came as parts of a list.
+    """
     choice = response.choices[0]
     calls = sorted([*choice.tool_calls, *choice.invalid_tool_calls], key=lambda call: call.index)
+    tokens = response.usage.reasoning_tokens if response.usage is not None else None
     blocks: list[Any] = []
-    if choice.reasoning or choice.reasoning_details:
-        blocks.append(_thinking(choice, response.usage))
-    text = choice.content or _transcript(choice)
-    if text or not calls:
-        blocks.append(_made(TextBlock, block_type="text", text=text))
+    apart = apart or bool(choice.blocks and _is_list(response.raw, "message"))
+    blocks += content_blocks(choice, choice.content or _transcript(choice), _parts(choice), tokens, apart)
+    if not calls and not any(isinstance(block, TextBlock) for block in blocks):
+        blocks.append(TextBlock(text=""))
     blocks += [_call_block(call) for call in calls]
     return _made(
         ChatResponse,
@@ -93,11 +100,14 @@ class ResponseWriter:
         self._text = ""
         self._reasoning = ""
         self._calls: dict[int, _Call] = {}
+        self._apart = False
 
     def write(self, chunk: core.ChatChunk, more: bool) -> ChatResponse | None:
         """The next response, if there is one to hand on; ``more`` says that further chunks have come already."""
         if chunk.response is not None:
-            return chat_response(chunk.response, chunk.content)
+            return chat_response(chunk.response, chunk.content, self._apart)
+        if chunk.reasoning and (self._text or chunk.content):
+            self._apart = self._apart or _is_list(chunk.raw, "delta")
         self._text += chunk.content
         self._reasoning += chunk.reasoning
         for delta in chunk.tool_calls:
@@ -141,13 +151,18 @@ def _transcript(choice: core.Choice) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _thinking(choice: core.Choice, usage: core.Usage | None) -> ThinkingBlock:
-    kept = {"reasoning_field": choice.reasoning_field, "reasoning_details": choice.reasoning_details}
-    return ThinkingBlock(
-        content=choice.reasoning,
-        num_tokens=usage.reasoning_tokens if usage is not None else None,
-        additional_information={name: value for name, value in kept.items() if value},
-    )
+def _parts(choice: core.Choice) -> list[Any]:
+    """What of the content is neither text nor reasoning."""
+    pictures = choice.extra.get("images")
+    return [*choice.parts, *(pictures if isinstance(pictures, list) else ())]
+
+
+def _is_list(raw: Mapping[str, Any], name: str) -> bool:
+    """Whether the server sent the content as a list; ``name``: ``message``, or ``delta`` in a piece of a stream."""
+    choices = raw.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    message = first.get(name) if isinstance(first, Mapping) else None
+    return isinstance(message, Mapping) and isinstance(message.get("content"), list)
 
 
 def _call_block(call: core.ToolCall) -> ToolCallBlock:
@@ -166,17 +181,23 @@ def _message_kwargs(response: core.ChatResponse, choice: core.Choice, calls: Seq
     """What has no block of its own: calls as plain dicts (core's programs and chat engines read only these), a refusal."""
     kwargs: Json = kept(response, choice, _OWN)
     kwargs.pop("reasoning_details", None)  # they stand in the thinking block
-    pictures = kwargs.pop("images", None)  # LlamaIndex takes that key for documents of its own
-    parts = [*choice.parts, *(pictures if isinstance(pictures, list) else ())]
+    kwargs.pop("images", None)  # LlamaIndex takes that key for documents of its own
+    parts = _parts(choice)
     if calls:
         kwargs["tool_calls"] = [_call_dict(call.id, call.name, call.arguments, call.extra) for call in calls]
     if choice.invalid_tool_calls:
         kwargs["invalid_tool_calls"] = [
-            {"id": c.id, "name": c.name, "arguments": c.arguments, "error": c.error} for c in choice.invalid_tool_calls
+            {"id": c.id, "name": c.name, "arguments": c.arguments, "error": _why(c)} for c in choice.invalid_tool_calls
         ]
+        for call in kwargs["invalid_tool_calls"]:
+            _logger.warning("The call of %s cannot be run: %s.", call["name"] or "a tool without a name", call["error"])
     if parts:
         kwargs["content_parts"] = parts
     return kwargs
+
+
+def _why(call: core.InvalidToolCall) -> str:
+    return CUT_OFF if call.truncated and call.arguments.strip() else call.error
 
 
 def _raw(response: core.ChatResponse) -> Json:

@@ -29,7 +29,7 @@ from llama_index.core.base.llms.types import (
     VideoBlock,
 )
 
-from llama_index_opea.tools import call_of
+from llama_index_opea.tools import call_of, reasons
 from opea_core import ConfigurationError
 from opea_core.adapters import REASONING_FIELDS, returned, with_extras
 
@@ -48,12 +48,16 @@ def to_wire(messages: Sequence[ChatMessage], cache_points: bool = False) -> list
     says whether it would). Raises ConfigurationError for what cannot be sent.
     """
     answered = {id_ for message in messages if (id_ := message.additional_kwargs.get("tool_call_id"))}
+    unrun = reasons(messages)
     built: list[Json] = []
     shown: list[Json] = []  # by tools, for the user's message behind the last of them
     for message in messages:
         wire = _converted(message, cache_points, answered)
         if wire["role"] == "tool":
             shown += _taken_out(wire)
+            name, why = unrun.get(wire["tool_call_id"], ("", ""))
+            if name and name in wire["content"]:
+                wire["content"] = why
         elif shown:
             built.append({"role": "user", "content": shown})
             shown = []
@@ -88,7 +92,7 @@ def _converted(message: ChatMessage, cache_points: bool, answered: set[str]) -> 
         role = "tool"
     built: Json = {"role": _ROLES.get(role, role)}
     built |= {name: known[name] for name in _SENT_KWARGS if known.get(name)}
-    built["content"] = _content(message.blocks, cache_points)
+    built["content"] = _content(_said(message), cache_points)
     if built["role"] == "assistant":
         built |= returned(known)
         _add_thoughts(built, message.blocks)
@@ -96,6 +100,12 @@ def _converted(message: ChatMessage, cache_points: bool, answered: set[str]) -> 
     elif built["role"] == "tool":
         built["tool_call_id"] = known.get("tool_call_id") or ""
     return built
+
+
+def _said(message: ChatMessage) -> Sequence[Any]:
+    """The blocks to send; not the images that the model itself made, as servers take none in an answer."""
+    made = message.role.value == "assistant" and message.additional_kwargs.get("content_parts")
+    return [block for block in message.blocks if not isinstance(block, ImageBlock)] if made else message.blocks
 
 
 def _content(blocks: Sequence[Any], cache_points: bool) -> str | list[Json]:
@@ -177,9 +187,9 @@ def _add_thoughts(built: Json, blocks: Sequence[Any]) -> None:
     thoughts = [block for block in blocks if isinstance(block, ThinkingBlock)]
     known = [block.additional_information for block in thoughts]
     text = "".join(block.content or "" for block in thoughts)
-    if text and not built.keys() & set(REASONING_FIELDS):
-        names = [*(info.get("reasoning_field") for info in known), *REASONING_FIELDS]
-        built[next(name for name in names if name in REASONING_FIELDS)] = text
+    fields = [field for info in known if (field := info.get("reasoning_field"))]
+    if text and not built.keys() & set(REASONING_FIELDS) and "reasoning_details" not in fields:  # those have the text
+        built[next(name for name in (*fields, *REASONING_FIELDS) if name in REASONING_FIELDS)] = text
     details = [detail for info in known for detail in info.get("reasoning_details") or ()]
     if details:
         built.setdefault("reasoning_details", details)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -14,15 +13,13 @@ from llama_index.core.llms.llm import ToolSelection
 
 from llama_index_opea.errors import NoToolCallError
 from llama_index_opea.instrumentation import instrumented
-from llama_index_opea.tools import first_call_only, selections, tools_of
+from llama_index_opea.tools import first_call_only, selections, tools_of, why_not_run
 from opea_core import ConfigurationError
 from opea_core.adapters import tool_choice_of
 
 if TYPE_CHECKING:
     from llama_index.core.chat_engine.types import AgentChatResponse
     from llama_index.core.tools.types import BaseTool
-
-_logger = logging.getLogger("opea_core")
 
 
 @contextmanager
@@ -31,8 +28,12 @@ def _known_tools() -> Iterator[None]:
     try:
         yield
     except KeyError as error:
+        name = str(error.args[0])
+        why = why_not_run(name)
+        if why:
+            raise NoToolCallError(why, "Ask again; raise max_tokens if the answer was cut off.") from None
         raise NoToolCallError(
-            f"The model called {str(error.args[0])[:100]!r}, which is none of the tools.", "Ask again, or give it this tool, too."
+            f"The model called {name[:100]!r}, which is none of the tools.", "Ask again, or give it this tool, too."
         ) from None
 
 
@@ -152,8 +153,6 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
         """
         growing = response.delta is not None and "finish_reason" not in response.additional_kwargs
         found = selections(response.message, partial=growing)
-        for call in () if growing else response.message.additional_kwargs.get("invalid_tool_calls") or ():
-            _logger.warning("The call of %s has no usable arguments (%s); it is not run.", call["name"], call["error"])
         if not found and error_on_no_tool_call:
             raise NoToolCallError(
                 "The model called no tool.", f"It answered: {(response.message.content or '')[:200]!r}. Try tool_required=True."

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
 
 Json = dict[str, Any]
+NO_OBJECT = "its arguments are no JSON object"
+CUT_OFF = "its arguments were cut off at the token limit"
+_NOT_RUN = " (it was not run: "
+_ADVICE = (
+    ("cut off", " Call it again, with shorter arguments."),
+    ("arguments", " Call it again, with arguments that are one whole JSON object."),
+)
 _CALL_KEYS = frozenset({"function", "id", "type", "name", "args", "input", "arguments"})
 
 
@@ -60,21 +67,43 @@ def selections(message: ChatMessage, partial: bool = False) -> list[ToolSelectio
     """The calls of a message, from its blocks, else from ``additional_kwargs``.
 
     ``partial``: the message is not whole yet, and arguments are read as far as they go. In a whole message
-    cut-off arguments are unusable: what they would have become nobody knows. Such a call gets a name that no
-    tool has, which says why: so no tool runs, and agents tell the model.
+    arguments that are no JSON object are unusable: what they would have become nobody knows. Such a call gets
+    a name that no tool has, which says why: so no tool runs, and agents tell the model.
     """
     known = message.additional_kwargs
     errors = {} if partial else {call.get("id"): call.get("error") for call in known.get("invalid_tool_calls") or ()}
-    found = _selections(message, partial)
-    return [_unusable(call, errors[call.tool_id]) if call.tool_id in errors else call for call in found]
+    return [
+        _not_run(call, errors.get(call.tool_id) or NO_OBJECT) if kwargs is None or call.tool_id in errors else call
+        for call, kwargs in _selections(message, partial)
+    ]
 
 
-def _unusable(call: ToolSelection, why: str | None) -> ToolSelection:
-    name = f"{call.tool_name} (it was not run: {why or 'its arguments are no JSON object'})"
-    return ToolSelection(tool_id=call.tool_id, tool_name=name, tool_kwargs={})
+def _not_run(call: ToolSelection, why: str) -> ToolSelection:
+    return ToolSelection(tool_id=call.tool_id, tool_name=f"{call.tool_name}{_NOT_RUN}{why})", tool_kwargs={})
 
 
-def _selections(message: ChatMessage, partial: bool) -> list[ToolSelection]:
+def why_not_run(name: str) -> str:
+    """What to tell about a call that got its name from ``selections``, as it was not to be run; ``""`` for any other name."""
+    tool, _, why = name.partition(_NOT_RUN)
+    if not why:
+        return ""
+    advice = next((advice for word, advice in _ADVICE if word in why), "")
+    return f"The call of {tool or 'a tool without a name'} was not run: {why.removesuffix(')')}.{advice}"
+
+
+def reasons(messages: Sequence[ChatMessage]) -> dict[str, tuple[str, str]]:
+    """By the ids of calls that were not run: the names they got, and what to tell the model.
+
+    Agents know only that there is no tool of such a name, and say so in their own words.
+    """
+    if not any(message.role.value == "tool" and _NOT_RUN in (message.content or "") for message in messages):
+        return {}
+    calls = [call for message in messages if message.role.value == "assistant" for call in selections(message)]
+    return {call.tool_id: (call.tool_name, why) for call in calls if (why := why_not_run(call.tool_name))}
+
+
+def _selections(message: ChatMessage, partial: bool) -> list[tuple[ToolSelection, Json | None]]:
+    """Each call with its arguments; None for arguments that are no object."""
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if blocks:
         return [_selection(block.tool_call_id, block.tool_name, block.tool_kwargs, partial) for block in blocks]
@@ -85,18 +114,21 @@ def _selections(message: ChatMessage, partial: bool) -> list[ToolSelection]:
     return [_selection(call["id"], call["function"]["name"], call["function"]["arguments"], partial) for call in calls]
 
 
-def _selection(id_: str | None, name: str, arguments: Any, partial: bool) -> ToolSelection:
+def _selection(id_: str | None, name: str, arguments: Any, partial: bool) -> tuple[ToolSelection, Json | None]:
     kwargs = arguments
     if isinstance(arguments, str):
         kwargs = partial_json(arguments) if partial else _object(arguments)
-    return ToolSelection(tool_id=id_ or "", tool_name=name, tool_kwargs=kwargs if isinstance(kwargs, dict) else {})
+    kwargs = {} if kwargs is None else kwargs if isinstance(kwargs, dict) else None
+    return ToolSelection(tool_id=id_ or "", tool_name=name, tool_kwargs=kwargs or {}), kwargs
 
 
 def _object(arguments: str) -> Any:
+    """What the text of arguments says, decoded twice where it was encoded twice; blank is none."""
     try:
-        return json.loads(arguments, strict=False)
+        value = json.loads(arguments, strict=False) if arguments.strip() else {}
+        return json.loads(value, strict=False) if isinstance(value, str) else value
     except (ValueError, RecursionError):
-        return {}
+        return arguments
 
 
 def first_call_only(response: ChatResponse) -> ChatResponse:

@@ -38,6 +38,7 @@ RESULT = ChatMessage(role="tool", content=str(SUM), additional_kwargs={"tool_cal
 BLOCK = ToolCallBlock(tool_call_id="call_a", tool_name="add_numbers", tool_kwargs=TWO_AND_THREE)
 AS_TEXT = ToolCallBlock(tool_call_id="call_a", tool_name="add_numbers", tool_kwargs='{"a": 2, "b": 3}')
 UNREADABLE = {"blank": "", "cut": "{", "list": "[1]", "null": "null", "text": '"a"', "prose": "two and three"}
+_NONE = ("", "null")
 LEGACY = {"name": "add_numbers", "arguments": '{"a": 2, "b": 3}'}
 
 
@@ -336,12 +337,17 @@ class ToolTests(LLMSettings):
     @needs("supports_tools")
     @pytest.mark.parametrize("arguments", UNREADABLE.values(), ids=UNREADABLE)
     def test_bad_arguments(self, arguments: str) -> None:
-        """Arguments that are no JSON object are read as ``{}``, not as an error: an agent's loop would end. To fix: guard the parser."""
+        """Arguments that are no JSON object are read as ``{}``, not as an error: an agent's loop would end.
+
+        The name may say more than the tool's, so that no tool runs. To fix: guard the parser.
+        """
         told = [{"id": "a", "type": "function", "function": {"name": "add_numbers", "arguments": arguments}}]
         block = ToolCallBlock(tool_call_id="a", tool_name="add_numbers", tool_kwargs=arguments)
         for message in (caller(tool_calls=told), caller(block), caller(block, tool_calls=told)):
             (selection,) = self.tool_llm().get_tool_calls_from_response(ChatResponse(message=message))
-            assert (selection.tool_id, selection.tool_name, selection.tool_kwargs) == ("a", "add_numbers", {})
+            assert (selection.tool_id, selection.tool_kwargs) == ("a", {})
+            runs = selection.tool_name == "add_numbers"
+            assert runs or (arguments not in _NONE and selection.tool_name.startswith("add_numbers "))
 
     @needs("supports_tools")
     @pytest.mark.parametrize(

@@ -372,4 +372,4 @@ def test_a_spoken_answer_is_what_it_says(server: ScriptedServer, llm: OPEALLM, c
     assert answer.message.content == (content or "spoken")
     assert answer.message.additional_kwargs["audio"] == audio
     llm.chat([*HI, answer.message, *HI])
-    assert server.seen[1].body["messages"][1] == {"role": "assistant", "content": content or "spoken"}
+    assert server.seen[1].body["messages"][1] == {"role": "assistant", "content": content or "spoken", "audio": {"id": "aud_1"}}
