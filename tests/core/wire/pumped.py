@@ -19,10 +19,12 @@ SETS = {"IN", "ANY", "NOT_LITERAL"}
 GROUPS: dict[str, Callable[[Any], Any]] = {"SUBPATTERN": lambda about: about[3], "ATOMIC_GROUP": lambda about: about}
 ONCE = {"match", "fullmatch"}
 METHODS = {"search", "match", "fullmatch", "finditer", "findall", "sub", "subn", "split", "compile"}
-SIZES = (16, 24, 36, 54, 80, 120, 180, 270, 512, 1024, 4096)
+SIZES = (16, 24, 36, 54, 80, 120, 180, 270, 2048)
 """Small steps first: an exponential pattern must be found out before it takes for ever."""
 ENOUGH = 0.001
 """Seconds of CPU below which nothing is slow."""
+A_LETTER = 2e-6
+"""Seconds of CPU that each letter of a large text may take."""
 EDGE = "\x00"
 """What few patterns match: it stands at the end."""
 LETTERS = " \nax1.,:{}[]<>\"'\\-_/é"
@@ -54,32 +56,72 @@ def modules(package: ModuleType) -> Iterator[ModuleType]:
             yield importlib.import_module(info.name)
 
 
-def expressions(module: ModuleType, source: str = "") -> Iterator[Expression]:
-    """The expressions of a module: compiled ones, and all that its calls of ``re`` are given."""
+def takers(package: ModuleType) -> frozenset[str]:
+    """Functions that are given patterns: those that use one whose text is not in them."""
+    found = set[str]()
+    for module in modules(package):
+        tree = ast.parse(inspect.getsource(module))
+        for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]:
+            if any(_is_handed_on(call.args[0], module, tree) for call in _calls_of_re(function)):
+                found.add(function.name)
+    return frozenset(found)
+
+
+def expressions(module: ModuleType, source: str = "", given_to: frozenset[str] = frozenset()) -> Iterator[Expression]:
+    """The expressions of a module: compiled ones, all that its calls of ``re`` are given, those for ``given_to``, and built ones."""
     tree = ast.parse(source or inspect.getsource(module))
     compiled = {name: value for name, value in vars(module).items() if isinstance(value, re.Pattern)}
     methods = dict[str, set[str]]()
     for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
-        if not (isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)):
-            continue
-        owner, method = call.func.value.id, call.func.attr
-        methods.setdefault(owner, set()).add(method)
-        if owner == "re" and method in METHODS:
-            name = ast.unparse(call.args[0])
-            flags = [eval(ast.unparse(node), {"re": re}) for node in call.args[1:] if ast.unparse(node).startswith("re.")]
-            found = [re.compile(pattern, *flags) for pattern in values(call.args[0], module, tree)]
-            assert found, f"{module.__name__}: what is {name}?"
-            for pattern in found:
-                if pattern not in compiled.values():
-                    yield Expression(f"{module.__name__}: {name}", pattern, method in ONCE)
+        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
+            methods.setdefault(call.func.value.id, set()).add(call.func.attr)
+        if called(call) in given_to:
+            texts_ = [text for node in call.args for text in values(node, module, tree) if isinstance(text, str)]
+            yield from (Expression(f"{module.__name__}: {ast.unparse(call)[:60]}", re.compile(text)) for text in texts_)
+    for call in _calls_of_re(tree):
+        name, method = ast.unparse(call.args[0]), call.func.attr  # type: ignore[attr-defined]
+        flags = [eval(ast.unparse(node), {"re": re}) for node in call.args[1:] if ast.unparse(node).startswith("re.")]
+        found = [re.compile(pattern, *flags) for pattern in values(call.args[0], module, tree)]
+        assert found or _is_handed_on(call.args[0], module, tree), f"{module.__name__}: what is {name}?"
+        for pattern in found:
+            if pattern not in compiled.values():
+                yield Expression(f"{module.__name__}: {name}", pattern, method in ONCE)
     for name, pattern in compiled.items():
         yield Expression(f"{module.__name__}.{name}", pattern, methods.get(name, {""}) <= ONCE)
+    for name in built_in(tree):
+        yield from (Expression(f"{module.__name__}.{name}[{key}]", re.compile(text)) for key, text in vars(module)[name].items())
+
+
+def called(call: ast.Call) -> str:
+    """The name of what is called, whatever it belongs to."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def built_in(tree: ast.Module) -> list[str]:
+    """Names of the mappings whose patterns ``pattern_of`` makes."""
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None]
+    built = [node for node in assigned if any(isinstance(part, ast.Call) and called(part) == "pattern_of" for part in ast.walk(node))]
+    return [ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target) for node in built]
+
+
+def _calls_of_re(tree: ast.AST) -> list[ast.Call]:
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    return [call for call in calls if ast.unparse(call.func.value) == "re" and call.func.attr in METHODS]  # type: ignore[attr-defined]
+
+
+def _is_handed_on(node: ast.expr, module: ModuleType, tree: ast.Module) -> bool:
+    """Whether it is a name that only a caller, or what a caller gives, has a value for."""
+    if not isinstance(node, ast.Name) or hasattr(module, node.id) or values(node, module, tree):
+        return False
+    bound = {part.arg for part in ast.walk(tree) if isinstance(part, ast.arg)}
+    targets = [part.target for part in ast.walk(tree) if isinstance(part, ast.comprehension | ast.For)]
+    return node.id in bound | {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
 
 
 def values(node: ast.expr, module: ModuleType, tree: ast.Module) -> list[Any]:
     """What an expression of the source may be; a word stands for what only a call knows."""
     if isinstance(node, ast.JoinedStr):
-        return ["".join(str(part.value) if isinstance(part, ast.Constant) else "word" for part in node.values)]
+        return ["".join(str(part.value) if isinstance(part, ast.Constant) else _told(part, module) for part in node.values)]
     if isinstance(node, ast.IfExp):
         return [value for branch in (node.body, node.orelse) for value in values(branch, module, tree)]
     if isinstance(node, ast.Name) and not hasattr(module, node.id):
@@ -89,6 +131,12 @@ def values(node: ast.expr, module: ModuleType, tree: ast.Module) -> list[Any]:
         return [eval(ast.unparse(node), dict(vars(module)))]
     except NameError:
         return []
+
+
+def _told(part: ast.expr, module: ModuleType) -> str:
+    """What stands in a text for a value: its own text if the module has it."""
+    name = part.value.id if isinstance(part, ast.FormattedValue) and isinstance(part.value, ast.Name) else ""
+    return str(getattr(module, name, "word"))
 
 
 # --- texts
@@ -177,12 +225,13 @@ def slow_at(expression: Expression, text: Callable[[int], str]) -> int | None:
     """The size at which twice the text takes more than three times as long, whenever it is tried; None if there is none."""
     for size in SIZES:
         runs = [partial(expression.run, text(size // 2)), partial(expression.run, text(size))]
-        if seconds(runs[1]) < ENOUGH:
+        enough = max(ENOUGH, size * A_LETTER)
+        if seconds(runs[1]) < enough:
             continue
         least = [float("inf"), float("inf")]
         for _ in range(6):
             least = [min(known, seconds(run)) for known, run in zip(least, runs, strict=True)]
-            if least[1] < max(ENOUGH, 3 * least[0]):
+            if least[1] < max(enough, 3 * least[0]):
                 break
         else:
             return size

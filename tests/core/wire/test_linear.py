@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-from pumped import Expression, expressions, modules, seconds, slow_at, texts
+from pumped import Expression, expressions, modules, seconds, slow_at, takers, texts
 
 import langchain_opea
 import llama_index_opea
@@ -22,16 +22,19 @@ from llama_index_opea.answers import ResponseWriter
 from opea_core.adapters import Growth, json_text, read_answer
 from opea_core.config import Capabilities
 from opea_core.types import ChatChunk, Json
+from opea_core.wire.adaptations import DROPPABLE
 from opea_core.wire.headers import retry_after
 from opea_core.wire.intake import Expected, Intake
 from opea_core.wire.jsontext import weighs_more
+from opea_core.wire.refusal import adapt
 
 # --- patterns
 
 
 @pytest.mark.parametrize("package", [opea_core, langchain_opea, llama_index_opea], ids=lambda package: package.__name__)
 def test_no_pattern_is_slow_for_any_text(package: ModuleType) -> None:
-    found = [expression for module in modules(package) for expression in expressions(module)]
+    given_to = takers(package)
+    found = [expression for module in modules(package) for expression in expressions(module, given_to=given_to)]
     assert found
     slow = [(expression.name, text(60)) for expression in found for text in texts(expression.pattern) if slow_at(expression, text)]
     assert slow == []
@@ -68,6 +71,39 @@ def test_patterns_are_found_wherever_they_stand() -> None:
         ("a+", False), ("(?i)c+", False), ("d+", True), ("e+word", False), ("f+", False), ("g+", False), (b"b+", True),
     ]  # fmt: skip
     assert found[2].pattern.flags & re.DOTALL
+
+
+SENT: Json = {
+    "messages": [
+        {"role": "user", "content": "Hello there, all of you"},
+        {"role": "user", "content": [{"type": "text", "text": "x"}]},
+        {"role": "assistant", "content": "", "reasoning": "r", "tool_calls": [{"id": "call_1", "function": {"name": "a-b"}}]},
+        {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "image_url"}]},
+        {"role": "developer", "content": "x"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "a-b", "parameters": {"properties": {"x": {}}}}}],
+    "tool_choice": {"type": "function", "function": {"name": "a-b"}},
+    "response_format": {"type": "json_schema"},
+    "max_tokens": 3,
+    **dict.fromkeys(DROPPABLE.keys() - {"name"}, 1),
+}
+PIECES = (
+    "x", " ", "\n", "{", "[(", "{'a': ", "f(a=", "'x ", "seed, ", "not ", "'seed' unsupported ", "call", "tool ", "exceed", "a -> ",
+    "body -> a\n ", "no n > 1 ", "content ", "system role first ", "reasoning must ", "one of ", ". ", '{"error":', '{"loc":["seed"],',
+    "Hello there, all of you ",
+)  # fmt: skip
+FORMS = ({}, {"param": "seed"})
+"""What stands beside the words."""
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_a_refusal_is_read_in_bounded_time(piece: str) -> None:
+    """However long it is; the shorter ones first, as the longest could take for ever."""
+    known = Capabilities(developer_role=True)
+    for size in (1024, 2048, 8192):
+        for form in FORMS:
+            text = json.dumps({"error": {"message": (piece * size)[:size], **form}})
+            assert seconds(lambda text=text: adapt(SENT, text, known, any_form=True)) < 0.5, size  # type: ignore[misc]
 
 
 # --- streams
