@@ -1,6 +1,7 @@
 """LangChain on ``opea_core``: ``ChatOPEA``, ``OPEAEmbeddings`` and ``OPEARerank``.
 
-``errors`` has the classes that are both the core's and LangChain's.
+``errors`` has the classes that are both the core's and LangChain's. ``InvalidToolCallMiddleware`` needs the package
+``langchain``, so that ``import *`` leaves it out.
 """
 
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from langchain_opea import errors
     from langchain_opea.chat_models import ChatOPEA
     from langchain_opea.embeddings import OPEAEmbeddings
+    from langchain_opea.middleware import InvalidToolCallMiddleware as InvalidToolCallMiddleware
     from langchain_opea.registration import register
     from langchain_opea.rerank import OPEARerank
 
@@ -29,6 +31,7 @@ if not TYPE_CHECKING:
             "chat_models": ("ChatOPEA",),
             "embeddings": ("OPEAEmbeddings",),
             "errors": (),
+            "middleware": ("InvalidToolCallMiddleware",),
             "registration": ("register",),
             "rerank": ("OPEARerank",),
         },

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -13,16 +12,24 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 import opea_core as core
-from opea_core.adapters import kept, token_counts
+from langchain_opea.arguments import JsonText
+from langchain_opea.arguments import spoiler as spoiler
+from langchain_opea.arguments import unspoiled as unspoiled
+from langchain_opea.order import Turns, order_of
+from opea_core.adapters import CALL_ARGUMENTS, kept, token_counts
 
 PROVIDER = "opea"
 _EMPTY = AIMessageChunk(content="")
-_SPECIAL = re.compile(r'["\\\x00-\x1f]')
 _ROOT = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
 
 
-def result(response: core.ChatResponse, headers: bool = False) -> ChatResult:
-    """All choices of an answer; ``headers`` adds the answer's headers to the metadata."""
+def result(response: core.ChatResponse, headers: bool = False, answer_tool: str | None = None) -> ChatResult:
+    """All choices of an answer; ``headers`` adds the answer's headers to the metadata.
+
+    ``answer_tool``: the function that an answer of a given form may have come as a call of; its arguments are the text.
+    """
+    if answer_tool:
+        response = replace(response, choices=[_told(choice, answer_tool) for choice in response.choices])
     generations = [
         ChatGeneration(
             message=AIMessage(
@@ -31,7 +38,7 @@ def result(response: core.ChatResponse, headers: bool = False) -> ChatResult:
                 invalid_tool_calls=[
                     invalid_tool_call(name=c.name, args=c.arguments, id=c.id, error=c.error) for c in choice.invalid_tool_calls
                 ],
-                additional_kwargs=_extras(response, choice, reasoning=True),
+                additional_kwargs=_extras(response, choice, reasoning=True) | order_of(response, choice),
                 response_metadata=_metadata(response, choice, headers),
                 usage_metadata=usage_metadata(response.usage) if choice is response.choices[0] else None,
             )
@@ -56,6 +63,22 @@ def usage_metadata(usage: core.Usage | None) -> UsageMetadata | None:
     return found
 
 
+def _told(choice: core.Choice, answer_tool: str) -> core.Choice:
+    """A choice whose answer came as a call, as if it had come as text."""
+    calls, answers = _apart(choice.tool_calls, answer_tool)
+    invalid, broken = _apart(choice.invalid_tool_calls, answer_tool)
+    said = "".join(call.arguments for call in (*answers, *broken)[:1])
+    if not said:
+        return choice
+    finish = "stop" if choice.finish_reason == "tool_calls" and not (calls or invalid) else choice.finish_reason
+    return replace(choice, content=said, blocks=[], tool_calls=calls, invalid_tool_calls=invalid, finish_reason=finish)
+
+
+def _apart(calls: list[Any], name: str) -> tuple[list[Any], list[Any]]:
+    """Other calls, and those of this function."""
+    return [call for call in calls if call.name != name], [call for call in calls if call.name == name]
+
+
 def _usage_dict(response: core.ChatResponse) -> dict[str, Any]:
     return dict(response.usage.raw) if response.usage is not None else {}
 
@@ -66,6 +89,9 @@ _OWN = frozenset({"reasoning_content", "reasoning_field", "reasoning_details", "
 def _extras(response: core.ChatResponse, choice: core.Choice, reasoning: bool) -> dict[str, Any]:
     """What has no place of its own in LangChain's message; without the reasoning's text where that was streamed."""
     extras: dict[str, Any] = kept(response, choice, _OWN)
+    broken = {call.id: call.arguments for call in choice.invalid_tool_calls if call.arguments}
+    if broken:
+        extras[CALL_ARGUMENTS] = {**extras.get(CALL_ARGUMENTS, {}), **broken}
     if reasoning and choice.reasoning:
         extras["reasoning_content"] = choice.reasoning
     if choice.reasoning_field:
@@ -104,11 +130,18 @@ class ChunkWriter:
     only, as LangChain adds numbers and appends strings when it merges.
     """
 
-    def __init__(self, headers: bool = False, events: bool = False) -> None:
-        """``events``: LangChain makes v3 events of the chunks: any whole JSON are arguments, metadata is not merged."""
+    def __init__(self, headers: bool = False, events: bool = False, answer_tool: str | None = None) -> None:
+        """``events``: LangChain makes v3 events of the chunks: any whole JSON are arguments, metadata is not merged.
+
+        ``answer_tool``: the function that an answer of a given form may come as a call of; its arguments are the text.
+        """
         self._headers = headers
         self._events = events
-        self._texts: dict[int, _JsonText] = defaultdict(_JsonText)
+        self._answer_tool = answer_tool
+        self._answer: int | None = None
+        """The number of the call that is the answer."""
+        self._turns = Turns()
+        self._texts: dict[int, JsonText] = defaultdict(JsonText)
         self._held: dict[int, tuple[core.ToolCallDelta, list[str]]] = {}
 
     def write(self, chunk: core.ChatChunk, more: bool) -> ChatGenerationChunk | None:
@@ -116,13 +149,22 @@ class ChunkWriter:
         if chunk.response is not None:
             return self._last(chunk, chunk.response)
         if chunk.tool_calls:
-            for delta in chunk.tool_calls:
-                self._hold(delta)
+            self._take_calls(chunk)
             if more and not (chunk.content or chunk.reasoning):
                 return None
         elif not (chunk.content or chunk.reasoning or chunk.logprobs):
             return None
         return self._piece(chunk.content, {"reasoning_content": chunk.reasoning} if chunk.reasoning else {}, chunk)
+
+    def _take_calls(self, chunk: core.ChatChunk) -> None:
+        """Hold the calls; the arguments of one that is the answer become its text."""
+        for delta in chunk.tool_calls:
+            if self._answer_tool and delta.name == self._answer_tool and self._answer is None:
+                self._answer = delta.index
+            if delta.index == self._answer:
+                chunk.content += delta.arguments
+            else:
+                self._hold(delta)
 
     def _hold(self, delta: core.ToolCallDelta) -> None:
         arguments = self._texts[delta.index].escaped(delta.arguments)
@@ -145,6 +187,7 @@ class ChunkWriter:
             "additional_kwargs": extras,
             "response_metadata": {"model_provider": PROVIDER},
             "tool_call_chunks": calls,
+            **self._turns.take(len(content), len(chunk.reasoning)),
         }
         # of chunks that are added LangChain joins the lists, and fails where the types differ
         logprobs = {name: value for name, value in (chunk.logprobs or {}).items() if isinstance(value, list | None)}
@@ -156,93 +199,21 @@ class ChunkWriter:
         return ChatGenerationChunk(message=message, generation_info=info)
 
     def _last(self, chunk: core.ChatChunk, response: core.ChatResponse) -> ChatGenerationChunk:
-        choice = response.choices[0]
-        for delta in chunk.tool_calls:
-            self._hold(delta)
+        choice = _told(response.choices[0], self._answer_tool) if self._answer_tool else response.choices[0]
+        self._take_calls(chunk)
         for call in choice.invalid_tool_calls:
             self._hold(core.ToolCallDelta(call.index, None, None, spoiler(call.arguments, self._events)))
         metadata = _metadata(response, choice, self._headers)
         if not self._events:
             metadata.pop("logprobs", None)  # they came with their chunks
+        turns = self._turns.take(len(chunk.content), 0)
         message = AIMessageChunk(
             content=chunk.content,
-            additional_kwargs=_extras(response, choice, reasoning=False),
+            additional_kwargs=_extras(response, choice, reasoning=False) | self._turns.order(len(choice.parts)),
             response_metadata=metadata,
             tool_call_chunks=self._calls(),
             usage_metadata=usage_metadata(response.usage),
             chunk_position="last",
+            **turns,
         )
         return ChatGenerationChunk(message=message)
-
-
-def spoiler(arguments: str, events: bool = False) -> str:
-    """What to append to broken arguments so that LangChain does not mend them, usually nothing.
-
-    LangChain completes cut-off JSON when it merges chunks, and would make a call of ``{"path": "/ho`` that
-    nobody meant. One closing bracket that does not fit makes it an invalid call, as it is without streaming.
-    ``events``: v3 events break at JSON that is no object, so it must not be whole JSON either.
-    """
-    begun = arguments.lstrip()
-    if begun and not begun.startswith("{"):
-        return "]" if events and _is_json(arguments) else ""
-    text, stack = "", []
-    for token in _TOKENS.findall(arguments):
-        if token in ("{", "["):
-            stack.append(token)
-        elif token in ("}", "]"):
-            if not stack or stack.pop() != _OPENING[token]:
-                return ""  # LangChain gives up by itself
-        elif not token.endswith('"') or len(token) == 1 or _ESCAPED_END.search(token):
-            text = '""' if _CUT_ESCAPE.search(token) else '"'  # a text that has no end
-    return text + ("}" if stack and stack[-1] == "[" else "]")
-
-
-def unspoiled(arguments: str) -> str:
-    """The arguments as the server sent them."""
-    for tail in ('""}', '""]', '"}', '"]', "}", "]"):
-        if arguments.endswith(tail):
-            before = arguments.removesuffix(tail)
-            if tail in (spoiler(before), spoiler(before, True)):
-                return before
-    return arguments
-
-
-_TOKENS = re.compile(r'[{}\[\]]|"(?:[^"\\]|\\.)*(?:"|\\?$)', re.DOTALL)
-_OPENING = {"}": "{", "]": "["}
-_CUT_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\$")
-_ESCAPED_END = re.compile(r'(?<!\\)(?:\\\\)*\\"$')
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-class _JsonText:
-    """The arguments of one call, with line breaks inside of strings as JSON has them: LangChain reads strictly."""
-
-    __slots__ = ("_in_escape", "_in_text")
-
-    def __init__(self) -> None:
-        self._in_text = False
-        self._in_escape = False
-
-    def escaped(self, piece: str) -> str:
-        """The next piece, control characters inside of strings escaped."""
-        if not self._in_escape and not _SPECIAL.search(piece):
-            return piece
-        found = []
-        for char in piece:
-            if self._in_escape:
-                self._in_escape = False
-            elif char == '"':
-                self._in_text = not self._in_text
-            elif char == "\\":
-                self._in_escape = self._in_text
-            elif self._in_text and char < " ":
-                char = json.dumps(char)[1:-1]
-            found.append(char)
-        return "".join(found)

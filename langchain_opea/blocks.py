@@ -6,31 +6,41 @@ blocks 0, 1, ... while tool calls bring the server's 0, and merging melts text a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.messages.block_translators import register_translator
 
 from langchain_opea.answers import PROVIDER
+from langchain_opea.order import ORDER, TURNS, in_order
 
 Block = Any
+_INDEX = {"text": "lc_txt_", "reasoning": "lc_rs_", "refusal": "lc_refusal_"}
+_DRAWN = ("output_image", "generated_image", "image_generation_call")
 
 
 def blocks_of(message: AIMessage) -> list[Block]:
-    """Reasoning, text, other parts and tool calls of a whole message."""
-    return [*_thoughts(message), *_content(message), *_tool_calls(message)]
+    """Reasoning, text and other parts in their order, a refusal, and tool calls of a whole message."""
+    return [*_said(message), *_refusal(message), *_tool_calls(message)]
 
 
 def blocks_of_chunk(chunk: AIMessageChunk) -> list[Block]:
     """The same of a chunk; calls are chunks until the stream is over."""
-    reasoning: list[Block] = [{**block, "index": "lc_rs_0"} for block in _thoughts(chunk)]
-    content = [{**block, "index": "lc_txt_0"} if block.get("type") == "text" else block for block in _content(chunk)]
+    turns = getattr(chunk, TURNS, None) or {}
+    numbers = {"reasoning": turns.get("reasoning", 0), "text": turns.get("text", 0)}
+    said: list[Block] = []
+    for block in (*_said(chunk), *_refusal(chunk)):
+        name, kind = _INDEX.get(str(block.get("type"))), str(block.get("type"))
+        said.append({**block, "index": f"{name}{numbers.get(kind, 0)}"} if name else block)
+        if name and not turns:
+            numbers[kind] = numbers.get(kind, 0) + 1  # a merged chunk has several
     if chunk.chunk_position == "last" and not _is_piece(chunk):
-        return [*reasoning, *content, *_tool_calls(chunk)]
+        return [*said, *_tool_calls(chunk)]
     calls = [
         {"type": "tool_call_chunk", **{key: call.get(key) for key in ("id", "name", "args", "index")}} for call in chunk.tool_call_chunks
     ]
-    return [*reasoning, *content, *calls]
+    return [*said, *calls]
 
 
 def _is_piece(chunk: AIMessageChunk) -> bool:
@@ -38,18 +48,45 @@ def _is_piece(chunk: AIMessageChunk) -> bool:
     return any(not call.get("name") or not call.get("id") for call in chunk.tool_call_chunks)
 
 
-def _thoughts(message: AIMessage) -> list[Block]:
-    text = message.additional_kwargs.get("reasoning_content")
-    return [{"type": "reasoning", "reasoning": text}] if text else []
+def _said(message: AIMessage) -> list[Block]:
+    """What was thought, written and drawn."""
+    known, content = message.additional_kwargs, message.content
+    thought = str(known.get("reasoning_content") or "")
+    parts = _standard(known.get("content_parts") or [])
+    images = _standard(known.get("images") or [])
+    if isinstance(content, str):
+        ordered = in_order(known[ORDER], content, thought, parts) if ORDER in known else None
+        text: list[Block] = [{"type": "text", "text": content}] if content else []
+    else:
+        ordered, text = None, _standard(content)
+    reasoning: list[Block] = [{"type": "reasoning", "reasoning": thought}] if thought else []
+    return [*([*reasoning, *text, *parts] if ordered is None else ordered), *images]
 
 
-def _content(message: AIMessage) -> list[Block]:
-    """Text, and what an answer holds besides: an image a model drew, or what nobody knows."""
-    content, parts = message.content, message.additional_kwargs.get("content_parts") or []
-    blocks: list[Block] = [{"type": "text", "text": content}] if content and isinstance(content, str) else []
-    others = parts if isinstance(content, str) else [*content, *parts]
-    others = [part for part in others if isinstance(part, str) or isinstance(part.get("type"), str)]  # else they are of no kind
-    return [*blocks, *HumanMessage(content=others).content_blocks] if others else blocks
+def _standard(parts: Any) -> list[Block]:
+    """Parts of content as LangChain's blocks: an image a model drew, or what nobody knows."""
+    known = [_as_image(part) for part in (parts if isinstance(parts, list) else [])]
+    typed: list[Any] = [part for part in known if isinstance(part, str) or isinstance(part.get("type"), str)]  # else they are of no kind
+    return list(HumanMessage(content=typed).content_blocks) if typed else []
+
+
+def _as_image(part: Any) -> Any:
+    """An image in the form of the protocol, if it is one in another."""
+    if isinstance(part, str | Mapping) and not (isinstance(part, Mapping) and part.get("type") in _DRAWN):
+        return part
+    if not isinstance(part, Mapping):
+        return {}
+    url = next((part[key] for key in ("image_url", "url") if part.get(key)), None)
+    url = url.get("url") if isinstance(url, Mapping) else url
+    data = next((part[key] for key in ("b64_json", "data", "result") if isinstance(part.get(key), str)), None)
+    if not isinstance(url, str) and data is not None:
+        url = f"data:{part.get('mime_type') or 'image/png'};base64,{data}"
+    return {"type": "image_url", "image_url": {"url": url}} if isinstance(url, str) else part
+
+
+def _refusal(message: AIMessage) -> list[Block]:
+    refusal = message.additional_kwargs.get("refusal")
+    return [{"type": "refusal", "refusal": refusal}] if isinstance(refusal, str) and refusal else []
 
 
 def _tool_calls(message: AIMessage) -> list[Block]:

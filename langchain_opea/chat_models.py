@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from langchain_opea import options, structured
 from langchain_opea.answers import ChunkWriter, result
+from langchain_opea.batches import Configs, with_places
 from langchain_opea.blocks import register_blocks
 from langchain_opea.connection import Connection
 from langchain_opea.errors import OPEAConfigurationError, alangchain_stream, langchain_errors, langchain_stream
@@ -129,8 +130,9 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     ) -> ChatResult:
         with langchain_errors():
             self._ask_for_model(self._named_model(kwargs))
-            response: ChatResponse = self.client.chat(to_wire(messages), **self._options(stop, kwargs))
-        return result(response, self.include_response_headers)
+            options, answer_tool = self._options(stop, kwargs)
+            response: ChatResponse = self.client.chat(to_wire(messages), **options)
+        return result(response, self.include_response_headers, answer_tool)
 
     async def _agenerate(
         self,
@@ -141,8 +143,9 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     ) -> ChatResult:
         with langchain_errors():
             await self._aask_for_model(self._named_model(kwargs))
-            response: ChatResponse = await self.client.achat(to_wire(messages), **self._options(stop, kwargs))
-        return result(response, self.include_response_headers)
+            options, answer_tool = self._options(stop, kwargs)
+            response: ChatResponse = await self.client.achat(to_wire(messages), **options)
+        return result(response, self.include_response_headers, answer_tool)
 
     def _stream(
         self,
@@ -153,8 +156,9 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     ) -> Iterator[ChatGenerationChunk]:
         with langchain_errors():
             self._ask_for_model(self._named_model(kwargs))
-            stream: ChatStream = self.client.stream_chat(to_wire(messages), **self._options(stop, kwargs, stream=True))
-        writer = ChunkWriter(self.include_response_headers, events=run_manager is not None)
+            options, answer_tool = self._options(stop, kwargs, stream=True)
+            stream: ChatStream = self.client.stream_chat(to_wire(messages), **options)
+        writer = ChunkWriter(self.include_response_headers, events=run_manager is not None, answer_tool=answer_tool)
         with closing(stream):
             for chunk in langchain_stream(stream):
                 piece = writer.write(chunk, more=stream.waiting > 0)
@@ -172,8 +176,9 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     ) -> AsyncIterator[ChatGenerationChunk]:
         with langchain_errors():
             await self._aask_for_model(self._named_model(kwargs))
-            stream: AsyncChatStream = self.client.astream_chat(to_wire(messages), **self._options(stop, kwargs, stream=True))
-        writer = ChunkWriter(self.include_response_headers, events=run_manager is not None)
+            options, answer_tool = self._options(stop, kwargs, stream=True)
+            stream: AsyncChatStream = self.client.astream_chat(to_wire(messages), **options)
+        writer = ChunkWriter(self.include_response_headers, events=run_manager is not None, answer_tool=answer_tool)
         async with aclosing(stream):
             async for chunk in alangchain_stream(stream):
                 piece = writer.write(chunk, more=stream.waiting > 0)
@@ -182,8 +187,21 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
                         await run_manager.on_llm_new_token(piece.text, chunk=piece)
                     yield piece
 
-    def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any], stream: bool = False) -> dict[str, Any]:
-        """The options of a call: the call's own over ``extra_body``, over ``model_kwargs``, over the fields."""
+    # --- several calls
+
+    def batch(self, inputs: list[LanguageModelInput], config: Configs = None, **kwargs: Any) -> list[AIMessage]:
+        """As in LangChain, with as many calls at once as the ``OPEA`` object has places, unless ``max_concurrency`` says."""
+        return super().batch(inputs, with_places(config, self.client.endpoints, len(inputs)), **kwargs)
+
+    def batch_as_completed(self, inputs: Sequence[Any], config: Configs = None, **kwargs: Any) -> Iterator[tuple[int, Any]]:
+        """The same, each answer with its number as soon as it is there."""
+        return super().batch_as_completed(inputs, with_places(config, self.client.endpoints, len(inputs)), **kwargs)
+
+    def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any], stream: bool = False) -> tuple[dict[str, Any], str | None]:
+        """The options of a call: the call's own over ``extra_body``, over ``model_kwargs``, over the fields.
+
+        And the function that the answer may come as a call of, where it is to be text.
+        """
         given = in_call({name: value for name, value in kwargs.items() if name not in (*_NOT_SENT, "extra_body")})
         if stop is not None:
             given.setdefault("stop", stop)
@@ -201,7 +219,8 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
                 "Several answers (n=) cannot be streamed in LangChain.", "Use invoke, or set disable_streaming=True."
             )
         options.leave_out(self.disabled_params, found, extra)
-        return found | ({"extra_body": extra} if extra else {})
+        answer_tool = structured.let_it_adapt(found)
+        return found | ({"extra_body": extra} if extra else {}), answer_tool
 
     def _body(self) -> dict[str, Any]:
         """The fields that are part of every request."""

@@ -18,6 +18,8 @@ from langchain_core import exceptions as lc
 import opea_core as core
 
 if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
     _RefusalBase = lc.ModelError
 else:
     _RefusalBase = getattr(lc, "ModelRefusalError", lc.ModelError)  # there since langchain-core 1.7.5
@@ -151,7 +153,9 @@ class OPEAClientClosed(LangChainError, core.ClientClosed, lc.ModelError):
 
 
 class OPEARefusalError(LangChainError, core.RefusalError, _RefusalBase):
-    """The model refused where an answer of a given form was needed."""
+    """The model refused where an answer of a given form was needed; ``raw_message`` is what it said."""
+
+    raw_message: BaseMessage | None = None
 
 
 class OPEAModelError(LangChainError, lc.ModelError):
@@ -181,6 +185,13 @@ _DUAL: dict[type[core.OPEAError], type[LangChainError]] = {
     core.RefusalError: OPEARefusalError,
     core.OPEAError: OPEAModelError,
 }
+
+
+def refused(refusal: str, message: BaseMessage) -> OPEARefusalError:
+    """The error for a refusal, with the message that holds it."""
+    error = OPEARefusalError(f"The model refused: {refusal}", "Ask differently, or catch it to show the refusal.")
+    error.raw_message = message
+    return error
 
 
 def translated(error: core.OPEAError) -> LangChainError:

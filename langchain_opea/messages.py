@@ -22,9 +22,11 @@ Json = dict[str, Any]
 
 _THOUGHTS = ("reasoning", "thinking", "reasoning_content")
 _MEDIA = frozenset({"image", "audio", "video", "file", "text-plain"})
+_NO_NAME = "no_name"
+"""What a call without a name is called where it goes back with the message that says so."""
 _TEXTS = ("text", "output_text", "input_text")
 _FROM_ANSWERS = frozenset(
-    {"non_standard", "invalid_tool_call", "tool_call_chunk", "server_tool_call", "server_tool_result", "redacted_thinking"}
+    {"non_standard", "refusal", "invalid_tool_call", "tool_call_chunk", "server_tool_call", "server_tool_result", "redacted_thinking"}
 )
 
 
@@ -75,7 +77,7 @@ def _assistant(message: AIMessage, answered: set[str]) -> Json:
     known = message.additional_kwargs
     calls = [_call(call["id"], call["name"], call["args"]) for call in message.tool_calls]
     invalid = [call for call in message.invalid_tool_calls if call["id"] in answered]
-    calls += [_call(call["id"], call["name"], {"invalid_arguments": unspoiled(call["args"] or "")}) for call in invalid]
+    calls += [_call(call["id"], call["name"] or _NO_NAME, {"invalid_arguments": unspoiled(call["args"] or "")}) for call in invalid]
     calls = [with_extras(call, known) for call in calls]
     if calls:
         built["tool_calls"] = calls
@@ -109,6 +111,8 @@ def _parts(content: Sequence[Any], built: Json, results: list[Json]) -> list[Jso
             thoughts.append(_thought(block))
         elif kind == "tool_result":
             results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": _tool_content(block.get("content") or "")})
+        elif kind == "refusal":
+            built.setdefault("refusal", str(block.get("refusal") or ""))
         elif kind in _TEXTS or (built["role"] != "assistant" and kind not in _FROM_ANSWERS):
             parts.append(_part(block))
     text = "".join(thoughts)

@@ -15,9 +15,9 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel, ValidationError
 
 from langchain_opea.answers import unspoiled
-from langchain_opea.errors import OPEAConfigurationError, OPEARefusalError
+from langchain_opea.errors import OPEAConfigurationError, OPEARefusalError, refused
 from langchain_opea.schemas import function_of
-from opea_core.adapters import Growth, clean_name, cut, json_text, may_be_call, read_answer
+from opea_core.adapters import Growth, clean_name, cut, json_text, may_be_call, read_answer, unwrapped
 
 Method: TypeAlias = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
@@ -59,6 +59,26 @@ def response_format(value: Any, strict: bool | None = None) -> Any:
     return {"type": "json_schema", "json_schema": output_schema(value, strict)}
 
 
+_FORM = frozenset({"name", "description", "schema", "strict"})
+
+
+def let_it_adapt(options: dict[str, Any]) -> str | None:
+    """Let the core ask for an answer of a given form in another way, where tools stand beside it; gives the answer's name.
+
+    Many servers take tools or ``response_format`` and not both. Agents send both, and read the answer as text.
+    """
+    value, tools = options.get("response_format"), options.get("tools")
+    if not tools or options.get("output_schema") or not isinstance(value, Mapping) or value.keys() != {"type", "json_schema"}:
+        return None
+    form = unwrapped(value)
+    taken = {tool["function"].get("name") for tool in tools if isinstance(tool.get("function"), Mapping)}
+    if form is None or not form.keys() <= _FORM or form["name"] in taken:
+        return None
+    del options["response_format"]
+    options["output_schema"] = form
+    return str(form["name"])
+
+
 def is_class(schema: Any) -> TypeGuard[type]:
     """Whether the schema is a pydantic class (of version 1 or 2), so that answers are its objects."""
     return isinstance(schema, type) and is_basemodel_subclass(schema)
@@ -91,7 +111,7 @@ class AnswerParser(BaseTransformOutputParser[Any]):
         message = result[0].message if isinstance(result[0], ChatGeneration) else AIMessage(content=result[0].text)
         refusal = message.additional_kwargs.get("refusal")
         if refusal:
-            raise OPEARefusalError(f"The model refused: {refusal}", "Ask differently, or catch it to show the refusal.")
+            raise refused(refusal, message)
         values = self._candidates(message)
         if isinstance(values, Exception):
             raise values

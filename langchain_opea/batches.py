@@ -1,0 +1,28 @@
+"""How many calls of a batch are in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from langchain_core.runnables import RunnableConfig, ensure_config
+
+from opea_core import Endpoint
+
+Configs: TypeAlias = RunnableConfig | Sequence[RunnableConfig] | None
+_MEASURED = 128
+"""Threads where it is measured how many requests an endpoint takes: the rest wait in the object's queue."""
+
+
+def with_places(config: Any, endpoints: Sequence[Endpoint], inputs: int) -> Any:
+    """A batch's config with a thread for each place, where it names no ``max_concurrency``.
+
+    LangChain starts as many threads as the machine has cores, and a few more; calls that wait for a server need no core.
+    """
+    first = (config[0] if config else None) if isinstance(config, Sequence) else config
+    if not inputs or ensure_config(first).get("max_concurrency") is not None:
+        return config
+    known = [endpoint.max_concurrent for endpoint in endpoints]
+    places = max(sum(most or 0 for most in known), _MEASURED if None in known else 0)
+    threads = {"max_concurrency": min(places, inputs)}
+    return [{**each, **threads} for each in config] if isinstance(config, Sequence) else {**(config or {}), **threads}
