@@ -181,6 +181,8 @@ class Capabilities(Value):
     """Which assistant messages of the history carry their reasoning back; ``keep`` sends what stands in them."""
     reasoning_field: str | None = None
     """The name to send it under; None for the name the server used."""
+    prune: bool = True
+    """Whether what means nothing is left out: a tool choice without tools, empty lists, stream options without a stream."""
     stream_usage: bool = True
     """Whether streams ask for token counts where the call says nothing of ``stream_options``; None there asks for none."""
     think_tags: bool = False
@@ -228,6 +230,7 @@ class Capabilities(Value):
 AS_GIVEN = Capabilities(
     developer_role=True,
     send_reasoning="keep",
+    prune=False,
     stream_usage=False,
     tool_media=True,
     tool_content="keep",

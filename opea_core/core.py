@@ -69,6 +69,8 @@ class Drivers:
         """Where the headers and credentials of the caller's HTTP client go."""
         self.async_lent = Lent(origins)
         self.sync = SyncDriver(borrowed_sync(http_client, transport, self.lent))
+        self.only_sync = bool(http_client or transport) and not (async_http_client or async_transport)
+        """Whether the caller lent a way to sync servers, and none for async code."""
         self.gates: weakref.WeakSet[Gate] = weakref.WeakSet()
         """Every set of limits over these connections."""
         self.closed = False

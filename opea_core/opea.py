@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from opea_core import errors
 from opea_core.backend import BaseApiBackend
+from opea_core.batch.methods import ManyMethods
 from opea_core.binding import SECRETS, bind, names_servers
 from opea_core.bounded import Bounded
 from opea_core.checks import check_arguments, check_borrowed
@@ -41,7 +42,7 @@ _OWN_FIELDS = frozenset(
 )  # of an endpoint, not handed on
 
 
-class OPEA(DocumentMethods, OriginalMethods, BaseApiBackend):
+class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
     """One object that talks to any server speaking OpenAI's chat-completions protocol.
 
     Build one per program: its queue, limits, breakers and statistics hold for all threads and all event

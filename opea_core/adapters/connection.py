@@ -31,7 +31,7 @@ _NUMBERS = frozenset(
 )
 """What may be given as text, as an environment variable is."""
 _PACKAGES = frozenset({"opea_core", "langchain_opea", "langchain_core", "llama_index_opea", "llama_index", "pydantic"})
-PER_CALL = frozenset({"timeout", "max_retries", "deadline", "recovery_wait"})
+PER_CALL = frozenset({"adapt", "timeout", "max_retries", "deadline", "recovery_wait"})
 """With ``client=`` these are options of each call, not of the object."""
 
 
@@ -79,6 +79,8 @@ class Connection(BaseModel):
     weight: float | None = hidden()
     tier: int | None = hidden()
     capabilities: Any = hidden()
+    adapt: bool | None = hidden()
+    """False sends requests as they were given, and learns nothing from refusals."""
     max_concurrent: int | None = hidden()
     max_queued: int | None = hidden()
     queue_timeout: float | None = hidden()

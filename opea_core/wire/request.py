@@ -62,12 +62,11 @@ def build_body(
     """
     left_out = [] if left_out is None else left_out
     built: Json = {"model": model} if model else {}
-    built.update((key, value) for key, value in body.items() if value is not None and not (value == [] and key in ("tools", "stop")))
+    built.update((key, value) for key, value in body.items() if value is not None)
     if output_schema is not None:
         _ask_for(built, output_schema, capabilities.structured_output)
-    pointless = () if "tools" in built else ("parallel_tool_calls", "tool_choice")
-    for name in (*pointless, *(() if stream else ("stream_options",))):
-        built.pop(name, None)
+    if capabilities.prune:
+        _prune(built, stream)
     if stream is not None:
         built["stream"] = stream
     if stream and capabilities.stream_usage and "stream_options" not in body:
@@ -86,6 +85,16 @@ def build_body(
         if names is not None:
             names.update(own)
     return built
+
+
+def _prune(built: Json, stream: bool | None) -> None:
+    """Take out what means nothing, and is refused by some."""
+    for name in ("tools", "stop"):
+        if built.get(name) == []:
+            del built[name]
+    pointless = () if "tools" in built else ("parallel_tool_calls", "tool_choice")
+    for name in (*pointless, *(() if stream else ("stream_options",))):
+        built.pop(name, None)
 
 
 def _name_limit(built: Json, field: str | None) -> None:

@@ -1,0 +1,229 @@
+"""Many calls over one object: as many on their way as there is room for, requests pulled as they are needed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import queue
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+from opea_core.batch.feed import END
+from opea_core.batch.requests import custom_id
+from opea_core.batch.result import Result
+from opea_core.batch.window import Window
+from opea_core.errors import OPEAError
+from opea_core.log import logger
+
+AnswerT = TypeVar("AnswerT")
+Ask: TypeAlias = Callable[[Any], Coroutine[Any, Any, AnswerT]]
+
+
+class Source(Protocol):
+    """Where requests come from."""
+
+    async def next(self) -> Any:
+        """The next one, or END."""
+
+
+_LOOK = 0.02
+"""Seconds after which it is looked for room while nothing ends."""
+_HELD = 16
+"""Results that wait for a sync loop that is slower than the server."""
+
+
+class AsyncMany(AsyncIterator[Result[AnswerT]], Generic[AnswerT]):
+    """Results as they may be handed out. ``stopped`` says why not all requests were sent, if so."""
+
+    def __init__(self, source: Source, ask: Ask[AnswerT], waiting: Callable[[], int], ordered: bool, most: int | None) -> None:
+        self._source = source
+        self._ask = ask
+        self._waiting = waiting
+        self._window = Window(ordered, most)
+        self._ended: deque[asyncio.Task[Any]] = deque()
+        self._news = asyncio.Event()
+        self._results = self._run()
+
+    @property
+    def stopped(self) -> str | None:
+        """Why no further request was sent, where nothing could work."""
+        return self._window.stopped
+
+    def __aiter__(self) -> AsyncMany[AnswerT]:
+        return self
+
+    async def __anext__(self) -> Result[AnswerT]:
+        return await anext(self._results)
+
+    async def aclose(self) -> None:
+        """End it: what is on its way is cancelled, and no further request goes out."""
+        await self._results.aclose()
+
+    async def _run(self) -> AsyncGenerator[Result[AnswerT], None]:
+        running = set[asyncio.Task[Any]]()
+        getting: asyncio.Task[Any] | None = None
+        problem: BaseException | None = None
+        window, is_over = self._window, False
+        try:
+            while True:
+                for result in window.ready():
+                    yield result
+                is_over = is_over or window.stopped is not None
+                if getting is None and not is_over and window.has_room(self._waiting()):
+                    getting = self._begin(self._source.next())
+                if is_over and getting is None and not running:
+                    break
+                await self._anything(looks=getting is None and not is_over)
+                while self._ended:
+                    task = self._ended.popleft()
+                    if task is not getting:
+                        running.discard(task)
+                        window.end(task.result())
+                        continue
+                    getting, problem = None, task.exception()
+                    is_over = problem is not None or task.result() is END
+                    if not is_over:
+                        running.add(self._begin(self._one(window.start(), task.result())))
+            if problem is not None:
+                raise problem
+            if window.stopped is not None:
+                logger.warning("%s", window.stopped)
+        finally:
+            await _end_all({*running, *([getting] if getting else ())})
+
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(self._note)
+        return task
+
+    def _note(self, task: asyncio.Task[Any]) -> None:
+        self._ended.append(task)
+        self._news.set()
+
+    async def _anything(self, looks: bool) -> None:
+        """Wait until something ends; with ``looks`` not for long, as there may be room by then."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK if looks else None):
+                await self._news.wait()
+        self._news.clear()
+
+    async def _one(self, index: int, request: Any) -> Result[AnswerT]:
+        result: Result[AnswerT] = Result(index, custom_id(request), request)
+        try:
+            result.response = await self._ask(request)
+        except OPEAError as error:
+            result.error = error
+        return result
+
+
+async def _end_all(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Many(Iterator[Result[AnswerT]], Generic[AnswerT]):
+    """The same for sync code: the calls are made in an event loop of their own, in a thread."""
+
+    def __init__(self, make: Callable[[], AsyncMany[AnswerT]]) -> None:
+        self._pump: _Pump[AnswerT] = _Pump(make)
+        self._is_over = False
+
+    @property
+    def stopped(self) -> str | None:
+        """Why no further request was sent, where nothing could work."""
+        return self._pump.stopped
+
+    def __iter__(self) -> Many[AnswerT]:
+        return self
+
+    def __next__(self) -> Result[AnswerT]:
+        if self._is_over:
+            raise StopIteration
+        try:
+            found = self._pump.take()
+        except BaseException:  # Ctrl-C
+            self.close()
+            raise
+        if isinstance(found, Result):
+            return found
+        self._is_over = True
+        if found is not END:
+            raise found
+        raise StopIteration
+
+    def close(self) -> None:
+        """End it: what is on its way is cancelled, and no further request goes out."""
+        self._is_over = True
+        self._pump.stop()
+        self._pump.join()
+
+    def __enter__(self) -> Many[AnswerT]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self._pump.stop()
+
+
+class _Pump(Generic[AnswerT]):
+    """The thread's side: it knows nothing of the loop it works for, so that one that is left behind ends it."""
+
+    def __init__(self, make: Callable[[], AsyncMany[AnswerT]]) -> None:
+        self._make = make
+        self._held: queue.Queue[Any] = queue.Queue(_HELD)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_stopped = False
+        self.stopped: str | None = None
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._work,), name="opea-many", daemon=True)
+
+    def take(self) -> Any:
+        """The next result; END, or what the input raised, where there is none."""
+        if self._thread.ident is None:
+            self._thread.start()
+        return self._held.get()
+
+    def stop(self) -> None:
+        """Cancel what is on its way. From any thread, and more than once."""
+        self._is_stopped = True
+        if self._loop is not None and self._task is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed already
+                self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def join(self) -> None:
+        """Wait until the thread is over."""
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _work(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(self._pass_on())
+
+    async def _pass_on(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        end: Any = END
+        many = self._make()
+        try:
+            async for result in many:
+                await self._put(result)
+        except Exception as error:  # noqa: BLE001 - it is the caller's, and is raised in his thread
+            end = error
+        finally:
+            self.stopped = many.stopped
+            await many.aclose()
+        await self._put(end)
+
+    async def _put(self, value: Any) -> None:
+        while not self._is_stopped:
+            try:
+                return self._held.put_nowait(value)
+            except queue.Full:
+                await asyncio.sleep(_LOOK)
