@@ -28,6 +28,7 @@ import variants_flow
 import variants_limits
 import variants_origins
 import variants_policy
+import variants_refusals
 import variants_transport
 import variants_unread
 import variants_wire
@@ -44,6 +45,7 @@ VARIANTS: list[Variant] = [
     *variants_dispatcher.VARIANTS,
     *variants_flow.VARIANTS,
     *variants_wire.VARIANTS,
+    *variants_refusals.VARIANTS,
     *variants_transport.VARIANTS,
     *variants_unread.VARIANTS,
     *variants_answers.VARIANTS,

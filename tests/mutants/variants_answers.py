@@ -34,7 +34,6 @@ _NUMBERS = _PARTS + " -k 'choices or entries'"
 VARIANTS = [
     # --- linear: patterns
     Variant("linear: blanks after wait", _HEADERS, r"available)\s++(?:again\s++)?(?:in", r"available)\s+(?:again\s+)?(?:in", _PATTERNS),
-    Variant("linear: reasoning again and again", _REFUSAL, r"reasoning\w{0,30}", r"reasoning\w*", _PATTERNS),
     Variant("linear: line ends after a fence", _WRITTEN, r"[^\S\n]*+\n\s*+(?=", r"\s*\n\s*(?=", _PATTERNS),
     # --- linear: streams
     Variant(

@@ -50,27 +50,6 @@ VARIANTS = [
         "D6: an answer gives nothing back", _CALL, "            if outcome.connection is None:\n", "            if False:\n", _PROPERTIES
     ),
     Variant(
-        "R7: what was refused is not remembered",
-        _CALL,
-        "                endpoint.capabilities = learned\n",
-        "                pass\n",
-        _LEARNING,
-    ),
-    Variant(
-        "R7: the same parameter is dropped for ever",
-        "opea_core/flow/call.py",
-        "None if mended is None or (where.endpoint, mended.report) in log.mended else mended",
-        "mended",
-        _PROPERTIES + " -k both_its_names",
-    ),
-    Variant(
-        "R7: a setting that forbids dropping is ignored",
-        _CALL,
-        "if known.strict_parameters or request.content is None",
-        "if request.content is None",
-        _LEARNING,
-    ),
-    Variant(
         "B5: the 500s of a call are not counted",
         _CALL,
         "        log.server_errors += failure.error.status_code == 500 and not failure.away\n",

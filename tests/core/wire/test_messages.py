@@ -88,11 +88,10 @@ def test_a_late_system_message_may_be_the_users() -> None:
 def test_what_a_tool_shows_follows_behind_all_results() -> None:
     shown = {**RESULT, "name": "camera", "content": [TEXT, IMAGE]}
     built = sent(USER, CALLED, shown, {**RESULT, "content": [IMAGE]}, ANSWER, tool_media=False)
-    said = [{"type": "text", "text": f"What the tool {name} showed:"} for name in ("camera", "call_1")]
     assert contents(built[2:]) == [
         ("tool", "t"),
         ("tool", "See the next message."),
-        ("user", [said[0], IMAGE, said[1], IMAGE]),
+        ("user", [IMAGE, IMAGE]),
         ("assistant", "a"),
     ]
     assert contents(sent(shown)) == [("tool", [TEXT, IMAGE])]

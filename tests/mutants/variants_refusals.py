@@ -1,0 +1,154 @@
+"""Broken readers of refusals: what is refused, what is only said, and what is kept of it (R7)."""
+
+from __future__ import annotations
+
+from variant import TRANSPORT, WIRE, Variant
+
+_CALL = "opea_core/flow/call.py"
+_ENDPOINT = "opea_core/policy/endpoint.py"
+_FIELDS = "opea_core/wire/refused_fields.py"
+_COMPLAINTS = "opea_core/wire/complaints.py"
+_ADAPTATIONS = "opea_core/wire/adaptations.py"
+_RULES = "opea_core/wire/adaptation_rules.py"
+_MESSAGES = "opea_core/wire/messages.py"
+_NAMES = "opea_core/wire/tool_names.py"
+_REFUSAL = WIRE + "test_refusal.py"
+_LEARNING = TRANSPORT + "test_learning.py"
+
+VARIANTS = [
+    Variant(
+        "R7: words about a value refuse its field",
+        _FIELDS,
+        "    return bool(_VALUE.search(stated(complaint.words)) or (following and _VALUE.search(following)))",
+        "    return False",
+        _REFUSAL,
+    ),
+    Variant(
+        "R7: one value that is taken is a matter of the caller's",
+        _FIELDS,
+        "if _STRANGE.search(complaint.words) or _ONE_VALUE.search(complaint.words) or (following and _ONE_VALUE.search(following)):",
+        "if _STRANGE.search(complaint.words):",
+        _REFUSAL,
+    ),
+    Variant(
+        "R7: what would be right is refused",
+        _FIELDS,
+        "    return words[: listing.start()] if listing else words",
+        "    return words",
+        _REFUSAL,
+    ),
+    Variant(
+        "R7: a model's name is a field",
+        _FIELDS,
+        "(token == name or token not in sent) and not _MODEL.search(words[max(0, start - 40) : start])",
+        "(token == name or token not in sent)",
+        _REFUSAL,
+    ),
+    Variant(
+        "R7: what the prompt says is the server's word",
+        _COMPLAINTS,
+        "    if not said:\n        return text\n",
+        "    return text\n",
+        _REFUSAL,
+    ),
+    Variant(
+        "R7: what comes back of the request is refused",
+        _COMPLAINTS,
+        "        elif not _echoes(span, body):\n",
+        "        else:\n",
+        _REFUSAL,
+    ),
+    Variant(
+        "R7: the caller's own names are fields",
+        _RULES,
+        "refused_fields(self.complaints, sent, own_names(self.body), self.body.keys())",
+        "refused_fields(self.complaints, sent, frozenset(), self.body.keys())",
+        _REFUSAL,
+    ),
+    Variant(
+        "R7: what was changed in a call is changed again",
+        _ADAPTATIONS,
+        " and name not in done]",
+        "]",
+        _REFUSAL,
+    ),
+    Variant(
+        "R7: a limit with another value has another name",
+        _RULES,
+        "name in refusal.body and (name in refusal.refused(_LIMITS) or is_to_be_replaced(name, refusal))",
+        "name in refusal.body and refusal.says(name)",
+        _REFUSAL,
+    ),
+    Variant(
+        "R7: what was refused is not remembered",
+        _CALL,
+        "                endpoint.learn(model, learned)\n",
+        "                pass\n",
+        _LEARNING,
+    ),
+    Variant(
+        "R7: what one model refused is kept from all",
+        _ENDPOINT,
+        "        self._learned[model] = capabilities\n",
+        "        self.config = self.config.replace(capabilities=capabilities)\n",
+        _LEARNING,
+    ),
+    Variant(
+        "R7: what was tried in vain is remembered",
+        _CALL,
+        "            learned = log.learned[endpoint] = adapted.capabilities\n",
+        "            learned = log.learned[endpoint] = adapted.capabilities\n            endpoint.learn(model, learned)\n",
+        _LEARNING,
+    ),
+    Variant(
+        "R7: adapt=False of a call is ignored",
+        _CALL,
+        "endpoint.config.adapt if spec.adapt is None else spec.adapt",
+        "endpoint.config.adapt",
+        _LEARNING,
+    ),
+    Variant(
+        "R7: adapt=False changes the messages",
+        _CALL,
+        "endpoint.capabilities(model) if may_adapt else endpoint.config.capabilities.as_given()",
+        "endpoint.capabilities(model)",
+        _LEARNING,
+    ),
+    Variant("R7: who may not ask is not heard right", _CALL, "frozenset({400, 403,", "frozenset({400, 401, 429, 403,", _LEARNING),
+    Variant("R7: a field that is refused under 500 is none", _CALL, "422, 424, 500, 501, 502})", "422, 424, 501, 502})", _LEARNING),
+    Variant(
+        "names: calls come back under those that were sent",
+        _NAMES,
+        "return _renamed(body, sent), {new: name for name, new in sent.items() if new != name}",
+        "return _renamed(body, sent), {}",
+        _LEARNING,
+    ),
+    Variant(
+        "names: two are sent as one",
+        _NAMES,
+        "    if new not in taken:\n        return new\n",
+        "    return new\n",
+        WIRE + "test_tool_names.py",
+    ),
+    Variant(
+        "ids: they differ from process to process",
+        _MESSAGES,
+        'int.from_bytes(hashlib.sha512(id_.encode("utf-8", "surrogatepass")).digest())',
+        "abs(hash(id_))",
+        WIRE + "test_messages.py",
+    ),
+    Variant(
+        "ids: a result keeps its own",
+        _MESSAGES,
+        'built["tool_call_id"] = _id_of_length(built["tool_call_id"], length)',
+        "pass",
+        WIRE + "test_messages.py",
+    ),
+    Variant(
+        "messages: system messages are always merged",
+        _MESSAGES,
+        'if capabilities.late_system != "keep":',
+        "if True:",
+        WIRE + "test_messages.py",
+    ),
+]
