@@ -14,7 +14,8 @@ import pytest
 from opea_core.config import Capabilities
 from opea_core.errors import ConfigurationError
 from opea_core.types import Json
-from opea_core.wire.request import build_body, check_body, check_messages, drop_parameter, encode_body, has_parameter
+from opea_core.wire.encoding import encode_body
+from opea_core.wire.request import build_body, check_body, check_messages, drop_parameter, has_parameter
 
 USER: Json = {"role": "user", "content": "Hello"}
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {}, "strict": True}}]
@@ -239,8 +240,8 @@ MEDIA = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_u
 )
 @pytest.mark.parametrize("role", ["user", "system", "assistant", "tool"])
 def test_content_lists_of_text_are_flattened(role: str, content: Any, sent: Any) -> None:
-    assert message({"role": role, "content": content})["content"] == sent
-    assert message({"role": role, "content": content}, content_lists="keep")["content"] == content
+    assert message({"role": role, "content": content}, tool_media=True)["content"] == sent
+    assert message({"role": role, "content": content}, tool_media=True, content_lists="keep")["content"] == content
 
 
 @pytest.mark.parametrize("content", ["", None, []])
@@ -293,15 +294,19 @@ def test_absent_arguments_are_sent_as_an_empty_object() -> None:
 
 
 def test_keys_that_only_answers_have_are_stripped_from_assistant_messages() -> None:
-    odd: Json = {"annotations": [], "refusal": "r", "audio": {}, "usage": {}}
+    odd: Json = {"annotations": [], "audio": {}, "usage": {}}
     assert message({"role": "assistant", "content": "Hi", **odd, "name": "n"}) == {"role": "assistant", "content": "Hi", "name": "n"}
     assert message({**USER, **odd}) == {**USER, **odd}
 
 
 def test_what_is_stripped_can_be_set() -> None:
-    assert message({"role": "assistant", "content": "Hi", "audio": 1, "x": 1}, strip_message_keys={"x"}) == {
-        "role": "assistant", "content": "Hi", "audio": 1,
-    }  # fmt: skip
+    given = {"role": "assistant", "content": "Hi", "usage": 1, "x": 1}
+    assert message(given, strip_message_keys={"x"}) == {"role": "assistant", "content": "Hi", "usage": 1}
+
+
+def test_a_sound_goes_back_by_its_id_and_a_refusal_as_one() -> None:
+    given = {"role": "assistant", "content": "", "refusal": "no", "audio": {"id": "a1", "data": "UklGRg=="}}
+    assert message(given) == {"role": "assistant", "content": "", "refusal": "no", "audio": {"id": "a1"}}
 
 
 def test_tool_ids_go_back_unchanged() -> None:
