@@ -38,14 +38,16 @@ class Told:
     invalid: tuple[Invalid, ...] = ()
     usage: Any = None
     finish: str | None = "stop"
+    refusal: str = ""
 
     @property
     def blocks(self) -> list[Block]:
         """The content blocks that say the same, in the order of a whole answer."""
         reasoning = [("reasoning", self.reasoning)] if self.reasoning else []
         text = [("text", self.text)] if self.text else []
+        refusal = [("refusal", self.refusal)] if self.refusal else []
         calls = [("tool_call", (name, args, id_)) for name, args, id_ in self.calls]
-        return [*reasoning, *text, *calls, *[("invalid_tool_call", name) for name, _, _ in self.invalid]]
+        return [*reasoning, *text, *refusal, *calls, *[("invalid_tool_call", name) for name, _, _ in self.invalid]]
 
 
 def told(message: AIMessage, expected: Told = Told()) -> Told:
@@ -63,6 +65,7 @@ def told(message: AIMessage, expected: Told = Told()) -> Told:
         ),
         usage=message.usage_metadata,
         finish=message.response_metadata["finish_reason"],
+        refusal=message.additional_kwargs.get("refusal", ""),
     )
 
 
@@ -71,7 +74,7 @@ def blocks(message: AIMessage, expected: Told = Told()) -> list[Block]:
     found: list[Block] = []
     for block in message.content_blocks:
         kind: str = block["type"]
-        value: Any = block.get("text") or block.get("reasoning")
+        value: Any = block.get("text") or block.get("reasoning") or block.get("refusal")
         if kind == "tool_call":
             seen = sum(1 for known, _ in found if known == "tool_call")
             value = (block["name"], block["args"], _id(block["id"], seen, expected.calls))
@@ -82,9 +85,15 @@ def blocks(message: AIMessage, expected: Told = Told()) -> list[Block]:
 
 
 def in_order(found: list[Block]) -> list[Block]:
-    """Blocks in the order of a whole answer; in a merged stream they stand as they came."""
-    order = ("reasoning", "text", "tool_call", "invalid_tool_call")
-    return sorted(found, key=lambda block: order.index(block[0]))
+    """Blocks in the order of a whole answer, texts and thoughts as one each; in a merged stream they stand as they came."""
+    order = ("reasoning", "text", "refusal", "tool_call", "invalid_tool_call")
+    joined: list[Block] = []
+    for kind, value in sorted(found, key=lambda block: order.index(block[0])):
+        if joined and joined[-1][0] == kind and kind in ("reasoning", "text"):
+            joined[-1] = (kind, joined[-1][1] + value)
+        else:
+            joined.append((kind, value))
+    return joined
 
 
 def _id(id_: str | None, position: int, expected: tuple[Any, ...]) -> str | None:

@@ -184,7 +184,9 @@ CONTENT = {
     "content empty on every chunk": Shape(
         deltas({"content": ""}, {"content": "Hello"}, {"content": ""}), HELLO, body({"content": "Hello"})
     ),
-    "refusal": Shape(deltas({"refusal": "I "}, {"refusal": "won't."}), Told(""), body({"content": None, "refusal": "I won't."})),
+    "refusal": Shape(
+        deltas({"refusal": "I "}, {"refusal": "won't."}), Told("", refusal="I won't."), body({"content": None, "refusal": "I won't."})
+    ),
     "message absent": Shape(
         sse(choice(index=0, finish_reason="content_filter")), Told("", finish="content_filter"), body(None, "content_filter")
     ),

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from lc_asking import BLOCK_WAYS, STREAMED, WAYS, ModelWith, blocks, merged
-from lc_shapes import body, deltas
+from lc_asking import BLOCK_WAYS, STREAMED, WAYS, ModelWith, Told, blocks, merged
+from lc_shapes import Shape, body, deltas
 from lc_shapes_more import REASONING
 from lc_shapes_tools import entry
 
@@ -88,10 +88,16 @@ def test_the_servers_name_for_it_is_kept(server: ScriptedServer, way: str, name:
 
 
 @pytest.mark.parametrize("way", BLOCK_WAYS)
-def test_reasoning_that_comes_again_is_one_block(server: ScriptedServer, way: str) -> None:
-    server.always(REASONING["again after the text"].streamed)
+def test_reasoning_that_comes_again_keeps_its_place(server: ScriptedServer, way: str) -> None:
+    parts = [{"type": "thinking", "thinking": "Let "}, {"type": "text", "text": "Hel"}]
+    parts += [{"type": "thinking", "thinking": "me see"}, {"type": "text", "text": "lo"}]
+    shape = Shape(REASONING["again after the text"].streamed, Told(), body({"content": parts}))
+    server.always(shape.answer(stream=way != "invoke v1"))
 
-    assert blocks(BLOCK_WAYS[way](server)) == [("reasoning", "Let me see"), ("text", "Hello")]
+    message = BLOCK_WAYS[way](server)
+
+    assert blocks(message) == [("reasoning", "Let "), ("text", "Hel"), ("reasoning", "me see"), ("text", "lo")]
+    assert message.text == "Hello"
 
 
 # --- back
