@@ -94,7 +94,7 @@ def test_what_a_tool_shows_follows_behind_all_results() -> None:
         ("user", [IMAGE, IMAGE]),
         ("assistant", "a"),
     ]
-    assert contents(sent(shown)) == [("tool", [TEXT, IMAGE])]
+    assert contents(sent(shown, tool_media=True)) == [("tool", [TEXT, IMAGE])]
 
 
 def test_the_last_result_is_shown_too() -> None:
