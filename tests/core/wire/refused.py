@@ -42,7 +42,7 @@ def reading(refusal: Json) -> list[str]:
     if kind is errors.ContextOverflowError:
         return ["overflow"]
     if status < 400 or status in _MAY_TELL:
-        known = Capabilities(**{"developer_role": True} | refusal.get("known", {}))
+        known = Capabilities(**{"developer_role": True, "tool_media": True} | refusal.get("known", {}))
         adapted = adapt(request_of(refusal), text, known, any_form=bool(refusal.get("output_schema")))
         if adapted is not None:
             return list(adapted.reports)

@@ -99,7 +99,7 @@ FORMS = ({}, {"param": "seed"})
 @pytest.mark.parametrize("piece", PIECES)
 def test_a_refusal_is_read_in_bounded_time(piece: str) -> None:
     """However long it is; the shorter ones first, as the longest could take for ever."""
-    known = Capabilities(developer_role=True)
+    known = Capabilities(developer_role=True, tool_media=True)
     for size in (1024, 2048, 8192):
         for form in FORMS:
             text = json.dumps({"error": {"message": (piece * size)[:size], **form}})
