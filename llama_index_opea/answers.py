@@ -174,12 +174,12 @@ def _call_dict(id_: str, name: str, arguments: str, extra: Mapping[str, Any] | N
     return {**(extra or {}), "id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-_OWN = frozenset({"tool_calls", "invalid_tool_calls", "reasoning_details", "refusal", "content_parts", "thinking_delta"})
+_OWN = frozenset({"name", "tool_calls", "invalid_tool_calls", "reasoning_details", "refusal", "content_parts", "thinking_delta"})
 
 
 def _message_kwargs(response: core.ChatResponse, choice: core.Choice, calls: Sequence[core.ToolCall]) -> Json:
     """What has no block of its own: calls as plain dicts (core's programs and chat engines read only these), a refusal."""
-    kwargs: Json = kept(response, choice, _OWN)
+    kwargs: Json = kept(response, choice, _OWN)  # a name would go back as if the caller had given it
     kwargs.pop("reasoning_details", None)  # they stand in the thinking block
     kwargs.pop("images", None)  # LlamaIndex takes that key for documents of its own
     parts = _parts(choice)

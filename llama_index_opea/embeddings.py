@@ -24,7 +24,8 @@ from llama_index_opea.connection import Connection
 from opea_core import ConfigurationError
 from opea_core.adapters import batches, hidden
 
-_MOST_WORKERS = 8
+_MEASURED = 8
+"""Batches at once for an endpoint that was not told how many requests it takes."""
 _UNNAMED = "unknown"
 dispatcher = get_dispatcher(__name__)
 
@@ -113,7 +114,9 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
 
     def _options(self) -> dict[str, Any]:
         optional = {"dimensions": self.dimensions} if self.dimensions is not None else {}
-        return self._merged(self._call_model(self._own_model(vars(self))) | self._shared_options() | optional)
+        found = self._merged(self._call_model(self._own_model(vars(self))) | self._shared_options() | optional)
+        options.refuse_own(found, "input", "inputs")
+        return found
 
     def get_query_embedding(self, query: str) -> Embedding:
         """The vector of a query."""
@@ -140,8 +143,8 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
     ) -> list[Embedding]:
         """Vectors of texts in requests of ``embed_batch_size``, ``num_workers`` at once, in their order.
 
-        ``num_workers``: if not given, what the endpoint takes at once, at most 8. An error ends the
-        requests that were not begun.
+        ``num_workers``: if not given, as many as the endpoints' ``max_concurrent``, 8 for one without. An error
+        ends the requests that were not begun.
         """
         work = _Batches(self, texts)
         workers = self._workers(len(work))
@@ -185,8 +188,7 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
         return work.vectors
 
     def _workers(self, count: int) -> int:
-        most = self.num_workers or min(_MOST_WORKERS, sum(e.max_concurrent or _MOST_WORKERS for e in self.client.endpoints))
-        return min(count, most)
+        return min(count, self.num_workers or sum(endpoint.max_concurrent or _MEASURED for endpoint in self.client.endpoints))
 
     def _one_batch(self, batch: list[str]) -> list[Embedding]:
         if self.rate_limiter is not None:

@@ -240,6 +240,9 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
 
     def _options(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         found = self._merged(self._call_model(self.model) | self._shared_options() | self._body(sent), kwargs)
+        own = "messages" if isinstance(sent, list) else "prompt"
+        if own in found:
+            raise ConfigurationError(f"{own!r} cannot be a further field of the request.", "Take it out of additional_kwargs=.")
         if "output_schema" in found:
             found.pop("response_format", None)
             found.get("extra_body", {}).pop("response_format", None)

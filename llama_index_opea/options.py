@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from opea_core import ConfigurationError
 from opea_core.adapters import COMMON_ALIASES
 
 _CONNECTION: Mapping[str, str] = {
@@ -38,3 +40,14 @@ REFUSED: Mapping[str, str] = {"openai_client": _SDK, "async_openai_client": _SDK
 
 TAKEN = frozenset({"reuse_client", "class_name"})
 """Taken without a word: connections are always kept, and ``class_name`` stands in stored dicts."""
+
+
+def refuse_own(found: Mapping[str, Any], *names: str, **advice: str) -> None:
+    """Raise ConfigurationError for further fields of the request that are what the call itself says.
+
+    Those fields would stand in place of the texts that the vectors, or the scores, are for.
+    """
+    for name in (*names, *advice):
+        if name in found or name in (found.get("extra_body") or {}):
+            text = f"{name!r} cannot be a further field of the request: the call itself says it."
+            raise ConfigurationError(text, advice.get(name, "Take it out of additional_kwargs= and extra_body=."))

@@ -69,7 +69,9 @@ class OPEARerank(Connection, BaseNodePostprocessor, defer_build=False):
         return done.nodes
 
     def _options(self) -> dict[str, Any]:
-        return self._merged(self._call_model(self._own_model(vars(self))) | self._shared_options())
+        found = self._merged(self._call_model(self._own_model(vars(self))) | self._shared_options())
+        options.refuse_own(found, "query", "documents", top_n="Give top_n= to OPEARerank itself.")
+        return found
 
     @contextmanager
     def _told(self, nodes: list[NodeWithScore], query: QueryBundle | None) -> Iterator[_Ranked]:

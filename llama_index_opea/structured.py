@@ -16,6 +16,7 @@ from llama_index.core.program.utils import create_flexible_model
 from pydantic import BaseModel, ValidationError
 
 from llama_index_opea.errors import StructuredOutputError
+from llama_index_opea.tools import root_written_out
 from opea_core import BadAnswerError, ContextOverflowError, RefusalError, RequestError, ServerError
 from opea_core.adapters import (
     ONLY_JSON,
@@ -70,7 +71,7 @@ def _flexible(output_cls: type[BaseModel]) -> type[BaseModel]:
 @lru_cache(maxsize=64)
 def form_of(output_cls: type[BaseModel], strict: bool) -> Json:
     """The class as the form of an answer: a name the protocol takes, its docstring, its schema."""
-    schema = output_cls.model_json_schema()
+    schema = root_written_out(output_cls.model_json_schema())
     form: Json = {"name": clean_name(output_cls.__name__), "schema": strict_schema(schema) if strict else schema}
     if schema.get("description"):
         form["description"] = schema["description"]

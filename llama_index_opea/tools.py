@@ -33,11 +33,21 @@ def tools_of(tools: Sequence[BaseTool | Mapping[str, Any]], strict: bool) -> lis
 def _tool(tool: BaseTool, strict: bool) -> Json:
     metadata = tool.metadata
     parameters = metadata.get_parameters_dict()
+    if "type" not in parameters and metadata.fn_schema is not None:  # LlamaIndex leaves out the reference that is all of it
+        root = root_written_out(metadata.fn_schema.model_json_schema())
+        parameters = {key: value for key, value in root.items() if key not in ("title", "description")}
     parameters = strict_schema(parameters) if strict else parameters
     function: Json = {"name": metadata.get_name(), "description": metadata.description, "parameters": parameters}
     if strict:
         function["strict"] = True
     return {"type": "function", "function": function}
+
+
+def root_written_out(schema: Json) -> Json:
+    """The schema of a class that holds itself, which is one reference, as that of an object: servers want that at the root."""
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    root = schema.get("$defs", {}).get(name)
+    return {**root, "$defs": schema["$defs"]} if isinstance(root, dict) else schema
 
 
 def call_of(call: Any) -> Json:

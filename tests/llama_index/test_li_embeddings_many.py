@@ -50,6 +50,7 @@ def held(event: threading.Event) -> Any:
         ({"num_workers": 1}, 1),
         ({}, 8),
         ({"max_concurrent": 2}, 2),
+        ({"max_concurrent": 12}, 12),
         ({"num_workers": 12}, 12),
         ({"num_workers": 12, "max_concurrent": 4}, 4),
         ({"num_workers": 99}, 20),

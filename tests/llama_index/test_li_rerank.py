@@ -15,7 +15,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.schema import ImageNode, NodeRelationship, NodeWithScore, QueryBundle, RelatedNodeInfo, TextNode
 
 from llama_index_opea import OPEARerank
-from opea_core import OPEA, AuthenticationError, BadAnswerError, Capabilities, NotFoundError, OPEAError, ServerError
+from opea_core import OPEA, AuthenticationError, BadAnswerError, Capabilities, ConfigurationError, NotFoundError, OPEAError, ServerError
 from opea_core.testing import Answer, Hold, ScriptedServer, error, html, json_answer
 
 WAYS = ("sync", "async")
@@ -99,6 +99,15 @@ def test_query_documents_and_top_n_are_sent(server: ScriptedServer, way: str) ->
     rank(way, reranker(server, top_n=1), nodes("a", "b"), "which?")
     assert server.seen[-1].path == "/v1/rerank"
     assert server.seen[-1].body == {"model": "r", "query": "which?", "documents": ["a", "b"], "top_n": 1}
+
+
+@pytest.mark.parametrize("field", ["additional_kwargs", "extra_body"])
+def test_what_the_call_says_is_no_further_field(server: ScriptedServer, field: str) -> None:
+    for name, value, advice in (("top_n", 1, "top_n= to OPEARerank"), ("query", "x", "Take it out"), ("documents", ["x"], "Take it out")):
+        with pytest.raises(ConfigurationError, match=f"{name}(.|\n)*{advice}"):
+            rank("sync", reranker(server, **{field: {name: value}}), nodes("a", "b"))
+    rank("sync", reranker(server, **{field: {"return_documents": False}}), nodes("a", "b"))
+    assert [seen.body["return_documents"] for seen in server.seen] == [False]
 
 
 def test_metadata_goes_along_as_for_embeddings(server: ScriptedServer) -> None:
