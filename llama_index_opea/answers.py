@@ -39,7 +39,7 @@ def chat_response(response: core.ChatResponse, delta: str | None = None, apart: 
     calls = sorted([*choice.tool_calls, *choice.invalid_tool_calls], key=lambda call: call.index)
     tokens = response.usage.reasoning_tokens if response.usage is not None else None
     blocks: list[Any] = []
-    apart = apart or bool(choice.blocks and _is_list(response.raw, "message"))
+    apart = apart or bool(choice.blocks and (choice.parts or _is_list(response.raw, "message")))
     blocks += content_blocks(choice, choice.content or _transcript(choice), _parts(choice), tokens, apart)
     if not calls and not any(isinstance(block, TextBlock) for block in blocks):
         blocks.append(TextBlock(text=""))
