@@ -44,6 +44,7 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 REFUSALS = (RequestError, ServerError)
+_ALL_THOUGHT = "All of it is in the reasoning; there is no answer."
 _NOTHING = ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=""))
 
 
@@ -200,8 +201,8 @@ class Question:
             readings = self._readings(found) if isinstance(found, str) else [found]
         except ValueError:
             thought = any(isinstance(block, ThinkingBlock) and block.content for block in message.blocks)
-            what = "All of it is in the reasoning; there is no answer." if thought and not text else "It is no JSON."
-            raise _UnfitError(what, text, is_cut) from None
+            missing = _ALL_THOUGHT if thought else "It is empty."
+            raise _UnfitError("It is no JSON." if text.strip() else missing, text, is_cut) from None
         problem = ""
         for value in readings:
             try:
@@ -242,8 +243,13 @@ def _problems(error: ValidationError) -> str:
 
 def _failed(cls: type[BaseModel], unfit: _UnfitError) -> StructuredOutputError:
     why = "The answer was cut off at the token limit" if unfit.is_cut else f"The model gave no {cls.__name__}, twice"
-    hint = "Raise max_tokens." if unfit.is_cut else "What it wrote is in error.raw_text. Ask for a simpler form, or use a larger model."
-    error = StructuredOutputError(f"{why}: {unfit} It wrote: {unfit.text[:500]!r}", hint)
+    hint = "What it wrote is in error.raw_text. Ask for a simpler form, or use a larger model."
+    if str(unfit) == _ALL_THOUGHT:
+        hint = "Raise max_tokens, or ask for less reasoning (reasoning_effort=)."
+    elif unfit.is_cut or not unfit.text:
+        hint = "Raise max_tokens." if unfit.is_cut else "Ask for a simpler form, or use a larger model."
+    wrote = f" It wrote: {unfit.text[:500]!r}" if unfit.text else ""
+    error = StructuredOutputError(f"{why}: {unfit}{wrote}", hint)
     error.raw_text = unfit.text
     return error
 

@@ -228,3 +228,27 @@ def test_reasoning_beside_the_object_is_no_matter(server: ScriptedServer, llm: O
     server.script(answer)
 
     assert objects(way, llm)[-1] == ANN
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_answer_that_is_all_in_the_reasoning_is_called_that(server: ScriptedServer, llm_with: LLMWith, mode: str) -> None:
+    def answer(seen: Seen) -> Any:
+        if seen.body["stream"]:
+            return stream([{"reasoning_content": TEXT[:9]}, {"reasoning_content": TEXT[9:]}])
+        return chat("", reasoning=TEXT)
+
+    server.always(answer)
+    for way in PREDICTS:
+        with pytest.raises(StructuredOutputError, match="All of it is in the reasoning; there is no answer") as caught:
+            predicted(way, llm_with(pydantic_program_mode=MODES[mode]))
+        assert caught.value.raw_text == ""
+        assert "It wrote" not in str(caught.value)
+        assert "less reasoning" in str(caught.value)
+    assert "All of it is in the reasoning" in str(server.seen[-1].body["messages"][-1]["content"])
+
+
+@pytest.mark.parametrize(("text", "why"), [("", "It is empty"), ("I do not know.", "It is no JSON. It wrote: 'I do not know.'")])
+def test_an_answer_without_json_is_not_said_to_be_in_the_reasoning(server: ScriptedServer, llm: OPEALLM, text: str, why: str) -> None:
+    server.always(saying(text))
+    with pytest.raises(StructuredOutputError, match=why):
+        predicted("structured_predict", llm)

@@ -33,13 +33,43 @@ OBJECTS = st.dictionaries(
         ('{"type": "function", "function": {"name": "f", "parameters": {"a": 1}}}', {"a": 1}),
         ('{"name": "other", "arguments": {"a": 1}}', {"name": "other", "arguments": {"a": 1}}),
         ("7", 7),
+        ('{"a": 1,}', {"a": 1}),
+        ('{"a": [1, 2, ],\n\n}', {"a": [1, 2]}),
+        ('{"a": "x, ]", "b": "say \\"{y,}\\"", }', {"a": "x, ]", "b": 'say "{y,}"'}),
+        ('```JSON\n{"a": 1,}```', {"a": 1}),
+        ('```json {"a": 1} ```', {"a": 1}),
+        ('Answer:\n```json\n{"a": 1}\n```\nand {more}', {"a": 1}),
+        ('```python\nx = {1}\n```\n{"a": 1}', {"a": 1}),
+        ('The set {x} of {some}: {"a": 1,} with {y}', {"a": 1}),
+        ('Like {"a": } but {"a": 1}', {"a": 1}),
+        ('{{"a": 1}}', {"a": 1}),
+        ('{"a": 1}\n\nAs for {x}: no.', {"a": 1}),
+        ('I weigh {b} or {"b": 2}.</think>\n\n{"a": 1}', {"a": 1}),
+        ('hm</think>\n```json\n{"a": 1}\n```', {"a": 1}),
+        ('<think>{b}</think>Sure {x}: {"a": 1,}', {"a": 1}),
+        ('{"thought": "</think>", "a": 1}', {"thought": "</think>", "a": 1}),
     ],
 )
 def test_the_answer_in_a_text(text: str, expected: Any) -> None:
     assert read_answer(text, "f") == expected
 
 
-@pytest.mark.parametrize("text", ["", "no", "{", "<think>{}", "```json\n```", '"no"', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no",
+        "{",
+        "<think>{}",
+        '<think>{"a": 1}</think>',
+        "{x} and {y}",
+        '{"a": 1,,}',
+        "```json\n```",
+        '"no"',
+        "[" * 100_000,
+        "{x " * 100_000,
+    ],
+)
 def test_no_answer_in_a_text(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - whatever the JSON reader says
         read_answer(text, "f")
