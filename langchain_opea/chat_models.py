@@ -311,7 +311,7 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
         if tools:
             asked |= {"tools": [*asked.get("tools", ()), *tools_of(tools, strict)]}
             asked |= {"tool_choice": "required"} if "tool_choice" in asked else {}
-        trace = {"kwargs": {"method": method or "json_schema", "strict": strict}, "schema": schema or {"type": "object", "title": "Answer"}}
+        trace = {"kwargs": {"method": method or "json_schema", "strict": strict}, "schema": structured.traced(form)}
         model = self.bind(**{**asked, "ls_structured_output_format": trace, **kwargs})
         others = tuple(t["function"]["name"] for t in tools_of(tools or (), None) if "function" in t)
         parser = structured.AnswerParser(schema_=schema if structured.is_class(schema) else None, tool_name=name, other_tools=others)

@@ -40,6 +40,14 @@ def output_schema(schema: Any, strict: bool | None = None) -> dict[str, Any]:
     return form
 
 
+def traced(form: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What traces show of it; LangChain reads it again, and cannot read every class."""
+    if form is None:
+        return {"type": "object", "title": "Answer"}
+    about = {"title": form["name"], "description": form.get("description", "")}
+    return {**about, **{key: value for key, value in form["schema"].items() if key not in about}}
+
+
 def checked_method(method: Method | None, schema: Any) -> Method | None:
     """How to ask; raises OPEAConfigurationError for what cannot be. Classes of pydantic 1 are asked for by a call."""
     if method is not None and method not in METHODS:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_opea.schemas import function_of
+from langchain_opea.schemas import function_of, is_function
+from opea_core.adapters import unwrapped
 
 
 def tools_of(tools: Sequence[Any], strict: bool | None) -> list[dict[str, Any]]:
@@ -14,9 +15,9 @@ def tools_of(tools: Sequence[Any], strict: bool | None) -> list[dict[str, Any]]:
 
 
 def _tool(tool: Any, strict: bool | None) -> dict[str, Any]:
-    if isinstance(tool, Mapping) and tool.get("type") not in (None, "function", "object") and "input_schema" not in tool:
+    if is_function(tool):
+        return {**tool, "function": function_of(tool, strict)}  # as it was given
+    is_schema = unwrapped(tool) is not None or not isinstance(tool, Mapping) or "input_schema" in tool
+    if not is_schema and tool.get("type") not in (None, "function", "object"):
         return dict(tool)
-    if isinstance(tool, Mapping) and tool.get("type") == "function" and isinstance(tool.get("function"), Mapping):
-        function = dict(tool["function"])  # as it was given
-        return {**tool, "function": function if strict is None else {**function, "strict": strict}}
     return {"type": "function", "function": function_of(tool, strict)}

@@ -38,8 +38,8 @@ class Given:
         return deltas(*self.pieces, finish=finish) if stream else body(self.message, finish)
 
 
-def _call(arguments: str = '{"x": 1}', **more: Any) -> Json:
-    return {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}, **more}
+def _call(arguments: str = '{"x": 1}') -> Json:
+    return {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
 
 
 SIGNED = [
@@ -104,9 +104,9 @@ GIVEN = {
         (),
     ),
     "the signature of a call": Given(
-        {"content": None, "tool_calls": [_call(**SIGNATURE)]},
+        {"content": None, "tool_calls": [_call() | SIGNATURE]},
         ({"tool_calls": [entry(0, "a", "f", '{"x": 1}') | SIGNATURE]},),
-        {"content": "", "tool_calls": [_call(**SIGNATURE)]},
+        {"content": "", "tool_calls": [_call() | SIGNATURE]},
         {"content": "", "tool_calls": [_call()]},
     ),
     "a call of a server's own function": Given(
