@@ -56,10 +56,13 @@ class InvalidToolCallMiddleware(AgentMiddleware[Any, Any, Any]):
             return _passed(error)
 
     def _answered(self, messages: Sequence[BaseMessage]) -> dict[str, Any] | None:
-        last = next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)
-        known = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
-        invalid = [call for call in (last.invalid_tool_calls if last else []) if call["id"] and call["id"] not in known]
-        if last is None or not invalid:
+        place = next((number for number in reversed(range(len(messages))) if isinstance(messages[number], AIMessage)), None)
+        last = None if place is None else messages[place]
+        if not isinstance(last, AIMessage):
+            return None
+        known = {message.tool_call_id for message in messages[place:] if isinstance(message, ToolMessage)}
+        invalid = [call for call in last.invalid_tool_calls if call["id"] and call["id"] not in known]
+        if not invalid:
             return None
         if not last.tool_calls and _rounds(messages) > self.max_retries:
             return None
