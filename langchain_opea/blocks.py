@@ -17,7 +17,7 @@ from langchain_opea.order import ORDER, TURNS, in_order
 
 Block = Any
 _INDEX = {"text": "lc_txt_", "reasoning": "lc_rs_", "refusal": "lc_refusal_"}
-_DRAWN = ("output_image", "generated_image", "image_generation_call")
+_DRAWN = ("image_url", "output_image", "generated_image", "image_generation_call")
 
 
 def blocks_of(message: AIMessage) -> list[Block]:
