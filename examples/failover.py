@@ -14,7 +14,7 @@ NOBODY = "http://127.0.0.1:9"  # nothing listens there
 async def main() -> None:
     with server() as url:
         key = os.environ.get("OPEA_API_KEY")  # each endpoint has its own
-        endpoints = [Endpoint(NOBODY), Endpoint(url, api_key=key)]
+        endpoints = [Endpoint(base_url=NOBODY), Endpoint(base_url=url, api_key=key)]
         async with OPEA(endpoints=endpoints, retry={"initial_delay": 0.1}) as opea:
             replies = await asyncio.gather(*(opea.achat(f"question {n}") for n in range(20)))
             by_endpoint = Counter(reply.endpoint for reply in replies)
