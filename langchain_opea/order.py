@@ -54,25 +54,30 @@ def in_order(order: Any, text: str, reasoning: str, parts: Sequence[Block]) -> l
 class Turns:
     """The order of a stream. What comes at once has none."""
 
-    __slots__ = ("_entries", "_last", "_places")
+    __slots__ = ("_attribute", "_entries", "_last", "_places")
 
     def __init__(self) -> None:
         self._entries: list[list[Any]] = []
         self._places: dict[str, list[int]] = {"text": [], "reasoning": []}
         """Where the entries of a kind are."""
         self._last = ""
+        self._attribute: dict[str, Any] = {}
 
     def take(self, text: int, reasoning: int) -> dict[str, Any]:
         """So many letters came; gives the attribute of the chunk that has them."""
         if not (text or reasoning):
             return {}
+        if (self._last == "text" and not reasoning) or (self._last == "reasoning" and not text):  # it goes on, as most does
+            self._entries[self._places[self._last][-1]][1] += text + reasoning
+            return self._attribute
         now = "both" if text and reasoning else "text" if text else "reasoning"
         for kind, size in (("reasoning", reasoning), ("text", text)):
             if size:
                 self._add(kind, size, is_new=now != "both" and self._last not in (kind, "both"))
         self._last = now
         numbers = {kind: max(len(places) - 1, 0) for kind, places in self._places.items()}
-        return {TURNS: numbers} if any(numbers.values()) else {}
+        self._attribute = {TURNS: numbers} if any(numbers.values()) else {}
+        return self._attribute
 
     def order(self, parts: int) -> dict[str, Any]:
         """What the whole message is to keep of it; other parts come at the end."""

@@ -91,9 +91,10 @@ def test_fields_beside_each_other_have_no_order(server: ScriptedServer) -> None:
     for way, ask in (WAYS | BLOCK_WAYS).items():
         is_whole = way in ("invoke", "ainvoke", "invoke v1")
         pieces = [{"content": letter, "reasoning": letter.upper()} for letter in "ab"]
-        server.script(body({"content": "ab", "reasoning": "AB"}) if is_whole else deltas(*pieces))
+        pieces += [{"content": "c"}, {"content": "d"}]
+        server.script(body({"content": "abcd", "reasoning": "AB"}) if is_whole else deltas(*pieces))
 
-        assert _plain(ask(server).content_blocks) == [_thought("AB"), _text("ab")], way
+        assert _plain(ask(server).content_blocks) == [_thought("AB"), _text("abcd")], way
 
 
 def test_a_message_that_was_changed_has_the_usual_order(server: ScriptedServer, model_with: ModelWith) -> None:
