@@ -15,7 +15,7 @@ from opea_core.wire.request import as_tool
 _JSON = json.JSONDecoder(strict=False)
 _THINK = re.compile(r"\A(?:<think>)?.*?</think>", re.DOTALL)
 _FENCE = re.compile(r"```[a-zA-Z]*+[^\S\n]*+\n\s*+(?=[{\[])")
-_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+")|,\s*+([}\]])', re.DOTALL)
+_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+(?:"|\Z))|,\s*+([}\]])', re.DOTALL)
 """A text (which is kept), or a comma before a closing bracket."""
 _MOST_TRIES = 20
 _SHORT, _STEP = 16 * 1024, 1 / 50

@@ -19,7 +19,8 @@ from opea_core.errors import OPEAError
 from opea_core.log import logger
 
 AnswerT = TypeVar("AnswerT")
-Ask: TypeAlias = Callable[[Any], Coroutine[Any, Any, AnswerT]]
+Ask: TypeAlias = Callable[[Any, Callable[[bool], None]], Coroutine[Any, Any, AnswerT]]
+"""Makes the call for a request; tells whether it has a place, or has to wait for one."""
 
 
 class Source(Protocol):
@@ -38,10 +39,9 @@ _HELD = 16
 class AsyncMany(AsyncIterator[Result[AnswerT]], Generic[AnswerT]):
     """Results as they may be handed out. ``stopped`` says why not all requests were sent, if so."""
 
-    def __init__(self, source: Source, ask: Ask[AnswerT], waiting: Callable[[], int], ordered: bool, most: int | None) -> None:
+    def __init__(self, source: Source, ask: Ask[AnswerT], ordered: bool, most: int | None) -> None:
         self._source = source
         self._ask = ask
-        self._waiting = waiting
         self._window = Window(ordered, most)
         self._ended: deque[asyncio.Task[Any]] = deque()
         self._news = asyncio.Event()
@@ -72,7 +72,7 @@ class AsyncMany(AsyncIterator[Result[AnswerT]], Generic[AnswerT]):
                 for result in window.ready():
                     yield result
                 is_over = is_over or window.stopped is not None
-                if getting is None and not is_over and window.has_room(self._waiting()):
+                if getting is None and not is_over and window.has_room():
                     getting = self._begin(self._source.next())
                 if is_over and getting is None and not running:
                     break
@@ -113,10 +113,14 @@ class AsyncMany(AsyncIterator[Result[AnswerT]], Generic[AnswerT]):
     async def _one(self, index: int, request: Any) -> Result[AnswerT]:
         result: Result[AnswerT] = Result(index, custom_id(request), request)
         try:
-            result.response = await self._ask(request)
+            result.response = await self._ask(request, lambda has_place: self._placed(index, has_place))
         except OPEAError as error:
             result.error = error
         return result
+
+    def _placed(self, index: int, has_place: bool) -> None:
+        self._window.place(index, has_place)
+        self._news.set()
 
 
 async def _end_all(tasks: set[asyncio.Task[Any]]) -> None:

@@ -75,10 +75,12 @@ class ManyMethods:
             )
         core = self._core
 
-        async def ask(request: Any) -> ChatResponse:
+        async def ask(request: Any, on_place: Callable[[bool], None]) -> ChatResponse:
             asked = read_request(request, shared)
-            response: ChatResponse = await core.arun(core.calls.chat(asked.messages, asked.options, stream=False))
+            call = core.calls.chat(asked.messages, asked.options, stream=False)
+            call.spec.on_place = on_place
+            response: ChatResponse = await core.arun(call)
             return response
 
         feed = Feed(requests)
-        return lambda: AsyncMany(feed, ask, lambda: core.gate.waiting, ordered, most)
+        return lambda: AsyncMany(feed, ask, ordered, most)

@@ -25,6 +25,7 @@ class Window:
         self._ordered = ordered
         self._most = most or _MOST
         self._ready: dict[int, Result] = {}  # type: ignore[type-arg]
+        self._waiting: set[int] = set()
         self._failed = 0
         self._worked = False
         self.started = 0
@@ -33,20 +34,28 @@ class Window:
         self.stopped: str | None = None
         """Why no further request is started: nothing can work."""
 
-    def has_room(self, waiting: int) -> bool:
-        """Whether another request may start while so many calls wait for room."""
+    def has_room(self) -> bool:
+        """Whether another request may start: not while enough of these wait for a place."""
         ahead = self.started - self.handed - self.running
-        return self.stopped is None and waiting < _SPARE and self.running < self._most and not (self._ordered and ahead >= _AHEAD)
+        return (
+            self.stopped is None and len(self._waiting) < _SPARE and self.running < self._most and not (self._ordered and ahead >= _AHEAD)
+        )
 
     def start(self) -> int:
         """Another request starts: its index."""
         self.started += 1
         self.running += 1
+        self._waiting.add(self.started - 1)
         return self.started - 1
+
+    def place(self, index: int, has_one: bool) -> None:
+        """A request has a place, or has to wait for one."""
+        (self._waiting.discard if has_one else self._waiting.add)(index)
 
     def end(self, result: Result) -> None:  # type: ignore[type-arg]
         """A request has its result."""
         self.running -= 1
+        self._waiting.discard(result.index)
         self._ready[result.index] = result
         self._judge(result.error)
 

@@ -45,6 +45,8 @@ class CallSpec:
     """Whether the request is changed to what the endpoint takes; None as the endpoint says."""
     output_schema: Json | None = None
     """The answer is to be JSON of this schema, asked for as the endpoint takes it: name, schema, description, strict."""
+    on_place: Callable[[bool], None] | None = None
+    """Is told when the call has a place (True), and when it has to wait for one (False)."""
     decode: Callable[[Any], Any] | None = None
     """Reads a document into the result; raises BadAnswerError when it does not fit."""
 

@@ -201,9 +201,10 @@ def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError 
     if reason is Reason.UNAVAILABLE and not rejection.answered and (last or rejection.cause) is not None:
         return last or _same_for_all(rejection)
     if reason is Reason.UNAVAILABLE:
+        did_wait = waited >= spec.recovery_wait / 2
         error = errors.NoEndpointAvailable(
             f"No endpoint available after {waited:.0f} s: {listed}.",
-            f"Calls wait recovery_wait={spec.recovery_wait:g} s for a recovery; raise it for batch work." if waited >= 1 else "",
+            f"Calls wait recovery_wait={spec.recovery_wait:g} s for a recovery; raise it for batch work." if did_wait else "",
             retry_after=rejection.retry_after,
         )
         error.__cause__ = last or rejection.cause

@@ -85,6 +85,8 @@ class AsyncConnection:
     async def read(self) -> Reply | Broken | None:
         """Read once; gives the outcome when nothing more is needed."""
         self.exchange.resume()
+        if self.exchange.holds_back:
+            return self.exchange.take(b"")
         self._timer.arm()
         try:
             data = await anext(self._body, None)

@@ -86,6 +86,11 @@ class Exchange:
         return self._whole() if intake.done else None
 
     @property
+    def holds_back(self) -> bool:
+        """Whether more of the body has come than was looked at: take nothing, and it goes on."""
+        return self.intake is not None and self.intake.holds_back
+
+    @property
     def hands_over(self) -> bool:
         """Whether a stream's first content is there: from here it is its reader's."""
         return self.request.expected.stream and self._started and self.status < 300

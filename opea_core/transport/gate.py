@@ -241,11 +241,6 @@ class Gate:
         self._after([])
         return found
 
-    @property
-    def waiting(self) -> int:
-        """How many calls wait for a place."""
-        return self._dispatcher.waiting
-
     def record_call(self, recent: Recent) -> None:
         """Remember a finished call under its request id."""
         endpoint = next((e for e in self.endpoints if e.label == recent.endpoint), self.endpoints[0])

@@ -71,12 +71,16 @@ class Running:
 
     def queued(self) -> None:
         """No place was free at once."""
+        if self.spec.on_place is not None:
+            self.spec.on_place(False)
         if self.traced:
             self.tell(events.CallQueued(at=time.monotonic_ns(), call_id=self.spec.call_id))
 
     def got(self, answer: Grant | Rejection) -> Grant | Rejection:
         """The wait for a place is over."""
         if isinstance(answer, Grant):
+            if self.spec.on_place is not None:
+                self.spec.on_place(True)
             self.granted_at = self.granted_at or time.monotonic_ns()
             self.gate.note_wait(self.granted_at - self.started, answer)
             if self.traced:

@@ -88,6 +88,8 @@ class SyncConnection:
 
     def _read(self) -> Reply | Broken | None:
         self.exchange.resume()
+        if self.exchange.holds_back:
+            return self.exchange.take(b"")
         try:
             data = next(self._body, None)
             if not isinstance(data, bytes | None):

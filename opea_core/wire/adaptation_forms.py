@@ -30,6 +30,7 @@ _BACK = re.compile(
 
 
 def wants_reasoning(refusal: Refusal) -> bool:
+    """Reasoning of earlier turns."""
     answers = any(m.get("role") == "assistant" for m in refusal.messages)
     missing = any(
         c.path[-1:] in (("reasoning_content",), ("reasoning_details",), ("reasoning",)) and re.search(r"(?i)required|missing", c.words)
@@ -57,6 +58,7 @@ _REASONING_KEYS = {name: pattern_of(name) for name in REASONING_KEYS}
 
 
 def refuses_reasoning(refusal: Refusal) -> bool:
+    """No reasoning in messages."""
     sent = {name: pattern for name, pattern in _REASONING_KEYS.items() if any(name in m for m in refusal.messages)}
     if not sent:
         return False
@@ -124,6 +126,7 @@ _NO_SUCH_TOOL = (
 
 
 def about_choice(refusal: Refusal, *patterns: str) -> bool:
+    """Whether the words are about the choice among tools."""
     return any(
         (c.path[:1] == ("tool_choice",) or re.search(_CHOICE, c.words))
         and not re.search(_NO_SUCH_TOOL, c.words)
@@ -133,6 +136,7 @@ def about_choice(refusal: Refusal, *patterns: str) -> bool:
 
 
 def takes_words_only(refusal: Refusal) -> bool:
+    """No object as the choice among tools."""
     choice = refusal.body.get("tool_choice")
     if not isinstance(choice, dict) or refusal.known.tool_choice != "named":
         return False
@@ -141,6 +145,7 @@ def takes_words_only(refusal: Refusal) -> bool:
 
 
 def takes_no_forcing(refusal: Refusal) -> bool:
+    """No forced tool."""
     choice = refusal.body.get("tool_choice")
     return (choice in ("required", "any") or isinstance(choice, dict)) and about_choice(refusal, _NOT_FORCED)
 

@@ -49,6 +49,8 @@ class Refusal:
 
 
 def limit_is(name: str) -> Callable[[Refusal], bool]:
+    """Whether a limit of tokens is refused under this name."""
+
     def asked(refusal: Refusal) -> bool:
         return name in refusal.body and (name in refusal.refused(_LIMITS) or is_to_be_replaced(name, refusal))
 
@@ -68,17 +70,21 @@ def is_to_be_replaced(name: str, refusal: Refusal) -> bool:
 
 
 def ids(refusal: Refusal) -> list[str]:
+    """The ids of calls in a request."""
     calls = [call for m in refusal.messages for call in m.get("tool_calls") or () if isinstance(call, Mapping)]
     ids = [call.get("id") for call in calls] + [m.get("tool_call_id") for m in refusal.messages]
     return [id_ for id_ in ids if isinstance(id_, str)]
 
 
 _ID = (
-    r"(?i)(tool|function|call)\w*([ ._'\"\[\]\d`]|calls?)*\bids?\b|tool_?call_?id|tool_use(_"
-    r"|\.)?id|toolUseId|tool_calls?(\[\d+\]|\.\d+)?\.(\d+\.)?id|call id"
+    r"(?i)\b(tool|function|call)s?[ _]?(calls?|use)?[\W_]{0,6}(\d{1,4}\W{1,4})?ids?\b|tool_?call_?ids?|toolUseId"
+    r"|\bid(entifier)?s?\W{0,4}(of|for) (the |a |an )?(tool|function|call)"
 )
 _PATTERN = r"(?i)pattern|match|character|a-z|alphanumeric|letters|invalid format"
-_NINE = r"(?i)(length of|exactly|be|must have|with) (exactly )?(9|nine)\b|\{9\}"
+_NINE = (
+    r"(?i)\blength\b.{0,12}\b(9|nine)\b|\b(exactly|be|have|with|of) (exactly |length )?(9|nine)\b|\{9\}"
+    r"|\bnine (letters|characters)"
+)
 _LONGEST = (
     r"(?i)(maximum length|max(imum)? (of )?|at most|no longer than|up to|or (less|fewer)|exceeds?"
     r"|longer than|<=|less than or equal to|max_?length)\D{0,24}(\d{2,3})"
@@ -107,6 +113,7 @@ _ITS_CONTENT = r"(?i)\b(content|string|empty|blank|too long|tokens?|characters)\
 
 
 def wants_first_system(refusal: Refusal) -> bool:
+    """System messages at the beginning only, or one of them."""
     return has_late_system(refusal.messages) and any(
         re.search(_ABOUT_SYSTEM, c.words) and re.search(_ITS_PLACE, c.words) and not re.search(_ITS_CONTENT, c.words)
         for c in refusal.complaints
@@ -114,6 +121,7 @@ def wants_first_system(refusal: Refusal) -> bool:
 
 
 def wants_alternation(refusal: Refusal) -> bool:
+    """No two messages of the same role in a row."""
     roles = [m.get("role") for m in refusal.messages]
     in_a_row = any(one == other and one in ("user", "assistant") for one, other in pairwise(roles))
     return in_a_row and refusal.says(
@@ -142,16 +150,19 @@ _NO_NULL = (
 
 
 def calls_without_text(refusal: Refusal, content: Any) -> bool:
+    """Whether calls stand beside this content."""
     return any(m.get("tool_calls") and m.get("role") == "assistant" and m.get("content", "absent") == content for m in refusal.messages)
 
 
 def about_content(refusal: Refusal, pattern: str) -> bool:
+    """Whether the words are about the content of a message."""
     return refusal.says(pattern) or any(
         c.path and c.path[-1] in ("content", "text") and re.search(pattern, f"content: {c.words}") for c in refusal.complaints
     )
 
 
 def wants_text(refusal: Refusal) -> bool:
+    """Contents that are texts, not lists of parts."""
     lists = any(isinstance(m.get("content"), list) and all(is_text(part) for part in m["content"]) for m in refusal.messages)
     return lists and about_content(
         refusal,
@@ -168,16 +179,19 @@ def wants_text(refusal: Refusal) -> bool:
 
 
 def is_text(part: Any) -> bool:
+    """Whether a part of a content is text."""
     return isinstance(part, Mapping) and part.get("type") == "text"
 
 
 def names(refusal: Refusal) -> list[str]:
+    """The names of tools in a request."""
     functions = [tool.get("function") for tool in refusal.body.get("tools") or () if isinstance(tool, Mapping)]
     names = [function.get("name") for function in functions if isinstance(function, Mapping)]
     return [name for name in names if isinstance(name, str)]
 
 
 def wants_clean_names(refusal: Refusal) -> bool:
+    """Names of tools without some characters."""
     return any(not fits(name, "plain") for name in names(refusal)) and any(
         re.search(
             r"(?i)(tool|function)s?\b.{0,60}\bnames?\b|\bnames?\b.{0,60}\b(tool|function)"
@@ -194,6 +208,7 @@ def wants_clean_names(refusal: Refusal) -> bool:
 
 
 def tool_media(refusal: Refusal) -> bool:
+    """No images in the messages of tools."""
     has = any(
         m.get("role") == "tool" and isinstance(m.get("content"), list) and not all(map(is_text, m["content"])) for m in refusal.messages
     )
@@ -246,6 +261,7 @@ def refuses_null_content(refusal: Refusal) -> bool:
 
 
 def developer(refusal: Refusal) -> bool:
+    """No role ``developer``."""
     return any(m.get("role") == "developer" for m in refusal.messages) and (
         refusal.says(r"(?i)\bdeveloper\b|\broles?\b") or any(c.path[-1:] == ("role",) for c in refusal.complaints)
     )

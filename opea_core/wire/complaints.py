@@ -52,7 +52,7 @@ _ECHOED = frozenset(
 )
 _DEEP = ("messages", "tools", "response_format", "input")
 _LINES = re.compile(
-    r"(?m)^(?:body -> )?([A-Za-z_0-9][\w.\[\]]{0,200}(?: -> [\w.]{1,80}){0,8})\n[ \t]+(.{1,400}?)(?: [\[(]type=([\w.]+).*)$"
+    r"(?m)^(?:body -> )?([A-Za-z_0-9][\w.\[\]]{0,120}(?: -> [\w.]{1,40}){0,8})\n[ \t]{1,8}(\S.{0,200}?) [\[(]type=([\w.]{1,60}).*$"
 )
 _PARTS = re.compile(r"(?<=[.!?;。])\s+|\n+|\s\|\s|(?<=,)\s*(?=please\b)|\uff0c|\bthe following must be satisfied\W*")
 _ADVICE = re.compile(
@@ -123,7 +123,10 @@ class _Reader:
             self._text(value["param"], depth)
         code = " ".join(str(value[key]).replace("_", " ") for key in _CODES if isinstance(value.get(key), str))
         if path:
-            self.found.append(Complaint(f"{_TAIL.sub('', _without(words, self.said))} | {code}"[:_MOST_TEXT], path))
+            said, nested = _apart(_without(_TAIL.sub("", words[:_MOST_TEXT]), self.said), self.body)
+            self.found.append(Complaint(f"{said} | {code}", path))
+            for inner in nested:
+                self.read(inner, depth + 1)
         for key, inner in value.items():
             if key in self.body and key not in (*_WORDS, *_ECHOED):
                 self._trail((key,), inner, depth)
@@ -171,7 +174,7 @@ def _apart(text: str, body: Mapping[str, Any]) -> tuple[str, list[Any]]:
 def _spans(text: str) -> Iterator[tuple[int, int]]:
     """Where documents stand: from a bracket to the one that closes it, or to the end of a text that is cut off."""
     depth, start = 0, 0
-    for found in re.finditer(r"[{}\[\]()]|\w+\((?=\w+=)", text):
+    for found in re.finditer(r"[{}\[\]()]|(?<!\w)\w{1,80}\((?=\w{1,80}=)", text):
         char = found.group()
         if char in "{[" or len(char) > 1 or (char == "(" and depth):
             start = found.start() if depth == 0 else start

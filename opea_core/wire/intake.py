@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +25,8 @@ _SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b"error:", b":")
 _FEW = 4 * 1024 * 1024
 """Bytes of memory that any answer may take."""
 _MOST_BEFORE = 1000
+_PLENTY = 256
+"""Chunks after which the rest of a packed read waits until these were taken."""
 """Pieces that say nothing, kept until one comes that does."""
 _PROGRESS_STEP = 64 * 1024
 _DEFAULTS = Capabilities()
@@ -68,7 +70,7 @@ class Intake:
     """
 
     __slots__ = (
-        "_assembler", "_came", "_expected", "_feed", "_heaviest", "_inflater", "_most", "_parts", "_size", "_sse",
+        "_assembler", "_came", "_expected", "_feed", "_heaviest", "_inflater", "_most", "_packed", "_parts", "_size", "_sse",
         "chunks", "document", "done", "ended", "problem", "progress", "response", "started", "status", "warnings",
     )  # fmt: skip
 
@@ -76,6 +78,7 @@ class Intake:
         self.status = status
         self._expected = expected
         self._most = expected.max_response_bytes
+        self._packed: Iterator[bytes] | None = None
         self._heaviest = max(_FEW, 3 * expected.max_response_bytes)
         self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, expected.choices, self._heaviest, expected.names)
         self._sse = SSEDecoder(expected.max_event_bytes)
@@ -109,14 +112,27 @@ class Intake:
         try:
             if self._inflater.passes:
                 return self._take(data)
-            for piece in self._inflater.feed(data):
-                self._take(piece)
-                if self.problem is not None or self.done:
-                    return None
+            self._unpack(self._packed or iter(self._inflater.feed(data)))
         except (UndecodableBody, EventTooLarge, TooMany) as error:
             self._undecodable(str(error))
         except RecursionError:
             self._undecodable("the answer is nested too deeply")
+
+    def _unpack(self, pieces: Iterator[bytes]) -> None:
+        """Take the pieces of a packed body; of a stream only as many as its reader has to do with."""
+        self._packed = None
+        for piece in pieces:
+            self._take(piece)
+            if self.problem is not None or self.done:
+                return
+            if self._expected.stream and len(self.chunks) > _PLENTY:
+                self._packed = pieces
+                return
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether there is more of what came: feed it nothing to go on, before the next bytes are read."""
+        return self._packed is not None
 
     def _take(self, piece: bytes) -> None:
         self._size += len(piece)

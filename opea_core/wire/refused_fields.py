@@ -146,6 +146,7 @@ _IN_PASSING = re.compile(
     r"|organi[sz]ation|project|key|plan|tier|subscription)\b|\bquota\b|\blimit\b"
 )
 _MODEL = re.compile(r"(?i)\bmodel(s| family| name| id)? ?[`'\"]?[\w.-]*/?$")
+_BETWEEN = " \t\n`'\",/&*()[]"
 _COLON = re.compile(r":\s*[`'\"\[(]*$")
 
 
@@ -284,7 +285,8 @@ def _left_of(at: int, mentions: Sequence[Mention], words: str) -> list[str]:
 
 
 def _is_list(gap: str) -> bool:
-    return bool(re.fullmatch(r"(?i)[\s`'\",/&*()\[\]]*(and|or|nor)?[\s`'\",*()\[\]]*", gap))
+    """Whether two names belong to one list: nothing but commas, quotes or an "and" stands between them."""
+    return gap.strip(_BETWEEN).lower() in ("", "and", "or", "nor")
 
 
 def stated(words: str) -> str:

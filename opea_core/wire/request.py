@@ -63,10 +63,10 @@ def build_body(
     left_out = [] if left_out is None else left_out
     built: Json = {"model": model} if model else {}
     built.update((key, value) for key, value in body.items() if value is not None)
+    if capabilities.prune:
+        _prune(built, stream, output_schema is not None)
     if output_schema is not None:
         _ask_for(built, output_schema, capabilities.structured_output)
-    if capabilities.prune:
-        _prune(built, stream)
     if stream is not None:
         built["stream"] = stream
     if stream and capabilities.stream_usage and "stream_options" not in body:
@@ -87,12 +87,12 @@ def build_body(
     return built
 
 
-def _prune(built: Json, stream: bool | None) -> None:
-    """Take out what means nothing, and is refused by some."""
+def _prune(built: Json, stream: bool | None, is_form: bool) -> None:
+    """Take out what means nothing, and is refused by some. ``is_form``: an answer of a schema may be asked for by a tool."""
     for name in ("tools", "stop"):
         if built.get(name) == []:
             del built[name]
-    pointless = () if "tools" in built else ("parallel_tool_calls", "tool_choice")
+    pointless = () if "tools" in built or is_form else ("parallel_tool_calls", "tool_choice")
     for name in (*pointless, *(() if stream else ("stream_options",))):
         built.pop(name, None)
 

@@ -26,16 +26,17 @@ _FINISH = {
     for reason in reasons
 }  # fmt: skip
 _BROKEN = re.compile(
-    r"(?i)(\w+_)?error(_\w+)?|abort(ed)?|cancel(l)?ed|failed|failure|interrupted|insufficient_system_resource|(\w+_)?time(d_)?out"
+    r"(?i)(\w{1,30}_)?error(_\w{1,30})?|abort(ed)?|cancel(l)?ed|failed|failure|interrupted|insufficient_system_resource|(\w{1,30}_)?time(d_)?out"
 )
 
 
 def is_broken(reason: str | None) -> bool:
     """Whether a finish reason says that the server gave up."""
-    return reason is not None and reason not in _KINDS and _BROKEN.fullmatch(reason) is not None
+    return reason is not None and reason not in _KINDS and len(reason) <= _LONGEST and _BROKEN.fullmatch(reason) is not None
 
 
 _KINDS = frozenset(_FINISH.values())
+_LONGEST = 64
 _MOST_TOKENS = 2**53
 _CACHE_WRITTEN = ("cache_creation_tokens", "cache_write_tokens", "cache_creation_input_tokens")
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "num_cached_tokens")

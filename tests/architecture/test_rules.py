@@ -125,7 +125,7 @@ def test_only_the_transport_knows_httpx(name: str) -> None:
 
 @pytest.mark.parametrize("name", CORE)
 def test_only_the_transport_and_the_core_use_threads_and_loops(name: str) -> None:
-    allowed = name.startswith(("opea_core.transport", "opea_core.testing", "opea_core.cli")) or name in (
+    allowed = name.startswith(("opea_core.transport", "opea_core.testing", "opea_core.cli", "opea_core.batch")) or name in (
         "opea_core.core",
         "opea_core.backend",
         "opea_core.lazy",

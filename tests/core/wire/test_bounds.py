@@ -383,15 +383,12 @@ def peak(heavy: Heavy, body: bytes) -> int:
     return most
 
 
-AT_ONCE = "what is unpacked of one read is kept in chunks until it is taken"
-
-
 @pytest.mark.parametrize(
     "heavy",
     [
         *(pytest.param(heavy, id=name) for name, heavy in HEAVY.items()),
         *(pytest.param(heavy._replace(packed=True), id=f"packed: {name}") for name, heavy in HEAVY.items() if name in ("lists", "parts")),
-        pytest.param(HEAVY["text"]._replace(packed=True), id="packed: text", marks=pytest.mark.xfail(reason=AT_ONCE)),
+        pytest.param(HEAVY["text"]._replace(packed=True), id="packed: text"),
     ],
 )
 def test_an_answer_takes_a_few_times_its_size(heavy: Heavy) -> None:
