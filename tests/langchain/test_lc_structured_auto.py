@@ -151,10 +151,13 @@ def test_strict_that_is_refused_is_left_out(server: ScriptedServer, way: str) ->
 
 
 def test_a_setting_forbids_such_changes(server: ScriptedServer) -> None:
-    server.script(REFUSED["DeepSeek"])
-    with pytest.raises(core.InvalidRequestError):
-        made(server, adapt=False).with_structured_output(Person).invoke("x")
-    assert len(server.seen) == 1
+    of_the_model = made(server, adapt=False).with_structured_output(Person)
+    of_the_call = made(server).with_structured_output(Person, adapt=False)
+    for number, asking in enumerate((of_the_model, of_the_call), start=1):
+        server.script(REFUSED["DeepSeek"])
+        with pytest.raises(core.InvalidRequestError):
+            asking.invoke("x")
+        assert len(server.seen) == number
 
 
 # --- what the endpoint says
