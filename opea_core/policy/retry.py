@@ -195,7 +195,7 @@ def judge(failure: Failure, history: History, policy: RetryPolicy) -> Retry | No
 
 
 def _by_error(failure: Failure, history: History, delay: float | None) -> Retry | None:
-    """The rows of the table that look at the status or the class. A refusal made no work: going elsewhere is no retry there."""
+    """Rules R8 to R11, which look at the status or the class. A refusal made no work: going elsewhere is no retry there."""
     error, status = failure.error, failure.error.status_code
     if isinstance(error, errors.QuotaExceeded):
         return Retry(None, charged=False, reason="quota exceeded")

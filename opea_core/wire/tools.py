@@ -1,6 +1,6 @@
 """Tool calls out of deltas of every shape servers send.
 
-The rules and their order are those of the design's table: an id names a call, an index mostly does, a
+The rules are P21 to P26 of docs/contract.md, in that order: an id names a call, an index mostly does, a
 name begins a call unless the open one still waits for it, and complete arguments are never appended to.
 """
 
@@ -271,7 +271,7 @@ class ToolAssembler:
         entry = self._identified(_Entry.read(raw, position))
         call = self._choose(entry)
         if entry.name and call is not None and call.name and entry.args.strip() and call.is_other(entry.args):
-            call = None  # rule 6: a named entry with other arguments than the complete ones begins a call
+            call = None  # P26: a named entry with other arguments than the complete ones begins a call
         call = call or self._new()
         if entry.index is not None:
             self._by_index[entry.index] = call
@@ -289,7 +289,7 @@ class ToolAssembler:
         return entry
 
     def _choose(self, entry: _Entry) -> _Call | None:
-        """Rules 1-5: the call an entry belongs to; None for a new one."""
+        """P21 to P25: the call an entry belongs to; None for a new one."""
         opened = self._open
         at = self._by_index.get(entry.index) if entry.index is not None else None
         if entry.id:

@@ -1,4 +1,4 @@
-"""The rows of the contract, and the table that proves them: how servers and networks misbehave, and what must come of it."""
+"""The rows of docs/resilience.md, and the table that proves them: how servers and networks misbehave, and what must come of it."""
 
 from __future__ import annotations
 

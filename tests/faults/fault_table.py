@@ -98,7 +98,7 @@ class Outcome:
     says: tuple[str, ...] = ()
     """Patterns found in the text of the error: the server's words, and a hint that helps."""
     requests: tuple[int | range, ...] = (1,)
-    """What each server was sent; a range where the contract gives bounds."""
+    """What each server was sent; a range where docs/resilience.md gives bounds."""
     attempts: int | None = None
     """How many the error tells, if not the requests."""
     left: bool = False
@@ -130,7 +130,7 @@ class Record:
     """How the servers misbehave, what the client is like, and what is expected."""
 
     row: str
-    """The row of the contract, by its key in ``fault_rows.ROWS``."""
+    """The row of docs/resilience.md, by its key in ``fault_rows.ROWS``."""
     name: str
     at: tuple[Node, ...]
     plain: Outcome
@@ -314,7 +314,7 @@ def warm_up() -> None:
 
 
 def of(row: str) -> Callable[[Any], Any]:
-    """Marks a test as one of a row of the contract."""
+    """Marks a test as one of a row of docs/resilience.md."""
 
     def mark(test: Any) -> Any:
         test.row = row

@@ -220,7 +220,7 @@ def test_every_record_is_of_a_row() -> None:
     assert {record.row for record in TABLE} - set(ROWS) == set()
 
 
-def test_every_row_of_the_contract_is_proved() -> None:
+def test_every_row_of_the_table_is_proved() -> None:
     tests = [it for module in (test_fault_crowds, test_fault_leavers, test_fault_loops) for it in vars(module).values()]
     proved = {record.row for record in TABLE} | {it.row for it in tests if hasattr(it, "row")}
     assert proved == set(ROWS)

@@ -1,4 +1,4 @@
-"""Whole calls among servers that do anything, by a clock of the test's own: what section 7 of the design promises."""
+"""Whole calls among servers that do anything, by a clock of the test's own: what docs/contract.md promises."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def check_endpoint(world: World, label: str) -> None:
     for sent in mine:
         successes = sum(s.outcome is not None and s.ended <= sent.at and isinstance(s.said, Says) and s.said.status == 200 for s in mine)
         charged += sent.charged
-        assert charged <= endpoint.budget.capacity + 0.1 * successes + sent.at / SECOND / 10 + 1e-6, "R4"
+        assert charged <= endpoint.budget.capacity + 0.1 * successes + sent.at / SECOND / 10 + 1e-6, "R18"
 
 
 @fixed(150)

@@ -1,4 +1,4 @@
-"""The breaker of one endpoint, as section 3 of the design states it."""
+"""The breaker of one endpoint, as rules B1 to B7 of docs/contract.md state it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who goes next, and where: D1-D12 of the design, one behaviour a test."""
+"""Who goes next, and where: rules W1 to W7, W12, W33 to W40, R4, R10, E2, E3 and E7 of docs/contract.md, one behaviour a test."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def reason(ticket: Ticket) -> Reason | None:
     return None if ticket.rejection is None else ticket.rejection.reason
 
 
-# --- D1: at once, or behind those who wait
+# --- W1: at once, or behind those who wait
 
 
 def test_a_call_is_granted_at_once_where_there_is_room() -> None:
@@ -179,7 +179,7 @@ def test_an_older_pinned_call_goes_before_a_younger_free_one() -> None:
     assert (pinned.state, free.state) == (OFFERED, PENDING)
 
 
-# --- D2: order
+# --- W2: order
 
 
 def test_first_come_first_served() -> None:
@@ -227,7 +227,7 @@ def test_those_who_left_do_not_fill_the_queue() -> None:
     assert len(last.route.heap) + len(last.route.holds) < 300
 
 
-# --- D3: a full queue
+# --- W3: a full queue
 
 
 def test_a_full_queue_refuses_at_once() -> None:
@@ -282,7 +282,7 @@ def test_a_retry_is_never_refused_by_a_full_queue() -> None:
     assert w.call().state is PENDING, "a retry takes no place in the queue"
 
 
-# --- D4: deadline and queue timeout
+# --- W4: deadline and queue timeout
 
 
 def test_nobody_is_granted_after_the_deadline() -> None:
@@ -375,7 +375,7 @@ def test_a_wait_that_fits_is_begun() -> None:
     assert w.call(deadline=1.1).state is PENDING
 
 
-# --- D5: offers
+# --- W5, W6: offers
 
 
 def test_an_offer_is_final_when_it_is_taken() -> None:
@@ -484,7 +484,7 @@ def test_a_dead_waiter_costs_no_probe() -> None:
     assert (dead.state, next_.state, next_.grant is not None and next_.grant.is_probe) == (LAPSED, OFFERED, True)
 
 
-# --- D6: everything comes back, once
+# --- W7: everything comes back, once
 
 
 def in_state(w: World, state: TicketState) -> Ticket:
@@ -555,7 +555,7 @@ def test_closing_rejects_all_who_wait() -> None:
     assert w.dispatcher.waiting == 0
 
 
-# --- D9: choice
+# --- E2, E3: choice
 
 
 def test_the_lowest_tier_first() -> None:
@@ -651,7 +651,7 @@ def test_a_grant_names_the_endpoints_that_are_left_to_the_call() -> None:
     assert call.grant.peers == (b, c)
 
 
-# --- D10: holds
+# --- W33 to W40: holds
 
 
 def test_calls_are_held_while_the_breaker_is_open() -> None:
@@ -975,7 +975,7 @@ def test_one_that_was_refused_beside_others_goes_as_soon_as_one_of_them_ends() -
     assert w.end(running) == [refused]
 
 
-# --- D11: between two attempts
+# --- W12: between two attempts
 
 
 def test_a_call_between_attempts_holds_no_place() -> None:
@@ -1181,7 +1181,7 @@ def test_a_failed_probe_that_goes_behind_pays_nothing() -> None:
     assert probe.state is OFFERED
 
 
-# --- D12: pinned calls
+# --- E7: pinned calls
 
 
 def test_a_pinned_call_waits_for_its_endpoint() -> None:

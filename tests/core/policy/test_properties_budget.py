@@ -78,7 +78,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @invariant()
     def retries_are_bounded(self) -> None:
-        """R4, of every prefix of the history."""
+        """R18, of every prefix of the history."""
         successes = sum(what == "success" for _, what in self.history)
         assert self.paid <= self.capacity + 0.1 * successes + (self.now - self.start) / SECOND / 10 + 1e-6
 

@@ -1,4 +1,4 @@
-"""Section 4 of the design, of any failure: whether it is tried again, when, and what it does to its endpoint.
+"""Rules R1 to R17 of docs/contract.md, of any failure: whether it is tried again, when, and what it does to its endpoint.
 
 A failure is drawn as what a server or a connection does; the words of the rules are written here anew.
 """

@@ -1,4 +1,4 @@
-"""Section 4 of the design: which failure is tried again, where, when, at what price, and what it says of the endpoint."""
+"""Rules R1 to R17 and B5 to B9 of docs/contract.md: what is tried again, at what price, and what that says of the endpoint."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_an_unknown_model_goes_elsewhere_whatever_its_status() -> None:
     assert effect(failure, History()).mark is Mark.MODEL
 
 
-# --- R3: the server's wait
+# --- R16, R17, W26: the server's wait
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504, 529])
@@ -322,7 +322,7 @@ def test_an_answer_is_the_default_effect() -> None:
     assert Effect() == Effect(Verdict.OK, allowance=None, jitter=0.0, **nothing)
 
 
-# --- R2: backoff
+# --- R3: backoff
 
 
 def test_backoff_doubles_up_to_max_delay() -> None:
@@ -373,7 +373,7 @@ def test_backoff_is_within_its_bounds(retry: int, initial: float, factor: float,
 # --- R1
 
 
-def test_the_defaults_are_those_of_the_design() -> None:
+def test_the_defaults_are_those_of_the_contract() -> None:
     assert RetryPolicy(max_retries=3, initial_delay=1, backoff_factor=2, max_delay=20, jitter="equal", max_retry_after=60) == POLICY
 
 

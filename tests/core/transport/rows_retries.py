@@ -1,4 +1,4 @@
-"""The table of retries (resilience.md, section 4), row by row: the same endpoint, then with another one."""
+"""Rules R5 to R15 of docs/contract.md, row by row: the same endpoint, then with another one."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def at_once(*entries: Entry) -> list[list[Json]]:
 
 
 TABLE = {
-    # the table of the design, row by row
+    # rules P21 to P26, row by row
     "text in pieces": (one_by_one((0, "a", "f", ""), (0, _, _, '{"x"'), (0, _, _, ":1}")), [("a", "f", X)]),
     "whole calls in one list, no index": (at_once((_, "a", "f", X), (_, "b", "g", Y)), [("a", "f", X), ("b", "g", Y)]),
     "one index for two ids": (one_by_one((0, "a", "f", X), (0, "b", "g", Y)), [("a", "f", X), ("b", "g", Y)]),
