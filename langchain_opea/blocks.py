@@ -72,16 +72,20 @@ def _standard(parts: Any) -> list[Block]:
 
 def _as_image(part: Any) -> Any:
     """An image in the form of the protocol, if it is one in another."""
-    if isinstance(part, str | Mapping) and not (isinstance(part, Mapping) and part.get("type") in _DRAWN):
-        return part
     if not isinstance(part, Mapping):
-        return {}
-    url = next((part[key] for key in ("image_url", "url") if part.get(key)), None)
-    url = url.get("url") if isinstance(url, Mapping) else url
-    data = next((part[key] for key in ("b64_json", "data", "result") if isinstance(part.get(key), str)), None)
-    if not isinstance(url, str) and data is not None:
-        url = f"data:{part.get('mime_type') or 'image/png'};base64,{data}"
-    return {"type": "image_url", "image_url": {"url": url}} if isinstance(url, str) else part
+        return part if isinstance(part, str) else {}
+    url = _url(part) if part.get("type") in _DRAWN else None
+    return part if url is None else {"type": "image_url", "image_url": {"url": url}}
+
+
+def _url(image: Mapping[str, Any]) -> str | None:
+    """Where an image is, or what it is."""
+    found = image.get("image_url") or image.get("url")
+    url = found.get("url") if isinstance(found, Mapping) else found
+    data = next((image[key] for key in ("b64_json", "data", "result") if isinstance(image.get(key), str)), None)
+    if url is None and data is not None:
+        url = f"data:{image.get('mime_type') or 'image/png'};base64,{data}"
+    return url if isinstance(url, str) else None
 
 
 def _refusal(message: AIMessage) -> list[Block]:

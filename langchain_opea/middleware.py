@@ -56,18 +56,22 @@ class InvalidToolCallMiddleware(AgentMiddleware[Any, Any, Any]):
             return _passed(error)
 
     def _answered(self, messages: Sequence[BaseMessage]) -> dict[str, Any] | None:
-        place = next((number for number in reversed(range(len(messages))) if isinstance(messages[number], AIMessage)), None)
-        last = None if place is None else messages[place]
-        if not isinstance(last, AIMessage):
-            return None
-        known = {message.tool_call_id for message in messages[place:] if isinstance(message, ToolMessage)}
-        invalid = [call for call in last.invalid_tool_calls if call["id"] and call["id"] not in known]
-        if not invalid:
-            return None
-        if not last.tool_calls and _rounds(messages) > self.max_retries:
+        last, invalid = _unanswered(messages)
+        if last is None or not invalid or (not last.tool_calls and _rounds(messages) > self.max_retries):
             return None
         told = [ToolMessage(_why(last, call), tool_call_id=call["id"], name=call["name"], status="error") for call in invalid]
         return {"messages": told} | ({} if last.tool_calls else {"jump_to": "model"})
+
+
+def _unanswered(messages: Sequence[BaseMessage]) -> tuple[AIMessage | None, list[Any]]:
+    """The last answer, and those of its invalid calls that no message behind it answers; other turns may have the same ids."""
+    known = set()
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage):
+            known.add(message.tool_call_id)
+        elif isinstance(message, AIMessage):
+            return message, [call for call in message.invalid_tool_calls if call["id"] and call["id"] not in known]
+    return None, []
 
 
 def _rounds(messages: Sequence[BaseMessage]) -> int:
