@@ -18,19 +18,17 @@ def content_blocks(choice: core.Choice, text: str, parts: Sequence[Any], thought
     LlamaIndex puts a line break between blocks of text. So text is divided only where the server sent it as
     parts of its own (``apart``), or where it has a line break: the text of a message is what the model wrote.
     """
-    blocks = _in_order(choice.blocks, apart) if choice.blocks else []
-    if not apart and sum(isinstance(block, TextBlock) for block in blocks) < _SEVERAL:
-        blocks = []
-    if not blocks:
-        blocks = [ThinkingBlock(content=choice.reasoning)] if choice.reasoning or choice.reasoning_details else []
-        blocks += [TextBlock(text=text)] if text else []
+    blocks: list[Block] = _in_order(choice.blocks, apart) if choice.blocks else []
+    if not blocks or (not apart and sum(isinstance(block, TextBlock) for block in blocks) == 1):  # nothing to divide
+        blocks = [TextBlock(text=text)] if text else []
+        if choice.reasoning:
+            blocks.insert(0, ThinkingBlock(content=choice.reasoning))
+    if choice.reasoning_details and not any(isinstance(block, ThinkingBlock) for block in blocks):
+        blocks.insert(0, ThinkingBlock(content=""))
     shown = [block for part in parts if (block := picture(part)) is not None]
     known = [block for block in blocks if isinstance(block, ImageBlock)]
     _add_information(blocks, choice, thought_tokens)
     return [*blocks, *shown[len(known) :]]
-
-
-_SEVERAL = 2
 
 
 def picture(part: Any) -> ImageBlock | None:

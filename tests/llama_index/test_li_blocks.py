@@ -141,3 +141,15 @@ def test_images_of_the_caller_in_an_answer_are_sent(server: ScriptedServer, llm:
     llm.chat([*HI, ChatMessage(role="assistant", blocks=[ImageBlock(url=LINK)]), *HI])
 
     assert server.seen[0].body["messages"][1]["content"] == [image(LINK)]
+
+
+def test_encrypted_reasoning_stays_where_the_parts_have_none(server: ScriptedServer, llm: OPEALLM) -> None:
+    locked = {"type": "reasoning.encrypted", "data": "gAAA"}
+    message = {"role": "assistant", "content": [text("See"), image(LINK), text("this.")], "reasoning_details": [locked]}
+    server.script(json_answer({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}))
+
+    first, *others = llm.chat(HI).message.blocks
+
+    assert isinstance(first, ThinkingBlock)
+    assert first.additional_information["reasoning_details"] == [locked]
+    assert [block.block_type for block in others] == ["text", "image", "text"]
