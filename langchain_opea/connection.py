@@ -20,14 +20,10 @@ class Connection(CoreConnection):
     """``http://localhost:8000`` or with a path; OPEA_API_URL if not given."""
     http_async_client: Any = hidden()
     context_window: int | None = hidden()
-    adapt: bool | None = hidden()
-    """False: requests go out as they were given, and nothing is changed for a server that refuses them."""
-
     _core_names: ClassVar[Mapping[str, str]] = {
         "base_url": "base_url",
         "http_async_client": "async_http_client",
         "context_window": "context_window",
-        "adapt": "adapt",
     }
 
     @staticmethod

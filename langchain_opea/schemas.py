@@ -14,7 +14,7 @@ from langchain_core.utils.function_calling import convert_to_openai_function
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from opea_core.adapters import is_recursive, strict_schema, unwrapped
+from opea_core.adapters import is_recursive, root_written_out, strict_schema, unwrapped
 
 Function = dict[str, Any]
 _ABSENT: tuple[Any, ...] = (typing.NotRequired, typing_extensions.NotRequired)
@@ -35,7 +35,7 @@ def function_of(given: Any, strict: bool | None = None) -> Function:
     function = _converted(given, strict)
     whole = _whole_schema(given)
     if whole is not None and is_recursive(whole):
-        parameters = {key: value for key, value in _with_root(whole).items() if key not in ("title", "description")}
+        parameters = {key: value for key, value in root_written_out(whole).items() if key not in ("title", "description")}
         function["parameters"] = strict_schema(parameters) if strict else parameters
     return function
 
@@ -85,12 +85,3 @@ def _whole_schema(given: Any) -> dict[str, Any] | None:
         return TypeAdapter(schema).json_schema() if isinstance(schema, type) and is_dataclass(schema) else None
     except (PydanticUserError, TypeError, ValueError, NameError):
         return None  # LangChain has read it in its own way
-
-
-def _with_root(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema that is all a reference, with what it refers to in its place: servers want an object at the root."""
-    name = str(schema.get("$ref", "")).rpartition("/")[2]
-    target = schema.get("$defs", {}).get(name)
-    if not isinstance(target, Mapping):
-        return schema
-    return {**target, **{key: value for key, value in schema.items() if key != "$ref"}}

@@ -16,7 +16,6 @@ from llama_index.core.program.utils import create_flexible_model
 from pydantic import BaseModel, ValidationError
 
 from llama_index_opea.errors import StructuredOutputError
-from llama_index_opea.tools import root_written_out
 from opea_core import BadAnswerError, ContextOverflowError, RefusalError, RequestError, ServerError
 from opea_core.adapters import (
     ONLY_JSON,
@@ -28,6 +27,7 @@ from opea_core.adapters import (
     may_be_call,
     partial_json,
     read_answer,
+    root_written_out,
     strict_schema,
 )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ToolCallBlock
 from llama_index.core.llms.llm import ToolSelection
 
-from opea_core.adapters import partial_json, strict_schema
+from opea_core.adapters import partial_json, root_written_out, strict_schema
 
 if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
@@ -41,13 +41,6 @@ def _tool(tool: BaseTool, strict: bool) -> Json:
     if strict:
         function["strict"] = True
     return {"type": "function", "function": function}
-
-
-def root_written_out(schema: Json) -> Json:
-    """The schema of a class that holds itself, which is one reference, as that of an object: servers want that at the root."""
-    name = str(schema.get("$ref", "")).rpartition("/")[2]
-    root = schema.get("$defs", {}).get(name)
-    return {**root, "$defs": schema["$defs"]} if isinstance(root, dict) else schema
 
 
 def call_of(call: Any) -> Json:

@@ -34,6 +34,12 @@ def strict_schema(schema: Any) -> Any:
     return found
 
 
+def root_written_out(schema: Json) -> Json:
+    """A schema that is all one reference, with what it refers to in its place: servers want an object at the root."""
+    target = schema.get("$defs", {}).get(str(schema.get("$ref", "")).rpartition("/")[2])
+    return {**target, **{key: value for key, value in schema.items() if key != "$ref"}} if isinstance(target, Mapping) else schema
+
+
 def is_recursive(schema: Any) -> bool:
     """Whether a schema refers to itself: such references cannot be written out."""
     definitions = schema.get("$defs") or schema.get("definitions") if isinstance(schema, Mapping) else None

@@ -13,8 +13,9 @@ from opea_core.types import Json
 from opea_core.wire.request import as_tool
 
 _JSON = json.JSONDecoder(strict=False)
-_THINK = re.compile(r"\A(?:<think>)?.*?</think>", re.DOTALL)
+_END_OF_THOUGHT = "</think>"
 _FENCE = re.compile(r"```[a-zA-Z]*+[^\S\n]*+\n\s*+(?=[{\[])")
+_LIST = re.compile(r"\[\s*+[{\[\"]")
 _COMMA = re.compile(r'("(?:[^"\\]|\\.)*+(?:"|\Z))|,\s*+([}\]])', re.DOTALL)
 """A text (which is kept), or a comma before a closing bracket."""
 _MOST_TRIES = 20
@@ -59,8 +60,7 @@ def json_text(text: str) -> str:
     text = text.strip()
     if text.startswith("<think>") and "</think>" not in text:
         return ""
-    if not text.startswith(("{", "[")):
-        text = _THINK.sub("", text, count=1).strip()
+    text = _behind_thoughts(text)
     if text.startswith(("{", "[")):
         return text
     fenced = _FENCE.search(text)
@@ -72,6 +72,21 @@ def json_text(text: str) -> str:
     return text.removeprefix("```json").removeprefix("```").strip()
 
 
+def _behind_thoughts(text: str) -> str:
+    """What stands behind the last end of a thought, unless that stands inside of the JSON."""
+    end = text.rfind(_END_OF_THOUGHT)
+    if end < 0:
+        return text
+    if text.startswith(("{", "[")):
+        try:
+            if _JSON.raw_decode(text)[1] > end:
+                return text
+        except (ValueError, RecursionError):
+            pass
+    behind = text[end + len(_END_OF_THOUGHT) :].strip()
+    return text if not behind and text.startswith(("{", "[")) else behind
+
+
 def read_answer(text: str, function: str | None = None, is_list: bool = False) -> Any:
     """The JSON value in a text a model wrote; raises ValueError if there is none.
 
@@ -79,7 +94,7 @@ def read_answer(text: str, function: str | None = None, is_list: bool = False) -
     list is the answer, else one around a single value is taken off.
     """
     try:
-        value = json.loads(text) if text.lstrip().startswith('"') else _first_value(json_text(text))
+        value = json.loads(text) if text.lstrip().startswith('"') else _first_value(_list_in(text) if is_list else json_text(text))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if isinstance(value, str):  # encoded twice
@@ -87,6 +102,13 @@ def read_answer(text: str, function: str | None = None, is_list: bool = False) -
     if isinstance(value, list) and len(value) == 1 and not is_list:
         value = value[0]
     return _arguments(value, function) if function else value
+
+
+def _list_in(text: str) -> str:
+    """The part of a text that should be a list, if there is one before any other JSON."""
+    found = _LIST.search(_behind_thoughts(text.strip()))
+    part = json_text(text)
+    return found.string[found.start() :] if found is not None and found.string.find("{") >= found.start() else part
 
 
 def _first_value(text: str) -> Any:
@@ -98,10 +120,20 @@ def _first_value(text: str) -> Any:
                 return _JSON.raw_decode(candidate)[0]
             except ValueError as error:
                 problem = error
+        if _is_begun(text[at:]):  # it was cut off: what stands inside of it is no answer
+            break
         at = text.find("{", at + 1)
         if at < 0:
             break
     raise problem
+
+
+def _is_begun(text: str) -> bool:
+    """Whether a text is the beginning of a JSON object, and not prose with a brace in it."""
+    try:
+        return text.startswith("{") and isinstance(from_json(text.encode("utf-8", "replace"), allow_partial="trailing-strings"), dict)
+    except ValueError:
+        return False
 
 
 def _without_comma(found: re.Match[str]) -> str:

@@ -15,6 +15,7 @@ from opea_core.wire.tools import ToolAssembler
 from opea_core.wire.usage import finish_reason
 
 REASONING_FIELDS = ("reasoning_content", "reasoning")
+_REASONING_NAMES = (*REASONING_FIELDS, "reasoning_text")
 _CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
 _PIECE = frozenset({"index", "delta", "finish_reason", "logprobs"})
 _MESSAGE = frozenset({"role", "content", "tool_calls", "function_call", "refusal", "reasoning_details", *REASONING_FIELDS})
@@ -182,17 +183,18 @@ class ChoiceState:
             if self.splitter:
                 content, more = self.splitter.push(content)
                 thought += more
-            if content and self.kind != "text":
+        if thought:
+            thought = self.reasoning_joiner.push(thought)
+            if thought and self.kind != "reasoning":
+                self._turn("reasoning", sum(map(len, self.reasoning)))
+            self.reasoning.append(thought)
+            chunk.reasoning += thought
+        if content:
+            if self.kind != "text":
                 self._turn("text", self.size)
             self.content.append(content)
             self.size += len(content)
             chunk.content += content
-        if thought:
-            thought = self.reasoning_joiner.push(thought)
-            if self.kind != "reasoning" and thought:
-                self._turn("reasoning", sum(map(len, self.reasoning)))
-            self.reasoning.append(thought)
-            chunk.reasoning += thought
 
     def _turn(self, kind: str, at: int) -> None:
         """Another kind begins: remember which, and where in the text of that kind."""
@@ -204,7 +206,7 @@ class ChoiceState:
         details = delta.get("reasoning_details")
         if isinstance(details, list):
             self.details = grown(self.details, details, "reasoning_details")
-        for name in REASONING_FIELDS:
+        for name in _REASONING_NAMES:
             text = delta.get(name)
             if text and isinstance(text, str):
                 self.choice.reasoning_field = name

@@ -23,6 +23,8 @@ class Asked:
     usage: bool = False
     required: frozenset[str] | None = None
     """Fields that the answer's schema requires, if it was asked for by ``output_schema=``."""
+    form: str = ""
+    """The name of that schema."""
 
 
 NOTHING = Asked()
@@ -44,6 +46,7 @@ def asked_of(body: Mapping[str, Any], output_schema: Json | None, stream_options
         max_tokens=min(limits, default=None),
         usage=isinstance(stream_options, Mapping) and stream_options.get("include_usage") is True,
         required=None if schema is None else frozenset(map(str, required or ())),
+        form="" if output_schema is None else str(output_schema.get("name")),
     )
 
 
@@ -68,7 +71,7 @@ def _in_choice(asked: Asked, choice: Choice) -> Iterator[str]:
             yield f"{asked.tool} was to be called, and {', '.join(sorted(called))[:200]} was (tool_choice was ignored)"
     if any(text in choice.content and not choice.content.endswith(text) for text in asked.stop):
         yield "the text goes on behind a stop sequence (stop was ignored)"
-    if asked.required is not None and is_whole and not _keeps(asked.required, choice):
+    if asked.required is not None and is_whole and called <= {asked.form} and not _keeps(asked.required, choice):
         yield "the answer does not keep to its schema (output_schema was ignored)"
     if choice.reasoning and not (choice.content or called or choice.refusal) and choice.finish_reason != "length":
         yield "all of the answer is in its reasoning; there is no text"

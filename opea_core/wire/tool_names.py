@@ -67,12 +67,17 @@ def _names(body: Mapping[str, Any]) -> Iterator[str]:
 def _holders(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The dicts with names: of tools, of the chosen one, of calls, of tools' messages."""
     for tool in (*_dicts(body.get("tools")), *_dicts([body.get("tool_choice")])):
-        yield from _dicts([tool.get("function")])
+        yield from _function(tool)
     for message in _dicts(body.get("messages")):
         for call in _dicts(message.get("tool_calls")):
-            yield from _dicts([call.get("function")])
+            yield from _function(call)
         if message.get("role") == "tool":
             yield message
+
+
+def _function(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The function of a tool or a call; a server's own (``builtin_function``) has a name that only it knows."""
+    return _dicts([holder.get("function")]) if holder.get("type", "function") == "function" else []
 
 
 def _renamed(body: Json, sent: Mapping[str, str]) -> Json:
@@ -81,7 +86,7 @@ def _renamed(body: Json, sent: Mapping[str, str]) -> Json:
         return {**holder, "name": sent.get(holder["name"], holder["name"])} if known else holder
 
     def inside(holder: Any) -> Any:
-        return {**holder, "function": named(holder["function"])} if isinstance(holder, Mapping) and "function" in holder else holder
+        return {**holder, "function": named(holder["function"])} if isinstance(holder, Mapping) and _function(holder) else holder
 
     def message(given: Any) -> Any:
         if not isinstance(given, Mapping):

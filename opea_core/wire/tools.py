@@ -19,6 +19,7 @@ from opea_core.wire.merge import LARGE, NO_LIMIT, TooMany, check_weight, grown, 
 
 _NO_ID = ("", "null", "None")
 _PLACEHOLDERS = ("null", "{}")  # stand for no arguments, or for ones that are yet to come
+_CUT = "its arguments were cut off at the token limit"
 _SHORT = 64
 """Characters of arguments that are kept back while they may stand for none."""
 _MOST_CALLS = 1024
@@ -221,6 +222,8 @@ class ToolAssembler:
             last = cut and call is self._calls[-1]
             cut_short = "it was cut off before its arguments" if last and not before.strip() else ""
             problem = call.problem or ("" if call.name else "it has no name") or cut_short or _problem(after, self._heaviest)
+            if problem and last and call.name and before.strip():
+                problem = _CUT
             delta = self._held(call, id_, before if problem else after)
             if delta is not None:
                 held.append(delta)
