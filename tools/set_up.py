@@ -97,8 +97,9 @@ def main(kind: str, chosen: bool) -> None:
             shutil.rmtree(VENV)
         subprocess.run(make, check=True)  # noqa: S603 - our own words
     subprocess.run([*install, "-e", f".[{extras}]"], check=True, cwd=ROOT)  # noqa: S603
-    with open(os.path.join(VENV, "." + kind), "w", encoding="utf-8") as file:
-        file.write(wanted(kind, there or mine) + "\n")
+    for part in list(KINDS)[: list(KINDS).index(kind) + 1]:  # each has what those before it have
+        with open(os.path.join(VENV, "." + part), "w", encoding="utf-8") as file:
+            file.write(wanted(part, there or mine) + "\n")
     print(f"Done in {time.monotonic() - begin:.0f} s.", flush=True)
 
 
