@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # says what it does and how long it takes; silent if there is nothing to do
 SET_UP = @$(PYTHON) tools/set_up.py
 CHOSEN := $(if $(filter-out default file undefined,$(origin PYTHON)),--chosen)
-COVERED := 0
+COVERED := 97
 
 .PHONY: demo test test-all check docs coverage live record format mutants bench simulate clean
 
@@ -32,11 +32,13 @@ docs:                        ## every example of README, docs/ and examples/, th
 
 # Of wire/, policy/ and flow/ alone, the pure half, by its own unit tests: lines and branches. The other
 # half (transport, adapters) is run by threads, processes and servers, where such a figure says little.
-# The gate is what held when it was made; raise it when the figure rises.
+# Left out: what measures time or memory, which counting would spoil. 97.2 % held when the gate was made
+# (4,279 tests, eight minutes on a busy machine); raise it when the figure rises.
 coverage:                    ## what the unit tests of wire, policy and flow reach; fails below COVERED percent
 	$(SET_UP) dev $(CHOSEN)
 	@mkdir -p build/coverage
-	@$(BIN)/python -m coverage run -m pytest -q tests/core/wire tests/core/policy tests/core/flow
+	@$(BIN)/python -m coverage run -m pytest -q tests/core/wire tests/core/policy tests/core/flow \
+		--ignore tests/core/wire/test_bounds.py --ignore tests/core/wire/test_linear.py
 	@$(BIN)/python -m coverage report --fail-under $(COVERED)
 
 live:                        ## the recorded tests against running servers (OPEA_LIVE_LLAMA, OPEA_LIVE_EMBED, OPEA_LIVE_RERANK, OPEA_LIVE_LITELLM)
