@@ -12,7 +12,7 @@ if find_spec("langchain_core") is None:
 from typing import TYPE_CHECKING
 
 from opea_core import __version__
-from opea_core.lazy import names
+from opea_core.lazy_imports import names
 
 if TYPE_CHECKING:
     from langchain_opea import errors

@@ -15,7 +15,7 @@ if [int(part) for part in _core.split(".")[:3] if part.isdigit()] < [0, 14, 16]:
     raise ImportError("llama_index_opea needs llama-index-core 0.14.16 or newer: pip install -U llama-index-core")
 
 from opea_core import __version__
-from opea_core.lazy import names
+from opea_core.lazy_imports import names
 
 if TYPE_CHECKING:
     from llama_index_opea import errors

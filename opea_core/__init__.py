@@ -30,7 +30,7 @@ from opea_core.errors import (
     ServerError,
     StreamInterrupted,
 )
-from opea_core.lazy import names as _names
+from opea_core.lazy_imports import names as _names
 from opea_core.version import __version__
 
 if _TYPE_CHECKING:

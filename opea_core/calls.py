@@ -12,7 +12,7 @@ from opea_core.config import LONGEST, Timeouts, check_header_value, check_header
 from opea_core.errors import ConfigurationError
 from opea_core.flow.effects import CallSpec
 from opea_core.policy import SECOND
-from opea_core.policy.dispatcher import DEFAULT_PRIORITY
+from opea_core.policy.scheduler import DEFAULT_PRIORITY
 from opea_core.settings import Settings
 from opea_core.types import EmbeddingResponse, Json
 from opea_core.wire.embeddings import read_embeddings

@@ -144,14 +144,14 @@ class BreakerPolicy(Value):
     """How many of the last results count."""
     min_calls: Count = 10
     failure_rate: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)] = 0.5
-    consecutive: Count = 3
+    connect_failure_threshold: Count = 3
     """So many connection failures in a row open it at once."""
-    open: Seconds = 1.0
+    break_duration: Seconds = 1.0
     """Seconds it stays open."""
     steady: Count = 10
     """So many times in a row; then it doubles, up to ``max_open``."""
-    max_open: Seconds = 60.0
-    probe_ttl: Seconds = 2.0
+    max_break_duration: Seconds = 60.0
+    probe_interval: Seconds = 2.0
     """After so long without a verdict another probe is let through."""
 
 

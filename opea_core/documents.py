@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from opea_core.bounded import Bounded
+from opea_core.bounded_dict import Bounded
 from opea_core.errors import ConfigurationError
 from opea_core.flow.discover import discover_flow
 from opea_core.flow.embed import Sizes, check_inputs, embed_flow
@@ -13,13 +13,13 @@ from opea_core.types import CallMeta, EmbeddingResponse, ModelInfo, RerankRespon
 
 if TYPE_CHECKING:
     from opea_core.calls import Call
-    from opea_core.core import Core
+    from opea_core.engine import Engine
 
 
 class DocumentMethods:
     """Calls whose answer is one JSON document."""
 
-    _core: Core
+    _engine: Engine
     _listed: Bounded[str, None]
     _batches: Bounded[str, Sizes]
 
@@ -28,12 +28,12 @@ class DocumentMethods:
 
         A batch that the server refuses as too large is split and tried again; the size it takes is remembered. No input, no request.
         """
-        whole: EmbeddingResponse = self._core.run_all(embed_flow(inputs, self._embedding_calls(options), self._sizes(options)))
+        whole: EmbeddingResponse = self._engine.run_all(embed_flow(inputs, self._embedding_calls(options), self._sizes(options)))
         return whole
 
     async def aembed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
         """``embed`` for async code."""
-        whole: EmbeddingResponse = await self._core.arun_all(embed_flow(inputs, self._embedding_calls(options), self._sizes(options)))
+        whole: EmbeddingResponse = await self._engine.arun_all(embed_flow(inputs, self._embedding_calls(options), self._sizes(options)))
         return whole
 
     def _sizes(self, options: Mapping[str, Any]) -> Sizes:
@@ -46,7 +46,7 @@ class DocumentMethods:
 
         def make(batch: list[str]) -> Call:
             nonlocal deadline
-            call = self._core.calls.embeddings(batch, options)
+            call = self._engine.calls.embeddings(batch, options)
             call.spec.deadline = deadline = deadline or call.spec.deadline
             return call
 
@@ -60,7 +60,7 @@ class DocumentMethods:
         texts = _texts(documents)
         if not texts:
             return RerankResponse([], meta=CallMeta(attempts=0))
-        response: RerankResponse = self._core.run(self._core.calls.rerank(query, texts, top_n, options))
+        response: RerankResponse = self._engine.run(self._engine.calls.rerank(query, texts, top_n, options))
         return response
 
     async def arerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None, **options: Any) -> RerankResponse:
@@ -68,16 +68,16 @@ class DocumentMethods:
         texts = _texts(documents)
         if not texts:
             return RerankResponse([], meta=CallMeta(attempts=0))
-        response: RerankResponse = await self._core.arun(self._core.calls.rerank(query, texts, top_n, options))
+        response: RerankResponse = await self._engine.arun(self._engine.calls.rerank(query, texts, top_n, options))
         return response
 
     def models(self, **options: Any) -> list[ModelInfo]:
         """The models the server lists; ``is_compatible_model`` knows them from then on."""
-        return self._listing(self._core.run(self._core.calls.models(options)))
+        return self._listing(self._engine.run(self._engine.calls.models(options)))
 
     async def amodels(self, **options: Any) -> list[ModelInfo]:
         """``models`` for async code."""
-        return self._listing(await self._core.arun(self._core.calls.models(options)))
+        return self._listing(await self._engine.arun(self._engine.calls.models(options)))
 
     def _listing(self, models: list[ModelInfo]) -> list[ModelInfo]:
         for model in models:
@@ -89,12 +89,12 @@ class DocumentMethods:
 
         Raises NotFoundError at servers that have none.
         """
-        count: int = self._core.run(self._core.calls.tokens(text, options))
+        count: int = self._engine.run(self._engine.calls.tokens(text, options))
         return count
 
     async def acount_tokens(self, text: str, **options: Any) -> int:
         """``count_tokens`` for async code."""
-        count: int = await self._core.arun(self._core.calls.tokens(text, options))
+        count: int = await self._engine.arun(self._engine.calls.tokens(text, options))
         return count
 
     def discover(self, **options: Any) -> Self:
@@ -104,16 +104,16 @@ class DocumentMethods:
         once where the server tells (llama.cpp). Raises ConfigurationError when no model was given and
         several are served, naming them.
         """
-        self._core.found(self._core.run_all(self._discovery(options)))
+        self._engine.found(self._engine.run_all(self._discovery(options)))
         return self
 
     async def adiscover(self, **options: Any) -> Self:
         """``discover`` for async code."""
-        self._core.found(await self._core.arun_all(self._discovery(options)))
+        self._engine.found(await self._engine.arun_all(self._discovery(options)))
         return self
 
     def _discovery(self, options: Mapping[str, Any]) -> Any:
-        calls, settings = self._core.calls, self._core.settings
+        calls, settings = self._engine.calls, self._engine.settings
         model = settings.model if settings.model_given else None
         return discover_flow(settings.endpoints, model, lambda at: calls.models({**options, "endpoint": at}), calls.props)
 

@@ -32,7 +32,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from opea_core.words import fit
+from opea_core.display_text import fit
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -127,7 +127,7 @@ class RetrySuppressed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BreakerMoved(Event):
+class BreakerStateChanged(Event):
     """An endpoint's breaker changed its state."""
 
     before: str
@@ -137,14 +137,14 @@ class BreakerMoved(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateSet(Event):
+class CooldownStarted(Event):
     """An endpoint is not used for ``seconds``, because it asked for it or is rate limited."""
 
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class EndpointBenched(Event):
+class EndpointDeprioritized(Event):
     """An endpoint is chosen last for a while: its key or a model was refused (``reason``)."""
 
     reason: str

@@ -43,13 +43,13 @@ class LogHook:
 
 def _line(event: events.Event) -> tuple[int, str]:  # noqa: C901 - a table
     match event:
-        case events.BreakerMoved(after="open"):
+        case events.BreakerStateChanged(after="open"):
             return logging.WARNING, f"failing; left alone for {event.seconds:.1f} s, calls go elsewhere or wait"
-        case events.BreakerMoved(after="closed"):
+        case events.BreakerStateChanged(after="closed"):
             return logging.WARNING, "recovered"
-        case events.GateSet():
+        case events.CooldownStarted():
             return logging.WARNING, f"asked for a pause; calls wait or go elsewhere for {event.seconds:.1f} s"
-        case events.EndpointBenched():
+        case events.EndpointDeprioritized():
             return logging.WARNING, f"used last from now on: {event.reason}"
         case events.RetryScheduled(delay=float(delay)) if delay > _LONG_WAIT:
             return logging.WARNING, f"{event.reason}: next attempt in {delay:.1f} s"

@@ -9,18 +9,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from opea_core import errors
+from opea_core.argument_checks import check_arguments, check_borrowed
 from opea_core.backend import BaseApiBackend
 from opea_core.batch.methods import ManyMethods
-from opea_core.binding import SECRETS, bind, names_servers
-from opea_core.bounded import Bounded
-from opea_core.checks import check_arguments, check_borrowed
+from opea_core.bounded_dict import Bounded
 from opea_core.config import Endpoint, checked_key
+from opea_core.display_text import fit
 from opea_core.documents import DocumentMethods
-from opea_core.lazy import importing
-from opea_core.original import OriginalMethods
+from opea_core.lazy_imports import importing
+from opea_core.original_methods import OriginalMethods
+from opea_core.secret_origins import SECRETS, bind, names_servers
 from opea_core.settings import Options, Settings, resolve, with_labels
 from opea_core.urls import DEFAULT_URL, SUFFIX, BaseURL, split_endpoint_url, with_user
-from opea_core.words import fit
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from opea_core import events
     from opea_core.calls import Call
-    from opea_core.core import Core
+    from opea_core.engine import Engine
     from opea_core.flow.embed import Sizes
     from opea_core.policy.stats import Recent
     from opea_core.transport.stream import AsyncChatStream, ChatStream
@@ -97,13 +97,13 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
     def _setup(self, settings: Settings, hooks: tuple[events.Hook, ...]) -> None:
         with importing:
             from opea_core import events, log  # with the first object: most of the import is this and the HTTP client
-            from opea_core.core import Core, Drivers
+            from opea_core.engine import Drivers, Engine
 
         log.attach_from_env()
         drivers = Drivers(**self._borrowed, origins=[endpoint.url.origin for endpoint in settings.endpoints])
-        self._core = Core(settings, events.Emitter(hooks, log.LogHook()), drivers)
-        self._created: dict[str, Core] = {}
-        self._foreign: Bounded[tuple[str, str | None], Core] = Bounded(_MAX_FOREIGN)
+        self._engine = Engine(settings, events.Emitter(hooks, log.LogHook()), drivers)
+        self._created: dict[str, Engine] = {}
+        self._foreign: Bounded[tuple[str, str | None], Engine] = Bounded(_MAX_FOREIGN)
         self._listed: Bounded[str, None] = Bounded(_MOST_LISTED)
         self._batches: Bounded[str, Sizes] = Bounded(_MAX_FOREIGN)
 
@@ -117,46 +117,46 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         reserved ones: ``timeout``, ``deadline``, ``max_retries``, ``priority``, ``request_id``, ``endpoint``,
         ``recovery_wait``, ``extra_headers``, ``extra_query``, ``extra_body``. Raises an OPEAError.
         """
-        response: ChatResponse = self._core.run(self._core.calls.chat(messages, options, stream=False))
+        response: ChatResponse = self._engine.run(self._engine.calls.chat(messages, options, stream=False))
         return response
 
     async def achat(self, messages: Messages | str, **options: Any) -> ChatResponse:
         """``chat`` for async code."""
-        response: ChatResponse = await self._core.arun(self._core.calls.chat(messages, options, stream=False))
+        response: ChatResponse = await self._engine.arun(self._engine.calls.chat(messages, options, stream=False))
         return response
 
     def stream_chat(self, messages: Messages | str, **options: Any) -> ChatStream:
         """One chat completion in chunks; the request goes out at the first ``next`` or ``with``."""
-        return self._core.stream(self._core.calls.chat(messages, options, stream=True))
+        return self._engine.stream(self._engine.calls.chat(messages, options, stream=True))
 
     def astream_chat(self, messages: Messages | str, **options: Any) -> AsyncChatStream:
         """``stream_chat`` for async code; no ``await`` before ``async for``."""
-        return self._core.astream(self._core.calls.chat(messages, options, stream=True))
+        return self._engine.astream(self._engine.calls.chat(messages, options, stream=True))
 
     def complete(self, prompt: str | list[Any], **options: Any) -> ChatResponse:
         """One legacy completion of a prompt (``/completions``); the text is ``response.text``."""
-        response: ChatResponse = self._core.run(self._core.calls.completion(prompt, options, stream=False))
+        response: ChatResponse = self._engine.run(self._engine.calls.completion(prompt, options, stream=False))
         return response
 
     async def acomplete(self, prompt: str | list[Any], **options: Any) -> ChatResponse:
         """``complete`` for async code."""
-        response: ChatResponse = await self._core.arun(self._core.calls.completion(prompt, options, stream=False))
+        response: ChatResponse = await self._engine.arun(self._engine.calls.completion(prompt, options, stream=False))
         return response
 
     def stream_complete(self, prompt: str | list[Any], **options: Any) -> ChatStream:
         """One legacy completion in chunks."""
-        return self._core.stream(self._core.calls.completion(prompt, options, stream=True))
+        return self._engine.stream(self._engine.calls.completion(prompt, options, stream=True))
 
     def astream_complete(self, prompt: str | list[Any], **options: Any) -> AsyncChatStream:
         """``stream_complete`` for async code."""
-        return self._core.astream(self._core.calls.completion(prompt, options, stream=True))
+        return self._engine.astream(self._engine.calls.completion(prompt, options, stream=True))
 
     # --- models
 
     @property
     def model(self) -> str | None:
         """The model that calls use which name none; None if none was given and none was discovered."""
-        settings = self._core.settings
+        settings = self._engine.settings
         return settings.endpoints[0].model or (settings.model if settings.model_given else None)
 
     @property
@@ -168,7 +168,7 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         """Whether the name has a known prefix, is configured, or was listed by the server."""
         if not isinstance(model, str) or not model:
             return False
-        settings = self._core.settings
+        settings = self._engine.settings
         configured = {e.model for e in settings.endpoints} | ({settings.model} if settings.model_given else set())
         return model.lower().startswith(settings.compatible_prefixes) or model in configured or model in self._listed
 
@@ -181,7 +181,7 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         and headers, which go only to a URL of the same origin.
         """
         given: dict[str, Any] = dict(options)
-        ours = self._core.settings
+        ours = self._engine.settings
         base = ours.endpoints[0]
         shared = ("retry", "breaker", "queue", "model", "timeouts", "max_response_bytes", "max_event_bytes", "compatible_prefixes")
         defaults: dict[str, Any] = {name: getattr(base, name) for name in Endpoint.model_fields if name not in _OWN_FIELDS}
@@ -199,12 +199,12 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
             secrets.pop("api_key", None)
         settings = resolve(None, bind(defaults | secrets | given, dict.fromkeys(secrets, frozenset({base.url.origin}))), {})
         name = f"endpoint_{len(self._created) + 1}"
-        self._created[name] = self._core.derived(settings)
+        self._created[name] = self._engine.derived(settings)
         return name
 
     def endpoint_ids(self) -> list[str]:
         """Every id that ``get_stats`` and ``make_request_with_endpoint`` take."""
-        return [*(e.label for e in self._core.gate.endpoints), *self._created]
+        return [*(e.label for e in self._engine.limiter.endpoints), *self._created]
 
     def get_stats(self, endpoint_id: str | None = None) -> dict[str, Any]:
         """Figures of one endpoint (its label, or an id of ``create_endpoint``), or of the whole object.
@@ -214,23 +214,23 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         latency and first_content percentiles in seconds. Raises ConfigurationError for an unknown id.
         """
         if endpoint_id is None:
-            figures = self._core.gate.stats()
+            figures = self._engine.limiter.stats()
             figures["endpoints"] |= {name: _figures(core) for name, core in self._created.items()}
             return figures
         if isinstance(endpoint_id, str) and endpoint_id in self._created:
             return _figures(self._created[endpoint_id])
         self._check_id(endpoint_id)
-        return self._core.gate.stats(endpoint_id)
+        return self._engine.limiter.stats(endpoint_id)
 
     def recent_requests(self) -> list[Recent]:
         """The last finished calls (at most 256 per endpoint): request id, endpoint, seconds, status, attempts."""
-        return [recent for core in (self._core, *self._created.values(), *self._foreign.values()) for recent in core.gate.recent()]
+        return [recent for core in (self._engine, *self._created.values(), *self._foreign.values()) for recent in core.limiter.recent()]
 
-    def _core_of(self, endpoint_id: str) -> Core:
+    def _engine_of(self, endpoint_id: str) -> Engine:
         if isinstance(endpoint_id, str) and endpoint_id in self._created:
             return self._created[endpoint_id]
         self._check_id(endpoint_id)
-        return self._core
+        return self._engine
 
     def _check_id(self, endpoint_id: str) -> None:
         known = self.endpoint_ids()
@@ -239,22 +239,22 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
                 f"There is no endpoint {endpoint_id!r}.{errors.nearest(str(endpoint_id), known)}", f"There are: {', '.join(known)}."
             )
 
-    def _at_url(self, url: str | None, make: Any, api_key: str | None = None) -> tuple[Core, Call]:
+    def _at_url(self, url: str | None, make: Any, api_key: str | None = None) -> tuple[Engine, Call]:
         """The core and the call for an endpoint URL: ours where the origin is ours, else one without our key."""
         if url is None:
-            call: Call = make(self._core)
+            call: Call = make(self._engine)
             _check_target(call, None)
             call.spec.key = checked_key(api_key)
-            servers = {e.url.origin for e in self._core.pinned(call) or self._core.gate.endpoints}
+            servers = {e.url.origin for e in self._engine.pinned(call) or self._engine.limiter.endpoints}
             if call.spec.key is not None and len(servers) > 1:
                 raise errors.ConfigurationError(
                     "api_key= of a call does not say for which of several servers.", "Name the server with endpoint= or give its URL."
                 )
-            return self._core, call
+            return self._engine, call
         base, path = split_endpoint_url(url)
         api_key = checked_key(api_key)
-        ours = () if base.user is not None else tuple(e.label for e in self._core.gate.endpoints if e.url.origin == base.origin)
-        core = self._core if ours else self._foreign_core(base, api_key)
+        ours = () if base.user is not None else tuple(e.label for e in self._engine.limiter.endpoints if e.url.origin == base.origin)
+        core = self._engine if ours else self._foreign_engine(base, api_key)
         call = make(core)
         call.spec.key = api_key
         repeated = {name: [value for other, value in base.query if other == name] for name, _ in base.query}
@@ -264,12 +264,12 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         call.endpoint = ours or None
         return core, call
 
-    def _foreign_core(self, url: BaseURL, api_key: str | None) -> Core:
+    def _foreign_engine(self, url: BaseURL, api_key: str | None) -> Engine:
         """The core for another server, or for another user there; those used last are kept."""
         key = (with_user(url), api_key)
         core = self._foreign.get(key)
         if core is None:
-            base = self._core.settings.endpoints[0]
+            base = self._engine.settings.endpoints[0]
             endpoint = Endpoint(
                 base_url=key[0],
                 api_key=api_key,
@@ -278,7 +278,7 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
                 proxy=base.proxy,
                 trust_env=base.trust_env,
             )
-            core = self._core.derived(self._core.settings.replace(endpoints=with_labels([endpoint])))
+            core = self._engine.derived(self._engine.settings.replace(endpoints=with_labels([endpoint])))
         self._foreign[key] = core
         return core
 
@@ -286,32 +286,32 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
 
     def _lend_client_to(self, name: str, origins: Iterable[str]) -> None:
         """The HTTP client it was made with under this name was lent for these origins, and not for its own."""
-        drivers = self._core.drivers
+        drivers = self._engine.drivers
         (drivers.async_lent if name == "async_http_client" else drivers.lent).to(origins)
 
     def add_hook(self, hook: events.Hook) -> None:
         """Tell this callable every event from now on."""
         if not callable(hook):
             raise errors.ConfigurationError("A hook is a callable that takes one event.")
-        self._core.emitter.hooks = (*self._core.emitter.hooks, hook)
+        self._engine.emitter.hooks = (*self._engine.emitter.hooks, hook)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The configured endpoints."""
-        return self._core.settings.endpoints
+        return self._engine.settings.endpoints
 
     @property
     def settings(self) -> Settings:
         """Everything this object was made of."""
-        return self._core.settings
+        return self._engine.settings
 
     def close(self) -> None:
         """End everything: waiting and running calls and open streams get ClientClosed. Twice does nothing more."""
-        self._core.drivers.close()
+        self._engine.drivers.close()
 
     async def aclose(self) -> None:
         """The same; closes the connections of the running loop gracefully."""
-        await self._core.drivers.aclose()
+        await self._engine.drivers.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -326,8 +326,8 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         await self.aclose()
 
     def __repr__(self) -> str:
-        labels = ", ".join(e.label for e in self._core.settings.endpoints)
-        return f"OPEA({labels}; model={fit(self.model or self._core.settings.model, 200)!r})"
+        labels = ", ".join(e.label for e in self._engine.settings.endpoints)
+        return f"OPEA({labels}; model={fit(self.model or self._engine.settings.model, 200)!r})"
 
     def __copy__(self) -> OPEA:
         return self
@@ -338,7 +338,7 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
     def __reduce__(self) -> tuple[Any, ...]:
         parts = {
             **self._borrowed,
-            "hooks": self._core.emitter.hooks,
+            "hooks": self._engine.emitter.hooks,
             "api_key": [e.api_key for e in self.endpoints],
             "verify": [e.verify for e in self.endpoints],
         }
@@ -350,13 +350,13 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
                     f"This OPEA object cannot be pickled because of {name}= ({type(error).__name__}).",
                     "Use something a worker process can rebuild.",
                 ) from None
-        return _restore, (type(self), self.settings, self._core.emitter.hooks, self._borrowed, self.resources, self.metadata)
+        return _restore, (type(self), self.settings, self._engine.emitter.hooks, self._borrowed, self.resources, self.metadata)
 
 
-def _figures(core: Core) -> dict[str, Any]:
+def _figures(core: Engine) -> dict[str, Any]:
     """The figures of a created endpoint, which may stand for several."""
     endpoints = core.settings.endpoints
-    return core.gate.stats(endpoints[0].label if len(endpoints) == 1 else None)
+    return core.limiter.stats(endpoints[0].label if len(endpoints) == 1 else None)
 
 
 def _restore(

@@ -10,7 +10,6 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import Field, SecretStr
 
-from opea_core.binding import bind, names_servers, origins
 from opea_core.config import (
     BreakerPolicy,
     Capabilities,
@@ -24,6 +23,7 @@ from opea_core.config import (
     check_seconds,
 )
 from opea_core.errors import ConfigurationError, nearest
+from opea_core.secret_origins import bind, names_servers, origins
 from opea_core.urls import DEFAULT_URL
 
 AIOHTTP: Literal["aiohttp"] = "aiohttp"

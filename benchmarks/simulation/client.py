@@ -8,16 +8,16 @@ from typing import Any
 from opea_core import events
 from opea_core.calls import CallMaker
 from opea_core.errors import OPEAError
-from opea_core.flow.call import Answer, call_flow
-from opea_core.flow.effects import Acquire, Broken, FetchKey, Reply, Send, Settle, Tell
+from opea_core.flow.call import CallResult, call_flow
+from opea_core.flow.effects import Acquire, Emit, FetchKey, Reply, Send, Settle, TransportFailure
 from opea_core.flow.prepare import Context
 from opea_core.policy.budget import Budget
-from opea_core.policy.dispatcher import Rejection
-from opea_core.policy.endpoint import Grant
+from opea_core.policy.endpoint import Permit
 from opea_core.policy.retry import Phase
+from opea_core.policy.scheduler import Rejection
 from opea_core.settings import resolve
-from opea_core.transport.gate import Gate
-from opea_core.wire.intake import Intake
+from opea_core.transport.limiter import Limiter
+from opea_core.wire.response_reader import ResponseReader
 
 from .record import Called, Record, Sent
 from .server import Cut, Said, Server
@@ -66,11 +66,11 @@ class Client:
         chance = chance or world.random.random
         endpoints = [{"base_url": f"http://{server.name}:8000", "label": server.name} for server in servers]
         self.settings = resolve(None, {"endpoints": endpoints, **options}, {})
-        self.gate = Gate(self.settings, events.Emitter((self._hear,)), chance, world.clock)
+        self.limiter = Limiter(self.settings, events.Emitter((self._hear,)), chance, world.clock)
         self.context = Context(self.settings, chance, self.new_id, "simulation/1")
         self.calls = CallMaker(self.settings, self.new_id, world.clock)
         if not budget:
-            for endpoint in self.gate.endpoints:
+            for endpoint in self.limiter.endpoints:
                 endpoint.budget = Endless(None, world.now)
 
     def new_id(self) -> str:
@@ -87,14 +87,14 @@ class Client:
 
     def moves(self, after: str) -> int:
         """How often a breaker moved to a state."""
-        return sum(isinstance(event, events.BreakerMoved) and event.after == after for event in self.heard)
+        return sum(isinstance(event, events.BreakerStateChanged) and event.after == after for event in self.heard)
 
     def closed_at(self) -> list[float]:
         """When breakers closed, in seconds."""
-        return [event.at / SECOND for event in self.heard if isinstance(event, events.BreakerMoved) and event.after == "closed"]
+        return [event.at / SECOND for event in self.heard if isinstance(event, events.BreakerStateChanged) and event.after == "closed"]
 
     def _hear(self, event: events.Event) -> None:
-        if isinstance(event, events.BreakerMoved | events.GateSet):
+        if isinstance(event, events.BreakerStateChanged | events.CooldownStarted):
             self.heard.append(event)
 
 
@@ -108,7 +108,7 @@ class _Call:
         self.done = done
         call = client.calls.chat(MESSAGE, options, stream=False)
         self.spec = call.spec
-        self.ticket = client.gate.ticket(
+        self.ticket = client.limiter.ticket(
             model=client.settings.model,
             priority=call.priority,
             deadline=call.spec.deadline,
@@ -129,9 +129,9 @@ class _Call:
         except OPEAError as error:
             self._over(None, error)
 
-    def _over(self, answer: Answer | None, error: OPEAError | None) -> None:
-        assert answer is None or answer.reply.intake.problem is None
-        self.client.gate.leave(self.ticket)
+    def _over(self, answer: CallResult | None, error: OPEAError | None) -> None:
+        assert answer is None or answer.reply.response_reader.problem is None
+        self.client.limiter.leave(self.ticket)
         self.called.ended = self.world.seconds
         self.called.error = type(error).__name__ if error else ""
         if self.done is not None:
@@ -144,12 +144,12 @@ class _Call:
             return self._send(effect)
         if isinstance(effect, FetchKey):
             return None
-        if isinstance(effect, Tell):
-            return self.client.gate.emitter(effect.event)
+        if isinstance(effect, Emit):
+            return self.client.limiter.emitter(effect.event)
         assert isinstance(effect, Settle)
-        return self.client.gate.settle(self.ticket, effect.grant, effect.effect, effect.again, effect.behind, effect.usage)
+        return self.client.limiter.settle(self.ticket, effect.permit, effect.effect, effect.again, effect.behind, effect.usage)
 
-    def _acquire(self) -> Grant | Rejection | object:
+    def _acquire(self) -> Permit | Rejection | object:
         woken = [False]
 
         def wake() -> None:  # as a future: only once, and the waiter resumes in a turn of its own
@@ -158,7 +158,7 @@ class _Call:
                 self.world.at(self.world.now, self._resume)
 
         self.ticket.wake = wake
-        got, until = self.client.gate.ask(self.ticket)
+        got, until = self.client.limiter.ask(self.ticket)
         if got is not None:
             woken[0] = True
             return got
@@ -172,30 +172,30 @@ class _Call:
             self.go(got)
 
     def _send(self, send: Send) -> object:
-        server = self.client.servers[send.grant.endpoint.label]
+        server = self.client.servers[send.permit.endpoint.label]
         self.called.sent += 1
-        charged = send.grant.charged and self._granted != id(send.grant)
-        self._granted = id(send.grant)
-        sent = Sent(self.client.name, server.name, self.world.seconds, self.called.sent, charged=charged)
+        uses_retry_budget = send.permit.uses_retry_budget and self._granted != id(send.permit)
+        self._granted = id(send.permit)
+        sent = Sent(self.client.name, server.name, self.world.seconds, self.called.sent, uses_retry_budget=uses_retry_budget)
         self.client.record.requests.append(sent)
 
         def then(result: Result) -> None:
             outcome = self._outcome(send, result)
             sent.ended, sent.wait = self.world.seconds, result.wait
-            sent.status = outcome.status or (outcome.kind if isinstance(outcome, Broken) else "")
+            sent.status = outcome.status or (outcome.kind if isinstance(outcome, TransportFailure) else "")
             self.go(outcome)
 
         self.client.wire.send(server, send.request.timeouts.first_event, send.request.deadline, then)
         return _LATER
 
-    def _outcome(self, send: Send, result: Result) -> Reply | Broken:
+    def _outcome(self, send: Send, result: Result) -> Reply | TransportFailure:
         heard, at, now = result.heard, result.sent_at, self.world.now
         if isinstance(heard, Said):
-            intake = Intake(heard.status, heard.headers, send.request.expected)
-            intake.feed(heard.body)
-            intake.end()
-            return Reply(heard.status, heard.headers, intake, at, now, 0.0)
+            response_reader = ResponseReader(heard.status, heard.headers, send.request.expected)
+            response_reader.feed(heard.body)
+            response_reader.end()
+            return Reply(heard.status, heard.headers, response_reader, at, now, 0.0)
         if isinstance(heard, Late):
-            return Broken(Phase.MAYBE_SENT, "timeout", "a time limit passed", at, now, limit=heard.limit)
+            return TransportFailure(Phase.MAYBE_SENT, "timeout", "a time limit passed", at, now, limit=heard.limit)
         assert isinstance(heard, Cut)
-        return Broken(heard.phase, heard.kind, "it broke", at, now, reused=result.reused)
+        return TransportFailure(heard.phase, heard.kind, "it broke", at, now, reused=result.reused)

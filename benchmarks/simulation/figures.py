@@ -16,7 +16,7 @@ from .scene import Scene
 _BREAKER = BreakerPolicy()
 _PLACES = 32
 """What the retry budget is made for where nobody says how many requests a server takes at once."""
-_LONGEST_OPEN = _BREAKER.max_open * 1.1
+_LONGEST_OPEN = _BREAKER.max_break_duration * 1.1
 _HOLD = QueuePolicy().recovery_wait
 
 
@@ -103,7 +103,7 @@ def _wasted(scene: Scene) -> Figure:
     if kind == "failing" and model.troubles[0].status == 503:  # as if it had too much to do: tried now and then, one at a time
         probes += int(replicas.UNTIL - replicas.FROM)
     if kind == "slow":  # a silent probe is joined by others, and the last ones are still under way
-        probes = scene.opened() * math.ceil(replicas.TIMEOUT / _BREAKER.probe_ttl)
+        probes = scene.opened() * math.ceil(replicas.TIMEOUT / _BREAKER.probe_interval)
     return Figure("wasted requests", scene.record.wasted("gpu1"), most=_BREAKER.min_calls + under_way + probes)
 
 

@@ -37,7 +37,7 @@ class NaiveClient:
     def _send(self, called: Called, done: Callable[[Called], None] | None, deadline: int | None) -> None:
         server = self.world.random.choice(self.servers)
         called.sent += 1
-        sent = Sent(self.name, server.name, self.world.seconds, called.sent, charged=called.sent > 1)
+        sent = Sent(self.name, server.name, self.world.seconds, called.sent, uses_retry_budget=called.sent > 1)
         self.record.requests.append(sent)
 
         def then(result: Result) -> None:

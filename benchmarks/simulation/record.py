@@ -20,7 +20,7 @@ class Sent:
     ended: float = 0.0
     wait: float = 0.0
     """What the answer asked for, in seconds."""
-    charged: bool = False
+    uses_retry_budget: bool = False
     """Whether a retry budget paid for it."""
 
 
@@ -105,11 +105,11 @@ class Record:
 
     def retries_over_budget(self, client: str, server: str, capacity: float) -> float:
         """By how much the charged retries to a server ever exceeded capacity + 0.1 x successes + t / 10 s."""
-        worst, charged, successes = -capacity, 0, 0
+        worst, uses_retry_budget, successes = -capacity, 0, 0
         mine = [sent for sent in self.requests if (sent.client, sent.server) == (client, server)]
         for sent in mine:
-            charged += sent.charged
-            worst = max(worst, charged - capacity - 0.1 * successes - sent.at / 10)
+            uses_retry_budget += sent.uses_retry_budget
+            worst = max(worst, uses_retry_budget - capacity - 0.1 * successes - sent.at / 10)
             successes += sent.status == 200
         return worst
 

@@ -56,7 +56,7 @@ class Share(NamedTuple):
     lost: int
 
 
-class Line(NamedTuple):
+class SocketState(NamedTuple):
     """All servers with about as many places."""
 
     places: str
@@ -115,17 +115,19 @@ def shares(count: int = COUNT) -> list[Share]:
         return list(pool.map(share, seeds))
 
 
-def lines(found: list[Share]) -> list[Line]:
+def lines(found: list[Share]) -> list[SocketState]:
     """One for each size of servers."""
     return [
         _line(f"{least}-{most - 1}", here) for least, most in SIZES if (here := [each for each in found if least <= each.places < most])
     ]
 
 
-def _line(places: str, found: list[Share]) -> Line:
+def _line(places: str, found: list[Share]) -> SocketState:
     least = sorted(each.least for each in found)
     used, requests = (median(getattr(each, name) for each in found) for name in ("used", "requests"))
-    return Line(places, len(found), least[0], least[len(least) // 4], median(least), used, requests, sum(each.lost for each in found))
+    return SocketState(
+        places, len(found), least[0], least[len(least) // 4], median(least), used, requests, sum(each.lost for each in found)
+    )
 
 
 def table(found: list[Share]) -> str:

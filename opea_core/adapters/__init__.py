@@ -3,17 +3,17 @@
 An adapter's classes derive from ``Connection`` and talk to their ``client``; nothing here knows a framework.
 """
 
+from opea_core.adapters.batching import batches, best_first, token_counts
 from opea_core.adapters.connection import Connection, hidden
+from opea_core.adapters.history_fields import CALL_ARGUMENTS, CALL_EXTRAS, RETURNED, kept, returned, with_extras
+from opea_core.adapters.json_answers import Growth, asked_form, json_text, may_be_call, partial_json, read_answer
 from opea_core.adapters.options import COMMON_ALIASES, NOT_FOR_ANSWERS, SECRET_IN_CALLS, in_call, layered
-from opea_core.adapters.returned import CALL_ARGUMENTS, CALL_EXTRAS, RETURNED, kept, returned, with_extras
 from opea_core.adapters.schemas import is_recursive, root_written_out, strict_schema, unwrapped
-from opea_core.adapters.texts import batches, best_first, token_counts
 from opea_core.adapters.tools import clean_name, tool_choice_of
-from opea_core.adapters.written import Growth, asked_form, json_text, may_be_call, partial_json, read_answer
+from opea_core.display_text import cut
 from opea_core.wire.choice import REASONING_FIELDS
 from opea_core.wire.refusal import dislikes_schema
 from opea_core.wire.request import ONLY_JSON, as_tool
-from opea_core.words import cut
 
 __all__ = [
     "CALL_ARGUMENTS",

@@ -15,10 +15,10 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_core import PydanticUndefined
 
-from opea_core.adapters.made import carried, made_of, mark, take_or_make
-from opea_core.binding import bind, names_servers, origins
+from opea_core.adapters.client_factory import carried, made_of, mark, take_or_make
 from opea_core.config import Endpoint, Timeouts
 from opea_core.errors import ConfigurationError
+from opea_core.secret_origins import bind, names_servers, origins
 from opea_core.types import ModelInfo
 
 _NOW = " now"

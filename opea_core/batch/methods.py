@@ -6,11 +6,11 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opea_core.errors import ConfigurationError
-from opea_core.lazy import importing
+from opea_core.lazy_imports import importing
 
 if TYPE_CHECKING:
     from opea_core.batch.many import AsyncMany, Many
-    from opea_core.core import Core
+    from opea_core.engine import Engine
     from opea_core.types import ChatResponse
 
 Request: TypeAlias = str | Sequence[Mapping[str, Any]] | Mapping[str, Any]
@@ -22,7 +22,7 @@ _RECOVERY_WAIT = 600.0
 class ManyMethods:
     """Many calls at once. Results are values: an error is one, too, and never leaves the loop."""
 
-    _core: Core
+    _engine: Engine
 
     def chat_many(self, requests: Requests, **options: Any) -> Many[ChatResponse]:
         """Chat completions for many requests, their results in order.
@@ -50,7 +50,7 @@ class ManyMethods:
         return self._maker(requests, options, ordered=False)()
 
     def _many(self, requests: Requests, options: Mapping[str, Any], ordered: bool) -> Many[ChatResponse]:
-        if self._core.drivers.only_sync:
+        if self._engine.drivers.only_sync:
             raise ConfigurationError(
                 "Many calls are made in an event loop, and only a sync HTTP client was given.",
                 "Give async_http_client= too, so that they go the same way.",
@@ -73,7 +73,7 @@ class ManyMethods:
             raise ConfigurationError(
                 "max_concurrent must be a whole number above 0.", "Leave it out to find out how many the server takes."
             )
-        core = self._core
+        core = self._engine
 
         async def ask(request: Any, on_place: Callable[[bool], None]) -> ChatResponse:
             asked = read_request(request, shared)

@@ -74,7 +74,7 @@ def _scripted(console: Console, stack: ExitStack, calls: int) -> Stage:
     console.say("A scripted model on this computer answers, no real one. Set OPEA_API_URL to use a server of yours.")
     servers = {label: stack.enter_context(ScriptedServer(model=MODEL, latency=_LATENCY)) for label in _LABELS}
     endpoints = [{"base_url": server.url, "label": label, "trust_env": False} for label, server in servers.items()]
-    connect = partial(OPEA, endpoints=endpoints, model=MODEL, max_concurrent=PLACES, breaker=BreakerPolicy(open=_OPEN))
+    connect = partial(OPEA, endpoints=endpoints, model=MODEL, max_concurrent=PLACES, breaker=BreakerPolicy(break_duration=_OPEN))
     return Stage(console, connect, stack.enter_context(connect()), calls, servers)
 
 

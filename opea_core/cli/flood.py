@@ -10,7 +10,7 @@ from typing import Any
 
 from opea_core import OPEA
 from opea_core.cli.console import Console, table
-from opea_core.events import BreakerMoved, Event
+from opea_core.events import BreakerStateChanged, Event
 from opea_core.testing import ScriptedServer, Seen
 
 _REDRAW = 0.05
@@ -85,7 +85,7 @@ class Flood:
             self._snapshot()
 
     def _on_event(self, event: Event) -> None:
-        if isinstance(event, BreakerMoved):
+        if isinstance(event, BreakerStateChanged):
             rest = f" for {event.seconds:.1f} s" if event.after == "open" else ""
             self._tell(f"breaker of {event.endpoint}: {event.before} -> {event.after}{rest}")
 

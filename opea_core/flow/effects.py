@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Literal
 
 from opea_core.config import RetryPolicy, Timeouts
 from opea_core.events import Event
-from opea_core.policy.endpoint import EndpointState, Grant
-from opea_core.policy.retry import Effect, Phase, Retry
+from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.retry import EndpointImpact, Phase, Retry
 from opea_core.types import Json, Usage
-from opea_core.wire.intake import Expected, Intake
 from opea_core.wire.redact import Redactor
+from opea_core.wire.response_reader import ResponseReader, ResponseSpec
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Request:
     headers: dict[str, str] = field(repr=False)
     """Lower-case names."""
     content: bytes | None = field(repr=False)
-    expected: Expected
+    expected: ResponseSpec
     timeouts: Timeouts
     deadline: int | None
     redact: Redactor = field(repr=False)
@@ -71,7 +71,7 @@ class Request:
 
 @dataclass(slots=True)
 class Acquire:
-    """Wait for a place. Gives a Grant or a Rejection."""
+    """Wait for a place. Gives a Permit or a Rejection."""
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class FetchKey:
 class Send:
     """Make one request and read its answer: a stream up to its first content. Gives Reply or Broken."""
 
-    grant: Grant
+    permit: Permit
     request: Request
     attempt: int
     quiet: bool = False
@@ -100,15 +100,15 @@ class Settle:
     Gives None, or a Rejection if there can be no further attempt.
     """
 
-    grant: Grant
-    effect: Effect
+    permit: Permit
+    effect: EndpointImpact
     again: Retry | None = None
     behind: bool = False
     usage: Usage | None = None
 
 
 @dataclass(slots=True)
-class Tell:
+class Emit:
     """Tell the hooks. Gives nothing."""
 
     event: Event
@@ -123,7 +123,7 @@ class Reply:
 
     status: int
     headers: dict[str, str]
-    intake: Intake
+    response_reader: ResponseReader
     sent_at: int
     at: int
     wall: float
@@ -136,7 +136,7 @@ class Reply:
 
 
 @dataclass(slots=True)
-class Broken:
+class TransportFailure:
     """No whole answer: the connection failed or a time limit passed."""
 
     connection: ClassVar[None] = None
@@ -151,7 +151,7 @@ class Broken:
     """False over a caller's transport, of which ``reused`` is only a guess."""
     cause: Exception | None = field(default=None, repr=False)
     """What was raised, where it is not known what it means."""
-    intake: Intake | None = None
+    response_reader: ResponseReader | None = None
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     headers_at: int = 0

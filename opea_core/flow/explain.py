@@ -8,18 +8,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from opea_core import errors
-from opea_core.flow.effects import Broken, CallSpec, Reply, Request
+from opea_core.display_text import cut, one_line
+from opea_core.flow.effects import CallSpec, Reply, Request, TransportFailure
 from opea_core.policy import SECOND
-from opea_core.policy.dispatcher import Reason, Rejection
 from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.retry import AWAY, Failure, Phase
+from opea_core.policy.scheduler import Reason, Rejection
 from opea_core.types import ChatResponse, Choice
 from opea_core.urls import redact_url
 from opea_core.wire.error_body import MAX_BODY, MAX_MESSAGE, inner_status, model_missing, never_works, upstream_gone
 from opea_core.wire.headers import request_id, retry_after, shown
-from opea_core.wire.intake import Problem
 from opea_core.wire.redact import say
-from opea_core.words import cut, one_line
+from opea_core.wire.response_reader import Problem
 
 _LONG_WAIT = 60.0
 _QUOTE = 400  # characters of the server's words in the first line; ``body`` has them all
@@ -56,7 +56,7 @@ _WITHOUT_TOOLS = "Start the server with that flag, or ask without tools (LlamaIn
 
 
 @dataclass(slots=True)
-class Where:
+class ErrorContext:
     """Which endpoint and request an error is about."""
 
     spec: CallSpec
@@ -112,7 +112,7 @@ class Where:
         return replace(answer, choices=choices, raw={}, id=self.redact(answer.id), model=self.redact(answer.model))
 
 
-def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
+def from_reply(where: ErrorContext, reply: Reply, problem: Problem) -> Failure:
     """The failure that an answer with a problem is."""
     status, cls, body = reply.status, problem.cls, problem.body
     text = body.text[:MAX_BODY]
@@ -147,7 +147,7 @@ def from_reply(where: Where, reply: Reply, problem: Problem) -> Failure:
     return Failure(phase, error, wait, should_retry=should, retryable=retryable, brief=brief, away=away, model_missing=unknown)
 
 
-def from_document(where: Where, reply: Reply, error: errors.OPEAError) -> errors.OPEAError:
+def from_document(where: ErrorContext, reply: Reply, error: errors.OPEAError) -> errors.OPEAError:
     """The error of a document that is not what was asked for."""
     return errors.BadAnswerError(
         f"{where}: {where.say(error.message)}",
@@ -160,7 +160,7 @@ def from_document(where: Where, reply: Reply, error: errors.OPEAError) -> errors
     )
 
 
-def from_broken(where: Where, broken: Broken) -> Failure:
+def from_broken(where: ErrorContext, broken: TransportFailure) -> Failure:
     """The failure that a broken connection or a passed time limit is."""
     cls, message, hint = _broken_words(where, broken)
     error = cls(
@@ -221,7 +221,7 @@ def _same_for_all(rejection: Rejection) -> errors.OPEAError:
     return error
 
 
-def interrupted(where: Where, failure: Failure, characters: int) -> errors.OPEAError:
+def interrupted(where: ErrorContext, failure: Failure, characters: int) -> errors.OPEAError:
     """The error of a stream that broke off after something was handed out."""
     error = errors.StreamInterrupted(
         f"Stream from {where.endpoint.label} broke off after {characters:,} characters: {failure.brief}.",
@@ -259,7 +259,7 @@ def _local_rejection(rejection: Rejection, spec: CallSpec, waited: float) -> err
 
 
 def _explained(
-    where: Where, reply: Reply, problem: Problem, cls: type[errors.OPEAError], words: str, wait: float | None
+    where: ErrorContext, reply: Reply, problem: Problem, cls: type[errors.OPEAError], words: str, wait: float | None
 ) -> tuple[str, str]:
     words = cut(words, _QUOTE)
     words = words if words.endswith("..") else words.removesuffix(".")
@@ -300,7 +300,7 @@ def _until(wall: float) -> str:
     return f", until {moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _unauthorized(where: Where, status: int, quoted: str) -> tuple[str, str]:
+def _unauthorized(where: ErrorContext, status: int, quoted: str) -> tuple[str, str]:
     message = f"{status} from {where}: {quoted}."
     if where.key_sent:
         return message, "The key was refused: check api_key= or OPEA_API_KEY. A proxy may be handing on its upstream's 401."
@@ -310,7 +310,7 @@ def _unauthorized(where: Where, status: int, quoted: str) -> tuple[str, str]:
     return message + " No key was sent.", hint
 
 
-def _not_found(where: Where, problem: Problem, quoted: str) -> tuple[str, str]:
+def _not_found(where: ErrorContext, problem: Problem, quoted: str) -> tuple[str, str]:
     if model_missing(problem.body, where.model):
         default = "" if where.model_given else " (the default, none was given)"
         return f'{where} has no model "{where.model}"{default}: {quoted}.', "Pass model=, or load the missing one on the server."
@@ -319,7 +319,7 @@ def _not_found(where: Where, problem: Problem, quoted: str) -> tuple[str, str]:
     return f"404 from {where}: {quoted} (tried {where.request.method} {redact_url(where.request.url)}).", hint
 
 
-def with_models(error: errors.OPEAError, models: list[str], where: Where) -> None:
+def with_models(error: errors.OPEAError, models: list[str], where: ErrorContext) -> None:
     """Name the models a server has in the hint of its refusal."""
     models = [where.say(model, _NAME) for model in models[: _LISTED + 1]]
     if models:
@@ -336,7 +336,7 @@ def _overflow_numbers(message: str, statuses: set[int]) -> str:
     return f": {first[1]:,} tokens asked, {first[0]:,} possible"
 
 
-def _broken_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError], str, str]:
+def _broken_words(where: ErrorContext, broken: TransportFailure) -> tuple[type[errors.OPEAError], str, str]:
     reason = where.say(broken.reason)
     if broken.kind == "timeout":
         return _timeout_words(where, broken)
@@ -372,7 +372,7 @@ def _broken_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError],
     return errors.EndpointConnectionError, f"{where}: {reason}.", ""
 
 
-def _timeout_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError], str, str]:
+def _timeout_words(where: ErrorContext, broken: TransportFailure) -> tuple[type[errors.OPEAError], str, str]:
     limit = broken.limit or "idle"
     if limit == "total":
         allowed = f" of {where.spec.deadline_seconds:g} s" if where.spec.deadline_seconds else ""
@@ -386,7 +386,7 @@ def _timeout_words(where: Where, broken: Broken) -> tuple[type[errors.OPEAError]
     return errors.EndpointTimeout, f"{where} {what} within {waited} s ({limit}).", hint
 
 
-def attempt_record(where: Where, failure: Failure, seconds: float) -> errors.Attempt:
+def attempt_record(where: ErrorContext, failure: Failure, seconds: float) -> errors.Attempt:
     """The failure as an entry of ``error.attempts``."""
     error = failure.error
     return errors.Attempt(

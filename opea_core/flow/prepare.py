@@ -11,15 +11,15 @@ from urllib.parse import urlencode
 from opea_core.config import Capabilities, Timeouts
 from opea_core.flow import secrets
 from opea_core.flow.effects import CallSpec, Request
-from opea_core.flow.explain import Where
+from opea_core.flow.explain import ErrorContext
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import Settings
 from opea_core.urls import SUFFIX
 from opea_core.wire.encoding import encode_body
-from opea_core.wire.ignored import NOTHING, asked_of
-from opea_core.wire.intake import Expected
+from opea_core.wire.ignored_options import NOTHING, asked_of
 from opea_core.wire.redact import Redactor
 from opea_core.wire.request import build_body
+from opea_core.wire.response_reader import ResponseSpec
 
 _MOST_PREPARED = 16
 
@@ -40,7 +40,7 @@ class Context:
 
 def build_request(
     spec: CallSpec, context: Context, endpoint: EndpointState, capabilities: Capabilities, key: str | None
-) -> tuple[Request, Where]:
+) -> tuple[Request, ErrorContext]:
     """The request as this endpoint takes it, and what an error about it must know."""
     config, settings = endpoint.config, context.settings
     model = model_of(spec, context, endpoint)
@@ -59,7 +59,7 @@ def build_request(
         url=prepared.url,
         headers=headers,
         content=content,
-        expected=Expected(
+        expected=ResponseSpec(
             shape=shape,  # type: ignore[arg-type]
             stream=spec.stream,
             model=model,
@@ -77,7 +77,7 @@ def build_request(
     )
     given = bool(spec.body.get("model") or config.model or settings.model_given)
     key_sent = "authorization" in headers or config.auth_header.lower() in headers
-    return request, Where(spec, endpoint, request, model, given, key_sent, context.foreign_key, sent_key, tuple(left_out))
+    return request, ErrorContext(spec, endpoint, request, model, given, key_sent, context.foreign_key, sent_key, tuple(left_out))
 
 
 def model_of(spec: CallSpec, context: Context, endpoint: EndpointState) -> str:
@@ -124,7 +124,7 @@ def _choices(n: object, prompt: object) -> int | None:
     return 1 if n == 1 else n if isinstance(n, int) and n > 0 else None
 
 
-def models_request(spec: CallSpec, context: Context, where: Where) -> Request:
+def models_request(spec: CallSpec, context: Context, where: ErrorContext) -> Request:
     """A best-effort request for the list of models, bounded by two seconds."""
     listing = replace(spec, kind="models", method="GET", path=None, stream=False, body={}, timeouts=_BRIEF)
     request, _ = build_request(listing, context, where.endpoint, where.endpoint.config.capabilities, where.key)

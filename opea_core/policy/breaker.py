@@ -34,7 +34,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class Admission:
     """An admission; ``probe`` if it decides whether the breaker closes."""
 
     generation: int
@@ -63,7 +63,7 @@ class Breaker:
         self.open_until = 0
         self.state = State.CLOSED
 
-    def gate(self, now: int) -> int | None:
+    def admits_at(self, now: int) -> int | None:
         """When the next call may be admitted: None for now, else a later time."""
         if self.state is State.CLOSED:
             return None
@@ -71,7 +71,7 @@ class Breaker:
             return self.open_until if now < self.open_until else None
         if not self._probes:
             return None
-        free = max(self._probes.values()) + int(self._policy.probe_ttl * SECOND)
+        free = max(self._probes.values()) + int(self._policy.probe_interval * SECOND)
         return free if now < free else None
 
     @property
@@ -84,28 +84,28 @@ class Breaker:
         """Whether a probe is in flight."""
         return bool(self._probes)
 
-    def admit(self, now: int) -> Lease:
+    def admit(self, now: int) -> Admission:
         """Take an admission; only when ``gate(now)`` is None."""
         if self.state is State.CLOSED:
-            return Lease(self.generation)
+            return Admission(self.generation)
         self.state = State.HALF_OPEN
         self._probe_count += 1
         self._probes[self._probe_count] = now
-        return Lease(self.generation, self._probe_count)
+        return Admission(self.generation, self._probe_count)
 
-    def hurry(self, seconds: float) -> None:
+    def shorten_break(self, seconds: float) -> None:
         """Somebody waits for this endpoint: it is not left alone for longer than this at a time."""
         if self.state is State.OPEN:
             self.open_until = min(self.open_until, self._opened_at + int(seconds * SECOND))
 
-    def record(self, lease: Lease, verdict: Verdict, now: int, connect_class: bool = False) -> None:
+    def record(self, admission: Admission, verdict: Verdict, now: int, connect_class: bool = False) -> None:
         """Take the verdict of a lease, once. ``connect_class``: not sent, or reset before an answer."""
-        if lease.generation != self.generation or not self._policy.enabled:
+        if admission.generation != self.generation or not self._policy.enabled:
             return
-        self._probes.pop(lease.probe, None)
+        self._probes.pop(admission.probe, None)
         if verdict is Verdict.NEUTRAL:
             return
-        if lease.probe:
+        if admission.probe:
             self._close() if verdict is Verdict.OK else self._open(now)
             return
         self._window.append(verdict is Verdict.FAIL)
@@ -117,7 +117,7 @@ class Breaker:
             self._open(now)
 
     def _tripped(self) -> bool:
-        if self._connect_failures >= self._policy.consecutive:
+        if self._connect_failures >= self._policy.connect_failure_threshold:
             return True
         count = len(self._window)
         return count >= self._policy.min_calls and sum(self._window) / count >= self._policy.failure_rate
@@ -125,7 +125,7 @@ class Breaker:
     def _open(self, now: int) -> None:
         policy = self._policy
         doublings = min(max(0, self._openings - policy.steady + 1), 63)
-        seconds = min(policy.open * 2**doublings, policy.max_open / 1.1) * (1 + 0.1 * self._chance())
+        seconds = min(policy.break_duration * 2**doublings, policy.max_break_duration / 1.1) * (1 + 0.1 * self._chance())
         self._openings += 1
         self._move(State.OPEN)
         self._opened_at = now

@@ -6,34 +6,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opea_core.bounded import Bounded
+from opea_core.bounded_dict import Bounded
 from opea_core.config import BreakerPolicy, Capabilities, Endpoint
 from opea_core.errors import OPEAError
 from opea_core.policy import SECOND
-from opea_core.policy.breaker import Breaker, Lease, State, Verdict
+from opea_core.policy.breaker import Admission, Breaker, State, Verdict
 from opea_core.policy.budget import Budget
 from opea_core.policy.cohort import Cohort
 from opea_core.policy.concurrency import FIRST
 from opea_core.policy.model_limits import ModelLimits
-from opea_core.policy.retry import Effect, Mark
+from opea_core.policy.retry import EndpointImpact, Mark
 from opea_core.policy.stats import Stats
 
 if TYPE_CHECKING:
     from opea_core.policy.ticket import Route
 
-_MARK_TIME = 300 * SECOND
+_DEPRIORITIZED_FOR = 300 * SECOND
 _MOST_MODELS = 256
 
 
 @dataclass(slots=True, eq=False)
-class Grant:
+class Permit:
     """A place at an endpoint; settled once."""
 
     endpoint: EndpointState
     limits: ModelLimits
-    lease: Lease | None
+    admission: Admission | None
     cooldown_seq: int
-    charged: bool
+    uses_retry_budget: bool
     at: int
     again: bool = False
     place: int = 1
@@ -44,9 +44,9 @@ class Grant:
     """Whether more are in flight with it than is known to be good."""
     trial: int = 0
     """The number of a trial before the time the server asked for, else 0."""
-    peers: tuple[EndpointState, ...] = ()
+    candidates: tuple[EndpointState, ...] = ()
     """The endpoints the call may use, this one among them."""
-    replaceable: bool = False
+    has_alternative: bool = False
     """Whether another endpoint could serve the call, as far as is known."""
     route: Route | None = None
     """Where those wait who want a place as this one."""
@@ -62,7 +62,7 @@ class Grant:
     @property
     def is_probe(self) -> bool:
         """Whether this call decides if a broken endpoint is used again."""
-        return self.lease is not None and self.lease.probe > 0
+        return self.admission is not None and self.admission.probe > 0
 
 
 class EndpointState:
@@ -149,105 +149,105 @@ class EndpointState:
 
     def opens_at(self, limits: ModelLimits, now: int) -> int | None:
         """None if calls may be sent, else when they may."""
-        gate = self.breaker.gate(now)
+        limiter = self.breaker.admits_at(now)
         opens = limits.opens_at(now)
-        return max(opens, gate or 0) if opens is not None else gate
+        return max(opens, limiter or 0) if opens is not None else limiter
 
     def free_at(self, limits: ModelLimits, now: int) -> int | None:
         """The same, without what one call may try before the time."""
         opens = self.opens_at(limits, now)
         return None if opens is None else max(opens, limits.cooldown_until)
 
-    def is_marked(self, now: int, model: str) -> bool:
+    def is_deprioritized(self, now: int, model: str) -> bool:
         """Whether the endpoint is chosen last: its key or this model was refused lately."""
         return bool(self._marks) and any(self._marks.get(mark, 0) > now for mark in ((Mark.KEY, ""), (Mark.MODEL, model)))
 
-    def grant(self, limits: ModelLimits, now: int, charged: bool, again: bool = False) -> Grant:
+    def issue_permit(self, limits: ModelLimits, now: int, uses_retry_budget: bool, again: bool = False) -> Permit:
         """Take a place; only when there is room and nothing runs that forbids it. ``again``: for a further attempt."""
-        grant = Grant(self, limits, self.breaker.admit(now), limits.cooldown_seq, charged, now, again or charged)
-        if charged:
+        permit = Permit(self, limits, self.breaker.admit(now), limits.cooldown_seq, uses_retry_budget, now, again or uses_retry_budget)
+        if uses_retry_budget:
             self.budget.charge(now)
-        self.stats.retries += grant.again
-        grant.cohort, grant.trial = limits.send(now)
-        grant.place = limits.in_flight + 1
-        grant.above = limits.concurrency.is_above(grant.place)
+        self.stats.retries += permit.again
+        permit.cohort, permit.trial = limits.send(now)
+        permit.place = limits.in_flight + 1
+        permit.above = limits.concurrency.is_above(permit.place)
         limits.in_flight += 1
         self.in_flight += 1  # last, and no call after it: Ctrl-C cannot come between this and the grant's being the ticket's
-        return grant
+        return permit
 
-    def take_back(self, grant: Grant) -> None:
+    def withdraw_permit(self, permit: Permit) -> None:
         """Undo a grant that nobody took: place, probe and budget are as before."""
-        if not grant.settled:
-            self._release(grant)
-            if grant.cohort is not None:
-                grant.cohort.lose()
-            if grant.lease is not None:
-                self.breaker.record(grant.lease, Verdict.NEUTRAL, grant.at)
-            if grant.charged:
+        if not permit.settled:
+            self._release(permit)
+            if permit.cohort is not None:
+                permit.cohort.lose()
+            if permit.admission is not None:
+                self.breaker.record(permit.admission, Verdict.NEUTRAL, permit.at)
+            if permit.uses_retry_budget:
                 self.budget.refund()
-            self.stats.retries -= grant.again
+            self.stats.retries -= permit.again
 
-    def _release(self, grant: Grant) -> None:
-        grant.settled = True
+    def _release(self, permit: Permit) -> None:
+        permit.settled = True
         self.in_flight -= 1
-        grant.limits.in_flight -= 1
-        if grant.trial and grant.limits.trying == grant.trial:
-            grant.limits.trying = 0
+        permit.limits.in_flight -= 1
+        if permit.trial and permit.limits.trying == permit.trial:
+            permit.limits.trying = 0
         else:
-            grant.trial = 0  # another one was begun since
+            permit.trial = 0  # another one was begun since
 
-    def prove(self, grant: Grant, now: int) -> None:
+    def prove(self, permit: Permit, now: int) -> None:
         """First content came: a probing stream gives its verdict now, not at its end."""
         self.answered = True
-        grant.limits.heard(grant.trial if grant.limits.trying == grant.trial else 0, now)
-        grant.trial = 0
-        if grant.lease is not None and grant.is_probe:
-            self._record(grant.lease, Verdict.OK, now)
-            grant.lease = None
+        permit.limits.heard(permit.trial if permit.limits.trying == permit.trial else 0, now)
+        permit.trial = 0
+        if permit.admission is not None and permit.is_probe:
+            self._record(permit.admission, Verdict.OK, now)
+            permit.admission = None
 
-    def settle(self, grant: Grant, effect: Effect, model: str, now: int, work: float = 1.0) -> None:
+    def settle(self, permit: Permit, effect: EndpointImpact, model: str, now: int, work: float = 1.0) -> None:
         """Give the place back and take what the outcome says. A second time does nothing."""
-        if grant.settled:
+        if permit.settled:
             return
-        self._release(grant)
-        limits = grant.limits
+        self._release(permit)
+        limits = permit.limits
         verdict = effect.verdict
-        if effect.refused and (limits.in_flight or limits.answered_since(grant.at, now)):
+        if effect.refused and (limits.in_flight or limits.answered_since(permit.at, now)):
             verdict = Verdict.NEUTRAL  # it does work, only not on this
-        if grant.lease is not None:
-            self._record(grant.lease, verdict, now, effect.connect_class)
+        if permit.admission is not None:
+            self._record(permit.admission, verdict, now, effect.connect_class)
         if effect.reason is not None:
             self.last_error = effect.reason.stripped()
             self.answered = self.answered or effect.reason.status_code is not None
         if effect.refused:
-            limits.refused(grant, effect, now)
+            limits.refused(permit, effect, now)
         elif effect.late:
             limits.concurrency.late()
         if effect.mark is not None:
-            self._marks[(effect.mark, model if effect.mark is Mark.MODEL else "")] = now + _MARK_TIME
+            self._marks[(effect.mark, model if effect.mark is Mark.MODEL else "")] = now + _DEPRIORITIZED_FOR
         if effect.allowance is not None:
             limits.allow(*effect.allowance, now)
         if effect.verdict is Verdict.OK:
-            self._succeeded(grant, model, now, work)
-        elif grant.cohort is not None:
-            grant.cohort.lose()
+            self._succeeded(permit, model, now, work)
+        elif permit.cohort is not None:
+            permit.cohort.lose()
 
-    def _record(self, lease: Lease, verdict: Verdict, now: int, connect_class: bool = False) -> None:
+    def _record(self, admission: Admission, verdict: Verdict, now: int, connect_class: bool = False) -> None:
         """Tell the breaker; when it closes, the endpoint starts small."""
         before = self.breaker.state
-        self.breaker.record(lease, verdict, now, connect_class)
+        self.breaker.record(admission, verdict, now, connect_class)
         if self.breaker.state is State.CLOSED and before is not State.CLOSED:
             for known in self._models.values():
                 known.concurrency.restart()
 
-    def _succeeded(self, grant: Grant, model: str, now: int, work: float) -> None:
+    def _succeeded(self, permit: Permit, model: str, now: int, work: float) -> None:
         self.answered = True
         self.budget.success(now)
         if self._marks:
             self._marks.pop((Mark.KEY, ""), None)
             self._marks.pop((Mark.MODEL, model), None)
-        self.budget.rise(grant.limits.concurrency.level)
-        grant.limits.answered(grant, work, now)
+        self.budget.rise(permit.limits.concurrency.level)
+        permit.limits.answered(permit, work, now)
 
     def describe(self, limits: ModelLimits, now: int) -> str:
         """Why it is not used now, in words for an error."""
@@ -262,13 +262,13 @@ class EndpointState:
 
     def summary(self, now: int) -> dict[str, object]:
         """Figures for ``get_stats``."""
-        opened = [self.opens_at(limits, now) for limits in self._models.values()] or [self.breaker.gate(now)]
+        opened = [self.opens_at(limits, now) for limits in self._models.values()] or [self.breaker.admits_at(now)]
         opens = None if None in opened else min(at for at in opened if at is not None)
         return {
             **self.stats.summary(),
             "in_flight": self.in_flight,
             "breaker": State.HALF_OPEN.value if self.breaker.probing else self.breaker.state.value,
-            "gated_for": None if opens is None else (opens - now) / SECOND,
+            "closed_for": None if opens is None else (opens - now) / SECOND,
             "max_concurrent": self.config.max_concurrent,
             "concurrency_limit": self.level,
         }

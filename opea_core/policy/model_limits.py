@@ -14,10 +14,10 @@ from opea_core.policy import SECOND
 from opea_core.policy.cohort import Cohort
 from opea_core.policy.concurrency import ConcurrencyLimit
 from opea_core.policy.pace import Pace
-from opea_core.policy.retry import Effect, most_jitter
+from opea_core.policy.retry import EndpointImpact, most_jitter
 
 if TYPE_CHECKING:
-    from opea_core.policy.endpoint import Grant
+    from opea_core.policy.endpoint import Permit
 
 LONGEST_COOLDOWN = 24 * 3600.0
 """Seconds; a longer wait is not believed."""
@@ -140,12 +140,12 @@ class ModelLimits:
         """The server says how many requests are left for a while; one may always find out."""
         self.allowed, self.allowance_until = max(1, left), now + int(min(seconds, LONGEST_COOLDOWN) * SECOND)
 
-    def answered(self, grant: Grant, work: float, now: int) -> None:
+    def answered(self, permit: Permit, work: float, now: int) -> None:
         """It was answered; its place is free already."""
-        self.heard(grant.trial, now)
+        self.heard(permit.trial, now)
         self._sends.answered(alone=self.in_flight == 0)
         concurrency = self.concurrency
-        concurrency.answered(grant.cohort, grant.place, self.in_flight, (now - grant.at) / SECOND, work, now)
+        concurrency.answered(permit.cohort, permit.place, self.in_flight, (now - permit.at) / SECOND, work, now)
         if concurrency.rests:
             concurrency.rests = False
             self._rests_until = now + int(concurrency.usual_seconds * SECOND)
@@ -162,24 +162,24 @@ class ModelLimits:
         elif self.cooldown_until > now and not self._spent and self._trial_at is None:
             self._trial_at = now
 
-    def refused(self, grant: Grant, effect: Effect, now: int) -> None:
+    def refused(self, permit: Permit, effect: EndpointImpact, now: int) -> None:
         """It was refused as too much; its place is free already."""
         alone = self.in_flight == 0
-        self._refusal_took = now - grant.at
-        fresh = grant.cooldown_seq == self.cooldown_seq and not grant.trial
+        self._refusal_took = now - permit.at
+        fresh = permit.cooldown_seq == self.cooldown_seq and not permit.trial
         if alone:
             self.refusals += fresh or not self.refusals
             if effect.wait is None or effect.wait < _BRIEF:
                 self._sends.refused(now)
         else:
-            self.concurrency.refused(self.in_flight, grant.above, now)
-        if grant.trial:
+            self.concurrency.refused(self.in_flight, permit.above, now)
+        if permit.trial:
             self._spent = True
             self._trial_at = None
-        if alone or (effect.wait is not None and not grant.above):
+        if alone or (effect.wait is not None and not permit.above):
             self._cool_down(effect, fresh, now)
 
-    def _cool_down(self, effect: Effect, fresh: bool, now: int) -> None:
+    def _cool_down(self, effect: EndpointImpact, fresh: bool, now: int) -> None:
         """Begin a cooldown, or make it longer; never shorter. A burst of refusals sent before it counts as one."""
         if fresh:
             self._share = None
@@ -203,7 +203,7 @@ class ModelLimits:
             self._share = jitter / most if most else 0.0
         return min(wait - jitter + self._share * most, LONGEST_COOLDOWN)
 
-    def _backoff(self, effect: Effect, fresh: bool) -> float:
+    def _backoff(self, effect: EndpointImpact, fresh: bool) -> float:
         """Seconds to leave a server alone that says nothing of when: a part of what a request takes, doubled each time."""
         if not fresh:
             return 0.0

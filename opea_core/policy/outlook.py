@@ -28,7 +28,7 @@ def outlook_of(route: Route, max_retry_after: int, now: int) -> Outlook:
     gives_up = True
     for endpoint, limits in route.options:
         opens = endpoint.opens_at(limits, now)
-        broken = endpoint.breaker.gate(now) is not None
+        broken = endpoint.breaker.admits_at(now) is not None
         if not broken and opens is not None and limits.asked_until - now > max_retry_after:
             continue  # who comes when a trial is due makes it
         if not (broken or limits.refusals):

@@ -24,7 +24,7 @@ class Phase(Enum):
     """In the body of a plain answer."""
     FIRST = "first"
     """In a stream of which nothing was handed out."""
-    HANDED = "handed"
+    DELIVERED = "delivered"
     """In a stream of which something was handed out."""
 
 
@@ -72,7 +72,7 @@ class Mark(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class EndpointImpact:
     """What an outcome does to its endpoint."""
 
     verdict: Verdict = Verdict.OK
@@ -98,7 +98,7 @@ class Retry:
     """Try again: on the same endpoint after ``delay`` seconds (None: never there), elsewhere at once."""
 
     delay: float | None
-    charged: bool = True
+    uses_retry_budget: bool = True
     """Whether the budget of the endpoint that takes it pays."""
     reason: str = ""
 
@@ -112,10 +112,10 @@ _TOO_MUCH = frozenset({429, 498, 503, 529})
 _FAIL_STATUS = AWAY | {500, 504, 507, 524, 528, 529}
 
 
-def effect(failure: Failure, history: History) -> Effect:
+def effect(failure: Failure, history: History) -> EndpointImpact:
     """What a failure says of its endpoint."""
     error, status = failure.error, failure.error.status_code
-    refused = is_refusal(failure)
+    refused = is_refused_as_too_much(failure)
     wait, jitter = None, 0.0
     if failure.wait is not None and refused:
         jitter = most_jitter(failure.wait) * history.chance()
@@ -133,7 +133,7 @@ def effect(failure: Failure, history: History) -> Effect:
         status in (408, 504, 524) or (failure.phase is not Phase.NOT_SENT and error.is_timeout and not failure.own_limit)
     )
     connect = connect and verdict is Verdict.FAIL
-    return Effect(
+    return EndpointImpact(
         verdict,
         connect_class=connect,
         refused=refused,
@@ -146,12 +146,12 @@ def effect(failure: Failure, history: History) -> Effect:
     )
 
 
-def is_refusal(failure: Failure) -> bool:
+def is_refused_as_too_much(failure: Failure) -> bool:
     """Whether the server says that it has too much to do."""
     error = failure.error
     if isinstance(error, errors.RateLimited):
         return not isinstance(error, errors.QuotaExceeded)
-    return error.status_code in _TOO_MUCH and failure.phase is not Phase.HANDED
+    return error.status_code in _TOO_MUCH and failure.phase is not Phase.DELIVERED
 
 
 def most_jitter(wait: float) -> float:
@@ -177,7 +177,7 @@ def judge(failure: Failure, history: History, policy: RetryPolicy) -> Retry | No
 
     The number of attempts is not looked at here: the caller knows what counts as one.
     """
-    if failure.phase is Phase.HANDED or not failure.retryable or failure.should_retry is False:
+    if failure.phase is Phase.DELIVERED or not failure.retryable or failure.should_retry is False:
         return None
     delay: float | None = backoff(history.attempts - 1, policy, history.chance)
     if failure.wait is not None:  # never earlier than asked, and not at all when that is too long
@@ -198,17 +198,17 @@ def _by_error(failure: Failure, history: History, delay: float | None) -> Retry 
     """Rules R8 to R11, which look at the status or the class. A refusal made no work: going elsewhere is no retry there."""
     error, status = failure.error, failure.error.status_code
     if isinstance(error, errors.QuotaExceeded):
-        return Retry(None, charged=False, reason="quota exceeded")
+        return Retry(None, uses_retry_budget=False, reason="quota exceeded")
     if isinstance(error, errors.RateLimited):
         if failure.wait is None:
             return Retry(delay, reason="rate limited")
-        return Retry(None if delay is None else failure.wait, charged=False, reason="rate limited")
+        return Retry(None if delay is None else failure.wait, uses_retry_budget=False, reason="rate limited")
     if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError | errors.NotFoundError):
-        return Retry(None, charged=False, reason=f"{status or type(error).__name__}")
+        return Retry(None, uses_retry_budget=False, reason=f"{status or type(error).__name__}")
     if failure.model_missing:
-        return Retry(None, charged=False, reason="unknown model")
+        return Retry(None, uses_retry_budget=False, reason="unknown model")
     if _is_redirect(failure):
-        return Retry(None, charged=False, reason="redirected")
+        return Retry(None, uses_retry_budget=False, reason="redirected")
     if isinstance(error, errors.RequestError | errors.ConfigurationError):
         return None
     if failure.away:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from opea_core.errors import OPEAError
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
-from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.model_limits import ModelLimits
 
 Option: TypeAlias = tuple[EndpointState, ModelLimits]
@@ -78,7 +78,7 @@ class Ticket:
     recovery_wait: int = 30 * SECOND
     state: TicketState = TicketState.NEW
     retrying: bool = False
-    charged: bool = False
+    uses_retry_budget: bool = False
     probed: int = 0
     """How often it tried a broken endpoint in vain."""
     listed: bool = False
@@ -87,7 +87,7 @@ class Ticket:
     gives_up_at: int = 0
     """The time on its route's outage clock at which it has been held long enough."""
     offered_at: int = 0
-    grant: Grant | None = None
+    permit: Permit | None = None
     rejection: Rejection | None = None
     wake: Callable[[], None] | None = None
     owner: object = None
@@ -193,7 +193,7 @@ class Route:
         """Nanoseconds of outage so far; stands still while a probe is in flight."""
         return self._clock + (now - self._running_since if self._running_since is not None else 0)
 
-    def run_clock(self, running: bool, refused: bool, now: int) -> None:
+    def run_outage_clock(self, running: bool, refused: bool, now: int) -> None:
         """Let the outage clock run or stand.
 
         ``refused``: all that holds the tickets back is that every request is refused as too much. As soon as one is

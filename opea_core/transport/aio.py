@@ -11,18 +11,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 
 from opea_core.errors import ConfigurationError, OPEAError
-from opea_core.flow.call import Answer
-from opea_core.flow.effects import Acquire, Broken, FetchKey, Reply, Request, Send
+from opea_core.flow.call import CallResult
+from opea_core.flow.effects import Acquire, FetchKey, Reply, Request, Send, TransportFailure
 from opea_core.policy import SECOND
-from opea_core.policy.dispatcher import Reason, Rejection
-from opea_core.policy.endpoint import Grant
+from opea_core.policy.endpoint import Permit
+from opea_core.policy.scheduler import Reason, Rejection
 from opea_core.transport import keys
-from opea_core.transport.deadline import Line
+from opea_core.transport.call_session import CallSession
+from opea_core.transport.deadline import SocketState
 from opea_core.transport.exchange import DRAIN, Exchange
-from opea_core.transport.gate import Gate
 from opea_core.transport.http import async_transport, http_request
-from opea_core.transport.place import OPEN_PLACES, AsyncSlot, LoopPlace, MakeTransport, Timer
-from opea_core.transport.running import Running
+from opea_core.transport.limiter import Limiter
+from opea_core.transport.loop_connections import OPEN_PLACES, AsyncPooledConnection, LoopPlace, MakeTransport, Timer
 
 AsyncHandle = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -40,8 +40,8 @@ async def _no_body() -> AsyncIterator[bytes]:
 class AsyncConnection:
     """One exchange, on a connection of ours or (no ``slot``) the caller's."""
 
-    def __init__(self, request: Request, handle: AsyncHandle, place: LoopPlace, slot: AsyncSlot | None) -> None:
-        self.exchange = Exchange(request, slot.line if slot else Line(own=False))
+    def __init__(self, request: Request, handle: AsyncHandle, place: LoopPlace, slot: AsyncPooledConnection | None) -> None:
+        self.exchange = Exchange(request, slot.line if slot else SocketState(own=False))
         self._request = request
         self._handle = handle
         self._place = place
@@ -50,7 +50,7 @@ class AsyncConnection:
         self._body: AsyncIterator[bytes] = _no_body()
         self._close_body: Callable[[], Awaitable[None]] = _nothing
 
-    async def run(self) -> Reply | Broken:
+    async def run(self) -> Reply | TransportFailure:
         """Send, and read: a stream up to its first content, anything else to its end."""
         outcome = await self._open()
         while outcome is None:
@@ -60,7 +60,7 @@ class AsyncConnection:
         await self.finish() if self.exchange.can_keep(outcome) else self.discard(outcome)
         return outcome
 
-    async def _open(self) -> Broken | Reply | None:
+    async def _open(self) -> TransportFailure | Reply | None:
         exchange = self.exchange
         self._timer.arm()
         try:
@@ -82,7 +82,7 @@ class AsyncConnection:
         task = asyncio.current_task()
         return None if task is None else weakref.ref(task)
 
-    async def read(self) -> Reply | Broken | None:
+    async def read(self) -> Reply | TransportFailure | None:
         """Read once; gives the outcome when nothing more is needed."""
         self.exchange.resume()
         if self.exchange.holds_back:
@@ -119,12 +119,12 @@ class AsyncConnection:
         if self._slot is not None:
             self._place.keep(self._slot)
 
-    def discard(self, outcome: Reply | Broken | None = None) -> None:
+    def discard(self, outcome: Reply | TransportFailure | None = None) -> None:
         """Close the connection; its idle siblings too if the server had closed it meanwhile."""
         self._timer.stop()
         self.exchange.line.shutdown()
         if self._slot is not None:
-            stale = isinstance(outcome, Broken) and outcome.reused
+            stale = isinstance(outcome, TransportFailure) and outcome.reused
             self._place.close_soon(self._place.slots.drop(self._slot, stale))
         else:
             self._place.soon(self._close_body)
@@ -144,7 +144,7 @@ class AsyncDriver:
         self._handle_loop: asyncio.AbstractEventLoop | None = None
         self._places: dict[asyncio.AbstractEventLoop, LoopPlace] = {}
 
-    async def run(self, running: Running) -> Answer:
+    async def run(self, running: CallSession) -> CallResult:
         """Drive a call to its answer; a stream's answer keeps its place. Raises the call's error."""
         holds, failure = False, None
         try:
@@ -156,7 +156,7 @@ class AsyncDriver:
             while True:
                 effect = flow.send(await self._perform(effect, running, place))
         except StopIteration as stop:
-            answer: Answer = stop.value
+            answer: CallResult = stop.value
             holds = answer.reply.connection is not None
             return answer
         except BaseException as error:
@@ -216,28 +216,28 @@ class AsyncDriver:
             await place.open(self._places)
         return place
 
-    async def _perform(self, effect: object, running: Running, place: LoopPlace) -> object:
+    async def _perform(self, effect: object, running: CallSession, place: LoopPlace) -> object:
         if isinstance(effect, Acquire):
             return running.got(await self._acquire(running, place.loop))
         if isinstance(effect, Send):
             running.sending(effect)
             return running.sent(effect, await self._send(effect, running, place))
         if isinstance(effect, FetchKey):
-            return await self._key(effect, place, running.gate)
+            return await self._key(effect, place, running.limiter)
         return running.perform(effect)
 
-    async def _acquire(self, running: Running, loop: asyncio.AbstractEventLoop) -> Grant | Rejection:
-        gate, ticket = running.gate, running.ticket
+    async def _acquire(self, running: CallSession, loop: asyncio.AbstractEventLoop) -> Permit | Rejection:
+        limiter, ticket = running.limiter, running.ticket
         ticket.holder = AsyncConnection.reader()
         waited = False
         while True:
             woken: asyncio.Future[None] = loop.create_future()
             ticket.wake = _waker(loop, woken)
-            got, until = gate.ask(ticket)
+            got, until = limiter.ask(ticket)
             if got is not None:
                 return got
-            if keys.inside(gate) or gate.waits_for_itself(ticket):
-                gate.leave(ticket)
+            if keys.inside(limiter) or limiter.waits_for_itself(ticket):
+                limiter.leave(ticket)
                 return Rejection(Reason.WAITS_FOR_ITSELF, time.monotonic_ns())
             if not waited:
                 waited = True
@@ -251,7 +251,7 @@ class AsyncDriver:
                 if timer is not None:
                     timer.cancel()
 
-    async def _send(self, send: Send, running: Running, place: LoopPlace) -> Reply | Broken:
+    async def _send(self, send: Send, running: CallSession, place: LoopPlace) -> Reply | TransportFailure:
         connection = self._connection(send, place)
         try:
             outcome = await connection.run()
@@ -264,12 +264,12 @@ class AsyncDriver:
     def _connection(self, send: Send, place: LoopPlace) -> AsyncConnection:
         if self._handle is not None:
             return AsyncConnection(send.request, self._handle, place, None)
-        slot, old = place.slots.take(send.grant.endpoint)
+        slot, old = place.slots.take(send.permit.endpoint)
         place.close_soon(old)
         return AsyncConnection(send.request, slot.transport.handle_async_request, place, slot)
 
     @staticmethod
-    async def _key(effect: FetchKey, place: LoopPlace, gate: Gate) -> str | None:
+    async def _key(effect: FetchKey, place: LoopPlace, limiter: Limiter) -> str | None:
         source = effect.endpoint.config.api_key
         if not callable(source):
             return keys.plain_key(source)
@@ -278,7 +278,7 @@ class AsyncDriver:
         limit = asyncio.timeout(left)
         try:
             async with limit, place.key_locks[id(source)]:
-                return await keys.ask_async(source, gate)
+                return await keys.ask_async(source, limiter)
         except TimeoutError:
             raise keys.late() from None
 

@@ -20,8 +20,8 @@ from typing import Any, cast
 import httpcore
 
 from opea_core.policy import SECOND
-from opea_core.transport import unread
-from opea_core.transport.lookup import look_up
+from opea_core.transport import unread_bytes
+from opea_core.transport.interruptible import look_up
 
 _WRITE_PIECE = 64 * 1024
 _LONGEST = 86_400.0  # seconds; the system takes no wait without end
@@ -41,7 +41,7 @@ KEEP_ALIVE = tuple(
 _UNASKED = "bytes that nobody asked for were on the connection"
 
 
-class Line:
+class SocketState:
     """What is known of the connection a call uses, and until when it may wait."""
 
     __slots__ = (
@@ -149,7 +149,7 @@ def _left(at: int | None, timeout: float | None, passed: type[Exception]) -> flo
 class DeadlineBackend(httpcore.NetworkBackend):
     """Connects within ``connect_at``, over all addresses of the host."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: SocketState) -> None:
         self._line = line
         self._inner = httpcore.SyncBackend()
 
@@ -188,7 +188,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
 class _Stream(httpcore.NetworkStream):
     """Head and body of a small request leave in one write: what is written waits until something is read."""
 
-    def __init__(self, inner: httpcore.NetworkStream, line: Line, tunnel: bool = False) -> None:
+    def __init__(self, inner: httpcore.NetworkStream, line: SocketState, tunnel: bool = False) -> None:
         self._inner = inner
         self._line = line
         self._left = line.connect_left if tunnel else line.left  # what a proxy is asked first belongs to connecting
@@ -210,7 +210,7 @@ class _Stream(httpcore.NetworkStream):
             self._flush()
 
     def _flush(self) -> None:
-        if not (self._line.fresh or self._line.wrote) and unread.in_stream(self._inner):
+        if not (self._line.fresh or self._line.wrote) and unread_bytes.in_stream(self._inner):
             raise httpcore.ReadError(_UNASKED)
         if not self._tunnel:
             self._line.writes()
@@ -229,13 +229,13 @@ class _Stream(httpcore.NetworkStream):
         return _Stream(self._inner.start_tls(ssl_context, server_hostname, self._line.connect_left(timeout)), self._line)
 
     def get_extra_info(self, info: str) -> Any:
-        return unread.in_stream(self._inner) if info == "is_readable" else self._inner.get_extra_info(info)
+        return unread_bytes.in_stream(self._inner) if info == "is_readable" else self._inner.get_extra_info(info)
 
 
 class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
     """Connects as httpcore does; the streams tell the line what happens on them."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: SocketState) -> None:
         self._line = line
         self._inner = cast(httpcore.AsyncNetworkBackend, httpcore.AnyIOBackend())
 
@@ -256,7 +256,7 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
 
 
 class _AsyncStream(httpcore.AsyncNetworkStream):
-    def __init__(self, inner: httpcore.AsyncNetworkStream, line: Line, tunnel: bool = False) -> None:
+    def __init__(self, inner: httpcore.AsyncNetworkStream, line: SocketState, tunnel: bool = False) -> None:
         self._inner = inner
         self._line = line
         self._tunnel = tunnel
@@ -277,7 +277,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
             await self._flush()
 
     async def _flush(self) -> None:
-        if not (self._line.fresh or self._line.wrote) and unread.in_async_stream(self._inner):
+        if not (self._line.fresh or self._line.wrote) and unread_bytes.in_async_stream(self._inner):
             raise httpcore.ReadError(_UNASKED)
         if not self._tunnel:
             self._line.writes()
@@ -302,4 +302,4 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         return _AsyncStream(stream, self._line)
 
     def get_extra_info(self, info: str) -> Any:
-        return unread.in_async_stream(self._inner) if info == "is_readable" else self._inner.get_extra_info(info)
+        return unread_bytes.in_async_stream(self._inner) if info == "is_readable" else self._inner.get_extra_info(info)

@@ -6,13 +6,13 @@ import time
 
 import httpx
 
-from opea_core.flow.effects import Broken, Reply, Request
+from opea_core.flow.effects import Reply, Request, TransportFailure
 from opea_core.policy import SECOND
 from opea_core.policy.retry import Phase
-from opea_core.transport.borrowed import borrowed_socket
-from opea_core.transport.deadline import Line
+from opea_core.transport.deadline import SocketState
 from opea_core.transport.http import describe, response_headers
-from opea_core.wire.intake import Intake
+from opea_core.transport.user_clients import borrowed_socket
+from opea_core.wire.response_reader import ResponseReader
 
 _MISDIRECTED = 421
 DRAIN = SECOND // 10
@@ -29,16 +29,16 @@ class Exchange:
         "first_at",
         "headers",
         "headers_at",
-        "intake",
         "line",
         "over",
         "request",
+        "response_reader",
         "sent_at",
         "status",
         "wall",
     )  # fmt: skip
 
-    def __init__(self, request: Request, line: Line) -> None:
+    def __init__(self, request: Request, line: SocketState) -> None:
         self.request = request
         self.line = line
         self.sent_at = time.monotonic_ns()
@@ -47,7 +47,7 @@ class Exchange:
         self.headers_at = 0
         self.status = 0
         self.headers: dict[str, str] = {}
-        self.intake: Intake | None = None
+        self.response_reader: ResponseReader | None = None
         self._progress = 0
         self._started = False
         self.over = False
@@ -65,7 +65,7 @@ class Exchange:
         bounded = {"connect": limits.connect, "read": read, "write": read, "pool": limits.connect}
         return {name: left if value is None else value if left is None else min(value, left) for name, value in bounded.items()}
 
-    def opened(self, response: httpx.Response) -> Intake:
+    def opened(self, response: httpx.Response) -> ResponseReader:
         """Status and headers came."""
         self.wall = time.time()
         self.headers_at = time.monotonic_ns()
@@ -73,38 +73,38 @@ class Exchange:
         self.headers = response_headers(response)
         if not self.line.own:
             self.line.socket = borrowed_socket(response)
-        self.intake = Intake(self.status, self.headers, self.request.expected)
-        return self.intake
+        self.response_reader = ResponseReader(self.status, self.headers, self.request.expected)
+        return self.response_reader
 
     def take(self, data: bytes) -> Reply | None:
         """Take bytes of the body; gives the outcome when no more are needed."""
-        intake = self.intake
-        assert intake is not None
-        intake.feed(data)
-        if intake.progress != self._progress or intake.started is not self._started:
-            self._moved(intake)
-        return self._whole() if intake.done else None
+        response_reader = self.response_reader
+        assert response_reader is not None
+        response_reader.feed(data)
+        if response_reader.progress != self._progress or response_reader.started is not self._started:
+            self._moved(response_reader)
+        return self._whole() if response_reader.done else None
 
     @property
     def holds_back(self) -> bool:
         """Whether more of the body has come than was looked at: take nothing, and it goes on."""
-        return self.intake is not None and self.intake.holds_back
+        return self.response_reader is not None and self.response_reader.holds_back
 
     @property
     def hands_over(self) -> bool:
         """Whether a stream's first content is there: from here it is its reader's."""
         return self.request.expected.stream and self._started and self.status < 300
 
-    def can_keep(self, outcome: Reply | Broken) -> bool:
+    def can_keep(self, outcome: Reply | TransportFailure) -> bool:
         """Whether the connection may serve another call once the body is over."""
         if self.status == _MISDIRECTED:  # the server does not answer for this name on this connection
             return False
-        return isinstance(outcome, Reply) and (self.over or outcome.intake.problem is None)
+        return isinstance(outcome, Reply) and (self.over or outcome.response_reader.problem is None)
 
-    def _moved(self, intake: Intake) -> None:
+    def _moved(self, response_reader: ResponseReader) -> None:
         now = time.monotonic_ns()
-        self._progress = intake.progress
-        if intake.started:
+        self._progress = response_reader.progress
+        if response_reader.started:
             if self.first_at is None:
                 self.first_at = now
             self._started = True
@@ -123,18 +123,18 @@ class Exchange:
         """The answer is whole: wait for the rest of the body only briefly."""
         self.line.at = time.monotonic_ns() + DRAIN
 
-    def ended(self) -> Reply | Broken:
+    def ended(self) -> Reply | TransportFailure:
         """The body is over: an answer, unless a time limit cut it."""
         now = time.monotonic_ns()
-        if self._expired(now) and not (self.intake and self.intake.complete):
+        if self._expired(now) and not (self.response_reader and self.response_reader.complete):
             return self._timeout(now)
         self.over = True
         return self._whole()
 
-    def failed(self, error: Exception) -> Reply | Broken:
+    def failed(self, error: Exception) -> Reply | TransportFailure:
         """The connection broke: an answer all the same if it was whole already."""
         now = time.monotonic_ns()
-        if self.intake is not None and self.intake.complete and self.status < 300:
+        if self.response_reader is not None and self.response_reader.complete and self.status < 300:
             return self._whole(cut=True)
         if self._expired(now):
             return self._timeout(now)
@@ -145,12 +145,12 @@ class Exchange:
 
     def reply(self, connection: object = None) -> Reply:
         """What came, as an outcome."""
-        assert self.intake is not None
+        assert self.response_reader is not None
         at = time.monotonic_ns()
         return Reply(
             self.status,
             self.headers,
-            self.intake,
+            self.response_reader,
             self.sent_at,
             at,
             self.wall,
@@ -161,27 +161,32 @@ class Exchange:
 
     def _whole(self, cut: bool = False) -> Reply:
         reply = self.reply()
-        reply.intake.end(cut)
-        if reply.first_at is None and reply.intake.started:
+        reply.response_reader.end(cut)
+        if reply.first_at is None and reply.response_reader.started:
             reply.first_at = reply.at
         return reply
 
-    def _timeout(self, now: int) -> Broken:
+    def _timeout(self, now: int) -> TransportFailure:
         phase = Phase.MAYBE_SENT if self.line.wrote else Phase.NOT_SENT
         deadline = self.request.deadline
-        broken = Broken(phase, "timeout", "a time limit passed", self.sent_at, now)
+        broken = TransportFailure(phase, "timeout", "a time limit passed", self.sent_at, now)
         if deadline is not None and now >= deadline:
             broken.limit = "total"
         else:
             broken.limit = "connect" if phase is Phase.NOT_SENT else "idle" if self._started else "first_event"
         return self._in_body(broken)
 
-    def _in_body(self, broken: Broken) -> Broken:
+    def _in_body(self, broken: TransportFailure) -> TransportFailure:
         """Past the headers the phase is another, and nothing is silently sent again."""
-        if self.intake is not None:
+        if self.response_reader is not None:
             broken.phase = Phase.FIRST if self.request.expected.stream else Phase.BODY
             broken.reused = False
-            broken.intake, broken.status, broken.headers, broken.headers_at = self.intake, self.status, self.headers, self.headers_at
+            broken.response_reader, broken.status, broken.headers, broken.headers_at = (
+                self.response_reader,
+                self.status,
+                self.headers,
+                self.headers_at,
+            )
         return broken
 
     def _expired(self, now: int) -> bool:

@@ -24,14 +24,14 @@ import httpx
 
 from opea_core.config import Endpoint
 from opea_core.errors import ConfigurationError
-from opea_core.flow.effects import Broken, Request
+from opea_core.flow.effects import Request, TransportFailure
 from opea_core.policy import SECOND
 from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.retry import Phase
-from opea_core.transport.deadline import AsyncDeadlineBackend, DeadlineBackend, Line
+from opea_core.transport.deadline import AsyncDeadlineBackend, DeadlineBackend, SocketState
 from opea_core.transport.no_proxy import goes_direct
-from opea_core.transport.single import AsyncSingleConnection, SingleConnection
-from opea_core.transport.unread import is_readable
+from opea_core.transport.single_connection import AsyncSingleConnection, SingleConnection
+from opea_core.transport.unread_bytes import is_readable
 
 _IDLE = 30 * SECOND
 SWEEP = 2 * SECOND
@@ -72,36 +72,36 @@ class ConnectionKey:
         return cls(endpoint.url.origin, choose_proxy(endpoint), tls, endpoint.cert, endpoint.trust_env)
 
 
-class Slot(Generic[TransportT]):
+class PooledConnection(Generic[TransportT]):
     """One connection: a transport that holds at most one, and its line."""
 
     __slots__ = ("idle_since", "key", "line", "transport")
 
-    def __init__(self, key: ConnectionKey, transport: TransportT, line: Line) -> None:
+    def __init__(self, key: ConnectionKey, transport: TransportT, line: SocketState) -> None:
         self.key = key
         self.transport: TransportT = transport
         self.line = line
         self.idle_since = 0
 
 
-class Slots(Generic[TransportT]):
+class ConnectionPool(Generic[TransportT]):
     """The connections of one event loop, or of all sync calls: idle ones last in, first out."""
 
-    def __init__(self, make: Callable[[Endpoint, str | None, Line], TransportT]) -> None:
-        self._make: Callable[[Endpoint, str | None, Line], TransportT] = make
-        self._idle: dict[ConnectionKey, list[Slot[TransportT]]] = {}
+    def __init__(self, make: Callable[[Endpoint, str | None, SocketState], TransportT]) -> None:
+        self._make: Callable[[Endpoint, str | None, SocketState], TransportT] = make
+        self._idle: dict[ConnectionKey, list[PooledConnection[TransportT]]] = {}
         self._lock = threading.Lock()
         self._sweeps_at = 0
-        self.busy: set[Slot[TransportT]] = set()
+        self.busy: set[PooledConnection[TransportT]] = set()
         self.closed = False
 
-    def take(self, endpoint: EndpointState) -> tuple[Slot[TransportT], list[Slot[TransportT]]]:
+    def take(self, endpoint: EndpointState) -> tuple[PooledConnection[TransportT], list[PooledConnection[TransportT]]]:
         """A connection nobody uses, and the ones that were idle for too long, to be closed."""
         if endpoint.connection_key is None:
             endpoint.connection_key = ConnectionKey.of(endpoint.config)
         key = cast(ConnectionKey, endpoint.connection_key)
-        taken: list[Slot[TransportT]] = []
-        old: list[Slot[TransportT]] = []
+        taken: list[PooledConnection[TransportT]] = []
+        old: list[PooledConnection[TransportT]] = []
         try:
             with self._lock:
                 idle = self._idle.setdefault(key, [])
@@ -115,17 +115,17 @@ class Slots(Generic[TransportT]):
         self.busy |= {slot}  # no call: no Ctrl-C between this and the caller's try
         return slot, old
 
-    def _put_back(self, slots: Iterable[Slot[TransportT]]) -> None:
+    def _put_back(self, slots: Iterable[PooledConnection[TransportT]]) -> None:
         for slot in slots:
             self._idle.setdefault(slot.key, []).append(slot)
 
-    def _new(self, endpoint: EndpointState, key: ConnectionKey) -> Slot[TransportT]:
-        line = Line()
+    def _new(self, endpoint: EndpointState, key: ConnectionKey) -> PooledConnection[TransportT]:
+        line = SocketState()
         line.proxied = key.proxy is not None
         line.tunnel = line.proxied and key.origin.startswith("https")
-        return Slot(key, self._make(endpoint.config, key.proxy, line), line)
+        return PooledConnection(key, self._make(endpoint.config, key.proxy, line), line)
 
-    def put(self, slot: Slot[TransportT]) -> list[Slot[TransportT]]:
+    def put(self, slot: PooledConnection[TransportT]) -> list[PooledConnection[TransportT]]:
         """Keep a connection for the next call; gives the ones to be closed."""
         slot.idle_since = time.monotonic_ns()
         with self._lock:
@@ -141,7 +141,7 @@ class Slots(Generic[TransportT]):
         """How many are kept."""
         return sum(len(idle) for idle in list(self._idle.values()))
 
-    def sweep(self) -> list[Slot[TransportT]]:
+    def sweep(self) -> list[PooledConnection[TransportT]]:
         """The kept ones that are to be closed: idle for too long, too many, or closed by their servers."""
         with self._lock:
             old = self._old(now=True)
@@ -152,20 +152,20 @@ class Slots(Generic[TransportT]):
                     idle[:] = [slot for slot in idle if slot not in gone]
             return old
 
-    def drop(self, slot: Slot[TransportT], stale: bool = False) -> list[Slot[TransportT]]:
+    def drop(self, slot: PooledConnection[TransportT], stale: bool = False) -> list[PooledConnection[TransportT]]:
         """Forget a connection; ``stale`` (the server had closed it) forgets its idle siblings too."""
         with self._lock:
             self.busy.discard(slot)
             return [slot, *(self._idle.pop(slot.key, ()) if stale else ())]
 
-    def clear(self) -> list[Slot[TransportT]]:
+    def clear(self) -> list[PooledConnection[TransportT]]:
         """All idle connections, to be closed."""
         with self._lock:
             idle = [slot for slots in self._idle.values() for slot in slots]
             self._idle.clear()
         return idle
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[SocketState]:
         """All lines, idle or in use; takes no lock."""
         return [slot.line for slot in (*self.busy, *(slot for slots in self._idle.values() for slot in slots))]
 
@@ -182,7 +182,7 @@ class Slots(Generic[TransportT]):
         for slot in list(self.busy):
             slot.line.shutdown()
 
-    def _old(self, now: bool = False) -> list[Slot[TransportT]]:
+    def _old(self, now: bool = False) -> list[PooledConnection[TransportT]]:
         """Those that were idle for too long, of every origin, and the oldest beyond what is kept; looked for now and then."""
         at = time.monotonic_ns()
         if at < self._sweeps_at and not now and self.kept <= _MOST_KEPT:
@@ -208,7 +208,7 @@ def choose_proxy(endpoint: Endpoint) -> str | None:
     return found if "://" in found else f"http://{found}"
 
 
-def sync_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> httpx.BaseTransport:
+def sync_transport(endpoint: Endpoint, proxy: str | None, line: SocketState) -> httpx.BaseTransport:
     """A transport for one connection at a time, whose waits end at the line's deadline."""
     with _explained():
         transport = httpx.HTTPTransport(verify=tls(endpoint), limits=_LIMITS, proxy=proxy_url(proxy), trust_env=False)
@@ -217,7 +217,7 @@ def sync_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> httpx.B
     return transport
 
 
-def async_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> httpx.AsyncBaseTransport:
+def async_transport(endpoint: Endpoint, proxy: str | None, line: SocketState) -> httpx.AsyncBaseTransport:
     """The same for async use."""
     with _explained():
         transport = httpx.AsyncHTTPTransport(verify=tls(endpoint), limits=_LIMITS, proxy=proxy_url(proxy), trust_env=False)
@@ -314,26 +314,26 @@ def response_headers(response: httpx.Response) -> dict[str, str]:
     return headers
 
 
-def describe(error: Exception, line: Line, sent_at: int, now: int) -> Broken:
+def describe(error: Exception, line: SocketState, sent_at: int, now: int) -> TransportFailure:
     """What an exception of httpx means. The caller adds which of its time limits had passed."""
     phase = Phase.MAYBE_SENT if line.wrote else Phase.NOT_SENT
     if phase is Phase.NOT_SENT and line.own and _is_out_of_files():
-        return Broken(phase, "local", "this process has no file descriptor left", sent_at, now)
+        return TransportFailure(phase, "local", "this process has no file descriptor left", sent_at, now)
     reason = _reason(error)
     if isinstance(error, httpx.TimeoutException):
         if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
-            return Broken(Phase.NOT_SENT, "timeout", reason, sent_at, now, limit="connect")
-        return Broken(phase, "timeout", reason, sent_at, now)
+            return TransportFailure(Phase.NOT_SENT, "timeout", reason, sent_at, now, limit="connect")
+        return TransportFailure(phase, "timeout", reason, sent_at, now)
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return Broken(phase, "invalid", type(error).__name__, sent_at, now)  # its words quote header values
+        return TransportFailure(phase, "invalid", type(error).__name__, sent_at, now)  # its words quote header values
     if isinstance(error, httpx.ProxyError):
-        return Broken(Phase.NOT_SENT, "proxy", reason, sent_at, now)
+        return TransportFailure(Phase.NOT_SENT, "proxy", reason, sent_at, now)
     if isinstance(error, httpx.ConnectError):
         kind = "certificate" if _certificate(error) else "not_tls" if reason == _NOT_TLS else "proxy" if line.proxied else "connect"
-        return Broken(Phase.NOT_SENT, kind, reason, sent_at, now)  # type: ignore[arg-type]
+        return TransportFailure(Phase.NOT_SENT, kind, reason, sent_at, now)  # type: ignore[arg-type]
     if not isinstance(error, httpx.HTTPError | httpx.StreamError | OSError | EOFError):
-        return Broken(phase, "unexpected", type(error).__name__, sent_at, now, cause=error)
-    return Broken(phase, "disconnected", reason, sent_at, now, reused=line.was_stale(now), own=line.own)
+        return TransportFailure(phase, "unexpected", type(error).__name__, sent_at, now, cause=error)
+    return TransportFailure(phase, "disconnected", reason, sent_at, now, reused=line.was_stale(now), own=line.own)
 
 
 def _is_out_of_files() -> bool:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from opea_core.config import check_header_value
 from opea_core.errors import ConfigurationError, DeadlineExceeded, OPEAError
-from opea_core.transport.lookup import within
+from opea_core.transport.interruptible import within
 
 
 def plain_key(source: Any) -> str | None:
@@ -24,9 +24,9 @@ _asked_now: ContextVar[frozenset[int]] = ContextVar("_asked_now", default=frozen
 """The key functions that the code here was called by, and the gates of the calls that asked them."""
 
 
-def inside(gate: object) -> bool:
+def inside(limiter: object) -> bool:
     """Whether this code was called by a key function for a call that has a place of this gate."""
-    return id(gate) in _asked_now.get()
+    return id(limiter) in _asked_now.get()
 
 
 def refuse_nested(source: Any) -> None:
@@ -39,17 +39,17 @@ def refuse_nested(source: Any) -> None:
 
 
 @contextmanager
-def _asking(source: Any, gate: object) -> Iterator[None]:
-    token = _asked_now.set(_asked_now.get() | {id(source), id(gate)})
+def _asking(source: Any, limiter: object) -> Iterator[None]:
+    token = _asked_now.set(_asked_now.get() | {id(source), id(limiter)})
     try:
         yield
     finally:
         _asked_now.reset(token)
 
 
-def ask(source: Any, gate: object, seconds: float | None = None) -> str | None:
+def ask(source: Any, limiter: object, seconds: float | None = None) -> str | None:
     """Call a key function in sync code, for so long at most; an async one runs on a loop of its own in another thread."""
-    with _told(), _asking(source, gate):
+    with _told(), _asking(source, limiter):
         try:
             return _checked(within(seconds, lambda: _asked(source)))
         except TimeoutError as error:
@@ -76,9 +76,9 @@ def _asked(source: Any) -> Any:
     return value
 
 
-async def ask_async(source: Any, gate: object) -> str | None:
+async def ask_async(source: Any, limiter: object) -> str | None:
     """Call a key function in async code; a sync one runs in a thread."""
-    with _told(), _asking(source, gate):
+    with _told(), _asking(source, limiter):
         return _checked(await _aasked(source))
 
 

@@ -13,15 +13,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from opea_core import errors
-from opea_core.flow.call import Answer
-from opea_core.flow.effects import Broken, Reply
+from opea_core.flow.call import CallResult
+from opea_core.flow.effects import Reply, TransportFailure
 from opea_core.types import ChatChunk, ChatResponse
 
 if TYPE_CHECKING:
     from opea_core.transport.aio import AsyncConnection
-    from opea_core.transport.running import Running
+    from opea_core.transport.call_session import CallSession
     from opea_core.transport.sync import SyncConnection
-    from opea_core.wire.intake import Intake
+    from opea_core.wire.response_reader import ResponseReader
 
 _TURN = 16  # chunks handed out without waiting, before the event loop gets a turn
 
@@ -39,14 +39,14 @@ ConnectionT = TypeVar("ConnectionT", "SyncConnection", "AsyncConnection")
 class OpenStream(Generic[ConnectionT]):
     """A stream whose first content has come: the answer so far, and how it ends. Does no I/O."""
 
-    def __init__(self, running: Running, answer: Answer) -> None:
-        self.running: Running = running
-        self.answer: Answer = answer
-        self.intake: Intake = answer.reply.intake
+    def __init__(self, running: CallSession, answer: CallResult) -> None:
+        self.running: CallSession = running
+        self.answer: CallResult = answer
+        self.response_reader: ResponseReader = answer.reply.response_reader
         self.connection: ConnectionT | None = answer.reply.connection
         self.error: errors.OPEAError | None = None
         running.ticket.read_at = time.monotonic_ns()
-        self.chunks = self.intake.chunks
+        self.chunks = self.response_reader.chunks
         """What has come and was not taken yet."""
         if self.connection is None:  # the whole answer came at once, and its place is back already
             running.ended(None, answer)
@@ -63,14 +63,14 @@ class OpenStream(Generic[ConnectionT]):
             self.running.dress(chunk.response, self.answer)
         return chunk
 
-    def close(self, outcome: Reply | Broken) -> bool:
+    def close(self, outcome: Reply | TransportFailure) -> bool:
         """The body is over: give the place back. Whether the connection can be kept."""
         connection, self.connection = self.connection, None  # whoever gets it ends the stream, be it another thread
         if connection is None:
             return False
         try:
-            self.intake.end()
-            if isinstance(outcome, Broken) or self.intake.problem is not None:
+            self.response_reader.end()
+            if isinstance(outcome, TransportFailure) or self.response_reader.problem is not None:
                 self.error = self.running.broke(self.answer, outcome)
                 return False
             self.running.finished(self.answer)
@@ -93,7 +93,7 @@ class OpenStream(Generic[ConnectionT]):
             connection.discard()
 
 
-def opened(running: Running, answer: Answer) -> OpenStream[Any]:
+def opened(running: CallSession, answer: CallResult) -> OpenStream[Any]:
     """The stream of an answer; what the answer holds comes back if that fails."""
     try:
         return OpenStream(running, answer)
@@ -114,7 +114,7 @@ class _Stream(Generic[ConnectionT]):
         """The answer put together so far; whole after the end; None before anything came."""
         if self._open is None:
             return None
-        response = self._open.intake.partial()
+        response = self._open.response_reader.partial()
         return None if response is None else self._open.running.dress(response, self._open.answer)
 
     @property
@@ -125,7 +125,7 @@ class _Stream(Generic[ConnectionT]):
     @property
     def endpoint(self) -> str | None:
         """The label of the endpoint that answers; None before one was chosen."""
-        return None if self._open is None else self._open.answer.grant.endpoint.label
+        return None if self._open is None else self._open.answer.permit.endpoint.label
 
     @property
     def waiting(self) -> int:
@@ -137,7 +137,7 @@ class _Stream(Generic[ConnectionT]):
         reader, ticket = connection.reader(), opened.running.ticket
         ticket.read_at = time.monotonic_ns()
         if ticket.holder != reader:
-            opened.running.gate.held_by(ticket, reader)
+            opened.running.limiter.held_by(ticket, reader)
 
     def _end(self, opened: OpenStream[ConnectionT]) -> None:
         """Everything was handed out: raise what cut the stream short, if anything did."""

@@ -14,31 +14,35 @@ from collections.abc import Callable, Iterator
 import httpx
 
 from opea_core.errors import OPEAError
-from opea_core.flow.call import Answer
-from opea_core.flow.effects import Acquire, Broken, FetchKey, Reply, Request, Send
+from opea_core.flow.call import CallResult
+from opea_core.flow.effects import Acquire, FetchKey, Reply, Request, Send, TransportFailure
 from opea_core.policy import SECOND
-from opea_core.policy.dispatcher import Reason, Rejection
-from opea_core.policy.endpoint import Grant
+from opea_core.policy.endpoint import Permit
+from opea_core.policy.scheduler import Reason, Rejection
 from opea_core.transport import keys
-from opea_core.transport.deadline import Line
+from opea_core.transport.call_session import CallSession
+from opea_core.transport.deadline import SocketState
 from opea_core.transport.exchange import DRAIN, Exchange
-from opea_core.transport.gate import Gate
-from opea_core.transport.http import SWEEP, Slot, Slots, http_request, sync_transport
-from opea_core.transport.running import Running
+from opea_core.transport.http import SWEEP, ConnectionPool, PooledConnection, http_request, sync_transport
+from opea_core.transport.limiter import Limiter
 
 _LONGEST_WAIT, _LONGEST_LOCK = 5.0, 1e6
 """Seconds; a wait without end could not be interrupted on every system."""
-SyncSlot = Slot[httpx.BaseTransport]
-SyncSlots = Slots[httpx.BaseTransport]
+SyncPooledConnection = PooledConnection[httpx.BaseTransport]
+SyncConnectionPool = ConnectionPool[httpx.BaseTransport]
 
 
 class SyncConnection:
     """One exchange, on a connection of ours or (no ``slot``) the caller's."""
 
     def __init__(
-        self, request: Request, handle: Callable[[httpx.Request], httpx.Response], slots: SyncSlots, slot: SyncSlot | None
+        self,
+        request: Request,
+        handle: Callable[[httpx.Request], httpx.Response],
+        slots: SyncConnectionPool,
+        slot: SyncPooledConnection | None,
     ) -> None:
-        self.exchange = Exchange(request, slot.line if slot else Line(own=False))
+        self.exchange = Exchange(request, slot.line if slot else SocketState(own=False))
         self._request = request
         self._handle = handle
         self._slots = slots
@@ -48,7 +52,7 @@ class SyncConnection:
         self._use = threading.Lock()  # held while a stream is read: who closes it meanwhile leaves the closing to the reader
         self._unwanted = False
 
-    def run(self) -> Reply | Broken:
+    def run(self) -> Reply | TransportFailure:
         """Send, and read: a stream up to its first content, anything else to its end."""
         outcome = self._open()
         while outcome is None:
@@ -58,7 +62,7 @@ class SyncConnection:
         self.finish() if self.exchange.can_keep(outcome) else self.discard(outcome)
         return outcome
 
-    def _open(self) -> Broken | Reply | None:
+    def _open(self) -> TransportFailure | Reply | None:
         exchange = self.exchange
         try:
             response = self._handle(http_request(self._request, exchange.timeouts()))
@@ -78,7 +82,7 @@ class SyncConnection:
         """Who reads: the thread."""
         return threading.get_ident()
 
-    def read(self) -> Reply | Broken | None:
+    def read(self) -> Reply | TransportFailure | None:
         """Read once; gives the outcome when nothing more is needed."""
         with self._use:
             outcome = None if self._unwanted else self._read()
@@ -86,7 +90,7 @@ class SyncConnection:
             self.discard()
         return outcome
 
-    def _read(self) -> Reply | Broken | None:
+    def _read(self) -> Reply | TransportFailure | None:
         self.exchange.resume()
         if self.exchange.holds_back:
             return self.exchange.take(b"")
@@ -124,7 +128,7 @@ class SyncConnection:
             if guard is not None:
                 guard.cancel()
 
-    def discard(self, outcome: Reply | Broken | None = None) -> None:
+    def discard(self, outcome: Reply | TransportFailure | None = None) -> None:
         """Close the connection; its idle siblings too if the server had closed it meanwhile.
 
         While another thread reads, it is only shut down, which wakes the reader, and the reader closes it: a
@@ -138,7 +142,7 @@ class SyncConnection:
             with contextlib.suppress(Exception):
                 self._close_body()
             if self._slot is not None:
-                _close(self._slots.drop(self._slot, stale=isinstance(outcome, Broken) and outcome.reused))
+                _close(self._slots.drop(self._slot, stale=isinstance(outcome, TransportFailure) and outcome.reused))
         finally:
             self._use.release()
 
@@ -149,7 +153,7 @@ class SyncConnection:
             self._slots.busy.discard(self._slot)
 
 
-def _close(slots: list[SyncSlot]) -> None:
+def _close(slots: list[SyncPooledConnection]) -> None:
     for slot in slots:
         with contextlib.suppress(Exception):
             slot.transport.close()
@@ -157,10 +161,10 @@ def _close(slots: list[SyncSlot]) -> None:
 
 _FEW = 8
 """So many kept connections are left alone until the next call."""
-_swept: weakref.WeakSet[SyncSlots] = weakref.WeakSet()
+_swept: weakref.WeakSet[SyncConnectionPool] = weakref.WeakSet()
 
 
-def sweep_while_idle(slots: SyncSlots) -> None:
+def sweep_while_idle(slots: SyncConnectionPool) -> None:
     """After a burst of calls, close in a thread what their servers have closed: a program may not call again for long."""
     if slots in _swept or slots.kept <= _FEW:
         return
@@ -168,7 +172,7 @@ def sweep_while_idle(slots: SyncSlots) -> None:
     threading.Thread(target=_sweep, args=(weakref.ref(slots),), daemon=True, name="opea-sweep").start()
 
 
-def _sweep(known: weakref.ref[SyncSlots]) -> None:
+def _sweep(known: weakref.ref[SyncConnectionPool]) -> None:
     while True:
         time.sleep(SWEEP / SECOND)
         slots = known()
@@ -181,7 +185,7 @@ def _sweep(known: weakref.ref[SyncSlots]) -> None:
         del slots
 
 
-def _close_all(slots: SyncSlots) -> None:
+def _close_all(slots: SyncConnectionPool) -> None:
     _close(slots.clear())
 
 
@@ -193,7 +197,7 @@ class SyncDriver:
         self._new_slots()
         self._key_locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)  # by key function
 
-    def run(self, running: Running) -> Answer:
+    def run(self, running: CallSession) -> CallResult:
         """Drive a call to its answer; a stream's answer keeps its place. Raises the call's error."""
         holds, failure = False, None
         try:
@@ -203,7 +207,7 @@ class SyncDriver:
             while True:
                 effect = flow.send(self._perform(effect, running))
         except StopIteration as stop:
-            answer: Answer = stop.value
+            answer: CallResult = stop.value
             holds = answer.reply.connection is not None
             return answer
         except BaseException as error:
@@ -220,7 +224,7 @@ class SyncDriver:
         _close(self.slots.clear())
 
     def _new_slots(self) -> None:
-        self.slots: SyncSlots = Slots(sync_transport)
+        self.slots: SyncConnectionPool = ConnectionPool(sync_transport)
         # not __del__: in a reference cycle that would run after the sockets' own, which warn
         self._finalizer = weakref.finalize(self, _close_all, self.slots)
 
@@ -232,29 +236,29 @@ class SyncDriver:
         self._new_slots()
         self._key_locks.clear()
 
-    def _perform(self, effect: object, running: Running) -> object:
+    def _perform(self, effect: object, running: CallSession) -> object:
         if isinstance(effect, Acquire):
             return running.got(self._acquire(running))
         if isinstance(effect, Send):
             running.sending(effect)
             return running.sent(effect, self._send(effect, running))
         if isinstance(effect, FetchKey):
-            return self._key(effect, running.gate)
+            return self._key(effect, running.limiter)
         return running.perform(effect)
 
-    def _acquire(self, running: Running) -> Grant | Rejection:
-        gate, ticket = running.gate, running.ticket
+    def _acquire(self, running: CallSession) -> Permit | Rejection:
+        limiter, ticket = running.limiter, running.ticket
         ticket.holder = threading.get_ident()
         box: queue.SimpleQueue[None] | None = None
         while True:
-            got, until = gate.ask(ticket)
+            got, until = limiter.ask(ticket)
             if got is not None:
                 return got
             if self._would_block(running):
-                gate.leave(ticket)
+                limiter.leave(ticket)
                 return Rejection(Reason.WOULD_BLOCK, time.monotonic_ns())
-            if keys.inside(gate) or gate.waits_for_itself(ticket):
-                gate.leave(ticket)
+            if keys.inside(limiter) or limiter.waits_for_itself(ticket):
+                limiter.leave(ticket)
                 return Rejection(Reason.WAITS_FOR_ITSELF, time.monotonic_ns())
             if box is None:
                 running.queued()
@@ -266,14 +270,14 @@ class SyncDriver:
                 box.get(timeout=min(left, _LONGEST_WAIT))
 
     @staticmethod
-    def _would_block(running: Running) -> bool:
+    def _would_block(running: CallSession) -> bool:
         """Whether waiting would block the event loop whose own calls must end first."""
         asyncio = sys.modules.get("asyncio")  # not imported for this: without it there is no loop
         running_loop = getattr(asyncio, "_get_running_loop", None)  # another thread may be in the middle of importing it
         loop = running_loop() if running_loop else None
-        return loop is not None and running.gate.would_block(running.ticket, loop)
+        return loop is not None and running.limiter.would_block(running.ticket, loop)
 
-    def _send(self, send: Send, running: Running) -> Reply | Broken:
+    def _send(self, send: Send, running: CallSession) -> Reply | TransportFailure:
         connection = self._connection(send)
         try:
             outcome = connection.run()
@@ -286,7 +290,7 @@ class SyncDriver:
     def _connection(self, send: Send) -> SyncConnection:
         if self._handle is not None:
             return SyncConnection(send.request, self._handle, self.slots, None)
-        slot, old = self.slots.take(send.grant.endpoint)
+        slot, old = self.slots.take(send.permit.endpoint)
         try:
             _close(old)
             return SyncConnection(send.request, slot.transport.handle_request, self.slots, slot)
@@ -294,7 +298,7 @@ class SyncDriver:
             _close(self.slots.drop(slot))
             raise
 
-    def _key(self, effect: FetchKey, gate: Gate) -> str | None:
+    def _key(self, effect: FetchKey, limiter: Limiter) -> str | None:
         source = effect.endpoint.config.api_key
         if not callable(source):
             return keys.plain_key(source)
@@ -303,7 +307,7 @@ class SyncDriver:
         if not lock.acquire(timeout=-1 if effect.deadline is None else min(max(0.0, _left(effect.deadline)), _LONGEST_LOCK)):
             raise keys.late()
         try:
-            return keys.ask(source, gate, None if effect.deadline is None else _left(effect.deadline))
+            return keys.ask(source, limiter, None if effect.deadline is None else _left(effect.deadline))
         finally:
             lock.release()
 

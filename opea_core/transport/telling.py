@@ -9,8 +9,8 @@ from opea_core import events
 from opea_core.errors import RateLimited
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
-from opea_core.policy.endpoint import EndpointState, Grant
-from opea_core.policy.retry import Effect, Mark
+from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.retry import EndpointImpact, Mark
 from opea_core.policy.stats import Stats
 from opea_core.types import Usage
 
@@ -18,19 +18,19 @@ _REQUEST_TOKENS = 50.0
 """A request itself is worth about so many tokens written."""
 
 
-def changes(grant: Grant, effect: Effect, state: State, cooldown_until: int, now: int, alone: bool) -> Iterator[events.Event]:
+def changes(permit: Permit, effect: EndpointImpact, state: State, cooldown_until: int, now: int, alone: bool) -> Iterator[events.Event]:
     """What an outcome changed, by what the breaker and the cooldown were before. ``alone``: there is no other endpoint."""
-    endpoint, until, label = grant.endpoint, grant.limits.cooldown_until, grant.endpoint.label
+    endpoint, until, label = permit.endpoint, permit.limits.cooldown_until, permit.endpoint.label
     after = endpoint.breaker.state
     if after is not state:
         seconds = max(0, endpoint.breaker.open_until - now) / SECOND if after is State.OPEN else 0.0
-        yield events.BreakerMoved(at=now, endpoint=label, before=state.value, after=after.value, seconds=seconds)
-    if until > max(cooldown_until, now) and (grant.limits.stated or isinstance(effect.reason, RateLimited)):
-        yield events.GateSet(at=now, endpoint=label, seconds=(until - now) / SECOND)
+        yield events.BreakerStateChanged(at=now, endpoint=label, before=state.value, after=after.value, seconds=seconds)
+    if until > max(cooldown_until, now) and (permit.limits.stated or isinstance(effect.reason, RateLimited)):
+        yield events.CooldownStarted(at=now, endpoint=label, seconds=(until - now) / SECOND)
     if effect.mark is not None and effect.reason is not None and not alone:
         what = "its key was refused" if effect.mark is Mark.KEY else "it does not have the model"
         why = effect.reason.status_code or type(effect.reason).__name__
-        yield events.EndpointBenched(at=now, endpoint=label, reason=f"{what} ({why})")
+        yield events.EndpointDeprioritized(at=now, endpoint=label, reason=f"{what} ({why})")
 
 
 def figures(endpoints: Sequence[EndpointState], now: int) -> dict[str, Any]:

@@ -24,9 +24,9 @@ from aiohttp.client_proto import ResponseHandler
 from opea_core.config import Endpoint
 from opea_core.errors import ConfigurationError
 from opea_core.policy import SECOND
-from opea_core.transport.deadline import KEEP_ALIVE, Line
+from opea_core.transport.deadline import KEEP_ALIVE, SocketState
 from opea_core.transport.http import proxy_url, tls
-from opea_core.transport.unread import in_transport, watch
+from opea_core.transport.unread_bytes import in_transport, watch
 
 _LARGE = _LONGEST_LINE = 64 * 1024
 _BROKEN = {  # by what aiohttp says, in httpx's words
@@ -39,7 +39,7 @@ _BROKEN = {  # by what aiohttp says, in httpx's words
 _NO_OWN_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
-def aiohttp_transport(endpoint: Endpoint, proxy: str | None, line: Line) -> httpx.AsyncBaseTransport:
+def aiohttp_transport(endpoint: Endpoint, proxy: str | None, line: SocketState) -> httpx.AsyncBaseTransport:
     """A transport for one connection at a time, whose waits the line's timer ends; raises ConfigurationError for a SOCKS proxy."""
     found = proxy_url(proxy)
     if found is not None and found.url.scheme not in ("http", "https"):
@@ -54,7 +54,7 @@ class _Protocol(ResponseHandler):
     given to it alone: an answer that is over before has bytes behind it.
     """
 
-    def __init__(self, line: Line, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, line: SocketState, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._line = line
         self._answer: Any = None
@@ -89,7 +89,7 @@ class _Protocol(ResponseHandler):
 class _Connector(aiohttp.TCPConnector):
     """Connects for one call at a time, and tells the line."""
 
-    def __init__(self, line: Line, context: Any) -> None:
+    def __init__(self, line: SocketState, context: Any) -> None:
         super().__init__(limit=1, ssl=context, keepalive_timeout=86_400)
         self._factory = cast(Any, partial(_Protocol, line, self._loop))
         self._line = line
@@ -145,7 +145,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Transport(httpx.AsyncBaseTransport):
-    def __init__(self, connector: _Connector, proxy: httpx.Proxy | None, line: Line) -> None:
+    def __init__(self, connector: _Connector, proxy: httpx.Proxy | None, line: SocketState) -> None:
         self._line = line
         self._connector = connector
         self._session = aiohttp.ClientSession(

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from opea_core import errors
+from opea_core.display_text import cut
 from opea_core.types import Json
 from opea_core.wire import jsontext
-from opea_core.words import cut
 
 StatusT = TypeVar("StatusT", bound=int | None)
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from opea_core.display_text import fit
 from opea_core.urls import redact_url
 from opea_core.wire import jsontext
-from opea_core.words import fit
 
 REQUEST_ID_HEADERS = (
     "x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-generation-id", "x-litellm-call-id", "cf-ray",

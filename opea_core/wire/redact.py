@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 from urllib.parse import quote, quote_plus
 
-from opea_core.words import fit
+from opea_core.display_text import fit
 
 _SHORTEST, _ANY_CASE = 4, 8
 _TURNS = 2  # an escape may be escaped again

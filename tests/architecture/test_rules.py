@@ -24,18 +24,19 @@ PACKAGES = ("opea_core", "langchain_opea", "llama_index_opea")
 PURE = ("opea_core.wire", "opea_core.policy", "opea_core.flow")
 IMPURE = {"httpx", "httpcore", "asyncio", "threading", "time", "random", "os", "socket", "logging", "ssl", "queue", "select", "concurrent"}
 HTTP_MODULES = {
-    f"opea_core.transport.{name}" for name in ("http", "borrowed", "deadline", "single", "with_aiohttp", "exchange", "sync", "aio", "place")
+    f"opea_core.transport.{name}"
+    for name in ("http", "user_clients", "deadline", "single_connection", "with_aiohttp", "exchange", "sync", "aio", "loop_connections")
 }
 FRAMEWORKS = {"langchain", "langchain_core", "llama_index", "langchain_opea", "llama_index_opea"}
 BELOW = {
-    "opea_core.bounded",
+    "opea_core.bounded_dict",
     "opea_core.types",
     "opea_core.errors",
     "opea_core.config",
     "opea_core.events",
     "opea_core.urls",
     "opea_core.version",
-    "opea_core.words",
+    "opea_core.display_text",
 }
 """What everybody in opea_core may import."""
 MAY_IMPORT = {
@@ -126,9 +127,9 @@ def test_only_the_transport_knows_httpx(name: str) -> None:
 @pytest.mark.parametrize("name", CORE)
 def test_only_the_transport_and_the_core_use_threads_and_loops(name: str) -> None:
     allowed = name.startswith(("opea_core.transport", "opea_core.testing", "opea_core.cli", "opea_core.batch")) or name in (
-        "opea_core.core",
+        "opea_core.engine",
         "opea_core.backend",
-        "opea_core.lazy",
+        "opea_core.lazy_imports",
     )
     assert allowed or not {imported for imported in imports(name) if top(imported) in ("asyncio", "threading", "concurrent", "queue")}
 
@@ -150,8 +151,8 @@ def test_the_core_needs_neither_its_tests_nor_what_adapters_share(name: str) -> 
 
 def test_only_the_gate_knows_the_dispatchers_inside() -> None:
     """It is no structure for two owners: the others read its values (tickets, reasons) and call nothing."""
-    users = {name for name in FILES for node in ast.walk(tree(name)) if isinstance(node, ast.Name) and node.id == "Dispatcher"}
-    assert users <= {"opea_core.policy.dispatcher", "opea_core.transport.gate"}
+    users = {name for name in FILES for node in ast.walk(tree(name)) if isinstance(node, ast.Name) and node.id == "Scheduler"}
+    assert users <= {"opea_core.policy.scheduler", "opea_core.transport.limiter"}
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith(("langchain_opea", "llama_index_opea"))])
@@ -164,7 +165,7 @@ def test_adapters_use_public_names_only(name: str) -> None:
                 "opea_core.adapters",
                 "opea_core.errors",
                 "opea_core.events",
-                "opea_core.lazy",
+                "opea_core.lazy_imports",
                 "opea_core.testing",
             ), node.module
             assert {alias.name for alias in node.names} <= set(public)
@@ -311,10 +312,9 @@ def test_the_public_names_come_without_their_modules_being_imported_first() -> N
 def test_a_package_imports_what_is_asked_of_it() -> None:
     """pytest imports the plugin in every run, wherever this project is installed."""
     code = "import sys, pytest; before = set(sys.modules); import opea_core.pytest_plugin; print(*sorted(set(sys.modules) - before))"
-    assert run(code).split() == [
-        "opea_core", "opea_core.errors", "opea_core.lazy", "opea_core.pytest_plugin", "opea_core.version", "opea_core.words",
-    ]  # fmt: skip
-    code = "from opea_core import OPEA; import sys; print({'httpx', 'opea_core.events', 'opea_core.core'} & set(sys.modules))"
+    names = ("display_text", "errors", "lazy_imports", "pytest_plugin", "version")
+    assert run(code).split() == ["opea_core", *(f"opea_core.{name}" for name in names)]
+    code = "from opea_core import OPEA; import sys; print({'httpx', 'opea_core.events', 'opea_core.engine'} & set(sys.modules))"
     assert run(code) == "set()\n"
     assert run("import opea_core; print(opea_core.config.Timeouts.__name__, 'OPEA' in dir(opea_core))") == "Timeouts True\n"
     for package, name, unwanted in (("langchain_opea", "ChatOPEA", "embeddings"), ("llama_index_opea", "OPEALLM", "rerank")):

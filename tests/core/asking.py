@@ -17,7 +17,7 @@ SLACK = 1.5
 PATIENCE = 10.0
 """Seconds after which a call that hangs fails its test."""
 FAST = RetryPolicy(initial_delay=0.005, max_delay=0.01, jitter="none")
-BRISK = BreakerPolicy(open=0.02)
+BRISK = BreakerPolicy(break_duration=0.02)
 
 
 @dataclass
@@ -178,6 +178,6 @@ def made(*servers: Any, **options: Any) -> OPEA:
 def idle(opea: OPEA) -> bool:
     """Whether everything came back: no place held, nobody waiting, no connection in use."""
     stats = opea.get_stats()
-    drivers = opea._core.drivers
+    drivers = opea._engine.drivers
     busy = len(drivers.sync.slots.busy) + sum(len(place.slots.busy) for place in (drivers._aio._places.values() if drivers._aio else ()))
     return (stats["in_flight"], stats["queued"], busy) == (0, 0, 0)

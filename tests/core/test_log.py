@@ -36,17 +36,18 @@ def test_calls_that_are_held_are_told_of_at_once_and_warned_of_when_it_lasts(
 
 
 def test_a_warning_comes_at_most_once_a_minute_for_an_endpoint_and_kind(caplog: pytest.LogCaptureFixture) -> None:
-    gates = [
-        events.GateSet(at=at * SECOND, endpoint=name, seconds=5.0) for at, name in [(0, "a"), (1, "a"), (1, "b"), (59, "a"), (61, "a")]
+    limiters = [
+        events.CooldownStarted(at=at * SECOND, endpoint=name, seconds=5.0)
+        for at, name in [(0, "a"), (1, "a"), (1, "b"), (59, "a"), (61, "a")]
     ]
-    assert [line.partition(":")[0] for line in lines(caplog, *gates)] == ["a", "b", "a"]
+    assert [line.partition(":")[0] for line in lines(caplog, *limiters)] == ["a", "b", "a"]
 
 
 @pytest.mark.parametrize(
     ("event", "level"),
     [
-        (events.BreakerMoved(at=0, before="closed", after="open", seconds=1.0), logging.WARNING),
-        (events.BreakerMoved(at=0, before="half_open", after="closed"), logging.WARNING),
+        (events.BreakerStateChanged(at=0, before="closed", after="open", seconds=1.0), logging.WARNING),
+        (events.BreakerStateChanged(at=0, before="half_open", after="closed"), logging.WARNING),
         (events.RetryScheduled(at=0, attempt=1, delay=6.0, reason="503"), logging.WARNING),
         (events.RetryScheduled(at=0, attempt=1, delay=1.0, reason="503"), logging.INFO),
         (events.RetryScheduled(at=0, attempt=1, delay=None, reason="503"), logging.INFO),

@@ -254,7 +254,7 @@ def test_test_endpoint_is_sent_at_once_and_does_not_count(way: Way, server: Scri
 
 
 def test_test_endpoint_past_an_open_breaker(way: Way, server: ScriptedServer) -> None:
-    opea = made(server, breaker=opea_core.BreakerPolicy(open=30), recovery_wait=0)
+    opea = made(server, breaker=opea_core.BreakerPolicy(break_duration=30), recovery_wait=0)
     server.pause()
     way.ask(opea, "chat", "opens it")
     assert opea.get_stats("one")["breaker"] == "open"

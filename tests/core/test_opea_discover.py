@@ -12,11 +12,11 @@ from asking import Way, made
 
 from opea_core import OPEA, ConfigurationError, errors, events
 from opea_core.policy import SECOND
-from opea_core.policy.dispatcher import Ticket
-from opea_core.policy.endpoint import Grant
+from opea_core.policy.endpoint import Permit
+from opea_core.policy.scheduler import Ticket
 from opea_core.settings import resolve
 from opea_core.testing import Answer, ScriptedServer, Seen, error, json_answer
-from opea_core.transport.gate import Gate
+from opea_core.transport.limiter import Limiter
 
 
 def listing(*entries: dict[str, Any]) -> Answer:
@@ -210,7 +210,7 @@ def test_a_server_that_does_not_tell_its_places_is_not_punished(
     assert way.ask(opea, "discover").error is None
     figures = opea.get_stats("one")
     assert (opea.model, figures["max_concurrent"]) == ("tiny", None)
-    assert (figures["gated_for"], figures["breaker"]) == (None, "closed")
+    assert (figures["closed_for"], figures["breaker"]) == (None, "closed")
     assert asked(server) == ["GET /v1/models", "GET /props"]
     assert way.ask(opea, "chat", "Hello").response.endpoint == "one"
 
@@ -306,17 +306,17 @@ class Waiting:
     def __init__(self, limit: int) -> None:
         settings = resolve(None, {"max_concurrent": limit}, {})
         self.endpoint = settings.endpoints[0]
-        self.gate = Gate(settings, events.Emitter([]), lambda: 0.0, lambda: SECOND)
+        self.limiter = Limiter(settings, events.Emitter([]), lambda: 0.0, lambda: SECOND)
         self.woken: list[int] = []
 
     def ask(self, number: int) -> Ticket:
-        ticket = self.gate.ticket(model="m")
+        ticket = self.limiter.ticket(model="m")
         ticket.wake = lambda: self.woken.append(number)
-        self.gate.ask(ticket)
+        self.limiter.ask(ticket)
         return ticket
 
     def limit(self, limit: int) -> None:
-        self.gate.configure([self.endpoint.replace(max_concurrent=limit)])
+        self.limiter.configure([self.endpoint.replace(max_concurrent=limit)])
 
 
 def test_calls_that_wait_go_when_the_limit_is_raised() -> None:
@@ -324,19 +324,19 @@ def test_calls_that_wait_go_when_the_limit_is_raised() -> None:
     tickets = [waiting.ask(number) for number in range(4)]
     waiting.limit(3)
     assert {1, 2} <= set(waiting.woken)
-    assert [isinstance(waiting.gate.ask(ticket)[0], Grant) for ticket in tickets[1:]] == [True, True, False]
-    assert waiting.gate.stats()["in_flight"] == 3
+    assert [isinstance(waiting.limiter.ask(ticket)[0], Permit) for ticket in tickets[1:]] == [True, True, False]
+    assert waiting.limiter.stats()["in_flight"] == 3
 
 
 def test_calls_under_way_go_on_when_the_limit_is_lowered() -> None:
     waiting = Waiting(3)
     tickets = [waiting.ask(number) for number in range(4)]
     waiting.limit(1)
-    assert waiting.gate.stats()["in_flight"] == 3
+    assert waiting.limiter.stats()["in_flight"] == 3
     for ticket in tickets[:2]:
-        waiting.gate.leave(ticket)
+        waiting.limiter.leave(ticket)
     assert waiting.woken == []
-    waiting.gate.leave(tickets[2])
+    waiting.limiter.leave(tickets[2])
     assert waiting.woken == [3]
 
 

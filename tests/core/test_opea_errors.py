@@ -101,7 +101,7 @@ def test_too_long(way: Way, server: ScriptedServer) -> None:
 
 
 def test_no_endpoint_available(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
-    opea = made(server, second, breaker=BreakerPolicy(open=4), recovery_wait=0)
+    opea = made(server, second, breaker=BreakerPolicy(break_duration=4), recovery_wait=0)
     for label, down in (("one", server), ("two", second)):
         assert way.ask(opea, "chat", "Hello", endpoint=label).error is None
         down.pause()

@@ -43,10 +43,10 @@ def test_the_shape_of_get_stats(server: ScriptedServer, second: ScriptedServer) 
     assert set(whole["endpoints"]) == {"one", "two", created}
     for label in ("one", "two", created):
         one = opea.get_stats(label)
-        assert FIGURES | {"breaker", "gated_for", "max_concurrent"} <= set(one), label
+        assert FIGURES | {"breaker", "closed_for", "max_concurrent"} <= set(one), label
         assert set(one["latency"]) == {"p50", "p90", "p99"}
         assert one["breaker"] == "closed"
-        assert one["gated_for"] is None
+        assert one["closed_for"] is None
 
 
 def test_what_is_counted(way: Way, server: ScriptedServer) -> None:
@@ -234,7 +234,7 @@ def test_a_used_and_a_closed_object_can_be_pickled(server: ScriptedServer) -> No
 
 
 def test_hooks_that_can_be_pickled_are(server: ScriptedServer) -> None:
-    assert pickled(made(server, hooks=[print]))._core.emitter.hooks == (print,)
+    assert pickled(made(server, hooks=[print]))._engine.emitter.hooks == (print,)
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_errors_of_a_dead_endpoint(way: Way, server: ScriptedServer) -> None:
 
 
 def test_the_reasons_when_no_endpoint_is_left(way: Way, server: ScriptedServer) -> None:
-    opea = secretive(server, "key", breaker=BreakerPolicy(open=5, min_calls=1), max_retries=0, recovery_wait=0)
+    opea = secretive(server, "key", breaker=BreakerPolicy(break_duration=5, min_calls=1), max_retries=0, recovery_wait=0)
     server.always(lambda seen: error(503, echo(seen)))
     check(everything(way.ask(opea, "chat", "Hello").error))
     told = way.ask(opea, "chat", "Hello")
@@ -111,8 +111,8 @@ def test_the_reasons_when_no_endpoint_is_left(way: Way, server: ScriptedServer) 
 
 def test_what_can_be_printed_of_an_object(server: ScriptedServer) -> None:
     for opea in (secretive(server, "key"), secretive(server, "user info"), OPEA({}, {"opea_api_key": KEY})):
-        core = opea._core
-        for thing in (opea, opea.settings, opea.endpoints, opea.endpoints[0], core.gate.endpoints, opea.get_stats()):
+        core = opea._engine
+        for thing in (opea, opea.settings, opea.endpoints, opea.endpoints[0], core.limiter.endpoints, opea.get_stats()):
             check(f"{thing} {thing!r}")
         check(str(opea.settings.model_dump(mode="python", exclude={"endpoints"})))
 

@@ -9,8 +9,8 @@ import pytest
 from asking import Way, made
 
 from opea_core import OPEAError
+from opea_core.display_text import one_line
 from opea_core.testing import Answer, ScriptedServer, Seen, chunk, error, html, json_answer, sse
-from opea_core.words import one_line
 
 EVIL = "busy\nFAKE CRITICAL all is lost\r\n\x1b[2J\x1b]0;title\x07 \x00 \u202eevil\u2066 \x85 \u2028 end"
 STEERING = {chr(n) for n in (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}

@@ -73,7 +73,7 @@ def made() -> Iterator[Callable[..., Any]]:
 
     def make(way: Way, *at: ScriptedServer, **options: Any) -> Any:
         endpoints = [{"base_url": server.url, "label": label} for server, label in zip(at, LABELS, strict=False)]
-        objects.append(way.make(**{"endpoints": endpoints, "retry": QUICK, "breaker": BreakerPolicy(open=0.05)} | options))
+        objects.append(way.make(**{"endpoints": endpoints, "retry": QUICK, "breaker": BreakerPolicy(break_duration=0.05)} | options))
         return objects[-1]
 
     yield make

@@ -35,7 +35,7 @@ SECRETIVE = {"api_key": KEY, "headers": {"x-internal": HEADER}, "query": {"code"
 PER_CALL = {"extra_headers": {"x-mine": CALL_HEADER}, "extra_query": {"token": CALL_QUERY}}
 USUAL = {
     "retry": RetryPolicy(max_retries=2, initial_delay=0.005, max_delay=0.01, jitter="none"),
-    "breaker": BreakerPolicy(open=30),
+    "breaker": BreakerPolicy(break_duration=30),
     "recovery_wait": 5,
 }
 """Three attempts, and a breaker that stays open once it is."""

@@ -57,7 +57,7 @@ def test_others_do_not_come_earlier_than_one_was_told(way: Way, server: Scripted
 def test_one_of_three_that_fails_fast_is_left_alone(way: Way, servers: Servers, made: Made, bad: faults.Fault) -> None:
     three = [servers() for _ in range(3)]
     three[0].always(bad)
-    it = made(way, *three, breaker=BreakerPolicy(open=30), max_concurrent=4)
+    it = made(way, *three, breaker=BreakerPolicy(break_duration=30), max_concurrent=4)
     assert Crowd(way, it, 60).errors() == []
     assert len(three[0].seen) <= 10 + 4  # min_calls, and those that were under way
     assert idle(core_of(it))
@@ -172,7 +172,7 @@ def test_a_key_that_is_revoked_in_the_middle(way: Way, servers: Servers, made: M
 def test_what_is_wrong_is_told_at_once_until_it_is_mended(
     way: Way, server: ScriptedServer, made: Made, fault: faults.Fault, cls: type[Exception]
 ) -> None:
-    session = Session(way, made(way, server, breaker=BreakerPolicy(open=30)))
+    session = Session(way, made(way, server, breaker=BreakerPolicy(break_duration=30)))
     server.always(fault)
     for count in (1, 2, 3):
         assert isinstance(session.ask().error, cls)

@@ -48,7 +48,7 @@ def test_asyncio_run_a_hundred_times(sync: Way, other: Way, server: ScriptedServ
 
     asyncio.run(other.aask(it))
     leaves_nothing(work)
-    assert core_of(it)._core.drivers._aio._places == {}
+    assert core_of(it)._engine.drivers._aio._places == {}
     assert sync.ask(it).text == RIGHT
 
 

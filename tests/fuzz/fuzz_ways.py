@@ -94,7 +94,7 @@ def look(part: Any) -> str:
 # --- the core
 
 
-def _core() -> list[Way]:
+def _engine() -> list[Way]:
     options: dict[str, dict[str, Any]] = {
         "": {}, " with a form": {"output_schema": FORM}, " with tools": {"tools": [TOOL], "n": 2},
     }  # fmt: skip
@@ -273,5 +273,5 @@ def _calls(llm: OPEALLM) -> Any:
         yield [call.model_dump() for call in llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)]
 
 
-WAYS = (*_core(), *_langchain(), *_llama_index())
+WAYS = (*_engine(), *_langchain(), *_llama_index())
 BY_NAME = {str(way): way for way in WAYS}

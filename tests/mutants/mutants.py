@@ -23,14 +23,14 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import variants_answers
-import variants_dispatcher
 import variants_flow
 import variants_limits
 import variants_origins
 import variants_policy
 import variants_refusals
+import variants_scheduler
 import variants_transport
-import variants_unread
+import variants_unread_bytes
 import variants_wire
 import variants_woken
 from variant import Variant
@@ -42,12 +42,12 @@ PATIENCE = 60.0
 VARIANTS: list[Variant] = [
     *variants_policy.VARIANTS,
     *variants_limits.VARIANTS,
-    *variants_dispatcher.VARIANTS,
+    *variants_scheduler.VARIANTS,
     *variants_flow.VARIANTS,
     *variants_wire.VARIANTS,
     *variants_refusals.VARIANTS,
     *variants_transport.VARIANTS,
-    *variants_unread.VARIANTS,
+    *variants_unread_bytes.VARIANTS,
     *variants_answers.VARIANTS,
     *variants_woken.VARIANTS,
     *variants_origins.VARIANTS,

@@ -59,7 +59,7 @@ VARIANTS = [
     Variant(
         "B13: a failed probe costs an attempt",
         "opea_core/flow/call.py",
-        "    if grant.is_probe and (connect_class or failure.away):\n        return True\n",
+        "    if permit.is_probe and (connect_class or failure.away):\n        return True\n",
         "",
         "tests/core/transport/test_outages.py -k costs_its_call_nothing",
     ),
@@ -67,7 +67,7 @@ VARIANTS = [
     Variant(
         "B13: a server that never answered is waited for",
         "opea_core/flow/call.py",
-        "    if not grant.endpoint.answered or spec.retry.max_retries == 0:",
+        "    if not permit.endpoint.answered or spec.retry.max_retries == 0:",
         "    if spec.retry.max_retries == 0:",
         "tests/core/transport/test_outages.py -k never_answered",
     ),
@@ -81,14 +81,14 @@ VARIANTS = [
     Variant(
         "C13: a rejected call says nothing",
         _CALL,
-        "            yield Tell(events.CallRejected(at=log.at, call_id=spec.call_id, reason=grant.reason.value))\n",
+        "            yield Emit(events.CallRejected(at=log.at, call_id=spec.call_id, reason=permit.reason.value))\n",
         "",
         _PROPERTIES,
     ),
     Variant(
         "C13: a retry says nothing",
         _CALL,
-        "            yield Tell(events.RetryScheduled(",
+        "            yield Emit(events.RetryScheduled(",
         "            (events.RetryScheduled(",
         _PROPERTIES,
     ),
@@ -191,7 +191,7 @@ VARIANTS = [
         "K1: ours goes to a foreign URL",
         "opea_core/opea.py",
         "                api_key=api_key,\n",
-        "                api_key=api_key or self._core.settings.endpoints[0].api_key,\n",
+        "                api_key=api_key or self._engine.settings.endpoints[0].api_key,\n",
         TRANSPORT + "test_keys.py",
     ),
     Variant(

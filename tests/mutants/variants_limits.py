@@ -1,4 +1,4 @@
-"""Broken limits: how many requests at once, what a level has shown, the time between requests, waits and trials."""
+"""TransportFailure limits: how many requests at once, what a level has shown, the time between requests, waits and trials."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ VARIANTS = [
     Variant(
         "W25: a wait counts while the level is sought",
         _LIMITS,
-        "effect.wait is not None and not grant.above",
+        "effect.wait is not None and not permit.above",
         "effect.wait is not None",
         MODEL,
     ),
@@ -170,15 +170,15 @@ VARIANTS = [
     Variant(
         "W27: an older trial ends a newer one",
         _ENDPOINT,
-        "if grant.trial and grant.limits.trying == grant.trial:",
-        "if grant.trial:",
+        "if permit.trial and permit.limits.trying == permit.trial:",
+        "if permit.trial:",
         MODEL,
     ),
     Variant(
         "W19: what nobody took is waited for",
         _ENDPOINT,
-        "            self._release(grant)\n            if grant.cohort is not None:\n                grant.cohort.lose()\n",
-        "            self._release(grant)\n",
+        "            self._release(permit)\n            if permit.cohort is not None:\n                permit.cohort.lose()\n",
+        "            self._release(permit)\n",
         MODEL,
     ),
     Variant("W24: a wait becomes shorter", _LIMITS, "if until > self.cooldown_until:", "if until:", MODEL),

@@ -1,16 +1,16 @@
-"""Broken rules about whose secrets go where: keys, headers, certificates and borrowed clients, through every copy."""
+"""TransportFailure rules about whose secrets go where: keys, headers, certificates and borrowed clients, through every copy."""
 
 from __future__ import annotations
 
 from variant import TRANSPORT, Variant
 
-_BINDING = "opea_core/binding.py"
+_BINDING = "opea_core/secret_origins.py"
 _SETTINGS = "opea_core/settings.py"
 _OPEA = "opea_core/opea.py"
-_MADE = "opea_core/adapters/made.py"
+_MADE = "opea_core/adapters/client_factory.py"
 _CONNECTION = "opea_core/adapters/connection.py"
-_BORROWED = "opea_core/transport/borrowed.py"
-_BOUND = "tests/core/test_binding.py"
+_BORROWED = "opea_core/transport/user_clients.py"
+_BOUND = "tests/core/test_secret_origins.py"
 _ORIGINS = "tests/test_origins.py"
 
 VARIANTS = [
@@ -96,7 +96,7 @@ VARIANTS = [
     Variant("K12: a copy of a copy lends the client again", _MADE, "    vars(made)[_LENT_FOR] = lent_for\n", "", _ORIGINS + " -k a_client"),
     Variant(
         "K12: one client is lent as the other is",
-        "opea_core/core.py",
+        "opea_core/engine.py",
         "borrowed_async(async_given, async_transport, self.async_lent)",
         "borrowed_async(async_given, async_transport, self.lent)",
         _ORIGINS + " -k two_clients",
@@ -113,7 +113,7 @@ VARIANTS = [
         _BORROWED,
         "return await given.send(_checked(given, request), stream=True, follow_redirects=False, auth=None)",
         "return await given.send(_checked(given, request), stream=True, follow_redirects=False)",
-        TRANSPORT + "test_borrowed.py -k servers_of_the_object",
+        TRANSPORT + "test_user_clients.py -k servers_of_the_object",
     ),
     # --- what a call names
     Variant(

@@ -1,4 +1,4 @@
-"""Broken breakers, budgets, endpoints and retry rules (W7, W16, W23 to W29, B1 to B18, R1 to R18, E4)."""
+"""TransportFailure breakers, budgets, endpoints and retry rules (W7, W16, W23 to W29, B1 to B18, R1 to R18, E4)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VARIANTS = [
     Variant(
         "B1: a result of an earlier generation counts",
         _BREAKER,
-        "if lease.generation != self.generation or not self._policy.enabled:",
+        "if admission.generation != self.generation or not self._policy.enabled:",
         "if not self._policy.enabled:",
         BREAKER,
     ),
@@ -23,15 +23,15 @@ VARIANTS = [
     Variant(
         "B10: a probing stream gives no verdict at its first content",
         _ENDPOINT,
-        "            self._record(grant.lease, Verdict.OK, now)\n            grant.lease = None\n",
+        "            self._record(permit.admission, Verdict.OK, now)\n            permit.admission = None\n",
         "            pass\n",
         ENDPOINT,
     ),
     Variant(
         "B10: a probing stream gives two verdicts",
         _ENDPOINT,
-        "            grant.lease = None\n",
-        "            grant.lease = self.breaker.admit(now)\n",
+        "            permit.admission = None\n",
+        "            permit.admission = self.breaker.admit(now)\n",
         ENDPOINT,
     ),
     Variant(
@@ -58,7 +58,7 @@ VARIANTS = [
     Variant(
         "B2: connections that fail in a row do not open it",
         _BREAKER,
-        "        if self._connect_failures >= self._policy.consecutive:\n            return True\n",
+        "        if self._connect_failures >= self._policy.connect_failure_threshold:\n            return True\n",
         "",
         BREAKER,
     ),
@@ -87,8 +87,8 @@ VARIANTS = [
     Variant(
         "B7: neutral keeps the probe's place",
         _BREAKER,
-        "        self._probes.pop(lease.probe, None)\n        if verdict is Verdict.NEUTRAL:\n            return\n",
-        "        if verdict is Verdict.NEUTRAL:\n            return\n        self._probes.pop(lease.probe, None)\n",
+        "        self._probes.pop(admission.probe, None)\n        if verdict is Verdict.NEUTRAL:\n            return\n",
+        "        if verdict is Verdict.NEUTRAL:\n            return\n        self._probes.pop(admission.probe, None)\n",
         BREAKER,
     ),
     Variant(
@@ -101,8 +101,8 @@ VARIANTS = [
     Variant(
         "B3: the open time has no bound",
         _BREAKER,
-        "min(policy.open * 2**doublings, policy.max_open / 1.1)",
-        "policy.open * 2**doublings",
+        "min(policy.break_duration * 2**doublings, policy.max_break_duration / 1.1)",
+        "policy.break_duration * 2**doublings",
         BREAKER,
     ),
     Variant(
@@ -150,7 +150,7 @@ VARIANTS = [
         "failure.phase is Phase.MAYBE_SENT",
         RETRY,
     ),
-    # --- gates and preferences
+    # --- limiters and preferences
     Variant("W24: a cooldown shrinks", _LIMITS, "if until > self.cooldown_until:", "if True:", ENDPOINT + " " + RETRY),
     Variant(
         "W29: an endpoint may rest for weeks",
@@ -183,7 +183,7 @@ VARIANTS = [
     Variant(
         "W28: each 429 of a burst counts",
         _LIMITS,
-        "fresh = grant.cooldown_seq == self.cooldown_seq and not grant.trial",
+        "fresh = permit.cooldown_seq == self.cooldown_seq and not permit.trial",
         "fresh = True",
         ENDPOINT,
     ),
@@ -204,14 +204,14 @@ VARIANTS = [
     Variant(
         "B9: a refusal beside others counts against the endpoint",
         _ENDPOINT,
-        "if effect.refused and (limits.in_flight or limits.answered_since(grant.at, now)):",
+        "if effect.refused and (limits.in_flight or limits.answered_since(permit.at, now)):",
         "if False:",
         ENDPOINT,
     ),
     Variant(
         "W25: a refusal beside others begins a rest",
         _LIMITS,
-        "if alone or (effect.wait is not None and not grant.above):",
+        "if alone or (effect.wait is not None and not permit.above):",
         "if True:",
         ENDPOINT + " " + RETRY,
     ),
@@ -224,7 +224,7 @@ VARIANTS = [
     ),
     Variant("E4: nothing is marked", _ENDPOINT, "        if effect.mark is not None:\n", "        if False:\n", ENDPOINT),
     Variant("E4: a mark survives a success", _ENDPOINT, '            self._marks.pop((Mark.KEY, ""), None)\n', "", ENDPOINT),
-    Variant("E4: a mark lasts for ever", _ENDPOINT, "now + _MARK_TIME", "now + 10**9 * SECOND", ENDPOINT),
+    Variant("E4: a mark lasts for ever", _ENDPOINT, "now + _DEPRIORITIZED_FOR", "now + 10**9 * SECOND", ENDPOINT),
     Variant(
         "E4: a model that is missing bars the other models",
         _ENDPOINT,
@@ -236,15 +236,15 @@ VARIANTS = [
     Variant(
         "W7: given back twice is given back twice",
         _ENDPOINT,
-        "        if grant.settled:\n            return\n        self._release(grant)\n",
-        "        self._release(grant)\n",
+        "        if permit.settled:\n            return\n        self._release(permit)\n",
+        "        self._release(permit)\n",
         ENDPOINT,
     ),
     Variant(
         "W7: taken back after it was given back",
         _ENDPOINT,
-        "        if not grant.settled:\n            self._release(grant)\n",
-        "        if True:\n            self._release(grant)\n",
+        "        if not permit.settled:\n            self._release(permit)\n",
+        "        if True:\n            self._release(permit)\n",
         ENDPOINT,
     ),
     Variant("W16: one place too many", _ENDPOINT, "self.in_flight < most)", "self.in_flight <= most)", ENDPOINT),
@@ -258,7 +258,7 @@ VARIANTS = [
     Variant(
         "B7: an offer that comes back keeps the probe",
         _ENDPOINT,
-        "            if grant.lease is not None:\n                self.breaker.record(grant.lease, Verdict.NEUTRAL, grant.at)\n",
+        "            if permit.admission is not None:\n                self.breaker.record(permit.admission, Verdict.NEUTRAL, permit.at)\n",
         "",
         ENDPOINT,
     ),
@@ -336,7 +336,7 @@ VARIANTS = [
     Variant(
         "R7: what was handed out is asked for again",
         _RETRY,
-        "failure.phase is Phase.HANDED or not failure.retryable",
+        "failure.phase is Phase.DELIVERED or not failure.retryable",
         "not failure.retryable",
         RETRY,
     ),
@@ -344,8 +344,8 @@ VARIANTS = [
     Variant(
         "R11: what cannot differ is tried again",
         _RETRY,
-        "failure.phase is Phase.HANDED or not failure.retryable or",
-        "failure.phase is Phase.HANDED or",
+        "failure.phase is Phase.DELIVERED or not failure.retryable or",
+        "failure.phase is Phase.DELIVERED or",
         RETRY,
     ),
     Variant(
@@ -365,29 +365,29 @@ VARIANTS = [
     Variant(
         "R10: a refused key is tried again there",
         _RETRY,
-        '        return Retry(None, charged=False, reason=f"{status or type(error).__name__}")',
+        '        return Retry(None, uses_retry_budget=False, reason=f"{status or type(error).__name__}")',
         '        return Retry(delay, reason="again")',
         RETRY,
     ),
     Variant(
         "R10: an exhausted quota is tried again there",
         _RETRY,
-        'return Retry(None, charged=False, reason="quota exceeded")',
+        'return Retry(None, uses_retry_budget=False, reason="quota exceeded")',
         'return Retry(delay, reason="quota exceeded")',
         RETRY,
     ),
     Variant(
         "R15: a wait that the server asked for costs budget",
         _RETRY,
-        'failure.wait, charged=False, reason="rate limited"',
-        'failure.wait, charged=True, reason="rate limited"',
+        'failure.wait, uses_retry_budget=False, reason="rate limited"',
+        'failure.wait, uses_retry_budget=True, reason="rate limited"',
         WORLD + " -k paid",
     ),
     Variant(
         "R10: to go elsewhere after a refusal costs budget",
         _RETRY,
-        'charged=False, reason=f"{status',
-        'charged=True, reason=f"{status',
+        'uses_retry_budget=False, reason=f"{status',
+        'uses_retry_budget=True, reason=f"{status',
         RETRY,
     ),
     Variant(

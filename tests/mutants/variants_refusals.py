@@ -1,4 +1,4 @@
-"""Broken readers of refusals: what is refused, what is only said, and what is kept of it (A1 to A11)."""
+"""TransportFailure readers of refusals: what is refused, what is only said, and what is kept of it (A1 to A11)."""
 
 from __future__ import annotations
 

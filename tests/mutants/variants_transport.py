@@ -1,20 +1,20 @@
-"""Broken drivers: deadlines, giving back, finalisers, fork, hooks (W5 to W14, T1 to T12, S3 to S11, C1 to C14)."""
+"""TransportFailure drivers: deadlines, giving back, finalisers, fork, hooks (W5 to W14, T1 to T12, S3 to S11, C1 to C14)."""
 
 from __future__ import annotations
 
 from variant import FLOW, TRANSPORT, WORLD, Variant
 
-_GATE = "opea_core/transport/gate.py"
-_RUNNING = "opea_core/transport/running.py"
+_GATE = "opea_core/transport/limiter.py"
+_RUNNING = "opea_core/transport/call_session.py"
 _SYNC = "opea_core/transport/sync.py"
 _AIO = "opea_core/transport/aio.py"
-_PLACE = "opea_core/transport/place.py"
+_PLACE = "opea_core/transport/loop_connections.py"
 _STREAM = "opea_core/transport/stream.py"
 _LINE = "opea_core/transport/deadline.py"
 _EXCHANGE = "opea_core/transport/exchange.py"
 _HTTP = "opea_core/transport/http.py"
 _BOTH = TRANSPORT + "test_both_drivers.py"
-_GATES = TRANSPORT + "test_gate.py"
+_GATES = TRANSPORT + "test_limiter.py"
 _QUEUE = TRANSPORT + "test_queue.py"
 _SHARED = TRANSPORT + "test_shared.py"
 _CANCELLED = TRANSPORT + "test_cancellation.py"
@@ -22,9 +22,9 @@ _ABANDONED = TRANSPORT + "test_abandoned.py"
 _OUTAGES = TRANSPORT + "test_outages.py"
 
 VARIANTS = [
-    # --- the gate
+    # --- the limiter
     Variant(
-        "W5: an offer is kept for ever", "opea_core/policy/dispatcher.py", "OFFER_TTL = 2 * SECOND", "OFFER_TTL = 2000 * SECOND", _GATES
+        "W5: an offer is kept for ever", "opea_core/policy/scheduler.py", "OFFER_TTL = 2 * SECOND", "OFFER_TTL = 2000 * SECOND", _GATES
     ),
     Variant(
         "W5: a dead waiter keeps its offer", _GATE, "                    failed.append(ticket)\n", "                    pass\n", _GATES
@@ -40,7 +40,7 @@ VARIANTS = [
     Variant(
         "W7: who gives back wakes nobody",
         _GATE,
-        "            wakes = self._wakes(self._dispatcher.poll(now), now)\n        self._after(wakes, ticket)\n        self._tell_changes",
+        "            wakes = self._wakes(self._scheduler.poll(now), now)\n        self._after(wakes, ticket)\n        self._tell_changes",
         "            wakes = []\n        self._after(wakes, ticket)\n        self._tell_changes",
         WORLD + " -k at_once",
     ),
@@ -75,8 +75,8 @@ VARIANTS = [
     Variant(
         "W9: hooks are told under the lock",
         _GATE,
-        "        self._after(wakes, ticket)\n        self._tell_changes(grant, effect, *before, now)\n",
-        "        with self._lock:\n            self._tell_changes(grant, effect, *before, now)\n        self._after(wakes, ticket)\n",
+        "        self._after(wakes, ticket)\n        self._tell_changes(permit, effect, *before, now)\n",
+        "        with self._lock:\n            self._tell_changes(permit, effect, *before, now)\n        self._after(wakes, ticket)\n",
         _GATES + " -k lock",
     ),
     Variant(
@@ -88,7 +88,7 @@ VARIANTS = [
     ),
     Variant(
         "W14: a forked child has the parent's locks",
-        "opea_core/core.py",
+        "opea_core/engine.py",
         "    os.register_at_fork(after_in_child=_after_fork)",
         "    pass",
         _SHARED + " -k Fork",
@@ -110,16 +110,16 @@ VARIANTS = [
     Variant(
         "W13: a sync call waits for itself",
         _SYNC,
-        "return loop is not None and running.gate",
-        "return False and running.gate",
+        "return loop is not None and running.limiter",
+        "return False and running.limiter",
         _QUEUE + " -k own_loop",
     ),
-    Variant("C1: a closed gate grants", _GATE, "if self.closed and ticket.state", "if False and ticket.state", _GATES + " -k close"),
+    Variant("C1: a closed limiter permits", _GATE, "if self.closed and ticket.state", "if False and ticket.state", _GATES + " -k close"),
     # --- giving back
     Variant(
         "W7: a call that ends gives nothing back",
-        "opea_core/transport/running.py",
-        "    def _give_back(self) -> None:\n        self.gate.leave(self.ticket)\n",
+        "opea_core/transport/call_session.py",
+        "    def _give_back(self) -> None:\n        self.limiter.leave(self.ticket)\n",
         "    def _give_back(self) -> None:\n",
         "tests/core/transport/test_cancellation.py",
     ),
@@ -133,21 +133,21 @@ VARIANTS = [
     Variant(
         "W7: a stream that ends keeps its place",
         _RUNNING,
-        "        self.gate.settle(self.ticket, answer.grant, went_well(answer.reply), usage=response.usage if response else None)\n",
+        "        self.limiter.settle(self.ticket, answer.permit, went_well(answer.reply), usage=response.usage if response else None)\n",
         "",
         _QUEUE + " -k holds_its_place",
     ),
     Variant(
         "W7: a stream that breaks keeps its place",
         _RUNNING,
-        "        self.gate.settle(self.ticket, answer.grant, effect(failure, log.history()))\n",
+        "        self.limiter.settle(self.ticket, answer.permit, effect(failure, log.history()))\n",
         "",
         WORLD + " -k promises",
     ),
     Variant(
         "S8: a stream that is closed keeps its place",
         _RUNNING,
-        "        self.gate.leave(self.ticket)\n        self._tell_abandoned(answer)",
+        "        self.limiter.leave(self.ticket)\n        self._tell_abandoned(answer)",
         "        self._tell_abandoned(answer)",
         _ABANDONED,
     ),
@@ -202,7 +202,7 @@ VARIANTS = [
     Variant(
         "T4: keep-alives are progress",
         _EXCHANGE,
-        "if intake.progress != self._progress or intake.started is not self._started:",
+        "if response_reader.progress != self._progress or response_reader.started is not self._started:",
         "if True:",
         _BOTH,
     ),
@@ -231,27 +231,27 @@ VARIANTS = [
     Variant(
         "B10: first content of a stream proves nothing",
         _RUNNING,
-        "            self.gate.prove(send.grant)\n",
+        "            self.limiter.prove(send.permit)\n",
         "            pass\n",
         _OUTAGES + " -k probes",
     ),
     Variant(
         "C13: an abandoned attempt has no end",
         _RUNNING,
-        '        self._attempt_ended(answer.grant, "Abandoned", answer.reply.status)\n',
+        '        self._attempt_ended(answer.permit, "Abandoned", answer.reply.status)\n',
         "",
         _ABANDONED,
     ),
     Variant(
         "C13: a broken stream has no end",
         _RUNNING,
-        "        self._attempt_ended(answer.grant, type(failure.error).__name__, answer.reply.status)\n",
+        "        self._attempt_ended(answer.permit, type(failure.error).__name__, answer.reply.status)\n",
         "",
         WORLD + " -k promises",
     ),
     Variant(
         "C13: a call that fails has no end",
-        "opea_core/transport/running.py",
+        "opea_core/transport/call_session.py",
         "            if error is not None:\n                self.ended(error, None)\n",
         "",
         "tests/core/flow/test_properties_world.py -k promises",
@@ -278,10 +278,10 @@ VARIANTS = [
     ),
     Variant(
         "K4: a caller's client follows it",
-        "opea_core/transport/borrowed.py",
+        "opea_core/transport/user_clients.py",
         "return given.send(_with_defaults(given, request), stream=True, follow_redirects=False)",
         "return given.send(_with_defaults(given, request), stream=True, follow_redirects=True)",
-        TRANSPORT + "test_borrowed.py -k redirect",
+        TRANSPORT + "test_user_clients.py -k redirect",
     ),
     Variant(
         "S7: a stream that broke off is no error",

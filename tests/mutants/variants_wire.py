@@ -1,4 +1,4 @@
-"""Broken readers: waits, events, bodies and their bounds (R16, P1 to P35, L1 to L8)."""
+"""TransportFailure readers: waits, events, bodies and their bounds (R16, P1 to P35, L1 to L8)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from variant import WIRE, Variant
 
 _HEADERS = "opea_core/wire/headers.py"
 _SSE = "opea_core/wire/sse.py"
-_INTAKE = "opea_core/wire/intake.py"
+_INTAKE = "opea_core/wire/response_reader.py"
 _INFLATE = "opea_core/wire/inflate.py"
 _ASSEMBLE = "opea_core/wire/assemble.py"
 _CHOICE = "opea_core/wire/choice.py"
 _WAIT = WIRE + "test_properties_wait.py"
 _EVENTS = WIRE + "test_properties_sse.py"
 _ANSWERS = WIRE + "test_properties_answers.py"
-_BODIES = WIRE + "test_intake.py"
+_BODIES = WIRE + "test_response_reader.py"
 
 VARIANTS = [
     Variant("R16: a wait on a success counts", _HEADERS, "    if status < 400:\n        return None\n", "", _WAIT),

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from variant import POLICY, TRANSPORT, Variant
 
-_GATE = "opea_core/transport/gate.py"
-_HOLDERS = "opea_core/transport/holders.py"
+_GATE = "opea_core/transport/limiter.py"
+_HOLDERS = "opea_core/transport/permit_holders.py"
 _SYNC = "opea_core/transport/sync.py"
 _AIO = "opea_core/transport/aio.py"
 _KEYS = "opea_core/transport/keys.py"
 _STREAM = "opea_core/transport/stream.py"
 _HTTP = "opea_core/transport/http.py"
-_CORE = "opea_core/core.py"
+_CORE = "opea_core/engine.py"
 _WOKEN = TRANSPORT + "test_woken.py"
 _LOOKS = _WOKEN + " -k 'interrupted or looks or every'"
 _REFUSED = _WOKEN + " -k 'told_so'"
 _WAITS = _WOKEN + " -k 'waited_for or gets_its or held'"
 _FORKS = _WOKEN + " -k Fork"
-_CHECK = "keys.inside(gate) or gate.waits_for_itself(ticket)"
+_CHECK = "keys.inside(limiter) or limiter.waits_for_itself(ticket)"
 
 VARIANTS = [
     # --- woken
@@ -29,7 +29,7 @@ VARIANTS = [
         "return now + 3600 * SECOND if wake_at is None else wake_at",
         _LOOKS,
     ),
-    Variant("W11: anybody looks", _GATE, "_KEEPERS = 3 ", "_KEEPERS = 300 ", _LOOKS),
+    Variant("W11: anybody looks", _GATE, "_TIMEKEEPERS = 3 ", "_TIMEKEEPERS = 300 ", _LOOKS),
     Variant(
         "W11: only waiters of the same loop are looked for",
         _GATE,
@@ -39,10 +39,10 @@ VARIANTS = [
     ),
     Variant(
         "W5: a lapsed offer wakes nobody",
-        "opea_core/policy/dispatcher.py",
+        "opea_core/policy/scheduler.py",
         "            changed.append(oldest)  # it was not woken, or not in time\n",
         "",
-        POLICY + "test_dispatcher.py",
+        POLICY + "test_scheduler.py",
     ),
     Variant(
         "W8: what is being given back is taken off the list first",
@@ -53,10 +53,10 @@ VARIANTS = [
         _WOKEN + " -k finaliser",
     ),
     # --- waiting for oneself
-    Variant("W13: a thread may wait for its own place", _SYNC, _CHECK, "keys.inside(gate)", _REFUSED),
-    Variant("W13: a task may wait for its own place", _AIO, _CHECK, "keys.inside(gate)", _REFUSED),
-    Variant("K10: a key function may wait in a thread", _SYNC, _CHECK, "gate.waits_for_itself(ticket)", _REFUSED),
-    Variant("K10: a key function may wait in a task", _AIO, _CHECK, "gate.waits_for_itself(ticket)", _REFUSED),
+    Variant("W13: a thread may wait for its own place", _SYNC, _CHECK, "keys.inside(limiter)", _REFUSED),
+    Variant("W13: a task may wait for its own place", _AIO, _CHECK, "keys.inside(limiter)", _REFUSED),
+    Variant("K10: a key function may wait in a thread", _SYNC, _CHECK, "limiter.waits_for_itself(ticket)", _REFUSED),
+    Variant("K10: a key function may wait in a task", _AIO, _CHECK, "limiter.waits_for_itself(ticket)", _REFUSED),
     Variant("K10: a key function may need itself", _KEYS, "    if id(source) in _asked_now.get():\n", "    if False:\n", _REFUSED),
     Variant("K10: an async key function knows nothing of its call", _KEYS, "pool.submit(copy_context().run, ", "pool.submit(", _REFUSED),
     Variant("W13: all threads are one", _SYNC, "        ticket.holder = threading.get_ident()\n", "", _WAITS),
@@ -81,7 +81,7 @@ VARIANTS = [
     Variant(
         "W13: what was given back is held",
         _GATE,
-        "        self._holders.remove(ticket, grant)\n        if ticket.owner",
+        "        self._holders.remove(ticket, permit)\n        if ticket.owner",
         "        if ticket.owner",
         _WAITS,
     ),
@@ -104,7 +104,7 @@ VARIANTS = [
     ),
     Variant(
         "W14: an import is not waited for",
-        "opea_core/lazy.py",
+        "opea_core/lazy_imports.py",
         "before=importing.acquire, after_in_parent=importing.release, after_in_child=importing.release",
         "before=bool, after_in_parent=bool, after_in_child=bool",
         _FORKS,

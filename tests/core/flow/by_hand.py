@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from opea_core.flow.call import Answer, call_flow
-from opea_core.flow.effects import Acquire, Broken, CallSpec, FetchKey, Reply, Send, Settle, Tell
+from opea_core.flow.call import CallResult, call_flow
+from opea_core.flow.effects import Acquire, CallSpec, Emit, FetchKey, Reply, Send, Settle, TransportFailure
 from opea_core.flow.prepare import Context
 from opea_core.policy import SECOND
-from opea_core.policy.dispatcher import Reason, Rejection
-from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.retry import Phase
+from opea_core.policy.scheduler import Reason, Rejection
 from opea_core.settings import resolve
-from opea_core.wire.intake import Intake
+from opea_core.wire.response_reader import ResponseReader
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
@@ -48,11 +48,11 @@ class Says:
         self.open = open_
 
     def outcome(self, send: Send, now: int) -> Reply:
-        intake = Intake(self.status, self.headers, send.request.expected)
-        intake.feed(self.body)
+        response_reader = ResponseReader(self.status, self.headers, send.request.expected)
+        response_reader.feed(self.body)
         if not self.open:
-            intake.end()
-        return Reply(self.status, self.headers, intake, now, now + SECOND, 0.0, connection="open" if self.open else None)
+            response_reader.end()
+        return Reply(self.status, self.headers, response_reader, now, now + SECOND, 0.0, connection="open" if self.open else None)
 
 
 class Breaks:
@@ -61,8 +61,8 @@ class Breaks:
     def __init__(self, phase: Phase, kind: str = "disconnected", **details: Any) -> None:
         self.phase, self.kind, self.details = phase, kind, details
 
-    def outcome(self, send: Send, now: int) -> Broken:
-        return Broken(self.phase, self.kind, "it broke", now, now + SECOND, **self.details)  # type: ignore[arg-type]
+    def outcome(self, send: Send, now: int) -> TransportFailure:
+        return TransportFailure(self.phase, self.kind, "it broke", now, now + SECOND, **self.details)  # type: ignore[arg-type]
 
 
 OK = Says(200, ANSWER)
@@ -100,7 +100,7 @@ class Play:
         self.spec = spec_of(self.context, **spec)
         self.now = 0
         self.flow = call_flow(self.spec, self.context, 0)
-        self.answer: Answer | None = None
+        self.answer: CallResult | None = None
         self.error: BaseException | None = None
         self._cancelled_at = cancelled_at
         self._run()
@@ -108,7 +108,7 @@ class Play:
     @property
     def script(self) -> str:
         """The effects by name; events by theirs."""
-        return " ".join(type(e.event).__name__ if isinstance(e, Tell) else type(e).__name__ for e in self.effects)
+        return " ".join(type(e.event).__name__ if isinstance(e, Emit) else type(e).__name__ for e in self.effects)
 
     @property
     def sent(self) -> list[dict[str, Any]]:
@@ -138,7 +138,7 @@ class Play:
         if isinstance(effect, Acquire):
             if self.outcomes and isinstance(self.outcomes[0], Reason):
                 return Rejection(self.outcomes.pop(0), self.now, retry_after=3.0, endpoints=("one: busy",))
-            return Grant(self.endpoint, self.endpoint.limits("m"), self.endpoint.breaker.admit(self.now), 0, False, self.now)
+            return Permit(self.endpoint, self.endpoint.limits("m"), self.endpoint.breaker.admit(self.now), 0, False, self.now)
         if isinstance(effect, Send):
             return self.outcomes.pop(0).outcome(effect, self.now)
         if isinstance(effect, FetchKey):

@@ -11,9 +11,9 @@ from opea_core import RetryPolicy, errors
 from opea_core.flow.effects import Send
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.dispatcher import Reason
 from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.retry import Phase
+from opea_core.policy.scheduler import Reason
 
 BEGIN = "Acquire FetchKey Send"
 AGAIN = "Settle RetryScheduled"
@@ -32,7 +32,7 @@ def test_a_call_that_goes_well() -> None:
     play = Play(OK)
     assert play.script == f"{BEGIN} Settle"
     assert play.answer is not None
-    assert play.answer.reply.intake.response.content == "Hi"  # type: ignore[union-attr]
+    assert play.answer.reply.response_reader.response.content == "Hi"  # type: ignore[union-attr]
     assert (play.settled[0].effect.verdict, play.settled[0].again) == (Verdict.OK, None)
 
 
@@ -244,13 +244,13 @@ def broken_probes(answered: bool, **spec: Any) -> Play:
 
 def test_a_failed_probe_of_an_endpoint_that_answered_costs_nothing() -> None:
     play = broken_probes(answered=True)
-    assert (play.settled[0].behind, play.settled[0].again.charged) == (True, False)
+    assert (play.settled[0].behind, play.settled[0].again.uses_retry_budget) == (True, False)
     assert play.script.count("Send") >= 4
 
 
 def test_one_that_never_answered_is_reported_after_the_attempts() -> None:
     play = broken_probes(answered=False)
-    assert play.settled[0].again.charged
+    assert play.settled[0].again.uses_retry_budget
     assert len(error_of(play).attempts) == 4
 
 

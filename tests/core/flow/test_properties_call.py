@@ -17,8 +17,8 @@ from same_examples import fixed
 from opea_core import RetryPolicy, errors
 from opea_core.flow.effects import Acquire, FetchKey, Send, Settle
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.dispatcher import Reason
 from opea_core.policy.retry import Phase
+from opea_core.policy.scheduler import Reason
 
 DROPPABLE = ("seed", "user", "logprobs", "parallel_tool_calls")
 BODY = {"messages": MESSAGES, "seed": 1, "user": "u", "logprobs": True, "parallel_tool_calls": True}
@@ -64,12 +64,12 @@ class Told:
     retries: int
 
 
-def told(script: list[Step], retries: int, keys: bool = False, peers: bool = False, **options: Any) -> Told:
+def told(script: list[Step], retries: int, keys: bool = False, candidates: bool = False, **options: Any) -> Told:
     """A call through a script; ``peers``: there is another endpoint to go to."""
     context = context_of(**({"api_key": lambda: "k"} if keys else {}))
     endpoint = endpoint_of(context)
     names = [f"key {n}" for n in range(40)] if keys else ()
-    kind = PlayAmongPeers if peers else Play
+    kind = PlayAmongPeers if candidates else Play
     outcomes = [step.does for step in script]
     play = kind(
         *outcomes, context=context, endpoint=endpoint, keys=names, body=dict(BODY), retry=RetryPolicy(max_retries=retries), **options
@@ -84,7 +84,7 @@ class PlayAmongPeers(Play):
     def _perform(self, effect: Any) -> Any:
         got = super()._perform(effect)
         if isinstance(effect, Acquire):
-            got.peers = (self.endpoint, endpoint_of(self.context))
+            got.candidates = (self.endpoint, endpoint_of(self.context))
         if isinstance(effect, Send) and effect.quiet:  # the list of models says nothing; the script is for the rest
             self.outcomes.insert(0, None)
         return got
@@ -100,7 +100,7 @@ class PlayInTurn(Play):
         return super()._perform(effect)
 
 
-CALLS = st.builds(told, SCRIPTS, st.sampled_from([3, 0, 1, 5]), keys=st.booleans(), peers=st.booleans(), stream=st.booleans())
+CALLS = st.builds(told, SCRIPTS, st.sampled_from([3, 0, 1, 5]), keys=st.booleans(), candidates=st.booleans(), stream=st.booleans())
 
 
 ROUND = r"Acquire FetchKey Send(( FetchKey| ParameterDropped)? Send)*"
@@ -134,7 +134,7 @@ def test_it_stops_at_the_first_answer_and_the_first_final_error(call: Told) -> N
     assert not any(step.is_answer or step.is_final for step in before)
     assert (call.play.answer is not None) is last.is_answer
     if last.is_answer:
-        response = call.play.answer.reply.intake.response  # type: ignore[union-attr]
+        response = call.play.answer.reply.response_reader.response  # type: ignore[union-attr]
         assert response is not None
         assert response.content == last.name, "exactly one attempt's"
 
@@ -228,9 +228,10 @@ def test_keys_are_asked_for_before_each_place_is_used(call: Told) -> None:
             assert isinstance(effect, FetchKey)
 
 
-def test_of_two_answers_that_were_asked_for_one_is_not_the_whole_answer() -> None:
-    """The connection ends after the first of them, before the second began."""
-    event = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+def test_of_two_answers_that_began_one_is_not_the_whole_answer() -> None:
+    """The connection ends after the first of them, while the second is not over."""
+    first_of_two = {"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}
+    event = {"choices": [first_of_two, {"index": 1, "delta": {"content": "H"}}]}
     first = Says(200, f"data: {json.dumps(event)}\n\n".encode())
     play = Play(first, body={"messages": MESSAGES, "n": 2}, retry=RetryPolicy(max_retries=0))
     assert isinstance(play.error, errors.OPEAError)

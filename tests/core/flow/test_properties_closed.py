@@ -19,7 +19,7 @@ from waiting import until
 
 from opea_core import OPEA, OPEAError, RetryPolicy, StreamInterrupted
 from opea_core.testing import ScriptedServer, sse
-from opea_core.transport.deadline import Line
+from opea_core.transport.deadline import SocketState
 
 QUICK = RetryPolicy(initial_delay=0.001, jitter="none", backoff_factor=1)
 PLAIN = json.dumps({"choices": [{"index": 0, "message": {"content": "abcd"}, "finish_reason": "stop"}]}).encode()
@@ -173,7 +173,7 @@ def test_an_answer_is_there_although_its_body_never_ends(way: Way, server: Scrip
 def test_a_connection_of_the_parent_is_not_broken_in_a_forked_child() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        line = Line()
+        line = SocketState()
         line.socket = ours
         line.pid = os.getppid()  # it was opened in another process
         line.shutdown()

@@ -171,7 +171,7 @@ def number_of(world: World, sent: Sent) -> int:
 
 
 def check_endpoint(world: World, label: str) -> None:
-    endpoint = next(e for e in world.gate.endpoints if e.label == label)
+    endpoint = next(e for e in world.limiter.endpoints if e.label == label)
     mine = [sent for sent in world.sent if sent.endpoint == label]
     for sent in mine:
         at_once = [s for s in mine if s.at <= sent.at < (s.ended or s.at)]
@@ -184,11 +184,11 @@ def check_endpoint(world: World, label: str) -> None:
         if wait is not None and alone:
             soon = [s for s in mine if earlier.ended < s.granted < earlier.ended + int(wait * SECOND)]
             assert soon == [], "nobody is let through before the time the server asked for"
-    charged = successes = 0
+    uses_retry_budget = successes = 0
     for sent in mine:
         successes = sum(s.outcome is not None and s.ended <= sent.at and isinstance(s.said, Says) and s.said.status == 200 for s in mine)
-        charged += sent.charged
-        assert charged <= endpoint.budget.capacity + 0.1 * successes + sent.at / SECOND / 10 + 1e-6, "R18"
+        uses_retry_budget += sent.uses_retry_budget
+        assert uses_retry_budget <= endpoint.budget.capacity + 0.1 * successes + sent.at / SECOND / 10 + 1e-6, "R18"
 
 
 @fixed(150)
@@ -211,9 +211,9 @@ def test_a_retry_is_paid_unless_the_server_asked_for_the_wait_or_is_down(world: 
         for before, after in zip(call.sent, call.sent[1:], strict=False):
             said = before.said
             if (isinstance(said, Says) and said.status == 500) or (isinstance(said, Says) and said.body.startswith(b"<")):
-                assert after.charged
+                assert after.uses_retry_budget
             if isinstance(said, Says) and said.status == 429 and asked_to_wait(before) is not None:
-                assert not after.charged
+                assert not after.uses_retry_budget
 
 
 @fixed(25)

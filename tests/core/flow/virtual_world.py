@@ -17,17 +17,17 @@ from by_hand import MESSAGES, Breaks, Says, failing
 
 from opea_core import errors, events
 from opea_core.config import Endpoint
-from opea_core.flow.call import Answer, call_flow
-from opea_core.flow.effects import Acquire, Broken, CallSpec, FetchKey, Reply, Send
+from opea_core.flow.call import CallResult, call_flow
+from opea_core.flow.effects import Acquire, CallSpec, FetchKey, Reply, Send, TransportFailure
 from opea_core.flow.prepare import Context
 from opea_core.policy import SECOND
-from opea_core.policy.dispatcher import Rejection
-from opea_core.policy.endpoint import Grant
+from opea_core.policy.endpoint import Permit
 from opea_core.policy.retry import Phase
+from opea_core.policy.scheduler import Rejection
 from opea_core.settings import resolve
-from opea_core.transport.gate import Gate
+from opea_core.transport.call_session import CallSession
 from opea_core.transport.keys import plain_key
-from opea_core.transport.running import Running
+from opea_core.transport.limiter import Limiter
 
 Server = Callable[[int, int], tuple[float, Says | Breaks]]
 
@@ -39,25 +39,25 @@ class Sent:
     endpoint: str
     at: int
     key: str
-    charged: bool
+    uses_retry_budget: bool
     probe: bool
     granted: int
     said: Says | Breaks
     ended: int = 0
-    outcome: Reply | Broken | None = None
+    outcome: Reply | TransportFailure | None = None
 
 
 @dataclass(eq=False)
 class VirtualCall:
     """A call, and all that happened to it."""
 
-    running: Running
+    running: CallSession
     flow: Any
     number: int
     started: int
     sent: list[Sent] = field(default_factory=list)
-    grant: Grant | None = None
-    answer: Answer | None = None
+    permit: Permit | None = None
+    answer: CallResult | None = None
     error: BaseException | None = None
     ended: int | None = None
     asked: int = 0
@@ -66,7 +66,7 @@ class VirtualCall:
     @property
     def text(self) -> str | None:
         """What its caller got."""
-        response = self.answer.reply.intake.response if self.answer else None
+        response = self.answer.reply.response_reader.response if self.answer else None
         return response.content if response else None
 
 
@@ -87,7 +87,7 @@ class World:
         self.settings = resolve(None, {"endpoints": found, "model": "m", **options}, {})
         self.now = 0
         self.heard: list[events.Event] = []
-        self.gate = Gate(self.settings, events.Emitter([self.heard.append]), self.chance, lambda: self.now)
+        self.limiter = Limiter(self.settings, events.Emitter([self.heard.append]), self.chance, lambda: self.now)
         self.context = Context(self.settings, self.chance, lambda: "call_1", "test/1")
         self.calls: list[VirtualCall] = []
         self.sent: list[Sent] = []
@@ -126,8 +126,8 @@ class World:
             kind="chat", body={"messages": MESSAGES}, stream=stream, timeouts=None, retry=self.settings.retry, call_id=f"c{number}",
             request_id=f"r{number}", deadline=until, deadline_seconds=deadline, recovery_wait=self.settings.queue.recovery_wait,
         )  # fmt: skip
-        ticket = self.gate.ticket(model="m", priority=priority, deadline=until, recovery_wait=spec.recovery_wait)
-        running = Running(spec, self.context, self.gate, ticket, traced=True)
+        ticket = self.limiter.ticket(model="m", priority=priority, deadline=until, recovery_wait=spec.recovery_wait)
+        running = CallSession(spec, self.context, self.limiter, ticket, traced=True)
         running.begin()
         call = VirtualCall(running, call_flow(spec, self.context, self.now), number, self.now)
         self.calls.append(call)
@@ -171,7 +171,7 @@ class World:
                 self._ask(call)
 
         call.running.ticket.wake = lambda: self.at(self.now, again)
-        got, until = self.gate.ask(call.running.ticket)
+        got, until = self.limiter.ask(call.running.ticket)
         if got is None:
             if asked == 1:
                 call.running.queued()
@@ -179,8 +179,8 @@ class World:
                 self.at(until, again)
             return
         call.asked += 1
-        call.grant = got if isinstance(got, Grant) else None
-        assert isinstance(got, Grant | Rejection)
+        call.permit = got if isinstance(got, Permit) else None
+        assert isinstance(got, Permit | Rejection)
         self._go_on(call, call.running.got(got))
 
     # --- requests
@@ -190,15 +190,15 @@ class World:
         if send.quiet:  # which models there are: nobody knows
             unknown = failing(404).outcome(send, self.now)
             return self.at(self.now + SECOND // 100, lambda: call.ended is None and self._go_on(call, call.running.sent(send, unknown)))
-        label = send.grant.endpoint.label
+        label = send.permit.endpoint.label
         seconds, said = self.servers[label](self.now, sum(s.endpoint == label for s in self.sent))
         sent = Sent(
             label,
             self.now,
             dict(send.request.headers).get("authorization", ""),
-            send.grant.charged,
-            send.grant.is_probe,
-            send.grant.at,
+            send.permit.uses_retry_budget,
+            send.permit.is_probe,
+            send.permit.at,
             said,
         )
         call.sent.append(sent)
@@ -213,7 +213,7 @@ class World:
             if call.ended is not None:
                 return
             if late is not None:
-                outcome: Any = Broken(Phase.MAYBE_SENT, "timeout", "a time limit passed", sent.at, self.now, limit=late[1])  # type: ignore[arg-type]
+                outcome: Any = TransportFailure(Phase.MAYBE_SENT, "timeout", "a time limit passed", sent.at, self.now, limit=late[1])  # type: ignore[arg-type]
             else:
                 outcome = said.outcome(send, sent.at)
                 outcome.at = self.now
@@ -222,7 +222,7 @@ class World:
 
         self.at(at, come)
 
-    def _answered(self, call: VirtualCall, answer: Answer) -> None:
+    def _answered(self, call: VirtualCall, answer: CallResult) -> None:
         call.answer = answer
         if answer.reply.connection is None:
             call.running.leave(None)
@@ -231,17 +231,19 @@ class World:
             return
         self.at(self.now + SECOND, lambda: self._end_stream(call, answer))
 
-    def _end_stream(self, call: VirtualCall, answer: Answer) -> None:
+    def _end_stream(self, call: VirtualCall, answer: CallResult) -> None:
         """A stream ends a second after its first content, well or not."""
         if call.ended is not None:
             return
-        intake, well = answer.reply.intake, self.chance() < 0.7
+        response_reader, well = answer.reply.response_reader, self.chance() < 0.7
         if well:
-            intake.feed(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
-            intake.end()
+            response_reader.feed(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
+            response_reader.end()
             call.running.finished(answer)
         else:
-            broken = Broken(Phase.FIRST, "disconnected", "it broke", answer.reply.sent_at, self.now, intake=intake)
+            broken = TransportFailure(
+                Phase.FIRST, "disconnected", "it broke", answer.reply.sent_at, self.now, response_reader=response_reader
+            )
             call.error = call.running.broke(answer, broken)
         call.ended = self.now
 
@@ -252,7 +254,7 @@ def everything_comes_back(world: World) -> Iterator[None]:
     yield
     world.run()
     assert [c.number for c in world.calls if c.ended is None] == [], "it waits, and nothing will wake it"
-    stats = world.gate.stats()
+    stats = world.limiter.stats()
     assert (stats["in_flight"], stats["queued"]) == (0, 0)
     for call in world.calls:
         mine = [type(e) for e in world.heard if e.call_id == f"c{call.number}"]

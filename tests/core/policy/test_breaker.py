@@ -6,7 +6,7 @@ import pytest
 
 from opea_core.config import BreakerPolicy
 from opea_core.policy import SECOND
-from opea_core.policy.breaker import Breaker, Lease, State, Verdict
+from opea_core.policy.breaker import Admission, Breaker, State, Verdict
 
 OK, FAIL, NEUTRAL = Verdict.OK, Verdict.FAIL, Verdict.NEUTRAL
 
@@ -69,7 +69,7 @@ def test_whether_its_last_connections_failed(verdicts: str, failing: bool) -> No
 
 
 def test_the_thresholds_are_the_policys() -> None:
-    b = breaker(window=4, min_calls=4, failure_rate=0.75, consecutive=2)
+    b = breaker(window=4, min_calls=4, failure_rate=0.75, connect_failure_threshold=2)
     results(b, "ooff")
     assert b.state is State.CLOSED
     results(b, "f")  # o f f f
@@ -78,7 +78,7 @@ def test_the_thresholds_are_the_policys() -> None:
 
 def test_closed_admits_everybody() -> None:
     b = breaker()
-    assert [b.gate(n) for n in range(100)] == [None] * 100
+    assert [b.admits_at(n) for n in range(100)] == [None] * 100
     assert all(b.admit(n).probe == 0 for n in range(100))
     assert not b.probing
 
@@ -87,7 +87,7 @@ def test_switched_off_it_never_opens() -> None:
     b = breaker(enabled=False)
     results(b, "c" * 100)
     assert b.state is State.CLOSED
-    assert b.gate(0) is None
+    assert b.admits_at(0) is None
 
 
 # --- open
@@ -95,9 +95,9 @@ def test_switched_off_it_never_opens() -> None:
 
 def test_open_admits_nobody_before_its_time() -> None:
     b = opened()
-    assert b.gate(0) == SECOND
-    assert b.gate(SECOND - 1) == SECOND
-    assert b.gate(SECOND) is None
+    assert b.admits_at(0) == SECOND
+    assert b.admits_at(SECOND - 1) == SECOND
+    assert b.admits_at(SECOND) is None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_how_long_it_stays_open(opening: int, seconds: float) -> None:
 
 
 def test_its_longest_time_is_not_exceeded_by_chance_either() -> None:
-    b = breaker(0.999, open=7, max_open=7)
+    b = breaker(0.999, break_duration=7, max_break_duration=7)
     results(b, "ccc")
     assert 6.9 * SECOND < b.open_until <= 7 * SECOND
 
@@ -123,10 +123,10 @@ def test_open_times_double_after_as_many_openings_as_the_policy_says() -> None:
     policy = BreakerPolicy()
     b, start = opened(), 0
     for _ in range(policy.steady):
-        assert b.open_until - start == policy.open * SECOND
+        assert b.open_until - start == policy.break_duration * SECOND
         start = b.open_until
         results(b, "f", start)
-    assert b.open_until - start == 2 * policy.open * SECOND
+    assert b.open_until - start == 2 * policy.break_duration * SECOND
 
 
 @pytest.mark.parametrize(("chance", "seconds"), [(0.0, 1.0), (0.5, 1.05), (0.999, 1.0999)])
@@ -147,11 +147,11 @@ def test_a_success_starts_the_open_times_again() -> None:
 
 
 def test_it_is_left_alone_for_less_when_somebody_waits_for_it() -> None:
-    b = opened(open=9)
-    b.hurry(12)
+    b = opened(break_duration=9)
+    b.shorten_break(12)
     assert b.open_until == 9 * SECOND
-    b.hurry(3)
-    assert (b.gate(3 * SECOND - 1), b.gate(3 * SECOND)) == (3 * SECOND, None)
+    b.shorten_break(3)
+    assert (b.admits_at(3 * SECOND - 1), b.admits_at(3 * SECOND)) == (3 * SECOND, None)
 
 
 # --- half open
@@ -163,14 +163,14 @@ def test_one_probe_and_nobody_else() -> None:
     assert probe.probe > 0
     assert b.state is State.HALF_OPEN
     assert b.probing
-    assert b.gate(SECOND) == 3 * SECOND
+    assert b.admits_at(SECOND) == 3 * SECOND
 
 
 def test_one_success_closes() -> None:
     b = opened()
     b.record(b.admit(SECOND), OK, SECOND)
     assert b.state is State.CLOSED
-    assert b.gate(SECOND) is None
+    assert b.admits_at(SECOND) is None
 
 
 def test_one_failure_opens_again() -> None:
@@ -194,7 +194,7 @@ def test_neutral_returns_the_probes_place() -> None:
     b.record(b.admit(SECOND), NEUTRAL, SECOND)
     assert b.state is not State.CLOSED
     assert not b.probing
-    assert b.gate(SECOND) is None
+    assert b.admits_at(SECOND) is None
 
 
 def test_neutral_leaves_the_open_time_as_it_was() -> None:
@@ -208,16 +208,16 @@ def test_neutral_leaves_the_open_time_as_it_was() -> None:
 def test_another_probe_each_probe_ttl() -> None:
     b = opened()
     b.admit(SECOND)
-    assert b.gate(3 * SECOND - 1) == 3 * SECOND
-    assert b.gate(3 * SECOND) is None
+    assert b.admits_at(3 * SECOND - 1) == 3 * SECOND
+    assert b.admits_at(3 * SECOND) is None
     b.admit(3 * SECOND)
-    assert b.gate(3 * SECOND) == 5 * SECOND
+    assert b.admits_at(3 * SECOND) == 5 * SECOND
 
 
 def test_the_probe_ttl_is_the_policys() -> None:
-    b = opened(probe_ttl=0.5)
+    b = opened(probe_interval=0.5)
     b.admit(SECOND)
-    assert b.gate(SECOND) == 1.5 * SECOND
+    assert b.admits_at(SECOND) == 1.5 * SECOND
 
 
 def test_a_late_result_of_the_same_generation_still_counts() -> None:
@@ -243,8 +243,8 @@ def test_results_of_the_time_before_it_opened_change_nothing() -> None:
     b = breaker()
     old = [b.admit(0) for _ in range(20)]
     results(b, "ccc")
-    for lease in old:
-        b.record(lease, FAIL, 5 * SECOND)
+    for admission in old:
+        b.record(admission, FAIL, 5 * SECOND)
     assert b.open_until == SECOND
     b.record(old[0], OK, 5 * SECOND)
     assert b.state is State.OPEN
@@ -267,12 +267,12 @@ def test_stale_results_do_not_enter_the_window() -> None:
     old = [b.admit(0) for _ in range(20)]
     results(b, "ccc")
     results(b, "o", b.open_until)
-    for lease in old:
-        b.record(lease, FAIL, SECOND, connect_class=True)
+    for admission in old:
+        b.record(admission, FAIL, SECOND, connect_class=True)
     assert b.state is State.CLOSED
     results(b, "f" * 9)
     assert b.state is State.CLOSED
 
 
 def test_a_lease_is_a_value() -> None:
-    assert breaker().admit(0) == Lease(generation=0, probe=0)
+    assert breaker().admit(0) == Admission(generation=0, probe=0)

@@ -11,11 +11,11 @@ from opea_core import errors
 from opea_core.config import BreakerPolicy, Endpoint
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
-from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.model_limits import ModelLimits
-from opea_core.policy.retry import Effect, Failure, History, Phase, effect
+from opea_core.policy.retry import EndpointImpact, Failure, History, Phase, effect
 
-OK = Effect()
+OK = EndpointImpact()
 DAY = 24 * 3600.0
 CLASSES = {429: errors.RateLimited, 503: errors.ServerError, 529: errors.ServerError}
 
@@ -24,7 +24,7 @@ def endpoint(places: int | None = None, **breaker: float) -> EndpointState:
     return EndpointState(Endpoint(base_url="http://a", max_concurrent=places), BreakerPolicy(**breaker), lambda: 0.0, 0)
 
 
-def refusal(status: int = 429, wait: float | None = None, chance: float = 0.0) -> Effect:
+def refusal(status: int = 429, wait: float | None = None, chance: float = 0.0) -> EndpointImpact:
     """What a refusal means."""
     return effect(Failure(Phase.STATUS, CLASSES[status]("no", status_code=status), wait), History(chance=lambda: chance))
 
@@ -41,25 +41,25 @@ class Asked:
         self.model = model
         self.limits: ModelLimits = self.e.limits(model)
 
-    def send(self, at: float = 0.0) -> Grant:
+    def send(self, at: float = 0.0) -> Permit:
         """A request goes out."""
         assert self.may_send(at)
-        return self.e.grant(self.limits, ns(at), charged=False)
+        return self.e.issue_permit(self.limits, ns(at), uses_retry_budget=False)
 
-    def send_anyway(self, at: float) -> Grant:
+    def send_anyway(self, at: float) -> Permit:
         """The same, whether there is room or not."""
         assert self.opens(at) == 0
-        return self.e.grant(self.limits, ns(at), charged=False)
+        return self.e.issue_permit(self.limits, ns(at), uses_retry_budget=False)
 
     def may_send(self, at: float) -> bool:
         """Whether one may."""
         return self.opens(at) == 0 and self.e.has_room(self.limits, ns(at))
 
-    def hear(self, grant: Grant, what: Effect, at: float = 0.0) -> None:
+    def hear(self, permit: Permit, what: EndpointImpact, at: float = 0.0) -> None:
         """What came of one."""
-        self.e.settle(grant, what, self.model, ns(at))
+        self.e.settle(permit, what, self.model, ns(at))
 
-    def alone(self, what: Effect, at: float = 0.0, took: float = 0.0) -> None:
+    def alone(self, what: EndpointImpact, at: float = 0.0, took: float = 0.0) -> None:
         """One with nothing else in flight."""
         self.hear(self.send(at - took), what, at)
 
@@ -69,23 +69,23 @@ class Asked:
         return 0.0 if opens is None else opens / SECOND - at
 
 
-def known(level: int = 3) -> tuple[Asked, list[Grant]]:
+def known(level: int = 3) -> tuple[Asked, list[Permit]]:
     """A model whose level was found by a refusal at 1 s, and is used up; what it is asked takes a second."""
     asked = Asked(endpoint(level + 1))
     asked.alone(OK, 1.0, 1.0)
-    grants = [asked.send(1.0) for _ in range(level + 1)]
-    asked.hear(grants.pop(), refusal(), 1.0)
+    permits = [asked.send(1.0) for _ in range(level + 1)]
+    asked.hear(permits.pop(), refusal(), 1.0)
     assert asked.limits.concurrency.level == level
     assert asked.opens(1.0) == 0
-    return asked, grants
+    return asked, permits
 
 
-def cooling(wait: float = 10.0, status: int = 429) -> tuple[Asked, list[Grant]]:
+def cooling(wait: float = 10.0, status: int = 429) -> tuple[Asked, list[Permit]]:
     """The same when the server asked to wait at 1 s: two are in flight still."""
-    asked, grants = known()
-    asked.hear(grants.pop(), refusal(status, wait), 1.0)
+    asked, permits = known()
+    asked.hear(permits.pop(), refusal(status, wait), 1.0)
     assert asked.opens(1.0) == pytest.approx(wait)
-    return asked, grants
+    return asked, permits
 
 
 # --- refused while others are in flight
@@ -96,27 +96,27 @@ def cooling(wait: float = 10.0, status: int = 429) -> tuple[Asked, list[Grant]]:
 def test_what_is_too_much_while_the_level_is_sought_costs_no_wait(status: int, wait: float | None) -> None:
     asked = Asked()
     asked.alone(OK, 1.0, 1.0)
-    grants = [asked.send(1.0) for _ in range(4)]
-    asked.hear(grants[3], refusal(status, wait), 1.0)
+    permits = [asked.send(1.0) for _ in range(4)]
+    asked.hear(permits[3], refusal(status, wait), 1.0)
     assert asked.opens(1.0) == 0
     assert not asked.may_send(1.0)
-    asked.hear(grants[0], OK, 2.0)
+    asked.hear(permits[0], OK, 2.0)
     assert asked.may_send(2.0)
 
 
 @pytest.mark.parametrize(("wait", "opens"), [(None, 0.0), (10.0, 10.0)])
 def test_at_a_level_that_was_good_only_a_stated_wait_is_kept(wait: float | None, opens: float) -> None:
-    asked, grants = known()
-    asked.hear(grants.pop(), refusal(429, wait), 1.0)
+    asked, permits = known()
+    asked.hear(permits.pop(), refusal(429, wait), 1.0)
     assert asked.opens(1.0) == opens
 
 
 def test_one_beyond_the_level_that_was_good_may_be_refused() -> None:
-    asked, grants = known()
+    asked, permits = known()
     asked.limits.pass_time(ns(7.0))
-    grants.append(asked.send(7.0))
-    assert len(grants) == 4
-    asked.hear(grants.pop(), refusal(429, 10.0), 7.0)
+    permits.append(asked.send(7.0))
+    assert len(permits) == 4
+    asked.hear(permits.pop(), refusal(429, 10.0), 7.0)
     assert asked.opens(7.0) == 0
 
 
@@ -124,9 +124,9 @@ def test_one_beyond_the_level_that_was_good_may_be_refused() -> None:
 
 
 def test_after_another_answer_one_is_tried_before_the_time() -> None:
-    asked, grants = cooling()
+    asked, permits = cooling()
     assert asked.opens(2.0) == 9.0
-    asked.hear(grants.pop(), OK, 2.0)
+    asked.hear(permits.pop(), OK, 2.0)
     trial = asked.send(2.0)
     assert trial.trial
     assert not asked.may_send(2.0)
@@ -134,40 +134,40 @@ def test_after_another_answer_one_is_tried_before_the_time() -> None:
 
 
 def test_first_content_of_a_stream_is_such_an_answer() -> None:
-    asked, grants = cooling()
-    asked.e.prove(grants[0], ns(2.0))
+    asked, permits = cooling()
+    asked.e.prove(permits[0], ns(2.0))
     assert asked.opens(2.0) == 0
 
 
 def test_a_trial_that_is_refused_keeps_the_wait() -> None:
-    asked, grants = cooling()
-    asked.hear(grants.pop(), OK, 2.0)
+    asked, permits = cooling()
+    asked.hear(permits.pop(), OK, 2.0)
     asked.hear(asked.send(2.0), refusal(429, 5.0), 2.01)
-    asked.hear(grants.pop(), OK, 3.0)
+    asked.hear(permits.pop(), OK, 3.0)
     assert asked.opens(3.0) == pytest.approx(8.0)
     assert asked.opens(11.0) == 0
 
 
 def test_a_trial_that_is_answered_ends_the_wait() -> None:
-    asked, grants = cooling()
-    asked.hear(grants.pop(), OK, 2.0)
+    asked, permits = cooling()
+    asked.hear(permits.pop(), OK, 2.0)
     asked.hear(asked.send(2.0), OK, 2.5)
     assert asked.opens(2.5) == 0
     assert not asked.send(2.5).trial
 
 
 def test_a_trial_that_nobody_took_leaves_the_next_one() -> None:
-    asked, grants = cooling()
-    asked.hear(grants.pop(), OK, 2.0)
-    asked.e.take_back(asked.send(2.0))
+    asked, permits = cooling()
+    asked.hear(permits.pop(), OK, 2.0)
+    asked.e.withdraw_permit(asked.send(2.0))
     assert asked.send(2.0).trial
 
 
-def passed() -> tuple[Asked, Grant, Grant, float]:
+def passed() -> tuple[Asked, Permit, Permit, float]:
     """A trial, and one that passed as the trial was not refused in the time of a refusal; and when that was."""
-    asked, grants = cooling()
-    for grant in grants:
-        asked.hear(grant, OK, 2.0)
+    asked, permits = cooling()
+    for permit in permits:
+        asked.hear(permit, OK, 2.0)
     trial = asked.send(2.0)
     passes = 2.0 + asked.opens(2.0)
     return asked, trial, asked.send(passes), passes
@@ -186,21 +186,21 @@ def test_an_older_trial_that_comes_back_leaves_the_newer_one() -> None:
     asked, older, second, at = passed()
     asked.hear(second, refusal(429, 70.0), at)
     asked.send_anyway(at + 60.0)
-    asked.e.take_back(older)
+    asked.e.withdraw_permit(older)
     assert asked.opens(at + 60.0) > 0, "by one at a time"
 
 
 def test_those_that_nobody_took_are_no_part_of_what_is_measured() -> None:
     asked = Asked()
     for _ in range(50):
-        asked.e.take_back(asked.send())
+        asked.e.withdraw_permit(asked.send())
     assert asked.send().cohort is not None
 
 
 def test_a_trial_that_is_not_refused_in_the_time_of_a_refusal_lets_others_pass() -> None:
-    asked, grants = cooling()
-    for grant in grants:
-        asked.hear(grant, OK, 2.0)
+    asked, permits = cooling()
+    for permit in permits:
+        asked.hear(permit, OK, 2.0)
     asked.send(2.0)
     passes = 2.0 + asked.opens(2.0)
     assert not asked.may_send(passes - 0.001)
@@ -245,9 +245,9 @@ def test_no_wait_is_believed_beyond_a_day() -> None:
 
 
 def test_refusals_of_one_burst_have_one_jitter_and_the_longest_wait_counts() -> None:
-    asked, grants = known()
-    for grant, wait, chance, opens in zip(grants, (10.0, 4.0, 20.0), (0.5, 1.0, 0.0), (11.0, 11.0, 22.0), strict=True):
-        asked.hear(grant, refusal(429, wait, chance), 1.0)
+    asked, permits = known()
+    for permit, wait, chance, opens in zip(permits, (10.0, 4.0, 20.0), (0.5, 1.0, 0.0), (11.0, 11.0, 22.0), strict=True):
+        asked.hear(permit, refusal(429, wait, chance), 1.0)
         assert asked.opens(1.0) == pytest.approx(opens)
 
 
@@ -343,7 +343,7 @@ def test_refusals_beside_others_in_flight_do_not_open_the_breaker(status: int) -
     asked = Asked(endpoint(min_calls=1))
     asked.send()
     for _ in range(50):
-        asked.hear(asked.e.grant(asked.limits, 0, charged=False), refusal(status))
+        asked.hear(asked.e.issue_permit(asked.limits, 0, uses_retry_budget=False), refusal(status))
     assert asked.e.breaker.state is State.CLOSED
 
 
@@ -394,19 +394,19 @@ def test_one_that_was_answered_since_it_went_out_makes_it_no_failure() -> None:
 def test_when_the_breaker_closes_each_model_starts_small_and_rises_to_what_was_good() -> None:
     asked = Asked(endpoint(8, min_calls=1))
     other = Asked(asked.e, "other")
-    asked.alone(Effect(effect(Failure(Phase.STATUS, errors.ServerError("no", status_code=502)), History()).verdict))
+    asked.alone(EndpointImpact(effect(Failure(Phase.STATUS, errors.ServerError("no", status_code=502)), History()).verdict))
     assert asked.e.breaker.state is State.OPEN
     asked.alone(OK, 10.0)
     assert asked.e.breaker.state is State.CLOSED
     assert other.limits.concurrency.level == 1
     levels = []
     for number in range(10):
-        grants = []
+        permits = []
         while asked.may_send(11.0 + number):
-            grants.append(asked.send(11.0 + number))
-        levels.append(len(grants))
-        for grant in reversed(grants):
-            asked.hear(grant, OK, 11.5 + number)
+            permits.append(asked.send(11.0 + number))
+        levels.append(len(permits))
+        for permit in reversed(permits):
+            asked.hear(permit, OK, 11.5 + number)
     assert levels[0] <= 2
     assert levels == sorted(levels)
     assert levels[-1] == 8
@@ -418,7 +418,7 @@ def test_when_the_breaker_closes_each_model_starts_small_and_rises_to_what_was_g
 @pytest.mark.parametrize(("left", "room"), [(0, 1), (1, 1), (2, 2), (-5, 1)])
 def test_an_allowance_is_a_ceiling_until_its_time(left: int, room: int) -> None:
     asked = Asked()
-    asked.alone(Effect(allowance=(left, 10.0)), 1.0)
+    asked.alone(EndpointImpact(allowance=(left, 10.0)), 1.0)
     for _ in range(room):
         asked.send(2.0)
     assert not asked.may_send(2.0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from test_dispatcher import DOWN, OFFERED, PENDING, World
+from test_scheduler import DOWN, OFFERED, PENDING, World
 
 from opea_core.policy.retry import Retry
 from opea_core.policy.ticket import Ticket, TicketState
 
-FREE = Retry(0.0, charged=False)
+FREE = Retry(0.0, uses_retry_budget=False)
 
 
 def held(*deadlines: float | None) -> tuple[World, list[Ticket]]:
@@ -22,7 +22,7 @@ def probe(w: World, calls: list[Ticket]) -> int:
     """Let a probe fail; gives whose it was."""
     w.pass_time(1)
     number = next(number for number, call in enumerate(calls) if call.state is OFFERED)
-    w.dispatcher.take(calls[number])
+    w.scheduler.take(calls[number])
     w.again(calls[number], FREE, DOWN, behind=True)
     return number
 
@@ -49,19 +49,19 @@ def test_one_whose_time_is_over_does_not_try() -> None:
 def test_one_that_tried_from_the_middle_of_the_queue_stands_in_it_once() -> None:
     w, calls = held(5.0, 60.0, 40.0)
     assert probe(w, calls) == 1
-    assert (w.dispatcher.waiting, len(list(w.dispatcher.waiters())), w.dispatcher.queued) == (3, 3, 2)
+    assert (w.scheduler.waiting, len(list(w.scheduler.waiters())), w.scheduler.queued) == (3, 3, 2)
     w.first.breaker._close()
     w.rest(w.first, 3600)
     w.poll()
     assert [call.state for call in calls] == [TicketState.REJECTED] * 3
-    assert (w.dispatcher.waiting, w.dispatcher.queued) == (0, 0)
+    assert (w.scheduler.waiting, w.scheduler.queued) == (0, 0)
 
 
 def test_one_that_tried_does_not_hold_up_those_behind_it() -> None:
     w, calls = held(5.0, 60.0, 40.0)
     probe(w, calls)
     calls[1].not_before[w.first] = w.now + 10**12
-    w.dispatcher.leave(calls[0])
+    w.scheduler.leave(calls[0])
     w.first.breaker._close()
     w.poll()
     assert [call.state for call in calls[1:]] == [PENDING, OFFERED]

@@ -11,7 +11,7 @@ from same_examples import fixed
 
 from opea_core.config import BreakerPolicy
 from opea_core.policy import SECOND
-from opea_core.policy.breaker import Breaker, Lease, State, Verdict
+from opea_core.policy.breaker import Admission, Breaker, State, Verdict
 
 PAUSES = st.sampled_from([1, SECOND // 2, SECOND, SECOND, 2 * SECOND, 5 * SECOND, 61 * SECOND]) | st.integers(0, 10 * SECOND)
 
@@ -23,52 +23,52 @@ class BreakerMachine(RuleBasedStateMachine):
         window=st.integers(1, 8),
         min_calls=st.integers(1, 8),
         failure_rate=st.sampled_from([0.3, 0.5, 1.0]),
-        consecutive=st.integers(1, 4),
+        connect_failure_threshold=st.integers(1, 4),
         steady=st.integers(1, 3),
         chance=st.floats(0, 1, exclude_max=True),
     )
     def begin(self, chance: float, **options: Any) -> None:
-        self.policy = BreakerPolicy(max_open=8, **options)
+        self.policy = BreakerPolicy(max_break_duration=8, **options)
         self.breaker = Breaker(self.policy, lambda: chance)
         self.now = 0
         self.state = State.CLOSED
         self.openings = 0
         self.results: list[tuple[Verdict, bool]] = []
         self.probes: dict[int, int] = {}
-        self.leases: list[tuple[int, Lease]] = []
+        self.admissions: list[tuple[int, Admission]] = []
         self.era = 0
 
     @rule(pause=PAUSES)
     def pass_time(self, pause: int) -> None:
         self.now += pause
 
-    @precondition(lambda self: self.breaker.gate(self.now) is None)
+    @precondition(lambda self: self.breaker.admits_at(self.now) is None)
     @rule(count=st.integers(1, 4))
     def admit(self, count: int) -> None:
         for _ in range(count):
-            if self.breaker.gate(self.now) is None:
-                lease = self.breaker.admit(self.now)
-                self.leases.append((self.era, lease))
-                assert (lease.probe > 0) is (self.state is not State.CLOSED)
-                if lease.probe:
-                    assert lease.probe not in self.probes
+            if self.breaker.admits_at(self.now) is None:
+                admission = self.breaker.admit(self.now)
+                self.admissions.append((self.era, admission))
+                assert (admission.probe > 0) is (self.state is not State.CLOSED)
+                if admission.probe:
+                    assert admission.probe not in self.probes
                     assert all(self.now - at >= 2 * SECOND for at in self.probes.values()), "one more probe each probe_ttl, no sooner"
                     self.state = State.HALF_OPEN
-                    self.probes[lease.probe] = self.now
+                    self.probes[admission.probe] = self.now
 
-    @precondition(lambda self: self.leases)
+    @precondition(lambda self: self.admissions)
     @rule(which=st.integers(0, 99), verdict=st.sampled_from([*Verdict, Verdict.FAIL]), connect_class=st.booleans())
     def record(self, which: int, verdict: Verdict, connect_class: bool) -> None:
-        era, lease = self.leases.pop(which % len(self.leases))
-        self.breaker.record(lease, verdict, self.now, connect_class)
+        era, admission = self.admissions.pop(which % len(self.admissions))
+        self.breaker.record(admission, verdict, self.now, connect_class)
         if era == self.era:
-            self._expect(lease, verdict, connect_class)
+            self._expect(admission, verdict, connect_class)
 
-    def _expect(self, lease: Lease, verdict: Verdict, connect_class: bool) -> None:
-        self.probes.pop(lease.probe, None)
+    def _expect(self, admission: Admission, verdict: Verdict, connect_class: bool) -> None:
+        self.probes.pop(admission.probe, None)
         if verdict is Verdict.NEUTRAL:
             return
-        if lease.probe:
+        if admission.probe:
             self._move(State.CLOSED if verdict is Verdict.OK else State.OPEN)
             return
         self.results.append((verdict, connect_class))
@@ -83,7 +83,7 @@ class BreakerMachine(RuleBasedStateMachine):
             run += connect_class
         last = [verdict is Verdict.FAIL for verdict, _ in self.results[-self.policy.window :]]
         enough = len(last) >= self.policy.min_calls
-        return run >= self.policy.consecutive or (enough and sum(last) / len(last) >= self.policy.failure_rate)
+        return run >= self.policy.connect_failure_threshold or (enough and sum(last) / len(last) >= self.policy.failure_rate)
 
     def _move(self, state: State) -> None:
         self.state, self.era = state, self.era + 1
@@ -104,12 +104,12 @@ class BreakerMachine(RuleBasedStateMachine):
             opens = self.breaker.open_until
         else:
             opens = max(self.probes.values(), default=-(10**12)) + 2 * SECOND
-        assert self.breaker.gate(self.now) == (opens if opens > self.now else None)
+        assert self.breaker.admits_at(self.now) == (opens if opens > self.now else None)
 
     def teardown(self) -> None:
         """From every state, time and a success lead back to closed."""
-        self.now = max(self.now, self.breaker.gate(self.now) or 0)
-        assert self.breaker.gate(self.now) is None
+        self.now = max(self.now, self.breaker.admits_at(self.now) or 0)
+        assert self.breaker.admits_at(self.now) is None
         if self.state is not State.CLOSED:
             self.breaker.record(self.breaker.admit(self.now), Verdict.OK, self.now)
         assert self.breaker.state is State.CLOSED
@@ -136,15 +136,15 @@ def opened_after(policy: BreakerPolicy, results: list[tuple[Verdict, bool]]) -> 
 
 
 @fixed(200)
-@given(results=RESULTS, min_calls=st.integers(1, 20), consecutive=st.integers(1, 5))
+@given(results=RESULTS, min_calls=st.integers(1, 20), connect_failure_threshold=st.integers(1, 5))
 def test_fewer_than_min_calls_never_open_it_unless_that_many_connections_fail_in_a_row(
-    results: list[tuple[Verdict, bool]], min_calls: int, consecutive: int
+    results: list[tuple[Verdict, bool]], min_calls: int, connect_failure_threshold: int
 ) -> None:
-    number = opened_after(BreakerPolicy(min_calls=min_calls, consecutive=consecutive), results)
+    number = opened_after(BreakerPolicy(min_calls=min_calls, connect_failure_threshold=connect_failure_threshold), results)
     if number is not None:
         counted = [entry for entry in results[:number] if entry[0] is not Verdict.NEUTRAL]
         last_success = max((n for n, e in enumerate(counted, 1) if e[0] is Verdict.OK), default=0)
-        assert len(counted) >= min_calls or sum(connect for _, connect in counted[last_success:]) >= consecutive
+        assert len(counted) >= min_calls or sum(connect for _, connect in counted[last_success:]) >= connect_failure_threshold
 
 
 @fixed(100)
@@ -160,7 +160,7 @@ def test_neutral_results_move_nothing(results: list[tuple[Verdict, bool]]) -> No
 @fixed(50)
 @given(results=RESULTS)
 def test_a_breaker_that_is_off_never_opens(results: list[tuple[Verdict, bool]]) -> None:
-    assert opened_after(BreakerPolicy(enabled=False, min_calls=1, consecutive=1), results) is None
+    assert opened_after(BreakerPolicy(enabled=False, min_calls=1, connect_failure_threshold=1), results) is None
 
 
 @fixed(100)
@@ -172,7 +172,9 @@ def test_a_breaker_that_is_off_never_opens(results: list[tuple[Verdict, bool]]) 
     chance=st.floats(0, 1, exclude_max=True),
 )
 def test_the_open_time_is_bounded_however_often_it_opens(openings: int, steady: int, open_: float, longest: float, chance: float) -> None:
-    breaker = Breaker(BreakerPolicy(consecutive=1, steady=steady, open=open_, max_open=longest), lambda: chance)
+    breaker = Breaker(
+        BreakerPolicy(connect_failure_threshold=1, steady=steady, break_duration=open_, max_break_duration=longest), lambda: chance
+    )
     now = 0
     for count in range(1, openings + 1):
         breaker.record(breaker.admit(now), Verdict.FAIL, now, True)

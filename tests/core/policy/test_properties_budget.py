@@ -56,7 +56,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.paid)
     @rule()
-    def take_back(self) -> None:
+    def withdraw_permit(self) -> None:
         """A retry that was paid was not sent after all."""
         self.budget.refund()
         self.note("refund")

@@ -20,8 +20,8 @@ from opea_core import errors
 from opea_core.config import RetryPolicy
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.endpoint import EndpointState, Grant
-from opea_core.policy.retry import Effect, Failure, History, Phase, backoff, effect, judge
+from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.retry import EndpointImpact, Failure, History, Phase, backoff, effect, judge
 from opea_core.settings import resolve
 from opea_core.wire.error_body import error_class, read_error
 
@@ -68,7 +68,7 @@ LOSSES = [
         errors.InvalidRequestError,
     )
     for retryable in (True, True, False)
-    if phase is not Phase.STATUS and (cls is not errors.InvalidRequestError or phase in (Phase.BODY, Phase.FIRST, Phase.HANDED))
+    if phase is not Phase.STATUS and (cls is not errors.InvalidRequestError or phase in (Phase.BODY, Phase.FIRST, Phase.DELIVERED))
 ]
 
 
@@ -98,7 +98,7 @@ HISTORIES = st.builds(
 @fixed(300)
 @given(failure=FAILURES, history=HISTORIES, policy=POLICIES)
 def test_what_may_not_be_tried_again_is_not(failure: Failure, history: History, policy: RetryPolicy) -> None:
-    final = failure.phase is Phase.HANDED or not failure.retryable or failure.should_retry is False
+    final = failure.phase is Phase.DELIVERED or not failure.retryable or failure.should_retry is False
     if final or (failure.error.status_code in NEVER and not failure.should_retry and not isinstance(failure.error, errors.QuotaExceeded)):
         assert judge(failure, history, policy) is None
 
@@ -108,7 +108,7 @@ def test_what_may_not_be_tried_again_is_not(failure: Failure, history: History, 
 def test_what_another_key_or_model_may_mend_is_tried_elsewhere_only(failure: Failure, history: History, policy: RetryPolicy) -> None:
     again = judge(failure, history, policy)
     assert again is not None
-    assert (again.delay, again.charged) == (None, False)
+    assert (again.delay, again.uses_retry_budget) == (None, False)
 
 
 @pytest.mark.parametrize(("phase", "cls"), list(dict.fromkeys(loss[:2] for loss in LOSSES)))
@@ -118,17 +118,17 @@ def test_what_may_still_be_computing_is_not_sent_there_again(
     phase: Phase, cls: type[errors.OPEAError], history: History, policy: RetryPolicy
 ) -> None:
     again = judge(lost_as(phase, cls, True), history, policy)
-    assert (again is None) is (phase is Phase.HANDED or cls is errors.InvalidRequestError)
+    assert (again is None) is (phase is Phase.DELIVERED or cls is errors.InvalidRequestError)
     if again is not None:
         assert (again.delay is None) is (phase is Phase.MAYBE_SENT and cls is errors.EndpointTimeout)
-        assert again.charged
+        assert again.uses_retry_budget
 
 
 @fixed(300)
 @given(failure=FAILURES, history=HISTORIES, policy=POLICIES)
 def test_only_a_refusal_and_a_wait_that_the_server_asked_for_are_free(failure: Failure, history: History, policy: RetryPolicy) -> None:
     again = judge(failure, history, policy)
-    if again is not None and not again.charged:
+    if again is not None and not again.uses_retry_budget:
         waits = isinstance(failure.error, errors.RateLimited) and failure.wait is not None
         assert waits or again.delay is None, "a refusal is never tried again there"
 
@@ -244,7 +244,7 @@ class RestMachine(RuleBasedStateMachine):
         self.limits = self.endpoint.limits("m")
         self.history = History(chance=lambda: chance)
         self.now = 0
-        self.grants: list[Grant] = []
+        self.permits: list[Permit] = []
         self.asked: list[tuple[int, float]] = []
         """When, and for how many seconds."""
         self.backoffs: list[int] = []
@@ -268,45 +268,45 @@ class RestMachine(RuleBasedStateMachine):
             if not self.is_open:
                 return
             early = any(self.now < at + int(min(seconds, DAY) * SECOND) - 1 for at, seconds in self.asked)
-            trying = any(grant.trial for grant in self.grants)
-            grant = self.endpoint.grant(self.limits, self.now, charged=False)
-            self.grants.append(grant)
+            trying = any(permit.trial for permit in self.permits)
+            permit = self.endpoint.issue_permit(self.limits, self.now, uses_retry_budget=False)
+            self.permits.append(permit)
             if early:
-                assert grant.trial is not trying, "before the time one call tries; if it is not refused soon, more follow"
-            if early and grant.trial:
+                assert permit.trial is not trying, "before the time one call tries; if it is not refused soon, more follow"
+            if early and permit.trial:
                 asked_last = max(at for at, _ in self.asked)
                 assert self.may_try or self.now - asked_last >= 60 * SECOND
 
-    @precondition(lambda self: self.grants)
+    @precondition(lambda self: self.permits)
     @rule(
         which=st.integers(0, 9),
         wait=st.sampled_from([None, None, 0.2, 3.0, 30.0, 3000.0, 1e6]),
         status=st.sampled_from([429, 429, 503, 500, 0, 0, 0]),
     )
     def answer(self, which: int, wait: float | None, status: int) -> None:
-        grant = self.grants.pop(which % len(self.grants))
+        permit = self.permits.pop(which % len(self.permits))
         cools, until = self.limits.cooldown_until > self.now, self.limits.cooldown_until
         if not status:
-            self.endpoint.settle(grant, Effect(), "m", self.now)
+            self.endpoint.settle(permit, EndpointImpact(), "m", self.now)
             self.may_try = cools and not self.spent
-            if grant.trial:
+            if permit.trial:
                 assert self.limits.cooldown_until == 0
                 self.asked.clear()
             return
         body = read_error(b"{}", status)
         failure = Failure(Phase.STATUS, error_class(status, body)("no", status_code=status), wait)
-        self.endpoint.settle(grant, effect(failure, self.history), "m", self.now)
+        self.endpoint.settle(permit, effect(failure, self.history), "m", self.now)
         if status == 500:
             assert self.limits.cooldown_until == until, "that is no refusal"
             return
         if not cools:
             self.may_try = self.spent = False
-        if grant.trial:
+        if permit.trial:
             self.may_try, self.spent = False, True
         self.refused(wait, until)
 
     def refused(self, wait: float | None, until: int) -> None:
-        alone, must = not self.grants, not (self.grants and self.was_refused)
+        alone, must = not self.permits, not (self.permits and self.was_refused)
         self.was_refused = True
         asks = wait is not None and (must or self.limits.cooldown_until != until)
         if wait is not None and asks:
@@ -323,8 +323,8 @@ class RestMachine(RuleBasedStateMachine):
         assert self.limits.cooldown_until <= max([*latest, until]) + 1, "at most 20 % or 5 s more than asked"
 
     def teardown(self) -> None:
-        for grant in self.grants:
-            self.endpoint.settle(grant, Effect(Verdict.NEUTRAL), "m", self.now)
+        for permit in self.permits:
+            self.endpoint.settle(permit, EndpointImpact(Verdict.NEUTRAL), "m", self.now)
         assert (self.endpoint.in_flight, self.limits.in_flight) == (0, 0)
 
 

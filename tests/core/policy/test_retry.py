@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from opea_core import errors
 from opea_core.config import RetryPolicy
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.retry import Effect, Failure, History, Mark, Phase, Retry, backoff, effect, judge
+from opea_core.policy.retry import EndpointImpact, Failure, History, Mark, Phase, Retry, backoff, effect, judge
 from opea_core.wire.error_body import error_class, read_error
 
 POLICY = RetryPolicy()
@@ -81,7 +81,7 @@ TABLE: list[tuple[str, Failure, float | None, int]] = [
 def test_tried_again(failure: Failure, delay: float | None, cost: int) -> None:
     again = judge(failure, History(), POLICY)
     assert again is not None
-    assert (again.delay, again.charged) == (delay, cost == 1)
+    assert (again.delay, again.uses_retry_budget) == (delay, cost == 1)
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_tried_again(failure: Failure, delay: float | None, cost: int) -> None:
         pytest.param(overflow(400), id="context overflow"),
         pytest.param(overflow(413), id="context overflow as 413"),
         pytest.param(overflow(500), id="context overflow as 500"),
-        pytest.param(broken(Phase.HANDED, DISCONNECTED), id="handed out"),
-        pytest.param(broken(Phase.HANDED, TIMED_OUT), id="handed out, then silence"),
-        pytest.param(broken(Phase.HANDED, errors.RateLimited, 429, wait=1.0), id="handed out, then 429"),
-        pytest.param(broken(Phase.HANDED, errors.ServerError, 503, should_retry=True), id="handed out, whatever the server says"),
+        pytest.param(broken(Phase.DELIVERED, DISCONNECTED), id="handed out"),
+        pytest.param(broken(Phase.DELIVERED, TIMED_OUT), id="handed out, then silence"),
+        pytest.param(broken(Phase.DELIVERED, errors.RateLimited, 429, wait=1.0), id="handed out, then 429"),
+        pytest.param(broken(Phase.DELIVERED, errors.ServerError, 503, should_retry=True), id="handed out, whatever the server says"),
         pytest.param(broken(Phase.NOT_SENT, errors.CertificateError, retryable=False), id="certificate"),
         pytest.param(broken(Phase.NOT_SENT, errors.ConfigurationError, retryable=False), id="illegal header"),
         pytest.param(broken(Phase.BODY, BAD, 200, retryable=False), id="oversized body"),
@@ -112,7 +112,7 @@ def test_x_should_retry_false_is_obeyed(failure: Failure) -> None:
 
 def test_a_second_500_goes_elsewhere_only() -> None:
     again = judge(status(500), History(attempts=2, server_errors=1), POLICY)
-    assert again == Retry(None, charged=True, reason="500")
+    assert again == Retry(None, uses_retry_budget=True, reason="500")
 
 
 @pytest.mark.parametrize("cls", [errors.AuthenticationError, errors.PermissionDeniedError, errors.NotFoundError])
@@ -184,7 +184,7 @@ FAILS: list[tuple[str, Failure, bool]] = [
     ("reset in the body", broken(Phase.BODY, DISCONNECTED), False),
     ("idle timeout", broken(Phase.BODY, TIMED_OUT), False),
     ("HTML", broken(Phase.BODY, BAD, 200), False),
-    ("no end mark", broken(Phase.HANDED, errors.StreamInterrupted, 200), False),
+    ("no end mark", broken(Phase.DELIVERED, errors.StreamInterrupted, 200), False),
     ("an error object of server class", broken(Phase.FIRST, errors.ServerError, 200), False),
     *[(str(code), status(code), False) for code in (500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 525, 526, 529, 530)],
 ]
@@ -236,7 +236,9 @@ def test_a_502_counts_each_time() -> None:
         pytest.param(status(503, wait=10.0), True, True, id="503 with a wait"),
         pytest.param(status(503), True, False, id="503: a backoff"),
         pytest.param(status(529, wait=10.0), True, True, id="529 with a wait"),
-        pytest.param(broken(Phase.HANDED, errors.ServerError, 503), False, False, id="503 in a stream of which something was handed out"),
+        pytest.param(
+            broken(Phase.DELIVERED, errors.ServerError, 503), False, False, id="503 in a stream of which something was handed out"
+        ),
         pytest.param(status(502, wait=10.0), False, False, id="502 with a wait: only this call waits"),
         pytest.param(quota(), False, False, id="quota"),
         pytest.param(status(402), False, False, id="402"),
@@ -275,7 +277,7 @@ def test_a_gateway_whose_upstream_is_gone_is_down_whatever_its_status(code: int)
         again = judge(failure, history, POLICY)
         assert again is not None
         assert again.delay is not None
-        assert again.charged
+        assert again.uses_retry_budget
         assert effect(failure, history).verdict is Verdict.FAIL
 
 
@@ -319,7 +321,7 @@ def test_what_moves_the_endpoint_to_the_end(failure: Failure, mark: Mark | None)
 
 def test_an_answer_is_the_default_effect() -> None:
     nothing = {"connect_class": False, "refused": False, "late": False, "wait": None, "mark": None, "reason": None}
-    assert Effect() == Effect(Verdict.OK, allowance=None, jitter=0.0, **nothing)
+    assert EndpointImpact() == EndpointImpact(Verdict.OK, allowance=None, jitter=0.0, **nothing)
 
 
 # --- R3: backoff
@@ -379,7 +381,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 
 @FIXED
 @given(
-    phase=st.sampled_from([p for p in Phase if p is not Phase.HANDED]),
+    phase=st.sampled_from([p for p in Phase if p is not Phase.DELIVERED]),
     cls=st.sampled_from([errors.ServerError, errors.RateLimited, errors.EndpointTimeout, errors.NotFoundError, errors.QuotaExceeded]),
     code=st.sampled_from([None, 200, 404, 429, 500, 503]),
     wait=st.none() | st.floats(1e-6, 1e5),

@@ -59,7 +59,7 @@ def test_every_call_ends_and_nothing_is_left_over(scene: Scene) -> None:
     played = scene()
     assert played.record.unfinished == 0
     for client in played.clients:
-        figures = client.gate.stats()
+        figures = client.limiter.stats()
         assert (figures["in_flight"], figures["queued"]) == (0, 0)
     assert [dict(server.busy) for server in played.servers] == [{}] * len(played.servers)
 

@@ -41,15 +41,15 @@ class Inspector:
     def watch(self, opea: OPEA) -> None:
         """Learn of every ticket from now on."""
         self._opea = opea
-        gate: Any = opea._core.gate
-        give = gate.ticket
+        limiter: Any = opea._engine.limiter
+        give = limiter.ticket
 
         def ticket(**options: Any) -> Ticket:
             given: Ticket = give(**options)
             self._tickets.append(given)
             return given
 
-        gate.ticket = ticket
+        limiter.ticket = ticket
 
     def forget(self) -> None:
         """In a forked child: the parent's tickets are not ours, and its gates neither."""
@@ -59,41 +59,41 @@ class Inspector:
         """Take the lock, and look at everything."""
         if self._opea is None:
             return
-        gate: Any = self._opea._core.gate
-        if not gate._lock.acquire(timeout=30):
+        limiter: Any = self._opea._engine.limiter
+        if not limiter._lock.acquire(timeout=30):
             self.wrong.append("the lock is held while foreign code runs, or for ever")
             return
         try:
             self.looks += 1
-            for found in self._look(gate, time.monotonic_ns()):
+            for found in self._look(limiter, time.monotonic_ns()):
                 self.wrong.append(found)
         finally:
-            gate._lock.release()
+            limiter._lock.release()
 
-    def _look(self, gate: Any, now: int) -> list[str]:
+    def _look(self, limiter: Any, now: int) -> list[str]:
         tickets = self._alive()
-        returned = len(gate._returned)
+        returned = len(limiter._returned)
         return [
-            *self._places(gate, tickets),
-            *self._queue(gate, tickets),
-            *self._waiters(gate, tickets, now if not returned else 0),
-            *self._endpoints(gate, now),
+            *self._places(limiter, tickets),
+            *self._queue(limiter, tickets),
+            *self._waiters(limiter, tickets, now if not returned else 0),
+            *self._endpoints(limiter, now),
         ]
 
     def _alive(self) -> list[Ticket]:
         done = (TicketState.GONE, TicketState.REJECTED)
         known = len(self._tickets)
-        kept = [t for t in self._tickets[:known] if not (t.state in done or (t.state is TicketState.TAKEN and t.grant.settled))]  # type: ignore[union-attr]
+        kept = [t for t in self._tickets[:known] if not (t.state in done or (t.state is TicketState.TAKEN and t.permit.settled))]  # type: ignore[union-attr]
         self._tickets[:known] = kept  # those that came meanwhile stay
         return kept
 
-    def _places(self, gate: Any, tickets: list[Ticket]) -> list[str]:
+    def _places(self, limiter: Any, tickets: list[Ticket]) -> list[str]:
         found = []
-        held = [t.grant for t in tickets if t.state in _LIVE and t.grant is not None and not t.grant.settled]
-        if len({id(grant) for grant in held}) != len(held):
+        held = [t.permit for t in tickets if t.state in _LIVE and t.permit is not None and not t.permit.settled]
+        if len({id(permit) for permit in held}) != len(held):
             found.append("a place was granted to two tickets")
-        counts = Counter(id(grant.endpoint) for grant in held)
-        for e in gate.endpoints:
+        counts = Counter(id(permit.endpoint) for permit in held)
+        for e in limiter.endpoints:
             most = e.config.max_concurrent or 1 << 30
             if not 0 <= e.in_flight <= most:
                 found.append(f"{e.label}: {e.in_flight} in flight, {most} allowed")
@@ -102,28 +102,28 @@ class Inspector:
             if e.in_flight != counts[id(e)]:
                 found.append(f"{e.label}: {e.in_flight} in flight, {counts[id(e)]} live grants")
         owned = Counter(id(t.owner) for t in tickets if t.state is TicketState.TAKEN and t.owner is not None)
-        if dict(gate._owners) != dict(owned):
-            found.append(f"loops hold {dict(gate._owners)}, not {dict(owned)}")
+        if dict(limiter._owners) != dict(owned):
+            found.append(f"loops hold {dict(limiter._owners)}, not {dict(owned)}")
         return found
 
-    def _queue(self, gate: Any, tickets: list[Ticket]) -> list[str]:
-        dispatcher, found = gate._dispatcher, []
+    def _queue(self, limiter: Any, tickets: list[Ticket]) -> list[str]:
+        scheduler, found = limiter._scheduler, []
         states = Counter(t.state for t in tickets)
         waiting = states[TicketState.PENDING] + states[TicketState.OFFERED] + states[TicketState.LAPSED]
         queued = sum(t.state is TicketState.PENDING and not t.retrying for t in tickets)
-        if (dispatcher.waiting, dispatcher.queued) != (waiting, queued):
-            found.append(f"{dispatcher.waiting} waiting and {dispatcher.queued} queued are counted, {waiting} and {queued} there")
-        standing = Counter(id(t) for t in dispatcher.waiters())
+        if (scheduler.waiting, scheduler.queued) != (waiting, queued):
+            found.append(f"{scheduler.waiting} waiting and {scheduler.queued} queued are counted, {waiting} and {queued} there")
+        standing = Counter(id(t) for t in scheduler.waiters())
         if standing != Counter(id(t) for t in tickets if t.state is TicketState.PENDING):
             found.append("who stands in the queue is not who is pending")
-        if {id(t) for t in dispatcher._offered} != {id(t) for t in tickets if t.state is TicketState.OFFERED}:
+        if {id(t) for t in scheduler._offered} != {id(t) for t in tickets if t.state is TicketState.OFFERED}:
             found.append("who is offered a place is not who is listed")
-        live = sum(route.live for route in dispatcher._routes)
+        live = sum(route.live for route in scheduler._routes)
         if live != states[TicketState.PENDING]:
             found.append(f"the routes count {live} waiting tickets, not {states[TicketState.PENDING]}")
         return found
 
-    def _waiters(self, gate: Any, tickets: list[Ticket], now: int) -> list[str]:
+    def _waiters(self, limiter: Any, tickets: list[Ticket], now: int) -> list[str]:
         """Nobody waits beside a free place, but for the moment in which it is handed over."""
         if not now:  # a finaliser gave something back just now: whoever releases the lock takes it
             return []
@@ -135,9 +135,9 @@ class Inspector:
             if now - since > _HAND_OVER
         ]
 
-    def _endpoints(self, gate: Any, now: int) -> list[str]:
+    def _endpoints(self, limiter: Any, now: int) -> list[str]:
         found = []
-        for e in gate.endpoints:
+        for e in limiter.endpoints:
             if not -1e-6 <= e.budget._tokens <= e.budget.capacity:
                 found.append(f"{e.label}: {e.budget._tokens} retries in the budget of {e.budget.capacity}")
             state = (sum(limits.cooldown_seq for limits in e._models.values()), e.breaker.generation)
@@ -154,7 +154,7 @@ def _may_go(ticket: Ticket, now: int) -> bool:
         e.has_room(limits, now)
         and e.opens_at(limits, now) is None
         and ticket.not_before.get(e, 0) <= now
-        and (not ticket.charged or e.budget.allows(now))
+        and (not ticket.uses_retry_budget or e.budget.allows(now))
         and (ticket.deadline is None or ticket.deadline > now)
         for e, limits in ticket.route.options
     )

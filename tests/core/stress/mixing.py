@@ -33,7 +33,7 @@ def mixed(*servers: ScriptedServer, hooks: Any) -> OPEA:
         endpoints=[{"base_url": server.url, "label": f"gpu{i}", "max_concurrent": LIMIT} for i, server in enumerate(servers)],
         model="scripted-model",
         retry={"initial_delay": 0.001, "max_delay": 0.005},
-        breaker=BreakerPolicy(open=0.005, max_open=0.02, probe_ttl=0.05),
+        breaker=BreakerPolicy(break_duration=0.005, max_break_duration=0.02, probe_interval=0.05),
         timeouts={"first_event": 30, "idle": 30},
         hooks=hooks,
     )

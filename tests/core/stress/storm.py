@@ -68,7 +68,7 @@ def stormy(*servers: ScriptedServer, hooks: Any = (), limits: tuple[int, ...] = 
         ],
         model="scripted-model",
         retry=RetryPolicy(max_retries=RETRIES, initial_delay=0.001, max_delay=0.005),
-        breaker=BreakerPolicy(open=0.005, max_open=0.02, probe_ttl=0.05),
+        breaker=BreakerPolicy(break_duration=0.005, max_break_duration=0.02, probe_interval=0.05),
         timeouts=Timeouts(first_event=20, idle=20),
         hooks=hooks,
     )
@@ -264,17 +264,17 @@ def settled(opea: OPEA, inspector: Inspector, seconds: float = 10) -> list[str]:
 
 def _left(opea: OPEA) -> list[str]:
     stats = opea.get_stats()
-    gate, drivers = opea._core.gate, opea._core.drivers
+    limiter, drivers = opea._engine.limiter, opea._engine.drivers
     places = list(drivers._aio._places.values()) if drivers._aio else []
     left = {
         "in flight": stats["in_flight"],
         "queued": stats["queued"],
         "busy connections": len(drivers.sync.slots.busy) + sum(len(place.slots.busy) for place in places),
         "connections being closed": sum(len(place._closing) for place in places),
-        "waiters": sum(map(len, gate._waiting.values())),
-        "keepers": sum(map(len, gate._keepers.values())),
-        "loops that hold places": len(gate._owners),
-        "finalisers' returns": len(gate._returned) + len(gate._untold),
+        "waiters": sum(map(len, limiter._waiting.values())),
+        "keepers": sum(map(len, limiter._timekeepers.values())),
+        "loops that hold places": len(limiter._owners),
+        "finalisers' returns": len(limiter._returned) + len(limiter._untold),
     }
     return [f"{count} {what} left" for what, count in left.items() if count]
 

@@ -141,12 +141,12 @@ def test_in_a_rerank(server: ScriptedServer) -> None:
 def test_a_call_cancelled_at_a_gate_leaves_the_gate_as_it_is(server: ScriptedServer, way: str) -> None:
     async def main() -> None:
         async with at(server, script=(error(429, "slow down", headers={"retry-after": "30"}),))() as world:
-            endpoint = world.opea._core.gate.endpoints[0]
+            endpoint = world.opea._engine.limiter.endpoints[0]
             first = asyncio.ensure_future(chat_once(world))
             await holds(lambda: max((limits.cooldown_until for limits in endpoint._models.values()), default=0))
-            gate = max((limits.cooldown_until for limits in endpoint._models.values()), default=0)
+            limiter = max((limits.cooldown_until for limits in endpoint._models.values()), default=0)
             assert (await WAYS[way](chat_once(world), 1)).reached
-            assert max((limits.cooldown_until for limits in endpoint._models.values()), default=0) == gate
+            assert max((limits.cooldown_until for limits in endpoint._models.values()), default=0) == limiter
             assert world.opea.get_stats()["queued"] == 1
             first.cancel()
             await asyncio.wait([first])
@@ -158,7 +158,7 @@ def test_a_call_cancelled_at_a_gate_leaves_the_gate_as_it_is(server: ScriptedSer
 
 # --- the probe of an open breaker
 
-DOWN = BreakerPolicy(open=0.01, consecutive=1, probe_ttl=30)
+DOWN = BreakerPolicy(break_duration=0.01, connect_failure_threshold=1, probe_interval=30)
 
 
 @contextlib.asynccontextmanager
@@ -169,7 +169,7 @@ async def broken(server: ScriptedServer, **options: Any) -> Any:
         server.script(chat("x").replace(before="reset"), chat("x").replace(before="reset"))
         with contextlib.suppress(EndpointConnectionError):
             await world.opea.achat("fails", max_retries=0)
-        endpoint = world.opea._core.gate.endpoints[0]
+        endpoint = world.opea._engine.limiter.endpoints[0]
         await holds(lambda: endpoint.breaker.state.value != "closed")
         server._script.clear()
         yield world
@@ -177,7 +177,7 @@ async def broken(server: ScriptedServer, **options: Any) -> Any:
 
 async def _as_probe(world: World, work: Callable[[World], Coroutine[Any, Any, Any]]) -> None:
     """Start a call, wait until it probes, cancel it."""
-    breaker = world.opea._core.gate.endpoints[0].breaker
+    breaker = world.opea._engine.limiter.endpoints[0].breaker
     task = asyncio.ensure_future(work(world))
     await holds(lambda: breaker.probing)
     await holds(lambda: world.servers[0].in_flight or task.done())
@@ -191,7 +191,7 @@ def test_a_cancelled_probe_neither_closes_nor_holds_the_breaker(server: Scripted
 
     async def main() -> None:
         async with broken(server) as world:
-            breaker = world.opea._core.gate.endpoints[0].breaker
+            breaker = world.opea._engine.limiter.endpoints[0].breaker
             generation = breaker.generation
             server.script(chat("x").after(Wait(20)))
             await _as_probe(world, CALLS[call])
@@ -207,7 +207,7 @@ def test_a_cancelled_probe_neither_closes_nor_holds_the_breaker(server: Scripted
 def test_a_probe_cancelled_wherever_it_waits(server: ScriptedServer, call: str) -> None:
     async def one(number: int) -> bool:
         async with broken(server) as world:
-            breaker = world.opea._core.gate.endpoints[0].breaker
+            breaker = world.opea._engine.limiter.endpoints[0].breaker
             struck = await by_task(CALLS[call](world), number)
             if struck.reached and breaker.state.value != "closed":
                 assert not breaker.probing
@@ -224,17 +224,17 @@ def test_a_probe_cancelled_wherever_it_waits(server: ScriptedServer, call: str) 
 def test_who_waits_for_a_probe_takes_its_place_when_it_is_cancelled(server: ScriptedServer) -> None:
     async def main() -> None:
         async with broken(server) as world:
-            endpoint = world.opea._core.gate.endpoints[0]
+            endpoint = world.opea._engine.limiter.endpoints[0]
             server.script(chat("x").after(Wait(20)))
             probe = asyncio.ensure_future(chat_once(world))
             await holds(lambda: server.in_flight)
             assert endpoint.breaker.probing
             waiters = [asyncio.ensure_future(chat_once(world)) for _ in range(5)]
             await holds(lambda: world.opea.get_stats()["queued"] == 5)
-            started = world.opea._core.gate.now()
+            started = world.opea._engine.limiter.now()
             probe.cancel()
             await asyncio.wait_for(asyncio.gather(*waiters), 20)
-            assert world.opea._core.gate.now() - started < 15 * SECOND  # not after ``probe_ttl``
+            assert world.opea._engine.limiter.now() - started < 15 * SECOND  # not after ``probe_ttl``
             await asyncio.wait([probe])
             await world.check()
 

@@ -68,7 +68,7 @@ def test_asyncio_run_a_hundred_times(server: ScriptedServer, second: ScriptedSer
     mix: list[Mix] = []
     leaves_nothing(lambda: mix.append(stir(server, second, work)))
     assert mix[0].ends.total() == 330
-    assert mix[0].opea._core.drivers._aio._places == {}  # type: ignore[union-attr]
+    assert mix[0].opea._engine.drivers._aio._places == {}  # type: ignore[union-attr]
 
 
 def test_children_forked_while_others_call(server: ScriptedServer, second: ScriptedServer) -> None:

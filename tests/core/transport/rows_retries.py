@@ -101,7 +101,7 @@ def _elsewhere_only() -> list[Row]:
 
 def _limited() -> list[Row]:
     wait = error(429, "slow down", headers=SOON)
-    paused = f"{ONE_BAD} GateSet {AGAIN} {GOT} {GOOD}"
+    paused = f"{ONE_BAD} CooldownStarted {AGAIN} {GOT} {GOOD}"
     return [
         Row("429 with a wait", [wait], gives=HELLO, requests=(2,), events=paused, stats={"retries": 1}, seconds=(0.02, 0.5)),
         Row(

@@ -128,7 +128,7 @@ _PASSING = {
     "waited",
     "latency",
     "first_content",
-    "gated_for",
+    "closed_for",
     "cause",
     "__cause__",
     "raw",

@@ -103,7 +103,7 @@ def test_while_calls_wait_the_log_says_for_what(way: Way, server: ScriptedServer
     assert way.ask(opea, "chat", "Hello").error is None
     server.script(error(429, "too many", headers={"retry-after": "0.4"}))
     calls = [way.start(opea, "chat", "Hello")]
-    until(lambda: opea.get_stats("one")["gated_for"] is not None, "the endpoint to rest")
+    until(lambda: opea.get_stats("one")["closed_for"] is not None, "the endpoint to rest")
     calls += [way.start(opea, "chat", "Hello") for _ in range(3)]
     assert fine([call.result(PATIENCE) for call in calls])
     (line,) = [record.getMessage() for record in caplog.records if " calls wait (" in record.getMessage()]

@@ -66,7 +66,7 @@ SCENES = [
     Scene("the list of models after a 404", (NO_MODEL,), (("max_retries", 0),)),
     Scene("a key function", options=(("api_key", _key),)),
     Scene("a key function in a thread", options=(("api_key", lambda: "a-key"),)),
-    Scene("an outage", options=(("breaker", BreakerPolicy(open=0.01)), ("recovery_wait", 0.03)), before=("used", "dead")),
+    Scene("an outage", options=(("breaker", BreakerPolicy(break_duration=0.01)), ("recovery_wait", 0.03)), before=("used", "dead")),
     Scene("texts to embed", call=lambda opea: opea.aembed(["a", "b"])),
     Scene("the models", call=lambda opea: opea.amodels()),
 ]
@@ -112,7 +112,7 @@ class Stage:
         """Nothing is left over, and the next call goes well."""
         assert idle(self.opea)
         assert len(asyncio.all_tasks()) == 1
-        assert self.opea._core.gate._dispatcher.waiting == 0
+        assert self.opea._engine.limiter._scheduler.waiting == 0
         assert self.count(events.CallStarted) == self.count(events.CallEnded)
         assert self.count(events.AttemptStarted) == self.count(events.AttemptEnded)
         if "dead" not in self.scene.before:
@@ -230,7 +230,7 @@ INTERRUPTED = {
     "headers that drip": (DRIP, {}),
     "a body that stops": (chat("x").after(b" ", Wait(5)), {}),
     "a wait between two attempts": (error(429, "slow down", headers={"retry-after": "5"}), {}),
-    "an outage": (chat("x").replace(before="reset"), {"breaker": BreakerPolicy(open=5)}),
+    "an outage": (chat("x").replace(before="reset"), {"breaker": BreakerPolicy(break_duration=5)}),
     "a key function": (chat("x"), {"api_key": lambda: threading.Event().wait(5) or "a-key"}),
 }
 

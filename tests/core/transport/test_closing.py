@@ -80,7 +80,7 @@ def test_waiting_calls_end(way: Way, server: ScriptedServer) -> None:
 
 def test_calls_that_are_held_in_an_outage_end(way: Way, server: ScriptedServer) -> None:
     server.always(chat("x").replace(before="reset"))
-    opea = made(server, breaker=BreakerPolicy(open=5))
+    opea = made(server, breaker=BreakerPolicy(break_duration=5))
     calls = [way.start(opea, "chat", "Hello") for _ in range(3)]
     time.sleep(0.1)
     shut(way, opea)

@@ -20,7 +20,7 @@ from opea_core import (
 )
 from opea_core.testing import Answer, Hold, ScriptedServer, chat, error, html, stream
 
-QUICK = BreakerPolicy(open=0.03, probe_ttl=0.5)
+QUICK = BreakerPolicy(break_duration=0.03, probe_interval=0.5)
 DOWN = error(503, "restarting")
 
 
@@ -33,7 +33,7 @@ def pause(seconds: float) -> None:
 
 
 def moves(heard: list[events.Event]) -> list[str]:
-    return [event.after for event in heard if isinstance(event, events.BreakerMoved)]
+    return [event.after for event in heard if isinstance(event, events.BreakerStateChanged)]
 
 
 # --- several endpoints
@@ -64,7 +64,7 @@ def test_an_endpoint_that_dies_in_the_middle(way: Way, server: ScriptedServer, s
 def test_one_that_fails_fast_is_left_alone(way: Way, server: ScriptedServer, second: ScriptedServer, bad: Answer) -> None:
     """A server that fails at once looks idle, and would attract every call."""
     server.always(bad)
-    opea = OPEA(endpoints=[server.url, second.url], breaker=BreakerPolicy(open=30), retry=RetryPolicy(initial_delay=0.001))
+    opea = OPEA(endpoints=[server.url, second.url], breaker=BreakerPolicy(break_duration=30), retry=RetryPolicy(initial_delay=0.001))
     for _ in range(60):
         assert way.ask(opea, "chat", "Hello").error is None
     assert len(server.seen) <= 12  # min_calls, and a little for what was under way
@@ -172,7 +172,7 @@ def test_a_key_that_is_revoked_in_the_middle(way: Way, server: ScriptedServer, s
 
 def test_three_lost_connections_open_it_and_one_answer_closes_it(way: Way, server: ScriptedServer) -> None:
     heard: list[events.Event] = []
-    opea = made(server, hooks=[heard.append], breaker=BreakerPolicy(open=0.05))
+    opea = made(server, hooks=[heard.append], breaker=BreakerPolicy(break_duration=0.05))
     assert way.ask(opea, "chat", "before").error is None
     server.pause()
     call = way.start(opea, "chat", "during")
@@ -213,7 +213,7 @@ def test_one_caller_is_carried_over_an_outage_too(way: Way, server: ScriptedServ
 def test_while_it_is_open_nobody_is_sent_and_then_one(way: Way, server: ScriptedServer) -> None:
     """Ten calls are held; the outage ends; one probe goes first, and the others follow it."""
     heard: list[events.Event] = []
-    opea = made(server, hooks=[heard.append], breaker=BreakerPolicy(open=0.1))
+    opea = made(server, hooks=[heard.append], breaker=BreakerPolicy(break_duration=0.1))
     assert way.ask(opea, "chat", "before").error is None
     server.always(chat("x").replace(before="reset"))
     told = way.ask(opea, "chat", "opens it", max_retries=2, recovery_wait=0)
@@ -244,7 +244,7 @@ def test_one_caller_is_carried_over_an_outage_of_both_its_endpoints(way: Way, se
 
 
 def test_a_failed_probe_costs_its_call_nothing(way: Way, server: ScriptedServer) -> None:
-    opea = made(server, breaker=BreakerPolicy(open=0.02), max_retries=3)
+    opea = made(server, breaker=BreakerPolicy(break_duration=0.02), max_retries=3)
     assert way.ask(opea, "chat", "before").error is None
     server.pause()
     call = way.start(opea, "chat", "Hello")
@@ -275,7 +275,7 @@ def test_down_for_good_ends_with_the_reasons(way: Way, server: ScriptedServer, s
 
 
 def test_no_patience_fails_at_once(way: Way, server: ScriptedServer) -> None:
-    opea = made(server, breaker=BreakerPolicy(open=5))
+    opea = made(server, breaker=BreakerPolicy(break_duration=5))
     assert way.ask(opea, "chat", "before").error is None
     server.pause()
     way.ask(opea, "chat", "opens it", recovery_wait=0)
@@ -285,7 +285,7 @@ def test_no_patience_fails_at_once(way: Way, server: ScriptedServer) -> None:
 
 
 def test_a_hold_is_not_begun_if_it_cannot_help(way: Way, server: ScriptedServer) -> None:
-    opea = made(server, breaker=BreakerPolicy(open=5))
+    opea = made(server, breaker=BreakerPolicy(break_duration=5))
     server.pause()
     way.ask(opea, "chat", "opens it", recovery_wait=0, max_retries=2)
     told = way.ask(opea, "chat", "Hello", deadline=1)
@@ -333,7 +333,7 @@ def test_what_is_the_callers_matter_never_opens_it(way: Way, server: ScriptedSer
 
 
 def test_the_500s_of_one_bad_request_do_not_open_it(way: Way, server: ScriptedServer) -> None:
-    opea = made(server, breaker=BreakerPolicy(min_calls=4, open=5))
+    opea = made(server, breaker=BreakerPolicy(min_calls=4, break_duration=5))
     server.always(error(500, "oops"))
     for _ in range(3):
         way.ask(opea, "chat", "Hello")
@@ -343,7 +343,7 @@ def test_the_500s_of_one_bad_request_do_not_open_it(way: Way, server: ScriptedSe
 
 def test_a_stream_that_probes_gives_its_verdict_at_its_first_content(way: Way, server: ScriptedServer) -> None:
     go = threading.Event()
-    opea = made(server, breaker=BreakerPolicy(open=0.05))
+    opea = made(server, breaker=BreakerPolicy(break_duration=0.05))
     server.always(chat("x").replace(before="reset"))
     way.ask(opea, "chat", "opens it", max_retries=2, recovery_wait=0)
     server.always(None)

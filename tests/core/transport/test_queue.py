@@ -35,7 +35,7 @@ def waiting(opea: OPEA, count: int) -> None:
 def resting(opea: OPEA) -> None:
     """Block until the endpoint was told to rest."""
     for _ in range(2000):
-        if opea.get_stats("one")["gated_for"] is not None:
+        if opea.get_stats("one")["closed_for"] is not None:
             return
         threading.Event().wait(0.002)
     raise TimeoutError("the endpoint does not rest")
@@ -339,7 +339,7 @@ def test_a_wait_that_the_server_asked_for_costs_no_budget(way: Way, server: Scri
     opea = made(server)
     server.script(error(429, "slow down", headers={"retry-after": "0.02"}), error(429, "slow down", headers={"retry-after": "0.02"}))
     assert way.ask(opea, "chat", "Hello").error is None
-    budget = opea._core.gate.endpoints[0].budget
+    budget = opea._engine.limiter.endpoints[0].budget
     assert budget.tokens(time.monotonic_ns()) == budget.capacity
     server.script(error(503, "busy"))
     assert way.ask(opea, "chat", "Hello").error is None

@@ -108,7 +108,7 @@ def test_asyncio_run_again_and_again_leaves_nothing_behind(server: ScriptedServe
 
     work()
     leaves_nothing(work)
-    assert opea._core.drivers._aio._places == {}  # type: ignore[union-attr]
+    assert opea._engine.drivers._aio._places == {}  # type: ignore[union-attr]
     assert idle(opea)
 
 
@@ -137,7 +137,7 @@ def test_a_loop_that_ended_without_a_word_is_forgotten_when_the_next_one_comes(s
         assert asyncio.run(opea.achat("Hello")).content
         del loop
         gc.collect()
-    assert opea._core.drivers._aio._places == {}  # type: ignore[union-attr]
+    assert opea._engine.drivers._aio._places == {}  # type: ignore[union-attr]
     server.wait(lambda: not server._open, 1)
 
 
@@ -233,7 +233,7 @@ def test_probes_leave_nothing_behind(server: ScriptedServer) -> None:
         opea.test_endpoint()
     gc.collect()
     assert len(gc.get_objects()) < count + 500
-    assert len(opea._core.drivers.sync._key_locks) <= 1
+    assert len(opea._engine.drivers.sync._key_locks) <= 1
 
 
 # --- fork
@@ -287,14 +287,14 @@ class TestFork:
         """That thread is not there in the child, so nobody would ever release it."""
         opea = made(server)
         opea.chat("Hello")
-        with opea._core.gate._lock, opea._core.drivers.sync.slots._lock:
+        with opea._engine.limiter._lock, opea._engine.drivers.sync.slots._lock:
             child = in_a_child(lambda: bool(opea.chat("child").content) and opea.get_stats()["success"] >= 1)
         assert child
 
     def test_figures_and_close_first_in_the_child(self, server: ScriptedServer) -> None:
         opea = made(server)
         opea.chat("Hello")
-        with opea._core.gate._lock, opea._core.drivers.sync.slots._lock:
+        with opea._engine.limiter._lock, opea._engine.drivers.sync.slots._lock:
             child = in_a_child(lambda: isinstance(opea.get_stats(), dict) and opea.close() is None)
         assert child
         assert opea.chat("parent").content
@@ -351,4 +351,4 @@ def test_threads_that_make_the_first_async_call_together(server: ScriptedServer)
 
     answers = [future.result(PATIENCE) for future in [Sync().run(work) for _ in range(6)]]
     assert all(answer.content for answer in answers)
-    assert opea._core.drivers._aio._places == {}  # type: ignore[union-attr]
+    assert opea._engine.drivers._aio._places == {}  # type: ignore[union-attr]

@@ -139,7 +139,7 @@ def test_what_it_cannot_do_is_said_at_once(server: ScriptedServer, monkeypatch: 
     with pytest.raises(ConfigurationError, match="no SOCKS"):
         asyncio.run(opea.achat("Hi"))
     found = importlib.util.find_spec
-    monkeypatch.setattr("opea_core.checks.find_spec", lambda name: None if name == "aiohttp" else found(name))
+    monkeypatch.setattr("opea_core.argument_checks.find_spec", lambda name: None if name == "aiohttp" else found(name))
     with pytest.raises(ConfigurationError, match=r"opea-core\[aiohttp\]"):
         made(server, async_http_client="aiohttp")
 

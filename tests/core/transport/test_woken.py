@@ -16,15 +16,15 @@ import httpx
 import pytest
 from asking import PATIENCE, Async, Sync, Told, Way, idle, made
 from forking import FORKS, in_a_child
-from test_gate import OK, Clock
+from test_limiter import OK, Clock
 from waiting import until
 
 from opea_core import OPEA, ClientClosed, ConfigurationError, events
 from opea_core.policy import SECOND
-from opea_core.policy.dispatcher import OFFER_TTL
+from opea_core.policy.scheduler import OFFER_TTL
 from opea_core.testing import Hold, ScriptedServer, chat, stream
-from opea_core.transport import gate as gates
-from opea_core.transport.gate import Gate
+from opea_core.transport import limiter as limiters
+from opea_core.transport.limiter import Limiter
 
 ITSELF = "it would wait for itself"
 
@@ -47,10 +47,10 @@ def waiting(opea: OPEA, count: int) -> None:
 
 def waiting_on(opea: OPEA) -> None:
     """Block until a call that waits has asked some times again, and was not refused."""
-    gate, asked = opea._core.gate, set[int]()
+    limiter, asked = opea._engine.limiter, set[int]()
 
     def some_times() -> bool:
-        asked.update(at for tickets in list(gate._keepers.values()) for at in list(tickets.values()))
+        asked.update(at for tickets in list(limiter._timekeepers.values()) for at in list(tickets.values()))
         return len(asked) > 4
 
     waiting(opea, 1)
@@ -64,12 +64,12 @@ def waiting_on(opea: OPEA) -> None:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits looks often whether it need not."""
-    monkeypatch.setattr(gates, "_LOOKS_EVERY", SECOND // 20)
+    monkeypatch.setattr(limiters, "_LOOKS_EVERY", SECOND // 20)
 
 
-def interrupt(gate: Gate, operation: str) -> Callable[[], bool]:
+def interrupt(limiter: Limiter, operation: str) -> Callable[[], bool]:
     """The next such operation is interrupted after its lock, when it is about to wake somebody; tells whether it was."""
-    real, after = getattr(gate, operation), gate._after
+    real, after = getattr(limiter, operation), limiter._after
     done: list[bool] = []
 
     def interrupted(*args: Any, **named: Any) -> Any:
@@ -78,17 +78,17 @@ def interrupt(gate: Gate, operation: str) -> Callable[[], bool]:
         def wake(wakes: list[Any], but: Any = None) -> None:
             if not done and threading.get_ident() == thread and [ticket for ticket in wakes if ticket is not but]:
                 done.append(True)
-                setattr(gate, operation, real)
+                setattr(limiter, operation, real)
                 raise Interrupted
             after(wakes, but)
 
-        gate._after = wake  # type: ignore[method-assign]
+        limiter._after = wake  # type: ignore[method-assign]
         try:
             return real(*args, **named)
         finally:
-            gate._after = after  # type: ignore[method-assign]
+            limiter._after = after  # type: ignore[method-assign]
 
-    setattr(gate, operation, interrupted)
+    setattr(limiter, operation, interrupted)
     return lambda: bool(done)
 
 
@@ -119,7 +119,7 @@ def test_after_an_interrupted_end_the_next_ones_go_on(
     holder = way.start(opea, "chat", "holder")
     server.wait_seen(1)
     calls = waiters(opea, 5)
-    was = interrupt(opea._core.gate, "settle")
+    was = interrupt(opea._engine.limiter, "settle")
     go.set()
     with pytest.raises(Interrupted):
         holder.result(PATIENCE)
@@ -142,7 +142,7 @@ def test_after_an_interrupted_leave_the_next_ones_go_on(
         next(chunks)
         close = chunks.close
     calls = waiters(opea, 5)
-    was = interrupt(opea._core.gate, "leave")
+    was = interrupt(opea._engine.limiter, "leave")
     with pytest.raises(Interrupted):
         way.run(close).result(PATIENCE)
     assert [call.result(PATIENCE).error for call in calls] == [None] * 5
@@ -156,7 +156,7 @@ def closed(opea: OPEA, server: ScriptedServer, go: threading.Event, waiters: Wai
     Sync().start(opea, "chat", "holder")
     server.wait_seen(1)
     calls = waiters(opea, count)
-    was = interrupt(opea._core.gate, "close")
+    was = interrupt(opea._engine.limiter, "close")
     with pytest.raises(Interrupted):
         opea.close()
     assert was()
@@ -186,10 +186,10 @@ def test_places_that_an_interrupted_discovery_found_are_taken(
     holder = Sync().start(opea, "chat", "holder")
     server.wait_seen(1)
     calls = waiters(opea, 3)
-    gate = opea._core.gate
-    was = interrupt(gate, "configure")
+    limiter = opea._engine.limiter
+    was = interrupt(limiter, "configure")
     with pytest.raises(Interrupted):
-        gate.configure([endpoint.config.replace(max_concurrent=4) for endpoint in gate.endpoints])
+        limiter.configure([endpoint.config.replace(max_concurrent=4) for endpoint in limiter.endpoints])
     server.wait_seen(4)
     assert was()
     go.set()
@@ -200,15 +200,15 @@ def test_one_that_looks_wakes_all_that_were_not_woken() -> None:
     """Places came free for waiters of several loops and of none, and who gave them back was interrupted."""
     clock = Clock(max_concurrent=3)
     holders = [clock.ticket(f"holder {n}") for n in range(3)]
-    grants = [clock.granted(ticket) for ticket in holders]
+    permits = [clock.granted(ticket) for ticket in holders]
     names = ["one", "two", "three", "four"]
     waiters = [clock.waiting(name, owner=owner) for name, owner in zip(names, ("a loop", "another loop", None, None), strict=True)]
-    clock.gate._after = lambda wakes, but=None: None  # type: ignore[method-assign]
-    for ticket, grant in zip(holders, grants, strict=True):
-        clock.gate.settle(ticket, grant, OK)
-    del clock.gate._after
+    clock.limiter._after = lambda wakes, but=None: None  # type: ignore[method-assign]
+    for ticket, permit in zip(holders, permits, strict=True):
+        clock.limiter.settle(ticket, permit, OK)
+    del clock.limiter._after
     clock.now += SECOND
-    assert clock.gate.ask(waiters[3])[0] is None
+    assert clock.limiter.ask(waiters[3])[0] is None
     assert sorted(clock.woken) == ["one", "three", "two"]
     for waiter in waiters[:3]:
         clock.granted(waiter)
@@ -218,7 +218,7 @@ def test_a_waiter_or_two_of_each_owner_look_every_two_seconds() -> None:
     clock = Clock()
     clock.granted(clock.ticket("holder"))
     for owner in (None, "a loop", "another loop"):
-        untils = [clock.gate.ask(clock.ticket("waits", owner=owner))[1] for _ in range(10)]
+        untils = [clock.limiter.ask(clock.ticket("waits", owner=owner))[1] for _ in range(10)]
         assert untils.count(2 * SECOND) == 3
         assert untils.count(None) == 7
 
@@ -229,18 +229,18 @@ def test_what_a_finaliser_gave_back_comes_back_once_although_that_was_interrupte
     clock.granted(holder)
     waits = clock.waiting("waits")
     told: list[str] = []
-    leave = clock.gate._leave
+    leave = clock.limiter._leave
 
     def interrupted(*args: Any) -> Any:
-        clock.gate._leave = leave  # type: ignore[method-assign]
+        clock.limiter._leave = leave  # type: ignore[method-assign]
         leave(*args)
         raise Interrupted
 
-    clock.gate._leave = interrupted  # type: ignore[method-assign]
+    clock.limiter._leave = interrupted  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
-        clock.gate.abandon(holder, lambda: told.append("holder"))
+        clock.limiter.abandon(holder, lambda: told.append("holder"))
     clock.now += 2 * SECOND
-    clock.gate.stats()
+    clock.limiter.stats()
     assert told == ["holder"]
     clock.granted(waits)
     assert clock.in_flight() == 1
@@ -252,13 +252,13 @@ def test_an_offer_that_lapsed_wakes_its_waiter_again() -> None:
     first = clock.ticket("first")
     clock.granted(first)
     slow, next_ = clock.waiting("slow"), clock.waiting("next")
-    clock.gate.leave(first)
+    clock.limiter.leave(first)
     assert clock.woken == ["slow"]
     clock.now += OFFER_TTL
     clock.granted(next_)
     assert clock.woken == ["slow", "slow"]
-    assert clock.gate.ask(slow)[0] is None
-    clock.gate.leave(next_)
+    assert clock.limiter.ask(slow)[0] is None
+    clock.limiter.leave(next_)
     clock.granted(slow)
 
 
@@ -685,7 +685,7 @@ class TestFork:
         opea = made(server)
         way = Async()
         assert way.ask(opea, "chat", "Hello").error is None
-        place = next(iter(opea._core.drivers.aio._places.values()))
+        place = next(iter(opea._engine.drivers.aio._places.values()))
         with place.slots._lock:
             assert in_a_child(lambda: bool(asyncio.run(opea.achat("child")).content))
             assert in_a_child(lambda: opea.close() is None)
@@ -697,7 +697,7 @@ class TestFork:
         opea = made(server)
         with opea.stream_chat("Hello") as chunks:
             first = next(chunks).content
-            with opea._core.drivers.sync.slots._lock:
+            with opea._engine.drivers.sync.slots._lock:
                 assert in_a_child(lambda: chunks.close() is None)
             assert first + "".join(chunk.content for chunk in chunks)
         assert not server.seen[0].disconnected
@@ -707,7 +707,7 @@ class TestFork:
         with_aiohttp = made(server, async_http_client="aiohttp")
         way = Async()
         assert way.ask(opea, "chat", "Hello").error is None
-        place = next(iter(opea._core.drivers.aio._places.values()))
+        place = next(iter(opea._engine.drivers.aio._places.values()))
         number = place.slots.lines()[0].socket.fileno()
 
         def is_closed() -> bool:

@@ -25,21 +25,21 @@ from opea_core.testing import Answer, ScriptedServer
 from opea_core.types import Json
 from opea_core.wire import jsontext
 from opea_core.wire.braces import Braces
-from opea_core.wire.intake import Expected, Intake
+from opea_core.wire.response_reader import ResponseReader, ResponseSpec
 
 PIECE = 64 * 1024
 MB = 1_000_000
 
 
-def read(body: bytes, stream: bool = True, choices: int | None = 1, most: int = 128 * MB, encoding: str = "") -> Intake:
+def read(body: bytes, stream: bool = True, choices: int | None = 1, most: int = 128 * MB, encoding: str = "") -> ResponseReader:
     """A body read to its end, in pieces as they come from a socket."""
     numbers = count(1)
-    expected = Expected("chat", stream, "m", lambda: f"id{next(numbers)}", choices=choices, max_response_bytes=most)
-    intake = Intake(200, {"content-encoding": encoding}, expected)
+    expected = ResponseSpec("chat", stream, "m", lambda: f"id{next(numbers)}", choices=choices, max_response_bytes=most)
+    response_reader = ResponseReader(200, {"content-encoding": encoding}, expected)
     for piece in pieces(body):
-        intake.feed(piece)
-    intake.end()
-    return intake
+        response_reader.feed(piece)
+    response_reader.end()
+    return response_reader
 
 
 def pieces(body: bytes, size: int = PIECE) -> Iterator[bytes]:
@@ -155,9 +155,9 @@ def test_an_answer_nested_too_deeply_is_an_error() -> None:
     ]
     limit = sys.getrecursionlimit()
     for depth, body in itertools.product((100, *range(limit - 250, limit + 10)), bodies):
-        intake = read(body.replace(b'"deep"', b'{"a":' * depth + b"1" + b"}" * depth))
-        assert (intake.response is None) is (intake.problem is not None)
-        assert intake.problem is None or (intake.problem.cls is BadAnswerError and depth > 100)
+        response_reader = read(body.replace(b'"deep"', b'{"a":' * depth + b"1" + b"}" * depth))
+        assert (response_reader.response is None) is (response_reader.problem is not None)
+        assert response_reader.problem is None or (response_reader.problem.cls is BadAnswerError and depth > 100)
 
 
 # --- what a real answer has
@@ -193,12 +193,12 @@ REAL: dict[str, tuple[Callable[[], bytes], int | None]] = {
 @pytest.mark.parametrize("name", REAL)
 def test_what_a_real_answer_has_is_read(name: str) -> None:
     body, choices = REAL[name]
-    intake = read(body(), choices=choices)
-    assert intake.problem is None
-    assert intake.response is not None
-    assert intake.response.invalid_tool_calls == []
-    assert [choice.index for choice in intake.response.choices] == [*range(len(intake.response.choices))]
-    assert intake.chunks[-1].response is intake.response
+    response_reader = read(body(), choices=choices)
+    assert response_reader.problem is None
+    assert response_reader.response is not None
+    assert response_reader.response.invalid_tool_calls == []
+    assert [choice.index for choice in response_reader.response.choices] == [*range(len(response_reader.response.choices))]
+    assert response_reader.chunks[-1].response is response_reader.response
 
 
 def test_vectors_and_completions_of_many_are_read(way: Way, server: ScriptedServer) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from opea_core.types import Json
 from opea_core.wire.assemble import Assembler
-from opea_core.wire.ignored import asked_of, ignored
+from opea_core.wire.ignored_options import asked_of, ignored
 
 TOOLS = [{"type": "function", "function": {"name": name}} for name in ("f", "g")]
 FORCED = {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "f"}}}

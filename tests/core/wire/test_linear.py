@@ -24,9 +24,9 @@ from opea_core.config import Capabilities
 from opea_core.types import ChatChunk, Json
 from opea_core.wire.adaptations import DROPPABLE
 from opea_core.wire.headers import retry_after
-from opea_core.wire.intake import Expected, Intake
 from opea_core.wire.jsontext import weighs_more
 from opea_core.wire.refusal import adapt
+from opea_core.wire.response_reader import ResponseReader, ResponseSpec
 
 # --- patterns
 
@@ -122,18 +122,18 @@ def arguments(text: Any, index: int = 0, name: str | None = None, **fields: Any)
     return delta(tool_calls=[{"index": index, "function": function, **fields}])
 
 
-def intake(stream: bool = True, think_tags: bool = False, headers: Json | None = None) -> Intake:
+def response_reader(stream: bool = True, think_tags: bool = False, headers: Json | None = None) -> ResponseReader:
     numbers = count(1)
     capabilities = Capabilities(think_tags=think_tags)
-    return Intake(200, headers or {}, Expected("chat", stream, "m", lambda: f"id{next(numbers)}", capabilities, choices=1))
+    return ResponseReader(200, headers or {}, ResponseSpec("chat", stream, "m", lambda: f"id{next(numbers)}", capabilities, choices=1))
 
 
-def reading(pieces: Iterable[bytes], each: Callable[[Intake], object] = lambda _: None, **options: Any) -> Callable[[], None]:
+def reading(pieces: Iterable[bytes], each: Callable[[ResponseReader], object] = lambda _: None, **options: Any) -> Callable[[], None]:
     """A body that is read; ``each`` is done after each piece."""
     listed = list(pieces)
 
     def read() -> None:
-        reader = intake(**options)
+        reader = response_reader(**options)
         for piece in listed:
             reader.feed(piece)
             each(reader)
@@ -144,7 +144,7 @@ def reading(pieces: Iterable[bytes], each: Callable[[Intake], object] = lambda _
 
 def written(make: Callable[[], Any], more: bool, pieces: Iterable[bytes]) -> Callable[[], None]:
     """An adapter that hands on what came; ``more``: it comes all at once."""
-    reader = intake()
+    reader = response_reader()
     for piece in pieces:
         reader.feed(piece)
     chunks: list[ChatChunk] = list(reader.chunks)
@@ -176,9 +176,11 @@ SHAPES = {
     # --- text
     "text": Shape(lambda n: reading(delta(content="word ") for _ in range(n)), 2000),
     "reasoning": Shape(lambda n: reading(delta(reasoning="word ") for _ in range(n)), 2000),
-    "stream.response at each chunk": Shape(lambda n: reading((delta(content="word ") for _ in range(n)), each=Intake.partial), 10_000),
+    "stream.response at each chunk": Shape(
+        lambda n: reading((delta(content="word ") for _ in range(n)), each=ResponseReader.partial), 10_000
+    ),
     "reasoning, stream.response at each chunk": Shape(
-        lambda n: reading((delta(reasoning="word ") for _ in range(n)), each=Intake.partial), 10_000
+        lambda n: reading((delta(reasoning="word ") for _ in range(n)), each=ResponseReader.partial), 10_000
     ),
     "think_tags: blanks": Shape(lambda n: reading((delta(content=" " * 500) for _ in range(n)), think_tags=True), 2000),
     "think_tags: half an end": Shape(
@@ -205,7 +207,7 @@ SHAPES = {
     "arguments as objects": Shape(lambda n: reading(arguments({"a": WORDS}, name="f") for _ in range(n)), 1000),
     "new fields of a call": Shape(lambda n: reading(arguments("x", **{f"k{k}": 1}) for k in range(n)), 2000),
     "arguments that end an object, stream.response at each": Shape(
-        lambda n: reading((arguments(t) for t in ['{"a":['] + ['{"b":1}'] * n), each=Intake.partial), 1000
+        lambda n: reading((arguments(t) for t in ['{"a":['] + ['{"b":1}'] * n), each=ResponseReader.partial), 1000
     ),
     # --- other fields
     "details of one index": Shape(

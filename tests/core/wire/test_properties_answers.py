@@ -12,11 +12,11 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 from same_examples import fixed
-from test_intake import DONE, EVENT, data
+from test_response_reader import DONE, EVENT, data
 
 from opea_core.config import Capabilities
 from opea_core.types import ChatChunk, ChatResponse, Json
-from opea_core.wire.intake import Expected, Intake
+from opea_core.wire.response_reader import ResponseReader, ResponseSpec
 
 TEXT = st.text(alphabet='ab é你😀\n\r\t\u2028"\\{}<>&', max_size=20)
 LEAVES = st.none() | st.booleans() | st.integers(-9, 9) | TEXT
@@ -162,13 +162,15 @@ def streams(draw: st.DrawFn) -> tuple[Json, bytes]:
 
 def read(parts: list[bytes], stream: bool) -> tuple[ChatResponse, list[ChatChunk]]:
     numbers = count(1)
-    intake = Intake(200, {}, Expected(shape="chat", stream=stream, model="asked", new_id=lambda: f"new{next(numbers)}"))
+    response_reader = ResponseReader(
+        200, {}, ResponseSpec(shape="chat", stream=stream, model="asked", new_id=lambda: f"new{next(numbers)}")
+    )
     for part in parts:
-        intake.feed(part)
-    intake.end()
-    assert intake.problem is None, intake.problem
-    assert intake.response is not None
-    return intake.response, list(intake.chunks)
+        response_reader.feed(part)
+    response_reader.end()
+    assert response_reader.problem is None, response_reader.problem
+    assert response_reader.response is not None
+    return response_reader.response, list(response_reader.chunks)
 
 
 def seen(response: ChatResponse) -> Json:
@@ -299,19 +301,19 @@ def test_a_stream_that_breaks_off_is_a_prefix_or_an_error_never_something_else(
     told: tuple[Json, bytes], sizes: list[int], cut: int
 ) -> None:
     answer, body = told
-    intake = Intake(200, {}, Expected(shape="chat", stream=True, model="asked", new_id=lambda: "new"))
+    response_reader = ResponseReader(200, {}, ResponseSpec(shape="chat", stream=True, model="asked", new_id=lambda: "new"))
     for part in cut_bytes(body[: min(cut, len(body))], sizes):
-        intake.feed(part)
-    intake.end(cut=True)
-    found = intake.response or intake.partial()
+        response_reader.feed(part)
+    response_reader.end(cut=True)
+    found = response_reader.response or response_reader.partial()
     for choice in found.choices if found else []:
         if choice.index < len(answer["said"]):
             said = answer["said"][choice.index]
             content = choice.content.rstrip("\ufffd")
             assert said.content.startswith(content)
             assert said.reasoning.startswith(choice.reasoning.rstrip("\ufffd"))
-    if intake.problem is None and len(answer["said"]) == 1:
-        said, response = answer["said"][0], intake.response
+    if response_reader.problem is None and len(answer["said"]) == 1:
+        said, response = answer["said"][0], response_reader.response
         assert response is not None
         assert response.finish_reason == said.finish
         assert (response.content, response.reasoning, len(response.tool_calls)) == (said.content, said.reasoning, len(said.calls))
@@ -326,18 +328,19 @@ class Reading:
     def __init__(self, think_tags: bool) -> None:
         numbers = count(1)
         capabilities = Capabilities(think_tags=think_tags)
-        self.intake = Intake(200, {}, Expected("chat", True, "asked", lambda: f"<new{next(numbers)}>", capabilities))
+        self.response_reader = ResponseReader(200, {}, ResponseSpec("chat", True, "asked", lambda: f"<new{next(numbers)}>", capabilities))
         self.so_far: list[tuple[ChatResponse, str]] = []
 
     def ask(self) -> None:
-        response = self.intake.partial()
+        response = self.response_reader.partial()
         if response is not None:
             self.so_far.append((response, told(response)))
 
     def outcome(self) -> str:
         """All that came of it, with our ids numbered as they turn up."""
-        intake = self.intake
-        text = f"{told(intake.response)} {intake.problem} {[asdict(chunk) for chunk in intake.chunks]} {intake.warnings}"
+        response_reader = self.response_reader
+        chunks = [asdict(chunk) for chunk in response_reader.chunks]
+        text = f"{told(response_reader.response)} {response_reader.problem} {chunks} {response_reader.warnings}"
         ours: dict[str, int] = {}
         return re.sub(r"<new\d+>", lambda found: f"<{ours.setdefault(found[0], len(ours))}>", text)
 
@@ -388,15 +391,17 @@ def sent(events: list[Any]) -> bytes:
 def test_asking_for_the_answer_so_far_changes_nothing(body: bytes, asked: list[bool], think_tags: bool) -> None:
     left_alone, polled = Reading(think_tags), Reading(think_tags)
     for number, piece in enumerate(body.splitlines(keepends=True)):
-        left_alone.intake.feed(piece)
-        polled.intake.feed(piece)
+        left_alone.response_reader.feed(piece)
+        polled.response_reader.feed(piece)
         if asked[number % len(asked)]:
             polled.ask()
-    left_alone.intake.end()
-    polled.intake.end()
+    left_alone.response_reader.end()
+    polled.response_reader.end()
     assert polled.outcome() == left_alone.outcome()
     assert [told(response) for response, _ in polled.so_far] == [words for _, words in polled.so_far], "an answer so far stays as it was"
     known: dict[tuple[int, int], str] = {}
-    for response in [response for response, _ in polled.so_far] + ([polled.intake.response] if polled.intake.response else []):
+    for response in [response for response, _ in polled.so_far] + (
+        [polled.response_reader.response] if polled.response_reader.response else []
+    ):
         for place, ours in given_ids(response).items():
             assert known.setdefault(place, ours) == ours, "an id that was shown stays"

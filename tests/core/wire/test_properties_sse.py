@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from same_examples import fixed
 
 from opea_core import errors
-from opea_core.wire.intake import Expected, Intake
+from opea_core.wire.response_reader import ResponseReader, ResponseSpec
 from opea_core.wire.sse import Event, EventTooLarge, SSEDecoder
 
 BOM = b"\xef\xbb\xbf"
@@ -161,15 +161,15 @@ def test_a_line_without_end_is_refused_once_it_is_longer_than_the_bound(size: in
 def test_a_body_of_garbage_is_an_answer_or_a_typed_error(
     body: bytes, cuts: list[int], status: int, stream: bool, encoding: str, cut: bool, shape: str
 ) -> None:
-    expected = Expected(shape=shape, stream=stream, model="m", new_id=lambda: "new", max_response_bytes=60, max_event_bytes=30)  # type: ignore[arg-type]
-    intake = Intake(status, {"content-encoding": encoding}, expected)
+    expected = ResponseSpec(shape=shape, stream=stream, model="m", new_id=lambda: "new", max_response_bytes=60, max_event_bytes=30)  # type: ignore[arg-type]
+    response_reader = ResponseReader(status, {"content-encoding": encoding}, expected)
     for part in pieces(body, cuts):
-        intake.feed(part)
-    intake.end(cut)
-    if intake.problem is None:
+        response_reader.feed(part)
+    response_reader.end(cut)
+    if response_reader.problem is None:
         assert status < 300
-        assert (intake.response is not None) or (shape == "document" and intake.document is not None)
+        assert (response_reader.response is not None) or (shape == "document" and response_reader.document is not None)
     else:
-        assert issubclass(intake.problem.cls, errors.OPEAError)
-        assert intake.response is None
-        assert intake.problem.what or status >= 300
+        assert issubclass(response_reader.problem.cls, errors.OPEAError)
+        assert response_reader.response is None
+        assert response_reader.problem.what or status >= 300

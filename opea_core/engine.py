@@ -16,14 +16,14 @@ from opea_core import errors, events, log
 from opea_core.calls import Call, CallMaker
 from opea_core.flow.discover import Discovery, Together, shown_model
 from opea_core.flow.prepare import Context
-from opea_core.lazy import importing
+from opea_core.lazy_imports import importing
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import AIOHTTP, Settings
-from opea_core.transport.borrowed import Lent, borrowed_async, borrowed_sync
-from opea_core.transport.gate import Gate
-from opea_core.transport.running import Running
+from opea_core.transport.call_session import CallSession
+from opea_core.transport.limiter import Limiter
 from opea_core.transport.stream import AsyncChatStream, ChatStream, OpenStream, opened
 from opea_core.transport.sync import SyncDriver
+from opea_core.transport.user_clients import Lent, borrowed_async, borrowed_sync
 from opea_core.version import __version__
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Drivers:
         self.sync = SyncDriver(borrowed_sync(http_client, transport, self.lent))
         self.only_sync = bool(http_client or transport) and not (async_http_client or async_transport)
         """Whether the caller lent a way to sync servers, and none for async code."""
-        self.gates: weakref.WeakSet[Gate] = weakref.WeakSet()
+        self.limiters: weakref.WeakSet[Limiter] = weakref.WeakSet()
         """Every set of limits over these connections."""
         self.closed = False
         self._with_aiohttp = async_http_client == AIOHTTP
@@ -107,8 +107,8 @@ class Drivers:
     def close(self) -> None:
         """Refuse further calls, break what is in use and close what is idle; waits for no event loop."""
         self.closed = True
-        for gate in list(self.gates):
-            gate.close()
+        for limiter in list(self.limiters):
+            limiter.close()
         self.sync.close()
         if self._aio is not None:
             self._aio.close()
@@ -118,8 +118,8 @@ class Drivers:
         if self._aio is not None:
             self._aio.check_loop()
         self.closed = True
-        for gate in list(self.gates):
-            gate.close()
+        for limiter in list(self.limiters):
+            limiter.close()
         if self._aio is not None:
             await self._aio.aclose()
         self.close()
@@ -131,19 +131,19 @@ class Drivers:
         if aio is not None:
             aio.let_go()
         self.sync.reset()
-        for gate in list(self.gates):
-            gate.reset()
+        for limiter in list(self.limiters):
+            limiter.reset()
 
 
-class Core:
+class Engine:
     """Settings, gate and drivers together. What is shared is what is passed around."""
 
     def __init__(self, settings: Settings, emitter: events.Emitter, drivers: Drivers) -> None:
         self.settings = settings
         self.emitter = emitter
         self.drivers = drivers
-        self.gate = Gate(settings, emitter, random.random)
-        drivers.gates.add(self.gate)
+        self.limiter = Limiter(settings, emitter, random.random)
+        drivers.limiters.add(self.limiter)
         self.calls = CallMaker(settings, new_id, time.monotonic_ns)
         self._context = Context(
             settings=settings,
@@ -264,28 +264,28 @@ class Core:
 
         return AsyncChatStream(start)
 
-    def _start(self, call: Call) -> Running:
+    def _start(self, call: Call) -> CallSession:
         if self.drivers.closed:
-            self.gate.close()
+            self.limiter.close()
             raise errors.ClientClosed("This OPEA object is closed.", "Make a new one, or close it later.")
         spec = call.spec
-        ticket = self.gate.ticket(
+        ticket = self.limiter.ticket(
             model=str(spec.body.get("model") or self.settings.model),
             endpoints=self.pinned(call),
             priority=call.priority,
             deadline=spec.deadline,
             recovery_wait=spec.recovery_wait,
         )
-        return Running(spec, self._context, self.gate, ticket, traced=bool(self.emitter.hooks) or log.wants_attempts())
+        return CallSession(spec, self._context, self.limiter, ticket, traced=bool(self.emitter.hooks) or log.wants_attempts())
 
     def pinned(self, call: Call) -> tuple[EndpointState, ...] | None:
         """The endpoints that a call names; None for all. Raises ConfigurationError if there are none of that name."""
         if call.endpoint is None:
             return None
         labels = (call.endpoint,) if isinstance(call.endpoint, str) else tuple(call.endpoint)
-        found = tuple(e for e in self.gate.endpoints if e.label in labels)
+        found = tuple(e for e in self.limiter.endpoints if e.label in labels)
         if not found:
-            known = [e.label for e in self.gate.endpoints]
+            known = [e.label for e in self.limiter.endpoints]
             raise errors.ConfigurationError(
                 f"There is no endpoint {call.endpoint!r}.{errors.nearest(str(call.endpoint), known)}", f"There are: {', '.join(known)}."
             )
@@ -301,8 +301,8 @@ class Core:
                 shown = shown_model(after, after.model)
                 self.emitter(events.ModelDiscovered(at=time.monotonic_ns(), endpoint=after.label, model=shown))
         self.settings = self.settings.replace(endpoints=endpoints)
-        self.gate.configure(endpoints)
+        self.limiter.configure(endpoints)
 
-    def derived(self, settings: Settings) -> Core:
+    def derived(self, settings: Settings) -> Engine:
         """Other endpoints with limits and statistics of their own, over the same connections and hooks."""
-        return Core(settings, self.emitter, self.drivers)
+        return Engine(settings, self.emitter, self.drivers)

@@ -12,12 +12,12 @@ import httpx
 
 from opea_core.config import Endpoint
 from opea_core.policy import SECOND
-from opea_core.transport.deadline import Line
-from opea_core.transport.http import SWEEP, Slot, Slots
+from opea_core.transport.deadline import SocketState
+from opea_core.transport.http import SWEEP, ConnectionPool, PooledConnection
 
-AsyncSlot = Slot[httpx.AsyncBaseTransport]
-AsyncSlots = Slots[httpx.AsyncBaseTransport]
-MakeTransport = Callable[[Endpoint, str | None, Line], httpx.AsyncBaseTransport]
+AsyncPooledConnection = PooledConnection[httpx.AsyncBaseTransport]
+AsyncConnectionPool = ConnectionPool[httpx.AsyncBaseTransport]
+MakeTransport = Callable[[Endpoint, str | None, SocketState], httpx.AsyncBaseTransport]
 
 
 class Timer:
@@ -25,7 +25,7 @@ class Timer:
 
     __slots__ = ("_at", "_handle", "_line", "_loop", "watching")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, line: Line) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, line: SocketState) -> None:
         self._loop = loop
         self._line = line
         self._handle: asyncio.TimerHandle | None = None
@@ -67,11 +67,11 @@ class LoopPlace:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, make: MakeTransport) -> None:
         self.loop = loop
-        self.slots: AsyncSlots = Slots(make)
+        self.slots: AsyncConnectionPool = ConnectionPool(make)
         self.key_locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # by key function
         self._closing: set[asyncio.Task[None]] = set()
         self._cancelled: list[Callable[[], Awaitable[None]]] = []
-        self._doomed: list[AsyncSlot] = []  # broken from outside, to be closed by the loop
+        self._doomed: list[AsyncPooledConnection] = []  # broken from outside, to be closed by the loop
         self._guard: AsyncGenerator[None, None] | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._over = False  # the loop is in its last turns: all is closed, and no task would come to its end
@@ -116,7 +116,7 @@ class LoopPlace:
         except RuntimeError:  # the loop is closed
             OPEN_PLACES.discard(self)
 
-    def keep(self, slot: AsyncSlot) -> None:
+    def keep(self, slot: AsyncPooledConnection) -> None:
         """Keep a connection for the next call, and look after the kept ones while nobody calls."""
         self.close_soon(self.slots.put(slot))
         if self._sweep is None:
@@ -134,7 +134,7 @@ class LoopPlace:
         doomed, self._doomed = self._doomed, []
         self.close_soon(doomed)
 
-    def close_soon(self, slots: list[AsyncSlot]) -> None:
+    def close_soon(self, slots: list[AsyncPooledConnection]) -> None:
         """Close connections without making the caller wait."""
         for slot in slots:
             slot.line.shutdown()
@@ -152,7 +152,7 @@ class LoopPlace:
         if task.cancelled():  # ``asyncio.run`` cancels what is left before it ends the loop
             self._cancelled.append(close)
 
-    def forget(self, slot: AsyncSlot | None, timer: Timer) -> None:
+    def forget(self, slot: AsyncPooledConnection | None, timer: Timer) -> None:
         """A connection was broken from outside the loop: let the loop clean up, if it lives."""
         if slot is not None:
             self._doomed.append(slot)

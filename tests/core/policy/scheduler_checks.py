@@ -12,10 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine
 from opea_core.config import QueuePolicy
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
-from opea_core.policy.dispatcher import OFFER_TTL, Dispatcher
-from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.model_limits import ModelLimits
-from opea_core.policy.retry import Effect
+from opea_core.policy.retry import EndpointImpact
+from opea_core.policy.scheduler import OFFER_TTL, Scheduler
 from opea_core.policy.ticket import Reason, Rejection, Ticket, TicketState
 
 NEW, PENDING, OFFERED, LAPSED = TicketState.NEW, TicketState.PENDING, TicketState.OFFERED, TicketState.LAPSED
@@ -63,10 +63,10 @@ class Call:
         return [(e, e.limits(self.ticket.model)) for e in self.allowed]
 
     @property
-    def grant(self) -> Grant | None:
+    def permit(self) -> Permit | None:
         """The place it holds."""
-        grant = self.ticket.grant
-        return grant if grant is not None and not grant.settled and self.ticket.state in (OFFERED, TAKEN) else None
+        permit = self.ticket.permit
+        return permit if permit is not None and not permit.settled and self.ticket.state in (OFFERED, TAKEN) else None
 
     def is_late(self, now: int) -> bool:
         """Whether its own time is over."""
@@ -77,7 +77,7 @@ class Call:
 class DispatcherChecks(RuleBasedStateMachine):
     """A dispatcher, and all that may be said of each step."""
 
-    dispatcher: Dispatcher
+    scheduler: Scheduler
     endpoints: list[EndpointState]
     policy: QueuePolicy
     now: int
@@ -97,12 +97,12 @@ class DispatcherChecks(RuleBasedStateMachine):
     def lapsing(self, call: Call) -> bool:
         return call.ticket.state is OFFERED and call.ticket.offered_at + OFFER_TTL <= self.now
 
-    def probes(self, e: EndpointState) -> list[Grant]:
+    def probes(self, e: EndpointState) -> list[Permit]:
         """The live probes at an endpoint, those of offers that lapse now left out."""
         if e.breaker.state is not State.HALF_OPEN:
             return []
-        held = [c.grant for c in self.calls if c.grant is not None and not self.lapsing(c)]
-        return [g for g in held if g.endpoint is e and g.is_probe and g.lease.generation == e.breaker.generation]  # type: ignore[union-attr]
+        held = [c.permit for c in self.calls if c.permit is not None and not self.lapsing(c)]
+        return [g for g in held if g.endpoint is e and g.is_probe and g.admission.generation == e.breaker.generation]  # type: ignore[union-attr]
 
     def broken_until(self, e: EndpointState) -> int:
         """When the breaker of an endpoint admits somebody; 0 for now."""
@@ -115,9 +115,9 @@ class DispatcherChecks(RuleBasedStateMachine):
             until = max((g.at + PROBE_TTL for g in self.probes(e)), default=0)
         return until if until > self.now else 0
 
-    def granted(self, limits: ModelLimits) -> list[Grant]:
+    def granted(self, limits: ModelLimits) -> list[Permit]:
         """The live grants of a model at an endpoint, those of offers that lapse now left out."""
-        return [c.grant for c in self.calls if c.grant is not None and c.grant.limits is limits and not self.lapsing(c)]
+        return [c.permit for c in self.calls if c.permit is not None and c.permit.limits is limits and not self.lapsing(c)]
 
     def cooled_until(self, limits: ModelLimits) -> int:
         """When the cooldown is over, or one call may try before the time; 0 for now."""
@@ -135,8 +135,8 @@ class DispatcherChecks(RuleBasedStateMachine):
 
     def usable(self, call: Call) -> list[EndpointState]:
         """Where it may go now or when there is room: those that refused its key or model only if there are no others."""
-        found = [e for e in call.allowed if not self.opens_at(call, e) and (not call.ticket.charged or e.budget.allows(self.now))]
-        return [e for e in found if not e.is_marked(self.now, call.ticket.model)] or found
+        found = [e for e in call.allowed if not self.opens_at(call, e) and (not call.ticket.uses_retry_budget or e.budget.allows(self.now))]
+        return [e for e in found if not e.is_deprioritized(self.now, call.ticket.model)] or found
 
     def can_use(self, call: Call, e: EndpointState) -> bool:
         """Whether it could be sent there now, room aside."""
@@ -185,7 +185,7 @@ class DispatcherChecks(RuleBasedStateMachine):
         before = [c.ticket.state for c in self.calls]
         lapsing = [c for c in self.calls if self.lapsing(c)]
         tokens = {e: e.budget.tokens(self.now) for e in self.endpoints}
-        refunds = Counter(c.grant.endpoint for c in lapsing if c.grant and c.grant.charged)
+        refunds = Counter(c.permit.endpoint for c in lapsing if c.permit and c.permit.uses_retry_budget)
         self.look()
         opens = {c: {e: self.opens_at(c, e) for e in c.allowed} for c in self.calls}
         hopeless = {c: all(self.is_asked_too_long(c, e) for e in c.allowed) for c in self.calls}
@@ -194,7 +194,7 @@ class DispatcherChecks(RuleBasedStateMachine):
         liking = {e: self.liking(e) for e in self.endpoints}
         ranks = {c: self.ranks(c) for c in self.calls} if not lapsing else {}
         usable = {c: self.usable(c) for c in self.calls}
-        full = self.dispatcher.queued >= self.policy.max_queued
+        full = self.scheduler.queued >= self.policy.max_queued
         woken = act()
         self.hurried = frozenset()
         changed = [c for c, state in zip(self.calls, before, strict=True) if c.ticket.state is not state]
@@ -205,15 +205,15 @@ class DispatcherChecks(RuleBasedStateMachine):
         assert [c for c in changed if c.ticket.state is LAPSED] == lapsing
         for call in offered:
             self.check_offer(call, opens, levels)
-        assert all(count == 1 for count in Counter(c.grant.endpoint for c in offered if c.grant and c.grant.is_probe).values())
-        assert all(count == 1 for count in Counter(c.grant.limits for c in offered if c.grant and c.grant.trial).values())
+        assert all(count == 1 for count in Counter(c.permit.endpoint for c in offered if c.permit and c.permit.is_probe).values())
+        assert all(count == 1 for count in Counter(c.permit.limits for c in offered if c.permit and c.permit.trial).values())
         for call in rejected:
             self.check_rejection(call, hopeless[call], hopes[call], full)
-        in_order = not any(c.grant and c.grant.is_probe for c in offered)  # probes are given out of turn
+        in_order = not any(c.permit and c.permit.is_probe for c in offered)  # probes are given out of turn
         for call in offered[:1] if ranks and in_order else []:
-            assert call.ticket.grant.endpoint in usable[call], "one with a mark is chosen only if there is no other"
-            assert liking[call.ticket.grant.endpoint] <= min(ranks[call], default=(9, 9)), "the first one had the best there was"
-        charges = Counter(c.grant.endpoint for c in offered if c.ticket.charged and c.grant)
+            assert call.ticket.permit.endpoint in usable[call], "one with a mark is chosen only if there is no other"
+            assert liking[call.ticket.permit.endpoint] <= min(ranks[call], default=(9, 9)), "the first one had the best there was"
+        charges = Counter(c.permit.endpoint for c in offered if c.ticket.uses_retry_budget and c.permit)
         for e in self.endpoints:
             left = min(e.budget.capacity, tokens[e] + refunds[e]) - charges[e]
             assert abs(e.budget.tokens(self.now) - left) < 1e-6, "each retry is paid once"
@@ -229,22 +229,22 @@ class DispatcherChecks(RuleBasedStateMachine):
         return [self.liking(e) for e in self.endpoints if self.can_use(call, e) and self.has_room(call, e)]
 
     def check_offer(self, call: Call, opens: dict[Call, dict[EndpointState, int]], levels: dict[ModelLimits, int]) -> None:
-        ticket, grant = call.ticket, call.grant
-        assert grant is not None
+        ticket, permit = call.ticket, call.permit
+        assert permit is not None
         assert not call.over
-        e = grant.endpoint
+        e = permit.endpoint
         assert e in call.allowed
-        assert grant.limits is e.limits(ticket.model)
+        assert permit.limits is e.limits(ticket.model)
         assert not opens[call][e], "one that is closed is never chosen"
         assert call.not_before.get(e, 0) <= self.now
         assert not call.is_late(self.now)
-        assert grant.charged is ticket.charged
+        assert permit.uses_retry_budget is ticket.uses_retry_budget
         assert e.budget.tokens(self.now) >= 0
         assert e.in_flight <= (e.config.max_concurrent or 10**9)
-        assert grant.place <= max(levels[grant.limits], grant.limits.concurrency.level)
+        assert permit.place <= max(levels[permit.limits], permit.limits.concurrency.level)
         waiting = [c for c in self.calls if c.ticket.state is PENDING and not c.is_late(self.now) and self.may_go(c, e)]
         same = [c for c in waiting if c.ticket.model == ticket.model]
-        if grant.is_probe and any(c.ticket.deadline is not None for c in [call, *same]):
+        if permit.is_probe and any(c.ticket.deadline is not None for c in [call, *same]):
             return self.check_prober(call, same)
         for other in same + [c for c in waiting if c not in same and not opens[c][e] and e.limits(c.ticket.model).has_room(self.now)]:
             assert not other.ticket < ticket, "smaller key first"
@@ -253,9 +253,9 @@ class DispatcherChecks(RuleBasedStateMachine):
 
     def may_go(self, call: Call, e: EndpointState) -> bool:
         """Whether it could surely have been sent there now, cooldowns and room aside."""
-        marked = [other.is_marked(self.now, call.ticket.model) for other in call.allowed]
-        chosen_last = e.is_marked(self.now, call.ticket.model) and not all(marked)
-        pays = not call.ticket.charged or e.budget.allows(self.now)
+        marked = [other.is_deprioritized(self.now, call.ticket.model) for other in call.allowed]
+        chosen_last = e.is_deprioritized(self.now, call.ticket.model) and not all(marked)
+        pays = not call.ticket.uses_retry_budget or e.budget.allows(self.now)
         return e in call.allowed and call.not_before.get(e, 0) <= self.now and pays and not chosen_last
 
     def check_prober(self, call: Call, waiting: list[Call]) -> None:
@@ -289,7 +289,7 @@ class DispatcherChecks(RuleBasedStateMachine):
         elif rejection.reason is Reason.RATE_LIMITED:
             assert hopeless
         elif rejection.reason is Reason.BUDGET:
-            assert ticket.charged
+            assert ticket.uses_retry_budget
             assert not any(e.budget.allows(self.now) for e in call.allowed)
         elif full and not ticket.retrying and ticket.enqueued == self.now:
             assert rejection.reason is (Reason.UNAVAILABLE if all(opens) else Reason.QUEUE_FULL)
@@ -301,7 +301,7 @@ class DispatcherChecks(RuleBasedStateMachine):
 
     def check_waiters(self) -> None:
         """Right after the dispatcher has decided."""
-        wake = self.dispatcher.wake_at(self.now)
+        wake = self.scheduler.wake_at(self.now)
         assert wake is None or wake > self.now, "what is possible now has been done"
         for call in self.calls:
             if call.ticket.state is not PENDING:
@@ -318,29 +318,29 @@ class DispatcherChecks(RuleBasedStateMachine):
                 assert in_time, "held no longer than recovery_wait"
             for e in call.allowed:
                 if self.has_room(call, e):
-                    lacking = max(0.0, 1 - e.budget.tokens(self.now)) if call.ticket.charged else 0.0
+                    lacking = max(0.0, 1 - e.budget.tokens(self.now)) if call.ticket.uses_retry_budget else 0.0
                     paid = self.now + int(lacking * 10 * SECOND) + 1000 if lacking else 0
                     at = max(self.opens_at(call, e), call.not_before.get(e, 0), paid)
                     assert at <= self.now or (wake is not None and wake <= at), "time is told when it opens"
 
     def poll(self) -> None:
-        self.watch(lambda: self.dispatcher.poll(self.now))
+        self.watch(lambda: self.scheduler.poll(self.now))
 
-    def settle(self, call: Call, effect: Effect) -> EndpointState:
-        grant = call.ticket.grant
-        assert grant is not None
-        grant.endpoint.settle(grant, effect, call.ticket.model, self.now)
-        return grant.endpoint
+    def settle(self, call: Call, effect: EndpointImpact) -> EndpointState:
+        permit = call.ticket.permit
+        assert permit is not None
+        permit.endpoint.settle(permit, effect, call.ticket.model, self.now)
+        return permit.endpoint
 
     def others(self, call: Call) -> list[Ticket]:
         """The others that wait for the same endpoints."""
         return [c.ticket for c in self.calls if c is not call and c.ticket.state is PENDING and c.ticket.route is call.ticket.route]
 
-    def check_no_retry(self, call: Call, rejection: Rejection, allowed: list[EndpointState], charged: bool) -> None:
+    def check_no_retry(self, call: Call, rejection: Rejection, allowed: list[EndpointState], uses_retry_budget: bool) -> None:
         if rejection.reason is Reason.NO_OTHER:
             assert not allowed
         elif rejection.reason is Reason.BUDGET:
-            assert charged
+            assert uses_retry_budget
             assert not any(e.budget.allows(self.now) for e in allowed)
         else:
             assert rejection.reason is Reason.DEADLINE
@@ -353,7 +353,7 @@ class DispatcherChecks(RuleBasedStateMachine):
         self.poll()
         end = self.now + pause
         while self.now < end:
-            wake = self.dispatcher.wake_at(self.now)
+            wake = self.scheduler.wake_at(self.now)
             self.move(end if wake is None else min(wake, end))
             self.poll()
 

@@ -12,28 +12,28 @@ from opea_core.config import BreakerPolicy, Endpoint, QueuePolicy
 from opea_core.errors import EndpointConnectionError
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State, Verdict
-from opea_core.policy.dispatcher import OFFER_TTL, Dispatcher
-from opea_core.policy.endpoint import EndpointState, Grant
-from opea_core.policy.retry import Effect, Mark, Retry
+from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.retry import EndpointImpact, Mark, Retry
+from opea_core.policy.scheduler import OFFER_TTL, Scheduler
 from opea_core.policy.ticket import Reason, Rejection, Ticket, TicketState
 
-OK = Effect()
-CANCELLED = Effect(Verdict.NEUTRAL)
-FAILED = Effect(Verdict.FAIL)
-DOWN = Effect(Verdict.FAIL, connect_class=True)
+OK = EndpointImpact()
+CANCELLED = EndpointImpact(Verdict.NEUTRAL)
+FAILED = EndpointImpact(Verdict.FAIL)
+DOWN = EndpointImpact(Verdict.FAIL, connect_class=True)
 NEW, PENDING, OFFERED, LAPSED = TicketState.NEW, TicketState.PENDING, TicketState.OFFERED, TicketState.LAPSED
 TAKEN, REJECTED, GONE = TicketState.TAKEN, TicketState.REJECTED, TicketState.GONE
 
 
-def limited(seconds: float | None = None) -> Effect:
+def limited(seconds: float | None = None) -> EndpointImpact:
     """429, with a wait or without one."""
-    return Effect(Verdict.NEUTRAL, refused=True, wait=seconds, chance=0.0)
+    return EndpointImpact(Verdict.NEUTRAL, refused=True, wait=seconds, chance=0.0)
 
 
 def place(name: str = "a", limit: int | None = 1, opens_for: float = 1.0, answered: bool = True, **options: Any) -> EndpointState:
     """An endpoint, by default one that has answered before."""
     config = Endpoint(base_url=f"http://{name}/v1", max_concurrent=limit, **options)
-    endpoint = EndpointState(config, BreakerPolicy(open=opens_for), lambda: 0.0, 0)
+    endpoint = EndpointState(config, BreakerPolicy(break_duration=opens_for), lambda: 0.0, 0)
     endpoint.answered = answered
     return endpoint
 
@@ -43,51 +43,51 @@ class World:
 
     def __init__(self, *places: EndpointState, chance: Callable[[], float] = lambda: 0.0, **queue: Any) -> None:
         self.now = 0
-        self.dispatcher = Dispatcher(places or (place(),), QueuePolicy(**queue), 60.0, chance)
+        self.scheduler = Scheduler(places or (place(),), QueuePolicy(**queue), 60.0, chance)
 
     @property
     def first(self) -> EndpointState:
-        return self.dispatcher.endpoints[0]
+        return self.scheduler.endpoints[0]
 
     def ticket(self, deadline: float | None = None, **options: Any) -> Ticket:
         until = None if deadline is None else self.now + int(deadline * SECOND)
-        return self.dispatcher.ticket(self.now, deadline=until, **options)
+        return self.scheduler.ticket(self.now, deadline=until, **options)
 
     def come(self, **options: Any) -> Ticket:
         """A call comes; what it is offered is not yet taken."""
         ticket = self.ticket(**options)
-        self.dispatcher.add(ticket, self.now)
+        self.scheduler.add(ticket, self.now)
         return ticket
 
     def call(self, **options: Any) -> Ticket:
         """A call comes, and takes what it is offered."""
         ticket = self.come(**options)
-        self.dispatcher.take(ticket)
+        self.scheduler.take(ticket)
         return ticket
 
     def poll(self) -> list[Ticket]:
-        return self.dispatcher.poll(self.now)
+        return self.scheduler.poll(self.now)
 
     def pass_time(self, seconds: float) -> list[Ticket]:
         self.now += int(seconds * SECOND)
         return self.poll()
 
-    def settle(self, ticket: Ticket, effect: Effect = OK) -> EndpointState:
-        grant = self.dispatcher.take(ticket)
-        assert isinstance(grant, Grant)
-        grant.endpoint.settle(grant, effect, ticket.model, self.now)
-        return grant.endpoint
+    def settle(self, ticket: Ticket, effect: EndpointImpact = OK) -> EndpointState:
+        permit = self.scheduler.take(ticket)
+        assert isinstance(permit, Permit)
+        permit.endpoint.settle(permit, effect, ticket.model, self.now)
+        return permit.endpoint
 
-    def end(self, ticket: Ticket, effect: Effect = OK) -> list[Ticket]:
+    def end(self, ticket: Ticket, effect: EndpointImpact = OK) -> list[Ticket]:
         """The call is over; gives those that are woken."""
         self.settle(ticket, effect)
-        self.dispatcher.leave(ticket)
+        self.scheduler.leave(ticket)
         return self.poll()
 
-    def again(self, ticket: Ticket, retry: Retry, effect: Effect = FAILED, behind: bool = False) -> Rejection | None:
+    def again(self, ticket: Ticket, retry: Retry, effect: EndpointImpact = FAILED, behind: bool = False) -> Rejection | None:
         """The attempt failed, and the call waits for its next one."""
         failed = self.settle(ticket, effect)
-        rejection = self.dispatcher.retry(ticket, retry, failed, self.now, behind)
+        rejection = self.scheduler.retry(ticket, retry, failed, self.now, behind)
         self.poll()
         return rejection
 
@@ -108,7 +108,7 @@ class World:
 
     def rest(self, e: EndpointState, seconds: float) -> None:
         """An endpoint is rate limited."""
-        e.settle(e.grant(e.limits(""), self.now, charged=False), limited(seconds), "", self.now)
+        e.settle(e.issue_permit(e.limits(""), self.now, uses_retry_budget=False), limited(seconds), "", self.now)
 
     def spend(self, e: EndpointState) -> None:
         """The retry budget of an endpoint is used up."""
@@ -117,7 +117,7 @@ class World:
 
 
 def where(ticket: Ticket) -> str | None:
-    return None if ticket.grant is None else ticket.grant.endpoint.label
+    return None if ticket.permit is None else ticket.permit.endpoint.label
 
 
 def reason(ticket: Ticket) -> Reason | None:
@@ -135,7 +135,7 @@ def test_a_call_is_granted_at_once_where_there_is_room() -> None:
 def test_coming_wakes_the_one_who_came() -> None:
     w = World()
     ticket = w.ticket()
-    assert w.dispatcher.add(ticket, 0) == [ticket]
+    assert w.scheduler.add(ticket, 0) == [ticket]
 
 
 def test_a_freed_place_goes_to_the_one_who_waits() -> None:
@@ -222,8 +222,8 @@ def test_those_who_left_do_not_fill_the_queue() -> None:
     w.call()
     last = w.call()
     for _ in range(5000):
-        w.dispatcher.leave(w.call())
-    assert (w.dispatcher.queued, w.dispatcher.waiting) == (1, 1)
+        w.scheduler.leave(w.call())
+    assert (w.scheduler.queued, w.scheduler.waiting) == (1, 1)
     assert len(last.route.heap) + len(last.route.holds) < 300
 
 
@@ -235,14 +235,14 @@ def test_a_full_queue_refuses_at_once() -> None:
     calls = [w.call() for _ in range(4)]
     assert [c.state for c in calls] == [TAKEN, PENDING, PENDING, REJECTED]
     assert reason(calls[3]) is Reason.QUEUE_FULL
-    assert w.dispatcher.queued == 2
+    assert w.scheduler.queued == 2
 
 
 def test_a_full_queue_wakes_the_one_it_refuses() -> None:
     w = World(max_queued=0)
     w.call()
     late = w.ticket()
-    assert w.dispatcher.add(late, 0) == [late]
+    assert w.scheduler.add(late, 0) == [late]
 
 
 def test_a_full_queue_says_nothing_of_the_endpoint() -> None:
@@ -270,7 +270,7 @@ def test_max_queued_0_does_not_wait_for_a_broken_endpoint_either() -> None:
 def test_who_leaves_makes_room_in_the_queue() -> None:
     w = World(max_queued=1)
     w.call()
-    w.dispatcher.leave(w.call())
+    w.scheduler.leave(w.call())
     assert w.call().state is PENDING
 
 
@@ -322,18 +322,18 @@ def test_a_waiter_that_asks_after_its_time_is_rejected(options: dict[str, Any], 
     w = World(queue_timeout=7)
     w.call()
     waiter = w.call(**options)
-    w.dispatcher.expire(waiter, 5 * SECOND - 1)
+    w.scheduler.expire(waiter, 5 * SECOND - 1)
     assert waiter.state is PENDING
-    w.dispatcher.expire(waiter, 7 * SECOND)
+    w.scheduler.expire(waiter, 7 * SECOND)
     assert reason(waiter) is why
-    assert w.dispatcher.waiting == 0
+    assert w.scheduler.waiting == 0
 
 
 def test_an_offer_in_time_stays() -> None:
     w = World()
     offered = w.come(deadline=1)
-    w.dispatcher.expire(offered, 2 * SECOND)
-    assert isinstance(w.dispatcher.take(offered), Grant)
+    w.scheduler.expire(offered, 2 * SECOND)
+    assert isinstance(w.scheduler.take(offered), Permit)
 
 
 def test_the_queue_timeout_is_for_the_queue_not_for_retries() -> None:
@@ -341,7 +341,7 @@ def test_the_queue_timeout_is_for_the_queue_not_for_retries() -> None:
     call, _ = w.call(), w.call()
     w.again(call, Retry(10.0))
     w.pass_time(5)
-    w.dispatcher.expire(call, w.now)
+    w.scheduler.expire(call, w.now)
     assert call.state is PENDING
 
 
@@ -351,7 +351,7 @@ def test_a_retry_is_never_granted_after_the_deadline() -> None:
     w.again(call, Retry(4.0))
     w.pass_time(6)
     assert call.state is PENDING
-    w.dispatcher.expire(call, w.now)
+    w.scheduler.expire(call, w.now)
     assert reason(call) is Reason.DEADLINE
 
 
@@ -381,10 +381,10 @@ def test_a_wait_that_fits_is_begun() -> None:
 def test_an_offer_is_final_when_it_is_taken() -> None:
     w = World()
     ticket = w.come()
-    grant = w.dispatcher.take(ticket)
+    permit = w.scheduler.take(ticket)
     assert ticket.state is TAKEN
     w.pass_time(100)
-    assert w.dispatcher.take(ticket) is grant
+    assert w.scheduler.take(ticket) is permit
     assert w.first.in_flight == 1
 
 
@@ -412,7 +412,7 @@ def test_each_offer_has_its_own_two_seconds() -> None:
 def test_time_tells_when_an_offer_lapses() -> None:
     w = World()
     w.come()
-    assert w.dispatcher.wake_at(0) == OFFER_TTL
+    assert w.scheduler.wake_at(0) == OFFER_TTL
 
 
 def test_a_lapsed_offer_waits_until_its_waiter_shows_life() -> None:
@@ -421,7 +421,7 @@ def test_a_lapsed_offer_waits_until_its_waiter_shows_life() -> None:
     w.pass_time(2)
     assert w.poll() == []
     assert w.first.in_flight == 0
-    assert w.dispatcher.take(stopped) is None
+    assert w.scheduler.take(stopped) is None
     assert (stopped.state, w.poll()) == (PENDING, [stopped])
 
 
@@ -430,7 +430,7 @@ def test_a_lapsed_ticket_keeps_its_place_in_the_order() -> None:
     stopped, next_ = w.come(), w.call()
     w.pass_time(2)
     later = w.call()
-    w.dispatcher.take(stopped)
+    w.scheduler.take(stopped)
     w.end(next_)
     assert w.order(stopped, later) == [0, 1]
 
@@ -439,18 +439,18 @@ def test_a_lapsed_ticket_is_in_the_queue_once() -> None:
     w = World(place(limit=2), place("b"))
     for _ in range(10):
         stopped = w.come()
-        w.dispatcher.lapse(stopped)
-        w.dispatcher.take(stopped)
-        w.dispatcher.lapse(stopped)
-        w.dispatcher.take(stopped)
-        assert [t for t in w.dispatcher.waiters() if t is stopped] == [stopped]
-        w.dispatcher.leave(stopped)
+        w.scheduler.lapse(stopped)
+        w.scheduler.take(stopped)
+        w.scheduler.lapse(stopped)
+        w.scheduler.take(stopped)
+        assert [t for t in w.scheduler.waiters() if t is stopped] == [stopped]
+        w.scheduler.leave(stopped)
 
 
 def test_an_offer_that_cannot_be_delivered_goes_to_the_next_at_once() -> None:
     w = World()
     dead, next_ = w.come(), w.call()
-    w.dispatcher.lapse(dead)
+    w.scheduler.lapse(dead)
     assert w.poll() == [next_]
 
 
@@ -458,7 +458,7 @@ def test_only_offers_lapse() -> None:
     w = World()
     taken, pending = w.call(), w.call()
     for ticket in (taken, pending):
-        w.dispatcher.lapse(ticket)
+        w.scheduler.lapse(ticket)
     assert (taken.state, pending.state, w.first.in_flight) == (TAKEN, PENDING, 1)
 
 
@@ -468,9 +468,9 @@ def test_a_retry_whose_offer_lapsed_pays_once() -> None:
     w.again(call, Retry(0.0))
     w.pass_time(2)
     assert (call.state, w.first.stats.retries, w.first.budget.tokens(w.now)) == (LAPSED, 0, 20)
-    w.dispatcher.take(call)
+    w.scheduler.take(call)
     w.poll()
-    assert isinstance(w.dispatcher.take(call), Grant)
+    assert isinstance(w.scheduler.take(call), Permit)
     assert (w.first.stats.retries, w.first.budget.tokens(w.now)) == (1, 19)
 
 
@@ -481,7 +481,7 @@ def test_a_dead_waiter_costs_no_probe() -> None:
     w.pass_time(1)
     assert (dead.state, next_.state) == (OFFERED, PENDING)
     w.pass_time(2)
-    assert (dead.state, next_.state, next_.grant is not None and next_.grant.is_probe) == (LAPSED, OFFERED, True)
+    assert (dead.state, next_.state, next_.permit is not None and next_.permit.is_probe) == (LAPSED, OFFERED, True)
 
 
 # --- W7: everything comes back, once
@@ -495,11 +495,11 @@ def in_state(w: World, state: TicketState) -> Ticket:
         w.call()
         ticket = w.call(deadline=1)
         if state is REJECTED:
-            w.dispatcher.expire(ticket, SECOND)
+            w.scheduler.expire(ticket, SECOND)
         return ticket
     ticket = w.come()
     if state is LAPSED:
-        w.dispatcher.lapse(ticket)
+        w.scheduler.lapse(ticket)
     if state is TAKEN:
         w.settle(ticket)
     return ticket
@@ -512,15 +512,15 @@ def test_leaving_in_any_state_leaves_nothing(state: TicketState) -> None:
     assert ticket.state is state
     taken = w.first.in_flight - (state is OFFERED)
     for _ in range(3):
-        w.dispatcher.leave(ticket)
+        w.scheduler.leave(ticket)
     assert ticket.state is GONE
-    assert (w.dispatcher.waiting, w.dispatcher.queued, w.first.in_flight) == (0, 0, taken)
+    assert (w.scheduler.waiting, w.scheduler.queued, w.first.in_flight) == (0, 0, taken)
 
 
 def test_an_offer_that_is_left_passes_on() -> None:
     w = World()
     leaver, next_ = w.come(), w.call()
-    w.dispatcher.leave(leaver)
+    w.scheduler.leave(leaver)
     assert w.poll() == [next_]
 
 
@@ -528,18 +528,18 @@ def test_a_retry_that_is_left_leaves_nothing() -> None:
     w = World()
     call = w.call()
     w.again(call, Retry(5.0))
-    w.dispatcher.leave(call)
+    w.scheduler.leave(call)
     w.pass_time(6)
-    assert (w.dispatcher.waiting, w.first.in_flight, w.dispatcher.wake_at(w.now)) == (0, 0, None)
+    assert (w.scheduler.waiting, w.first.in_flight, w.scheduler.wake_at(w.now)) == (0, 0, None)
 
 
 def test_giving_back_twice_frees_one_place() -> None:
     w = World(place(limit=2))
     holder, _, first, second = [w.call() for _ in range(4)]
-    grant = holder.grant
-    assert grant is not None
+    permit = holder.permit
+    assert permit is not None
     w.end(holder)
-    grant.endpoint.settle(grant, OK, "", 0)
+    permit.endpoint.settle(permit, OK, "", 0)
     w.poll()
     assert (first.state, second.state) == (OFFERED, PENDING)
 
@@ -550,9 +550,9 @@ def test_closing_rejects_all_who_wait() -> None:
     w.again(retrying, Retry(5.0))
     w.call()
     waiter = w.call()
-    assert set(w.dispatcher.close(0)) == {waiter, retrying}
+    assert set(w.scheduler.close(0)) == {waiter, retrying}
     assert (reason(waiter), reason(retrying), holder.state) == (Reason.CLOSED, Reason.CLOSED, TAKEN)
-    assert w.dispatcher.waiting == 0
+    assert w.scheduler.waiting == 0
 
 
 # --- E2, E3: choice
@@ -567,7 +567,7 @@ def test_the_lowest_tier_first() -> None:
 def test_one_with_a_mark_is_not_used_because_the_other_is_full() -> None:
     a, b = place("a"), place("b")
     w = World(a, b)
-    w.end(w.call(endpoints=[a]), Effect(Verdict.NEUTRAL, mark=Mark.KEY))
+    w.end(w.call(endpoints=[a]), EndpointImpact(Verdict.NEUTRAL, mark=Mark.KEY))
     first, second = w.call(), w.call()
     assert (where(first), second.state) == ("b", PENDING)
     w.end(first)
@@ -577,7 +577,7 @@ def test_one_with_a_mark_is_not_used_because_the_other_is_full() -> None:
 def test_one_with_a_mark_is_used_when_the_other_rests() -> None:
     a, b = place("a"), place("b")
     w = World(a, b)
-    w.end(w.call(endpoints=[a]), Effect(Verdict.NEUTRAL, mark=Mark.KEY))
+    w.end(w.call(endpoints=[a]), EndpointImpact(Verdict.NEUTRAL, mark=Mark.KEY))
     w.end(w.call(endpoints=[b]), limited(9))
     assert where(w.call()) == "a"
 
@@ -585,7 +585,7 @@ def test_one_with_a_mark_is_used_when_the_other_rests() -> None:
 def test_a_missing_model_matters_for_that_model_only() -> None:
     a, b = place("a", 9), place("b", 9)
     w = World(a, b)
-    w.end(w.call(endpoints=[a], model="m"), Effect(Verdict.NEUTRAL, mark=Mark.MODEL))
+    w.end(w.call(endpoints=[a], model="m"), EndpointImpact(Verdict.NEUTRAL, mark=Mark.MODEL))
     assert where(w.call(model="m")) == "b"
     assert where(w.call(model="other")) == "a"
 
@@ -593,13 +593,13 @@ def test_a_missing_model_matters_for_that_model_only() -> None:
 def test_a_mark_weighs_more_than_a_tier() -> None:
     a, spare = place("a"), place("spare", tier=1)
     w = World(a, spare)
-    w.end(w.call(endpoints=[a]), Effect(Verdict.NEUTRAL, mark=Mark.KEY))
+    w.end(w.call(endpoints=[a]), EndpointImpact(Verdict.NEUTRAL, mark=Mark.KEY))
     assert where(w.call()) == "spare"
 
 
 def test_a_marked_endpoint_alone_is_used_at_once() -> None:
     w = World()
-    w.end(w.call(), Effect(Verdict.NEUTRAL, mark=Mark.KEY))
+    w.end(w.call(), EndpointImpact(Verdict.NEUTRAL, mark=Mark.KEY))
     assert w.call().state is TAKEN
 
 
@@ -631,11 +631,11 @@ def test_full_endpoints_are_passed_over() -> None:
     assert [where(w.call()) for _ in range(3)] == ["a", "spare", None]
 
 
-@pytest.mark.parametrize("gate", ["breaker", "rate limit"])
-def test_gated_endpoints_are_passed_over(gate: str) -> None:
+@pytest.mark.parametrize("limiter", ["breaker", "rate limit"])
+def test_gated_endpoints_are_passed_over(limiter: str) -> None:
     a, spare = place("a", 9), place("spare", 1, tier=1)
     w = World(a, spare)
-    w.break_(a) if gate == "breaker" else w.rest(a, 1)
+    w.break_(a) if limiter == "breaker" else w.rest(a, 1)
     assert [where(w.call()), where(w.call())] == ["spare", None]
     w.pass_time(1)
     assert where(w.call()) is None, "the one who waited went first"
@@ -645,10 +645,10 @@ def test_a_grant_names_the_endpoints_that_are_left_to_the_call() -> None:
     a, b, c = place("a"), place("b", tier=1), place("c", tier=2)
     w = World(a, b, c)
     call = w.call()
-    assert call.grant is not None
-    assert call.grant.peers == (a, b, c)
+    assert call.permit is not None
+    assert call.permit.candidates == (a, b, c)
     w.again(call, Retry(None))
-    assert call.grant.peers == (b, c)
+    assert call.permit.candidates == (b, c)
 
 
 # --- W33 to W40: holds
@@ -658,7 +658,7 @@ def test_calls_are_held_while_the_breaker_is_open() -> None:
     w = World()
     w.break_(w.first)
     held = w.call()
-    assert (held.state, w.dispatcher.wake_at(0)) == (PENDING, SECOND)
+    assert (held.state, w.scheduler.wake_at(0)) == (PENDING, SECOND)
     assert w.pass_time(1) == [held]
     assert held.state is OFFERED
 
@@ -690,7 +690,7 @@ def test_an_unavailable_endpoint_is_named_with_its_last_error() -> None:
     w = World(recovery_wait=0)
     error = EndpointConnectionError("nothing answers")
     for _ in range(3):
-        w.end(w.call(), Effect(Verdict.FAIL, connect_class=True, reason=error))
+        w.end(w.call(), EndpointImpact(Verdict.FAIL, connect_class=True, reason=error))
     rejection = w.call().rejection
     assert rejection is not None
     assert (type(rejection.cause), str(rejection.cause), rejection.retry_after) == (EndpointConnectionError, "nothing answers", 1.0)
@@ -702,7 +702,7 @@ def test_an_endpoint_that_never_answered_is_waited_for_a_moment_only() -> None:
     w = World(place(answered=False))
     w.break_(w.first)
     held = w.call()
-    assert w.dispatcher.wake_at(0) == SECOND // 2, "and tried the sooner"
+    assert w.scheduler.wake_at(0) == SECOND // 2, "and tried the sooner"
     assert outage(w, held) <= 1.5
     assert held.rejection is not None
     assert (held.rejection.reason, held.rejection.answered) == (Reason.UNAVAILABLE, False)
@@ -722,7 +722,7 @@ def test_a_broken_endpoint_is_tried_every_three_seconds_while_somebody_is_held()
     w.break_(w.first)
     assert w.first.opens_at(w.first.limits(""), 0) == 30 * SECOND
     held = w.call()
-    assert w.dispatcher.wake_at(0) == 3 * SECOND
+    assert w.scheduler.wake_at(0) == 3 * SECOND
     assert w.pass_time(3) == [held]
 
 
@@ -732,14 +732,14 @@ def outage(w: World, *held: Ticket, probe_takes: float = 0.0) -> float:
     for _ in range(1000):
         if any(t.state is REJECTED for t in held):
             return (w.now - start) / SECOND
-        wake = w.dispatcher.wake_at(w.now)
+        wake = w.scheduler.wake_at(w.now)
         assert wake is not None
         w.now = wake
         for probe in w.poll():
             if probe.state is OFFERED:
-                w.dispatcher.take(probe)
+                w.scheduler.take(probe)
                 w.pass_time(probe_takes)
-                w.again(probe, Retry(0.0, charged=False), DOWN, behind=True)
+                w.again(probe, Retry(0.0, uses_retry_budget=False), DOWN, behind=True)
     raise AssertionError("held for ever")
 
 
@@ -767,7 +767,7 @@ def test_a_slow_probe_rejects_nobody() -> None:
     w.break_(w.first)
     probe, held = w.call(), w.call()
     w.pass_time(1)
-    w.dispatcher.take(probe)
+    w.scheduler.take(probe)
     for _ in range(20):
         w.pass_time(10)
     assert held.state is PENDING
@@ -780,7 +780,7 @@ def test_a_late_comer_is_held_for_as_long_as_an_early_one() -> None:
     w.break_(w.first)
     probe, early = w.call(recovery_wait=1000), w.call()
     w.pass_time(1)
-    w.again(probe, Retry(0.0, charged=False), DOWN, behind=True)
+    w.again(probe, Retry(0.0, uses_retry_budget=False), DOWN, behind=True)
     w.pass_time(0.5)
     late = w.call()
     assert outage(w, early) <= 2
@@ -792,7 +792,7 @@ def test_time_in_flight_is_not_time_held() -> None:
     w = World(place(limit=5))
     long = w.call()
     w.break_(w.first)
-    w.dispatcher.leave(w.call())  # held for a moment
+    w.scheduler.leave(w.call())  # held for a moment
     w.pass_time(600)
     w.again(long, Retry(0.0), DOWN)
     w.again(long, Retry(0.0), DOWN)  # it was the probe
@@ -824,15 +824,15 @@ def test_a_lapsed_offer_does_not_count_the_time_before_it_twice() -> None:
     w.break_(w.first)
     held = w.call()
     w.pass_time(3)
-    w.dispatcher.lapse(held)
+    w.scheduler.lapse(held)
     w.break_(w.first)
-    w.dispatcher.take(held)
+    w.scheduler.take(held)
     w.poll()
     assert held.state is PENDING, "3 s held, 3 s to go"
     w.pass_time(3)
-    w.dispatcher.lapse(held)
+    w.scheduler.lapse(held)
     w.break_(w.first)
-    w.dispatcher.take(held)
+    w.scheduler.take(held)
     w.poll()
     assert reason(held) is Reason.UNAVAILABLE
 
@@ -841,7 +841,7 @@ def test_calls_are_held_for_a_wait_the_server_stated() -> None:
     w = World()
     w.rest(w.first, 59)
     held = w.call()
-    assert (held.state, w.dispatcher.wake_at(0)) == (PENDING, 59 * SECOND)
+    assert (held.state, w.scheduler.wake_at(0)) == (PENDING, 59 * SECOND)
     assert w.pass_time(59) == [held]
 
 
@@ -851,7 +851,7 @@ def test_a_stated_wait_is_kept_once_however_long_an_outage_may_be() -> None:
     held, trial = w.call(recovery_wait=1), w.call(priority=0)
     w.pass_time(20)
     assert (held.state, trial.state) == (PENDING, OFFERED)
-    w.again(trial, Retry(20.0, charged=False), limited(20))
+    w.again(trial, Retry(20.0, uses_retry_budget=False), limited(20))
     assert reason(held) is Reason.UNAVAILABLE, "it was refused again"
     assert trial.state is PENDING, "it goes by its own attempts"
 
@@ -861,10 +861,10 @@ def refuse_everything(w: World, *held: Ticket, until: float = 60.0) -> float:
     start = w.now
     while (w.now - start) / SECOND < until:
         for ticket in [t for t in held if t.state is OFFERED]:
-            w.again(ticket, Retry(0.0, charged=False), limited())
+            w.again(ticket, Retry(0.0, uses_retry_budget=False), limited())
         if any(t.state is REJECTED for t in held):
             break
-        wake = w.dispatcher.wake_at(w.now)
+        wake = w.scheduler.wake_at(w.now)
         assert wake is not None
         w.now = wake
         w.poll()
@@ -936,9 +936,9 @@ def test_being_held_costs_nothing() -> None:
     w.break_(w.first)
     held = w.call()
     w.pass_time(1)
-    grant = w.dispatcher.take(held)
-    assert isinstance(grant, Grant)
-    assert not grant.charged
+    permit = w.scheduler.take(held)
+    assert isinstance(permit, Permit)
+    assert not permit.uses_retry_budget
     assert w.first.budget.tokens(w.now) == 20
 
 
@@ -952,7 +952,7 @@ def test_those_who_waited_for_a_rate_limit_do_not_return_as_a_burst() -> None:
         sizes.append(len(running))
         for ticket in running:
             w.settle(ticket)
-            w.dispatcher.leave(ticket)
+            w.scheduler.leave(ticket)
         w.poll()
     assert sizes == [1, 2, 3, 5, 8, 1]
 
@@ -969,7 +969,7 @@ def test_one_that_was_refused_beside_others_goes_as_soon_as_one_of_them_ends() -
     w.pass_time(1)
     w.end(first)
     running, refused, _ = w.call(), w.call(), w.call()
-    w.again(refused, Retry(0.0, charged=False), limited())
+    w.again(refused, Retry(0.0, uses_retry_budget=False), limited())
     w.pass_time(0.1)
     assert refused.state is PENDING
     assert w.end(running) == [refused]
@@ -989,7 +989,7 @@ def test_the_same_endpoint_only_from_not_before_on() -> None:
     w = World()
     call = w.call()
     w.again(call, Retry(5.0))
-    assert w.dispatcher.wake_at(0) == 5 * SECOND
+    assert w.scheduler.wake_at(0) == 5 * SECOND
     w.now = 5 * SECOND - 1
     assert w.poll() == []
     w.now = 5 * SECOND
@@ -1018,13 +1018,13 @@ def test_a_refused_call_that_pays_nothing_goes_back_to_its_old_place() -> None:
     holder = w.call()
     w.pass_time(1)
     younger = [w.call() for _ in range(3)]
-    w.again(holder, Retry(0.0, charged=False), limited(2))
+    w.again(holder, Retry(0.0, uses_retry_budget=False), limited(2))
     assert [t.listed for t in (holder, *younger)] == [False] * 4
     w.pass_time(2)
     assert w.order(holder, *younger) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("again", [Retry(0.0), Retry(5.0, charged=False)])
+@pytest.mark.parametrize("again", [Retry(0.0), Retry(5.0, uses_retry_budget=False)])
 def test_one_that_pays_or_pauses_is_listed_by_itself(again: Retry) -> None:
     w = World()
     call, _ = w.call(), w.call()
@@ -1069,7 +1069,7 @@ def test_without_another_endpoint_there_is_no_retry() -> None:
     rejection = w.again(w.call(), Retry(None))
     assert rejection is not None
     assert rejection.reason is Reason.NO_OTHER
-    assert (w.dispatcher.waiting, w.first.in_flight) == (0, 0)
+    assert (w.scheduler.waiting, w.first.in_flight) == (0, 0)
 
 
 def test_a_pinned_call_does_not_go_elsewhere() -> None:
@@ -1087,14 +1087,14 @@ def test_an_empty_budget_takes_no_retry() -> None:
     rejection = w.again(call, Retry(0.0))
     assert rejection is not None
     assert rejection.reason is Reason.BUDGET
-    assert w.dispatcher.waiting == 0
+    assert w.scheduler.waiting == 0
 
 
 def test_a_retry_without_charge_needs_no_budget() -> None:
     w = World()
     call = w.call()
     w.spend(w.first)
-    assert w.again(call, Retry(0.0, charged=False)) is None
+    assert w.again(call, Retry(0.0, uses_retry_budget=False)) is None
     assert call.state is OFFERED
 
 
@@ -1131,7 +1131,7 @@ def test_a_refilled_budget_is_announced() -> None:
     call, _ = w.call(endpoints=[a, b]), w.call(endpoints=[b])
     w.spend(a)
     w.again(call, Retry(0.0))
-    wake = w.dispatcher.wake_at(0)
+    wake = w.scheduler.wake_at(0)
     assert wake is not None
     w.now = wake
     w.poll()
@@ -1147,7 +1147,7 @@ def test_a_retry_that_cannot_fit_the_deadline_is_not_waited_for(delay: float, re
 
 def test_a_gate_beyond_the_deadline_ends_the_retry() -> None:
     w = World()
-    rejection = w.again(w.call(deadline=5), Retry(1.0, charged=False), limited(30))
+    rejection = w.again(w.call(deadline=5), Retry(1.0, uses_retry_budget=False), limited(30))
     assert rejection is not None
     assert rejection.reason is Reason.DEADLINE
 
@@ -1156,7 +1156,7 @@ def test_another_endpoint_within_the_deadline_takes_the_retry() -> None:
     a, b = place("a"), place("b", tier=1)
     w = World(a, b)
     call = w.call(deadline=5)
-    assert w.again(call, Retry(30.0, charged=False), limited(30)) is None
+    assert w.again(call, Retry(30.0, uses_retry_budget=False), limited(30)) is None
     assert where(call) == "b"
 
 
@@ -1165,7 +1165,7 @@ def test_a_failed_probe_goes_behind_those_that_are_held() -> None:
     w.break_(w.first)
     probe, *held = [w.call() for _ in range(4)]
     w.pass_time(1)
-    w.again(probe, Retry(0.0, charged=False), DOWN, behind=True)
+    w.again(probe, Retry(0.0, uses_retry_budget=False), DOWN, behind=True)
     w.pass_time(1)
     assert w.order(probe, *held) == [1, 2, 3, 0]
 
@@ -1176,7 +1176,7 @@ def test_a_failed_probe_that_goes_behind_pays_nothing() -> None:
     probe = w.call()
     w.pass_time(1)
     w.spend(w.first)
-    assert w.again(probe, Retry(0.0, charged=False), DOWN, behind=True) is None
+    assert w.again(probe, Retry(0.0, uses_retry_budget=False), DOWN, behind=True) is None
     w.pass_time(1)
     assert probe.state is OFFERED
 
@@ -1218,7 +1218,7 @@ def test_many_different_pins_do_not_pile_up() -> None:
     waiter = w.call(endpoints=[places[0]])
     for _ in range(1000):
         w.end(w.call(endpoints=next(p for p in pins if p != [places[0]])))
-    assert len(list(w.dispatcher._routes)) < 100
+    assert len(list(w.scheduler._routes)) < 100
     w.end(blocked)
     assert waiter.state is OFFERED
 
@@ -1235,7 +1235,7 @@ def test_a_hold_is_measured_by_the_clock_of_those_it_waits_with() -> None:
     held = w.call(endpoints=[a], recovery_wait=100)
     for _ in range(5):
         w.pass_time(1)
-        w.again(held, Retry(0.0, charged=False), DOWN)
+        w.again(held, Retry(0.0, uses_retry_budget=False), DOWN)
     w.again(call, Retry(0.0), DOWN)
     assert call.route is held.route
     assert call.state is PENDING, "not held before"
@@ -1247,14 +1247,14 @@ def test_a_hold_is_measured_by_the_clock_of_those_it_waits_with() -> None:
 def test_without_waiters_there_is_nothing_to_wake_for() -> None:
     w = World()
     w.break_(w.first)
-    assert w.dispatcher.wake_at(0) is None
+    assert w.scheduler.wake_at(0) is None
 
 
 def test_a_busy_endpoint_frees_itself_by_an_event_only() -> None:
     w = World()
     w.call()
     w.call()
-    assert w.dispatcher.wake_at(0) is None
+    assert w.scheduler.wake_at(0) is None
 
 
 def test_a_hanging_probe_lets_another_through_in_time() -> None:
@@ -1262,6 +1262,6 @@ def test_a_hanging_probe_lets_another_through_in_time() -> None:
     w.break_(w.first)
     first, second = w.call(), w.call()
     w.pass_time(1)
-    w.dispatcher.take(first)
-    assert w.dispatcher.wake_at(w.now) == 3 * SECOND
+    w.scheduler.take(first)
+    assert w.scheduler.wake_at(w.now) == 3 * SECOND
     assert w.pass_time(2) == [second]

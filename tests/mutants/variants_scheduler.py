@@ -1,11 +1,11 @@
-"""Broken queues: who goes next, where, and for how long calls are held (W1 to W12, W33 to W40, E2, E3)."""
+"""TransportFailure queues: who goes next, where, and for how long calls are held (W1 to W12, W33 to W40, E2, E3)."""
 
 from __future__ import annotations
 
 from variant import DISPATCHER, POLICY, Variant
 
 _TICKET = "opea_core/policy/ticket.py"
-_FILE = "opea_core/policy/dispatcher.py"
+_FILE = "opea_core/policy/scheduler.py"
 _OUTLOOK = "opea_core/policy/outlook.py"
 _BARGING = """        option = self._choose(ticket, now)
         if option is not None:
@@ -37,7 +37,7 @@ VARIANTS = [
         _TICKET,
         "if max(len(self.heap), len(self.holds)) <= max(64, 2 * self.live):",
         "if True:",
-        "tests/core/policy/test_dispatcher.py",
+        "tests/core/policy/test_scheduler.py",
     ),
     Variant(
         "B11: always the one with most time left",
@@ -67,27 +67,27 @@ VARIANTS = [
         "if self.queued > self._policy.max_queued + 1:",
         DISPATCHER,
     ),
-    Variant("W3: a full queue refuses retries", _FILE, "        ticket.retrying = True\n", _REFUSED, POLICY + "test_dispatcher.py"),
+    Variant("W3: a full queue refuses retries", _FILE, "        ticket.retrying = True\n", _REFUSED, POLICY + "test_scheduler.py"),
     Variant(
         "W4: granted at the deadline",
         _TICKET,
         "if self.deadline is not None and self.deadline <= now:",
         "if self.deadline is not None and self.deadline < now:",
-        "tests/core/policy/test_properties_dispatcher.py",
+        "tests/core/policy/test_properties_scheduler.py",
     ),
     Variant(
         "W4: granted after the time in the queue",
         _TICKET,
         "        return Reason.QUEUE_TIMEOUT if waited else None\n",
         "        return None\n",
-        "tests/core/policy/test_properties_dispatcher.py",
+        "tests/core/policy/test_properties_scheduler.py",
     ),
     Variant(
         "W4: a retry is granted after its deadline",
-        "opea_core/policy/dispatcher.py",
+        "opea_core/policy/scheduler.py",
         "yield from (t for t in list(self._retrying) if t.overdue(now) is None)",
         "yield from list(self._retrying)",
-        POLICY + "test_dispatcher.py " + DISPATCHER,
+        POLICY + "test_scheduler.py " + DISPATCHER,
     ),
     Variant("W5: an offer that nobody takes stays", _FILE, "if oldest.offered_at + OFFER_TTL > now:", "if True:", DISPATCHER),
     Variant(
@@ -119,14 +119,14 @@ VARIANTS = [
         DISPATCHER,
     ),
     Variant(
-        "E2: gates are ignored",
+        "E2: limiters are ignored",
         _FILE,
         "o for o in ticket.route.options if o[0].opens_at(o[1], now) is None and (not",
         "o for o in ticket.route.options if (not",
         DISPATCHER,
     ),
     Variant("E2: room is ignored", _FILE, "            if endpoint.has_room(limits, now) and ticket", "            if ticket", DISPATCHER),
-    Variant("R18: an empty budget is ignored", _FILE, " and (not charged or o[0].budget.allows(now))]", "]", DISPATCHER),
+    Variant("R18: an empty budget is ignored", _FILE, "(not uses_retry_budget or o[0].budget.allows(now))", "True", DISPATCHER),
     Variant("E3: the tier is ignored", _FILE, "rank = (endpoint.config.tier, ", "rank = (0, ", DISPATCHER),
     Variant("E3: the load is ignored", _FILE, "(endpoint.in_flight + 1) / endpoint.config.weight", "0.0", DISPATCHER),
     Variant(
@@ -135,15 +135,15 @@ VARIANTS = [
     Variant(
         "E5: a mark is ignored",
         _FILE,
-        "        return [o for o in options if not o[0].is_marked(now, ticket.model)] or options\n",
+        "        return [o for o in options if not o[0].is_deprioritized(now, ticket.model)] or options\n",
         "        return options\n",
         DISPATCHER,
     ),
     Variant(
         "W33: nobody gives up in an outage",
         _FILE,
-        "route.run_clock(outlook.outage, outlook.refused",
-        "route.run_clock(False, outlook.refused",
+        "route.run_outage_clock(outlook.outage, outlook.refused",
+        "route.run_outage_clock(False, outlook.refused",
         DISPATCHER,
     ),
     Variant(
@@ -151,19 +151,19 @@ VARIANTS = [
         _TICKET,
         "self._clock = min(self._clock, self._refused_from) if not running else self._clock",
         "pass",
-        POLICY + "test_dispatcher.py",
+        POLICY + "test_scheduler.py",
     ),
     Variant(
         "W38: a wait that the server stated is not kept",
         _OUTLOOK,
         "gives_up = gives_up and not (limits.stated and limits.cooldown_until > now and limits.refusals < 2)",
         "pass",
-        POLICY + "test_dispatcher.py",
+        POLICY + "test_scheduler.py",
     ),
     Variant(
         "B14: one that is waited for is left alone for as long as ever",
         _FILE,
-        "                endpoint.breaker.hurry(",
+        "                endpoint.breaker.shorten_break(",
         "                (lambda _: None)(",
         DISPATCHER,
     ),
@@ -172,14 +172,14 @@ VARIANTS = [
         _TICKET,
         "return ticket.recovery_wait if self.answered else",
         "return ticket.recovery_wait if True else",
-        POLICY + "test_dispatcher.py",
+        POLICY + "test_scheduler.py",
     ),
     Variant(
         "W39: one that answers for the first time is waited for as briefly as before",
         _FILE,
         "            self._first_contact(route, now)\n",
         "            pass\n",
-        POLICY + "test_dispatcher.py",
+        POLICY + "test_scheduler.py",
     ),
     Variant(
         "W34: the clock of an outage runs while a probe is in flight",
@@ -200,28 +200,28 @@ VARIANTS = [
         _FILE,
         "        self._begin_hold(ticket, now)\n        self._enqueue(ticket)\n        return None",
         "        self._enqueue(ticket)\n        return None",
-        POLICY + "test_dispatcher.py",
+        POLICY + "test_scheduler.py",
     ),
     Variant(
         "W34: an offer that lapsed is held anew",
-        "opea_core/policy/dispatcher.py",
+        "opea_core/policy/scheduler.py",
         "ticket.recovery_wait = max(0, ticket.gives_up_at - route.clock(now))",
         "pass",
-        "tests/core/policy/test_dispatcher.py tests/core/policy/test_properties_dispatcher.py",
+        "tests/core/policy/test_scheduler.py tests/core/policy/test_properties_scheduler.py",
     ),
     Variant(
         "W36: a hold is begun although it cannot help",
         _FILE,
         "elif (reason := self._cannot_wait(ticket, now)) is not None:",
         "elif False:",
-        POLICY + "test_dispatcher.py",
+        POLICY + "test_scheduler.py",
     ),
     Variant("R4: the same endpoint at once", _FILE, " and ticket.not_before.get(endpoint, 0) <= now:", ":", DISPATCHER),
     Variant(
         "W12: a retry goes behind all others",
         _FILE,
-        "        ticket.grant = None\n        ticket.retrying = True",
-        "        ticket.key = now + 10**12\n        ticket.grant = None\n        ticket.retrying = True",
+        "        ticket.permit = None\n        ticket.retrying = True",
+        "        ticket.key = now + 10**12\n        ticket.permit = None\n        ticket.retrying = True",
         DISPATCHER,
     ),
     Variant(
@@ -234,9 +234,9 @@ VARIANTS = [
     Variant(
         "R13: a refused call that pays nothing is no longer in the queue",
         _FILE,
-        "ticket.listed = again.charged or any(",
+        "ticket.listed = again.uses_retry_budget or any(",
         "ticket.listed = True or any(",
-        POLICY + "test_dispatcher.py",
+        POLICY + "test_scheduler.py",
     ),
     Variant("B12: a failed probe is the next probe again", _FILE, "        if behind:\n", "        if False:\n", DISPATCHER),
     Variant(
@@ -244,24 +244,24 @@ VARIANTS = [
         _FILE,
         "            return Rejection(Reason.BUDGET, now)\n",
         "            pass\n",
-        POLICY + "test_dispatcher.py",
+        POLICY + "test_scheduler.py",
     ),
     Variant(
         "R19: a waiting retry is not told that the budget is spent",
         _FILE,
         "            self._reject(ticket, Reason.BUDGET, now, changed)\n",
         "            pass\n",
-        POLICY + "test_dispatcher.py",
+        POLICY + "test_scheduler.py",
     ),
     Variant(
         "R22: a retry is waited for beyond it",
         _FILE,
         "        if ticket.deadline is not None and earliest >= ticket.deadline:\n            return Rejection(Reason.DEADLINE, now)\n",
         "",
-        POLICY + "test_dispatcher.py",
+        POLICY + "test_scheduler.py",
     ),
     Variant(
-        "W10: gates that end wake nobody",
+        "W10: limiters that end wake nobody",
         _TICKET,
         "for at in (endpoint.opens_at(limits, now), limits.room_at(now)) if",
         "for at in (limits.room_at(now),) if",
@@ -277,22 +277,22 @@ VARIANTS = [
     Variant(
         "W10: a budget that fills wakes nobody",
         _FILE,
-        "            if ticket.charged:\n                times.extend",
+        "            if ticket.uses_retry_budget:\n                times.extend",
         "            if False:\n                times.extend",
-        POLICY + "test_dispatcher.py " + DISPATCHER,
+        POLICY + "test_scheduler.py " + DISPATCHER,
     ),
     Variant(
         "W10: an offer that lapses wakes nobody",
         _FILE,
         "            times.append(next(iter(self._offered)).offered_at + OFFER_TTL)\n",
         "            pass\n",
-        DISPATCHER + " tests/core/policy/test_dispatcher.py tests/core/transport/test_gate.py",
+        DISPATCHER + " tests/core/policy/test_scheduler.py tests/core/transport/test_limiter.py",
     ),
     Variant(
         "W10: whoever is rejected is not woken",
-        "opea_core/policy/dispatcher.py",
+        "opea_core/policy/scheduler.py",
         "        changed.append(ticket)\n\n\n__all__",
         "\n\n__all__",
-        "tests/core/policy/test_properties_dispatcher.py",
+        "tests/core/policy/test_properties_scheduler.py",
     ),
 ]

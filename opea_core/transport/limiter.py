@@ -12,26 +12,26 @@ from opea_core import events
 from opea_core.config import Endpoint
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State, Verdict
-from opea_core.policy.dispatcher import DEFAULT_PRIORITY, Dispatcher, Reason, Rejection, Ticket, TicketState
-from opea_core.policy.endpoint import EndpointState, Grant
-from opea_core.policy.retry import Effect, Retry
+from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.retry import EndpointImpact, Retry
+from opea_core.policy.scheduler import DEFAULT_PRIORITY, Reason, Rejection, Scheduler, Ticket, TicketState
 from opea_core.policy.stats import Recent
 from opea_core.settings import Settings
-from opea_core.transport.holders import Holders
+from opea_core.transport.permit_holders import Holders
 from opea_core.transport.telling import changes, figures, work_of
 from opea_core.types import Usage
 
-_KEEPERS = 3  # waiters of an event loop (or of all threads) that watch the clock for the others
+_TIMEKEEPERS = 3  # waiters of an event loop (or of all threads) that watch the clock for the others
 _LONG_WAIT = 10 * SECOND
 LONG_HOLD = 5 * SECOND
 """Calls that wait for so long because nothing can be sent are warned of."""
 _OVERDUE = SECOND // 10
 _LOOKS_EVERY = 2 * SECOND
 """So often a waiter or two look for one whose waking was interrupted, and who holds a place if it waits for itself."""
-_CANCELLED = Effect(Verdict.NEUTRAL)
+_CANCELLED = EndpointImpact(Verdict.NEUTRAL)
 
 
-class Gate:
+class Limiter:
     """What all threads and event loops share. Nothing waits, sends or calls foreign code under the lock."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Gate:
         self._lock = threading.Lock()
         self._returned: deque[tuple[Ticket, Callable[[], None]]] = deque()  # by finalisers, which may not lock
         self._untold: deque[Callable[[], None]] = deque()  # what the next ordinary operation tells for them
-        self._keepers: dict[int, dict[Ticket, int]] = {}  # by owner: who watches the clock, until when
+        self._timekeepers: dict[int, dict[Ticket, int]] = {}  # by owner: who watches the clock, until when
         self._waiting: dict[int, dict[Ticket, None]] = {}  # by owner: who waits
         self._waits: deque[int] = deque(maxlen=64)
         self._held_since: int | None = None  # nothing could be sent anywhere since, as far as anybody waited
@@ -57,10 +57,10 @@ class Gate:
         self._holders = Holders()
         self.closed = False
         self.endpoints = [EndpointState(e, settings.breaker, chance, now()) for e in settings.endpoints]
-        self._dispatcher = self._new_dispatcher()
+        self._scheduler = self._new_scheduler()
 
-    def _new_dispatcher(self) -> Dispatcher:
-        return Dispatcher(self.endpoints, self._settings.queue, self._settings.retry.max_retry_after, self._chance)
+    def _new_scheduler(self) -> Scheduler:
+        return Scheduler(self.endpoints, self._settings.queue, self._settings.retry.max_retry_after, self._chance)
 
     # --- a call's way
 
@@ -75,34 +75,34 @@ class Gate:
     ) -> Ticket:
         """A new ticket for a call; ``ask`` makes it wait."""
         with self._lock:
-            ticket = self._dispatcher.ticket(
+            ticket = self._scheduler.ticket(
                 self.now(), model=model, endpoints=endpoints, priority=priority, deadline=deadline, recovery_wait=recovery_wait
             )
         self._drain()
         return ticket
 
-    def ask(self, ticket: Ticket) -> tuple[Grant | Rejection | None, int | None]:
+    def ask(self, ticket: Ticket) -> tuple[Permit | Rejection | None, int | None]:
         """What the ticket got, or None and the time at which to ask again (None: when it is woken)."""
         until = None
         with self._lock:
             now = self.now()
-            dispatcher = self._dispatcher
+            scheduler = self._scheduler
             if self.closed and ticket.state is not TicketState.REJECTED:
-                dispatcher.leave(ticket)
+                scheduler.leave(ticket)
                 return Rejection(Reason.CLOSED, now), None
-            looks = ticket in self._keepers.get(id(ticket.owner), ())
+            looks = ticket in self._timekeepers.get(id(ticket.owner), ())
             self._forget(ticket)
             unwoken = self._unwoken() if looks else []
             if ticket.state is TicketState.NEW:
-                changed = dispatcher.add(ticket, now)
+                changed = scheduler.add(ticket, now)
             else:
-                dispatcher.expire(ticket, now)
+                scheduler.expire(ticket, now)
                 changed = []
-            got = dispatcher.take(ticket)
+            got = scheduler.take(ticket)
             if got is None:
-                changed += dispatcher.poll(now)
-                got = dispatcher.take(ticket)
-            if isinstance(got, Grant):
+                changed += scheduler.poll(now)
+                got = scheduler.take(ticket)
+            if isinstance(got, Permit):
                 self._holders.add(ticket, got)
                 if ticket.owner is not None:
                     self._owners[id(ticket.owner)] += 1
@@ -117,25 +117,31 @@ class Gate:
         return got, until
 
     def settle(
-        self, ticket: Ticket, grant: Grant, effect: Effect, again: Retry | None = None, behind: bool = False, usage: Usage | None = None
+        self,
+        ticket: Ticket,
+        permit: Permit,
+        effect: EndpointImpact,
+        again: Retry | None = None,
+        behind: bool = False,
+        usage: Usage | None = None,
     ) -> Rejection | None:
         """Give a place back with what the outcome says; with ``again`` the ticket waits for its next attempt."""
-        endpoint = grant.endpoint
+        endpoint = permit.endpoint
         with self._lock:
             now = self.now()
-            before = (endpoint.breaker.state, grant.limits.cooldown_until)
-            self._settle(ticket, grant, effect, usage, now)
+            before = (endpoint.breaker.state, permit.limits.cooldown_until)
+            self._settle(ticket, permit, effect, usage, now)
             rejection = None
             if again is not None and not self.closed:
-                rejection = self._dispatcher.retry(ticket, again, endpoint, now, behind)
+                rejection = self._scheduler.retry(ticket, again, endpoint, now, behind)
             elif again is not None:
                 rejection = Rejection(Reason.CLOSED, now)
-            wakes = self._wakes(self._dispatcher.poll(now), now)
+            wakes = self._wakes(self._scheduler.poll(now), now)
         self._after(wakes, ticket)
-        self._tell_changes(grant, effect, *before, now)
+        self._tell_changes(permit, effect, *before, now)
         return rejection
 
-    def note_wait(self, waited: int, grant: Grant) -> None:
+    def note_wait(self, waited: int, permit: Permit) -> None:
         """A call got its first place: when half of the last ones waited long for nothing but places, say so."""
         self._waits.append(waited)
         if waited < _LONG_WAIT or any(e.last_error is not None or e.config.max_concurrent is None for e in self.endpoints):
@@ -143,19 +149,19 @@ class Gate:
         median = sorted(self._waits)[len(self._waits) // 2]
         if median >= _LONG_WAIT:
             places = sum(e.level for e in self.endpoints)
-            self.emitter(events.CallsWait(at=self.now(), endpoint=grant.endpoint.label, seconds=median / SECOND, places=places))
+            self.emitter(events.CallsWait(at=self.now(), endpoint=permit.endpoint.label, seconds=median / SECOND, places=places))
 
-    def prove(self, grant: Grant) -> None:
+    def prove(self, permit: Permit) -> None:
         """First content of a stream came."""
-        endpoint = grant.endpoint
+        endpoint = permit.endpoint
         before = endpoint.breaker.state
         with self._lock:
             now = self.now()
-            endpoint.stats.first_content.add(now - grant.at)
-            endpoint.prove(grant, now)
-            wakes = self._wakes(self._dispatcher.poll(now), now) if before is not endpoint.breaker.state else []
+            endpoint.stats.first_content.add(now - permit.at)
+            endpoint.prove(permit, now)
+            wakes = self._wakes(self._scheduler.poll(now), now) if before is not endpoint.breaker.state else []
         self._after(wakes)
-        self._tell_changes(grant, _CANCELLED, before, grant.limits.cooldown_until, now)
+        self._tell_changes(permit, _CANCELLED, before, permit.limits.cooldown_until, now)
 
     def leave(self, ticket: Ticket) -> None:
         """The call is over or cancelled: whatever it still holds comes back. Does nothing the second time."""
@@ -173,7 +179,7 @@ class Gate:
         """Reject everything that waits, now and later."""
         with self._lock:
             self.closed = True
-            wakes = self._dispatcher.close(self.now())
+            wakes = self._scheduler.close(self.now())
         self._after(wakes)
 
     def configure(self, endpoints: Sequence[Endpoint]) -> None:
@@ -181,7 +187,7 @@ class Gate:
         with self._lock:
             for endpoint, config in zip(self.endpoints, endpoints, strict=True):
                 endpoint.configure(config)
-            wakes = self._wakes(self._dispatcher.poll(self.now()), self.now())
+            wakes = self._wakes(self._scheduler.poll(self.now()), self.now())
         self._after(wakes)
 
     def would_block(self, ticket: Ticket, loop: object) -> bool:
@@ -190,7 +196,7 @@ class Gate:
             return False
         with self._lock:
             now = self.now()
-            usable = self._dispatcher.usable(ticket, now)
+            usable = self._scheduler.usable(ticket, now)
             options = usable or ticket.route.options
             return not any(e.has_room(limits, now) or limits.room_at(now) is not None for e, limits in options)
 
@@ -198,7 +204,7 @@ class Gate:
         """Whether all places that the ticket may use are held by the thread or task that waits with it."""
         with self._lock:
             now = self.now()
-            options = self._dispatcher.usable(ticket, now)
+            options = self._scheduler.usable(ticket, now)
             if not options or any(endpoint.has_room(limits, now) or limits.room_at(now) is not None for endpoint, limits in options):
                 return False
             read = [self._holders.hold_all(ticket, endpoint) for endpoint, _ in options]
@@ -210,23 +216,23 @@ class Gate:
     def held_by(self, ticket: Ticket, holder: object) -> None:
         """Another thread or task reads a stream now."""
         with self._lock:
-            grant = ticket.grant
-            if grant is not None and not grant.settled:
-                self._holders.remove(ticket, grant)
+            permit = ticket.permit
+            if permit is not None and not permit.settled:
+                self._holders.remove(ticket, permit)
                 ticket.holder = holder
-                self._holders.add(ticket, grant)
+                self._holders.add(ticket, permit)
 
     def reset(self) -> None:
         """In a forked child: fresh locks, nothing in flight, nobody waiting."""
         self._lock = threading.Lock()
         self._returned.clear()
-        self._keepers.clear()
+        self._timekeepers.clear()
         self._waiting.clear()
         self._owners.clear()
         self._holders = Holders()
         self._held_since = self._tells_on = None
         self.endpoints[:] = [EndpointState(e.config, self._settings.breaker, self._chance, self.now()) for e in self.endpoints]
-        self._dispatcher = self._new_dispatcher()
+        self._scheduler = self._new_scheduler()
 
     # --- figures
 
@@ -235,7 +241,7 @@ class Gate:
         with self._lock:
             known = [e for e in self.endpoints if label in (None, e.label)]
             found = figures(known, self.now()) if label is None else known[0].summary(self.now())
-            found["queued"] = self._dispatcher.waiting
+            found["queued"] = self._scheduler.waiting
             if label is None:
                 found["hooks_failed"] = self.emitter.failed
         self._after([])
@@ -252,33 +258,33 @@ class Gate:
 
     # --- inside the lock
 
-    def _settle(self, ticket: Ticket, grant: Grant, effect: Effect, usage: Usage | None, now: int) -> None:
-        if grant.settled:
+    def _settle(self, ticket: Ticket, permit: Permit, effect: EndpointImpact, usage: Usage | None, now: int) -> None:
+        if permit.settled:
             return
-        grant.endpoint.settle(grant, effect, ticket.model, now, work_of(usage))
-        self._holders.remove(ticket, grant)
+        permit.endpoint.settle(permit, effect, ticket.model, now, work_of(usage))
+        self._holders.remove(ticket, permit)
         if ticket.owner is not None:
             self._owners[id(ticket.owner)] -= 1
             if self._owners[id(ticket.owner)] <= 0:
                 del self._owners[id(ticket.owner)]
-        stats = grant.endpoint.stats
-        stats.requests += 1 + grant.resent
+        stats = permit.endpoint.stats
+        stats.requests += 1 + permit.resent
         if effect.reason is not None:
             stats.errors[type(effect.reason).__name__] += 1
         elif effect.verdict is Verdict.OK:
             self._held_since = None
             stats.success += 1
-            stats.latency.add(now - grant.at)
+            stats.latency.add(now - permit.at)
         if usage is not None:
             stats.prompt_tokens += usage.prompt_tokens or 0
             stats.completion_tokens += usage.completion_tokens or 0
 
     def _leave(self, ticket: Ticket, now: int) -> list[Ticket]:
         self._forget(ticket)
-        self._dispatcher.leave(ticket)
-        if ticket.grant is not None:
-            self._settle(ticket, ticket.grant, _CANCELLED, None, now)
-        return self._dispatcher.poll(now)
+        self._scheduler.leave(ticket)
+        if ticket.permit is not None:
+            self._settle(ticket, ticket.permit, _CANCELLED, None, now)
+        return self._scheduler.poll(now)
 
     def _until(self, ticket: Ticket, now: int) -> int | None:
         """When this waiter asks again by itself: its own limits, and the clock if it is a keeper."""
@@ -286,8 +292,8 @@ class Gate:
         limits += [now + _LOOKS_EVERY] if self._holders.hold_any(ticket) else []
         self._waiting.setdefault(id(ticket.owner), {})[ticket] = None
         wake_at = self._wake_at(now)
-        if self._watching(id(ticket.owner), wake_at, now) < _KEEPERS:
-            self._keepers.setdefault(id(ticket.owner), {})[ticket] = wake_at
+        if self._watching(id(ticket.owner), wake_at, now) < _TIMEKEEPERS:
+            self._timekeepers.setdefault(id(ticket.owner), {})[ticket] = wake_at
             limits.append(wake_at)
         return min(limits, default=None)
 
@@ -306,7 +312,7 @@ class Gate:
         until = self._told_at(ticket, until)
         reasons = "; ".join(endpoint.describe(limits, now) for endpoint, limits in options)
         labels = ", ".join(endpoint.label for endpoint, _ in options)
-        return events.CallsHeld(at=now, endpoint=labels, seconds=waited / SECOND, waiting=self._dispatcher.waiting, reason=reasons), until
+        return events.CallsHeld(at=now, endpoint=labels, seconds=waited / SECOND, waiting=self._scheduler.waiting, reason=reasons), until
 
     def _told_at(self, ticket: Ticket, until: int | None) -> int | None:
         """When a waiter asks again, if it is the one that tells when a hold lasts."""
@@ -319,7 +325,7 @@ class Gate:
 
     def _forget(self, ticket: Ticket) -> None:
         """The ticket waits no longer, or asks again."""
-        for table in (self._keepers, self._waiting):
+        for table in (self._timekeepers, self._waiting):
             tickets: dict[Ticket, Any] | None = table.get(id(ticket.owner))
             if tickets is not None:
                 tickets.pop(ticket, None)
@@ -328,12 +334,12 @@ class Gate:
 
     def _watching(self, owner: int, wake_at: int, now: int) -> int:
         """How many waiters of an owner wake up in time by themselves; one that is overdue does not."""
-        keepers = self._keepers.get(owner, {})
+        keepers = self._timekeepers.get(owner, {})
         return sum(now - _OVERDUE < at <= wake_at and ticket.state is TicketState.PENDING for ticket, at in keepers.items())
 
     def _wakes(self, changed: list[Ticket], now: int) -> list[Ticket]:
         """Who must be woken: those that got something, and of each owner one, if nobody of it watches the clock."""
-        if not self._dispatcher.waiting:
+        if not self._scheduler.waiting:
             return changed
         wake_at = self._wake_at(now)
         unwatched = [tickets for owner, tickets in self._waiting.items() if not self._watching(owner, wake_at, now)]
@@ -342,7 +348,7 @@ class Gate:
 
     def _wake_at(self, now: int) -> int:
         """When a waiter must look at the latest."""
-        wake_at = self._dispatcher.wake_at(now)
+        wake_at = self._scheduler.wake_at(now)
         return now + _LOOKS_EVERY if wake_at is None else min(wake_at, now + _LOOKS_EVERY)
 
     def _unwoken(self) -> list[Ticket]:
@@ -391,10 +397,10 @@ class Gate:
             with self._lock:
                 now = self.now()
                 for ticket in failed:
-                    self._dispatcher.lapse(ticket) if ticket.state is TicketState.OFFERED else self._dispatcher.leave(ticket)
-                wakes = self._wakes(self._dispatcher.poll(now), now)
+                    self._scheduler.lapse(ticket) if ticket.state is TicketState.OFFERED else self._scheduler.leave(ticket)
+                wakes = self._wakes(self._scheduler.poll(now), now)
             failed = self._wake(wakes)
 
-    def _tell_changes(self, grant: Grant, effect: Effect, state: State, cooldown_until: int, now: int) -> None:
-        for event in changes(grant, effect, state, cooldown_until, now, alone=len(self.endpoints) == 1):
+    def _tell_changes(self, permit: Permit, effect: EndpointImpact, state: State, cooldown_until: int, now: int) -> None:
+        for event in changes(permit, effect, state, cooldown_until, now, alone=len(self.endpoints) == 1):
             self.emitter(event)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from variant import FLOW, TRANSPORT, Variant
 
-_UNREAD_FILE = "opea_core/transport/unread.py"
+_UNREAD_FILE = "opea_core/transport/unread_bytes.py"
 _LINE = "opea_core/transport/deadline.py"
 _AIOHTTP = "opea_core/transport/with_aiohttp.py"
-_UNREAD = TRANSPORT + "test_unread.py"
+_UNREAD = TRANSPORT + "test_unread_bytes.py"
 _OWN = _UNREAD + " -k own_answer"
 _ONCE = _UNREAD + " -k sent_again"
 
@@ -132,29 +132,29 @@ VARIANTS = [
     Variant(
         "C8: a sync connection is taken without asking",
         _LINE,
-        "return unread.in_stream(self._inner) if info",
+        "return unread_bytes.in_stream(self._inner) if info",
         "return False if info",
         _UNREAD,
     ),
     Variant(
         "C8: an async connection is taken without asking",
         _LINE,
-        "return unread.in_async_stream(self._inner) if info",
+        "return unread_bytes.in_async_stream(self._inner) if info",
         "return False if info",
         _UNREAD,
     ),
     Variant(
         "C8: a sync connection is not asked before it is written to",
         _LINE,
-        "(self._line.fresh or self._line.wrote) and unread.in_stream(",
-        "True and unread.in_stream(",
+        "(self._line.fresh or self._line.wrote) and unread_bytes.in_stream(",
+        "True and unread_bytes.in_stream(",
         _UNREAD + " -k after_the_connection",
     ),
     Variant(
         "C8: an async connection is not asked before it is written to",
         _LINE,
-        "(self._line.fresh or self._line.wrote) and unread.in_async_stream(",
-        "True and unread.in_async_stream(",
+        "(self._line.fresh or self._line.wrote) and unread_bytes.in_async_stream(",
+        "True and unread_bytes.in_async_stream(",
         _UNREAD + " -k after_the_connection",
     ),
     # --- one request
@@ -201,22 +201,22 @@ VARIANTS = [
     Variant(
         "C13: what went out again is not told",
         "opea_core/flow/call.py",
-        "            grant.resent += failure.phase is Phase.MAYBE_SENT\n",
+        "            permit.resent += failure.phase is Phase.MAYBE_SENT\n",
         "",
         _UNREAD + " -k never_had",
     ),
     Variant(
         "R20: what went out again is not counted",
-        "opea_core/transport/gate.py",
-        "stats.requests += 1 + grant.resent",
+        "opea_core/transport/limiter.py",
+        "stats.requests += 1 + permit.resent",
         "stats.requests += 1",
         _UNREAD + " -k never_had",
     ),
     Variant(
         "R20: what was never sent is counted",
         "opea_core/flow/call.py",
-        "grant.resent += failure.phase is Phase.MAYBE_SENT",
-        "grant.resent += 1",
+        "permit.resent += failure.phase is Phase.MAYBE_SENT",
+        "permit.resent += 1",
         FLOW + "test_sent_again.py",
     ),
 ]

@@ -29,8 +29,8 @@ from opea_core.policy import SECOND
 from opea_core.testing import chat, stream
 from opea_core.testing.damage import wire
 from opea_core.transport import deadline
-from opea_core.transport.deadline import AsyncDeadlineBackend, DeadlineBackend, Line
-from opea_core.transport.unread import _Records, behind_answer, in_transport, is_readable
+from opea_core.transport.deadline import AsyncDeadlineBackend, DeadlineBackend, SocketState
+from opea_core.transport.unread_bytes import _Records, behind_answer, in_transport, is_readable
 
 LAYERS = {"TCP": 0, "TLS": 1, "TLS in the TLS of a proxy": 2}
 ALWAYS, NEVER = 10**9 * SECOND, -(10**9) * SECOND
@@ -98,9 +98,9 @@ class Place:
         """Ask by the method with which the word begins."""
         return self._way.ask(self.opea, word.split()[0], word, **options)
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[SocketState]:
         """Those of the connections that are kept."""
-        drivers = self.opea._core.drivers
+        drivers = self.opea._engine.drivers
         places = drivers._aio._places.values() if drivers._aio else ()
         return [*drivers.sync.slots.lines(), *(line for place in places for line in place.slots.lines())]
 
@@ -273,7 +273,7 @@ SOON = deadline._AT_ONCE
     ],
 )
 def test_a_connection_is_stale_that_broke_at_once_and_without_a_byte(known: dict[str, Any], now: int, stale: bool) -> None:
-    line = Line()
+    line = SocketState()
     line.wrote_at = AT
     for name, value in known.items():
         setattr(line, name, value)
@@ -281,7 +281,7 @@ def test_a_connection_is_stale_that_broke_at_once_and_without_a_byte(known: dict
 
 
 def test_of_a_connection_of_somebody_else_it_is_a_guess() -> None:
-    line = Line(own=False)
+    line = SocketState(own=False)
     line.begin(None, None)
     assert (line.wrote, line.was_stale(AT)) == (True, True)
     line.came = True
@@ -296,7 +296,7 @@ class Ours:
 
     def __init__(self, way: Way, certified: Certified, layers: int, port: int) -> None:
         self._way = way
-        self.line = Line()
+        self.line = SocketState()
         backend: Any = DeadlineBackend(self.line) if way.name == "sync" else AsyncDeadlineBackend(self.line)
         self.stream: Any = way.run(lambda: backend.connect_tcp("127.0.0.1", port)).result(PATIENCE)
         for layer in range(layers):

@@ -16,7 +16,7 @@ from itertools import islice
 from opea_core.config import QueuePolicy
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
-from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.outlook import outlook_of
 from opea_core.policy.retry import Retry
 from opea_core.policy.ticket import DEFAULT_PRIORITY, Option, Reason, Rejection, Route, Routes, Ticket, TicketState
@@ -29,7 +29,7 @@ _PROBERS = 256
 """Of so many at most it is asked who probes: those who came last are at the end of a heap, more or less."""
 
 
-class Dispatcher:
+class Scheduler:
     """The state machine. ``chance`` gives a float in [0, 1) and breaks ties between endpoints."""
 
     def __init__(
@@ -104,9 +104,9 @@ class Dispatcher:
             ticket.route = self._routes.get(others, ticket.model)
         elif again.delay > 0:
             ticket.not_before[failed] = now + int(again.delay * SECOND)
-        ticket.charged = again.charged
-        ticket.listed = again.charged or any(at > now for at in ticket.not_before.values())
-        if ticket.charged and not any(e.budget.allows(now) for e in ticket.route.endpoints):
+        ticket.uses_retry_budget = again.uses_retry_budget
+        ticket.listed = again.uses_retry_budget or any(at > now for at in ticket.not_before.values())
+        if ticket.uses_retry_budget and not any(e.budget.allows(now) for e in ticket.route.endpoints):
             return Rejection(Reason.BUDGET, now)
         earliest = min(max(ticket.not_before.get(e, now), e.opens_at(limits, now) or now) for e, limits in ticket.route.options)
         if ticket.deadline is not None and earliest >= ticket.deadline:
@@ -114,13 +114,13 @@ class Dispatcher:
         if behind:
             ticket.probed += 1
             ticket.key = max(ticket.key, max((t.key for t in self._pending(ticket.route)), default=0) + 1)
-        ticket.grant = None
+        ticket.permit = None
         ticket.retrying = True
         self._begin_hold(ticket, now)
         self._enqueue(ticket)
         return None
 
-    def take(self, ticket: Ticket) -> Grant | Rejection | None:
+    def take(self, ticket: Ticket) -> Permit | Rejection | None:
         """What the ticket got; None if it still waits. Taking an offer makes it final."""
         if ticket.state is TicketState.OFFERED:
             self._offered.pop(ticket, None)
@@ -131,7 +131,7 @@ class Dispatcher:
             self.waiting -= 1
             self._enqueue(ticket)
         if ticket.state is TicketState.TAKEN:
-            return ticket.grant
+            return ticket.permit
         return ticket.rejection
 
     def expire(self, ticket: Ticket, now: int) -> None:
@@ -186,7 +186,9 @@ class Dispatcher:
             live = self._routes.live()
             for route in live:
                 self._hold(route, now, changed)
-            for ticket in [t for t in list(self._retrying) if t.charged and not any(e.budget.allows(now) for e in t.route.endpoints)]:
+            for ticket in [
+                t for t in list(self._retrying) if t.uses_retry_budget and not any(e.budget.allows(now) for e in t.route.endpoints)
+            ]:
                 self._reject(ticket, Reason.BUDGET, now, changed)
             self._give_out(now, changed)
             while any([route.pass_time(now) for route in live if route.live]):  # noqa: C419 - each must hear of it
@@ -236,7 +238,7 @@ class Dispatcher:
             times.extend(route.wakes(now))
         for ticket in self._retrying:
             times.extend(at for at in ticket.not_before.values() if at > now)
-            if ticket.charged:
+            if ticket.uses_retry_budget:
                 times.extend(at for e in ticket.route.endpoints if (at := e.budget.ready_at(now)) > now)
         return min(times, default=None)
 
@@ -260,9 +262,11 @@ class Dispatcher:
 
     def usable(self, ticket: Ticket, now: int) -> Sequence[Option]:
         """Where the ticket may go, now or when there is room: nothing forbids it, and not marked unless all of them are."""
-        charged = ticket.charged
-        options = [o for o in ticket.route.options if o[0].opens_at(o[1], now) is None and (not charged or o[0].budget.allows(now))]
-        return [o for o in options if not o[0].is_marked(now, ticket.model)] or options
+        uses_retry_budget = ticket.uses_retry_budget
+        options = [
+            o for o in ticket.route.options if o[0].opens_at(o[1], now) is None and (not uses_retry_budget or o[0].budget.allows(now))
+        ]
+        return [o for o in options if not o[0].is_deprioritized(now, ticket.model)] or options
 
     def _heads(self, now: int, changed: list[Ticket]) -> Iterator[Ticket]:
         """The tickets that may be next: the first of each heap, and all that retry."""
@@ -287,9 +291,9 @@ class Dispatcher:
         outlook = outlook_of(route, self._max_retry_after, now)
         if outlook.outage:  # they are tried the sooner for it
             for endpoint in route.endpoints:
-                endpoint.breaker.hurry(_LOOK_EVERY if route.answered else _LOOK_FIRST)
+                endpoint.breaker.shorten_break(_LOOK_EVERY if route.answered else _LOOK_FIRST)
             outlook = outlook_of(route, self._max_retry_after, now)
-        route.run_clock(outlook.outage, outlook.refused, now)
+        route.run_outage_clock(outlook.outage, outlook.refused, now)
         route.gives_up, route.refused = outlook.gives_up, outlook.refused
         if outlook.hopeless:
             for ticket in self._pending(route):
@@ -338,7 +342,7 @@ class Dispatcher:
         """From here outage counts against the ticket; while it was in flight it did not."""
         route = ticket.route = self._routes.kept(ticket.route)
         if not route.live:
-            route.run_clock(False, False, now)  # it ran on after its last waiter left
+            route.run_outage_clock(False, False, now)  # it ran on after its last waiter left
         ticket.gives_up_at = route.clock(now) + route.allowance(ticket, now)
 
     def _pending(self, route: Route) -> list[Ticket]:
@@ -376,10 +380,12 @@ class Dispatcher:
             ticket.recovery_wait = max(0, ticket.gives_up_at - route.clock(now))
         ticket.offered_at = now
         waited = ticket.state is TicketState.PENDING
-        grant = endpoint.grant(limits, now, ticket.charged, ticket.retrying)
-        grant.peers, grant.route = route.endpoints, route
-        grant.replaceable = any(e is not endpoint and not e.breaker.failing and e.opens_at(its, now) is None for e, its in route.options)
-        ticket.grant = grant
+        permit = endpoint.issue_permit(limits, now, ticket.uses_retry_budget, ticket.retrying)
+        permit.candidates, permit.route = route.endpoints, route
+        permit.has_alternative = any(
+            e is not endpoint and not e.breaker.failing and e.opens_at(its, now) is None for e, its in route.options
+        )
+        ticket.permit = permit
         ticket.state = TicketState.OFFERED
         self._offered[ticket] = None
         if not waited:
@@ -395,10 +401,10 @@ class Dispatcher:
 
     def _return(self, ticket: Ticket) -> None:
         """Give an untaken offer's place back, as if it had not been offered."""
-        grant = ticket.grant
-        assert grant is not None
-        grant.endpoint.take_back(grant)
-        ticket.grant = None
+        permit = ticket.permit
+        assert permit is not None
+        permit.endpoint.withdraw_permit(permit)
+        ticket.permit = None
 
     def _reject(self, ticket: Ticket, reason: Reason, now: int, changed: list[Ticket]) -> None:
         self._dequeue(ticket)
@@ -416,4 +422,4 @@ class Dispatcher:
         changed.append(ticket)
 
 
-__all__ = ["DEFAULT_PRIORITY", "OFFER_TTL", "Dispatcher", "Reason", "Rejection", "Route", "Ticket", "TicketState"]
+__all__ = ["DEFAULT_PRIORITY", "OFFER_TTL", "Reason", "Rejection", "Route", "Scheduler", "Ticket", "TicketState"]

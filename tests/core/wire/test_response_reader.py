@@ -17,7 +17,7 @@ from opea_core import errors
 from opea_core.config import Capabilities
 from opea_core.types import ChatChunk, ChatResponse, Json
 from opea_core.wire.inflate import Inflater
-from opea_core.wire.intake import Expected, Intake, Problem
+from opea_core.wire.response_reader import Problem, ResponseReader, ResponseSpec
 
 BOM = b"\xef\xbb\xbf"
 
@@ -32,10 +32,10 @@ def read(
     capabilities: Capabilities | None = None,
     max_response_bytes: int = 1_000_000,
     max_event_bytes: int = 100_000,
-) -> Intake:
+) -> ResponseReader:
     """A body read to its end, or to where the connection broke (``cut``)."""
     numbers = count(1)
-    expected = Expected(
+    expected = ResponseSpec(
         shape=shape,
         stream=stream,
         model="asked",
@@ -44,25 +44,25 @@ def read(
         max_response_bytes=max_response_bytes,
         max_event_bytes=max_event_bytes,
     )
-    intake = Intake(status, headers or {}, expected)
+    response_reader = ResponseReader(status, headers or {}, expected)
     for piece in pieces:
-        intake.feed(piece.encode() if isinstance(piece, str) else piece)
-    intake.end(cut)
-    return intake
+        response_reader.feed(piece.encode() if isinstance(piece, str) else piece)
+    response_reader.end(cut)
+    return response_reader
 
 
-def problem(intake: Intake) -> Problem:
+def problem(response_reader: ResponseReader) -> Problem:
     """What is wrong with a body that is no answer."""
-    assert intake.response is None
-    assert intake.problem is not None
-    return intake.problem
+    assert response_reader.response is None
+    assert response_reader.problem is not None
+    return response_reader.problem
 
 
-def answer(intake: Intake) -> ChatResponse:
+def answer(response_reader: ResponseReader) -> ChatResponse:
     """The answer that a body is."""
-    assert intake.problem is None
-    assert intake.response is not None
-    return intake.response
+    assert response_reader.problem is None
+    assert response_reader.response is not None
+    return response_reader.response
 
 
 def data(value: Any) -> str:
@@ -299,12 +299,16 @@ STREAMS: dict[str, tuple[str, Json]] = {
 }
 
 
-def told(intake: Intake) -> Json:
+def told(response_reader: ResponseReader) -> Json:
     """What a body turned out to be, in the words of the table."""
-    if intake.problem is not None:
-        so_far = intake.partial()
-        return {"problem": intake.problem.cls, "says": intake.problem.body.message, "so_far": so_far.content if so_far else None}
-    response = answer(intake)
+    if response_reader.problem is not None:
+        so_far = response_reader.partial()
+        return {
+            "problem": response_reader.problem.cls,
+            "says": response_reader.problem.body.message,
+            "so_far": so_far.content if so_far else None,
+        }
+    response = answer(response_reader)
     usage = response.usage
     return {
         "content": response.content,
@@ -331,21 +335,27 @@ def test_what_a_stream_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in STREAMS if not {"problem", "so_far"} & STREAMS[name][1].keys()])
 def test_joining_the_chunks_gives_the_answer_once(name: str) -> None:
-    intake = read(STREAMS[name][0])
-    response = answer(intake)
-    assert joined(intake.chunks) == response.content
-    assert "".join(chunk.reasoning for chunk in intake.chunks) == response.reasoning
-    assert [chunk.done for chunk in intake.chunks] == [False] * (len(intake.chunks) - 1) + [True]
-    last = intake.chunks[-1]
+    response_reader = read(STREAMS[name][0])
+    response = answer(response_reader)
+    assert joined(response_reader.chunks) == response.content
+    assert "".join(chunk.reasoning for chunk in response_reader.chunks) == response.reasoning
+    assert [chunk.done for chunk in response_reader.chunks] == [False] * (len(response_reader.chunks) - 1) + [True]
+    last = response_reader.chunks[-1]
     assert (last.type, last.content, last.response, last.usage) == ("complete", "", response, response.usage)
 
 
-def everything(intake: Intake) -> list[Any]:
+def everything(response_reader: ResponseReader) -> list[Any]:
     """All that can be known from outside."""
     return [
-        intake.problem, intake.response, intake.partial(), list(intake.chunks), intake.warnings, intake.started, intake.progress,
-        intake.done,
-    ]  # fmt: skip
+        response_reader.problem,
+        response_reader.response,
+        response_reader.partial(),
+        list(response_reader.chunks),
+        response_reader.warnings,
+        response_reader.started,
+        response_reader.progress,
+        response_reader.done,
+    ]
 
 
 def pieces_of(body: bytes, *sizes: int) -> list[bytes]:
@@ -399,8 +409,8 @@ def test_a_plain_request_answered_by_a_stream_is_assembled(name: str) -> None:
 
 
 def test_strict_finish_refuses_a_stream_without_finish_reason() -> None:
-    intake = read(delta(content="Hi"), DONE, capabilities=Capabilities(strict_finish=True))
-    assert told(intake) == {"problem": errors.BadAnswerError, "says": "", "so_far": "Hi"}
+    response_reader = read(delta(content="Hi"), DONE, capabilities=Capabilities(strict_finish=True))
+    assert told(response_reader) == {"problem": errors.BadAnswerError, "says": "", "so_far": "Hi"}
     assert told(read(delta("stop", content="Hi"), DONE, capabilities=Capabilities(strict_finish=True)))["content"] == "Hi"
 
 
@@ -412,32 +422,32 @@ def test_what_the_server_failed_to_finish_may_be_tried_again(name: str) -> None:
 
 
 def test_a_connection_that_breaks_after_the_finish_reason_took_nothing_away() -> None:
-    intake = read(delta("stop", content="Hi"), cut=True)
-    assert (told(intake)["content"], intake.warnings) == ("Hi", ["the stream ended without [DONE]"])
+    response_reader = read(delta("stop", content="Hi"), cut=True)
+    assert (told(response_reader)["content"], response_reader.warnings) == ("Hi", ["the stream ended without [DONE]"])
 
 
 def test_a_connection_that_breaks_before_the_finish_reason_leaves_the_text_so_far() -> None:
-    intake = read(delta(content="H"), delta(content="i"), 'data: {"choi', cut=True)
-    assert problem(intake).retryable
-    assert told(intake)["so_far"] == "Hi"
-    assert joined(intake.chunks) == "Hi"
+    response_reader = read(delta(content="H"), delta(content="i"), 'data: {"choi', cut=True)
+    assert problem(response_reader).retryable
+    assert told(response_reader)["so_far"] == "Hi"
+    assert joined(response_reader.chunks) == "Hi"
 
 
 def test_an_answer_is_complete_when_every_choice_has_said_why_it_ended() -> None:
-    intake = Intake(200, {}, Expected("chat", True, "m", lambda: "new"))
+    response_reader = ResponseReader(200, {}, ResponseSpec("chat", True, "m", lambda: "new"))
     seen = []
     for event in (delta(content="a"), delta(index=1, content="b"), delta("stop"), delta("stop", index=1)):
-        intake.feed(event.encode())
-        seen.append(intake.complete)
+        response_reader.feed(event.encode())
+        seen.append(response_reader.complete)
     assert seen == [False, False, False, True]
 
 
 def test_an_answer_is_complete_at_its_end_mark() -> None:
-    intake = Intake(200, {}, Expected("chat", True, "m", lambda: "new"))
-    intake.feed(delta(content="a").encode())
-    assert not intake.complete
-    intake.feed(DONE.encode())
-    assert intake.complete
+    response_reader = ResponseReader(200, {}, ResponseSpec("chat", True, "m", lambda: "new"))
+    response_reader.feed(delta(content="a").encode())
+    assert not response_reader.complete
+    response_reader.feed(DONE.encode())
+    assert response_reader.complete
 
 
 def test_an_error_is_not_complete() -> None:
@@ -445,58 +455,58 @@ def test_an_error_is_not_complete() -> None:
 
 
 def test_the_end_mark_ends_the_reading() -> None:
-    intake = Intake(200, {}, Expected("chat", True, "m", lambda: "new"))
-    intake.feed(delta("stop", content="Hi").encode())
-    assert not intake.done
-    intake.feed(DONE.encode())
-    assert intake.done
+    response_reader = ResponseReader(200, {}, ResponseSpec("chat", True, "m", lambda: "new"))
+    response_reader.feed(delta("stop", content="Hi").encode())
+    assert not response_reader.done
+    response_reader.feed(DONE.encode())
+    assert response_reader.done
 
 
 def test_the_finish_reason_does_not_end_the_reading() -> None:
-    intake = Intake(200, {}, Expected("chat", True, "m", lambda: "new"))
-    intake.feed(delta("stop", content="H").encode())
-    intake.feed(delta(content="i").encode())
-    assert (intake.done, joined(intake.chunks)) == (False, "Hi")
+    response_reader = ResponseReader(200, {}, ResponseSpec("chat", True, "m", lambda: "new"))
+    response_reader.feed(delta("stop", content="H").encode())
+    response_reader.feed(delta(content="i").encode())
+    assert (response_reader.done, joined(response_reader.chunks)) == (False, "Hi")
 
 
 def test_an_error_inside_a_stream_ends_the_reading() -> None:
-    intake = Intake(200, {}, Expected("chat", True, "m", lambda: "new"))
-    intake.feed(data({"error": {"message": "m"}}).encode())
-    assert intake.done
-    intake.feed(delta("stop", content="Hi").encode())
-    assert list(intake.chunks) == []
+    response_reader = ResponseReader(200, {}, ResponseSpec("chat", True, "m", lambda: "new"))
+    response_reader.feed(data({"error": {"message": "m"}}).encode())
+    assert response_reader.done
+    response_reader.feed(delta("stop", content="Hi").encode())
+    assert list(response_reader.chunks) == []
 
 
 def test_chunks_come_as_their_events_come() -> None:
-    intake = Intake(200, {}, Expected("chat", True, "m", lambda: "new"))
-    intake.feed(delta(content="H").encode())
-    assert joined(intake.chunks) == "H"
-    intake.chunks.clear()
-    intake.feed(delta(content="i").encode())
-    assert joined(intake.chunks) == "i"
+    response_reader = ResponseReader(200, {}, ResponseSpec("chat", True, "m", lambda: "new"))
+    response_reader.feed(delta(content="H").encode())
+    assert joined(response_reader.chunks) == "H"
+    response_reader.chunks.clear()
+    response_reader.feed(delta(content="i").encode())
+    assert joined(response_reader.chunks) == "i"
 
 
 def test_the_text_so_far_can_be_asked_for_without_changing_anything() -> None:
-    intake = Intake(200, {}, Expected("chat", True, "m", lambda: "new"))
-    assert intake.partial() is None
-    intake.feed(data('{"choices":[{"delta":{"content":"a\\ud83d"}}]}').encode())
+    response_reader = ResponseReader(200, {}, ResponseSpec("chat", True, "m", lambda: "new"))
+    assert response_reader.partial() is None
+    response_reader.feed(data('{"choices":[{"delta":{"content":"a\\ud83d"}}]}').encode())
     for _ in range(2):
-        partial = intake.partial()
+        partial = response_reader.partial()
         assert partial is not None
         assert partial.content == "a\ufffd"
-    intake.feed(data('{"choices":[{"delta":{"content":"\\ude00"}}]}').encode())
-    intake.feed((delta("stop", tool_calls=[call(id_=None)]) + DONE).encode())
-    intake.partial()
-    intake.end()
-    assert answer(intake).content == joined(intake.chunks) == "a😀"
-    assert [call.id for call in answer(intake).tool_calls] == ["new"]
+    response_reader.feed(data('{"choices":[{"delta":{"content":"\\ude00"}}]}').encode())
+    response_reader.feed((delta("stop", tool_calls=[call(id_=None)]) + DONE).encode())
+    response_reader.partial()
+    response_reader.end()
+    assert answer(response_reader).content == joined(response_reader.chunks) == "a😀"
+    assert [call.id for call in answer(response_reader).tool_calls] == ["new"]
 
 
 def test_the_end_may_be_told_twice() -> None:
-    intake = read(delta("stop", content="Hi"))
-    count_before = len(intake.chunks)
-    intake.end()
-    assert len(intake.chunks) == count_before
+    response_reader = read(delta("stop", content="Hi"))
+    count_before = len(response_reader.chunks)
+    response_reader.end()
+    assert len(response_reader.chunks) == count_before
 
 
 def test_reasoning_that_used_up_the_token_limit_is_said() -> None:
@@ -515,11 +525,11 @@ def test_the_model_is_the_requested_one_if_the_server_names_none() -> None:
 # --- first content and progress
 
 
-def after(*events: str, stream: bool = True) -> Intake:
-    intake = Intake(200, {}, Expected("chat", stream, "m", lambda: "new"))
+def after(*events: str, stream: bool = True) -> ResponseReader:
+    response_reader = ResponseReader(200, {}, ResponseSpec("chat", stream, "m", lambda: "new"))
     for event in events:
-        intake.feed(event.encode())
-    return intake
+        response_reader.feed(event.encode())
+    return response_reader
 
 
 @pytest.mark.parametrize(
@@ -542,36 +552,36 @@ def test_first_content_is_text_reasoning_a_call_a_refusal_or_a_finish_reason(eve
 
 
 def test_keep_alives_are_no_progress() -> None:
-    intake = after(delta(content="Hi"))
-    before = intake.progress
+    response_reader = after(delta(content="Hi"))
+    before = response_reader.progress
     for alive in (": hello\n\n", "data: \n\n", "data: : PROCESSING\n\n", "\n\n", "id: 1\n\n"):
-        intake.feed(alive.encode())
-    assert intake.progress == before
-    intake.feed(delta(content="!").encode())
-    assert intake.progress > before
+        response_reader.feed(alive.encode())
+    assert response_reader.progress == before
+    response_reader.feed(delta(content="!").encode())
+    assert response_reader.progress > before
 
 
 def test_padding_before_a_plain_answer_is_no_progress() -> None:
-    intake = after(*["   \n"] * 5, stream=False)
-    assert (intake.progress, intake.started) == (0, False)
-    intake.feed(b'{"choices"')
-    assert (intake.progress > 0, intake.started) == (True, True)
+    response_reader = after(*["   \n"] * 5, stream=False)
+    assert (response_reader.progress, response_reader.started) == (0, False)
+    response_reader.feed(b'{"choices"')
+    assert (response_reader.progress > 0, response_reader.started) == (True, True)
 
 
 def test_a_plain_answer_to_a_stream_request_is_first_content_when_it_is_whole() -> None:
-    intake = after(json.dumps(PLAIN))
-    assert (intake.progress > 0, intake.started) == (True, False)
-    intake.end()
-    assert intake.started
+    response_reader = after(json.dumps(PLAIN))
+    assert (response_reader.progress > 0, response_reader.started) == (True, False)
+    response_reader.end()
+    assert response_reader.started
 
 
 def test_a_long_plain_answer_makes_progress_every_64_kib() -> None:
-    intake = after('{"x": "', stream=False)
-    first = intake.progress
-    intake.feed(b"x" * 10_000)
-    assert intake.progress == first
-    intake.feed(b"x" * 64 * 1024)
-    assert intake.progress == first + 1
+    response_reader = after('{"x": "', stream=False)
+    first = response_reader.progress
+    response_reader.feed(b"x" * 10_000)
+    assert response_reader.progress == first
+    response_reader.feed(b"x" * 64 * 1024)
+    assert response_reader.progress == first + 1
 
 
 # --- plain bodies
@@ -591,11 +601,11 @@ def test_a_long_plain_answer_makes_progress_every_64_kib() -> None:
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("size", [1_000_000, 1, 7])
 def test_a_plain_answer_is_read_whatever_was_asked_for(body: bytes, stream: bool, size: int) -> None:
-    intake = read(*pieces_of(body, size), stream=stream)
-    response = answer(intake)
+    response_reader = read(*pieces_of(body, size), stream=stream)
+    response = answer(response_reader)
     assert (response.content, response.finish_reason, response.raw) == ("Hi", "stop", PLAIN)
-    assert joined(intake.chunks) == "Hi"
-    assert intake.chunks[-1].response is response
+    assert joined(response_reader.chunks) == "Hi"
+    assert response_reader.chunks[-1].response is response
 
 
 def test_a_plain_answer_of_every_part() -> None:
@@ -612,8 +622,8 @@ def test_a_plain_answer_of_every_part() -> None:
 
 def test_the_calls_of_a_plain_answer_to_a_stream_request_are_handed_on() -> None:
     message = {"content": None, "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}
-    intake = read(json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}]}))
-    deltas = [delta for chunk in intake.chunks for delta in chunk.tool_calls]
+    response_reader = read(json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}]}))
+    deltas = [delta for chunk in response_reader.chunks for delta in chunk.tool_calls]
     assert [delta.id for delta in deltas if delta.id] == ["a"]
     assert [delta.name for delta in deltas if delta.name] == ["f"]
     assert "".join(delta.arguments for delta in deltas) == "{}"
@@ -655,10 +665,10 @@ def test_an_empty_text_with_a_finish_reason_is_an_answer() -> None:
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("size", [1_000_000, 1])
 def test_what_is_no_answer_is_an_error_that_may_be_tried_again(body: str, stream: bool, size: int) -> None:
-    intake = read(*pieces_of(body.encode(), size), stream=stream)
-    found = problem(intake)
+    response_reader = read(*pieces_of(body.encode(), size), stream=stream)
+    found = problem(response_reader)
     assert (found.cls, found.retryable) == (errors.BadAnswerError, True)
-    assert not any(chunk.content or chunk.done for chunk in intake.chunks)
+    assert not any(chunk.content or chunk.done for chunk in response_reader.chunks)
 
 
 @pytest.mark.parametrize(
@@ -712,8 +722,8 @@ def test_a_plain_answer_that_broke_off_says_so() -> None:
 
 
 def test_a_document_is_given_as_it_is() -> None:
-    intake = read('{"data": [{"id": "m"}]}', shape="document", stream=False)
-    assert (intake.document, intake.problem) == ({"data": [{"id": "m"}]}, None)
+    response_reader = read('{"data": [{"id": "m"}]}', shape="document", stream=False)
+    assert (response_reader.document, response_reader.problem) == ({"data": [{"id": "m"}]}, None)
 
 
 def test_a_document_may_be_a_list() -> None:
@@ -727,9 +737,9 @@ def test_an_error_instead_of_a_document() -> None:
 
 @pytest.mark.parametrize("body", ["", "<html></html>", "{", "words", "{}{}"])
 def test_what_is_no_document_is_an_error(body: str) -> None:
-    intake = read(body, shape="document", stream=False)
-    assert problem(intake).cls is errors.BadAnswerError
-    assert intake.document is None
+    response_reader = read(body, shape="document", stream=False)
+    assert problem(response_reader).cls is errors.BadAnswerError
+    assert response_reader.document is None
 
 
 # --- error statuses
@@ -759,12 +769,12 @@ def test_an_error_body_that_broke_off_is_still_read() -> None:
 
 
 def test_no_more_of_an_error_body_is_read_than_is_kept() -> None:
-    intake = Intake(500, {}, Expected("chat", True, "m", lambda: "new"))
-    while not intake.done:
-        intake.feed(b"x" * 1000)
-        assert intake.progress < 10
-    intake.end()
-    assert len(problem(intake).body.text) <= 64 * 1024
+    response_reader = ResponseReader(500, {}, ResponseSpec("chat", True, "m", lambda: "new"))
+    while not response_reader.done:
+        response_reader.feed(b"x" * 1000)
+        assert response_reader.progress < 10
+    response_reader.end()
+    assert len(problem(response_reader).body.text) <= 64 * 1024
 
 
 # --- encodings
@@ -793,16 +803,16 @@ PACKED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 @pytest.mark.parametrize("form", PACKED)
 def test_encodings_are_undone(form: str, size: int) -> None:
     encoding, pack = PACKED[form]
-    intake = read(*pieces_of(pack(json.dumps(PLAIN).encode()), size), headers={"content-encoding": encoding}, stream=False)
-    assert answer(intake).raw == PLAIN
+    response_reader = read(*pieces_of(pack(json.dumps(PLAIN).encode()), size), headers={"content-encoding": encoding}, stream=False)
+    assert answer(response_reader).raw == PLAIN
 
 
 @pytest.mark.parametrize("size", [10_000_000, 1000])
 @pytest.mark.parametrize("form", [form for form in PACKED if form != "several gzip members"])
 def test_encodings_of_a_long_body_are_undone(form: str, size: int) -> None:
     encoding, pack = PACKED[form]
-    intake = read(*pieces_of(pack(LONG), size), headers={"content-encoding": encoding}, stream=False)
-    assert answer(intake).raw == json.loads(LONG)
+    response_reader = read(*pieces_of(pack(LONG), size), headers={"content-encoding": encoding}, stream=False)
+    assert answer(response_reader).raw == json.loads(LONG)
 
 
 @pytest.mark.parametrize(
@@ -842,9 +852,9 @@ def test_a_body_at_the_bound_is_read() -> None:
 
 
 def test_a_long_stream_beyond_the_bound_keeps_the_text_so_far() -> None:
-    intake = read(*[delta(content="x")] * 1000, max_response_bytes=10_000)
-    assert "max_response_bytes" in problem(intake).what
-    assert set(told(intake)["so_far"]) == {"x"}
+    response_reader = read(*[delta(content="x")] * 1000, max_response_bytes=10_000)
+    assert "max_response_bytes" in problem(response_reader).what
+    assert set(told(response_reader)["so_far"]) == {"x"}
 
 
 @pytest.mark.parametrize("content", [b"x", b" ", b"\n", b": x\n"], ids=["text", "blanks", "lines", "comments"])
@@ -868,9 +878,9 @@ def test_nothing_is_lost_at_the_edge_of_a_piece() -> None:
 
 
 def test_an_event_beyond_the_bound_is_refused() -> None:
-    intake = read(delta(content="Hi"), "data: " + "x" * 2000, max_event_bytes=1000)
-    assert (problem(intake).cls, problem(intake).retryable) == (errors.BadAnswerError, False)
-    assert told(intake)["so_far"] == "Hi"
+    response_reader = read(delta(content="Hi"), "data: " + "x" * 2000, max_event_bytes=1000)
+    assert (problem(response_reader).cls, problem(response_reader).retryable) == (errors.BadAnswerError, False)
+    assert told(response_reader)["so_far"] == "Hi"
 
 
 def test_an_event_larger_than_64_kib_is_read() -> None:
@@ -912,13 +922,13 @@ EVENT = fields(
 ) | fields(choices=lists(CHOICE), error=ERROR, detail=lists(fields("loc", "msg")))
 
 
-def check_outcome(intake: Intake) -> None:
+def check_outcome(response_reader: ResponseReader) -> None:
     """There is an answer or a problem, never both; and the chunks join to the answer of choice 0."""
-    assert (intake.problem is None) is (intake.response is not None)
-    intake.partial()
-    if intake.response is not None:
-        first = intake.response.choices[0]
-        assert first.index or joined(intake.chunks) == first.content
+    assert (response_reader.problem is None) is (response_reader.response is not None)
+    response_reader.partial()
+    if response_reader.response is not None:
+        first = response_reader.response.choices[0]
+        assert first.index or joined(response_reader.chunks) == first.content
         (first.content + first.reasoning + (first.refusal or "")).encode()
 
 
@@ -937,8 +947,8 @@ def test_any_plain_body_makes_an_answer_or_a_problem(body: Any, status: int, str
 @settings(deadline=None)
 @given(EVENT, st.sampled_from([200, 400, 429, 500]))
 def test_any_document_is_given_or_a_problem(document: Any, status: int) -> None:
-    intake = read(json.dumps(document), status=status, shape="document", stream=False)
-    assert intake.problem is not None or json.dumps(intake.document) == json.dumps(document)
+    response_reader = read(json.dumps(document), status=status, shape="document", stream=False)
+    assert response_reader.problem is not None or json.dumps(response_reader.document) == json.dumps(document)
 
 
 PARTS = [

@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 from opea_core import errors, events
 from opea_core.flow import explain
-from opea_core.flow.call import Answer, Flow, call_flow, failure_of, went_well
-from opea_core.flow.effects import Broken, CallSpec, Reply, Send, Settle, Tell
+from opea_core.flow.call import CallResult, Flow, call_flow, failure_of, went_well
+from opea_core.flow.effects import CallSpec, Emit, Reply, Send, Settle, TransportFailure
 from opea_core.flow.prepare import Context
 from opea_core.policy import SECOND
-from opea_core.policy.dispatcher import Rejection, Ticket
-from opea_core.policy.endpoint import Grant
+from opea_core.policy.endpoint import Permit
 from opea_core.policy.retry import Phase, effect
+from opea_core.policy.scheduler import Rejection, Ticket
 from opea_core.policy.stats import Recent
 from opea_core.types import CallMeta, ChatResponse, EmbeddingResponse, RerankResponse
 from opea_core.wire.headers import request_id
 
 if TYPE_CHECKING:
     from opea_core.transport.aio import AsyncConnection
-    from opea_core.transport.gate import Gate
+    from opea_core.transport.limiter import Limiter
     from opea_core.transport.sync import SyncConnection
 
 
-class Running:
+class CallSession:
     """What the drivers and the streams of both kinds share about a call. Does no I/O and never waits."""
 
-    def __init__(self, spec: CallSpec, context: Context, gate: Gate, ticket: Ticket, traced: bool) -> None:
+    def __init__(self, spec: CallSpec, context: Context, limiter: Limiter, ticket: Ticket, traced: bool) -> None:
         self.spec = spec
         self.context = context
-        self.gate = gate
+        self.limiter = limiter
         self.ticket = ticket
         self.traced = traced
         """Whether the events of every call are wanted."""
@@ -57,17 +57,17 @@ class Running:
 
     def tell(self, event: events.Event) -> None:
         """Tell the hooks."""
-        self.gate.emitter(event)
+        self.limiter.emitter(event)
 
     # --- effects that never wait
 
     def perform(self, effect: object) -> Rejection | None:
         """Do what needs no waiting."""
-        if isinstance(effect, Tell):
+        if isinstance(effect, Emit):
             self.tell(replace(effect.event, at=time.monotonic_ns()))
             return None
         assert isinstance(effect, Settle)
-        return self.gate.settle(self.ticket, effect.grant, effect.effect, effect.again, effect.behind, effect.usage)
+        return self.limiter.settle(self.ticket, effect.permit, effect.effect, effect.again, effect.behind, effect.usage)
 
     def queued(self) -> None:
         """No place was free at once."""
@@ -76,13 +76,13 @@ class Running:
         if self.traced:
             self.tell(events.CallQueued(at=time.monotonic_ns(), call_id=self.spec.call_id))
 
-    def got(self, answer: Grant | Rejection) -> Grant | Rejection:
+    def got(self, answer: Permit | Rejection) -> Permit | Rejection:
         """The wait for a place is over."""
-        if isinstance(answer, Grant):
+        if isinstance(answer, Permit):
             if self.spec.on_place is not None:
                 self.spec.on_place(True)
             self.granted_at = self.granted_at or time.monotonic_ns()
-            self.gate.note_wait(self.granted_at - self.started, answer)
+            self.limiter.note_wait(self.granted_at - self.started, answer)
             if self.traced:
                 waited = (time.monotonic_ns() - self.ticket.enqueued) / SECOND
                 self.tell(events.CallGranted(at=answer.at, call_id=self.spec.call_id, endpoint=answer.endpoint.label, waited=waited))
@@ -90,45 +90,45 @@ class Running:
 
     def sending(self, send: Send) -> None:
         """A request goes out; raises ClientClosed if the object was closed since the place was granted."""
-        if self.gate.closed:
+        if self.limiter.closed:
             raise errors.ClientClosed("This OPEA object was closed during the call.", "Close it after its calls are done.")
         if self.traced and not send.quiet:
-            at, label = time.monotonic_ns(), send.grant.endpoint.label
+            at, label = time.monotonic_ns(), send.permit.endpoint.label
             started = events.AttemptStarted(at=at, call_id=self.spec.call_id, endpoint=label, attempt=send.attempt)
             self._open, self._sent_at, self._attempt = True, at, send.attempt
             self.tell(started)
 
-    def sent(self, send: Send, outcome: Reply | Broken) -> Reply | Broken:
+    def sent(self, send: Send, outcome: Reply | TransportFailure) -> Reply | TransportFailure:
         """A request was answered or failed; raises ClientClosed if that is because the object was closed."""
         if self.traced and not send.quiet:
             self._tell_outcome(send, outcome)
-        if self.spec.stream and not send.quiet and isinstance(outcome, Reply) and outcome.intake.problem is None:
-            self.gate.prove(send.grant)
-        elif isinstance(outcome, Broken) and self.gate.closed:
+        if self.spec.stream and not send.quiet and isinstance(outcome, Reply) and outcome.response_reader.problem is None:
+            self.limiter.prove(send.permit)
+        elif isinstance(outcome, TransportFailure) and self.limiter.closed:
             raise errors.ClientClosed("This OPEA object was closed during the call.", "Close it after its calls are done.")
         return outcome
 
-    def _tell_outcome(self, send: Send, outcome: Reply | Broken) -> None:
-        label, call, attempt = send.grant.endpoint.label, self.spec.call_id, send.attempt
+    def _tell_outcome(self, send: Send, outcome: Reply | TransportFailure) -> None:
+        label, call, attempt = send.permit.endpoint.label, self.spec.call_id, send.attempt
         if outcome.status:
             at = outcome.headers_at or outcome.at
             self.tell(events.HeadersReceived(at=at, call_id=call, endpoint=label, attempt=attempt, status_code=outcome.status))
         if isinstance(outcome, Reply):
-            if outcome.first_at is not None and outcome.intake.problem is None:
+            if outcome.first_at is not None and outcome.response_reader.problem is None:
                 seconds = (outcome.first_at - outcome.sent_at) / SECOND
                 self.tell(events.FirstContent(at=outcome.first_at, call_id=call, endpoint=label, attempt=attempt, seconds=seconds))
             if outcome.connection is not None:
                 return
-            problem = outcome.intake.problem
-            self._attempt_ended(send.grant, problem.cls.__name__ if problem else "", outcome.status)
+            problem = outcome.response_reader.problem
+            self._attempt_ended(send.permit, problem.cls.__name__ if problem else "", outcome.status)
         else:
-            self._attempt_ended(send.grant, "EndpointTimeout" if outcome.kind == "timeout" else "EndpointConnectionError", outcome.status)
+            self._attempt_ended(send.permit, "EndpointTimeout" if outcome.kind == "timeout" else "EndpointConnectionError", outcome.status)
 
-    def _attempt_ended(self, grant: Grant, error: str, status: int | None = None) -> None:
+    def _attempt_ended(self, permit: Permit, error: str, status: int | None = None) -> None:
         if self._open:
             now = time.monotonic_ns()
             seconds = (now - self._sent_at) / SECOND
-            label, call = grant.endpoint.label, self.spec.call_id
+            label, call = permit.endpoint.label, self.spec.call_id
             ended = events.AttemptEnded(
                 at=now, call_id=call, endpoint=label, attempt=self._attempt, error=error, status_code=status, seconds=seconds
             )
@@ -146,46 +146,46 @@ class Running:
             self._give_back()
             raise
         finally:
-            grant = self.ticket.grant
-            if self._open and grant is not None:
-                self._attempt_ended(grant, type(error).__name__ if error else "")
+            permit = self.ticket.permit
+            if self._open and permit is not None:
+                self._attempt_ended(permit, type(error).__name__ if error else "")
             if error is not None:
                 self.ended(error, None)
 
     def _give_back(self) -> None:
-        self.gate.leave(self.ticket)
+        self.limiter.leave(self.ticket)
         if self.connection is not None:
             self.connection.discard()
 
-    def finished(self, answer: Answer) -> None:
+    def finished(self, answer: CallResult) -> None:
         """A stream's whole answer is there."""
-        response = answer.reply.intake.response
-        self.gate.settle(self.ticket, answer.grant, went_well(answer.reply), usage=response.usage if response else None)
-        self._attempt_ended(answer.grant, "", answer.reply.status)
+        response = answer.reply.response_reader.response
+        self.limiter.settle(self.ticket, answer.permit, went_well(answer.reply), usage=response.usage if response else None)
+        self._attempt_ended(answer.permit, "", answer.reply.status)
         self.ended(None, answer)
 
-    def dropped(self, answer: Answer) -> None:
+    def dropped(self, answer: CallResult) -> None:
         """A stream was lost to the garbage collector: the place comes back now, the events with the next call."""
-        self.gate.abandon(self.ticket, lambda: self._tell_abandoned(answer))
+        self.limiter.abandon(self.ticket, lambda: self._tell_abandoned(answer))
 
-    def abandoned(self, answer: Answer) -> None:
+    def abandoned(self, answer: CallResult) -> None:
         """A stream was closed before its end."""
-        self.gate.leave(self.ticket)
+        self.limiter.leave(self.ticket)
         self._tell_abandoned(answer)
 
-    def _tell_abandoned(self, answer: Answer) -> None:
-        self._attempt_ended(answer.grant, "Abandoned", answer.reply.status)
-        self.tell(events.StreamAbandoned(at=time.monotonic_ns(), call_id=self.spec.call_id, endpoint=answer.grant.endpoint.label))
+    def _tell_abandoned(self, answer: CallResult) -> None:
+        self._attempt_ended(answer.permit, "Abandoned", answer.reply.status)
+        self.tell(events.StreamAbandoned(at=time.monotonic_ns(), call_id=self.spec.call_id, endpoint=answer.permit.endpoint.label))
         self.ended(None, answer)
 
-    def broke(self, answer: Answer, outcome: Reply | Broken) -> errors.OPEAError:
+    def broke(self, answer: CallResult, outcome: Reply | TransportFailure) -> errors.OPEAError:
         """A stream broke off after something was handed out: give the place back; gives the error to raise."""
         failure = failure_of(outcome, answer.where)
         assert failure is not None
-        failure.phase = Phase.HANDED
-        partial = answer.where.partial(answer.reply.intake.partial())
+        failure.phase = Phase.DELIVERED
+        partial = answer.where.partial(answer.reply.response_reader.partial())
         characters = len(partial.content) if partial else 0
-        if self.gate.closed:
+        if self.limiter.closed:
             error: errors.OPEAError = errors.ClientClosed(
                 "This OPEA object was closed while a stream was read.", "The text so far is in error.partial."
             )
@@ -193,24 +193,24 @@ class Running:
             error = failure.error
         else:
             error = explain.interrupted(answer.where, failure, characters)
-        log, label = answer.log, answer.grant.endpoint.label
+        log, label = answer.log, answer.permit.endpoint.label
         log.failed(explain.attempt_record(answer.where, failure, (outcome.at - outcome.sent_at) / SECOND))
         failure.error.partial = self.dress(partial, answer) if partial else None
         error.with_details(partial=failure.error.partial, attempts=tuple(log.attempts), seconds=(outcome.at - log.started) / SECOND)
-        self.gate.settle(self.ticket, answer.grant, effect(failure, log.history()))
-        self._attempt_ended(answer.grant, type(failure.error).__name__, answer.reply.status)
+        self.limiter.settle(self.ticket, answer.permit, effect(failure, log.history()))
+        self._attempt_ended(answer.permit, type(failure.error).__name__, answer.reply.status)
         reason = type(failure.error).__name__
         self.tell(events.StreamBroke(at=outcome.at, call_id=self.spec.call_id, endpoint=label, characters=characters, reason=reason))
         self.ended(error, answer)
         return error
 
-    def ended(self, error: BaseException | None, answer: Answer | None) -> None:
+    def ended(self, error: BaseException | None, answer: CallResult | None) -> None:
         """The call is over: remember it and tell, once."""
         now = time.monotonic_ns()
         self.ticket.wake = self.ticket.owner = None  # its traces in the queue must not keep a loop alive
         seconds = (now - self.started) / SECOND
         attempts = answer.log.sent if answer else len(error.attempts) if isinstance(error, errors.OPEAError) else 0
-        label = answer.grant.endpoint.label if answer else (error.endpoint or "") if isinstance(error, errors.OPEAError) else ""
+        label = answer.permit.endpoint.label if answer else (error.endpoint or "") if isinstance(error, errors.OPEAError) else ""
         name = type(error).__name__ if error is not None else ""
         recent = Recent(self.request_id(answer) if answer else self.spec.request_id, label, seconds, name or "ok", attempts)
         event = None
@@ -221,15 +221,15 @@ class Running:
         self._over_at = now
         if event is not None:
             self.tell(event)
-        self.gate.record_call(recent)
+        self.limiter.record_call(recent)
 
     # --- what an answer is told
 
-    def request_id(self, answer: Answer) -> str:
+    def request_id(self, answer: CallResult) -> str:
         """The server's id of the exchange, else the one we sent."""
         return answer.where.say(request_id(answer.reply.headers) or self.spec.request_id)
 
-    def meta(self, answer: Answer) -> CallMeta:
+    def meta(self, answer: CallResult) -> CallMeta:
         """How the call went."""
         reply = answer.reply
         return CallMeta(
@@ -240,9 +240,9 @@ class Running:
             dropped=tuple(dict.fromkeys((*answer.log.changes, *answer.where.left_out))),
         )
 
-    def dress(self, response: ChatResponse, answer: Answer) -> ChatResponse:
+    def dress(self, response: ChatResponse, answer: CallResult) -> ChatResponse:
         """Write onto a response where it came from; tells of what was odd about it."""
-        response.endpoint = answer.grant.endpoint.label
+        response.endpoint = answer.permit.endpoint.label
         response.request_id = self.request_id(answer)
         response.headers = answer.where.shown(answer.reply.headers)
         response.meta = self.meta(answer)
@@ -250,18 +250,18 @@ class Running:
             self.tell(events.AnswerOdd(at=answer.reply.at, call_id=self.spec.call_id, endpoint=response.endpoint, warning=warning))
         return response
 
-    def result(self, answer: Answer) -> Any:
+    def result(self, answer: CallResult) -> Any:
         """What a plain call gives its caller."""
         try:
             self.ended(None, answer)
         except BaseException as interruption:
             self.ended(interruption, answer)
             raise
-        if answer.reply.intake.response is not None:
-            return self.dress(answer.reply.intake.response, answer)
-        value = answer.reply.value if self.spec.decode else answer.reply.intake.document
+        if answer.reply.response_reader.response is not None:
+            return self.dress(answer.reply.response_reader.response, answer)
+        value = answer.reply.value if self.spec.decode else answer.reply.response_reader.document
         if isinstance(value, EmbeddingResponse | RerankResponse):
-            value.endpoint = answer.grant.endpoint.label
+            value.endpoint = answer.permit.endpoint.label
             value.request_id = self.request_id(answer)
             value.meta = self.meta(answer)
         return value

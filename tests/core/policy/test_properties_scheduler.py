@@ -7,7 +7,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from dispatcher_checks import (
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, precondition, rule
+from same_examples import fixed
+from scheduler_checks import (
     GONE,
     LAPSED,
     MAX_RETRY_AFTER,
@@ -18,36 +22,32 @@ from dispatcher_checks import (
     Call,
     DispatcherChecks,
 )  # fmt: skip
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, precondition, rule
-from same_examples import fixed
 
 from opea_core.config import BreakerPolicy, Endpoint, QueuePolicy
 from opea_core.errors import RateLimited
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.dispatcher import Dispatcher
-from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.model_limits import ModelLimits
-from opea_core.policy.retry import Effect, Mark, Retry
+from opea_core.policy.retry import EndpointImpact, Mark, Retry
+from opea_core.policy.scheduler import Scheduler
 
 PAUSES = st.sampled_from([1, SECOND // 2, SECOND, SECOND, 2 * SECOND, 5 * SECOND, 61 * SECOND]) | st.integers(0, 10 * SECOND)
-DOWN = Effect(Verdict.FAIL, connect_class=True)
+DOWN = EndpointImpact(Verdict.FAIL, connect_class=True)
 FAILURES = [
-    Effect(Verdict.FAIL),
+    EndpointImpact(Verdict.FAIL),
     DOWN,
-    Effect(Verdict.FAIL, late=True),
-    Effect(Verdict.FAIL, refused=True),
-    Effect(Verdict.FAIL, refused=True, wait=3.0),
-    Effect(Verdict.NEUTRAL, refused=True, reason=RateLimited("no", status_code=429)),
-    Effect(Verdict.NEUTRAL, refused=True, wait=0.7),
-    Effect(Verdict.NEUTRAL, refused=True, wait=30.0),
-    Effect(Verdict.NEUTRAL, refused=True, wait=600.0),
-    Effect(Verdict.NEUTRAL, mark=Mark.KEY),
-    Effect(Verdict.NEUTRAL, mark=Mark.MODEL),
+    EndpointImpact(Verdict.FAIL, late=True),
+    EndpointImpact(Verdict.FAIL, refused=True),
+    EndpointImpact(Verdict.FAIL, refused=True, wait=3.0),
+    EndpointImpact(Verdict.NEUTRAL, refused=True, reason=RateLimited("no", status_code=429)),
+    EndpointImpact(Verdict.NEUTRAL, refused=True, wait=0.7),
+    EndpointImpact(Verdict.NEUTRAL, refused=True, wait=30.0),
+    EndpointImpact(Verdict.NEUTRAL, refused=True, wait=600.0),
+    EndpointImpact(Verdict.NEUTRAL, mark=Mark.KEY),
+    EndpointImpact(Verdict.NEUTRAL, mark=Mark.MODEL),
 ]
-EFFECTS = [Effect(), Effect(allowance=(1, 4.0)), Effect(Verdict.NEUTRAL), *FAILURES]
+EFFECTS = [EndpointImpact(), EndpointImpact(allowance=(1, 4.0)), EndpointImpact(Verdict.NEUTRAL), *FAILURES]
 ENDPOINTS = st.tuples(st.sampled_from([1, 2, 3, 1, 2, None]), st.integers(0, 1), st.sampled_from([1.0, 2.0]))
 SHAPES = st.tuples(ENDPOINTS) | st.tuples(ENDPOINTS, ENDPOINTS) | st.tuples(ENDPOINTS, ENDPOINTS, ENDPOINTS)
 """Limit, tier and weight of one to three endpoints."""
@@ -62,12 +62,20 @@ class DispatcherMachine(DispatcherChecks):
         queue_timeout=st.sampled_from([None, None, 3.0]),
         aging=st.sampled_from([5.0, 1.0, 0.0]),
         recovery_wait=st.sampled_from([2.5, 7.0, 30.0, 0.0]),
-        consecutive=st.integers(1, 2),
+        connect_failure_threshold=st.integers(1, 2),
         seed=st.integers(0, 9),
     )
-    def begin(self, shape: tuple[tuple[int | None, int, float], ...], consecutive: int, seed: int, **queue: Any) -> None:
+    def begin(self, shape: tuple[tuple[int | None, int, float], ...], connect_failure_threshold: int, seed: int, **queue: Any) -> None:
         chance = random.Random(seed).random
-        breaker = BreakerPolicy(window=6, min_calls=4, consecutive=consecutive, open=1, steady=2, max_open=8, probe_ttl=2)
+        breaker = BreakerPolicy(
+            window=6,
+            min_calls=4,
+            connect_failure_threshold=connect_failure_threshold,
+            break_duration=1,
+            steady=2,
+            max_break_duration=8,
+            probe_interval=2,
+        )
         configs = [
             Endpoint(base_url=f"http://{name}/v1", max_concurrent=limit, tier=tier, weight=weight)
             for name, (limit, tier, weight) in zip("abc", shape, strict=False)
@@ -76,7 +84,7 @@ class DispatcherMachine(DispatcherChecks):
         for endpoint in self.endpoints:
             endpoint.answered = True
         self.policy = QueuePolicy(**queue)
-        self.dispatcher = Dispatcher(self.endpoints, self.policy, MAX_RETRY_AFTER / SECOND, chance)
+        self.scheduler = Scheduler(self.endpoints, self.policy, MAX_RETRY_AFTER / SECOND, chance)
         self.now = 0
         self.calls: list[Call] = []
         self.ended: list[Call] = []
@@ -106,16 +114,16 @@ class DispatcherMachine(DispatcherChecks):
     ) -> None:
         pinned = [self.endpoints[n] for n in pins if n < len(self.endpoints)] or None
         until = None if deadline is None else self.now + deadline
-        ticket = self.dispatcher.ticket(
+        ticket = self.scheduler.ticket(
             self.now, model=model, endpoints=pinned, priority=priority, deadline=until, recovery_wait=recovery_wait
         )
         assert ticket.key == self.now + int(priority * self.policy.aging * SECOND)
         wait = self.policy.recovery_wait if recovery_wait is None else recovery_wait
         self.calls.append(Call(ticket, pinned or list(self.endpoints), int(wait * SECOND), self.now, priority))
-        self.watch(lambda: self.dispatcher.add(ticket, self.now))
+        self.watch(lambda: self.scheduler.add(ticket, self.now))
         assert ticket.state in (PENDING, OFFERED, REJECTED)
         if takes:
-            self.dispatcher.take(ticket)
+            self.scheduler.take(ticket)
 
     @precondition(lambda self: self.any(OFFERED, LAPSED, PENDING))
     @rule(which=st.integers(0, 99))
@@ -124,9 +132,9 @@ class DispatcherMachine(DispatcherChecks):
         states = (OFFERED, LAPSED) if self.any(OFFERED, LAPSED) else (PENDING,)
         call = self.pick(which, *states)
         self.readmitted += call.ticket.state is LAPSED and not call.ticket.retrying
-        state, got = call.ticket.state, self.dispatcher.take(call.ticket)
+        state, got = call.ticket.state, self.scheduler.take(call.ticket)
         if state is OFFERED:
-            assert got is call.grant is not None
+            assert got is call.permit is not None
             assert call.ticket.state is TAKEN
         else:
             assert got is None
@@ -138,18 +146,18 @@ class DispatcherMachine(DispatcherChecks):
     def take_all(self) -> None:
         for call in self.calls:
             self.readmitted += call.ticket.state is LAPSED and not call.ticket.retrying
-            self.dispatcher.take(call.ticket)
+            self.scheduler.take(call.ticket)
         self.poll()
 
     @precondition(lambda self: self.any(TAKEN))
     @rule(which=st.integers(0, 99), effect=st.sampled_from(EFFECTS), poll=st.booleans(), twice=st.booleans())
-    def finish(self, which: int, effect: Effect, poll: bool, twice: bool) -> None:
+    def finish(self, which: int, effect: EndpointImpact, poll: bool, twice: bool) -> None:
         call = self.pick(which, TAKEN)
         self.settle(call, effect)
-        if twice and call.ticket.grant is not None:
-            self.settle(call, Effect(Verdict.FAIL, refused=True, wait=9.0))
-            call.ticket.grant.endpoint.take_back(call.ticket.grant)
-        self.dispatcher.leave(call.ticket)
+        if twice and call.ticket.permit is not None:
+            self.settle(call, EndpointImpact(Verdict.FAIL, refused=True, wait=9.0))
+            call.ticket.permit.endpoint.withdraw_permit(call.ticket.permit)
+        self.scheduler.leave(call.ticket)
         call.over = True
         if poll:
             self.poll()
@@ -159,7 +167,7 @@ class DispatcherMachine(DispatcherChecks):
         which=st.integers(0, 99),
         effect=st.sampled_from(FAILURES),
         delay=st.sampled_from([0.0, 0.0, 1.5, 8.0, None]),
-        charged=st.sampled_from([True, True, False]),
+        uses_retry_budget=st.sampled_from([True, True, False]),
         behind=st.sampled_from([False, False, True]),
         spent=st.sampled_from([False, False, True]),
     )
@@ -167,11 +175,11 @@ class DispatcherMachine(DispatcherChecks):
         self.fail_one(self.pick(which, TAKEN), **options)
 
     @precondition(lambda self: self.any(TAKEN))
-    @rule(effect=st.sampled_from([DOWN, DOWN, DOWN, *FAILURES]), delay=st.sampled_from([0.0, 1.5]), charged=st.booleans())
-    def fail_all(self, effect: Effect, delay: float, charged: bool) -> None:
+    @rule(effect=st.sampled_from([DOWN, DOWN, DOWN, *FAILURES]), delay=st.sampled_from([0.0, 1.5]), uses_retry_budget=st.booleans())
+    def fail_all(self, effect: EndpointImpact, delay: float, uses_retry_budget: bool) -> None:
         """A server dies: all its calls fail, and want another attempt."""
         for call in [c for c in self.calls if c.ticket.state is TAKEN]:
-            self.fail_one(call, effect, delay, charged, behind=False, spent=False)
+            self.fail_one(call, effect, delay, uses_retry_budget, behind=False, spent=False)
 
     @precondition(lambda self: self.any(PENDING, OFFERED, TAKEN))
     @rule(probes=st.integers(2, 12), takes=st.sampled_from([0, SECOND // 2]), hanging=st.booleans())
@@ -182,45 +190,45 @@ class DispatcherMachine(DispatcherChecks):
         """
         for _ in range(probes):
             for call in [c for c in self.calls if c.ticket.state is OFFERED]:
-                self.dispatcher.take(call.ticket)
+                self.scheduler.take(call.ticket)
             self.wait(takes)
             for call in [c for c in self.calls if c.ticket.state is TAKEN]:
-                probe = call.grant is not None and call.grant.is_probe
+                probe = call.permit is not None and call.permit.is_probe
                 if probe or not hanging:
-                    self.fail_one(call, DOWN, 0.0, charged=False, behind=probe, spent=False)
-            self.wait((self.dispatcher.wake_at(self.now) or self.now) - self.now)
+                    self.fail_one(call, DOWN, 0.0, uses_retry_budget=False, behind=probe, spent=False)
+            self.wait((self.scheduler.wake_at(self.now) or self.now) - self.now)
 
-    def fail_one(self, call: Call, effect: Effect, delay: float | None, charged: bool, behind: bool, spent: bool) -> None:
+    def fail_one(self, call: Call, effect: EndpointImpact, delay: float | None, uses_retry_budget: bool, behind: bool, spent: bool) -> None:
         """An attempt failed, and the call wants another; ``spent``: it was the last one that the budget had paid."""
         failed = self.settle(call, effect)
         for _ in range(int(failed.budget.tokens(self.now)) if spent else 0):
             failed.budget.charge(self.now)
         allowed = [e for e in call.allowed if e is not failed or delay is not None]
         key = call.ticket.key
-        rejection = self.dispatcher.retry(call.ticket, Retry(delay, charged), failed, self.now, behind)
+        rejection = self.scheduler.retry(call.ticket, Retry(delay, uses_retry_budget), failed, self.now, behind)
         call.allowed = allowed or call.allowed
         if delay is not None:
             call.not_before[failed] = self.now + int(delay * SECOND)
         if rejection is None:
             assert call.ticket.state is PENDING
-            assert call.ticket.charged is charged
-            assert call.ticket.listed is (charged or any(at > self.now for at in call.not_before.values()))
+            assert call.ticket.uses_retry_budget is uses_retry_budget
+            assert call.ticket.listed is (uses_retry_budget or any(at > self.now for at in call.not_before.values()))
             assert call.ticket.key >= key
             call.put_back += behind
             assert behind or call.ticket.key == key, "it keeps the time it came"
             assert not behind or all(other < call.ticket for other in self.others(call))
         else:
-            self.check_no_retry(call, rejection, allowed, charged)
-            self.dispatcher.leave(call.ticket)
+            self.check_no_retry(call, rejection, allowed, uses_retry_budget)
+            self.scheduler.leave(call.ticket)
             call.over = True
         self.poll()
 
     @precondition(lambda self: self.any(TAKEN))
     @rule(which=st.integers(0, 99))
     def first_content(self, which: int) -> None:
-        grant = self.pick(which, TAKEN).grant
-        if grant is not None:
-            grant.endpoint.prove(grant, self.now)
+        permit = self.pick(which, TAKEN).permit
+        if permit is not None:
+            permit.endpoint.prove(permit, self.now)
             self.poll()
 
     @precondition(lambda self: self.any(PENDING, OFFERED, LAPSED, TAKEN))
@@ -228,10 +236,10 @@ class DispatcherMachine(DispatcherChecks):
     def leave(self, which: int, poll: bool, twice: bool) -> None:
         """The waiter is cancelled, in whatever state."""
         call = self.pick(which, PENDING, OFFERED, LAPSED, TAKEN)
-        if call.grant is not None and call.ticket.state is TAKEN:
-            self.settle(call, Effect(Verdict.NEUTRAL))
+        if call.permit is not None and call.ticket.state is TAKEN:
+            self.settle(call, EndpointImpact(Verdict.NEUTRAL))
         for _ in range(1 + twice):
-            self.dispatcher.leave(call.ticket)
+            self.scheduler.leave(call.ticket)
         call.over = True
         if poll:
             self.poll()
@@ -241,7 +249,7 @@ class DispatcherMachine(DispatcherChecks):
     def lapse(self, which: int) -> None:
         """An offer cannot be delivered."""
         call = self.pick(which, OFFERED)
-        self.dispatcher.lapse(call.ticket)
+        self.scheduler.lapse(call.ticket)
         assert call.ticket.state is LAPSED
         self.poll()
 
@@ -251,7 +259,7 @@ class DispatcherMachine(DispatcherChecks):
         """Every waiter looks at its own time."""
         for call in self.calls:
             late = call.ticket.state is PENDING and call.is_late(self.now)
-            self.dispatcher.expire(call.ticket, self.now)
+            self.scheduler.expire(call.ticket, self.now)
             assert not late or call.ticket.state is REJECTED
             call.over = call.over or late
         self.poll()
@@ -266,16 +274,16 @@ class DispatcherMachine(DispatcherChecks):
     @invariant()
     def counters_tell_the_truth(self) -> None:
         states = Counter(c.ticket.state for c in self.calls)
-        assert self.dispatcher.waiting == states[PENDING] + states[OFFERED] + states[LAPSED]
-        assert self.dispatcher.queued == sum(c.ticket.state is PENDING and not c.ticket.retrying for c in self.calls)
-        assert self.dispatcher.queued <= self.policy.max_queued + self.readmitted
-        waiters = Counter(self.dispatcher.waiters())
+        assert self.scheduler.waiting == states[PENDING] + states[OFFERED] + states[LAPSED]
+        assert self.scheduler.queued == sum(c.ticket.state is PENDING and not c.ticket.retrying for c in self.calls)
+        assert self.scheduler.queued <= self.policy.max_queued + self.readmitted
+        waiters = Counter(self.scheduler.waiters())
         assert waiters == Counter(c.ticket for c in self.calls if c.ticket.state is PENDING)
         for e in self.endpoints:
-            live = sum(c.grant is not None and c.grant.endpoint is e for c in self.calls)
+            live = sum(c.permit is not None and c.permit.endpoint is e for c in self.calls)
             assert e.in_flight == live <= (e.config.max_concurrent or live)
             for model in ("m", "n"):
-                assert e.limits(model).in_flight == sum(c.grant is not None and c.grant.limits is e.limits(model) for c in self.calls)
+                assert e.limits(model).in_flight == sum(c.permit is not None and c.permit.limits is e.limits(model) for c in self.calls)
 
     @invariant()
     def a_cooldown_only_grows_unless_something_is_answered(self) -> None:
@@ -295,34 +303,34 @@ class DispatcherMachine(DispatcherChecks):
         if self.now % 2:
             self.serve()
         for call in self.calls:
-            if call.grant is not None and call.ticket.state is TAKEN:
-                self.settle(call, Effect(Verdict.NEUTRAL))
-            self.dispatcher.leave(call.ticket)
+            if call.permit is not None and call.ticket.state is TAKEN:
+                self.settle(call, EndpointImpact(Verdict.NEUTRAL))
+            self.scheduler.leave(call.ticket)
         assert all(c.ticket.state in (REJECTED, GONE) for c in self.ended), "what ended stays ended"
-        assert (self.dispatcher.waiting, self.dispatcher.queued) == (0, 0)
+        assert (self.scheduler.waiting, self.scheduler.queued) == (0, 0)
         assert [e.in_flight for e in self.endpoints] == [0] * len(self.endpoints)
-        assert self.dispatcher.poll(self.now) == []
-        assert self.dispatcher.wake_at(self.now) is None
+        assert self.scheduler.poll(self.now) == []
+        assert self.scheduler.wake_at(self.now) is None
         self.now += 4000 * SECOND
-        fresh = self.dispatcher.ticket(self.now, model="m")
-        assert self.dispatcher.add(fresh, self.now) == [fresh]
+        fresh = self.scheduler.ticket(self.now, model="m")
+        assert self.scheduler.add(fresh, self.now) == [fresh]
         assert fresh.state is OFFERED
 
     def serve(self) -> None:
         """When every call goes well, all are served, with nobody to wake the dispatcher but its own clock."""
         for _ in range(500):
             for call in self.calls:
-                self.dispatcher.expire(call.ticket, self.now)
-                self.dispatcher.take(call.ticket)
-                if call.grant is not None:
-                    self.settle(call, Effect())
-                    self.dispatcher.leave(call.ticket)
+                self.scheduler.expire(call.ticket, self.now)
+                self.scheduler.take(call.ticket)
+                if call.permit is not None:
+                    self.settle(call, EndpointImpact())
+                    self.scheduler.leave(call.ticket)
             self.poll()
             waiting = [c for c in self.calls if c.ticket.state in (PENDING, OFFERED)]
             if not waiting:
                 return
             if all(c.ticket.state is PENDING and not c.is_late(self.now) for c in waiting):
-                wake = self.dispatcher.wake_at(self.now)
+                wake = self.scheduler.wake_at(self.now)
                 assert wake is not None, "somebody waits, and nothing will wake it"
                 self.move(wake)
                 self.poll()
@@ -345,20 +353,20 @@ TestDispatcherAtLength.pytestmark = [pytest.mark.slow]  # type: ignore[attr-defi
 def test_a_loop_that_stands_still_costs_two_seconds_once(stopped: int, places: int, others: int) -> None:
     config = Endpoint(base_url="http://a/v1", max_concurrent=places)
     endpoint = EndpointState(config, BreakerPolicy(), lambda: 0.0, 0)
-    dispatcher = Dispatcher([endpoint], QueuePolicy(), 60.0, lambda: 0.0)
-    holders = [dispatcher.ticket(0) for _ in range(places)]
-    waiters = [dispatcher.ticket(1) for _ in range(stopped + others)]
+    scheduler = Scheduler([endpoint], QueuePolicy(), 60.0, lambda: 0.0)
+    holders = [scheduler.ticket(0) for _ in range(places)]
+    waiters = [scheduler.ticket(1) for _ in range(stopped + others)]
     for number, ticket in enumerate(holders + waiters):
         ticket.owner = "stands still" if 0 <= number - places < stopped else f"goes on {number}"
-        dispatcher.add(ticket, 1)
+        scheduler.add(ticket, 1)
     for holder in holders:
-        grant = dispatcher.take(holder)
-        assert isinstance(grant, Grant)
-        endpoint.settle(grant, Effect(), "", SECOND)
-        dispatcher.leave(holder)
-    dispatcher.poll(SECOND)
+        permit = scheduler.take(holder)
+        assert isinstance(permit, Permit)
+        endpoint.settle(permit, EndpointImpact(), "", SECOND)
+        scheduler.leave(holder)
+    scheduler.poll(SECOND)
     for ticket in waiters[stopped:]:
-        dispatcher.take(ticket)
-    dispatcher.poll(3 * SECOND)
+        scheduler.take(ticket)
+    scheduler.poll(3 * SECOND)
     served = [ticket for ticket in waiters[stopped:] if ticket.state in (OFFERED, TAKEN)]
     assert len(served) == min(places, others), "whoever lives is served as soon as one offer has lapsed"

@@ -93,7 +93,7 @@ def test_calls_go_over_it(way: Way, server: ScriptedServer, own: Own) -> None:
     opea = made(server, api_key="a-key", **own.keyword)
     for method in ("chat", "stream_chat", "complete", "embed"):
         assert way.ask(opea, method, "Hello").error is None
-    assert len(opea._core.drivers.sync.slots.busy) == 0
+    assert len(opea._engine.drivers.sync.slots.busy) == 0
     assert {seen.connection for seen in server.seen} == {1}
     assert server.seen[0].headers["authorization"] == "Bearer a-key"
 

@@ -12,12 +12,12 @@ from opea_core.config import Capabilities
 from opea_core.types import ChatChunk, ChatResponse, Json
 from opea_core.wire import jsontext
 from opea_core.wire.assemble import Assembler
+from opea_core.wire.byte_pieces import Pieces
 from opea_core.wire.choice import ChoiceFailed
 from opea_core.wire.error_body import MAX_BODY, ErrorBody, error_class, has_error, read_error
-from opea_core.wire.ignored import NOTHING, Asked, ignored
+from opea_core.wire.ignored_options import NOTHING, Asked, ignored
 from opea_core.wire.inflate import Inflater, UndecodableBody
 from opea_core.wire.merge import LARGE, TooMany, check_weight
-from opea_core.wire.pieces import Pieces
 from opea_core.wire.sse import BOM, Event, EventTooLarge, SSEDecoder
 from opea_core.wire.usage import is_broken
 
@@ -33,7 +33,7 @@ _DEFAULTS = Capabilities()
 
 
 @dataclass(slots=True)
-class Expected:
+class ResponseSpec:
     """What a request asks for, and within which bounds."""
 
     shape: Literal["chat", "document"]
@@ -61,7 +61,7 @@ class Problem(NamedTuple):
     """False for what cannot be different the next time (an oversized or undecodable body)."""
 
 
-class Intake:
+class ResponseReader:
     """Feed it the body; it tells what came.
 
     ``chunks`` fills with pieces to hand out; ``progress`` grows with every piece that has content (not
@@ -74,7 +74,7 @@ class Intake:
         "chunks", "document", "done", "ended", "problem", "progress", "response", "started", "status", "warnings",
     )  # fmt: skip
 
-    def __init__(self, status: int, headers: Mapping[str, str], expected: Expected) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], expected: ResponseSpec) -> None:
         self.status = status
         self._expected = expected
         self._most = expected.max_response_bytes
@@ -86,7 +86,7 @@ class Intake:
         self._size = 0
         self._came = 0
         """Bytes as they came, before they were unpacked."""
-        self._feed = Intake._sniff  # not bound to self: an answer must not wait for the garbage collector
+        self._feed = ResponseReader._sniff  # not bound to self: an answer must not wait for the garbage collector
         self._inflater: Inflater | None = None
         self.chunks: deque[ChatChunk] = deque()
         self.document: Any = None
@@ -102,7 +102,7 @@ class Intake:
         except UndecodableBody as error:
             self._undecodable(str(error))
         if status >= 300:
-            self._feed = Intake._collect_error
+            self._feed = ResponseReader._collect_error
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
@@ -166,13 +166,13 @@ class Intake:
         if rest and self.problem is None:
             self._take(rest)
         if self.problem is None:
-            if self._feed is Intake._sniff and self._parts:
+            if self._feed is ResponseReader._sniff and self._parts:
                 self._decide(self._parts.joined(), final=True)
-            if self._feed is Intake._collect_error:
+            if self._feed is ResponseReader._collect_error:
                 self._fail_status()
-            elif self._feed is Intake._feed_sse:
+            elif self._feed is ResponseReader._feed_sse:
                 self._end_stream(cut)
-            elif self._feed is Intake._collect:
+            elif self._feed is ResponseReader._collect:
                 self._end_document(cut)
             else:
                 self._fail(Problem(errors.BadAnswerError, "the answer is empty"))
@@ -211,13 +211,13 @@ class Intake:
         if not text:
             return None  # padding is not kept: it may go on for minutes
         if text[:1] in b"{[<":
-            feed = Intake._collect
+            feed = ResponseReader._collect
         elif text.startswith(_SSE_FIELDS):
-            feed = Intake._feed_sse
+            feed = ResponseReader._feed_sse
         elif not final and any(field.startswith(text) for field in _SSE_FIELDS):
             return self._parts.add(head)
         else:
-            feed = Intake._collect
+            feed = ResponseReader._collect
         self._parts.clear()
         self._feed = feed
         return feed(self, head)
@@ -296,7 +296,7 @@ class Intake:
         for piece in (chunk, *chunk.other_choices) if chunk.finish_reason or chunk.other_choices else ():
             if is_broken(piece.finish_reason):
                 return self._fail(Problem(errors.ServerError, f"the server gave up (finish_reason {piece.finish_reason!r})"))
-        kept = self._expected.stream or self._feed is not Intake._feed_sse  # of events for a plain call nobody takes the pieces
+        kept = self._expected.stream or self._feed is not ResponseReader._feed_sse  # of events for a plain call nobody takes the pieces
         if kept and (self._assembler.started or len(self.chunks) < _MOST_BEFORE):
             self.chunks.append(chunk)
         if not self.started and self._assembler.started:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from asking import made
 
-from opea_core.bounded import Bounded
+from opea_core.bounded_dict import Bounded
 from opea_core.testing import ScriptedServer, json_answer
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opea_core import OPEA, ConfigurationError, Endpoint
-from opea_core.binding import SECRETS, bind, with_organization
+from opea_core.secret_origins import SECRETS, bind, with_organization
 from opea_core.settings import resolve
 from opea_core.testing import ScriptedServer
 
@@ -171,7 +171,7 @@ def test_the_key_of_the_environment_goes_with_the_default_endpoint(where: dict[s
 )
 def test_an_endpoint_made_later_has_key_headers_and_certificate_at_the_same_origin_only(options: dict[str, Any], goes: bool) -> None:
     with OPEA("http://a:1", **{name: CARRIED[name] for name in ("api_key", "headers", "query", "cert")}) as opea:
-        core = opea._core_of(opea.create_endpoint(**options))
+        core = opea._engine_of(opea.create_endpoint(**options))
     (endpoint,) = core.settings.endpoints
     nothing = {"api_key": None, "headers": {}, "query": {}, "cert": None}
     expected = {name: CARRIED[name] for name in nothing} if goes else nothing

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from opea_core.policy.dispatcher import Ticket
-from opea_core.policy.endpoint import EndpointState, Grant
+from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.scheduler import Ticket
 
 
 class Holders:
@@ -14,13 +14,13 @@ class Holders:
     def __init__(self) -> None:
         self._held: dict[tuple[object, EndpointState], dict[Ticket, None]] = {}
 
-    def add(self, ticket: Ticket, grant: Grant) -> None:
+    def add(self, ticket: Ticket, permit: Permit) -> None:
         """The holder of a ticket got a place."""
-        self._held.setdefault((ticket.holder, grant.endpoint), {})[ticket] = None
+        self._held.setdefault((ticket.holder, permit.endpoint), {})[ticket] = None
 
-    def remove(self, ticket: Ticket, grant: Grant) -> None:
+    def remove(self, ticket: Ticket, permit: Permit) -> None:
         """It gave the place back."""
-        key = (ticket.holder, grant.endpoint)
+        key = (ticket.holder, permit.endpoint)
         held = self._held.get(key, {})
         held.pop(ticket, None)
         if not held:

@@ -11,7 +11,7 @@ from opea_core.config import BreakerPolicy, RetryPolicy
 
 if TYPE_CHECKING:
     from opea_core.calls import Call
-    from opea_core.core import Core
+    from opea_core.engine import Engine
     from opea_core.types import ChatChunk, Json
 
 _PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
@@ -20,7 +20,7 @@ _PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
 class OriginalMethods:
     """Requests by URL or by endpoint id, dicts in and dicts out."""
 
-    _core: Core
+    _engine: Engine
 
     def create_endpoint_handler(self, endpoint_url: str | None = None) -> Callable[..., Json]:
         """A callable ``handler(data, **options) -> response dict`` for an endpoint URL."""
@@ -110,18 +110,18 @@ class OriginalMethods:
             return self._tell_problem(error)
         return None
 
-    def _request(self, url: str | None, data: Mapping[str, Any], options: dict[str, Any], stream: bool) -> tuple[Core, Call]:
+    def _request(self, url: str | None, data: Mapping[str, Any], options: dict[str, Any], stream: bool) -> tuple[Engine, Call]:
         key = options.pop("api_key", None)
         return self._at_url(url, lambda core: core.calls.data(data, options, stream), key)
 
-    def _by_id(self, endpoint_id: str, data: Mapping[str, Any], options: dict[str, Any]) -> tuple[Core, Call]:
-        core = self._core_of(endpoint_id)
+    def _by_id(self, endpoint_id: str, data: Mapping[str, Any], options: dict[str, Any]) -> tuple[Engine, Call]:
+        core = self._engine_of(endpoint_id)
         call = core.calls.data(data, options, stream=False)
-        if core is self._core:
+        if core is self._engine:
             call.endpoint = endpoint_id
         return core, call
 
-    def _probe(self, url: str | None) -> tuple[Core, Call]:
+    def _probe(self, url: str | None) -> tuple[Engine, Call]:
         """A call that is sent at once and counted nowhere: through limits of its own, used once."""
         core, call = self._at_url(url, lambda core: core.calls.data(_PROBE, {}, stream=False))
         others = len(core.settings.endpoints) - 1  # each is tried once, until one answers
@@ -132,14 +132,14 @@ class OriginalMethods:
         from opea_core import events
 
         reason = error.message if isinstance(error, errors.OPEAError) else type(error).__name__
-        self._core.emitter(events.TestFailed(at=time.monotonic_ns(), reason=reason))
+        self._engine.emitter(events.TestFailed(at=time.monotonic_ns(), reason=reason))
         return error
 
     if TYPE_CHECKING:
 
-        def _at_url(self, url: str | None, make: Any, api_key: str | None = None) -> tuple[Core, Call]: ...
+        def _at_url(self, url: str | None, make: Any, api_key: str | None = None) -> tuple[Engine, Call]: ...
 
-        def _core_of(self, endpoint_id: str) -> Core: ...
+        def _engine_of(self, endpoint_id: str) -> Engine: ...
 
 
 def _raw(answer: Any) -> Json:
@@ -162,24 +162,24 @@ def _plain(chunk: ChatChunk) -> Json:
     return plain
 
 
-def _raw_chunks(core: Core, call: Call) -> Iterator[Json]:
+def _raw_chunks(core: Engine, call: Call) -> Iterator[Json]:
     with core.stream(call) as stream:
         yield from (chunk.raw for chunk in stream if chunk.raw)
 
 
-async def _araw_chunks(core: Core, call: Call) -> AsyncIterator[Json]:
+async def _araw_chunks(core: Engine, call: Call) -> AsyncIterator[Json]:
     async with core.astream(call) as stream:
         async for chunk in stream:
             if chunk.raw:
                 yield chunk.raw
 
 
-def _plain_chunks(core: Core, call: Call) -> Iterator[Json]:
+def _plain_chunks(core: Engine, call: Call) -> Iterator[Json]:
     with core.stream(call) as stream:
         yield from map(_plain, stream)
 
 
-async def _aplain_chunks(core: Core, call: Call) -> AsyncIterator[Json]:
+async def _aplain_chunks(core: Engine, call: Call) -> AsyncIterator[Json]:
     async with core.astream(call) as stream:
         async for chunk in stream:
             yield _plain(chunk)

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from opea_core.binding import bind, origins, with_organization
 from opea_core.errors import ConfigurationError
 from opea_core.opea import OPEA
+from opea_core.secret_origins import bind, origins, with_organization
 
 _MADE_OF = "_made_of"
 """The attribute of an ``OPEA`` object made here that says of what; copies of a model share it as long as that stays."""
