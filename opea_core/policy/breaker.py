@@ -15,6 +15,31 @@ from enum import Enum
 from opea_core.config import BreakerPolicy
 from opea_core.policy import SECOND
 
+# The states of a breaker. "opens" and "closes" start a new generation and clear the window, the
+# run of failed connections and the probes, so verdicts of older admissions are ignored (B1).
+#
+# state     | event                                      | next      | what else happens
+# ----------|--------------------------------------------|-----------|------------------------------
+# CLOSED    | admit                                      | CLOSED    | an ordinary Admission
+# CLOSED    | OK                                         | CLOSED    | counts; ends a run of failed
+#           |                                            |           | connections
+# CLOSED    | FAIL, below both thresholds                | CLOSED    | counts
+# CLOSED    | FAIL, half of >= 10 of the last 20 failed, | OPEN      | opens (B2)
+#           | or the third failed connection in a row    |           |
+# CLOSED    | NEUTRAL                                    | CLOSED    | nothing (B7)
+# OPEN      | admits_at(now), too early                  | OPEN      | returns open_until (B3)
+# OPEN      | shorten_break                              | OPEN      | open_until moves closer (B14)
+# OPEN      | admit, after open_until                    | HALF_OPEN | the first probe (B4)
+# HALF_OPEN | admit, no probe is alive, or the newest is | HALF_OPEN | a further probe (B4)
+#           | older than probe_interval                  |           |
+# HALF_OPEN | OK of a probe                              | CLOSED    | closes; the next break is the
+#           |                                            |           | first again; slow start (B17)
+# HALF_OPEN | FAIL of a probe                            | OPEN      | opens, later also for longer
+# HALF_OPEN | NEUTRAL of a probe                         | HALF_OPEN | its turn is free at once (B7)
+# any       | a verdict of another generation            | the same  | nothing (B1)
+#
+# A breaker that is off (B18) takes no verdict, and so stays CLOSED.
+
 
 class State(Enum):
     """The states, in the field's words."""

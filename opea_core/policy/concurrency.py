@@ -45,6 +45,33 @@ _FALLEN, _RISEN = 0.75, 1.3
 """Changes of the answers a second at the same level after which the level is tried anew."""
 
 
+# The phases of a level (rules W16 to W23). A cohort is done when 80 percent of it were answered.
+#
+# phase    | event                                          | next
+# ---------|------------------------------------------------|---------------------------------------
+# RISING   | callers wait, nothing answered, the clock is   | RISING, level doubled, at most 32
+#          | up                                             | (W17)
+# RISING   | cohort done, more was better                   | HIGHER, level doubled
+# RISING   | cohort done, more was no better                | STEADY, at the level that was enough
+# RISING   | slow start: an answer                          | RISING, level + 1; STEADY at the old
+#          |                                                | level (W23)
+# STEADY   | cohort done, time to try more (not if refused) | HIGHER
+# STEADY   | cohort done, time to try less (not if the      | LOWER
+#          | level is fixed, or was set by a refusal)       |
+# STEADY   | an answer, refused before, time to yield       | YIELDING, a sixth less (W21)
+# STEADY   | an answer, refused before, time to ask         | STEADY, level + 1, 2, 4 ... (W18)
+# HIGHER   | cohort done, more answers per second           | HIGHER, or STEADY if it is not used
+# HIGHER   | cohort done, no more of them                   | STEADY, or LOWER, at the old level
+#          |                                                | (W20)
+# LOWER    | cohort done, as many answers per second        | LOWER, or STEADY at level 1
+# LOWER    | cohort done, fewer                             | STEADY, at the old level (W20)
+# YIELDING | three rounds of answers                        | STEADY, at the old level
+# any      | refused with fewer in flight than the level    | STEADY, at what is in flight (W18)
+# any      | an answer did not come in time, level measured | STEADY, at half of the level (W22)
+# any      | the breaker closed, or a lone cooldown ended   | RISING, from 1 (slow start, W23)
+# any      | a ceiling was set or found                     | STEADY, at the ceiling (W16)
+
+
 class Phase(Enum):
     """What the level is doing."""
 

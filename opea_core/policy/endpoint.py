@@ -65,6 +65,35 @@ class Permit:
         return self.admission is not None and self.admission.probe > 0
 
 
+# What changes about an endpoint, apart from its breaker and its models.
+#
+# known?         | event                                    | next
+# ---------------|------------------------------------------|---------------------------------------
+# never answered | any HTTP status, or first content        | answered, for the object's life
+# never answered | a connection failed, a time limit passed | never answered (W39, R5, T10)
+# answered       | a connection failed                      | answered: is_down (B13, B16)
+#
+# mark       | event                             | next
+# -----------|-----------------------------------|--------------------------------------------------
+# none       | 401, 402, 403, quota, redirect    | KEY, for 300 s (E4)
+# none       | 404, unknown model                | MODEL, for that model, 300 s (E4)
+# KEY, MODEL | the same again                    | the same, 300 s from now
+# KEY        | a success of any model            | none
+# MODEL      | a success of that model           | none
+# KEY, MODEL | 300 s have passed                 | none
+# any        | a list of models (GET) is refused | the same (E9)
+#
+# permit  | event                      | next
+# --------|----------------------------|------------------------------------------------------------
+# (none)  | issue_permit               | issued: in flight + 1, budget charged if the retry pays
+# issued  | withdraw_permit: the offer | settled: budget, cohort and breaker as before
+#         | was not taken              |
+# issued  | settle                     | settled: in flight - 1, the outcome is taken
+# issued  | first content of a probing | issued: verdict OK is given (B10)
+#         | stream (prove)             |
+# settled | settle, withdraw_permit    | settled: nothing (W7)
+
+
 class EndpointState:
     """What changes about an endpoint. ``config`` does only by discovery."""
 
@@ -149,9 +178,9 @@ class EndpointState:
 
     def opens_at(self, limits: ModelLimits, now: int) -> int | None:
         """None if calls may be sent, else when they may."""
-        limiter = self.breaker.admits_at(now)
+        admits_at = self.breaker.admits_at(now)
         opens = limits.opens_at(now)
-        return max(opens, limiter or 0) if opens is not None else limiter
+        return max(opens, admits_at or 0) if opens is not None else admits_at
 
     def free_at(self, limits: ModelLimits, now: int) -> int | None:
         """The same, without what one call may try before the time."""

@@ -33,6 +33,32 @@ _JUST = SECOND
 """So long ago at most an answer has just come."""
 
 
+# The cooldown of one model at one endpoint. The state is not stored: OPEN is cooldown_until <= now,
+# TRYING is a cooldown with trial_number != 0, and COOLING is any other cooldown.
+#
+# state   | event                                            | next    | what else happens
+# --------|--------------------------------------------------|---------|----------------------------
+# OPEN    | refused as too much, others in flight, and no    | OPEN    | the level falls to what is
+#         | stated wait or above the known level             |         | in flight (W18, W25)
+# OPEN    | refused, others in flight, stated wait, within   | COOLING | the level falls as well
+#         | the known level                                  |         | (W24, W25)
+# OPEN    | refused, nothing else in flight                  | COOLING | stated wait (W26) or a
+#         |                                                  |         | growing pause (W28)
+# COOLING | refused, sent before the cooldown began          | COOLING | only ever longer (W24)
+# COOLING | another request was answered, and no trial of    | COOLING | a trial is due now (W27)
+#         | this cooldown was refused                        |         |
+# COOLING | 60 s of a wait longer than that have passed      | COOLING | a trial is due now (W27)
+# COOLING | a request is sent while a trial is due           | TRYING  | it is the trial
+# COOLING | a request is sent after cooldown_until           | OPEN    | slow start if it began with
+#         |                                                  |         | nothing in flight (W23)
+# TRYING  | the trial is answered, or its first content came | OPEN    | the cooldown is over
+# TRYING  | the trial is refused                             | COOLING | no further trial because of
+#         |                                                  |         | answers
+# TRYING  | the trial ends in any other way                  | COOLING | a trial is due again
+# TRYING  | not refused for twice the time that the last     | TRYING  | others may be sent, too:
+#         | refusal took                                     |         | refusals come fast
+
+
 class ModelLimits:
     """State of one model at one endpoint.
 

@@ -105,7 +105,7 @@ class Scheduler:
         elif again.delay > 0:
             ticket.not_before[failed] = now + int(again.delay * SECOND)
         ticket.uses_retry_budget = again.uses_retry_budget
-        ticket.listed = again.uses_retry_budget or any(at > now for at in ticket.not_before.values())
+        ticket.is_between_attempts = again.uses_retry_budget or any(at > now for at in ticket.not_before.values())
         if ticket.uses_retry_budget and not any(e.budget.allows(now) for e in ticket.route.endpoints):
             return Rejection(Reason.BUDGET, now)
         earliest = min(max(ticket.not_before.get(e, now), e.opens_at(limits, now) or now) for e, limits in ticket.route.options)
@@ -319,7 +319,7 @@ class Scheduler:
             at, _, ticket = heapq.heappop(route.holds)
             if ticket.route is not route or at != ticket.gives_up_at or ticket.state is not TicketState.PENDING:
                 continue
-            if route.refused and (ticket.listed or ticket.recovery_wait < SECOND):
+            if route.refused and (ticket.is_between_attempts or ticket.recovery_wait < SECOND):
                 spared.append((at, ticket.seq, ticket))
             else:
                 self._reject(ticket, Reason.UNAVAILABLE, now, changed)
@@ -352,12 +352,12 @@ class Scheduler:
         """Into the queue. What counts comes last and without a call, so that Ctrl-C finds it done or not begun."""
         route = ticket.route = self._routes.kept(ticket.route)
         heapq.heappush(route.holds, (ticket.gives_up_at, ticket.seq, ticket))
-        if not ticket.listed:
+        if not ticket.is_between_attempts:
             heapq.heappush(route.heap, ticket)
         ticket.state = TicketState.PENDING
         self.waiting += 1
         route.live += 1
-        if ticket.listed:
+        if ticket.is_between_attempts:
             self._retrying[ticket] = None
         if not ticket.retrying:
             self.queued += 1
@@ -395,7 +395,7 @@ class Scheduler:
         if not ticket.retrying:
             self.queued -= 1
         self._retrying.pop(ticket, None)
-        if not ticket.listed:
+        if not ticket.is_between_attempts:
             route.remove(ticket)
         route.tidy()
 

@@ -23,6 +23,44 @@ FIRST_CONTACT = 3 * SECOND // 2
 """How long a ticket is held for endpoints that never answered."""
 
 
+# The states of a ticket. Every transition is a method of Scheduler, under the limiter's lock.
+#
+# state    | event                                    | next     | what else happens
+# ---------|------------------------------------------|----------|----------------------------------
+# NEW      | add, a candidate has room, nobody waits  | OFFERED  | a permit is issued (W1)
+# NEW      | add, otherwise                           | PENDING  | joins the queue, then poll
+# NEW      | leave                                    | GONE     |
+# PENDING  | poll: it is next, and a candidate takes  | OFFERED  | a permit is issued, its waiter is
+#          | it                                       |          | woken
+# PENDING  | the queue is full; nothing opens in time | REJECTED | W3, W4; only inside add
+# PENDING  | deadline or queue_timeout has passed     | REJECTED | W4
+# PENDING  | its hold ends; every stated wait is too  | REJECTED | W36, W37
+#          | long                                     |          |
+# PENDING  | no candidate's retry budget pays for it  | REJECTED | R19
+# PENDING  | close                                    | REJECTED | C1
+# PENDING  | an offer to its event loop lapsed        | LAPSED   | W6
+# PENDING  | leave, or its event loop turns out to be | GONE     |
+#          | closed                                   |          |
+# OFFERED  | take: its waiter resumes                 | TAKEN    | the permit is the call's (W5)
+# OFFERED  | not taken for 2 s, or the waking failed  | LAPSED   | the permit is withdrawn (W5);
+#          |                                          |          | after 2 s the others of its loop
+#          |                                          |          | lapse, too (W6)
+# OFFERED  | leave                                    | GONE     | the permit is withdrawn
+# LAPSED   | take: its waiter shows signs of life     | PENDING  | back to its old turn
+# LAPSED   | leave                                    | GONE     |
+# TAKEN    | retry, a further attempt is possible     | PENDING  | the permit was settled (W12)
+# TAKEN    | retry, none is possible                  | TAKEN    | a Rejection is returned
+# TAKEN    | settle without a retry                   | TAKEN    | the permit comes back (W7)
+# TAKEN    | leave                                    | GONE     | an unsettled permit comes back as
+#          |                                          |          | neutral (W7, B7)
+# REJECTED | take                                     | REJECTED | returns the Rejection
+# REJECTED | leave                                    | GONE     |
+# GONE     | leave                                    | GONE     | nothing, so leaving may repeat
+#
+# Only PENDING, OFFERED and LAPSED count as waiting. Between two attempts a ticket is PENDING with
+# `is_between_attempts`, if it pays or pauses; it then stands in the short list and not in the heap.
+
+
 class TicketState(Enum):
     """Where a ticket stands."""
 
@@ -81,7 +119,7 @@ class Ticket:
     uses_retry_budget: bool = False
     probed: int = 0
     """How often it tried a broken endpoint in vain."""
-    listed: bool = False
+    is_between_attempts: bool = False
     """Whether it stands among those that pay or pause for their next attempt, not in the heap."""
     not_before: dict[EndpointState, int] = field(default_factory=dict)
     gives_up_at: int = 0
@@ -103,7 +141,7 @@ class Ticket:
     @property
     def is_queued(self) -> bool:
         """Whether its entry in the heap of its route counts."""
-        return self.state is TicketState.PENDING and not self.listed
+        return self.state is TicketState.PENDING and not self.is_between_attempts
 
     def overdue(self, now: int) -> Reason | None:
         """Which of its own limits has passed, if any."""

@@ -300,7 +300,7 @@ class Limiter:
     def _held(self, ticket: Ticket, until: int | None, now: int) -> tuple[events.CallsHeld | None, int | None]:
         """What to tell while nothing can be sent anywhere: at once, and when it lasts; one waiter sees to the second."""
         options = ticket.route.options
-        if ticket.listed or any(endpoint.opens_at(limits, now) is None for endpoint, limits in options):
+        if ticket.is_between_attempts or any(endpoint.opens_at(limits, now) is None for endpoint, limits in options):
             return None, until
         if self._held_since is None:
             self._held_since, self._tells_on = now, ticket

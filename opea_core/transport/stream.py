@@ -102,6 +102,40 @@ def opened(running: CallSession, answer: CallResult) -> OpenStream[Any]:
         raise
 
 
+# The states of a stream, for ChatStream and AsyncChatStream alike. "over" is `_over`; the rest is
+# read from `_open`, its connection and its error.
+#
+# state            | event                            | next     | what else happens
+# -----------------|----------------------------------|----------|----------------------------------
+# unused           | next, with: first content came   | reading  | holds permit and connection
+# unused           | next, with: the whole answer     | complete | the permit is back already
+#                  | came at once                     |          |
+# unused           | next, with: the call fails       | over     | its error is raised (R)
+# unused           | close                            | over     | no request is sent (S1)
+# reading          | next, a chunk waits              | reading  | it is delivered
+# reading          | next, none waits: more arrives   | reading  |
+# reading          | next, none waits: the answer is  | complete | permit back, the connection is
+#                  | whole                            |          | kept if it can be (S11)
+# reading          | next, none waits: it broke, or   | broken   | permit back, connection closed
+#                  | holds an error                   |          | (S7, S13)
+# reading          | the read is cancelled, or Ctrl-C | over     | as for close; raised again
+# reading          | close, end of with               | over     | permit back as neutral,
+#                  |                                  |          | connection closed (S8)
+# reading          | closed by another thread during  | over     | the reader closes the descriptor,
+#                  | a read                           |          | and stops (S10)
+# reading          | lost to the garbage collector    | over     | shut down, ResourceWarning,
+#                  |                                  |          | events come later (S9)
+# complete         | next, a chunk waits              | complete | it is delivered; the last one has
+#                  |                                  |          | the whole answer
+# complete         | next, none waits                 | over     | StopIteration
+# broken           | next, a chunk waits              | broken   | it is delivered
+# broken           | next, none waits                 | over     | the error, with `partial`
+# complete, broken | close                            | over     | waiting chunks and the error are
+#                  |                                  |          | dropped
+# over             | next                             | over     | StopIteration
+# over             | close                            | over     | nothing
+
+
 class _Stream(Generic[ConnectionT]):
     """What both kinds of stream show."""
 

@@ -234,8 +234,8 @@ VARIANTS = [
     Variant(
         "R13: a refused call that pays nothing is no longer in the queue",
         _FILE,
-        "ticket.listed = again.uses_retry_budget or any(",
-        "ticket.listed = True or any(",
+        "ticket.is_between_attempts = again.uses_retry_budget or any(",
+        "ticket.is_between_attempts = True or any(",
         POLICY + "test_scheduler.py",
     ),
     Variant("B12: a failed probe is the next probe again", _FILE, "        if behind:\n", "        if False:\n", DISPATCHER),

@@ -212,7 +212,7 @@ class DispatcherMachine(DispatcherChecks):
         if rejection is None:
             assert call.ticket.state is PENDING
             assert call.ticket.uses_retry_budget is uses_retry_budget
-            assert call.ticket.listed is (uses_retry_budget or any(at > self.now for at in call.not_before.values()))
+            assert call.ticket.is_between_attempts is (uses_retry_budget or any(at > self.now for at in call.not_before.values()))
             assert call.ticket.key >= key
             call.put_back += behind
             assert behind or call.ticket.key == key, "it keeps the time it came"

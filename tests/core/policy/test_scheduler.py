@@ -1019,7 +1019,7 @@ def test_a_refused_call_that_pays_nothing_goes_back_to_its_old_place() -> None:
     w.pass_time(1)
     younger = [w.call() for _ in range(3)]
     w.again(holder, Retry(0.0, uses_retry_budget=False), limited(2))
-    assert [t.listed for t in (holder, *younger)] == [False] * 4
+    assert [t.is_between_attempts for t in (holder, *younger)] == [False] * 4
     w.pass_time(2)
     assert w.order(holder, *younger) == [0, 1, 2, 3]
 
@@ -1029,7 +1029,7 @@ def test_one_that_pays_or_pauses_is_listed_by_itself(again: Retry) -> None:
     w = World()
     call, _ = w.call(), w.call()
     w.again(call, again)
-    assert call.listed
+    assert call.is_between_attempts
 
 
 def test_one_that_waits_for_its_time_blocks_nobody() -> None:
