@@ -61,6 +61,14 @@ class OPEAStreamChunk(TypedDict, total=False):
     choices: list[Json]
 
 
+SIGNED_FIELDS = ("reasoning_details", "thinking_blocks", "reasoning_text", "reasoning_opaque")
+"""Reasoning that a server signed or encrypted; it goes back as it came, or not at all."""
+CALL_SIGNATURES = ("extra_content", "thought_signature", "thoughtSignature", "encrypted_content")
+"""What servers sign calls and messages with (Gemini); it goes back wherever it came from, without being asked for."""
+ORIGIN = "opea_origin"
+"""In an assistant's message, never sent: which ``endpoint`` and ``model`` it came from."""
+
+
 @dataclass(slots=True)
 class Usage:
     """Token counts as the server reported them; what it left out is None."""
@@ -224,20 +232,23 @@ class ChatResponse:
     def message(self) -> Json:
         """The first choice as a message to append to the conversation, tool calls and reasoning included.
 
-        Whether reasoning is sent back to the server is decided by ``Capabilities.send_reasoning``.
+        Whether reasoning is sent back to the server is decided by ``Capabilities.send_reasoning``; what is signed goes to
+        the endpoint and the model it came from only (``opea_origin``, which is not sent).
         """
         choice = self.choices[0]
         message: Json = {"role": choice.role, "content": choice.content}
-        if choice.tool_calls:
-            message["tool_calls"] = [
-                {"id": c.id, "type": "function", **c.extra, "function": {"name": c.name, "arguments": c.arguments}}
-                for c in choice.tool_calls
-            ]
-        if choice.reasoning:
-            field = choice.reasoning_field
-            message[field if field in ("reasoning", "reasoning_content") else "reasoning_content"] = choice.reasoning
-        if choice.reasoning_details:
-            message["reasoning_details"] = choice.reasoning_details
+        calls = [
+            {"id": c.id, "type": "function", **c.extra, "function": {"name": c.name, "arguments": c.arguments}} for c in choice.tool_calls
+        ]
+        calls += [{"id": c.id, **c.extra} for c in choice.invalid_tool_calls if "custom" in c.extra]
+        if calls:
+            message["tool_calls"] = calls
+        if choice.reasoning and choice.reasoning_field in (None, "", "reasoning", "reasoning_content"):
+            message[choice.reasoning_field or "reasoning_content"] = choice.reasoning
+        signed = {"reasoning_details": choice.reasoning_details, "refusal": choice.refusal, **choice.extra}
+        found = {name: signed[name] for name in (*SIGNED_FIELDS, *CALL_SIGNATURES, "refusal", "audio") if signed.get(name)}
+        if found or any(call.extra for call in choice.tool_calls):
+            message |= {**found, ORIGIN: {"endpoint": self.endpoint, "model": self.requested_model}}
         return message
 
     @property

@@ -10,8 +10,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from opea_core.types import ChatResponse, Choice, Json
-from opea_core.wire.messages import CALL_SIGNATURES, ORIGIN, SIGNED_FIELDS
+from opea_core.types import CALL_SIGNATURES, ORIGIN, SIGNED_FIELDS, ChatResponse, Choice, Json
 
 RETURNED = (*SIGNED_FIELDS, *CALL_SIGNATURES, "audio", "refusal")
 """Fields of an assistant's message that go back as they came."""

@@ -7,17 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opea_core.config import Capabilities
-from opea_core.types import Json
+from opea_core.types import CALL_SIGNATURES, ORIGIN, SIGNED_FIELDS, Json
 from opea_core.wire.choice import REASONING_FIELDS
 from opea_core.wire.encoding import encode_body
 
-SIGNED_FIELDS = ("reasoning_details", "thinking_blocks", "reasoning_text", "reasoning_opaque")
-"""Reasoning that a server signed or encrypted; it goes back as it came, or not at all."""
 REASONING_KEYS = (*REASONING_FIELDS, *SIGNED_FIELDS)
-CALL_SIGNATURES = ("extra_content", "thought_signature", "thoughtSignature", "encrypted_content")
-"""What servers sign calls and messages with (Gemini); it goes back wherever it came from, without being asked for."""
-ORIGIN = "opea_origin"
-"""In an assistant's message, never sent: which ``endpoint`` and ``model`` it came from."""
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
