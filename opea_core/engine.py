@@ -20,16 +20,16 @@ from opea_core.lazy_imports import importing
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import AIOHTTP, Settings
 from opea_core.transport.call_session import CallSession
+from opea_core.transport.drivers.sync import SyncDriver
+from opea_core.transport.http.user_clients import Lent, borrowed_async, borrowed_sync
 from opea_core.transport.limiter import Limiter
 from opea_core.transport.stream import AsyncChatStream, ChatStream, OpenStream, opened
-from opea_core.transport.sync import SyncDriver
-from opea_core.transport.user_clients import Lent, borrowed_async, borrowed_sync
 from opea_core.version import __version__
 
 if TYPE_CHECKING:
     import httpx
 
-    from opea_core.transport.aio import AsyncDriver
+    from opea_core.transport.drivers.aio import AsyncDriver
 
 
 _GRACE = 0.3
@@ -96,11 +96,11 @@ class Drivers:
 
     def _driver(self) -> AsyncDriver:
         with importing:
-            from opea_core.transport.aio import AsyncDriver
+            from opea_core.transport.drivers.aio import AsyncDriver
 
             if not self._with_aiohttp:
                 return AsyncDriver(self._async_handle)
-            from opea_core.transport.with_aiohttp import aiohttp_transport
+            from opea_core.transport.http.aiohttp_connections import aiohttp_transport
 
         return AsyncDriver(make=aiohttp_transport)
 

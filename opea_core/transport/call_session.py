@@ -20,9 +20,9 @@ from opea_core.types import CallMeta, ChatResponse, EmbeddingResponse, RerankRes
 from opea_core.wire.headers import request_id
 
 if TYPE_CHECKING:
-    from opea_core.transport.aio import AsyncConnection
+    from opea_core.transport.drivers.aio import AsyncConnection
+    from opea_core.transport.drivers.sync import SyncConnection
     from opea_core.transport.limiter import Limiter
-    from opea_core.transport.sync import SyncConnection
 
 
 class CallSession:

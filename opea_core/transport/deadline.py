@@ -20,7 +20,7 @@ from typing import Any, cast
 import httpcore
 
 from opea_core.policy import SECOND
-from opea_core.transport import unread_bytes
+from opea_core.transport.http import unread_bytes
 from opea_core.transport.interruptible import look_up
 
 _WRITE_PIECE = 64 * 1024

@@ -10,8 +10,9 @@ from opea_core.flow.effects import Reply, Request, TransportFailure
 from opea_core.policy import SECOND
 from opea_core.policy.retry import Phase
 from opea_core.transport.deadline import SocketState
-from opea_core.transport.http import describe, response_headers
-from opea_core.transport.user_clients import borrowed_socket
+from opea_core.transport.http.failures import describe
+from opea_core.transport.http.transports import response_headers
+from opea_core.transport.http.user_clients import borrowed_socket
 from opea_core.wire.response_reader import ResponseReader
 
 _MISDIRECTED = 421

@@ -18,9 +18,9 @@ from opea_core.flow.effects import Reply, TransportFailure
 from opea_core.types import ChatChunk, ChatResponse
 
 if TYPE_CHECKING:
-    from opea_core.transport.aio import AsyncConnection
     from opea_core.transport.call_session import CallSession
-    from opea_core.transport.sync import SyncConnection
+    from opea_core.transport.drivers.aio import AsyncConnection
+    from opea_core.transport.drivers.sync import SyncConnection
     from opea_core.wire.response_reader import ResponseReader
 
 _TURN = 16  # chunks handed out without waiting, before the event loop gets a turn

@@ -9,7 +9,7 @@ _SETTINGS = "opea_core/settings.py"
 _OPEA = "opea_core/opea.py"
 _MADE = "opea_core/adapters/client_factory.py"
 _CONNECTION = "opea_core/adapters/connection.py"
-_BORROWED = "opea_core/transport/user_clients.py"
+_BORROWED = "opea_core/transport/http/user_clients.py"
 _BOUND = "tests/core/test_secret_origins.py"
 _ORIGINS = "tests/test_origins.py"
 

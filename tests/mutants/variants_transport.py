@@ -6,13 +6,13 @@ from variant import FLOW, TRANSPORT, WORLD, Variant
 
 _GATE = "opea_core/transport/limiter.py"
 _RUNNING = "opea_core/transport/call_session.py"
-_SYNC = "opea_core/transport/sync.py"
-_AIO = "opea_core/transport/aio.py"
-_PLACE = "opea_core/transport/loop_connections.py"
+_SYNC = "opea_core/transport/drivers/sync.py"
+_AIO = "opea_core/transport/drivers/aio.py"
+_PLACE = "opea_core/transport/drivers/loop_connections.py"
 _STREAM = "opea_core/transport/stream.py"
 _LINE = "opea_core/transport/deadline.py"
 _EXCHANGE = "opea_core/transport/exchange.py"
-_HTTP = "opea_core/transport/http.py"
+_HTTP = "opea_core/transport/http/pool.py"
 _BOTH = TRANSPORT + "test_both_drivers.py"
 _GATES = TRANSPORT + "test_limiter.py"
 _QUEUE = TRANSPORT + "test_queue.py"
@@ -278,7 +278,7 @@ VARIANTS = [
     ),
     Variant(
         "K4: a caller's client follows it",
-        "opea_core/transport/user_clients.py",
+        "opea_core/transport/http/user_clients.py",
         "return given.send(_with_defaults(given, request), stream=True, follow_redirects=False)",
         "return given.send(_with_defaults(given, request), stream=True, follow_redirects=True)",
         TRANSPORT + "test_user_clients.py -k redirect",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from variant import FLOW, TRANSPORT, Variant
 
-_UNREAD_FILE = "opea_core/transport/unread_bytes.py"
+_UNREAD_FILE = "opea_core/transport/http/unread_bytes.py"
 _LINE = "opea_core/transport/deadline.py"
-_AIOHTTP = "opea_core/transport/with_aiohttp.py"
+_AIOHTTP = "opea_core/transport/http/aiohttp_connections.py"
 _UNREAD = TRANSPORT + "test_unread_bytes.py"
 _OWN = _UNREAD + " -k own_answer"
 _ONCE = _UNREAD + " -k sent_again"

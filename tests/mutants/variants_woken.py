@@ -6,11 +6,11 @@ from variant import POLICY, TRANSPORT, Variant
 
 _GATE = "opea_core/transport/limiter.py"
 _HOLDERS = "opea_core/transport/permit_holders.py"
-_SYNC = "opea_core/transport/sync.py"
-_AIO = "opea_core/transport/aio.py"
+_SYNC = "opea_core/transport/drivers/sync.py"
+_AIO = "opea_core/transport/drivers/aio.py"
 _KEYS = "opea_core/transport/keys.py"
 _STREAM = "opea_core/transport/stream.py"
-_HTTP = "opea_core/transport/http.py"
+_HTTP = "opea_core/transport/http/pool.py"
 _CORE = "opea_core/engine.py"
 _WOKEN = TRANSPORT + "test_woken.py"
 _LOOKS = _WOKEN + " -k 'interrupted or looks or every'"
@@ -112,8 +112,8 @@ VARIANTS = [
     Variant(
         "W14: the async driver is imported without telling",
         _CORE,
-        "        with importing:\n            from opea_core.transport.aio import AsyncDriver\n",
-        "        if True:\n            from opea_core.transport.aio import AsyncDriver\n",
+        "        with importing:\n            from opea_core.transport.drivers.aio import AsyncDriver\n",
+        "        if True:\n            from opea_core.transport.drivers.aio import AsyncDriver\n",
         _FORKS,
     ),
     Variant(

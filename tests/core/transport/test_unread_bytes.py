@@ -30,7 +30,7 @@ from opea_core.testing import chat, stream
 from opea_core.testing.damage import wire
 from opea_core.transport import deadline
 from opea_core.transport.deadline import AsyncDeadlineBackend, DeadlineBackend, SocketState
-from opea_core.transport.unread_bytes import _Records, behind_answer, in_transport, is_readable
+from opea_core.transport.http.unread_bytes import _Records, behind_answer, in_transport, is_readable
 
 LAYERS = {"TCP": 0, "TLS": 1, "TLS in the TLS of a proxy": 2}
 ALWAYS, NEVER = 10**9 * SECOND, -(10**9) * SECOND

@@ -742,7 +742,7 @@ class Answers(httpx.AsyncBaseTransport):
 
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "opea_core.transport.aio" or threading.current_thread() is threading.main_thread():
+        if name != "opea_core.transport.drivers.aio" or threading.current_thread() is threading.main_thread():
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         run = spec.loader.exec_module

@@ -13,7 +13,7 @@ import httpx
 from opea_core.config import Endpoint
 from opea_core.policy import SECOND
 from opea_core.transport.deadline import SocketState
-from opea_core.transport.http import SWEEP, ConnectionPool, PooledConnection
+from opea_core.transport.http.pool import SWEEP, ConnectionPool, PooledConnection
 
 AsyncPooledConnection = PooledConnection[httpx.AsyncBaseTransport]
 AsyncConnectionPool = ConnectionPool[httpx.AsyncBaseTransport]

@@ -23,7 +23,8 @@ from opea_core.transport import keys
 from opea_core.transport.call_session import CallSession
 from opea_core.transport.deadline import SocketState
 from opea_core.transport.exchange import DRAIN, Exchange
-from opea_core.transport.http import SWEEP, ConnectionPool, PooledConnection, http_request, sync_transport
+from opea_core.transport.http.pool import SWEEP, ConnectionPool, PooledConnection
+from opea_core.transport.http.transports import http_request, sync_transport
 from opea_core.transport.limiter import Limiter
 
 _LONGEST_WAIT, _LONGEST_LOCK = 5.0, 1e6

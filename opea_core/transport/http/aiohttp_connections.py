@@ -25,8 +25,9 @@ from opea_core.config import Endpoint
 from opea_core.errors import ConfigurationError
 from opea_core.policy import SECOND
 from opea_core.transport.deadline import KEEP_ALIVE, SocketState
-from opea_core.transport.http import proxy_url, tls
-from opea_core.transport.unread_bytes import in_transport, watch
+from opea_core.transport.http.proxy import proxy_url
+from opea_core.transport.http.tls import tls
+from opea_core.transport.http.unread_bytes import in_transport, watch
 
 _LARGE = _LONGEST_LINE = 64 * 1024
 _BROKEN = {  # by what aiohttp says, in httpx's words

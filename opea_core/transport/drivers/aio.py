@@ -19,10 +19,10 @@ from opea_core.policy.scheduler import Reason, Rejection
 from opea_core.transport import keys
 from opea_core.transport.call_session import CallSession
 from opea_core.transport.deadline import SocketState
+from opea_core.transport.drivers.loop_connections import OPEN_PLACES, AsyncPooledConnection, LoopPlace, MakeTransport, Timer
 from opea_core.transport.exchange import DRAIN, Exchange
-from opea_core.transport.http import async_transport, http_request
+from opea_core.transport.http.transports import async_transport, http_request
 from opea_core.transport.limiter import Limiter
-from opea_core.transport.loop_connections import OPEN_PLACES, AsyncPooledConnection, LoopPlace, MakeTransport, Timer
 
 AsyncHandle = Callable[[httpx.Request], Awaitable[httpx.Response]]
 

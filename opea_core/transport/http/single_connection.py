@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import httpcore
 
-from opea_core.transport.unread_bytes import behind_answer
+from opea_core.transport.http.unread_bytes import behind_answer
 
 
 class SingleConnection:

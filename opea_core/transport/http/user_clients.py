@@ -9,7 +9,7 @@ import httpx
 
 from opea_core.config import NOT_YOURS
 from opea_core.errors import ConfigurationError
-from opea_core.transport.http import parse_url
+from opea_core.transport.http.transports import parse_url
 
 
 class Lent:

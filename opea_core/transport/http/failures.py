@@ -1,0 +1,92 @@
+"""What exceptions of HTTP libraries mean."""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+
+import httpx
+
+from opea_core.flow.effects import TransportFailure
+from opea_core.policy.retry import Phase
+from opea_core.transport.deadline import SocketState
+
+
+def describe(error: Exception, line: SocketState, sent_at: int, now: int) -> TransportFailure:
+    """What an exception of httpx means. The caller adds which of its time limits had passed."""
+    phase = Phase.MAYBE_SENT if line.wrote else Phase.NOT_SENT
+    if phase is Phase.NOT_SENT and line.own and _is_out_of_files():
+        return TransportFailure(phase, "local", "this process has no file descriptor left", sent_at, now)
+    reason = _reason(error)
+    if isinstance(error, httpx.TimeoutException):
+        if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+            return TransportFailure(Phase.NOT_SENT, "timeout", reason, sent_at, now, limit="connect")
+        return TransportFailure(phase, "timeout", reason, sent_at, now)
+    if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return TransportFailure(phase, "invalid", type(error).__name__, sent_at, now)  # its words quote header values
+    if isinstance(error, httpx.ProxyError):
+        return TransportFailure(Phase.NOT_SENT, "proxy", reason, sent_at, now)
+    if isinstance(error, httpx.ConnectError):
+        kind = "certificate" if _certificate(error) else "not_tls" if reason == _NOT_TLS else "proxy" if line.proxied else "connect"
+        return TransportFailure(Phase.NOT_SENT, kind, reason, sent_at, now)  # type: ignore[arg-type]
+    if not isinstance(error, httpx.HTTPError | httpx.StreamError | OSError | EOFError):
+        return TransportFailure(phase, "unexpected", type(error).__name__, sent_at, now, cause=error)
+    return TransportFailure(phase, "disconnected", reason, sent_at, now, reused=line.was_stale(now), own=line.own)
+
+
+def _is_out_of_files() -> bool:
+    """Whether it is this process that can open nothing more: a failed connection or name lookup does not always say so."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
+
+
+def _certificate(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+_NOT_TLS = "the other side does not speak TLS"
+_NO_HANDSHAKE = "connection closed in the TLS handshake"
+_PLAIN_WORDS = {
+    "ECONNREFUSED": "connection refused",
+    "Connection refused": "connection refused",
+    "All connection attempts failed": "connection refused",
+    "Name or service not known": "the host name is not known",
+    "nodename nor servname": "the host name is not known",
+    "No address associated": "the host name is not known",
+    "Temporary failure in name resolution": "the host name is not known",
+    "Connection reset": "connection reset",
+    "Server disconnected without sending a response": "disconnected without an answer",
+    "peer closed connection without sending complete message body": "connection closed in the middle of the answer",
+    "UNEXPECTED_EOF_WHILE_READING": _NO_HANDSHAKE,
+    "illegal chunk header": "the chunks of the answer are broken",
+    "Receive buffer too long": "the headers of the answer are too large",
+    "illegal status line": "the other side does not speak HTTP",
+    "illegal header line": "the headers of the answer are broken",
+    "WRONG_VERSION_NUMBER": _NOT_TLS,
+    "wrong version number": _NOT_TLS,
+    "RECORD_LAYER_FAILURE": _NOT_TLS,
+    "record layer failure": _NOT_TLS,
+    "HTTP_REQUEST": _NOT_TLS,
+    "EndOfStream": _NO_HANDSHAKE,
+}
+
+
+def _reason(error: Exception) -> str:
+    """A short reason in plain words."""
+    text = str(error) or type(error).__name__
+    chain = text
+    cause: BaseException | None = error
+    while cause is not None:
+        chain += f" {type(cause).__name__} {cause}"
+        if isinstance(cause, BaseExceptionGroup):
+            chain += " ".join(str(e) for e in cause.exceptions)
+        cause = cause.__cause__ or cause.__context__
+    return next((words for mark, words in _PLAIN_WORDS.items() if mark in chain), text)

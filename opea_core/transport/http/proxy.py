@@ -1,0 +1,34 @@
+"""Which proxy an endpoint's connections go through."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import httpx
+
+from opea_core.config import Endpoint
+from opea_core.errors import ConfigurationError
+from opea_core.transport.http.no_proxy import goes_direct
+
+
+def choose_proxy(endpoint: Endpoint) -> str | None:
+    """The proxy of an endpoint: its own, else the environment's when ``trust_env``; None for none."""
+    if endpoint.proxy is not None or not endpoint.trust_env:
+        return endpoint.proxy
+    split = urlsplit(endpoint.url.origin)
+    proxies = getproxies()
+    found = proxies.get(split.scheme) or proxies.get("all")
+    if not found or goes_direct(split.hostname or "", split.port or (443 if split.scheme == "https" else 80), proxies.get("no")):
+        return None
+    return found if "://" in found else f"http://{found}"
+
+
+def proxy_url(proxy: str | None) -> httpx.Proxy | None:
+    """The proxy as httpx has it, or ConfigurationError."""
+    try:
+        return None if proxy is None else httpx.Proxy(proxy)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise ConfigurationError(
+            "The proxy is no usable URL (it is not shown, as it may hold a password).", f"{type(error).__name__}"
+        ) from None

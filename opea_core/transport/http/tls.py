@@ -1,0 +1,60 @@
+"""What servers are verified by."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+import httpx
+
+from opea_core.config import Endpoint
+from opea_core.errors import ConfigurationError
+
+_context_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _context_lock
+    _context_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def tls(endpoint: Endpoint) -> ssl.SSLContext:
+    """What an endpoint's connections are verified by; one object for all that verify alike."""
+    if isinstance(endpoint.verify, ssl.SSLContext):
+        return endpoint.verify
+    if endpoint.url.origin.startswith("http://"):
+        return _no_tls()
+    verify = endpoint.verify if isinstance(endpoint.verify, bool) else str(endpoint.verify)
+    with _context_lock:
+        files = tuple(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")) if endpoint.trust_env else None
+        return _tls_context(verify, endpoint.cert, files)
+
+
+@lru_cache
+def _no_tls() -> ssl.SSLContext:
+    """For http origins, which need none: trusts nobody."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@lru_cache
+def _tls_context(verify: bool | str, cert: str | tuple[str, ...] | None, env: tuple[str | None, ...] | None) -> ssl.SSLContext:
+    """One context for all that verify the same way; ``env`` are the CA variables it honours, None for none."""
+    try:
+        if isinstance(verify, str):
+            path = Path(verify)
+            context = ssl.create_default_context(cafile=None if path.is_dir() else verify, capath=verify if path.is_dir() else None)
+        else:
+            context = httpx.create_ssl_context(verify=verify, trust_env=env is not None)
+        if cert is not None:
+            files = (cert,) if isinstance(cert, str) else cert
+            context.load_cert_chain(*files)
+    except (OSError, TypeError) as error:
+        raise ConfigurationError(f"verify= or cert= cannot be loaded: {error}.", "Give paths of PEM files.") from None
+    return context
