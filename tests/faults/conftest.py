@@ -15,7 +15,7 @@ _CORE = Path(__file__).parent.parent / "core"
 sys.path += [str(_CORE), str(_CORE / "transport")]
 
 from fault_table import LABELS, Certificates, warm_up  # noqa: E402 - needs the folders
-from fault_ways import CROWDS, Way, core_of  # noqa: E402
+from fault_ways import Way, core_of  # noqa: E402
 from llama_index.core.utils import set_global_tokenizer  # noqa: E402
 
 from opea_core import BreakerPolicy, RetryPolicy  # noqa: E402
@@ -79,9 +79,3 @@ def made() -> Iterator[Callable[..., Any]]:
     yield make
     for it in objects:
         core_of(it).close()
-
-
-@pytest.fixture(params=CROWDS, ids=str)
-def way(request: pytest.FixtureRequest) -> Way:
-    """A plain answer, in sync and async, of each package."""
-    return request.param

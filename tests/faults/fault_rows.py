@@ -6,6 +6,7 @@ from fault_rows_answers import ANSWERS
 from fault_rows_connections import CONNECTIONS
 from fault_rows_refusals import REFUSALS
 from fault_table import Record
+from fault_ways import PAIRS, Way
 
 ROWS = {
     "connect": "refused, DNS failure, SYN black hole, TLS reset",
@@ -38,3 +39,30 @@ ROWS = {
 }
 
 TABLE: list[Record] = [*CONNECTIONS, *ANSWERS, *REFUSALS]
+IN_ALL_WAYS = {
+    "connect: refused",
+    "certificate: expired",
+    "broken: cut, always",
+    "late: hang, and a deadline",
+    "content: broken-json, always",
+    "form: json-for-stream",
+    "storm: no quota",
+    "burst: 503, another endpoint",
+    "second: forbidden",
+    "revoked: another endpoint",
+    "restart: by one call",
+    "secrets: an echo, by user: 401",
+}
+"""Records that differ in kind, among them all that are alone in their kind."""
+
+
+def _in_turn(number: int, record: Record) -> tuple[Way, ...]:
+    """The pair whose turn it is, or the next that the record can be asked in."""
+    start = number % len(PAIRS)
+    return next(pair for pair in PAIRS[start:] + PAIRS[:start] if set(pair) <= set(record.ways))
+
+
+WAYS_OF: dict[Record, tuple[Way, ...]] = {
+    record: record.ways if str(record) in IN_ALL_WAYS else _in_turn(number, record) for number, record in enumerate(TABLE)
+}
+"""How each record is asked in ``make test``; ``make test-all`` asks all in all ways."""

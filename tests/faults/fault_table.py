@@ -109,6 +109,8 @@ class Outcome:
     """The state of the first endpoint's breaker."""
     has: Mapping[str, Any] = field(default_factory=dict)
     """Attributes of the error."""
+    without_end: bool = False
+    """The server goes on for ever: what came is not the beginning of the right answer."""
 
     @property
     def breaks_off(self) -> bool:
@@ -146,7 +148,7 @@ class Record:
 
     @property
     def ways(self) -> tuple[Way, ...]:
-        """How it is asked: over aiohttp not what it sees as another fault; ``test_with_aiohttp.py`` has those."""
+        """How it can be asked: over aiohttp not what it sees as another fault; ``test_with_aiohttp.py`` has those."""
         other = any(node.faults & READ_AT_ONCE for node in self.at)
         return tuple(way for way in WAYS if not (other and way.package == "aiohttp" and way.is_async))
 
@@ -168,11 +170,13 @@ class Done:
 
 
 class Played:
-    """A record, asked in every way at once; and what it left in the process."""
+    """A record, asked in some ways; and what it left in the process."""
 
-    def __init__(self, record: Record, certificates: Certificates) -> None:
-        self.record = record
+    def __init__(self, record: Record, ways: tuple[Way, ...], certificates: Certificates) -> None:
+        self.record, self.ways = record, ways
         self.done: dict[Way, Done] = {}
+        self.not_asked: dict[Way, Exception] = {}
+        """The ways in which nothing can be known of the call, and why."""
         self.log: list[str] = []
         gc.collect()
         files, threads = open_files(), threading.active_count()
@@ -187,17 +191,20 @@ class Played:
 
         def play(*ways: Way) -> None:
             for way in ways:
-                self.done[way] = _play(self.record, way, certificates)
+                try:
+                    self.done[way] = _play(self.record, way, certificates)
+                except Exception as error:  # noqa: BLE001 - the other ways are asked all the same
+                    self.not_asked[way] = error
 
-        ways = self.record.ways
-        parts = [(way,) for way in ways] if self.record.row in WAITING or "reset" in self.record.name else [ways]
-        threads = [threading.Thread(target=play, args=ways) for ways in parts]
+        at_once = self.record.row in WAITING or "reset" in self.record.name
+        threads = [threading.Thread(target=play, args=ways, daemon=True) for ways in (zip(self.ways) if at_once else [self.ways])]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(60)
-            if thread.is_alive():
-                raise TimeoutError(f"hangs after {len(self.done)} ways")
+        for way in self.ways:
+            if way not in self.done and way not in self.not_asked:
+                self.not_asked[way] = TimeoutError("it hangs")
 
     @contextlib.contextmanager
     def _listening(self) -> Any:

@@ -73,6 +73,11 @@ class Way:
         return f"{self.package} {self.method}"
 
     @property
+    def face(self) -> str:
+        """The package whose object it is: that of ``aiohttp`` is the core's."""
+        return "core" if self.package == "aiohttp" else self.package
+
+    @property
     def is_async(self) -> bool:
         return self.method.startswith("a")
 
@@ -135,7 +140,34 @@ WAYS = tuple(
 )
 CROWDS = tuple(way for way in WAYS if way.method in ("chat", "achat", "invoke", "ainvoke"))
 """Plain answers, in sync and async, of each package: for what many callers do at once."""
+DECK = tuple(
+    Way(*way.split())
+    for way in (
+        *("core chat", "langchain ainvoke", "llama_index chat"),
+        *("core achat", "langchain invoke", "llama_index achat"),
+        *("aiohttp achat", "langchain invoke", "llama_index achat"),
+        *("aiohttp chat", "langchain ainvoke", "llama_index chat"),
+    )
+)
+"""The same, in an order in which three in a row meet every package, sync and async, also at the end and the beginning."""
 STREAMS = tuple(way for way in WAYS if way.is_stream and way.method != "stream_complete")
+
+
+def _pairs() -> list[tuple[Way, Way]]:
+    """A plain and a streamed way of two packages, one of them sync and one async; neighbours are of other packages."""
+    found = [
+        (plain, stream)
+        for plain in WAYS
+        for stream in WAYS
+        if (plain.is_stream, stream.is_stream) == (False, True) and plain.is_async != stream.is_async and plain.face != stream.face
+    ]
+    kinds = ["core langchain", "langchain llama_index", "core llama_index"]
+    by_kind = [[pair for pair in found if " ".join(sorted(way.face for way in pair)) == kind] for kind in kinds]
+    return [pairs[turn % len(pairs)] for turn in range(max(map(len, by_kind))) for pairs in by_kind]
+
+
+PAIRS = _pairs()
+"""What the records of the table take in turn: each meets a plain answer and a stream, and two in a row meet every package."""
 
 
 class Session:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, islice, product
 from typing import Any
 
 import pytest
 from asking import idle
 from fault_table import of, right
-from fault_ways import RIGHT, Crowd, Session, Way, core_of
+from fault_ways import CROWDS, DECK, RIGHT, Crowd, Session, Way, core_of
 from waiting import until
 
 from opea_core import BreakerPolicy, errors
@@ -18,6 +20,19 @@ from opea_core.testing.rate_limits import rate_limit
 
 Servers = Callable[..., ScriptedServer]
 Made = Callable[..., Any]
+_deck: Iterator[Way] = cycle(DECK)
+
+
+def in_turn(**cases: Sequence[Any]) -> Any:
+    """Each case of a test in the next two ways of the deck, a test without cases in the next three."""
+    every = list(product(*cases.values()))
+    count = 3 if len(every) == 1 else 2
+    found = [
+        pytest.param(way, *case, id="-".join([str(way), *(getattr(it, "name", str(it)) for it in case)]))
+        for case in every
+        for way in islice(_deck, count)
+    ]
+    return pytest.mark.parametrize(("way", *cases), found)
 
 
 def pause(seconds: float) -> None:
@@ -29,6 +44,7 @@ def question(seen: Seen) -> str:
 
 
 @of("storm")
+@in_turn()
 def test_a_storm_of_rate_limits_is_served(way: Way, servers: Servers, made: Made) -> None:
     """200 callers at a server that takes 25 at once and tells the others to come back in 0.3 s: they come as others end well."""
     callers = 200 if way.package == "core" else 60
@@ -43,7 +59,7 @@ def test_a_storm_of_rate_limits_is_served(way: Way, servers: Servers, made: Made
 
 
 @of("storm")
-@pytest.mark.parametrize("status", [429, 503])
+@in_turn(status=[429, 503])
 def test_others_do_not_come_earlier_than_one_was_told(way: Way, server: ScriptedServer, made: Made, status: int) -> None:
     it = made(way, server)
     server.script(rate_limit(0.4, status=status))
@@ -53,7 +69,7 @@ def test_others_do_not_come_earlier_than_one_was_told(way: Way, server: Scripted
 
 
 @of("burst")
-@pytest.mark.parametrize("bad", [faults.status(500), faults.status(503), faults.html, faults.reset], ids=lambda bad: bad.name)
+@in_turn(bad=[faults.status(500), faults.status(503), faults.html, faults.reset])
 def test_one_of_three_that_fails_fast_is_left_alone(way: Way, servers: Servers, made: Made, bad: faults.Fault) -> None:
     three = [servers() for _ in range(3)]
     three[0].always(bad)
@@ -64,7 +80,7 @@ def test_one_of_three_that_fails_fast_is_left_alone(way: Way, servers: Servers, 
 
 
 @of("burst")
-@pytest.mark.parametrize("how", ["refuse", "close", "reset"])
+@in_turn(how=["refuse", "close", "reset"])
 def test_one_of_three_that_is_down_is_not_missed_and_comes_back(way: Way, servers: Servers, made: Made, how: Any) -> None:
     three = [servers(latency=0.002) for _ in range(3)]
     it = made(way, *three, max_concurrent=4)
@@ -81,6 +97,7 @@ def test_one_of_three_that_is_down_is_not_missed_and_comes_back(way: Way, server
 
 
 @of("burst")
+@in_turn()
 def test_one_of_three_that_is_slow_gets_less(way: Way, servers: Servers, made: Made) -> None:
     three = [servers(latency=latency) for latency in (0.4, 0.002, 0.002)]
     assert Crowd(way, made(way, *three, max_concurrent=3), 60).errors() == []
@@ -88,6 +105,7 @@ def test_one_of_three_that_is_slow_gets_less(way: Way, servers: Servers, made: M
 
 
 @of("burst")
+@in_turn()
 def test_a_brownout_is_not_made_worse_and_passes(way: Way, servers: Servers, made: Made) -> None:
     """More than the server takes at once, answered with 503: retries stay within their budget, and it ends when the server heals."""
     server = servers(capacity=4, latency=0.01, overload=faults.status(503, "overloaded"))
@@ -102,8 +120,7 @@ def test_a_brownout_is_not_made_worse_and_passes(way: Way, servers: Servers, mad
 
 
 @of("outage")
-@pytest.mark.parametrize("callers", [64, 4, 1])
-@pytest.mark.parametrize("how", ["refuse", "reset"])
+@in_turn(callers=[64, 4, 1], how=["refuse", "reset"])
 def test_callers_are_carried_over_an_outage(way: Way, servers: Servers, made: Made, callers: int, how: Any) -> None:
     server = servers(capacity=8, latency=0.01, overload="wait")
     it = made(way, server, max_concurrent=8)
@@ -122,6 +139,7 @@ def test_callers_are_carried_over_an_outage(way: Way, servers: Servers, made: Ma
 
 
 @of("outage")
+@in_turn()
 def test_an_outage_told_by_a_gateway(way: Way, servers: Servers, made: Made) -> None:
     """What stands in front of the server answers 503 meanwhile."""
     server = servers(latency=0.01)
@@ -136,6 +154,7 @@ def test_an_outage_told_by_a_gateway(way: Way, servers: Servers, made: Made) -> 
 
 
 @of("dead")
+@in_turn()
 def test_down_for_good_ends_with_the_reasons_and_recovers(way: Way, servers: Servers, made: Made) -> None:
     two = [servers(), servers()]
     it = made(way, *two, recovery_wait=0.3)
@@ -154,6 +173,7 @@ def test_down_for_good_ends_with_the_reasons_and_recovers(way: Way, servers: Ser
 
 
 @of("revoked")
+@in_turn()
 def test_a_key_that_is_revoked_in_the_middle(way: Way, servers: Servers, made: Made) -> None:
     two = [servers(api_key="good", latency=0.01), servers(api_key="good", latency=0.01)]
     it = made(way, *two, api_key="good", max_concurrent=4)
@@ -166,12 +186,9 @@ def test_a_key_that_is_revoked_in_the_middle(way: Way, servers: Servers, made: M
 
 
 @of("second")
-@pytest.mark.parametrize(
-    ("fault", "cls"), [(faults.status(401), errors.AuthenticationError), (faults.no_model, errors.NotFoundError)], ids=["key", "model"]
-)
-def test_what_is_wrong_is_told_at_once_until_it_is_mended(
-    way: Way, server: ScriptedServer, made: Made, fault: faults.Fault, cls: type[Exception]
-) -> None:
+@in_turn(fault=[faults.status(401), faults.no_model])
+def test_what_is_wrong_is_told_at_once_until_it_is_mended(way: Way, server: ScriptedServer, made: Made, fault: faults.Fault) -> None:
+    cls = errors.NotFoundError if fault is faults.no_model else errors.AuthenticationError
     session = Session(way, made(way, server, breaker=BreakerPolicy(break_duration=30)))
     server.always(fault)
     for count in (1, 2, 3):
@@ -183,6 +200,7 @@ def test_what_is_wrong_is_told_at_once_until_it_is_mended(
 
 
 @of("restart")
+@in_turn()
 def test_restarts_under_load_are_bridged(way: Way, servers: Servers, made: Made) -> None:
     server = servers(latency=0.005)
     it = made(way, server, max_concurrent=8)
@@ -205,6 +223,7 @@ def held(server: ScriptedServer) -> threading.Event:
 
 
 @of("full")
+@in_turn()
 def test_a_full_queue_refuses_at_once(way: Way, server: ScriptedServer, made: Made) -> None:
     it, go = made(way, server, max_concurrent=1, max_queued=1), held(server)
     holder = Crowd(way, it, 1)
@@ -220,6 +239,7 @@ def test_a_full_queue_refuses_at_once(way: Way, server: ScriptedServer, made: Ma
 
 
 @of("deadline")
+@in_turn()
 def test_a_deadline_that_passes_in_the_queue(way: Way, server: ScriptedServer, made: Made) -> None:
     it, go = made(way, server, max_concurrent=1), held(server)
     holder = Crowd(way, it, 1)
@@ -233,8 +253,20 @@ def test_a_deadline_that_passes_in_the_queue(way: Way, server: ScriptedServer, m
     assert idle(core_of(it))
 
 
+@in_turn()
 def test_a_crowd_tells_of_each_of_its_callers(way: Way, server: ScriptedServer, made: Made) -> None:
     server.script(Answer(400, {}, (b"no",)))
     crowd = Crowd(way, made(way, server), 3, rounds=2)
     assert len(crowd.errors()) == 1
     assert sorted(told.text for told in crowd.told()) == ["", *[RIGHT] * 5]
+
+
+def test_every_test_meets_every_package_sync_and_async() -> None:
+    """And every way gets its share."""
+    asked: Counter[Way] = Counter()
+    for test in [it for name, it in globals().items() if name.startswith("test_") and hasattr(it, "pytestmark")]:
+        ways = [case.values[0] for mark in test.pytestmark for case in mark.args[1]]
+        asked.update(ways)
+        assert {way.face for way in ways} == {"core", "langchain", "llama_index"}, test.__name__
+        assert {way.is_async for way in ways} == {False, True}, test.__name__
+    assert {str(way): asked[way] for way in CROWDS if asked[way] < 5} == {}

@@ -1,197 +1,108 @@
-"""Every fault of the table, in every way to ask: what the caller is told, what was sent, what came back, and that no secret shows."""
+"""Every fault of the table: what the caller is told, what was sent, what came back, and that no secret shows.
+
+Each record is asked in two ways, a few in all; ``make test-all`` asks every record in all ways.
+"""
 
 from __future__ import annotations
 
-import pickle
-import re
 from collections import Counter
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import test_fault_crowds
 import test_fault_leavers
 import test_fault_loops
-from fault_rows import ROWS, TABLE
-from fault_table import Certificates, Done, Outcome, Played, Record
-from fault_ways import RIGHT, Way
-from langchain_core import exceptions as lc
-from no_secrets import everything, found_in
+from fault_checks import CHECKS, problems, words
+from fault_rows import IN_ALL_WAYS, ROWS, TABLE, WAYS_OF
+from fault_table import Certificates, Done, Outcome, Played, Record, always, fails
+from fault_ways import WAYS, Told, Way
+from no_secrets import KEY
 
-from opea_core import StreamInterrupted, errors, events
-from opea_core.testing import FAULTS
+from opea_core import errors
+from opea_core.testing import FAULTS, faults
 
-LANGCHAIN: dict[type[errors.OPEAError], tuple[type[Exception], bool | None]] = {
-    errors.ConfigurationError: (lc.ModelInvalidRequestError, False),
-    errors.AuthenticationError: (lc.ModelAuthenticationError, False),
-    errors.PermissionDeniedError: (lc.ModelPermissionDeniedError, False),
-    errors.NotFoundError: (lc.ModelNotFoundError, False),
-    errors.InvalidRequestError: (lc.ModelInvalidRequestError, False),
-    errors.ContextOverflowError: (lc.ContextOverflowError, False),
-    errors.RateLimited: (lc.ModelRateLimitError, True),
-    errors.QuotaExceeded: (lc.ModelRateLimitError, False),
-    errors.ServerError: (lc.ModelAPIError, None),
-    errors.BadAnswerError: (lc.ModelAPIError, True),
-    errors.EndpointConnectionError: (lc.ModelConnectionError, True),
-    errors.CertificateError: (lc.ModelConnectionError, False),
-    errors.EndpointTimeout: (lc.ModelTimeoutError, True),
-    errors.DeadlineExceeded: (lc.ModelTimeoutError, True),
-    errors.StreamInterrupted: (lc.ModelAPIError, True),
+
+@pytest.mark.parametrize("record", TABLE, ids=str)
+def test_everything_holds(record: Record, certificates: Certificates) -> None:
+    assert problems(Played(record, WAYS_OF[record], certificates)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("record", [record for record in TABLE if str(record) not in IN_ALL_WAYS], ids=str)
+def test_everything_holds_in_every_way(record: Record, certificates: Certificates) -> None:
+    assert problems(Played(record, record.ways, certificates)) == []
+
+
+# --- the checks themselves
+
+
+_WAY = Way("langchain", "stream")
+_LIMITED = Record("storm", "no quota", (always(faults.rate_limited(3600)),), fails(errors.RateLimited, "asks to wait 3600 s"))
+
+
+@pytest.fixture(scope="module")
+def limited(certificates: Certificates) -> Played:
+    """A record in which everything holds."""
+    return Played(_LIMITED, (_WAY,), certificates)
+
+
+def _with_event_lost(done: Done) -> Done:
+    return replace(done, heard=done.heard[:-1])
+
+
+class _Unpicklable(errors.RateLimited):
+    def __reduce__(self) -> Any:
+        return errors.RateLimited, ("something else",)
+
+
+def _unpicklable(done: Done) -> Done:
+    return replace(done, told=Told(error=_Unpicklable(str(done.told.error))))
+
+
+_AMISS: dict[str, tuple[Callable[[Done], Done], dict[str, Any]]] = {
+    "the caller is told the right answer or the right error": (lambda done: done, {"error": errors.QuotaExceeded}),
+    "an error has the servers words and helps": (lambda done: done, {"says": ("asks to wait 3601 s",)}),
+    "a framework knows the error too": (lambda done: replace(done, told=Told(error=errors.RateLimited("no"))), {}),
+    "a stream that breaks off hands over what came": (lambda done: replace(done, told=Told(["x"], done.told.error)), {}),
+    "each server gets as many requests as it should": (lambda done: done, {"requests": (2,)}),
+    "nobody is asked earlier than he said": (lambda done: done, {"waits": 0.1}),
+    "the client hangs up so that the server stops": (lambda done: done, {"left": True}),
+    "everything comes back": (lambda done: replace(done, left_over=["a connection"]), {}),
+    "the breaker counts what it should": (lambda done: done, {"breaker": "open"}),
+    "events balance": (_with_event_lost, {}),
+    "no secret shows": (lambda done: replace(done, printed=KEY), {}),
+    "an error comes through a pickle": (_unpicklable, {}),
 }
-"""LangChain's class for each error, and whether it says that trying again may help (None: that depends on the status)."""
-CORE_ERRORS = [it for it in vars(errors).values() if isinstance(it, type) and issubclass(it, errors.OPEAError)]
 
 
-@pytest.fixture(scope="module", params=TABLE, ids=str)
-def record(request: pytest.FixtureRequest) -> Record:
-    """Of module scope, so that all tests of a record come together."""
-    return request.param
+def test_nothing_is_amiss_where_everything_holds(limited: Played) -> None:
+    assert problems(limited) == []
 
 
-@lru_cache(maxsize=2)
-def _play(record: Record, certificates: Certificates) -> Played | Exception:
-    try:
-        return Played(record, certificates)
-    except Exception as error:  # noqa: BLE001 - every test of the record is told, and it is tried once
-        return error
+@pytest.mark.parametrize("what", [words(check) for check in CHECKS])
+def test_a_check_notices_and_says_in_which_record_and_way(limited: Played, certificates: Certificates, what: str) -> None:
+    spoil, expected = _AMISS[what]
+    spoilt = Played(replace(_LIMITED, plain=replace(_LIMITED.plain, **expected)), (), certificates)
+    spoilt.done = {_WAY: spoil(limited.done[_WAY])}
+    assert [said for said in problems(spoilt) if said.startswith(f"storm: no quota | langchain stream | {what} | ")] != []
 
 
-@pytest.fixture
-def played(record: Record, certificates: Certificates) -> Played:
-    """What came of it in every way."""
-    played = _play(record, certificates)
-    if isinstance(played, Exception):
-        raise played
-    return played
+def test_what_is_left_or_logged_is_told(certificates: Certificates) -> None:
+    played = Played(_LIMITED, (), certificates)
+    played.threads_left, played.log = 1, [f"key {KEY}"]
+    told = problems(played)
+    assert told[0] == "storm: no quota | all ways | nothing is left in the process | 1 threads"
+    assert told[1] == f"storm: no quota | all ways | no secret is logged | {KEY}"
 
 
-def in_every_way(played: Played, look: Any) -> dict[str, Any]:
-    """What ``look`` says to a call and what should come of it, by the way it was asked; only where it says something."""
-    found = {str(way): look(way, done, played.record.outcome(way)) for way, done in played.done.items()}
-    return {way: said for way, said in found.items() if said not in (None, [], (), "")}
-
-
-def core_class(error: BaseException | None) -> type | None:
-    """The core's own class of an error of any package."""
-    return next((cls for cls in type(error).__mro__ if cls in CORE_ERRORS), type(error)) if error is not None else None
-
-
-def test_the_caller_is_told_the_right_answer_or_the_right_error(played: Played) -> None:
-    def look(way: Way, done: Done, outcome: Outcome) -> Any:
-        if outcome.error is None:
-            return None if (done.told.text, done.told.error) == (RIGHT, None) else (done.told.text, done.told.error)
-        return None if core_class(done.told.error) is outcome.error else (done.told.text, repr(done.told.error))
-
-    assert in_every_way(played, look) == {}
-    assert set(played.done) == set(played.record.ways)
-
-
-def test_an_error_has_the_servers_words_and_helps(played: Played) -> None:
-    def look(way: Way, done: Done, outcome: Outcome) -> Any:
-        text = str(done.told.error)
-        wrong = [name for name, value in outcome.has.items() if getattr(done.told.error, name) != value]
-        missing = [says for says in outcome.says if not re.search(says, text)]
-        return (missing, text) if missing else wrong
-
-    assert in_every_way(played, look) == {}
-
-
-def test_a_framework_knows_the_error_too(played: Played) -> None:
-    def look(way: Way, done: Done, outcome: Outcome) -> Any:
-        error = done.told.error
-        if outcome.error is None or way.package != "langchain":
-            return None
-        cls, may_help = LANGCHAIN[outcome.error]
-        return None if isinstance(error, cls) and may_help in (None, error.is_retryable) else repr(error)  # type: ignore[attr-defined]
-
-    assert in_every_way(played, look) == {}
-
-
-def test_a_stream_that_breaks_off_hands_over_what_came(played: Played) -> None:
-    def look(way: Way, done: Done, outcome: Outcome) -> Any:
-        text, error = done.told.text, done.told.error
-        if not outcome.breaks_off:
-            return text if error is not None else None
-        assert isinstance(error, StreamInterrupted), repr(error)
-        partial = error.partial.content if error.partial else None
-        whole = partial == text if "without end" in played.record.name else text and RIGHT.startswith(text) and text != RIGHT
-        phases = [attempt.phase for attempt in error.attempts]
-        return None if partial == text and whole and phases == ["delivered"] else (text, partial, phases)
-
-    assert in_every_way(played, look) == {}
-
-
-def test_each_server_gets_as_many_requests_as_it_should(played: Played) -> None:
-    def look(way: Way, done: Done, outcome: Outcome) -> Any:
-        counts = [len(seen) for seen in done.seen]
-        fits = [
-            count in wanted if isinstance(wanted, range) else count == wanted
-            for count, wanted in zip(counts, outcome.requests, strict=True)
-        ]
-        attempts = len(getattr(done.told.error, "attempts", ())) if outcome.error else None
-        told = attempts in (None, sum(counts) if outcome.attempts is None else outcome.attempts)
-        return None if all(fits) and told else (counts, attempts)
-
-    assert in_every_way(played, look) == {}
-
-
-def test_nobody_is_asked_earlier_than_he_said(played: Played) -> None:
-    def look(way: Way, done: Done, outcome: Outcome) -> Any:
-        waited = (done.seen[0][-1].at - done.seen[0][0].at) / 1e9 if outcome.waits else 0
-        return None if waited >= outcome.waits else waited
-
-    assert in_every_way(played, look) == {}
-
-
-def test_the_client_hangs_up_so_that_the_server_stops(played: Played) -> None:
-    def look(way: Way, done: Done, outcome: Outcome) -> Any:
-        return None if not outcome.left or done.seen[0][-1].disconnected else done.seen[0][-1]
-
-    assert in_every_way(played, look) == {}
-
-
-def test_everything_comes_back(played: Played) -> None:
-    def look(way: Way, done: Done, outcome: Outcome) -> Any:
-        return [*done.left_over, *(f"{done.stats[name]} {name}" for name in ("in_flight", "queued") if done.stats[name])]
-
-    assert in_every_way(played, look) == {}
-    assert max(0, played.files_left) == max(0, played.threads_left) == 0
-
-
-def test_the_breaker_counts_what_it_should(played: Played) -> None:
-    def look(way: Way, done: Done, outcome: Outcome) -> Any:
-        state = done.stats["endpoints"]["one"]["breaker"]
-        return None if outcome.breaker in (None, state) else state
-
-    assert in_every_way(played, look) == {}
-
-
-def test_events_balance(played: Played) -> None:
-    def look(way: Way, done: Done, outcome: Outcome) -> Any:
-        count = Counter(type(event) for event in done.heard)
-        ends = [event for event in done.heard if isinstance(event, events.CallEnded)]
-        one_call = count[events.CallStarted] == len(ends) == len({event.call_id for event in done.heard if event.call_id})
-        told = [event.error for event in ends] == [outcome.error.__name__ if outcome.error else ""]
-        attempts = count[events.AttemptStarted] == count[events.AttemptEnded] > 0
-        return None if one_call and told and attempts else (count, ends)
-
-    assert in_every_way(played, look) == {}
-
-
-def test_no_secret_shows(played: Played) -> None:
-    def look(way: Way, done: Done, outcome: Outcome) -> Any:
-        return found_in(f"{everything(done.told.error)} {done.heard} {done.stats} {done.printed}")
-
-    assert in_every_way(played, look) == {}
-    assert found_in(" ".join(played.log)) == []
-
-
-def test_an_error_comes_through_a_pickle(played: Played) -> None:
-    def look(way: Way, done: Done, outcome: Outcome) -> Any:
-        again = pickle.loads(pickle.dumps(done.told.error))
-        return None if (type(again), str(again)) == (type(done.told.error), str(done.told.error)) else repr(again)
-
-    assert in_every_way(played, look) == {}
+def test_a_way_in_which_it_cannot_be_asked_is_told(certificates: Certificates) -> None:
+    record = replace(_LIMITED, options={"no_such_option": 1})
+    told = problems(Played(record, (_WAY, Way("core", "achat")), certificates))
+    assert sorted(said.split(" | ")[:3] for said in told) == [
+        ["storm: no quota", way, "is asked"] for way in ("core achat", "langchain stream")
+    ]
 
 
 # --- the table itself
@@ -224,3 +135,37 @@ def test_every_row_of_the_table_is_proved() -> None:
     tests = [it for module in (test_fault_crowds, test_fault_leavers, test_fault_loops) for it in vars(module).values()]
     proved = {record.row for record in TABLE} | {it.row for it in tests if hasattr(it, "row")}
     assert proved == set(ROWS)
+
+
+# --- the ways that each record is asked in
+
+
+def _kinds(record: Record) -> set[str]:
+    """Its row, and the errors that come of it."""
+    return {record.row} | {outcome.error.__name__ for outcome in (record.plain, record.outcome(_WAY)) if outcome.error}
+
+
+def _traits(way: Way) -> set[str]:
+    return {way.face, "stream" if way.is_stream else "plain", "async" if way.is_async else "sync"}
+
+
+def test_every_record_is_asked_for_an_answer_and_for_a_stream() -> None:
+    assert [str(record) for record, ways in WAYS_OF.items() if len({way.is_stream for way in ways}) != 2] == []
+
+
+def test_every_kind_of_record_meets_every_package_sync_and_async() -> None:
+    met: dict[str, set[str]] = {}
+    for record, ways in WAYS_OF.items():
+        for kind in _kinds(record):
+            met.setdefault(kind, set()).update(*map(_traits, ways))
+    every = {"core", "langchain", "llama_index", "plain", "stream", "sync", "async"}
+    assert {kind: every - traits for kind, traits in met.items() if traits != every} == {}
+
+
+def test_every_way_has_its_share() -> None:
+    asked = Counter(way for record, ways in WAYS_OF.items() if str(record) not in IN_ALL_WAYS for way in ways)
+    assert {str(way): asked[way] for way in WAYS if asked[way] < 10} == {}
+
+
+def test_the_records_asked_in_all_ways_are_in_the_table() -> None:
+    assert IN_ALL_WAYS - set(map(str, TABLE)) == set()
