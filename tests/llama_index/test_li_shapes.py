@@ -1,4 +1,7 @@
-"""The conformance table: whatever a server's answer looks like, every way to ask tells the same."""
+"""The conformance table: whatever a server's answer looks like, every way to ask tells the same.
+
+Ten shapes are asked for in every way, every other one in two: ``in_ways`` chooses them.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,17 @@ from typing import Any
 import pytest
 from lc_shape_tables import SHAPES
 from lc_shapes import Shape
-from li_asking import CHAT_STREAMS, HI, STREAMS, WAYS, LLMWith, Said, known_id, last_of, responses_of, said
+from li_asking import CHAT_STREAMS, STREAMS, WAYS, LLMWith, Said, known_id, last_of, responses_of, said
 from llama_index.core.base.llms.types import ToolCallBlock
 from llama_index.core.llms import ChatResponse
+from test_lc_shapes import in_ways
 
 from llama_index_opea import OPEALLM
 from opea_core.adapters import token_counts
 from opea_core.testing import ScriptedServer
+
+PLAIN = tuple(way for way in WAYS if way not in STREAMS)
+COMPLETION_STREAMS = tuple(way for way in STREAMS if way not in CHAT_STREAMS)
 
 
 def _core_says(llm: OPEALLM, stream: bool) -> Said:
@@ -49,51 +56,39 @@ def _expected(shape: Shape) -> Said:
     )
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("shape", "ways"), in_ways(SHAPES, PLAIN, STREAMS))
+def test_every_way_tells_what_the_table_says(server: ScriptedServer, llm_with: LLMWith, shape: Shape, ways: tuple[str, ...]) -> None:
+    found = {}
+    for way in ways:
+        server.always(shape.answer(stream=way in STREAMS))
+        found[way] = said(last_of(way, llm_with(**shape.options)))
+
+    assert found == dict.fromkeys(ways, _expected(shape))
+
+
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_way_tells_what_the_table_says(server: ScriptedServer, llm_with: LLMWith, shape: Shape, way: str) -> None:
-    server.always(shape.answer(stream=way in STREAMS))
-
-    assert said(last_of(way, llm_with(**shape.options))) == _expected(shape)
-
-
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_response_tells_what_the_core_understands(server: ScriptedServer, llm_with: LLMWith, shape: Shape, stream: bool) -> None:
-    server.always(shape.answer(stream))
+def test_a_response_tells_what_the_core_understands(server: ScriptedServer, llm_with: LLMWith, shape: Shape) -> None:
     llm = llm_with(**shape.options)
+    for way in ("chat", "stream_chat"):
+        server.always(shape.answer(stream=way in STREAMS))
 
-    response = last_of("stream_chat" if stream else "chat", llm)
-
-    assert said(response) == _core_says(llm, stream)
+        assert (way, said(last_of(way, llm))) == (way, _core_says(llm, way in STREAMS))
 
 
-@pytest.mark.parametrize("way", STREAMS)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_deltas_of_every_stream_join_to_its_text(server: ScriptedServer, llm_with: LLMWith, shape: Shape, way: str) -> None:
+@pytest.mark.parametrize(("shape", "ways"), in_ways(SHAPES, CHAT_STREAMS, COMPLETION_STREAMS))
+def test_every_stream_joins_to_the_whole_with_calls_in_blocks_and_dicts(
+    server: ScriptedServer, llm_with: LLMWith, shape: Shape, ways: tuple[str, ...]
+) -> None:
     server.always(shape.streamed)
+    for way in ways:
+        responses = responses_of(way, llm_with(**shape.options))
 
-    responses = responses_of(way, llm_with(**shape.options))
-
-    assert "".join(response.delta for response in responses) == shape.expected.text
-
-
-@pytest.mark.parametrize("way", CHAT_STREAMS)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_thinking_deltas_of_every_stream_join_to_its_reasoning(server: ScriptedServer, llm_with: LLMWith, shape: Shape, way: str) -> None:
-    server.always(shape.streamed)
-
-    responses = responses_of(way, llm_with(**shape.options))
-
-    assert "".join(response.additional_kwargs.get("thinking_delta", "") for response in responses) == shape.expected.reasoning
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_calls_stand_in_blocks_and_in_dicts(server: ScriptedServer, llm: OPEALLM, shape: Shape) -> None:
-    server.always(shape.streamed)
-
-    for response in llm.stream_chat(HI):
-        assert _ids_of_dicts(response) == _ids_of_blocks(response)
+        assert (way, "".join(response.delta for response in responses)) == (way, shape.expected.text)
+        if way in CHAT_STREAMS:
+            thoughts = "".join(response.additional_kwargs.get("thinking_delta", "") for response in responses)
+            assert (way, thoughts) == (way, shape.expected.reasoning)
+            for response in responses:
+                assert (way, _ids_of_dicts(response)) == (way, _ids_of_blocks(response))
 
 
 def _ids_of_blocks(response: ChatResponse) -> list[tuple[str | None, str]]:
