@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
 from typing import Any
 
 import pytest
@@ -29,7 +32,20 @@ SCHEMA = {
     "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
     "required": ["name", "age"],
 }
+KINDS: dict[str, tuple[Any, Any]] = {"class": (Person, Person(**PERSON)), "dict": (SCHEMA, PERSON)}
+"""Kinds of schemas, and the person in each."""
 METHODS: tuple[Any, ...] = (None, "json_schema", "function_calling", "json_mode")
+
+
+@contextmanager
+def in_way(server: ScriptedServer, *words: object) -> Iterator[None]:
+    """One of the ways of a test: the server has seen nothing yet, and a failure says which way it was."""
+    server.seen.clear()
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"asked in this way: {', '.join(map(str, words))}")
+        raise
 
 
 def _said(way: str, text: str, finish_reason: str = "stop") -> Answer:
@@ -55,12 +71,12 @@ def _asked(server: ScriptedServer, way: str, schema: Any, answer: Answer, **opti
 # --- a forced call that comes back as text
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("schema", [Person, SCHEMA], ids=["class", "dict"])
 @pytest.mark.parametrize("case", WRITTEN)
-def test_an_answer_written_as_text(server: ScriptedServer, case: str, schema: Any, way: str) -> None:
-    expected = Person(**PERSON) if schema is Person else PERSON
-    assert _asked(server, way, schema, _said(way, WRITTEN[case]), method="function_calling") == expected
+def test_an_answer_written_as_text(server: ScriptedServer, case: str) -> None:
+    for kind, way in product(KINDS, WAYS):
+        schema, expected = KINDS[kind]
+        with in_way(server, kind, way):
+            assert _asked(server, way, schema, _said(way, WRITTEN[case]), method="function_calling") == expected
 
 
 @pytest.mark.parametrize("case", WRITTEN)
@@ -71,14 +87,13 @@ def test_what_streams_meanwhile_belongs_to_the_answer(server: ScriptedServer, ca
         assert all(str(PERSON[key]).startswith(str(value)) for key, value in so_far.items())
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("case", ["in a fence", "after thoughts", "among words"])
-def test_every_method_reads_text_leniently(server: ScriptedServer, case: str, method: Any, way: str) -> None:
-    assert _asked(server, way, Person, _said(way, WRITTEN[case]), method=method) == Person(**PERSON)
+def test_every_method_reads_text_leniently(server: ScriptedServer, case: str) -> None:
+    for method, way in product(METHODS, WAYS):
+        with in_way(server, method, way):
+            assert _asked(server, way, Person, _said(way, WRITTEN[case]), method=method) == Person(**PERSON)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "inside",
     [
@@ -90,8 +105,10 @@ def test_every_method_reads_text_leniently(server: ScriptedServer, case: str, me
     ],
     ids=lambda value: value["name"][:12],
 )
-def test_what_stands_inside_the_answer_is_left_alone(server: ScriptedServer, inside: dict[str, Any], way: str) -> None:
-    assert _asked(server, way, SCHEMA, _said(way, json.dumps(inside))) == inside
+def test_what_stands_inside_the_answer_is_left_alone(server: ScriptedServer, inside: dict[str, Any]) -> None:
+    for way in WAYS:
+        with in_way(server, way):
+            assert _asked(server, way, SCHEMA, _said(way, json.dumps(inside))) == inside
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -99,10 +116,11 @@ def test_raw_control_characters_are_tolerated(server: ScriptedServer, way: str) 
     assert _asked(server, way, SCHEMA, _said(way, '{"name": "An\nn", "age": 7}')) == {"name": "An\nn", "age": 7}
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["Person", "person", "respond"])
-def test_a_call_under_another_name_is_the_answer(server: ScriptedServer, name: str, way: str) -> None:
-    assert _asked(server, way, Person, _called(way, (name, TEXT)), method="function_calling") == Person(**PERSON)
+def test_a_call_under_another_name_is_the_answer(server: ScriptedServer, name: str) -> None:
+    for way in WAYS:
+        with in_way(server, way):
+            assert _asked(server, way, Person, _called(way, (name, TEXT)), method="function_calling") == Person(**PERSON)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -138,30 +156,31 @@ BROKEN: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("schema", [Person, SCHEMA], ids=["class", "dict"])
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_no_answer_raises_with_the_text(server: ScriptedServer, case: str, schema: Any, way: str) -> None:
-    with pytest.raises(OutputParserException) as caught:
-        _asked(server, way, schema, _said(way, BROKEN[case]))
-    assert caught.value.llm_output == BROKEN[case]
-    assert repr(BROKEN[case]) in str(caught.value)
+def test_what_is_no_answer_raises_with_the_text(server: ScriptedServer, case: str) -> None:
+    for kind, way in product(KINDS, WAYS):
+        with in_way(server, kind, way):
+            with pytest.raises(OutputParserException) as caught:
+                _asked(server, way, KINDS[kind][0], _said(way, BROKEN[case]))
+            assert caught.value.llm_output == BROKEN[case]
+            assert repr(BROKEN[case]) in str(caught.value)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_raises_for_what_is_no_answer(server: ScriptedServer, method: Any, way: str) -> None:
-    with pytest.raises(OutputParserException):
-        _asked(server, way, Person, _said(way, "I do not know."), method=method)
+def test_every_method_raises_for_what_is_no_answer(server: ScriptedServer, method: Any) -> None:
+    for way in WAYS:
+        with in_way(server, way), pytest.raises(OutputParserException):
+            _asked(server, way, Person, _said(way, "I do not know."), method=method)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_no_answer_is_a_parsing_error_beside_the_raw_message(server: ScriptedServer, case: str, way: str) -> None:
-    found = _asked(server, way, SCHEMA, _said(way, BROKEN[case]), include_raw=True)
-    assert found["parsed"] is None
-    assert isinstance(found["parsing_error"], OutputParserException)
-    assert found["raw"].text == BROKEN[case]
+def test_what_is_no_answer_is_a_parsing_error_beside_the_raw_message(server: ScriptedServer, case: str) -> None:
+    for way in WAYS:
+        with in_way(server, way):
+            found = _asked(server, way, SCHEMA, _said(way, BROKEN[case]), include_raw=True)
+            assert found["parsed"] is None
+            assert isinstance(found["parsing_error"], OutputParserException)
+            assert found["raw"].text == BROKEN[case]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -171,25 +190,26 @@ def test_an_answer_that_does_not_fit_says_where(server: ScriptedServer, way: str
     assert caught.value.llm_output == '{"name": "Ann", "age": "old"}'
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("schema", [Person, SCHEMA], ids=["class", "dict"])
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
-def test_text_that_was_cut_off_says_so(server: ScriptedServer, method: Any, schema: Any, way: str) -> None:
-    with pytest.raises(OutputParserException, match="max_tokens") as caught:
-        _asked(server, way, schema, _said(way, '{"name": "Ann", "age": 7', "length"), method=method)
-    assert caught.value.llm_output == '{"name": "Ann", "age": 7'
+def test_text_that_was_cut_off_says_so(server: ScriptedServer, method: Any) -> None:
+    for kind, way in product(KINDS, WAYS):
+        with in_way(server, kind, way):
+            with pytest.raises(OutputParserException, match="max_tokens") as caught:
+                _asked(server, way, KINDS[kind][0], _said(way, '{"name": "Ann", "age": 7', "length"), method=method)
+            assert caught.value.llm_output == '{"name": "Ann", "age": 7'
 
 
 CUT = ['{"name": "Ann", "age": 7', '{"name": "An', '{"name": "Ann",', "{", '{"name": "Ann", "age": 7}}']
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("schema", [Person, SCHEMA], ids=["class", "dict"])
 @pytest.mark.parametrize("arguments", CUT)
-def test_a_call_with_broken_arguments_raises_with_them(server: ScriptedServer, arguments: str, schema: Any, way: str) -> None:
-    with pytest.raises(OutputParserException) as caught:
-        _asked(server, way, schema, _called(way, ("Person", arguments), finish_reason="length"), method="function_calling")
-    assert caught.value.llm_output == arguments
+def test_a_call_with_broken_arguments_raises_with_them(server: ScriptedServer, arguments: str) -> None:
+    for kind, way in product(KINDS, WAYS):
+        answer = _called(way, ("Person", arguments), finish_reason="length")
+        with in_way(server, kind, way):
+            with pytest.raises(OutputParserException) as caught:
+                _asked(server, way, KINDS[kind][0], answer, method="function_calling")
+            assert caught.value.llm_output == arguments
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -208,14 +228,14 @@ def _refused(way: str) -> Answer:
     return stream([{"refusal": "I cannot "}, {"refusal": "help."}])
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("schema", [Person, SCHEMA], ids=["class", "dict"])
-def test_a_refusal_is_an_error_of_its_own(server: ScriptedServer, schema: Any, method: Any, way: str) -> None:
-    with pytest.raises(OPEARefusalError, match=r"I cannot help\.") as caught:
-        _asked(server, way, schema, _refused(way), method=method)
-    assert isinstance(caught.value, core.RefusalError)
-    assert caught.value.is_retryable is False
+def test_a_refusal_is_an_error_of_its_own(server: ScriptedServer, method: Any) -> None:
+    for kind, way in product(KINDS, WAYS):
+        with in_way(server, kind, way):
+            with pytest.raises(OPEARefusalError, match=r"I cannot help\.") as caught:
+                _asked(server, way, KINDS[kind][0], _refused(way), method=method)
+            assert isinstance(caught.value, core.RefusalError)
+            assert caught.value.is_retryable is False
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
 from typing import Any
 
 import pytest
@@ -26,16 +29,28 @@ WRITTEN: dict[str, str] = {
     "with the number as text": '{"name": "Ann", "age": "7"}',
     "with a line break in a text": '{"name": "Ann", "age":\n 7}',
 }
+EVERY_WAY = tuple(product(MODES, PREDICTS))
 
 
-@pytest.mark.parametrize("way", PREDICTS)
-@pytest.mark.parametrize("mode", MODES)
+@contextmanager
+def in_way(server: ScriptedServer, *words: object) -> Iterator[None]:
+    """One of the ways of a test: the server has seen nothing yet, and a failure says which way it was."""
+    server.seen.clear()
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"asked in this way: {', '.join(map(str, words))}")
+        raise
+
+
 @pytest.mark.parametrize("case", WRITTEN)
-def test_an_object_written_as_text(server: ScriptedServer, llm_with: LLMWith, case: str, mode: str, way: str) -> None:
-    server.script(saying(WRITTEN[case]))
+def test_an_object_written_as_text(server: ScriptedServer, llm_with: LLMWith, case: str) -> None:
+    server.always(saying(WRITTEN[case]))
 
-    assert predicted(way, llm_with(pydantic_program_mode=MODES[mode])) == ANN
-    assert len(server.seen) == 1
+    for mode, way in EVERY_WAY:
+        with in_way(server, mode, way):
+            assert predicted(way, llm_with(pydantic_program_mode=MODES[mode])) == ANN
+            assert len(server.seen) == 1
 
 
 CALLED: dict[str, Any] = {
@@ -52,13 +67,14 @@ CALLED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("way", PREDICTS)
 @pytest.mark.parametrize("case", CALLED)
-def test_an_object_in_a_call(server: ScriptedServer, llm_with: LLMWith, case: str, way: str) -> None:
-    server.script(CALLED[case])
+def test_an_object_in_a_call(server: ScriptedServer, llm_with: LLMWith, case: str) -> None:
+    server.always(CALLED[case])
 
-    assert predicted(way, llm_with(pydantic_program_mode=MODES["tool"])) == ANN
-    assert len(server.seen) == 1
+    for way in PREDICTS:
+        with in_way(server, way):
+            assert predicted(way, llm_with(pydantic_program_mode=MODES["tool"])) == ANN
+            assert len(server.seen) == 1
 
 
 def test_an_object_in_arguments_that_are_an_object(server: ScriptedServer, llm_with: LLMWith) -> None:
@@ -67,12 +83,13 @@ def test_an_object_in_arguments_that_are_an_object(server: ScriptedServer, llm_w
     assert predicted("structured_predict", llm_with(pydantic_program_mode=MODES["tool"])) == ANN
 
 
-@pytest.mark.parametrize("way", PREDICTS)
 @pytest.mark.parametrize("name", ["a ```json\n{}\n``` fence", "<think>no</think>", "Ann } and {", "Person", "Zo\u00eb \U0001f600 \u2028"])
-def test_what_stands_inside_the_object_is_left_alone(server: ScriptedServer, llm: OPEALLM, name: str, way: str) -> None:
-    server.script(saying(json.dumps({"name": name, "age": 7})))
+def test_what_stands_inside_the_object_is_left_alone(server: ScriptedServer, llm: OPEALLM, name: str) -> None:
+    server.always(saying(json.dumps({"name": name, "age": 7})))
 
-    assert predicted(way, llm) == Person(name=name, age=7)
+    for way in PREDICTS:
+        with in_way(server, way):
+            assert predicted(way, llm) == Person(name=name, age=7)
 
 
 class Numbers(RootModel[list[int]]):
@@ -86,21 +103,23 @@ class Call(BaseModel):
     arguments: dict[str, int]
 
 
-@pytest.mark.parametrize("way", PREDICTS)
 @pytest.mark.parametrize("name", ["f", "Call"])
-def test_a_class_that_looks_like_a_call(server: ScriptedServer, llm: OPEALLM, name: str, way: str) -> None:
-    server.script(saying(json.dumps({"name": name, "arguments": {"x": 1}})))
+def test_a_class_that_looks_like_a_call(server: ScriptedServer, llm: OPEALLM, name: str) -> None:
+    server.always(saying(json.dumps({"name": name, "arguments": {"x": 1}})))
 
-    assert predicted(way, llm, Call) == Call(name=name, arguments={"x": 1})
+    for way in PREDICTS:
+        with in_way(server, way):
+            assert predicted(way, llm, Call) == Call(name=name, arguments={"x": 1})
 
 
-@pytest.mark.parametrize("way", PREDICTS)
 @pytest.mark.parametrize("text", ["[1, 2]", "[5]", "[]"])
-def test_a_class_that_is_a_list(server: ScriptedServer, llm: OPEALLM, text: str, way: str) -> None:
-    server.script(saying(text))
+def test_a_class_that_is_a_list(server: ScriptedServer, llm: OPEALLM, text: str) -> None:
+    server.always(saying(text))
 
-    assert predicted(way, llm, Numbers).root == json.loads(text)
-    assert len(server.seen) == 1
+    for way in PREDICTS:
+        with in_way(server, way):
+            assert predicted(way, llm, Numbers).root == json.loads(text)
+            assert len(server.seen) == 1
 
 
 # --- once more
@@ -119,20 +138,21 @@ UNFIT: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("way", PREDICTS)
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", UNFIT)
-def test_an_answer_that_does_not_fit_is_asked_for_once_more(
-    server: ScriptedServer, llm_with: LLMWith, case: str, mode: str, way: str
-) -> None:
-    server.script(saying(UNFIT[case]), saying(TEXT))
+def test_an_answer_that_does_not_fit_is_asked_for_once_more(server: ScriptedServer, llm_with: LLMWith, case: str) -> None:
+    for mode, way in EVERY_WAY:
+        server.script(saying(UNFIT[case]), saying(TEXT))
+        with in_way(server, mode, way):
+            assert predicted(way, llm_with(pydantic_program_mode=MODES[mode])) == ANN
+            assert_asked_again(*server.seen, UNFIT[case])
 
-    assert predicted(way, llm_with(pydantic_program_mode=MODES[mode])) == ANN
-    first, second = server.seen
+
+def assert_asked_again(first: Seen, second: Seen, answer: str) -> None:
+    """The second request asks in the same way, with the answer to the first and what does not fit."""
     assert how(first) == how(second)
     asked, said = texts(first), texts(second)
-    if UNFIT[case]:
-        assert said[:-1] == [*asked, ("assistant", UNFIT[case])]
+    if answer:
+        assert said[:-1] == [*asked, ("assistant", answer)]
     else:  # no empty message of the assistant, and no two of the user: templates refuse those
         assert said[:-1] == asked[:-1]
         assert said[-1][1].startswith(asked[-1][1])
@@ -141,18 +161,18 @@ def test_an_answer_that_does_not_fit_is_asked_for_once_more(
     assert '"properties"' in request.rpartition("does not fit")[2]
 
 
-@pytest.mark.parametrize("way", PREDICTS)
 @pytest.mark.parametrize("case", UNFIT)
-def test_a_second_one_that_does_not_fit_is_an_error_with_its_text(server: ScriptedServer, llm: OPEALLM, case: str, way: str) -> None:
-    server.script(saying("no"), saying(UNFIT[case]))
-
-    with pytest.raises(StructuredOutputError) as caught:
-        predicted(way, llm)
-    assert caught.value.raw_text == UNFIT[case]
-    assert isinstance(caught.value, ValueError)
-    assert isinstance(caught.value, OPEAError)
-    assert "Person" in str(caught.value)
-    assert len(server.seen) == 2
+def test_a_second_one_that_does_not_fit_is_an_error_with_its_text(server: ScriptedServer, llm: OPEALLM, case: str) -> None:
+    for way in PREDICTS:
+        server.script(saying("no"), saying(UNFIT[case]))
+        with in_way(server, way):
+            with pytest.raises(StructuredOutputError) as caught:
+                predicted(way, llm)
+            assert caught.value.raw_text == UNFIT[case]
+            assert isinstance(caught.value, ValueError)
+            assert isinstance(caught.value, OPEAError)
+            assert "Person" in str(caught.value)
+            assert len(server.seen) == 2
 
 
 def test_the_request_says_what_does_not_fit(server: ScriptedServer, llm: OPEALLM) -> None:
@@ -182,16 +202,16 @@ def test_options_of_the_call_hold_for_both_requests(server: ScriptedServer, llm:
 # --- cut, refused, empty
 
 
-@pytest.mark.parametrize("way", PREDICTS)
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("text", ['{"name": "Ann", "ag', "", "Well, "])
-def test_an_answer_cut_at_the_token_limit_names_it(server: ScriptedServer, llm_with: LLMWith, text: str, mode: str, way: str) -> None:
-    server.script(saying(text, "length"))
+def test_an_answer_cut_at_the_token_limit_names_it(server: ScriptedServer, llm_with: LLMWith, text: str) -> None:
+    server.always(saying(text, "length"))
 
-    with pytest.raises(StructuredOutputError, match="max_tokens") as caught:
-        predicted(way, llm_with(pydantic_program_mode=MODES[mode]))
-    assert caught.value.raw_text == text
-    assert len(server.seen) == 1
+    for mode, way in EVERY_WAY:
+        with in_way(server, mode, way):
+            with pytest.raises(StructuredOutputError, match="max_tokens") as caught:
+                predicted(way, llm_with(pydantic_program_mode=MODES[mode]))
+            assert caught.value.raw_text == text
+            assert len(server.seen) == 1
 
 
 @pytest.mark.parametrize("way", PREDICTS)
