@@ -8,7 +8,10 @@ import gzip
 import json
 import re
 import socket
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import test_langchain_litellm
@@ -42,41 +45,75 @@ TESTS = {
 NAMES = {server: [name for cases in classes for name in dir(cases) if name.startswith("test_")] for server, classes in TESTS.items()}
 FILES = [cassette_path(server, name) for server, names in NAMES.items() for name in names]
 README = FOLDER / "README.md"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 HOSTS = r"127\.0\.0\.1[:/]|docs\.litellm\.ai/"
 
 
+@cache
 def section(server: str) -> str:
     """What the README says about a folder."""
     parts = re.split(r"^## ", README.read_text("utf-8"), flags=re.MULTILINE)
     return next(part for part in parts if part.startswith(f"{server}/"))
 
 
+def complaints(text: str, name: str, origin: str) -> Iterator[str]:
+    """What is wrong with the text of a cassette; ``origin`` is the README's section about its folder."""
+    interactions = yaml.load(text, Loader=LOADER)["interactions"]
+    for what, found in private_parts(text, HOSTS).items():
+        yield f"it holds {what}: {found!r}"
+    if not interactions:
+        yield "it holds no request"
+    for number, interaction in enumerate(interactions):
+        yield from (f"request {number}: {what}" for what in _complaints_of_one(interaction))
+    if r"\n" in re.sub(r'"(\\.|[^"\\])*"', "", text):
+        yield "bodies are quoted text, not blocks"
+    if f"`{name}`" not in origin:
+        yield "the README does not list it by origin"
+    versions = set(re.findall(r'"system_fingerprint": ?"([^"]+)"', text)) | set(re.findall(r"x-litellm-version:\s+- (\S+)", text))
+    yield from (f"the README does not state version {version}" for version in sorted(versions) if version not in origin)
+
+
+def _complaints_of_one(interaction: dict[str, Any]) -> Iterator[str]:
+    request, response = interaction["request"], interaction["response"]
+    kept = {"request": {"accept", "content-type"}, "response": {*KEPT, *KEPT_OF_LITELLM}}
+    for side, body in (("request", request["body"]), ("response", response["body"]["string"])):
+        if needless := interaction[side]["headers"].keys() - kept[side]:
+            yield f"headers of the {side} that nobody needs: {sorted(needless)}"
+        if not isinstance(body, str):
+            yield f"the body of the {side} is no text"
+        elif body != pretty(body):
+            yield f"the body of the {side} is not laid out"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-class TestEachCassette:
-    def test_holds_nothing_private(self, path: Path) -> None:
-        assert not private_parts(path.read_text("utf-8"), HOSTS)
+def test_a_cassette_is_readable_listed_and_holds_nothing_private_or_needless(path: Path) -> None:
+    assert list(complaints(path.read_text("utf-8"), path.name, section(path.parent.name))) == []
 
-    def test_holds_only_what_matters(self, path: Path) -> None:
-        for interaction in yaml.safe_load(path.read_text("utf-8"))["interactions"]:
-            assert interaction["request"]["headers"].keys() <= {"accept", "content-type"}
-            assert interaction["response"]["headers"].keys() <= {*KEPT, *KEPT_OF_LITELLM}
 
-    def test_is_readable(self, path: Path) -> None:
-        interactions = yaml.safe_load(path.read_text("utf-8"))["interactions"]
-        assert interactions
-        for interaction in interactions:
-            for body in (interaction["request"]["body"], interaction["response"]["body"]["string"]):
-                assert isinstance(body, str)
-                assert body == pretty(body)
-        assert r"\n" not in re.sub(r'"(\\.|[^"\\])*"', "", path.read_text("utf-8")), "bodies are blocks, not quoted text"
+def test_everything_wrong_with_a_cassette_is_told() -> None:
+    text = (FOLDER / "llama-server" / "chat.yaml").read_text("utf-8")
+    version = text.partition('"system_fingerprint": "')[2].partition('"')[0]
+    for old, new in [
+        ("accept:", "x-api-key:"),
+        ("content-type:", "x-powered-by:"),
+        ('"temperature": 0,', '"temperature":  0,'),
+        ('"content": "Say', '"content": "Bearer Say'),
+        (version, "b0-0000000"),
+        ("message: OK", r"message: OK\n"),
+    ]:
+        assert old in text
+        text = text.replace(old, new)
 
-    def test_is_listed_by_origin(self, path: Path) -> None:
-        assert f"`{path.name}`" in section(path.parent.name)
-
-    def test_is_of_the_stated_version(self, path: Path) -> None:
-        text = path.read_text("utf-8")
-        versions = set(re.findall(r'"system_fingerprint": ?"([^"]+)"', text)) | set(re.findall(r"x-litellm-version:\s+- (\S+)", text))
-        assert all(version in section(path.parent.name) for version in versions)
+    assert list(complaints(text, "forgotten.yaml", section("llama-server"))) == [
+        "it holds credentials: 'Bearer'",
+        "request 0: headers of the request that nobody needs: ['x-api-key', 'x-powered-by']",
+        "request 0: the body of the request is not laid out",
+        "request 0: headers of the response that nobody needs: ['x-powered-by']",
+        "bodies are quoted text, not blocks",
+        "the README does not list it by origin",
+        "the README does not state version b0-0000000",
+    ]
+    assert list(complaints("interactions: []", "chat.yaml", section("llama-server"))) == ["it holds no request"]
 
 
 @pytest.mark.parametrize("server", SERVERS)
