@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from asking import Way, made
+from asking import Sync, Way, made
 from steady_ids import steady
 
 from opea_core import OPEA, ConfigurationError, Endpoint, RetryPolicy
@@ -134,75 +135,102 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("method", ["chat", "stream_chat"])
-@pytest.mark.parametrize("what", CALLS)
-def test_a_call_that_could_never_work_is_not_sent(way: Way, server: ScriptedServer, method: str, what: str) -> None:
+PROMPTS: list[Any] = ["", [], None, 5, {"a": 1}, b"x", [object()]]
+INPUTS: list[Any] = [None, 5, [5], [None], {"a": 1}, b"x", [b"x"], ["a", ["b"]], ["\ud800"]]
+DATA: list[Any] = [
+    *(None, "text", 5, [], {"messages": []}, {"messages": [{"content": "x"}]}),
+    *({"messages": MESSAGES, "stream": True}, {"input": object()}),
+]
+URLS: list[Any] = ["", "not a url", 5, "ftp://x", "http://", "http://a b/"]
+SYNC = Sync()
+
+Call = tuple[str, tuple[Any, ...], dict[str, Any]]
+"""A method, and what it is called with."""
+
+
+def call_of(method: str, what: str) -> Call:
+    """One of CALLS, made for a method."""
     messages, options = CALLS[what]
     if what == "the other kind of call":
         options = {"stream": method == "chat"}
     if what == "a generator":
         messages = (message for message in MESSAGES)
+    return method, (messages,), options
+
+
+def data_calls(server: ScriptedServer, data: Any) -> list[Call]:
+    return [
+        ("make_post_request", (data,), {}),
+        ("make_post_request_opea", (server.url, data), {}),
+        ("make_request_with_endpoint", ("one", data), {}),
+    ]
+
+
+def url_calls(url: Any) -> list[Call]:
+    return [(method, (url, {"messages": MESSAGES}), {}) for method in ("make_post_request_opea", "make_stream_request_opea")]
+
+
+def check_refused(way: Way, server: ScriptedServer, calls: Iterable[Call]) -> None:
+    """Each is a clear typed error that shows no secret; nothing was sent or counted."""
     opea = made(server)
-    told = way.ask(opea, method, messages, **options)
-    assert type(told.error) is ConfigurationError, repr(told.error)
-    assert "abc" not in str(told.error)
+    for method, args, options in calls:
+        error = way.ask(opea, method, *args, **options).error
+        assert type(error) is ConfigurationError, f"{method}{args} {options}: {error!r}"
+        assert "abc" not in str(error)
     assert server.seen == []
     assert (opea.get_stats()["requests"], opea.get_stats()["in_flight"], opea.get_stats()["queued"]) == (0, 0, 0)
 
 
+# It is refused before anything depends on the way to call: each in sync, and all of them together in async.
+
+
 @pytest.mark.parametrize("what", CALLS)
-def test_a_stream_that_could_never_work_is_refused_at_the_call(server: ScriptedServer, what: str) -> None:
+def test_a_call_that_could_never_work_is_not_sent(server: ScriptedServer, what: str) -> None:
+    check_refused(SYNC, server, [call_of("chat", what), call_of("stream_chat", what)])
+
+
+@pytest.mark.parametrize("prompt", PROMPTS, ids=steady)
+def test_a_prompt_is_text_or_a_list(server: ScriptedServer, prompt: Any) -> None:
+    check_refused(SYNC, server, [("complete", (prompt,), {}), ("stream_complete", (prompt,), {})])
+
+
+@pytest.mark.parametrize("inputs", INPUTS, ids=steady)
+def test_what_is_embedded_is_text(server: ScriptedServer, inputs: Any) -> None:
+    check_refused(SYNC, server, [("embed", (inputs,), {})])
+
+
+@pytest.mark.parametrize("data", DATA, ids=steady)
+def test_data_must_be_a_dict_that_makes_sense(server: ScriptedServer, data: Any) -> None:
+    check_refused(SYNC, server, data_calls(server, data))
+
+
+@pytest.mark.parametrize("url", URLS, ids=steady)
+def test_a_url_must_be_one(server: ScriptedServer, url: Any) -> None:
+    check_refused(SYNC, server, url_calls(url))
+
+
+def test_a_stream_of_data_without_text_is_refused(server: ScriptedServer) -> None:
+    check_refused(SYNC, server, [("make_stream_request", ({"input": "x"},), {})])
+
+
+@pytest.mark.parametrize("way", ["async", "aiohttp"], indirect=True)
+def test_the_same_is_refused_in_async(way: Way, server: ScriptedServer) -> None:
+    check_refused(way, server, (call_of(method, what) for what in CALLS for method in ("chat", "stream_chat")))
+    check_refused(way, server, ((method, (prompt,), {}) for prompt in PROMPTS for method in ("complete", "stream_complete")))
+    check_refused(way, server, (("embed", (inputs,), {}) for inputs in INPUTS))
+    check_refused(way, server, (call for data in DATA for call in data_calls(server, data)))
+    check_refused(way, server, (call for url in URLS for call in url_calls(url)))
+    check_refused(way, server, [("make_stream_request", ({"input": "x"},), {})])
+
+
+def test_a_stream_that_could_never_work_is_refused_at_the_call(server: ScriptedServer) -> None:
     """Not at its first chunk, which may be asked for far away."""
-    messages, options = CALLS[what]
-    if what == "the other kind of call":
-        options = {"stream": False}
     opea = made(server)
-    for method in (opea.stream_chat, opea.astream_chat):
-        given = (message for message in MESSAGES) if what == "a generator" else messages
-        with pytest.raises(ConfigurationError):
-            method(given, **options)
-
-
-@pytest.mark.parametrize("prompt", ["", [], None, 5, {"a": 1}, b"x", [object()]], ids=steady)
-@pytest.mark.parametrize("method", ["complete", "stream_complete"])
-def test_a_prompt_is_text_or_a_list(way: Way, server: ScriptedServer, method: str, prompt: Any) -> None:
-    assert type(way.ask(made(server), method, prompt).error) is ConfigurationError
-    assert server.seen == []
-
-
-@pytest.mark.parametrize("inputs", [None, 5, [5], [None], {"a": 1}, b"x", [b"x"], ["a", ["b"]], ["\ud800"]], ids=steady)
-def test_what_is_embedded_is_text(way: Way, server: ScriptedServer, inputs: Any) -> None:
-    assert type(way.ask(made(server), "embed", inputs).error) is ConfigurationError
-    assert server.seen == []
-
-
-@pytest.mark.parametrize(
-    "data",
-    [None, "text", 5, [], {"messages": []}, {"messages": [{"content": "x"}]}, {"messages": MESSAGES, "stream": True}, {"input": object()}],
-    ids=steady,
-)
-def test_data_must_be_a_dict_that_makes_sense(way: Way, server: ScriptedServer, data: Any) -> None:
-    opea = made(server)
-    for method, args in {
-        "make_post_request": (data,),
-        "make_post_request_opea": (server.url, data),
-        "make_request_with_endpoint": ("one", data),
-    }.items():
-        assert type(way.ask(opea, method, *args).error) is ConfigurationError, method
-    assert server.seen == []
-
-
-@pytest.mark.parametrize("url", ["", "not a url", 5, "ftp://x", "http://", "http://a b/"], ids=steady)
-def test_a_url_must_be_one(way: Way, server: ScriptedServer, url: Any) -> None:
-    opea = made(server)
-    data = {"messages": MESSAGES}
-    for method in ("make_post_request_opea", "make_stream_request_opea"):
-        assert type(way.ask(opea, method, url, data).error) is ConfigurationError, method
-
-
-def test_a_stream_of_data_without_text_is_refused(way: Way, server: ScriptedServer) -> None:
-    assert type(way.ask(made(server), "make_stream_request", {"input": "x"}).error) is ConfigurationError
-    assert server.seen == []
+    for what in CALLS:
+        for method in (opea.stream_chat, opea.astream_chat):
+            _, (messages,), options = call_of("stream_chat", what)
+            with pytest.raises(ConfigurationError):
+                method(messages, **options)
 
 
 @pytest.mark.parametrize(
@@ -237,9 +265,9 @@ def test_the_caller_gets_a_hint_what_to_write_instead(server: ScriptedServer) ->
         made(server).chat("Hello", stream=True)
 
 
-def test_an_error_of_input_is_no_attempt_and_no_event(way: Way, server: ScriptedServer) -> None:
+def test_an_error_of_input_is_no_attempt_and_no_event(server: ScriptedServer) -> None:
     heard: list[Any] = []
-    told = way.ask(made(server, hooks=[heard.append]), "chat", [])
+    told = SYNC.ask(made(server, hooks=[heard.append]), "chat", [])
     assert told.error.attempts == ()  # type: ignore[union-attr]
     assert heard == []
 
