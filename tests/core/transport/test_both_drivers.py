@@ -18,7 +18,6 @@ from opea_core import events
 from opea_core.flow import call
 
 TABLE: list[Row] = [*rows_answers.PLAIN, *rows_answers.STREAMS, *rows_answers.SENT, *rows_retries.ROWS, *rows_broken.ROWS]
-ways = pytest.mark.parametrize("way_name", WAYS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,19 +29,27 @@ def patient_connections() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=TABLE, ids=str)
-def row(request: pytest.FixtureRequest) -> Row:
-    """A row of the table; of module scope, so that all its tests come together."""
-    return request.param
-
-
 def test_no_two_rows_have_the_same_name() -> None:
     assert [name for name, count in Counter(map(str, TABLE)).items() if count > 1] == []
 
 
-@ways
-def test_what_the_caller_is_told(row: Row, way_name: str) -> None:
-    told = transcript(row, way_name).told
+@pytest.mark.parametrize("row", TABLE, ids=str)
+def test_a_call_in_sync_and_in_async(row: Row) -> None:
+    for way_name in WAYS:
+        done = transcript(row, way_name)
+        for check in (check_told, check_sent_and_tried, check_hooks_and_statistics, check_everything_is_back):
+            try:
+                check(row, done)
+            except AssertionError as failure:
+                failure.add_note(f"That was in {way_name}.")
+                raise
+    sync, other = (transcript(row, way_name).comparable for way_name in WAYS)
+    assert sync == other
+
+
+def check_told(row: Row, done: Transcript) -> None:
+    """What the caller is told, and when."""
+    told = done.told
     if row.error is None:
         assert told.error is None
         assert row.gives(told.response) if callable(row.gives) else (told.text, told.response.content) == (row.gives, row.gives)
@@ -54,9 +61,8 @@ def test_what_the_caller_is_told(row: Row, way_name: str) -> None:
     assert row.seconds[0] <= told.seconds <= row.seconds[1] + SLACK
 
 
-@ways
-def test_what_was_sent_and_tried(row: Row, way_name: str) -> None:
-    done = transcript(row, way_name)
+def check_sent_and_tried(row: Row, done: Transcript) -> None:
+    """What was sent, and how often it was tried."""
     assert tuple(map(len, done.seen)) == row.requests
     attempts = sum(row.requests) if row.attempts is None else row.attempts
     if row.error is not None:
@@ -81,9 +87,8 @@ def _check_sent(done: Transcript, part: str, wanted: Any) -> None:
         assert getattr(last, part) == wanted
 
 
-@ways
-def test_what_hooks_and_statistics_say(row: Row, way_name: str) -> None:
-    done = transcript(row, way_name)
+def check_hooks_and_statistics(row: Row, done: Transcript) -> None:
+    """What hooks were told, and what the call added to the statistics."""
     if row.events is not None:
         assert done.event_names == f"CallStarted {row.events} CallEnded"
     count = Counter(type(event) for event in done.events)
@@ -95,13 +100,7 @@ def test_what_hooks_and_statistics_say(row: Row, way_name: str) -> None:
     assert done.counted("errors") == sum(done.counted("errors_by_class").values())
 
 
-@ways
-def test_everything_comes_back(row: Row, way_name: str) -> None:
-    done = transcript(row, way_name)
+def check_everything_is_back(row: Row, done: Transcript) -> None:
+    """No place is held, nobody waits, no connection is in use."""
     assert done.everything_is_back
     assert (done.stats["in_flight"], done.stats["queued"]) == (0, 0)
-
-
-def test_sync_and_async_are_the_same(row: Row) -> None:
-    sync, other = (transcript(row, way_name).comparable for way_name in WAYS)
-    assert sync == other
