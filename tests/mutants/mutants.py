@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
+import variants_adapters
 import variants_answers
 import variants_flow
 import variants_limits
@@ -49,6 +50,7 @@ VARIANTS: list[Variant] = [
     *variants_transport.VARIANTS,
     *variants_unread_bytes.VARIANTS,
     *variants_answers.VARIANTS,
+    *variants_adapters.VARIANTS,
     *variants_woken.VARIANTS,
     *variants_origins.VARIANTS,
 ]

@@ -315,7 +315,8 @@ class DispatcherChecks(RuleBasedStateMachine):
                 hasty = [e for e in call.allowed if e.breaker.state is State.OPEN]
                 assert all(e.breaker.open_until <= e.breaker._opened_at + LOOK_EVERY for e in hasty), "it is tried soon"
                 is_refused = call.ticket.route.refused or any(self.is_asked_too_long(call, e) for e in call.allowed)
-                spared = call.was_refused or (is_refused and call.ticket.is_between_attempts)  # goes by its own pauses
+                own_pauses = call.ticket.is_between_attempts or call.recovery_wait < SECOND
+                spared = call.was_refused or (is_refused and own_pauses)
                 in_time = stated or spared or call.held + outage - self.now <= call.recovery_wait
                 assert in_time, "held no longer than recovery_wait"
             for e in call.allowed:

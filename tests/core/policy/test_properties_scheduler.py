@@ -53,7 +53,7 @@ SHAPES = st.tuples(ENDPOINTS) | st.tuples(ENDPOINTS, ENDPOINTS) | st.tuples(ENDP
 """Limit, tier and weight of one to three endpoints."""
 
 
-class DispatcherMachine(DispatcherChecks):
+class SchedulerMachine(DispatcherChecks):
     """A dispatcher, and all that may be said of each step by looking at every ticket and endpoint."""
 
     @initialize(
@@ -337,15 +337,15 @@ class DispatcherMachine(DispatcherChecks):
         raise AssertionError("somebody waits for ever")
 
 
-class LongMachine(DispatcherMachine):
+class LongMachine(SchedulerMachine):
     """The same at length."""
 
 
-TestDispatcher = DispatcherMachine.TestCase
-TestDispatcher.settings = fixed(90, 50)
-TestDispatcherAtLength = LongMachine.TestCase
-TestDispatcherAtLength.settings = fixed(500, 50)
-TestDispatcherAtLength.pytestmark = [pytest.mark.slow]  # type: ignore[attr-defined]
+TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = fixed(90, 50)
+TestSchedulerAtLength = LongMachine.TestCase
+TestSchedulerAtLength.settings = fixed(500, 50)
+TestSchedulerAtLength.pytestmark = [pytest.mark.slow]  # type: ignore[attr-defined]
 
 
 @fixed(40)
