@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
-from lc_asking import BLOCK_WAYS, STREAMED, WAYS, WHOLE, blocks, in_order, told
+from lc_asking import BLOCK_WAYS, STREAMED, WAYS, WHOLE, Told, blocks, in_order, told
 from lc_shape_tables import SHAPES, TABLES
 from lc_shapes import Shape
 
-from opea_core.testing import ScriptedServer
+from opea_core.testing import ScriptedServer, chunk, sse
 
 IN_EVERY_WAY = frozenset(
     {
@@ -72,3 +72,20 @@ def test_every_way_gives_the_same_content_blocks(server: ScriptedServer, shape: 
         found[way] = in_order(blocks(BLOCK_WAYS[way](server, **shape.options), shape.expected))
 
     assert found == dict.fromkeys(ways, shape.expected.blocks)
+
+
+_HEAD = {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x":'}}
+_PIECES = sse(
+    chunk({"content": "Wait", "tool_calls": [_HEAD]}),
+    chunk({"content": ".", "tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]}),
+    chunk({}, "tool_calls"),
+)
+IN_ONE_READ = Shape(_PIECES.replace(steps=(_PIECES.body,)), Told("Wait.", calls=(("f", {"x": 1}, "a"),), finish="tool_calls"))
+"""Text beside a call, with more of both behind it."""
+
+
+@pytest.mark.parametrize("way", STREAMED)
+def test_text_and_a_call_that_come_in_one_read(server: ScriptedServer, way: str) -> None:
+    server.always(IN_ONE_READ.streamed)
+
+    assert told(STREAMED[way](server), IN_ONE_READ.expected) == IN_ONE_READ.expected

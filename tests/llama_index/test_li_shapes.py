@@ -13,7 +13,7 @@ from lc_shapes import Shape
 from li_asking import CHAT_STREAMS, STREAMS, WAYS, LLMWith, Said, known_id, last_of, responses_of, said
 from llama_index.core.base.llms.types import ToolCallBlock
 from llama_index.core.llms import ChatResponse
-from test_lc_shapes import in_ways
+from test_lc_shapes import IN_ONE_READ, in_ways
 
 from llama_index_opea import OPEALLM
 from opea_core.adapters import token_counts
@@ -89,6 +89,16 @@ def test_every_stream_joins_to_the_whole_with_calls_in_blocks_and_dicts(
             assert (way, thoughts) == (way, shape.expected.reasoning)
             for response in responses:
                 assert (way, _ids_of_dicts(response)) == (way, _ids_of_blocks(response))
+
+
+@pytest.mark.parametrize("way", STREAMS)
+def test_text_and_a_call_that_come_in_one_read(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+    server.always(IN_ONE_READ.streamed)
+
+    responses = responses_of(way, llm)
+
+    assert said(responses[-1]) == _expected(IN_ONE_READ)
+    assert "".join(response.delta for response in responses) == "Wait."
 
 
 def _ids_of_blocks(response: ChatResponse) -> list[tuple[str | None, str]]:
