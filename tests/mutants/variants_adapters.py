@@ -40,7 +40,7 @@ VARIANTS = [
         _LC_ANSWERS,
         "            if more and not (chunk.content or chunk.reasoning):\n",
         "            if more:\n",
-        _LC_SHAPES + " -k text",
+        _LC_SHAPES + " -k one_read",
     ),
     Variant(
         "LangChain: streamed reasoning comes once more at the end",
@@ -162,13 +162,6 @@ VARIANTS = [
         _LI_SHAPES + " -k reasoning",
     ),
     Variant(
-        "LlamaIndex: the last response of a stream has no delta",
-        _LI_ANSWERS,
-        "chat_response(chunk.response, chunk.content, self._apart)",
-        'chat_response(chunk.response, "", self._apart)',
-        _LI_SHAPES + " -k 'framing or chunks'",
-    ),
-    Variant(
         "LlamaIndex: calls that stream stand in blocks alone",
         _LI_ANSWERS,
         'kwargs = {"tool_calls": [entry for _, entry in calls]} if calls else {}',
@@ -187,7 +180,7 @@ VARIANTS = [
         _LI_ANSWERS,
         "if not (chunk.content or chunk.reasoning) and (more or not chunk.tool_calls):",
         "if more or not (chunk.content or chunk.reasoning or chunk.tool_calls):",
-        _LI_SHAPES + " -k mixed",
+        _LI_SHAPES + " -k one_read",
     ),
     Variant(
         "LlamaIndex: invalid calls have no arguments",
