@@ -239,7 +239,7 @@ VARIANTS = [
         "llama_index_opea/messages.py",
         'for call in known.get("invalid_tool_calls") or ()} - answered',
         'for call in known.get("invalid_tool_calls") or ()}',
-        _LI_MESSAGES,
+        _LI + "test_li_calls_not_run.py",
     ),
     Variant(
         "LlamaIndex: broken arguments go back as they came",
