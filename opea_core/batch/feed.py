@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
+import queue
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from opea_core.errors import ConfigurationError
 
 END: Any = object()
 
 
+class Raised(NamedTuple):
+    """What the input raised instead of a request."""
+
+    error: BaseException
+
+
+_Asked: TypeAlias = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+
+
 class Feed:
-    """``await feed.next()`` gives the next request, or END. What the input raises comes out."""
+    """``await feed.next()`` gives the next request, END, or what the input raised."""
 
     def __init__(self, requests: Any) -> None:
         self._later: AsyncIterator[Any] | None = None
         self._iterator: Iterator[Any] = iter(())
+        self._asked: queue.SimpleQueue[_Asked | None] | None = None
         self._at_once = isinstance(requests, Sequence)
         if isinstance(requests, AsyncIterable):
             self._later = aiter(requests)
@@ -28,9 +42,42 @@ class Feed:
             self._iterator = iter(requests)
 
     async def next(self) -> Any:
-        """The next request; a sync iterator that may block is asked in a thread."""
-        if self._later is not None:
-            return await anext(self._later, END)
-        if self._at_once:
-            return next(self._iterator, END)
-        return await asyncio.to_thread(next, self._iterator, END)
+        """The next request; a sync iterator that may block is asked in a thread of its own."""
+        try:
+            if self._later is not None:
+                return await anext(self._later, END)
+            if self._at_once:
+                return next(self._iterator, END)
+        except Exception as error:  # noqa: BLE001 - it is the caller's, and is raised where results are asked for
+            return Raised(error)
+        if self._asked is None:
+            self._asked = queue.SimpleQueue()
+            context = contextvars.copy_context()
+            threading.Thread(target=context.run, args=(_read, self._iterator, self._asked), name="opea-requests", daemon=True).start()
+        loop = asyncio.get_running_loop()
+        found = loop.create_future()
+        self._asked.put((loop, found))
+        return await found
+
+    def close(self) -> None:
+        """No more is wanted. A thread that waits for the input is left to it: nobody waits for that thread."""
+        if self._asked is not None:
+            self._asked.put(None)
+
+
+def _read(iterator: Iterator[Any], asked: queue.SimpleQueue[_Asked | None]) -> None:
+    """Ask the input each time that one is wanted. A pool's thread would be waited for at the end, this one is not."""
+    while (wanted := asked.get()) is not None:
+        loop, found = wanted
+        value: Any
+        try:
+            value = next(iterator, END)
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, and is raised in his thread
+            value = Raised(error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, found, value)
+
+
+def _settle(found: asyncio.Future[Any], value: Any) -> None:
+    if not found.done():
+        found.set_result(value)

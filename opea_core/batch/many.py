@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import queue
+import os
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from opea_core.batch.feed import END
+from opea_core.batch.feed import END, Raised
 from opea_core.batch.requests import custom_id
 from opea_core.batch.result import Result
 from opea_core.batch.window import Window
-from opea_core.errors import OPEAError
+from opea_core.errors import ConfigurationError, OPEAError
 from opea_core.log import logger
 
 AnswerT = TypeVar("AnswerT")
@@ -27,7 +27,10 @@ class Source(Protocol):
     """Where requests come from."""
 
     async def next(self) -> Any:
-        """The next one, or END."""
+        """The next one, END, or Raised."""
+
+    def close(self) -> None:
+        """No more is wanted."""
 
 
 _LOOK = 0.02
@@ -83,15 +86,17 @@ class AsyncMany(AsyncIterator[Result[AnswerT]], Generic[AnswerT]):
                         running.discard(task)
                         window.end(task.result())
                         continue
-                    getting, problem = None, task.exception()
-                    is_over = problem is not None or task.result() is END
+                    getting, found = None, task.result()
+                    problem = found.error if isinstance(found, Raised) else None
+                    is_over = problem is not None or found is END
                     if not is_over:
-                        running.add(self._begin(self._one(window.start(), task.result())))
+                        running.add(self._begin(self._one(window.start(), found)))
             if problem is not None:
                 raise problem
             if window.stopped is not None:
                 logger.warning("%s", window.stopped)
         finally:
+            self._source.close()
             await _end_all({*running, *([getting] if getting else ())})
 
     def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -181,53 +186,89 @@ class _Pump(Generic[AnswerT]):
 
     def __init__(self, make: Callable[[], AsyncMany[AnswerT]]) -> None:
         self._make = make
-        self._held: queue.Queue[Any] = queue.Queue(_HELD)
+        self._changed = threading.Condition()
+        self._held: deque[Result[AnswerT]] = deque()
+        self._end: Any = None
+        """END, or what the input raised, once all results are in ``_held``."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
+        self._room: asyncio.Event | None = None
         self._is_stopped = False
+        self._process = os.getpid()
         self.stopped: str | None = None
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._work,), name="opea-many", daemon=True)
 
     def take(self) -> Any:
-        """The next result; END, or what the input raised, where there is none."""
-        if self._thread.ident is None:
-            self._thread.start()
-        return self._held.get()
+        """The next result; END, or what the input raised, where there is none. Raises ConfigurationError after a fork."""
+        if os.getpid() != self._process:
+            raise ConfigurationError(
+                "These results belong to another process: a fork takes no threads along.", "Ask for them in the process that reads them."
+            )
+        with self._changed:
+            if self._thread.ident is None and not self._is_stopped:
+                self._thread.start()
+            self._changed.wait_for(lambda: self._held or self._end is not None or self._is_stopped)
+            if self._is_stopped:
+                return END
+            if not self._held:
+                end, self._end = self._end, END  # an error is raised once
+                return end
+            found = self._held.popleft()
+        self._tell(lambda: self._room.set() if self._room else None)
+        return found
 
     def stop(self) -> None:
         """Cancel what is on its way. From any thread, and more than once."""
         self._is_stopped = True
-        if self._loop is not None and self._task is not None:
-            with contextlib.suppress(RuntimeError):  # it is closed already
-                self._loop.call_soon_threadsafe(self._task.cancel)
+        if os.getpid() != self._process:
+            return
+        with self._changed:
+            self._changed.notify_all()
+        if self._task is not None:
+            self._tell(self._task.cancel)
 
     def join(self) -> None:
         """Wait until the thread is over."""
-        if self._thread.ident is not None and self._thread is not threading.current_thread():
+        if self._thread.ident is not None and self._thread is not threading.current_thread() and os.getpid() == self._process:
             self._thread.join()
 
+    def _tell(self, what: Callable[[], Any]) -> None:
+        """Have something done in the loop."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed already
+                self._loop.call_soon_threadsafe(what)
+
     def _work(self) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
+        end: Any = END
+        try:
             asyncio.run(self._pass_on())
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, and is raised in his thread
+            end = error
+        finally:
+            with self._changed:
+                self._end = end
+                self._changed.notify_all()
 
     async def _pass_on(self) -> None:
+        self._room = asyncio.Event()
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        end: Any = END
+        if self._is_stopped:
+            return
         many = self._make()
         try:
             async for result in many:
                 await self._put(result)
-        except Exception as error:  # noqa: BLE001 - it is the caller's, and is raised in his thread
-            end = error
         finally:
             self.stopped = many.stopped
             await many.aclose()
-        await self._put(end)
 
-    async def _put(self, value: Any) -> None:
-        while not self._is_stopped:
-            try:
-                return self._held.put_nowait(value)
-            except queue.Full:
-                await asyncio.sleep(_LOOK)
+    async def _put(self, result: Result[AnswerT]) -> None:
+        room = self._room
+        while room is not None and len(self._held) >= _HELD:
+            room.clear()
+            if len(self._held) >= _HELD:
+                await room.wait()
+        with self._changed:
+            self._held.append(result)
+            self._changed.notify_all()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -175,6 +177,50 @@ def test_what_is_no_iterable_of_requests_is_told_at_once(opea: OPEA, given: Any)
 def test_a_limit_that_is_none_is_told_at_once(opea: OPEA, most: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_concurrent"):
         opea.chat_many(["a"], max_concurrent=most)
+
+
+# --- input that blocks or breaks
+
+
+def _then(what: Any) -> Iterator[str]:
+    yield "a"
+    what()
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def test_the_end_does_not_wait_for_input_that_blocks(opea: OPEA) -> None:
+    left = threading.Event()
+    results = opea.chat_as_completed(_then(left.wait))
+    assert next(results).ok
+    results.close()
+    assert list(results) == []
+    left.set()
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
+def test_what_the_input_raises_comes_once(opea: OPEA, error: BaseException) -> None:
+    results = opea.chat_many(_then(lambda: _raise(error)))
+    assert next(results).ok
+    with pytest.raises(type(error)):
+        next(results)
+    assert list(results) == []
+
+
+def test_two_threads_share_the_results(opea: OPEA) -> None:
+    results = opea.chat_as_completed(f"p{number}" for number in range(30))
+    with ThreadPoolExecutor(3) as pool:
+        shares = list(pool.map(lambda _: [result.index for result in results], range(3)))
+    assert sorted(itertools.chain(*shares)) == list(range(30))
+
+
+def test_results_that_were_closed_early_ask_nothing(opea: OPEA, server: ScriptedServer) -> None:
+    results = opea.chat_many(["a", "b"])
+    results.close()
+    assert list(results) == []
+    assert server.seen == []
 
 
 # --- the window
