@@ -182,6 +182,8 @@ class ChatResponse:
     """The server's JSON; for a stream, put together from its events."""
     requested_model: str = ""
     endpoint: str = ""
+    origin: str = field(default="", repr=False)
+    """A mark of the server that answered: what it signed goes back to it alone."""
     request_id: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     meta: CallMeta = field(default_factory=CallMeta)
@@ -248,7 +250,7 @@ class ChatResponse:
         signed = {"reasoning_details": choice.reasoning_details, "refusal": choice.refusal, **choice.extra}
         found = {name: signed[name] for name in (*SIGNED_FIELDS, *CALL_SIGNATURES, "refusal", "audio") if signed.get(name)}
         if found or any(call.extra for call in choice.tool_calls):
-            message |= {**found, ORIGIN: {"endpoint": self.endpoint, "model": self.requested_model}}
+            message |= {**found, ORIGIN: {"server": self.origin, "model": self.requested_model}}
         return message
 
     @property

@@ -34,7 +34,7 @@ def kept(response: ChatResponse, choice: Choice, own: Collection[str]) -> Json:
     if arguments:
         found[CALL_ARGUMENTS] = arguments
     if extras or any(name in found for name in RETURNED):
-        found[ORIGIN] = {"endpoint": response.endpoint, "model": response.requested_model}
+        found[ORIGIN] = {"server": response.origin, "model": response.requested_model}
     return found
 
 

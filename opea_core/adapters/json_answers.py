@@ -16,7 +16,7 @@ _JSON = json.JSONDecoder(strict=False)
 _END_OF_THOUGHT = "</think>"
 _FENCE = re.compile(r"```[a-zA-Z]*+[^\S\n]*+\n\s*+(?=[{\[])")
 _LIST = re.compile(r"\[\s*+[{\[\"]")
-_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+(?:"|\Z))|,\s*+([}\]])', re.DOTALL)
+_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+(?:"|\\?\Z))|,\s*+([}\]])', re.DOTALL)
 """A text (which is kept), or a comma before a closing bracket."""
 _MOST_TRIES = 20
 _SHORT, _STEP = 16 * 1024, 1 / 50
@@ -95,13 +95,13 @@ def read_answer(text: str, function: str | None = None, is_list: bool = False) -
     """
     try:
         value = json.loads(text) if text.lstrip().startswith('"') else _first_value(_list_in(text) if is_list else json_text(text))
+        if isinstance(value, str):  # encoded twice
+            return read_answer(value, function, is_list)
+        if isinstance(value, list) and len(value) == 1 and not is_list:
+            value = value[0]
+        return _arguments(value, function) if function else value
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if isinstance(value, str):  # encoded twice
-        return read_answer(value, function, is_list)
-    if isinstance(value, list) and len(value) == 1 and not is_list:
-        value = value[0]
-    return _arguments(value, function) if function else value
 
 
 def _list_in(text: str) -> str:

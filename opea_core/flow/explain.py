@@ -321,8 +321,9 @@ def _not_found(where: ErrorContext, problem: Problem, quoted: str) -> tuple[str,
 
 def with_models(error: errors.OPEAError, models: list[str], where: ErrorContext) -> None:
     """Name the models a server has in the hint of its refusal."""
+    is_there = where.model in models
     models = [where.say(model, _NAME) for model in models[: _LISTED + 1]]
-    if models:
+    if models and not is_there:
         listed = ", ".join(models[:_LISTED]) + (", ..." if len(models) > _LISTED else "")
         error.hint = f'It serves: {listed}. Pass model="{models[0]}", or load the missing one on the server.'
 

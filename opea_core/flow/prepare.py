@@ -48,7 +48,7 @@ def build_request(
     content, left_out, names, asked = None, list[str](), dict[str, str](), NOTHING
     if spec.method == "POST":
         stream = spec.stream if shape == "chat" else None
-        built = build_body(spec.body, model, stream, capabilities, spec.output_schema, left_out, names, endpoint.label)
+        built = build_body(spec.body, model, stream, capabilities, spec.output_schema, left_out, names, endpoint.server_id)
         content = encode_body(built)
         asked = asked_of(spec.body, spec.output_schema, built.get("stream_options")) if shape == "chat" else NOTHING
     sent_key = spec.key or key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -99,12 +100,14 @@ class EndpointState:
 
     __slots__ = (
         "_learned", "_marks", "_models", "answered", "breaker", "budget", "config", "connection_key", "in_flight",
-        "last_error", "prepared", "stats", "url",
+        "last_error", "prepared", "server_id", "stats", "url",
     )  # fmt: skip
 
     def __init__(self, config: Endpoint, breaker: BreakerPolicy, chance: Callable[[], float], now: int) -> None:
         self.config = config
         self.url = config.url
+        self.server_id = hashlib.sha256(config.url.root.encode()).hexdigest()[:16]
+        """A mark of its base URL, for what is bound to a server."""
         self._learned: Bounded[str, Capabilities] = Bounded(_MOST_MODELS)
         self.in_flight = 0
         self.breaker = Breaker(breaker, chance)

@@ -246,6 +246,8 @@ class CallSession:
         response.request_id = self.request_id(answer)
         response.headers = answer.where.shown(answer.reply.headers)
         response.meta = self.meta(answer)
+        response.warnings = [answer.where.say(warning) for warning in response.warnings]
+        response.origin = answer.permit.endpoint.server_id
         for warning in response.warnings:
             self.tell(events.AnswerOdd(at=answer.reply.at, call_id=self.spec.call_id, endpoint=response.endpoint, warning=warning))
         return response

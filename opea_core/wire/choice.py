@@ -48,6 +48,7 @@ class ChoiceState:
         "refusal_joiner",
         "size",
         "splitter",
+        "thought",
         "tools",
     )  # fmt: skip
 
@@ -57,6 +58,8 @@ class ChoiceState:
         self.size = 0
         """Letters of the content."""
         self.reasoning: list[str] = []
+        self.thought = 0
+        """Letters of the reasoning."""
         self.refusal: list[str] = []
         self.content_joiner = TextJoiner()
         self.reasoning_joiner = TextJoiner()
@@ -107,8 +110,10 @@ class ChoiceState:
     def _about(self, raw: Mapping[str, Any], chunk: ChatChunk) -> None:
         """What the entry says beside its message: finish reason, logprobs, unknown keys. Raises ChoiceFailed."""
         choice = self.choice
-        if raw.get("error"):
-            raise ChoiceFailed(raw["error"])
+        message = raw.get("message")
+        error = raw.get("error") or (message.get("error") if isinstance(message, Mapping) else None)
+        if error:
+            raise ChoiceFailed(error)
         reason = raw.get("finish_reason") or raw.get("finishReason")
         if not reason and isinstance(raw.get("finish_details"), dict):
             reason = raw["finish_details"].get("type")
@@ -186,8 +191,9 @@ class ChoiceState:
         if thought:
             thought = self.reasoning_joiner.push(thought)
             if thought and self.kind != "reasoning":
-                self._turn("reasoning", sum(map(len, self.reasoning)))
+                self._turn("reasoning", self.thought)
             self.reasoning.append(thought)
+            self.thought += len(thought)
             chunk.reasoning += thought
         if content:
             if self.kind != "text":
@@ -200,6 +206,7 @@ class ChoiceState:
         """Another kind begins: remember which, and where in the text of that kind."""
         self.kind = kind
         self.order.append((kind, at))
+        check_size("parts of content", self.order)
 
     def _reasoning(self, delta: Mapping[str, Any]) -> str:
         """The first non-empty spelling; several names often carry the same text."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from opea_core.types import Json
@@ -17,6 +18,10 @@ from opea_core.wire import jsontext
 
 _MOST_TEXT = 8192
 _MOST_COMPLAINTS = 100
+_MOST_WORDS = 1000
+_MOST_SAID = 128 * 1024
+"""Letters of the caller's that are looked for in an error."""
+_MOST_QUOTES = 50
 _DEEPEST = 12
 _SHORTEST_QUOTE = 12  # of a prompt: a shorter one may be any word
 _WORDS = ("message", "msg", "detail", "description", "reason", "error", "title", "help_message")
@@ -96,6 +101,7 @@ class _Reader:
         self.body = body
         self.said = _texts(body)
         self.found: list[Complaint] = []
+        self._known: dict[str, tuple[str, list[Any]]] = {}
 
     def read(self, value: Any, depth: int = 0, around: str = "") -> None:
         if depth > _DEEPEST or len(self.found) >= _MOST_COMPLAINTS:
@@ -118,12 +124,12 @@ class _Reader:
         if isinstance(more, Mapping) and isinstance(more.get("additionalProperty"), str):  # how Ajv tells it
             path = (more["additionalProperty"],)
         if isinstance(value.get("keys"), list):  # how zod tells it
-            self.found += [Complaint(words, (*path, str(name))) for name in value["keys"]]
+            self.found += [Complaint(words[:_MOST_WORDS], (*path, str(name))) for name in value["keys"][:_MOST_COMPLAINTS]]
         if isinstance(value.get("param"), str) and " " in value["param"]:
             self._text(value["param"], depth)
         code = " ".join(str(value[key]).replace("_", " ") for key in _CODES if isinstance(value.get(key), str))
         if path:
-            said, nested = _apart(_without(_TAIL.sub("", words[:_MOST_TEXT]), self.said), self.body)
+            said, nested = self._cleaned(words)
             self.found.append(Complaint(f"{said} | {code}", path))
             for inner in nested:
                 self.read(inner, depth + 1)
@@ -133,10 +139,20 @@ class _Reader:
             if key not in _ECHOED and not (path and key in _WORDS and path[0] in self.body and path[0] not in _DEEP):
                 self.read(inner, depth + 1, words)
 
+    def _cleaned(self, words: str) -> tuple[str, list[Any]]:
+        """Words without what is echoed and quoted, and the errors in them; the same words come often."""
+        found = self._known.get(words)
+        if found is None:
+            found = self._known[words] = _apart(_without(_TAIL.sub("", words[:_MOST_TEXT]), self.said), self.body)
+        return found
+
     def _trail(self, path: tuple[str, ...], value: Any, depth: int) -> None:
         """Errors under the name of the field they are about: ``{"seed": ["Unknown field."]}``."""
+        if len(self.found) >= _MOST_COMPLAINTS:
+            return
         if isinstance(value, str) or (isinstance(value, list) and all(isinstance(entry, str) for entry in value)):
-            self.found.append(Complaint(value if isinstance(value, str) else " ".join(value), path))
+            words = value if isinstance(value, str) else " ".join(value[:_MOST_COMPLAINTS])
+            self.found.append(Complaint(words[:_MOST_WORDS], path))
         elif isinstance(value, Mapping) and depth < _DEEPEST:
             for key, inner in value.items():
                 own = () if key in ("_errors", *_WORDS) or str(key).isdigit() else (str(key),)
@@ -198,24 +214,22 @@ def _document(span: str) -> Any:
         return None
 
 
-def _is_error(value: Any) -> bool:
+def _is_error(value: Any, depth: int = 0) -> bool:
     """Whether a document says what is wrong, and is no request."""
     if isinstance(value, list | tuple):
-        return bool(value) and all(_is_error(entry) for entry in value)
+        return bool(value) and depth < _DEEPEST and all(_is_error(entry, depth + 1) for entry in value[:_MOST_COMPLAINTS])
     if not isinstance(value, dict) or "messages" in value or "model" in value:
         return False
     return bool(value.keys() & {"error", "message", "detail", "msg", "errors"}) or {"loc", "type"} <= value.keys()
 
 
+_REQUEST = re.compile(r"['\"](messages|input|content|properties|role)['\"]\s*:|\b(messages|content|role)=")
+
+
 def _echoes(span: str, body: Mapping[str, Any]) -> bool:
     """Whether a part of a text is the request, or a part of it, that comes back."""
-    named = sum(bool(re.search(rf"['\"]{re.escape(key)}['\"]\s*:|\b{re.escape(key)}=", span)) for key in body)
-    return named >= 2 or bool(
-        re.search(
-            r"['\"](messages|input|content|properties|role)['\"]\s*:|\b(messages|content|role)=",
-            span,
-        )
-    )
+    named = sum(f'"{key}"' in span or f"'{key}'" in span or f"{key}=" in span for key in body)
+    return named >= 2 or bool(_REQUEST.search(span))
 
 
 def _texts(body: Mapping[str, Any]) -> list[str]:
@@ -228,10 +242,12 @@ def _texts(body: Mapping[str, Any]) -> list[str]:
         body.get("prompt"),
         body.get("response_format"),
     ]
-    while stack and len(found) < 200:
+    size = 0
+    while stack and len(found) < 200 and size < _MOST_SAID:
         value = stack.pop()
         if isinstance(value, str) and len(value) >= _SHORTEST_QUOTE:
-            found.append(" ".join(value.split()).lower())
+            found.append(" ".join(value[:_MOST_SAID].split()).lower())
+            size += len(found[-1])
         elif isinstance(value, Mapping):
             stack += value.values()
         elif isinstance(value, list):
@@ -248,7 +264,7 @@ def _without(text: str, said: Sequence[str]) -> str:
         at = lower.find(words)
         if at >= 0 and " " in words:
             text, lower = text[:at] + text[at + len(words) :], lower[:at] + lower[at + len(words) :]
-    for quote in reversed(list(re.finditer(r"([`'\"“«])([^`'\"”»]{12,}?)(\.\.\.|…)?[`'\"”»]", text))):
+    for quote in reversed(list(islice(re.finditer(r"([`'\"“«])([^`'\"”»]{12,}?)(\.\.\.|…)?[`'\"”»]", text), _MOST_QUOTES))):
         inner = " ".join(quote.group(2).split()).lower().rstrip(" .…")
         if " " in inner and any(inner in words for words in said):
             text = text[: quote.start()] + text[quote.end() :]

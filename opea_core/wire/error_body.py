@@ -212,8 +212,11 @@ def model_missing(body: ErrorBody, model: str = "") -> bool:
     """Whether the server says that it does not know the model."""
     if "model_not_found" in body.words or re.search(_MODEL_MISSING, body.message):
         return True
-    at = body.message.find(model) if model else -1
-    return at >= 0 and bool(re.search(_UNKNOWN, body.message[max(0, at - 60) : at + len(model) + 60]))
+    found = re.search(rf"(?<![\w.-]){re.escape(model)}(?![\w-])", body.message) if len(model) > 1 else None
+    if found is None:
+        return False
+    around = body.message[max(0, found.start() - 60) : found.end() + 60]
+    return bool(re.search(_UNKNOWN, around)) and bool(re.search(r"(?i)\bmodels?\b|deployment|endpoints? found", around))
 
 
 _BY_STATUS: dict[int, type[errors.OPEAError]] = {
@@ -306,6 +309,15 @@ def _from_document(document: Any, status: int | None, text: str) -> ErrorBody:
     )
 
 
+_DEEPER = (("fault", "faultstring"), ("Response", "Error", "Message"), ("result", "message"))
+
+
+def _inside(document: Any, *path: str) -> Any:
+    for name in path:
+        document = document.get(name) if isinstance(document, Mapping) else None
+    return document
+
+
 def _minimax(document: Mapping[str, Any]) -> Json | None:
     base = document.get("base_resp")
     if not isinstance(base, Mapping) or not base.get("status_code"):
@@ -326,6 +338,8 @@ def _message(document: Mapping[str, Any], inner: Mapping[str, Any], details: lis
         "; ".join(_detail(d) for d in details),
         listed[0].get("message") if listed and isinstance(listed[0], dict) else listed[0] if listed else None,
         document.get("html-message"),
+        *(document.get(name) for name in ("error_msg", "errorMessage", "errmsg", "msg")),
+        *(_inside(document, *path) for path in _DEEPER),
     )
     message = next((c for c in candidates if isinstance(c, str) and c.strip()), "").strip()
     if "error" in document and isinstance(document.get("error"), str) and isinstance(said, str) and said.strip() != message:

@@ -42,12 +42,16 @@ def asked_of(body: Mapping[str, Any], output_schema: Json | None, stream_options
         n=n if isinstance(n, int) and n > 1 and not isinstance(n, bool) else 1,
         logprobs=body.get("logprobs") not in (None, False, 0),
         tool=tool if isinstance(tool, str) else None,
-        stop=tuple(text for text in ([stop] if isinstance(stop, str) else stop or ()) if isinstance(text, str) and text),
+        stop=tuple(text for text in _texts(stop) if isinstance(text, str) and text),
         max_tokens=min(limits, default=None),
         usage=isinstance(stream_options, Mapping) and stream_options.get("include_usage") is True,
         required=None if schema is None else frozenset(map(str, required or ())),
         form="" if output_schema is None else str(output_schema.get("name")),
     )
+
+
+def _texts(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str) else value if isinstance(value, list) else []
 
 
 def ignored(asked: Asked, response: ChatResponse) -> Iterator[str]:

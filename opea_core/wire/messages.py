@@ -15,12 +15,12 @@ REASONING_KEYS = (*REASONING_FIELDS, *SIGNED_FIELDS)
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-def messages_for(messages: Sequence[Any], capabilities: Capabilities, endpoint: str = "", model: str = "") -> list[Any]:
+def messages_for(messages: Sequence[Any], capabilities: Capabilities, server: str = "", model: str = "") -> list[Any]:
     """The messages as ``capabilities`` say they are taken; the caller's are not changed.
 
-    What an answer was signed with goes to the ``endpoint`` and the ``model`` that signed it only.
+    What an answer was signed with goes to the ``server`` (the mark of its base URL) and the ``model`` that signed it only.
     """
-    here = {"endpoint": endpoint, "model": model}
+    here = {"server": server, "model": model}
     if capabilities.late_system != "keep":
         messages = _early_system(messages, merge=capabilities.late_system == "merge")
     if not capabilities.tool_media:

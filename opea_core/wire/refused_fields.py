@@ -43,8 +43,11 @@ _REFUSED = re.compile(
     r"|\bhas no\b(?! attribute)|\bno endpoints\b|不支持|不允许|未知参数|非支持"
 )
 _VALUE = re.compile(
-    r"(?i)\b(polic(y|ies)|blocked|banned|suspended|violat\w*|moderat\w*|flagged|filtered|billing"
-    r"|credits?|claim)\b|\b(must|should|has to|needs? to|have to) (be|have|contain|match"
+    r"(?i)^\W*invalid [`'\"]\w+[`'\"]\s*:|\binvalid key\b|\b(unsupported|invalid) \w+ [\d.]+"
+    r"|\b(above|below|over|under|beyond) \d|\bgreedy\b|\brequires (temperature|top_p|logprobs|stream)\b"
+    r"|\bvalue\b.{0,20}\b(is|are) not\b|\bchoose (between|a|one)\b|\bids? with\b|\bcharacters?\b"
+    r"|\bspaces\b|\bkeys? [`'\"].{1,60}\bin [`'\"]|\b(polic(y|ies)|blocked|banned|suspended|violat\w*"
+    r"|moderat\w*|flagged|filtered|billing|credits?|claim)\b|\b(must|should|has to|needs? to|have to) (be|have|contain|match"
     r"|not exceed|equal|start|end|fall|lie|not be (empty|null|negative|greater|less|more|larger"
     r"|longer|blank|zero))\b"
     r"|\bexpected\b(?! (nothing|no))|\btoo (large|long|many|high|small|low|big|short|few)\b"
@@ -88,7 +91,7 @@ _FOLLOWS = re.compile(
     r"|the only|only|must|should|available|please (use|choose|set))\b"
 )
 _LISTING = re.compile(
-    r"(?i)\bexpected (one of|any of)\b|\b(valid|known|allowed|supported|permitted|accepted"
+    r"(?i)\bexpected (one of|any of|[`'\"]\w)|\b(valid|known|allowed|supported|permitted|accepted"
     r"|recogni[sz]ed|available|possible|expected|legal) (\w+ ){0,2}?"
     r"(parameters?|fields?|arguments?|keys?|properties|keywords|names|options|values|roles"
     r"|inputs)( are| is|:| here|\s*=|\s*\()|\bdid you mean\b|\bperhaps you meant\b|\bmust be (one"
@@ -109,6 +112,11 @@ _WITH = re.compile(
     r"|in combination|besides?|by|at|on|use[sd]?|using)\b"
 )
 _END = re.compile(r"; (?!use)|[^`'\"\])\s]\s*:\s")
+_CONDITION = re.compile(
+    r"(?i)\bgreedy\b|\bwhen temperature is|\b(unknown|invalid|unexpected) keys? [`'\"].{1,60}\bin [`'\"]"
+    r"|\bunexpected value\b|\bby (this|the|your) (tool|function)\b"
+)
+"""Words about what a field holds, or about the caller's own names, whatever else is said."""
 _STRANGE = re.compile(
     r"(?i)\b(unknown|unrecogni[sz]ed|unexpected|extra|extraneous|unsupported|undefined"
     r"|additional) (\w+ )?(fields?|names?|param\w*|arguments?|keys?|propert\w+|keywords?|inputs?"
@@ -147,6 +155,12 @@ _IN_PASSING = re.compile(
 )
 _MODEL = re.compile(r"(?i)\bmodel(s| family| name| id)? ?[`'\"]?[\w.-]*/?$")
 _BETWEEN = " \t\n`'\",/&*()[]"
+_IS_VALUE = re.compile(
+    r"[`'\"]?\s+[`'\"]?(?!(is|are|was|were|has|have|not|cannot|can|may|must|should|will|does|do|isn|aren"
+    r"|param\w*|fields?|arguments?|options?|propert\w+|settings?|sampling|currently|also|set|tools?"
+    r"|functions?|schemas?|mode)\b)[\w.@-]+[`'\"]?\s*"
+)
+"""A word of its own between a name and "not supported": the value that is not."""
 _COLON = re.compile(r":\s*[`'\"\[(]*$")
 
 
@@ -175,6 +189,8 @@ def refused_fields(
 def is_about_a_value(complaint: Complaint) -> bool:
     """Whether it dislikes what a field holds, not that it is there; one value that is taken is as good as none."""
     following = complaint.after if _FOLLOWS.match(complaint.after) else ""
+    if _CONDITION.search(complaint.words):
+        return True
     if _STRANGE.search(complaint.words) or _ONE_VALUE.search(complaint.words) or (following and _ONE_VALUE.search(following)):
         return False
     return bool(_VALUE.search(stated(complaint.words)) or (following and _VALUE.search(following)))
@@ -277,6 +293,8 @@ def _left_of(at: int, mentions: Sequence[Mention], words: str) -> list[str]:
         if end > at:
             continue
         gap = words[end:at]
+        if not group and _IS_VALUE.fullmatch(gap):
+            break
         if len(gap) > (70 if not group else 24) or (not group and _END.search(gap)) or (group and not (_is_list(gap) or _WITH.search(gap))):
             break
         group = [name] if _WITH.search(gap) and group else [name, *group]  # "X with Y is not supported" is about X

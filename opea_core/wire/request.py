@@ -52,7 +52,7 @@ def build_body(
     output_schema: Json | None = None,
     left_out: list[str] | None = None,
     names: dict[str, str] | None = None,
-    endpoint: str = "",
+    server: str = "",
 ) -> Json:
     """The body as ``capabilities`` say the endpoint takes it; the caller's is not changed.
 
@@ -75,7 +75,7 @@ def build_body(
     if capabilities.tool_choice != "named":
         _choose_less(built, capabilities.tool_choice, left_out)
     if isinstance(built.get("messages"), list):
-        built["messages"] = messages_for(built["messages"], capabilities, endpoint, model)
+        built["messages"] = messages_for(built["messages"], capabilities, server, model)
     for name in sorted(capabilities.dropped):
         if has_parameter(built, name):
             drop_parameter(built, name)

@@ -51,10 +51,12 @@ def _clean(name: str, form: Form) -> str:
 
 
 def _unlike(new: str, name: str, taken: set[str], form: Form) -> str:
-    if new not in taken:
-        return new
-    mark = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{new[: _LONGEST[form] - 9]}_{mark}"
+    marks = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    found, number = new, 0
+    while found in taken:
+        mark = f"{marks[:8]}{number or ''}"
+        found, number = f"{new[: _LONGEST[form] - 1 - len(mark)]}_{mark}", number + 1
+    return found
 
 
 def _names(body: Mapping[str, Any]) -> Iterator[str]:

@@ -126,8 +126,8 @@ VARIANTS = [
     Variant(
         "A16: two are sent as one",
         _NAMES,
-        "    if new not in taken:\n        return new\n",
-        "    return new\n",
+        "    while found in taken:\n",
+        "    while found in taken and number < 0:\n",
         WIRE + "test_tool_names.py",
     ),
     Variant(

@@ -84,7 +84,7 @@ def _handed_out() -> list[Row]:
         "method": "stream_chat",
         "error": errors.StreamInterrupted,
         "says": r"Stream from one .*broke off after 5 characters: (.|\n)*error\.partial",
-        "failed": ["handed one"],
+        "failed": ["delivered one"],
     }
     return [Row(f"a stream {name} after content", answer, second=(), requests=(1, 0), **expected) for name, answer in AFTER_CONTENT.items()]
 
@@ -193,8 +193,8 @@ def _late() -> list[Row]:
         Row("nothing but keep-alives", PINGS, method="stream_chat", failed=["first one"], **first),
         Row("nothing but empty events", EMPTY_CHUNKS, method="stream_chat", failed=["first one"], **first),
         Row("nothing but blanks", PADDING, failed=["body one"], **first),
-        Row("a stream that stops", STUCK, failed=["handed one"], **handed, **idle),
-        Row("a stream with keep-alives only", PINGS_LATER, failed=["handed one"], **handed, **idle),
+        Row("a stream that stops", STUCK, failed=["delivered one"], **handed, **idle),
+        Row("a stream with keep-alives only", PINGS_LATER, failed=["delivered one"], **handed, **idle),
         Row("a body that stops", STUCK_BODY, error=errors.EndpointTimeout, says=r"\(idle\)", failed=["body one"], **idle),
         Row("no answer before the deadline", HANG, says=r"deadline of 0\.08 s", **total),
         Row("no answer before the deadline of a stream", HANG, method="stream_chat", **total),

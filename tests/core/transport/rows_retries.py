@@ -86,6 +86,7 @@ def _elsewhere_only() -> list[Row]:
             "no such model",
             [NO_MODEL],
             error=errors.NotFoundError,
+            call={"model": "another"},
             says=r"It serves: scripted-model",
             requests=(2,),
             attempts=1,
@@ -243,7 +244,7 @@ def _counted() -> list[Row]:
         Row("models too", [error(503, "busy")], method="models", args=(), gives=lambda r: len(r) == 1, requests=(2,)),
         Row("completions too", [error(503, "busy")], method="complete", gives=HELLO, requests=(2,)),
         Row("an unknown 4xx", error(418, "teapot"), error=errors.InvalidRequestError, has={"status_code": 418}),
-        Row("an error without words", Answer(503), error=errors.ServerError, requests=(4,), says="503 without body"),
+        Row("an error without words", Answer(503), error=errors.ServerError, requests=(4,), says="it gives no reason"),
         Row("an HTML error", html(502, "<h1>Bad Gateway</h1>"), error=errors.ServerError, requests=(4,), says="Bad Gateway"),
         Row(
             "an error of FastAPI",

@@ -120,6 +120,7 @@ class Transcript:
 
 
 _PASSING = {
+    "origin",
     "at",
     "seconds",
     "call_id",
