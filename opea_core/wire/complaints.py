@@ -136,7 +136,8 @@ class _Reader:
         for key, inner in value.items():
             if key in self.body and key not in (*_WORDS, *_ECHOED):
                 self._trail((key,), inner, depth)
-            if key not in _ECHOED and not (path and key in _WORDS and path[0] in self.body and path[0] not in _DEEP):
+            is_echo = key in _ECHOED and not (key == "status" and isinstance(inner, Mapping))
+            if not is_echo and not (path and key in _WORDS and path[0] in self.body and path[0] not in _DEEP):
                 self.read(inner, depth + 1, words)
 
     def _cleaned(self, words: str) -> tuple[str, list[Any]]:

@@ -19,14 +19,14 @@ Mention: TypeAlias = tuple[int, int, str]
 _REFUSED = re.compile(
     r"(?i)\bunsupported|(\bnot|n['\u2019]t|\bnever|\bno longer"
     r"|\bonly partially) (\w+ ){0,2}?(support"
-    r"|accept|allow|permit|recogni[sz]|implement|enabl|available|compatible|valid)\w*"
+    r"|accept|allow|permit|recogni[sz]|implement|enabl|available|compatible|valid|expected\b)\w*"
     r"|\bnot[ _-]supported|\bno support\b|\bunavailable|\bincompatible|\bunrecogni[sz]ed"
     r"|\bunknown\b|\bunexpected\b|\bextra[ _](inputs?|fields?|forbidden)"
     r"|\b(is|are|was|were) (forbidden|disallowed|disabled|rejected|refused|removed|ignored"
     r"|deprecated|reserved|prohibited)"
     r"|\b(cannot|can['\u2019]t|can not|may not|must not|should not|shouldn['\u2019]t"
     r"|mustn['\u2019]t) (be )?(\w+ ){0,1}?(used|set|specified|combined|given|passed|provided|sent"
-    r"|included|present|supplied|use|handle|take|do|process|contain|have|include)\b"
+    r"|included|present|supplied|honou?red|served|produced|use|handle|take|do|process|contain|have|include)\b"
     r"|\b(do|does|did|will|should|must) ?(not|n['\u2019]t) (\w+ ){0,2}?(take|exist|have|know"
     r"|understand|contain|match any|handle|work)|\bno such\b|\bnot (a )?(known|defined|declared"
     r"|handled|understood)"
@@ -40,13 +40,14 @@ _REFUSED = re.compile(
     r"|\bnot additional|\bmust not have additional|\bdrop\b|\b(is|are|be|has"
     r"|have) (to be )?(removed|dropped|left out)|\bno place\b|\bcannot combine\b|\bnotimplemented"
     r"|\b(replaced|superseded|renamed) (by|to)\b|\binstead of\b|\btakes no\b"
-    r"|\bhas no\b(?! attribute)|\bno endpoints\b|不支持|不允许|未知参数|非支持"
+    r"|\bunpermitted\b|\bunusable\b|NoAdditionalProperties|\bnot an? (accepted|known|allowed) (key|field|name)\b"
+    r"|\b(is|are) no (member|field|part|property)s?\b|\bhas no\b(?! attribute)|\bno endpoints\b|不支持|不允许|未知参数|非支持"
 )
 _VALUE = re.compile(
     r"(?i)^\W*invalid [`'\"]\w+[`'\"]\s*:|\binvalid key\b|\b(unsupported|invalid) \w+ [\d.]+"
     r"|\b(above|below|over|under|beyond) \d|\bgreedy\b|\brequires (temperature|top_p|logprobs|stream)\b"
     r"|\bvalue\b.{0,20}\b(is|are) not\b|\bchoose (between|a|one)\b|\bids? with\b|\bcharacters?\b"
-    r"|\bspaces\b|\bkeys? [`'\"].{1,60}\bin [`'\"]|\b(polic(y|ies)|blocked|banned|suspended|violat\w*"
+    r"|\bspaces\b|\b\d+ bits?\b|\bBereich\b|\bkeys? [`'\"].{1,60}\bin [`'\"]|\b(polic(y|ies)|blocked|banned|suspended|violat\w*"
     r"|moderat\w*|flagged|filtered|billing|credits?|claim)\b|\b(must|should|has to|needs? to|have to) (be|have|contain|match"
     r"|not exceed|equal|start|end|fall|lie|not be (empty|null|negative|greater|less|more|larger"
     r"|longer|blank|zero))\b"
@@ -121,11 +122,13 @@ _STRANGE = re.compile(
     r"(?i)\b(unknown|unrecogni[sz]ed|unexpected|extra|extraneous|unsupported|undefined"
     r"|additional) (\w+ )?(fields?|names?|param\w*|arguments?|keys?|propert\w+|keywords?|inputs?"
     r"|options?)\b(\(s\))?(?! (value|type|'?\w+'? for))"
+    r"|\b(field|name|param\w*|argument|key|property|option)s? (is|was|are|were) not (expected|known|allowed|accepted)\b"
+    r"|\bnot an? (accepted|known|allowed) (key|field|name)\b"
 )
 """Words of servers that do not know a field at all."""
 _STILL = re.compile(
     r"(?i)\b(still|keeps?|both) (\w+ )?(work|accept|support|valid)|\bwill be removed\b"
-    r"|\bno effect\b|\bhonou?red\b|\b(is|was"
+    r"|\bno effect\b|(?<!be )\bhonou?red\b|\b(is|was"
     r"|were|are) ignored\b"
 )
 _NEGATED = re.compile(
@@ -154,13 +157,14 @@ _IN_PASSING = re.compile(
     r"|organi[sz]ation|project|key|plan|tier|subscription)\b|\bquota\b|\blimit\b"
 )
 _MODEL = re.compile(r"(?i)\bmodel(s| family| name| id)? ?[`'\"]?[\w.-]*/?$")
-_BETWEEN = " \t\n`'\",/&*()[]"
+_BETWEEN = " \t\n`'\",/&*()[]:"
 _IS_VALUE = re.compile(
     r"[`'\"]?\s+[`'\"]?(?!(is|are|was|were|has|have|not|cannot|can|may|must|should|will|does|do|isn|aren"
     r"|param\w*|fields?|arguments?|options?|propert\w+|settings?|sampling|currently|also|set|tools?"
     r"|functions?|schemas?|mode)\b)[\w.@-]+[`'\"]?\s*"
 )
 """A word of its own between a name and "not supported": the value that is not."""
+_MUST_GO = r"(?:must|has to|should) (?:not be (?:sent|set|given|present|included)|be (?:removed|omitted|dropped|absent|unset))\b"
 _COLON = re.compile(r":\s*[`'\"\[(]*$")
 
 
@@ -329,7 +333,7 @@ def pattern_of(name: str, words: Iterable[str] = (), is_plain_word: bool = False
         marked = (
             rf"[`'\"*\[]({one})[`'\"*\]](?!\s*role)|(?<![\w.])({one})(?=\s*(=|>|:\s|\(\s*\w+\s*\)"
             rf"|{FIELD_WORD}\b))"
-            rf"|(?<=[./])({one})\b(?!\w)"
+            rf"|(?<=[./])({one})\b(?!\w)|(?<=\s:)({one})\b|(?<![\w.])({one})(?= {_MUST_GO})"
             rf"|\b{FIELD_WORD}(?:\s*\(s\))?[:,]?\s+(named?\s+)?[`'\"]?({one})\b(?!\s+(role"
             rf"|message))|(?<=: )({one})(?=\W*$|,)|(?<=, )({one})(?=\W*$|,)"
         )
