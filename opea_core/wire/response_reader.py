@@ -110,7 +110,7 @@ class ResponseReader:
             return None
         self._came += len(data)
         try:
-            if self._inflater.passes:
+            if self._inflater.passes and self._packed is None:
                 return self._take(data)
             self._unpack(self._packed or iter(self._inflater.feed(data)))
         except (UndecodableBody, EventTooLarge, TooMany) as error:

@@ -967,3 +967,18 @@ PARTS = [
 )
 def test_any_bytes_make_an_answer_or_a_problem(body: bytes, encoding: str, status: int, size: int, cut: bool) -> None:
     check_outcome(read(*pieces_of(body, size), status=status, headers={"content-encoding": encoding}, cut=cut))
+
+
+def test_a_plain_body_that_came_at_once_is_read_to_its_end() -> None:
+    """What is held back of it must not be held for good once the body is known not to be packed."""
+    reader = ResponseReader(200, {}, ResponseSpec("chat", True, "m", lambda: "id", choices=1))
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+    reader.feed(event * 2000 + b"data: [DONE]\n\n")
+    content = ""
+    for _ in range(100):
+        content += "".join(chunk.content for chunk in reader.chunks)
+        reader.chunks.clear()
+        if not reader.holds_back:
+            break
+        reader.feed(b"")
+    assert (len(content), reader.holds_back, reader.done) == (2000, False, True)
