@@ -110,7 +110,7 @@ class ResponseReader:
             return None
         self._came += len(data)
         try:
-            if self._inflater.passes and self._packed is None:
+            if self._inflater.passes:
                 return self._take(data)
             self._unpack(self._packed or iter(self._inflater.feed(data)))
         except (UndecodableBody, EventTooLarge, TooMany) as error:
@@ -125,7 +125,8 @@ class ResponseReader:
             self._take(piece)
             if self.problem is not None or self.done:
                 return
-            if self._expected.stream and len(self.chunks) > _PLENTY:
+            is_packed = self._inflater is not None and not self._inflater.passes
+            if is_packed and self._expected.stream and len(self.chunks) > _PLENTY:
                 self._packed = pieces
                 return
 
