@@ -21,8 +21,13 @@ def order_of(response: core.ChatResponse, choice: core.Choice) -> dict[str, Any]
     """The order of a whole answer, to be kept; only a list tells one, fields beside each other do not."""
     if not choice.blocks or not isinstance(_message(response, choice).get("content"), list):
         return {}
-    entries = [[kind, len(block[kind])] if (kind := block["type"]) in ("text", "reasoning") else ["part", 1] for block in choice.blocks]
-    return _unusual(entries)
+    return _unusual([_entry(block) for block in choice.blocks])
+
+
+def _entry(block: Mapping[str, Any]) -> list[Any]:
+    """Kind and length of a block; a server's own part may be of no type."""
+    kind = block.get("type")
+    return [kind, len(block[kind])] if kind in ("text", "reasoning") and isinstance(block.get(kind), str) else ["part", 1]
 
 
 def _message(response: core.ChatResponse, choice: core.Choice) -> Mapping[str, Any]:
