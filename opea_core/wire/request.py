@@ -64,7 +64,7 @@ def build_body(
     built: Json = {"model": model} if model else {}
     built.update((key, value) for key, value in body.items() if value is not None)
     if capabilities.prune:
-        _prune(built, stream, output_schema is not None)
+        _prune(built, stream, output_schema is not None and capabilities.structured_output == "function_calling")
     if output_schema is not None:
         _ask_for(built, output_schema, capabilities.structured_output)
     if stream is not None:
