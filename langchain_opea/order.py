@@ -21,13 +21,8 @@ def order_of(response: core.ChatResponse, choice: core.Choice) -> dict[str, Any]
     """The order of a whole answer, to be kept; only a list tells one, fields beside each other do not."""
     if not choice.blocks or not isinstance(_message(response, choice).get("content"), list):
         return {}
-    return _unusual([_entry(block) for block in choice.blocks])
-
-
-def _entry(block: Mapping[str, Any]) -> list[Any]:
-    """Kind and length of a block; a server's own part may be of no type."""
-    kind = block.get("type")
-    return [kind, len(block[kind])] if kind in ("text", "reasoning") and isinstance(block.get(kind), str) else ["part", 1]
+    kinds = [(block.get("type"), block) for block in choice.blocks]  # a server's own part may be of no type
+    return _unusual([[kind, len(block[kind])] if kind in ("text", "reasoning") else ["part", 1] for kind, block in kinds])
 
 
 def _message(response: core.ChatResponse, choice: core.Choice) -> Mapping[str, Any]:

@@ -149,7 +149,7 @@ class BreakerPolicy(Value):
     break_duration: Seconds = 1.0
     """Seconds it stays open."""
     steady: Count = 10
-    """So many times in a row; then it doubles, up to ``max_open``."""
+    """So many times in a row; then it doubles, up to ``max_break_duration``."""
     max_break_duration: Seconds = 60.0
     probe_interval: Seconds = 2.0
     """After so long without a verdict another probe is let through."""

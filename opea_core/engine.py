@@ -136,7 +136,7 @@ class Drivers:
 
 
 class Engine:
-    """Settings, gate and drivers together. What is shared is what is passed around."""
+    """Settings, limiter and drivers together. What is shared is what is passed around."""
 
     def __init__(self, settings: Settings, emitter: events.Emitter, drivers: Drivers) -> None:
         self.settings = settings

@@ -66,7 +66,7 @@ SIGNED_FIELDS = ("reasoning_details", "thinking_blocks", "reasoning_text", "reas
 CALL_SIGNATURES = ("extra_content", "thought_signature", "thoughtSignature", "encrypted_content")
 """What servers sign calls and messages with (Gemini); it goes back wherever it came from, without being asked for."""
 ORIGIN = "opea_origin"
-"""In an assistant's message, never sent: which ``endpoint`` and ``model`` it came from."""
+"""In an assistant's message, never sent: which ``server`` (a mark of its base URL) and ``model`` it came from."""
 
 
 @dataclass(slots=True)
@@ -235,7 +235,7 @@ class ChatResponse:
         """The first choice as a message to append to the conversation, tool calls and reasoning included.
 
         Whether reasoning is sent back to the server is decided by ``Capabilities.send_reasoning``; what is signed goes to
-        the endpoint and the model it came from only (``opea_origin``, which is not sent).
+        the base URL and the model it came from only (``opea_origin``, which is not sent).
         """
         choice = self.choices[0]
         message: Json = {"role": choice.role, "content": choice.content}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from opea_core.testing import ScriptedServer
 
 PERSON: dict[str, Any] = {"name": "Ann", "age": 7}
 TEXT = json.dumps(PERSON)
@@ -31,3 +35,14 @@ WRITTEN: dict[str, str] = {
     "a call as the protocol writes it": json.dumps({"type": "function", "function": {"name": "Person", "arguments": TEXT}}),
     "a call in a list": f"[{CALL}]",
 }
+
+
+@contextmanager
+def in_way(server: ScriptedServer, *words: object) -> Iterator[None]:
+    """One of the ways of a test: the server has seen nothing yet, and a failure says which way it was."""
+    server.seen.clear()
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"asked in this way: {', '.join(map(str, words))}")
+        raise

@@ -1,6 +1,6 @@
 """What came with an answer and goes back with it: signed reasoning, signatures of calls, sounds by their ids.
 
-Both frameworks keep it beside their messages under the names here. It is sent only to the endpoint and
+Both frameworks keep it beside their messages under the names here. It is sent only to the base URL and
 the model that gave it, as no other could read it.
 """
 

@@ -123,7 +123,7 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
 def _attempts(
     spec: CallSpec, context: Context, log: CallLog, permit: Permit
 ) -> Generator[Any, Any, tuple[Failure | None, explain.ErrorContext | None, CallResult | None]]:
-    """The requests made with one grant: one, and again at once where a small change mends it."""
+    """The requests made with one permit: one, and again at once where a small change is all that was asked for."""
     endpoint, model = permit.endpoint, model_of(spec, context, permit.endpoint)
     may_adapt = endpoint.config.adapt if spec.adapt is None else spec.adapt
     known = endpoint.capabilities(model) if may_adapt else endpoint.config.capabilities.as_given()

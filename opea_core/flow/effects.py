@@ -84,7 +84,7 @@ class FetchKey:
 
 @dataclass(slots=True)
 class Send:
-    """Make one request and read its answer: a stream up to its first content. Gives Reply or Broken."""
+    """Make one request and read its answer: a stream up to its first content. Gives Reply or TransportFailure."""
 
     permit: Permit
     request: Request
@@ -119,7 +119,7 @@ class Emit:
 
 @dataclass(slots=True)
 class Reply:
-    """An answer, whole or (a stream) up to its first content; ``intake`` knows what is wrong with it."""
+    """An answer, whole or (a stream) up to its first content; ``response_reader`` knows what is wrong with it."""
 
     status: int
     headers: dict[str, str]

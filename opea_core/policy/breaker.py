@@ -1,7 +1,7 @@
 """Circuit breaker of one endpoint.
 
 Closed, it counts results; open, it admits nobody before its time; half open, it admits one probe, and
-another each ``probe_ttl`` while no verdict has come. Every admission is a lease with the generation it
+another each ``probe_interval`` while no verdict has come. Every admission is an Admission with the generation it
 was given in: a result of another generation changes nothing.
 """
 
@@ -110,7 +110,7 @@ class Breaker:
         return bool(self._probes)
 
     def admit(self, now: int) -> Admission:
-        """Take an admission; only when ``gate(now)`` is None."""
+        """Take an admission; only when ``admits_at(now)`` is None."""
         if self.state is State.CLOSED:
             return Admission(self.generation)
         self.state = State.HALF_OPEN
@@ -124,7 +124,7 @@ class Breaker:
             self.open_until = min(self.open_until, self._opened_at + int(seconds * SECOND))
 
     def record(self, admission: Admission, verdict: Verdict, now: int, connect_class: bool = False) -> None:
-        """Take the verdict of a lease, once. ``connect_class``: not sent, or reset before an answer."""
+        """Take the verdict of an admission, once. ``connect_class``: not sent, or reset before an answer."""
         if admission.generation != self.generation or not self._policy.enabled:
             return
         self._probes.pop(admission.probe, None)

@@ -1,4 +1,4 @@
-"""One endpoint as the dispatcher sees it: its models' limits, breaker, preferences, budget."""
+"""One endpoint as the scheduler sees it: its models' limits, breaker, preferences, budget."""
 
 from __future__ import annotations
 
@@ -204,11 +204,11 @@ class EndpointState:
         permit.place = limits.in_flight + 1
         permit.above = limits.concurrency.is_above(permit.place)
         limits.in_flight += 1
-        self.in_flight += 1  # last, and no call after it: Ctrl-C cannot come between this and the grant's being the ticket's
+        self.in_flight += 1  # last, and no call after it: Ctrl-C cannot come between this and the permit's being the ticket's
         return permit
 
     def withdraw_permit(self, permit: Permit) -> None:
-        """Undo a grant that nobody took: place, probe and budget are as before."""
+        """Undo a permit that nobody took: place, probe and budget are as before."""
         if not permit.settled:
             self._release(permit)
             if permit.cohort is not None:

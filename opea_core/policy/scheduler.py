@@ -1,6 +1,6 @@
-"""Who goes next, and where: queue, endpoints, gates and breakers decided together.
+"""Who goes next, and where: queue, endpoints, cooldowns and breakers decided together.
 
-A plain data structure without lock or clock; ``transport/gate.py`` is its only caller.
+A plain data structure without lock or clock; ``transport/limiter.py`` is its only caller.
 
 A ticket is pending, then offered (a place is kept for it), then taken, then gone; an offer that is not
 taken within two seconds lapses. Tickets that may use the same endpoints wait in one heap, ordered by the
@@ -374,7 +374,7 @@ class Scheduler:
         route.tidy()
 
     def _offer(self, ticket: Ticket, option: Option, now: int) -> None:
-        """Keep a place for a ticket; its entries in the heaps die lazily. From ``grant`` on no call: Ctrl-C finds it done or not begun."""
+        """Keep a place for a ticket; its entries in the heaps die lazily. From the permit on no call: Ctrl-C finds it done or not begun."""
         route, (endpoint, limits) = ticket.route, option
         if route.answered:
             ticket.recovery_wait = max(0, ticket.gives_up_at - route.clock(now))

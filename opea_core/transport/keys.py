@@ -21,11 +21,11 @@ def plain_key(source: Any) -> str | None:
 
 
 _asked_now: ContextVar[frozenset[int]] = ContextVar("_asked_now", default=frozenset())
-"""The key functions that the code here was called by, and the gates of the calls that asked them."""
+"""The key functions that the code here was called by, and the limiters of the calls that asked them."""
 
 
 def inside(limiter: object) -> bool:
-    """Whether this code was called by a key function for a call that has a place of this gate."""
+    """Whether this code was called by a key function for a call that has a place of this limiter."""
     return id(limiter) in _asked_now.get()
 
 

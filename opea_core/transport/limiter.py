@@ -1,4 +1,4 @@
-"""The dispatcher behind a lock: the clock, the waking, and giving back from anywhere."""
+"""The scheduler behind a lock: the clock, the waking, and giving back from anywhere."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Limiter:
         self._waits: deque[int] = deque(maxlen=64)
         self._held_since: int | None = None  # nothing could be sent anywhere since, as far as anybody waited
         self._tells_on: Ticket | None = None  # who tells of it when it lasts
-        self._owners: Counter[int] = Counter()  # live grants per event loop
+        self._owners: Counter[int] = Counter()  # live permits per event loop
         self._holders = Holders()
         self.closed = False
         self.endpoints = [EndpointState(e, settings.breaker, chance, now()) for e in settings.endpoints]

@@ -7,7 +7,7 @@ from opea_core.policy.scheduler import Ticket
 
 
 class Holders:
-    """The places that each thread or task holds at each endpoint. Called under the gate's lock."""
+    """The places that each thread or task holds at each endpoint. Called under the limiter's lock."""
 
     __slots__ = ("_held",)
 

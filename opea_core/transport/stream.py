@@ -1,7 +1,7 @@
 """Streams a caller holds: chunks as they come, and whatever the call held given back at the end.
 
 A stream takes over the place and the connection of its call once its first content has come. From
-there bytes go into the intake and chunks come out: no effect, no lock and no validation per token.
+there bytes go into the response reader and chunks come out: no effect, no lock and no validation per token.
 """
 
 from __future__ import annotations

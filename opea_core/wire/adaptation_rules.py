@@ -9,7 +9,7 @@ from typing import Any
 
 from opea_core.config import Capabilities
 from opea_core.types import Json
-from opea_core.wire.complaints import Complaint, own_names, read_complaints
+from opea_core.wire.complaints import own_names, read_complaints
 from opea_core.wire.messages import has_late_system
 from opea_core.wire.refused_fields import pattern_of, refused_fields
 from opea_core.wire.request import has_parameter
@@ -28,7 +28,6 @@ class Refusal:
         self.any_form = any_form
         self.reasoning_is_set = reasoning_is_set
         self.complaints = read_complaints(text, body)
-        self.words = " | ".join(complaint.words for complaint in self.complaints)
         self.messages: list[Mapping[str, Any]] = [m for m in body.get("messages") or () if isinstance(m, Mapping)]
 
     def refused(self, fields: Mapping[str, str]) -> list[str]:
@@ -39,10 +38,6 @@ class Refusal:
     def says(self, pattern: str) -> bool:
         """Whether any clause matches."""
         return any(re.search(pattern, complaint.words) for complaint in self.complaints)
-
-    def is_about(self, *path: str) -> list[Complaint]:
-        """The complaints whose path begins so."""
-        return [complaint for complaint in self.complaints if complaint.path[: len(path)] == path]
 
 
 # --- limits of tokens

@@ -10,7 +10,7 @@ from opea_core.errors import ConfigurationError
 from opea_core.types import Json
 from opea_core.wire import jsontext
 from opea_core.wire.messages import messages_for
-from opea_core.wire.tool_names import with_sent_names
+from opea_core.wire.tool_names import dicts, with_sent_names
 
 ONLY_JSON = "Answer with one JSON object that fits this JSON schema, and with nothing else:\n"
 """What stands before a schema that is told in words."""
@@ -62,11 +62,12 @@ def build_body(
     """
     left_out = [] if left_out is None else left_out
     built: Json = {"model": model} if model else {}
-    built.update((key, value) for key, value in body.items() if value is not None)
-    if capabilities.prune:
-        _prune(built, stream, output_schema is not None and capabilities.structured_output == "function_calling")
+    empty = ("tools", "stop") if capabilities.prune else ()
+    built.update((key, value) for key, value in body.items() if value is not None and not (value == [] and key in empty))
     if output_schema is not None:
         _ask_for(built, output_schema, capabilities.structured_output)
+    if capabilities.prune:
+        _prune(built, stream)
     if stream is not None:
         built["stream"] = stream
     if stream and capabilities.stream_usage and "stream_options" not in body:
@@ -87,12 +88,9 @@ def build_body(
     return built
 
 
-def _prune(built: Json, stream: bool | None, is_form: bool) -> None:
-    """Take out what means nothing, and is refused by some. ``is_form``: an answer of a schema may be asked for by a tool."""
-    for name in ("tools", "stop"):
-        if built.get(name) == []:
-            del built[name]
-    pointless = () if "tools" in built or is_form else ("parallel_tool_calls", "tool_choice")
+def _prune(built: Json, stream: bool | None) -> None:
+    """Take out what means nothing, and is refused by some."""
+    pointless = () if "tools" in built else ("parallel_tool_calls", "tool_choice")
     for name in (*pointless, *(() if stream else ("stream_options",))):
         built.pop(name, None)
 
@@ -110,8 +108,8 @@ def _choose_less(built: Json, most: str, left_out: list[str]) -> None:
     if choice in (None, "auto", "none") or (most == "required" and not isinstance(choice, Mapping)):
         return
     if most == "required":
-        named = _dicts([choice.get("function") if isinstance(choice, Mapping) else None])
-        only = [tool for tool in _dicts(built.get("tools")) if named and (tool.get("function") or {}).get("name") == named[0].get("name")]
+        named = dicts([choice.get("function") if isinstance(choice, Mapping) else None])
+        only = [tool for tool in dicts(built.get("tools")) if named and (tool.get("function") or {}).get("name") == named[0].get("name")]
         built["tools"] = only or built.get("tools")
     built["tool_choice"] = most
     left_out.append(f"tool_choice -> {most}")
@@ -167,10 +165,10 @@ def drop_parameter(body: Json, name: str) -> None:
 def _inner(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     """The places below the top where a parameter of this name may stand."""
     if name == "name":
-        return _dicts(body.get("messages"))
+        return dicts(body.get("messages"))
     if name == "strict":
-        functions = [tool.get("function") for tool in _dicts(body.get("tools"))]
-        return _dicts([*functions, *[form.get("json_schema") for form in _dicts([body.get("response_format")])]])
+        functions = [tool.get("function") for tool in dicts(body.get("tools"))]
+        return dicts([*functions, *[form.get("json_schema") for form in dicts([body.get("response_format")])]])
     return []
 
 
@@ -180,7 +178,3 @@ def _without(value: Any, key: str) -> Any:
 
 def _inside(value: Any, part: str, key: str) -> Any:
     return {**value, part: _without(value[part], key)} if isinstance(value, Mapping) and part in value else value
-
-
-def _dicts(value: Any) -> list[Mapping[str, Any]]:
-    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []

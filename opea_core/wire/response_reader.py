@@ -112,21 +112,20 @@ class ResponseReader:
         try:
             if self._inflater.passes:
                 return self._take(data)
-            self._unpack(self._packed or iter(self._inflater.feed(data)))
+            self._unpack(self._inflater, self._packed or iter(self._inflater.feed(data)))
         except (UndecodableBody, EventTooLarge, TooMany) as error:
             self._undecodable(str(error))
         except RecursionError:
             self._undecodable("the answer is nested too deeply")
 
-    def _unpack(self, pieces: Iterator[bytes]) -> None:
+    def _unpack(self, inflater: Inflater, pieces: Iterator[bytes]) -> None:
         """Take the pieces of a packed body; of a stream only as many as its reader has to do with."""
         self._packed = None
         for piece in pieces:
             self._take(piece)
             if self.problem is not None or self.done:
                 return
-            is_packed = self._inflater is not None and not self._inflater.passes
-            if is_packed and self._expected.stream and len(self.chunks) > _PLENTY:
+            if self._expected.stream and len(self.chunks) > _PLENTY and not inflater.passes:
                 self._packed = pieces
                 return
 

@@ -68,10 +68,10 @@ def _names(body: Mapping[str, Any]) -> Iterator[str]:
 
 def _holders(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The dicts with names: of tools, of the chosen one, of calls, of tools' messages."""
-    for tool in (*_dicts(body.get("tools")), *_dicts([body.get("tool_choice")])):
+    for tool in (*dicts(body.get("tools")), *dicts([body.get("tool_choice")])):
         yield from _function(tool)
-    for message in _dicts(body.get("messages")):
-        for call in _dicts(message.get("tool_calls")):
+    for message in dicts(body.get("messages")):
+        for call in dicts(message.get("tool_calls")):
             yield from _function(call)
         if message.get("role") == "tool":
             yield message
@@ -79,7 +79,7 @@ def _holders(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _function(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The function of a tool or a call; a server's own (``builtin_function``) has a name that only it knows."""
-    return _dicts([holder.get("function")]) if holder.get("type", "function") == "function" else []
+    return dicts([holder.get("function")]) if holder.get("type", "function") == "function" else []
 
 
 def _renamed(body: Json, sent: Mapping[str, str]) -> Json:
@@ -107,5 +107,6 @@ def _renamed(body: Json, sent: Mapping[str, str]) -> Json:
     return renamed
 
 
-def _dicts(value: Any) -> list[Mapping[str, Any]]:
+def dicts(value: Any) -> list[Mapping[str, Any]]:
+    """The dicts in a list; none in anything else."""
     return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []

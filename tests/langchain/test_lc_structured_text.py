@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 from langchain_core.exceptions import OutputParserException
 from lc_object_support import WAYS, ask, made
 from pydantic import BaseModel
-from written_answers import PERSON, TEXT, WRITTEN
+from written_answers import PERSON, TEXT, WRITTEN, in_way
 
 import opea_core as core
 from langchain_opea.errors import OPEARefusalError
@@ -35,17 +33,6 @@ SCHEMA = {
 KINDS: dict[str, tuple[Any, Any]] = {"class": (Person, Person(**PERSON)), "dict": (SCHEMA, PERSON)}
 """Kinds of schemas, and the person in each."""
 METHODS: tuple[Any, ...] = (None, "json_schema", "function_calling", "json_mode")
-
-
-@contextmanager
-def in_way(server: ScriptedServer, *words: object) -> Iterator[None]:
-    """One of the ways of a test: the server has seen nothing yet, and a failure says which way it was."""
-    server.seen.clear()
-    try:
-        yield
-    except BaseException as error:
-        error.add_note(f"asked in this way: {', '.join(map(str, words))}")
-        raise
 
 
 def _said(way: str, text: str, finish_reason: str = "stop") -> Answer:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
@@ -14,7 +12,7 @@ from li_asking import LLMWith
 from li_forms import ANN, PREDICTS, PROMPT, Person, calling, how, objects, predicted, saying, texts
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, RootModel
-from written_answers import PERSON, TEXT
+from written_answers import PERSON, TEXT, in_way
 
 from llama_index_opea import OPEALLM
 from llama_index_opea.errors import StructuredOutputError
@@ -30,17 +28,6 @@ WRITTEN: dict[str, str] = {
     "with a line break in a text": '{"name": "Ann", "age":\n 7}',
 }
 EVERY_WAY = tuple(product(MODES, PREDICTS))
-
-
-@contextmanager
-def in_way(server: ScriptedServer, *words: object) -> Iterator[None]:
-    """One of the ways of a test: the server has seen nothing yet, and a failure says which way it was."""
-    server.seen.clear()
-    try:
-        yield
-    except BaseException as error:
-        error.add_note(f"asked in this way: {', '.join(map(str, words))}")
-        raise
 
 
 @pytest.mark.parametrize("case", WRITTEN)

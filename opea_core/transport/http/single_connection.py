@@ -1,6 +1,6 @@
 """One connection of an httpcore pool, used without the pool.
 
-A slot has one call at a time, and the dispatcher did the queueing: what the pool would do around each request
+A slot has one call at a time, and the scheduler did the queueing: what the pool would do around each request
 (its own queue, locks, looking through its connections, twice) is a tenth of a call. The pool still makes the
 connections, also those through proxies.
 """
