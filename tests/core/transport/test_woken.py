@@ -758,7 +758,7 @@ class Slow(importlib.abc.MetaPathFinder):
 begun, go = threading.Event(), threading.Event()
 sys.meta_path.insert(0, Slow())
 opea = OPEA("http://127.0.0.1:9", async_transport=Answers())
-other = threading.Thread(target=lambda: opea._core.drivers.aio)
+other = threading.Thread(target=lambda: opea._engine.drivers.aio)
 other.start()
 begun.wait(10)
 threading.Timer(0.2, go.set).start()
