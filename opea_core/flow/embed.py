@@ -17,9 +17,9 @@ _THINGS = (
 )
 _TOO_LARGE = (
     rf"(?i)too many {_THINGS}|(at most|max(imum)?( of| is)?|limit( is| of)?|no more than"
-    rf"|not( be)? (larger|greater|more) than|exceed\w{0, 3}( the)?|up to|less than or equal to"
+    rf"|not( be)? (larger|greater|more) than|exceed\w{{0,3}}( the)?|up to|less than or equal to"
     rf"|fewer than)\D{{0,40}}\d+ ?{_THINGS}\b(?! (per|a|each) (day|minute|hour|second|month))"
-    rf"|\b({_THINGS}|array|list|batch)\b.{{0,60}}\b(at most|maximum|max|exceed\w{0, 3}|too (long|large"
+    rf"|\b({_THINGS}|array|list|batch)\b.{{0,60}}\b(at most|maximum|max|exceed\w{{0,3}}|too (long|large"
     rf"|many|big)|(larger|greater|more|longer) than|limit)\b"
     r"|batch[ _]size\b.{0,60}(invalid|larger|exceed|too|must|should|max|limit|greater|>)"
     r"|array length|length <= \d|\bceiling\b|不能超过|超过|maximum item count|submitted batch|input is too large|is too large to process"

@@ -227,6 +227,16 @@ def test_no_bare_except() -> None:
     check_none(bare)
 
 
+def test_no_repetition_in_a_pattern_is_taken_for_a_field_of_an_f_string() -> None:
+    """In an rf-string ``{0,3}`` is a tuple and ``{3}`` a number: the pattern means something else, and nothing fails."""
+
+    def is_number(node: ast.expr) -> bool:
+        return isinstance(node, ast.Constant | ast.Tuple)
+
+    found = [f"{name}:{n.lineno}" for name, n in all_nodes(FILES) if isinstance(n, ast.FormattedValue) and is_number(n.value)]
+    assert found == []
+
+
 def test_nothing_happens_at_import() -> None:
     """No call at the top of a module that reads files, opens sockets or starts threads."""
     forbidden = {"open", "print", "exec", "eval", "input", "system", "socket", "Thread", "run", "get_event_loop", "new_event_loop"}

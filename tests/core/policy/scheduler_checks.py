@@ -188,6 +188,7 @@ class DispatcherChecks(RuleBasedStateMachine):
         refunds = Counter(c.permit.endpoint for c in lapsing if c.permit and c.permit.uses_retry_budget)
         self.look()
         opens = {c: {e: self.opens_at(c, e) for e in c.allowed} for c in self.calls}
+        roomy = {limits for c in self.calls for _, limits in c.options if limits.has_room(self.now)}
         hopeless = {c: all(self.is_asked_too_long(c, e) for e in c.allowed) for c in self.calls}
         hopes = {c: self.hope(c) for c in self.calls}
         levels = {limits: limits.concurrency.level for c in self.calls for _, limits in c.options}
@@ -204,7 +205,7 @@ class DispatcherChecks(RuleBasedStateMachine):
         assert Counter(woken) == Counter(c.ticket for c in told), "whoever got or lost something is woken, and nobody else"
         assert [c for c in changed if c.ticket.state is LAPSED] == lapsing
         for call in offered:
-            self.check_offer(call, opens, levels)
+            self.check_offer(call, opens, levels, roomy)
         assert all(count == 1 for count in Counter(c.permit.endpoint for c in offered if c.permit and c.permit.is_probe).values())
         assert all(count == 1 for count in Counter(c.permit.limits for c in offered if c.permit and c.permit.trial).values())
         for call in rejected:
@@ -228,7 +229,14 @@ class DispatcherChecks(RuleBasedStateMachine):
         """The preference for each endpoint it could go to."""
         return [self.liking(e) for e in self.endpoints if self.can_use(call, e) and self.has_room(call, e)]
 
-    def check_offer(self, call: Call, opens: dict[Call, dict[EndpointState, int]], levels: dict[ModelLimits, int]) -> None:
+    def check_offer(
+        self,
+        call: Call,
+        opens: dict[Call, dict[EndpointState, int]],
+        levels: dict[ModelLimits, int],
+        roomy: set[ModelLimits],
+    ) -> None:
+        """``roomy`` had room before the step too: room that a slow start makes within it comes too late for an earlier one."""
         ticket, permit = call.ticket, call.permit
         assert permit is not None
         assert not call.over
@@ -246,7 +254,8 @@ class DispatcherChecks(RuleBasedStateMachine):
         same = [c for c in waiting if c.ticket.model == ticket.model]
         if permit.is_probe and any(c.ticket.deadline is not None for c in [call, *same]):
             return self.check_prober(call, same)
-        for other in same + [c for c in waiting if c not in same and not opens[c][e] and e.limits(c.ticket.model).has_room(self.now)]:
+        could_go = [c for c in waiting if c not in same and not opens[c][e]]
+        for other in same + [c for c in could_go if (limits := e.limits(c.ticket.model)) in roomy and limits.has_room(self.now)]:
             assert not other.ticket < ticket, "smaller key first"
             if not (other.put_back or call.put_back):
                 self.check_overtaking(call, other, e)

@@ -18,7 +18,11 @@ from storm import Calls, settled
 from opea_core import OPEA, BreakerPolicy, ServerError
 from opea_core.testing import ScriptedServer, chat, error, stream
 
-pytestmark = pytest.mark.filterwarnings("ignore:a stream was dropped before its end:ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:a stream was dropped before its end:ResourceWarning"),
+    # struck while Python itself opens one: nobody but the garbage collector has it
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
 
 
 def _stream(opea: OPEA) -> None:
@@ -147,7 +151,6 @@ HELD_UP = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # struck while Python itself opens one
 @pytest.mark.parametrize("name", HELD_UP)
 def test_threads_interrupted_at_any_moment_leave_nothing_held(server: ScriptedServer, name: str) -> None:
     """Three threads and one place: most of them wait in the queue."""
