@@ -23,29 +23,42 @@ _EMPTY = AIMessageChunk(content="")
 _ROOT = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
 
 
-def result(response: core.ChatResponse, headers: bool = False, answer_tool: str | None = None) -> ChatResult:
+def result(
+    response: core.ChatResponse, headers: bool = False, answer_tool: str | None = None
+) -> ChatResult:
     """All choices of an answer; ``headers`` adds the answer's headers to the metadata.
 
     ``answer_tool``: the function that an answer of a given form may have come as a call of; its arguments are the text.
     """
     if answer_tool:
-        response = replace(response, choices=[_told(choice, answer_tool) for choice in response.choices])
+        response = replace(
+            response, choices=[_told(choice, answer_tool) for choice in response.choices]
+        )
     generations = [
         ChatGeneration(
             message=AIMessage(
                 content=choice.content,
-                tool_calls=[tool_call(name=c.name, args=c.args, id=c.id) for c in choice.tool_calls],
-                invalid_tool_calls=[
-                    invalid_tool_call(name=c.name, args=c.arguments, id=c.id, error=c.error) for c in choice.invalid_tool_calls
+                tool_calls=[
+                    tool_call(name=c.name, args=c.args, id=c.id) for c in choice.tool_calls
                 ],
-                additional_kwargs=_extras(response, choice, reasoning=True) | order_of(response, choice),
+                invalid_tool_calls=[
+                    invalid_tool_call(name=c.name, args=c.arguments, id=c.id, error=c.error)
+                    for c in choice.invalid_tool_calls
+                ],
+                additional_kwargs=_extras(response, choice, reasoning=True)
+                | order_of(response, choice),
                 response_metadata=_metadata(response, choice, headers),
-                usage_metadata=usage_metadata(response.usage) if choice is response.choices[0] else None,
+                usage_metadata=usage_metadata(response.usage)
+                if choice is response.choices[0]
+                else None,
             )
         )
         for choice in response.choices
     ]
-    return ChatResult(generations=generations, llm_output={"model_name": response.model, "token_usage": _usage_dict(response)})
+    return ChatResult(
+        generations=generations,
+        llm_output={"model_name": response.model, "token_usage": _usage_dict(response)},
+    )
 
 
 def usage_metadata(usage: core.Usage | None) -> UsageMetadata | None:
@@ -54,7 +67,11 @@ def usage_metadata(usage: core.Usage | None) -> UsageMetadata | None:
     if usage is None or counts is None:
         return None
     found = UsageMetadata(input_tokens=counts[0], output_tokens=counts[1], total_tokens=counts[2])
-    into = {"audio": usage.input_audio_tokens, "cache_read": usage.cached_tokens, "cache_creation": usage.cache_creation_tokens}
+    into = {
+        "audio": usage.input_audio_tokens,
+        "cache_read": usage.cached_tokens,
+        "cache_creation": usage.cache_creation_tokens,
+    }
     out = {"audio": usage.output_audio_tokens, "reasoning": usage.reasoning_tokens}
     if known := {name: count for name, count in into.items() if count is not None}:
         found["input_token_details"] = InputTokenDetails(**known)  # type: ignore[typeddict-item]
@@ -70,20 +87,43 @@ def _told(choice: core.Choice, answer_tool: str) -> core.Choice:
     said = "".join(call.arguments for call in (*answers, *broken)[:1])
     if not said:
         return choice
-    finish = "stop" if choice.finish_reason == "tool_calls" and not (calls or invalid) else choice.finish_reason
-    return replace(choice, content=said, blocks=[], tool_calls=calls, invalid_tool_calls=invalid, finish_reason=finish)
+    finish = (
+        "stop"
+        if choice.finish_reason == "tool_calls" and not (calls or invalid)
+        else choice.finish_reason
+    )
+    return replace(
+        choice,
+        content=said,
+        blocks=[],
+        tool_calls=calls,
+        invalid_tool_calls=invalid,
+        finish_reason=finish,
+    )
 
 
 def _apart(calls: list[Any], name: str) -> tuple[list[Any], list[Any]]:
     """Other calls, and those of this function."""
-    return [call for call in calls if call.name != name], [call for call in calls if call.name == name]
+    return [call for call in calls if call.name != name], [
+        call for call in calls if call.name == name
+    ]
 
 
 def _usage_dict(response: core.ChatResponse) -> dict[str, Any]:
     return dict(response.usage.raw) if response.usage is not None else {}
 
 
-_OWN = frozenset({"reasoning_content", "reasoning_field", "reasoning_details", "refusal", "content_parts", "tool_calls", "function_call"})
+_OWN = frozenset(
+    {
+        "reasoning_content",
+        "reasoning_field",
+        "reasoning_details",
+        "refusal",
+        "content_parts",
+        "tool_calls",
+        "function_call",
+    }
+)
 
 
 def _extras(response: core.ChatResponse, choice: core.Choice, reasoning: bool) -> dict[str, Any]:
@@ -103,7 +143,9 @@ def _extras(response: core.ChatResponse, choice: core.Choice, reasoning: bool) -
 
 def _metadata(response: core.ChatResponse, choice: core.Choice, headers: bool) -> dict[str, Any]:
     """Where an answer came from and how it went; what the server said of it besides."""
-    found: dict[str, Any] = {key: value for key, value in response.raw.items() if key not in _ROOT and value is not None}
+    found: dict[str, Any] = {
+        key: value for key, value in response.raw.items() if key not in _ROOT and value is not None
+    }
     found |= {
         "model_name": response.model,
         "model_provider": PROVIDER,
@@ -130,7 +172,9 @@ class ChunkWriter:
     only, as LangChain adds numbers and appends strings when it merges.
     """
 
-    def __init__(self, headers: bool = False, events: bool = False, answer_tool: str | None = None) -> None:
+    def __init__(
+        self, headers: bool = False, events: bool = False, answer_tool: str | None = None
+    ) -> None:
         """``events``: LangChain makes v3 events of the chunks: any whole JSON are arguments, metadata is not merged.
 
         ``answer_tool``: the function that an answer of a given form may come as a call of; its arguments are the text.
@@ -154,7 +198,9 @@ class ChunkWriter:
                 return None
         elif not (chunk.content or chunk.reasoning or chunk.logprobs):
             return None
-        return self._piece(chunk.content, {"reasoning_content": chunk.reasoning} if chunk.reasoning else {}, chunk)
+        return self._piece(
+            chunk.content, {"reasoning_content": chunk.reasoning} if chunk.reasoning else {}, chunk
+        )
 
     def _take_calls(self, chunk: core.ChatChunk) -> None:
         """Hold the calls; the arguments of one that is the answer become its text."""
@@ -170,7 +216,10 @@ class ChunkWriter:
         arguments = self._texts[delta.index].escaped(delta.arguments)
         held = self._held.get(delta.index)
         if held is None:
-            self._held[delta.index] = core.ToolCallDelta(delta.index, delta.id, delta.name), [arguments]
+            self._held[delta.index] = (
+                core.ToolCallDelta(delta.index, delta.id, delta.name),
+                [arguments],
+            )
         else:
             known, pieces = held
             known.id, known.name = known.id or delta.id, known.name or delta.name
@@ -178,9 +227,14 @@ class ChunkWriter:
 
     def _calls(self) -> list[Any]:
         held, self._held = self._held, {}
-        return [tool_call_chunk(name=d.name, args="".join(pieces), id=d.id, index=d.index) for d, pieces in held.values()]
+        return [
+            tool_call_chunk(name=d.name, args="".join(pieces), id=d.id, index=d.index)
+            for d, pieces in held.values()
+        ]
 
-    def _piece(self, content: str, extras: dict[str, Any], chunk: core.ChatChunk) -> ChatGenerationChunk:
+    def _piece(
+        self, content: str, extras: dict[str, Any], chunk: core.ChatChunk
+    ) -> ChatGenerationChunk:
         calls = self._calls() if self._held else []
         fields: dict[str, Any] = {
             "content": content,
@@ -190,7 +244,11 @@ class ChunkWriter:
             **self._turns.take(len(content), len(chunk.reasoning)),
         }
         # of chunks that are added LangChain joins the lists, and fails where the types differ
-        logprobs = {name: value for name, value in (chunk.logprobs or {}).items() if isinstance(value, list | None)}
+        logprobs = {
+            name: value
+            for name, value in (chunk.logprobs or {}).items()
+            if isinstance(value, list | None)
+        }
         info = {"logprobs": logprobs} if logprobs and not self._events else None
         if any(call["name"] for call in calls):
             return ChatGenerationChunk(message=AIMessageChunk(**fields), generation_info=info)
@@ -199,17 +257,24 @@ class ChunkWriter:
         return ChatGenerationChunk(message=message, generation_info=info)
 
     def _last(self, chunk: core.ChatChunk, response: core.ChatResponse) -> ChatGenerationChunk:
-        choice = _told(response.choices[0], self._answer_tool) if self._answer_tool else response.choices[0]
+        choice = (
+            _told(response.choices[0], self._answer_tool)
+            if self._answer_tool
+            else response.choices[0]
+        )
         self._take_calls(chunk)
         for call in choice.invalid_tool_calls:
-            self._hold(core.ToolCallDelta(call.index, None, None, spoiler(call.arguments, self._events)))
+            self._hold(
+                core.ToolCallDelta(call.index, None, None, spoiler(call.arguments, self._events))
+            )
         metadata = _metadata(response, choice, self._headers)
         if not self._events:
             metadata.pop("logprobs", None)  # they came with their chunks
         turns = self._turns.take(len(chunk.content), 0)
         message = AIMessageChunk(
             content=chunk.content,
-            additional_kwargs=_extras(response, choice, reasoning=False) | self._turns.order(len(choice.parts)),
+            additional_kwargs=_extras(response, choice, reasoning=False)
+            | self._turns.order(len(choice.parts)),
             response_metadata=metadata,
             tool_call_chunks=self._calls(),
             usage_metadata=usage_metadata(response.usage),

@@ -25,4 +25,8 @@ def with_places(config: Any, endpoints: Sequence[Endpoint], inputs: int) -> Any:
     known = [endpoint.max_concurrent for endpoint in endpoints]
     places = max(sum(most or 0 for most in known), _MEASURED if None in known else 0)
     threads = {"max_concurrency": min(places, inputs)}
-    return [{**each, **threads} for each in config] if isinstance(config, Sequence) else {**(config or {}), **threads}
+    return (
+        [{**each, **threads} for each in config]
+        if isinstance(config, Sequence)
+        else {**(config or {}), **threads}
+    )

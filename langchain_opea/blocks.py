@@ -38,7 +38,11 @@ def blocks_of_chunk(chunk: AIMessageChunk) -> list[Block]:
     if chunk.chunk_position == "last" and not _is_piece(chunk):
         return [*said, *_tool_calls(chunk)]
     calls = [
-        {"type": "tool_call_chunk", **{key: call.get(key) for key in ("id", "name", "args", "index")}} for call in chunk.tool_call_chunks
+        {
+            "type": "tool_call_chunk",
+            **{key: call.get(key) for key in ("id", "name", "args", "index")},
+        }
+        for call in chunk.tool_call_chunks
     ]
     return [*said, *calls]
 
@@ -66,7 +70,9 @@ def _said(message: AIMessage) -> list[Block]:
 def _standard(parts: Any) -> list[Block]:
     """Parts of content as LangChain's blocks: an image a model drew, or what nobody knows."""
     known = [_as_image(part) for part in (parts if isinstance(parts, list) else [])]
-    typed: list[Any] = [part for part in known if isinstance(part, str) or isinstance(part.get("type"), str)]  # else they are of no kind
+    typed: list[Any] = [
+        part for part in known if isinstance(part, str) or isinstance(part.get("type"), str)
+    ]  # else they are of no kind
     return list(HumanMessage(content=typed).content_blocks) if typed else []
 
 
@@ -82,7 +88,10 @@ def _url(image: Mapping[str, Any]) -> str | None:
     """Where an image is, or what it is."""
     found = image.get("image_url") or image.get("url")
     url = found.get("url") if isinstance(found, Mapping) else found
-    data = next((image[key] for key in ("b64_json", "data", "result") if isinstance(image.get(key), str)), None)
+    data = next(
+        (image[key] for key in ("b64_json", "data", "result") if isinstance(image.get(key), str)),
+        None,
+    )
     if url is None and data is not None:
         url = f"data:{image.get('mime_type') or 'image/png'};base64,{data}"
     return url if isinstance(url, str) else None
@@ -94,9 +103,16 @@ def _refusal(message: AIMessage) -> list[Block]:
 
 
 def _tool_calls(message: AIMessage) -> list[Block]:
-    calls: list[Block] = [{"type": "tool_call", "name": c["name"], "args": c["args"], "id": c.get("id")} for c in message.tool_calls]
+    calls: list[Block] = [
+        {"type": "tool_call", "name": c["name"], "args": c["args"], "id": c.get("id")}
+        for c in message.tool_calls
+    ]
     calls += [
-        {"type": "invalid_tool_call", **{key: c.get(key) for key in ("name", "args", "id", "error")}} for c in message.invalid_tool_calls
+        {
+            "type": "invalid_tool_call",
+            **{key: c.get(key) for key in ("name", "args", "id", "error")},
+        }
+        for c in message.invalid_tool_calls
     ]
     return calls
 

@@ -23,11 +23,24 @@ from langchain_opea.answers import ChunkWriter, result
 from langchain_opea.batches import Configs, with_places
 from langchain_opea.blocks import register_blocks
 from langchain_opea.connection import Connection
-from langchain_opea.errors import OPEAConfigurationError, alangchain_stream, langchain_errors, langchain_stream
+from langchain_opea.errors import (
+    OPEAConfigurationError,
+    alangchain_stream,
+    langchain_errors,
+    langchain_stream,
+)
 from langchain_opea.messages import to_wire
 from langchain_opea.tools import tools_of
 from opea_core import ChatResponse, Timeouts, __version__
-from opea_core.adapters import NOT_FOR_ANSWERS, SECRET_IN_CALLS, asked_form, hidden, in_call, layered, tool_choice_of
+from opea_core.adapters import (
+    NOT_FOR_ANSWERS,
+    SECRET_IN_CALLS,
+    asked_form,
+    hidden,
+    in_call,
+    layered,
+    tool_choice_of,
+)
 
 if TYPE_CHECKING:
     from opea_core import AsyncChatStream, ChatStream
@@ -103,7 +116,9 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     def _connection(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         found = super()._connection(values)
         if values.get("stream_chunk_timeout") is not None:
-            found["timeout"] = _with_idle(found.get("timeout", Timeouts()), values["stream_chunk_timeout"])
+            found["timeout"] = _with_idle(
+                found.get("timeout", Timeouts()), values["stream_chunk_timeout"]
+            )
         return found
 
     @model_validator(mode="after")
@@ -113,11 +128,17 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
 
     # --- calls
 
-    def _generate_with_cache(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        self._ask_for_model(self._named_model(kwargs))  # before the cache looks, whose key has the model's name
+    def _generate_with_cache(
+        self, messages: list[BaseMessage], *args: Any, **kwargs: Any
+    ) -> ChatResult:
+        self._ask_for_model(
+            self._named_model(kwargs)
+        )  # before the cache looks, whose key has the model's name
         return super()._generate_with_cache(messages, *args, **kwargs)
 
-    async def _agenerate_with_cache(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+    async def _agenerate_with_cache(
+        self, messages: list[BaseMessage], *args: Any, **kwargs: Any
+    ) -> ChatResult:
         await self._aask_for_model(self._named_model(kwargs))
         return await super()._agenerate_with_cache(messages, *args, **kwargs)
 
@@ -158,7 +179,9 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
             self._ask_for_model(self._named_model(kwargs))
             options, answer_tool = self._options(stop, kwargs, stream=True)
             stream: ChatStream = self.client.stream_chat(to_wire(messages), **options)
-        writer = ChunkWriter(self.include_response_headers, events=run_manager is not None, answer_tool=answer_tool)
+        writer = ChunkWriter(
+            self.include_response_headers, events=run_manager is not None, answer_tool=answer_tool
+        )
         with closing(stream):
             for chunk in langchain_stream(stream):
                 piece = writer.write(chunk, more=stream.waiting > 0)
@@ -178,7 +201,9 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
             await self._aask_for_model(self._named_model(kwargs))
             options, answer_tool = self._options(stop, kwargs, stream=True)
             stream: AsyncChatStream = self.client.astream_chat(to_wire(messages), **options)
-        writer = ChunkWriter(self.include_response_headers, events=run_manager is not None, answer_tool=answer_tool)
+        writer = ChunkWriter(
+            self.include_response_headers, events=run_manager is not None, answer_tool=answer_tool
+        )
         async with aclosing(stream):
             async for chunk in alangchain_stream(stream):
                 piece = writer.write(chunk, more=stream.waiting > 0)
@@ -189,26 +214,50 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
 
     # --- several calls
 
-    def batch(self, inputs: list[LanguageModelInput], config: Configs = None, **kwargs: Any) -> list[AIMessage]:
+    def batch(
+        self, inputs: list[LanguageModelInput], config: Configs = None, **kwargs: Any
+    ) -> list[AIMessage]:
         """As in LangChain, with as many calls at once as the ``OPEA`` object has places, unless ``max_concurrency`` says."""
-        return super().batch(inputs, with_places(config, self.client.endpoints, len(inputs)), **kwargs)
+        return super().batch(
+            inputs, with_places(config, self.client.endpoints, len(inputs)), **kwargs
+        )
 
-    def batch_as_completed(self, inputs: Sequence[Any], config: Configs = None, **kwargs: Any) -> Iterator[tuple[int, Any]]:
+    def batch_as_completed(
+        self, inputs: Sequence[Any], config: Configs = None, **kwargs: Any
+    ) -> Iterator[tuple[int, Any]]:
         """The same, each answer with its number as soon as it is there."""
-        return super().batch_as_completed(inputs, with_places(config, self.client.endpoints, len(inputs)), **kwargs)
+        return super().batch_as_completed(
+            inputs, with_places(config, self.client.endpoints, len(inputs)), **kwargs
+        )
 
-    def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any], stream: bool = False) -> tuple[dict[str, Any], str | None]:
+    def _options(
+        self, stop: list[str] | None, kwargs: Mapping[str, Any], stream: bool = False
+    ) -> tuple[dict[str, Any], str | None]:
         """The options of a call: the call's own over ``extra_body``, over ``model_kwargs``, over the fields.
 
         And the function that the answer may come as a call of, where it is to be text.
         """
-        given = in_call({name: value for name, value in kwargs.items() if name not in (*_NOT_SENT, "extra_body")})
+        given = in_call(
+            {
+                name: value
+                for name, value in kwargs.items()
+                if name not in (*_NOT_SENT, "extra_body")
+            }
+        )
         if stop is not None:
             given.setdefault("stop", stop)
-        usage = {"stream_options": None} if stream and not kwargs.get("stream_usage", self.stream_usage) else {}
+        usage = (
+            {"stream_options": None}
+            if stream and not kwargs.get("stream_usage", self.stream_usage)
+            else {}
+        )
         fields = usage | self._call_model(self.model_name) | self._shared_options() | self._body()
         found, extra = layered(
-            (False, fields), (False, self.model_kwargs), (True, self.extra_body), (False, given), (True, kwargs.get("extra_body"))
+            (False, fields),
+            (False, self.model_kwargs),
+            (True, self.extra_body),
+            (False, given),
+            (True, kwargs.get("extra_body")),
         )
         if self.priority is not None:
             found.setdefault("priority", self.priority)
@@ -216,7 +265,8 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
             found["response_format"] = structured.response_format(found["response_format"])
         if stream and (found | extra).get("n") not in (None, 1):
             raise OPEAConfigurationError(
-                "Several answers (n=) cannot be streamed in LangChain.", "Use invoke, or set disable_streaming=True."
+                "Several answers (n=) cannot be streamed in LangChain.",
+                "Use invoke, or set disable_streaming=True.",
             )
         options.leave_out(self.disabled_params, found, extra)
         answer_tool = structured.let_it_adapt(found)
@@ -225,18 +275,26 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     def _body(self) -> dict[str, Any]:
         """The fields that are part of every request."""
         values = vars(self)
-        return {name: values[name] for name in _BODY_FIELDS if values[name] is not None and values[name] != []}
+        return {
+            name: values[name]
+            for name in _BODY_FIELDS
+            if values[name] is not None and values[name] != []
+        }
 
     def _shared_options(self) -> dict[str, Any]:
         options = super()._shared_options()
         if self._is_shared and self.stream_chunk_timeout is not None:
-            options["timeout"] = _with_idle(options.get("timeout", self.client.settings.timeouts), self.stream_chunk_timeout)
+            options["timeout"] = _with_idle(
+                options.get("timeout", self.client.settings.timeouts), self.stream_chunk_timeout
+            )
         return options
 
     def _named_model(self, kwargs: Mapping[str, Any]) -> Any:
         """The model this call names, in whatever place."""
         places = (kwargs, kwargs.get("extra_body") or {}, self.extra_body or {}, self.model_kwargs)
-        return self.model_name or next((place["model"] for place in places if place.get("model")), None)
+        return self.model_name or next(
+            (place["model"] for place in places if place.get("model")), None
+        )
 
     # --- what the server tells
 
@@ -277,7 +335,11 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
         with langchain_errors():
             choice = tool_choice_of(tool_choice, found)
         optional = {"tool_choice": choice, "parallel_tool_calls": parallel_tool_calls}
-        return self.bind(tools=found, **{name: value for name, value in optional.items() if value is not None}, **kwargs)
+        return self.bind(
+            tools=found,
+            **{name: value for name, value in optional.items() if value is not None},
+            **kwargs,
+        )
 
     def with_structured_output(
         self,
@@ -311,10 +373,19 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
         if tools:
             asked |= {"tools": [*asked.get("tools", ()), *tools_of(tools, strict)]}
             asked |= {"tool_choice": "required"} if "tool_choice" in asked else {}
-        trace = {"kwargs": {"method": method or "json_schema", "strict": strict}, "schema": structured.traced(form)}
+        trace = {
+            "kwargs": {"method": method or "json_schema", "strict": strict},
+            "schema": structured.traced(form),
+        }
         model = self.bind(**{**asked, "ls_structured_output_format": trace, **kwargs})
-        others = tuple(t["function"]["name"] for t in tools_of(tools or (), None) if "function" in t)
-        parser = structured.AnswerParser(schema_=schema if structured.is_class(schema) else None, tool_name=name, other_tools=others)
+        others = tuple(
+            t["function"]["name"] for t in tools_of(tools or (), None) if "function" in t
+        )
+        parser = structured.AnswerParser(
+            schema_=schema if structured.is_class(schema) else None,
+            tool_name=name,
+            other_tools=others,
+        )
         return structured.with_raw(model, parser) if include_raw else model | parser
 
     # --- tokens
@@ -323,7 +394,8 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
         """The ids ``custom_get_token_ids`` gives; without it OPEAConfigurationError, as no tokenizer is downloaded."""
         if self.custom_get_token_ids is None:
             raise OPEAConfigurationError(
-                "ChatOPEA has no tokenizer of the server's model.", "Pass custom_get_token_ids=, or use get_num_tokens."
+                "ChatOPEA has no tokenizer of the server's model.",
+                "Pass custom_get_token_ids=, or use get_num_tokens.",
             )
         return super().get_token_ids(text)
 
@@ -331,9 +403,15 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
         """How many tokens a text has: by ``custom_get_token_ids``, by the server if it is to be asked, else about."""
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens(text)
-        return self._counted(text) if self.count_tokens_on_server else -(-len(text) // _CHARACTERS_PER_TOKEN)
+        return (
+            self._counted(text)
+            if self.count_tokens_on_server
+            else -(-len(text) // _CHARACTERS_PER_TOKEN)
+        )
 
-    def get_num_tokens_from_messages(self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+    def get_num_tokens_from_messages(
+        self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None
+    ) -> int:
         """How many tokens messages (and tools) have, in the same ways; the server counts their text, not its template."""
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens_from_messages(list(messages), tools)
@@ -344,7 +422,9 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
 
     def _counted(self, text: str) -> int:
         with langchain_errors():
-            count: int = self.client.count_tokens(text, **self._call_model(self.model_name), **self._shared_options())
+            count: int = self.client.count_tokens(
+                text, **self._call_model(self.model_name), **self._shared_options()
+            )
         return count
 
     # --- identity
@@ -355,16 +435,28 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        shown = {name: value for name, value in self.model_kwargs.items() if name not in SECRET_IN_CALLS}
-        return {"model_name": self.model, "base_url": self._url(), **self._body(), **shown, "extra_body": self.extra_body}
+        shown = {
+            name: value for name, value in self.model_kwargs.items() if name not in SECRET_IN_CALLS
+        }
+        return {
+            "model_name": self.model,
+            "base_url": self._url(),
+            **self._body(),
+            **shown,
+            "extra_body": self.extra_body,
+        }
 
-    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+    def _get_invocation_params(
+        self, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
         params = super()._get_invocation_params(stop=stop, **kwargs)
         return params | {name: "(not shown)" for name in SECRET_IN_CALLS if params.get(name)}
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """LangChain's cache key, without what changes no answer and nobody is to read."""
-        return super()._get_llm_string(stop=stop, **{k: v for k, v in kwargs.items() if k not in NOT_FOR_ANSWERS})
+        return super()._get_llm_string(
+            stop=stop, **{k: v for k, v in kwargs.items() if k not in NOT_FOR_ANSWERS}
+        )
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)

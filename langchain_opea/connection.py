@@ -90,8 +90,14 @@ class DocumentConnection(Connection):
         """The options of a call: fields that were given, over ``model_kwargs``."""
         optional = {**own, "priority": self.priority, "extra_body": self.extra_body}
         given = {name: value for name, value in optional.items() if value is not None}
-        return self._call_model(self.model_name) | self._shared_options() | self.model_kwargs | given
+        return (
+            self._call_model(self.model_name) | self._shared_options() | self.model_kwargs | given
+        )
 
     def _named_model(self) -> Any:
         """The model that a call names, in whatever place."""
-        return self.model_name or self.model_kwargs.get("model") or (self.extra_body or {}).get("model")
+        return (
+            self.model_name
+            or self.model_kwargs.get("model")
+            or (self.extra_body or {}).get("model")
+        )

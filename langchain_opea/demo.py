@@ -22,7 +22,9 @@ class Recipe(BaseModel):
 def show(opea: OPEA, fact: Callable[[str, object], None]) -> None:
     """Run a chain and tell what came; ``fact`` takes a label and a value. Raises what goes wrong."""
     model = ChatOPEA(client=opea, max_tokens=200)
-    prompt = ChatPromptTemplate.from_messages([("system", "You answer in one sentence."), ("user", "What is {thing}?")])
+    prompt = ChatPromptTemplate.from_messages(
+        [("system", "You answer in one sentence."), ("user", "What is {thing}?")]
+    )
     chain = prompt | model | StrOutputParser()
     fact("chain", "prompt | ChatOPEA(client=opea) | StrOutputParser()")
     fact("answer", "".join(chain.stream({"thing": "a retry budget"})))

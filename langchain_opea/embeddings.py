@@ -44,9 +44,13 @@ class OPEAEmbeddings(DocumentConnection, Embeddings, defer_build=False):
         """The vector of a query."""
         return self._embed([self.query_prefix + _checked([text])[0]])[0]
 
-    async def aembed_documents(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
+    async def aembed_documents(
+        self, texts: list[str], chunk_size: int | None = None
+    ) -> list[list[float]]:
         """``embed_documents`` for async code."""
-        return await self._aembed([self.document_prefix + text for text in _checked(texts)], chunk_size)
+        return await self._aembed(
+            [self.document_prefix + text for text in _checked(texts)], chunk_size
+        )
 
     async def aembed_query(self, text: str) -> list[float]:
         """``embed_query`` for async code."""
@@ -58,7 +62,9 @@ class OPEAEmbeddings(DocumentConnection, Embeddings, defer_build=False):
             if texts:
                 self._ask_for_model(self._named_model())
             for batch in self._batches(texts, chunk_size):
-                vectors += self.client.embed(batch, **self._options(dimensions=self.dimensions)).embeddings
+                vectors += self.client.embed(
+                    batch, **self._options(dimensions=self.dimensions)
+                ).embeddings
         return vectors
 
     async def _aembed(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
@@ -67,7 +73,9 @@ class OPEAEmbeddings(DocumentConnection, Embeddings, defer_build=False):
             if texts:
                 await self._aask_for_model(self._named_model())
             for batch in self._batches(texts, chunk_size):
-                vectors += (await self.client.aembed(batch, **self._options(dimensions=self.dimensions))).embeddings
+                vectors += (
+                    await self.client.aembed(batch, **self._options(dimensions=self.dimensions))
+                ).embeddings
         return vectors
 
     def _batches(self, texts: Sequence[str], chunk_size: int | None) -> Iterator[list[str]]:
@@ -75,6 +83,12 @@ class OPEAEmbeddings(DocumentConnection, Embeddings, defer_build=False):
 
 
 def _checked(texts: Any) -> list[str]:
-    if isinstance(texts, str) or not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
-        raise OPEAConfigurationError("Only strings can be embedded.", "Pass a list of strings, or one string to embed_query.")
+    if (
+        isinstance(texts, str)
+        or not isinstance(texts, Sequence)
+        or not all(isinstance(text, str) for text in texts)
+    ):
+        raise OPEAConfigurationError(
+            "Only strings can be embedded.", "Pass a list of strings, or one string to embed_query."
+        )
     return list(texts)

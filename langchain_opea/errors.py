@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     _RefusalBase = lc.ModelError
 else:
-    _RefusalBase = getattr(lc, "ModelRefusalError", lc.ModelError)  # there since langchain-core 1.7.5
+    _RefusalBase = getattr(
+        lc, "ModelRefusalError", lc.ModelError
+    )  # there since langchain-core 1.7.5
 
 Item = TypeVar("Item")
 
@@ -62,11 +64,15 @@ class OPEARequestError(LangChainError, core.RequestError, lc.ModelInvalidRequest
     """A 4xx of no special kind."""
 
 
-class OPEAAuthenticationError(LangChainError, core.AuthenticationError, lc.ModelAuthenticationError):
+class OPEAAuthenticationError(
+    LangChainError, core.AuthenticationError, lc.ModelAuthenticationError
+):
     """401: the key is wrong or missing."""
 
 
-class OPEAPermissionDeniedError(LangChainError, core.PermissionDeniedError, lc.ModelPermissionDeniedError):
+class OPEAPermissionDeniedError(
+    LangChainError, core.PermissionDeniedError, lc.ModelPermissionDeniedError
+):
     """403: the key may not do this."""
 
 
@@ -74,7 +80,9 @@ class OPEANotFoundError(LangChainError, core.NotFoundError, lc.ModelNotFoundErro
     """404: no such path, or no such model."""
 
 
-class OPEAInvalidRequestError(LangChainError, core.InvalidRequestError, lc.ModelInvalidRequestError):
+class OPEAInvalidRequestError(
+    LangChainError, core.InvalidRequestError, lc.ModelInvalidRequestError
+):
     """The request is malformed or asks for something the server cannot do."""
 
 
@@ -189,7 +197,9 @@ _DUAL: dict[type[core.OPEAError], type[LangChainError]] = {
 
 def refused(refusal: str, message: BaseMessage) -> OPEARefusalError:
     """The error for a refusal, with the message that holds it."""
-    error = OPEARefusalError(f"The model refused: {refusal}", "Ask differently, or catch it to show the refusal.")
+    error = OPEARefusalError(
+        f"The model refused: {refusal}", "Ask differently, or catch it to show the refusal."
+    )
     error.raw_message = message
     return error
 
@@ -203,7 +213,9 @@ def translated(error: core.OPEAError) -> LangChainError:
     vars(copy).update(vars(error))
     if isinstance(error, core.ServerError):
         status = error.status_code or 0
-        copy.is_retryable = error.is_transient_error or not (500 < status < 520 or status in (525, 526))
+        copy.is_retryable = error.is_transient_error or not (
+            500 < status < 520 or status in (525, 526)
+        )
     return copy.with_traceback(error.__traceback__)
 
 

@@ -12,7 +12,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, FunctionMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 
 from langchain_opea.answers import unspoiled
 from langchain_opea.errors import OPEAConfigurationError
@@ -26,7 +34,15 @@ _NO_NAME = "no_name"
 """What a call without a name is called where it goes back with the message that says so."""
 _TEXTS = ("text", "output_text", "input_text")
 _FROM_ANSWERS = frozenset(
-    {"non_standard", "refusal", "invalid_tool_call", "tool_call_chunk", "server_tool_call", "server_tool_result", "redacted_thinking"}
+    {
+        "non_standard",
+        "refusal",
+        "invalid_tool_call",
+        "tool_call_chunk",
+        "server_tool_call",
+        "server_tool_result",
+        "redacted_thinking",
+    }
 )
 
 
@@ -39,10 +55,23 @@ def to_wire(messages: Sequence[BaseMessage]) -> list[Json]:
 def _converted(message: BaseMessage, answered: set[str]) -> list[Json]:
     if isinstance(message, ToolMessage):
         name = {"name": message.name} if message.name else {}
-        return [{"role": "tool", **name, "tool_call_id": message.tool_call_id, "content": _tool_content(message.content)}]
+        return [
+            {
+                "role": "tool",
+                **name,
+                "tool_call_id": message.tool_call_id,
+                "content": _tool_content(message.content),
+            }
+        ]
     if isinstance(message, FunctionMessage):
-        return [{"role": "function", "name": message.name, "content": _tool_content(message.content)}]
-    built: Json = _assistant(message, answered) if isinstance(message, AIMessage) else {"role": _role(message)}
+        return [
+            {"role": "function", "name": message.name, "content": _tool_content(message.content)}
+        ]
+    built: Json = (
+        _assistant(message, answered)
+        if isinstance(message, AIMessage)
+        else {"role": _role(message)}
+    )
     results: list[Json] = []
     if isinstance(message.content, str):
         built["content"] = message.content
@@ -63,7 +92,8 @@ def _role(message: BaseMessage) -> str:
     if isinstance(message, HumanMessage):
         return "user"
     raise OPEAConfigurationError(
-        f"A {type(message).__name__} cannot be sent to a model.", "Send system, human, AI and tool messages; take others out before."
+        f"A {type(message).__name__} cannot be sent to a model.",
+        "Send system, human, AI and tool messages; take others out before.",
     )
 
 
@@ -77,7 +107,14 @@ def _assistant(message: AIMessage, answered: set[str]) -> Json:
     known = message.additional_kwargs
     calls = [_call(call["id"], call["name"], call["args"]) for call in message.tool_calls]
     invalid = [call for call in message.invalid_tool_calls if call["id"] in answered]
-    calls += [_call(call["id"], call["name"] or _NO_NAME, {"invalid_arguments": unspoiled(call["args"] or "")}) for call in invalid]
+    calls += [
+        _call(
+            call["id"],
+            call["name"] or _NO_NAME,
+            {"invalid_arguments": unspoiled(call["args"] or "")},
+        )
+        for call in invalid
+    ]
     calls = [with_extras(call, known) for call in calls]
     if calls:
         built["tool_calls"] = calls
@@ -110,13 +147,23 @@ def _parts(content: Sequence[Any], built: Json, results: list[Json]) -> list[Jso
         elif kind in _THOUGHTS:
             thoughts.append(_thought(block))
         elif kind == "tool_result":
-            results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": _tool_content(block.get("content") or "")})
+            results.append(
+                {
+                    "role": "tool",
+                    "tool_call_id": block.get("tool_use_id"),
+                    "content": _tool_content(block.get("content") or ""),
+                }
+            )
         elif kind == "refusal":
             built.setdefault("refusal", str(block.get("refusal") or ""))
         elif kind in _TEXTS or (built["role"] != "assistant" and kind not in _FROM_ANSWERS):
             parts.append(_part(block))
     text = "".join(thoughts)
-    if text and built["role"] == "assistant" and not any(name in built for name in REASONING_FIELDS):
+    if (
+        text
+        and built["role"] == "assistant"
+        and not any(name in built for name in REASONING_FIELDS)
+    ):
         built[REASONING_FIELDS[0]] = text
     return parts
 
@@ -134,7 +181,9 @@ class _Calls:
         if id_ in self._known:
             return
         self._known.add(id_)
-        arguments: Any = next((block[key] for key in ("input", "args", "arguments") if block.get(key) is not None), {})
+        arguments: Any = next(
+            (block[key] for key in ("input", "args", "arguments") if block.get(key) is not None), {}
+        )
         self._built.setdefault("tool_calls", []).append(_call(id_, block.get("name"), arguments))
 
 
@@ -150,7 +199,11 @@ def _tool_content(content: Any) -> str | list[Json]:
     """What a tool gave: text as it is, blocks as parts."""
     if isinstance(content, str):
         return content
-    return [_part(block) for block in content if isinstance(block, str) or block.get("type") not in _FROM_ANSWERS] or ""
+    return [
+        _part(block)
+        for block in content
+        if isinstance(block, str) or block.get("type") not in _FROM_ANSWERS
+    ] or ""
 
 
 def _part(block: Any) -> Json:
@@ -173,7 +226,9 @@ def _plain_part(block: Mapping[str, Any]) -> Json:
         return {"type": "image_url", "image_url": {"url": block["image_url"]}}
     if kind in _MEDIA:
         return _media(block)
-    return {key: value for key, value in block.items() if key != "index"}  # image_url, input_audio, and whatever a server knows
+    return {
+        key: value for key, value in block.items() if key != "index"
+    }  # image_url, input_audio, and whatever a server knows
 
 
 def _anthropic(kind: str, source: Mapping[str, Any], block: Mapping[str, Any]) -> Json:
@@ -181,7 +236,11 @@ def _anthropic(kind: str, source: Mapping[str, Any], block: Mapping[str, Any]) -
     if kind == "document":
         if source.get("type") in ("text", "content"):
             inner = source.get("data") or source.get("content") or ""
-            texts = [inner] if isinstance(inner, str) else [str(part.get("text") or "") for part in inner]
+            texts = (
+                [inner]
+                if isinstance(inner, str)
+                else [str(part.get("text") or "") for part in inner]
+            )
             return {"type": "text", "text": "".join(texts)}
         return _file(
             {
@@ -192,7 +251,11 @@ def _anthropic(kind: str, source: Mapping[str, Any], block: Mapping[str, Any]) -
                 "filename": block.get("title"),
             }
         )
-    url = source.get("url") if source.get("type") == "url" else f"data:{source.get('media_type')};base64,{source.get('data')}"
+    url = (
+        source.get("url")
+        if source.get("type") == "url"
+        else f"data:{source.get('media_type')};base64,{source.get('data')}"
+    )
     return {"type": "image_url", "image_url": {"url": url}}
 
 
@@ -205,22 +268,34 @@ def _media(block: Mapping[str, Any]) -> Json:
         form = (block.get("mime_type") or "").partition("/")[2].removeprefix("x-") or "wav"
         return {
             "type": "input_audio",
-            "input_audio": {"data": data or _missing(block, "base64"), "format": {"mpeg": "mp3"}.get(form, form)},
+            "input_audio": {
+                "data": data or _missing(block, "base64"),
+                "format": {"mpeg": "mp3"}.get(form, form),
+            },
         }
     if kind == "file":
         return _file(block)
-    url = block.get("url") or (data and f"data:{block.get('mime_type') or _missing(block, 'mime_type')};base64,{data}")
+    url = block.get("url") or (
+        data and f"data:{block.get('mime_type') or _missing(block, 'mime_type')};base64,{data}"
+    )
     detail = (block.get("extras") or {}).get("detail")
     return {
         "type": f"{kind}_url",
-        f"{kind}_url": {"url": url or _missing(block, "url or base64"), **({"detail": detail} if detail else {})},
+        f"{kind}_url": {
+            "url": url or _missing(block, "url or base64"),
+            **({"detail": detail} if detail else {}),
+        },
     }
 
 
 def _plain_text(block: Mapping[str, Any], data: Any) -> str:
     if block.get("text") is None and isinstance(data, str):
         return base64.b64decode(data).decode("utf-8", "replace")
-    text = block.get("text") if block.get("text") is not None else (block.get("url") if block.get("source_type") == "text" else None)
+    text = (
+        block.get("text")
+        if block.get("text") is not None
+        else (block.get("url") if block.get("source_type") == "text" else None)
+    )
     return str(_missing(block, "text (a URL cannot be sent)") if text is None else text)
 
 
@@ -230,11 +305,25 @@ def _file(block: Mapping[str, Any]) -> Json:
     if id_:
         return {"type": "file", "file": {"file_id": id_}}
     if not data and block.get("url"):
-        raise OPEAConfigurationError("A file given by its URL cannot be sent in a chat completion.", "Give its base64 data.")
+        raise OPEAConfigurationError(
+            "A file given by its URL cannot be sent in a chat completion.", "Give its base64 data."
+        )
     mime = block.get("mime_type") or _missing(block, "mime_type")
-    names = (block.get("filename"), *((block.get(key) or {}).get("filename") for key in ("extras", "metadata")))
-    name = next((name for name in names if name), f"file.{mime.partition('/')[2].partition('+')[0] or 'bin'}")
-    return {"type": "file", "file": {"filename": name, "file_data": f"data:{mime};base64,{data or _missing(block, 'base64')}"}}
+    names = (
+        block.get("filename"),
+        *((block.get(key) or {}).get("filename") for key in ("extras", "metadata")),
+    )
+    name = next(
+        (name for name in names if name),
+        f"file.{mime.partition('/')[2].partition('+')[0] or 'bin'}",
+    )
+    return {
+        "type": "file",
+        "file": {
+            "filename": name,
+            "file_data": f"data:{mime};base64,{data or _missing(block, 'base64')}",
+        },
+    }
 
 
 def _missing(block: Mapping[str, Any], what: str) -> Any:

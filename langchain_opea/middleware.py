@@ -6,10 +6,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 try:
-    from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse, hook_config
+    from langchain.agents.middleware import (
+        AgentMiddleware,
+        ModelRequest,
+        ModelResponse,
+        hook_config,
+    )
     from langchain.agents.structured_output import StructuredOutputValidationError
 except ImportError as error:
-    raise ImportError("InvalidToolCallMiddleware needs the package langchain, 1.0 or newer: pip install langchain") from error
+    raise ImportError(
+        "InvalidToolCallMiddleware needs the package langchain, 1.0 or newer: pip install langchain"
+    ) from error
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from langchain_opea.errors import OPEAConfigurationError
@@ -39,7 +46,9 @@ class InvalidToolCallMiddleware(AgentMiddleware[Any, Any, Any]):
         """The same for async agents."""
         return self._answered(state["messages"])
 
-    def wrap_model_call(self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]) -> ModelResponse[Any]:
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any]:
         """Let an answer without text pass where it has invalid calls: a final schema is not missing, but not yet due."""
         try:
             return handler(request)
@@ -47,7 +56,9 @@ class InvalidToolCallMiddleware(AgentMiddleware[Any, Any, Any]):
             return _passed(error)
 
     async def awrap_model_call(
-        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
         """The same for async agents."""
         try:
@@ -57,9 +68,18 @@ class InvalidToolCallMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _answered(self, messages: Sequence[BaseMessage]) -> dict[str, Any] | None:
         last, invalid = _unanswered(messages)
-        if last is None or not invalid or (not last.tool_calls and _rounds(messages) > self.max_retries):
+        if (
+            last is None
+            or not invalid
+            or (not last.tool_calls and _rounds(messages) > self.max_retries)
+        ):
             return None
-        told = [ToolMessage(_why(last, call), tool_call_id=call["id"], name=call["name"], status="error") for call in invalid]
+        told = [
+            ToolMessage(
+                _why(last, call), tool_call_id=call["id"], name=call["name"], status="error"
+            )
+            for call in invalid
+        ]
         return {"messages": told} | ({} if last.tool_calls else {"jump_to": "model"})
 
 
@@ -70,7 +90,11 @@ def _unanswered(messages: Sequence[BaseMessage]) -> tuple[AIMessage | None, list
         if isinstance(message, ToolMessage):
             known.add(message.tool_call_id)
         elif isinstance(message, AIMessage):
-            return message, [call for call in message.invalid_tool_calls if call["id"] and call["id"] not in known]
+            return message, [
+                call
+                for call in message.invalid_tool_calls
+                if call["id"] and call["id"] not in known
+            ]
     return None, []
 
 

@@ -26,9 +26,7 @@ ALIASES: Mapping[str, str] = {
 NO_EFFECT = frozenset({"tiktoken_model_name", "http_socket_options"})
 """Taken with one warning: there is nothing here they could change."""
 
-_RESPONSES = (
-    "That is a field of OpenAI's Responses API; this package speaks chat completions. Send server-specific fields with extra_body=."
-)
+_RESPONSES = "That is a field of OpenAI's Responses API; this package speaks chat completions. Send server-specific fields with extra_body=."
 _SDK = "There is no OpenAI SDK here. Share connections and limits with client=opea_core.OPEA(...)."
 REFUSED: Mapping[str, str] = {
     "prompt_cache_options": "Put it into extra_body=.",

@@ -21,27 +21,44 @@ def order_of(response: core.ChatResponse, choice: core.Choice) -> dict[str, Any]
     """The order of a whole answer, to be kept; only a list tells one, fields beside each other do not."""
     if not choice.blocks or not isinstance(_message(response, choice).get("content"), list):
         return {}
-    kinds = [(block.get("type"), block) for block in choice.blocks]  # a server's own part may be of no type
-    return _unusual([[kind, len(block[kind])] if kind in ("text", "reasoning") else ["part", 1] for kind, block in kinds])
+    kinds = [
+        (block.get("type"), block) for block in choice.blocks
+    ]  # a server's own part may be of no type
+    return _unusual(
+        [
+            [kind, len(block[kind])] if kind in ("text", "reasoning") else ["part", 1]
+            for kind, block in kinds
+        ]
+    )
 
 
 def _message(response: core.ChatResponse, choice: core.Choice) -> Mapping[str, Any]:
     raw = response.raw.get("choices")
     entries = raw if isinstance(raw, list) else []
     place = next((number for number, known in enumerate(response.choices) if known is choice), 0)
-    message = entries[place].get("message") if place < len(entries) and isinstance(entries[place], Mapping) else None
+    message = (
+        entries[place].get("message")
+        if place < len(entries) and isinstance(entries[place], Mapping)
+        else None
+    )
     return message if isinstance(message, Mapping) else {}
 
 
 def _unusual(entries: Sequence[Sequence[Any]]) -> dict[str, Any]:
     kinds = [kind for kind, _ in entries]
-    is_usual = kinds == sorted(kinds, key=_USUAL.index) and all(kinds.count(kind) < 2 for kind in ("text", "reasoning"))
+    is_usual = kinds == sorted(kinds, key=_USUAL.index) and all(
+        kinds.count(kind) < 2 for kind in ("text", "reasoning")
+    )
     return {} if is_usual else {ORDER: [list(entry) for entry in entries]}
 
 
 def in_order(order: Any, text: str, reasoning: str, parts: Sequence[Block]) -> list[Block] | None:
     """Text, reasoning and parts in their order; None where it does not fit them, as they were changed since."""
-    texts, at, found = {"text": text, "reasoning": reasoning}, {"text": 0, "reasoning": 0, "part": 0}, list[Block]()
+    texts, at, found = (
+        {"text": text, "reasoning": reasoning},
+        {"text": 0, "reasoning": 0, "part": 0},
+        list[Block](),
+    )
     for kind, size in order if isinstance(order, list) else ():
         if kind == "part":
             found += parts[at[kind] : at[kind] + size]
@@ -67,7 +84,9 @@ class Turns:
         """So many letters came; gives the attribute of the chunk that has them."""
         if not (text or reasoning):
             return {}
-        if (self._last == "text" and not reasoning) or (self._last == "reasoning" and not text):  # it goes on, as most does
+        if (self._last == "text" and not reasoning) or (
+            self._last == "reasoning" and not text
+        ):  # it goes on, as most does
             self._entries[self._places[self._last][-1]][1] += text + reasoning
             return self._attribute
         now = "both" if text and reasoning else "text" if text else "reasoning"

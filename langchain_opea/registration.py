@@ -16,9 +16,14 @@ def register() -> None:
     try:
         module = importlib.import_module("langchain.chat_models.base")
     except ImportError as error:
-        raise OPEAConfigurationError("init_chat_model is part of langchain, which is not installed.", "pip install langchain") from error
+        raise OPEAConfigurationError(
+            "init_chat_model is part of langchain, which is not installed.", "pip install langchain"
+        ) from error
     providers = getattr(module, "_BUILTIN_PROVIDERS", None)
     call = getattr(module, "_call", None)
     if not isinstance(providers, dict) or not callable(call):
-        raise OPEAConfigurationError("This version of langchain keeps its providers elsewhere.", "Use langchain_opea.ChatOPEA itself.")
+        raise OPEAConfigurationError(
+            "This version of langchain keeps its providers elsewhere.",
+            "Use langchain_opea.ChatOPEA itself.",
+        )
     providers.setdefault("opea", ("langchain_opea", "ChatOPEA", call))

@@ -17,7 +17,15 @@ from pydantic import BaseModel, ValidationError
 from langchain_opea.answers import unspoiled
 from langchain_opea.errors import OPEAConfigurationError, OPEARefusalError, refused
 from langchain_opea.schemas import function_of
-from opea_core.adapters import Growth, clean_name, cut, json_text, may_be_call, read_answer, unwrapped
+from opea_core.adapters import (
+    Growth,
+    clean_name,
+    cut,
+    json_text,
+    may_be_call,
+    read_answer,
+    unwrapped,
+)
 
 Method: TypeAlias = Literal["function_calling", "json_schema", "json_mode"]
 METHODS = ("function_calling", "json_schema", "json_mode")
@@ -29,10 +37,14 @@ def output_schema(schema: Any, strict: bool | None = None) -> dict[str, Any]:
         function = function_of(schema, strict)
     except ValueError as error:
         raise OPEAConfigurationError(
-            "The schema must be a pydantic class, a TypedDict, or a JSON schema with a title.", f"LangChain says: {error}"
+            "The schema must be a pydantic class, a TypedDict, or a JSON schema with a title.",
+            f"LangChain says: {error}",
         ) from error
     name = clean_name(function["name"])
-    form: dict[str, Any] = {"name": name, "schema": function.get("parameters") or {"type": "object", "properties": {}}}
+    form: dict[str, Any] = {
+        "name": name,
+        "schema": function.get("parameters") or {"type": "object", "properties": {}},
+    }
     if function.get("description"):
         form["description"] = function["description"]
     if function.get("strict") is not None or strict is not None:
@@ -51,16 +63,24 @@ def traced(form: Mapping[str, Any] | None) -> dict[str, Any]:
 def checked_method(method: Method | None, schema: Any) -> Method | None:
     """How to ask; raises OPEAConfigurationError for what cannot be. Classes of pydantic 1 are asked for by a call."""
     if method is not None and method not in METHODS:
-        raise OPEAConfigurationError(f"There is no method {method!r}.", f"There are: {', '.join(METHODS)}.")
+        raise OPEAConfigurationError(
+            f"There is no method {method!r}.", f"There are: {', '.join(METHODS)}."
+        )
     if schema is None and method != "json_mode":
-        raise OPEAConfigurationError("with_structured_output needs a schema.", 'Only method="json_mode" goes without.')
+        raise OPEAConfigurationError(
+            "with_structured_output needs a schema.", 'Only method="json_mode" goes without.'
+        )
     v1 = is_class(schema) and not issubclass(schema, BaseModel)
     return "function_calling" if v1 and method in (None, "json_schema") else method
 
 
 def response_format(value: Any, strict: bool | None = None) -> Any:
     """What a caller gave as ``response_format``: a schema becomes ``json_schema``, a dict of the protocol stays."""
-    if isinstance(value, Mapping) and "type" in value and ("json_schema" in value or value["type"] in ("json_object", "text")):
+    if (
+        isinstance(value, Mapping)
+        and "type" in value
+        and ("json_schema" in value or value["type"] in ("json_object", "text"))
+    ):
         return value
     if isinstance(value, Mapping) and value.get("type") not in (None, "object"):
         return value
@@ -76,10 +96,17 @@ def let_it_adapt(options: dict[str, Any]) -> str | None:
     Many servers take tools or ``response_format`` and not both. Agents send both, and read the answer as text.
     """
     value, tools = options.get("response_format"), options.get("tools")
-    if not tools or options.get("output_schema") or not isinstance(value, Mapping) or value.keys() != {"type", "json_schema"}:
+    if (
+        not tools
+        or options.get("output_schema")
+        or not isinstance(value, Mapping)
+        or value.keys() != {"type", "json_schema"}
+    ):
         return None
     form = unwrapped(value)
-    taken = {tool["function"].get("name") for tool in tools if isinstance(tool.get("function"), Mapping)}
+    taken = {
+        tool["function"].get("name") for tool in tools if isinstance(tool.get("function"), Mapping)
+    }
     if form is None or not form.keys() <= _FORM or form["name"] in taken:
         return None
     del options["response_format"]
@@ -116,7 +143,11 @@ class AnswerParser(BaseTransformOutputParser[Any]):
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:  # noqa: ARG002 - LangChain's signature
         """Read a whole answer."""
-        message = result[0].message if isinstance(result[0], ChatGeneration) else AIMessage(content=result[0].text)
+        message = (
+            result[0].message
+            if isinstance(result[0], ChatGeneration)
+            else AIMessage(content=result[0].text)
+        )
         refusal = message.additional_kwargs.get("refusal")
         if refusal:
             raise refused(refusal, message)
@@ -132,7 +163,10 @@ class AnswerParser(BaseTransformOutputParser[Any]):
         if own is not None:
             return own["args"]
         if calls and calls[0]["name"] in self.other_tools:
-            return _problem(f"The model called {calls[0]['name']!r} instead of answering; pass include_raw=True to get the call.", message)
+            return _problem(
+                f"The model called {calls[0]['name']!r} instead of answering; pass include_raw=True to get the call.",
+                message,
+            )
         try:
             value = read_answer(_text(message), self.tool_name)
             if self.schema_ is None and not isinstance(value, dict):
@@ -141,7 +175,9 @@ class AnswerParser(BaseTransformOutputParser[Any]):
         except ValueError:
             if calls:
                 return calls[0]["args"]  # an answer under a name the model made up
-            why = " It was cut off at the token limit: raise max_tokens." if _is_cut(message) else ""
+            why = (
+                " It was cut off at the token limit: raise max_tokens." if _is_cut(message) else ""
+            )
             return _problem(f"The answer is no JSON.{why}", message)
 
     def _as_schema(self, values: Any, message: BaseMessage) -> Any:
@@ -149,9 +185,15 @@ class AnswerParser(BaseTransformOutputParser[Any]):
         if schema is None:
             return values
         try:
-            return schema.model_validate(values) if issubclass(schema, BaseModel) else schema.parse_obj(values)
+            return (
+                schema.model_validate(values)
+                if issubclass(schema, BaseModel)
+                else schema.parse_obj(values)
+            )
         except (ValidationError, ValueError, TypeError) as error:
-            raise _problem(f"The answer does not fit {schema.__name__}: {error}", message) from error
+            raise _problem(
+                f"The answer does not fit {schema.__name__}: {error}", message
+            ) from error
 
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:  # noqa: A002 - LangChain's signature
         reading = _Reading(self)
@@ -186,7 +228,9 @@ class _Reading:
         """Take a chunk."""
         message = AIMessageChunk(content=chunk) if isinstance(chunk, str) else chunk
         self._whole = message if self._whole is None else self._whole + message
-        self._size += len(str(message.content)) + sum(len(call["args"] or "") for call in getattr(message, "tool_call_chunks", ()))
+        self._size += len(str(message.content)) + sum(
+            len(call["args"] or "") for call in getattr(message, "tool_call_chunks", ())
+        )
 
     def add(self, chunk: str | BaseMessage) -> Iterator[Any]:
         """Take a chunk; gives the dict so far if it grew."""
@@ -200,7 +244,9 @@ class _Reading:
     def _so_far(self, message: Any) -> Any:
         calls = getattr(message, "tool_calls", ())
         if calls:
-            return next((call["args"] for call in calls if call["name"] == self._parser.tool_name), None)
+            return next(
+                (call["args"] for call in calls if call["name"] == self._parser.tool_name), None
+            )
         try:
             value = parse_partial_json(json_text(_text(message)))
         except (ValueError, RecursionError):

@@ -17,7 +17,9 @@ def tools_of(tools: Sequence[Any], strict: bool | None) -> list[dict[str, Any]]:
 def _tool(tool: Any, strict: bool | None) -> dict[str, Any]:
     if is_function(tool):
         return {**tool, "function": function_of(tool, strict)}  # as it was given
-    is_schema = unwrapped(tool) is not None or not isinstance(tool, Mapping) or "input_schema" in tool
+    is_schema = (
+        unwrapped(tool) is not None or not isinstance(tool, Mapping) or "input_schema" in tool
+    )
     if not is_schema and tool.get("type") not in (None, "function", "object"):
         return dict(tool)
     return {"type": "function", "function": function_of(tool, strict)}

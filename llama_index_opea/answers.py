@@ -25,12 +25,16 @@ from llama_index_opea.tools import CUT_OFF
 from opea_core.adapters import kept, token_counts
 
 Json = dict[str, Any]
-_COUNTS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens"})
+_COUNTS = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens"}
+)
 _logger = logging.getLogger("opea_core")
 Made = TypeVar("Made", bound=BaseModel)
 
 
-def chat_response(response: core.ChatResponse, delta: str | None = None, apart: bool = False) -> ChatResponse:
+def chat_response(
+    response: core.ChatResponse, delta: str | None = None, apart: bool = False
+) -> ChatResponse:
     """A whole answer: one thinking block, one text block, pictures, the tool calls; or in the server's order.
 
     ``delta``: it ends a stream. ``apart``: its texts came as parts of a list.
@@ -40,13 +44,20 @@ def chat_response(response: core.ChatResponse, delta: str | None = None, apart: 
     tokens = response.usage.reasoning_tokens if response.usage is not None else None
     blocks: list[Any] = []
     apart = apart or bool(choice.blocks and (choice.parts or _is_list(response.raw, "message")))
-    blocks += content_blocks(choice, choice.content or _transcript(choice), _parts(choice), tokens, apart)
+    blocks += content_blocks(
+        choice, choice.content or _transcript(choice), _parts(choice), tokens, apart
+    )
     if not calls and not any(isinstance(block, TextBlock) for block in blocks):
         blocks.append(TextBlock(text=""))
     blocks += [_call_block(call) for call in calls]
     return _made(
         ChatResponse,
-        message=_made(ChatMessage, role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=_message_kwargs(response, choice, calls)),
+        message=_made(
+            ChatMessage,
+            role=MessageRole.ASSISTANT,
+            blocks=blocks,
+            additional_kwargs=_message_kwargs(response, choice, calls),
+        ),
         raw=_raw(response),
         delta=delta,
         logprobs=_logprobs(choice.logprobs),
@@ -57,11 +68,20 @@ def chat_response(response: core.ChatResponse, delta: str | None = None, apart: 
 def completion_response(chat: ChatResponse) -> CompletionResponse:
     """A chat answer (or a piece of one) as a completion; core's own converter loses logprobs and reasoning."""
     kwargs = {**chat.message.additional_kwargs, **chat.additional_kwargs}
-    thoughts = "".join(block.content or "" for block in chat.message.blocks if isinstance(block, ThinkingBlock))
+    thoughts = "".join(
+        block.content or "" for block in chat.message.blocks if isinstance(block, ThinkingBlock)
+    )
     if thoughts:
         kwargs["reasoning_content"] = thoughts
     text, probabilities = chat.message.content or "", chat.logprobs
-    return _made(CompletionResponse, text=text, additional_kwargs=kwargs, raw=chat.raw, logprobs=probabilities, delta=chat.delta)
+    return _made(
+        CompletionResponse,
+        text=text,
+        additional_kwargs=kwargs,
+        raw=chat.raw,
+        logprobs=probabilities,
+        delta=chat.delta,
+    )
 
 
 class _Call:
@@ -84,7 +104,13 @@ class _Call:
         """As a block, and as the dict that OpenAI's API has."""
         if self._shown is None:
             self._pieces = [arguments := "".join(self._pieces)]
-            block = _made(ToolCallBlock, block_type="tool_call", tool_call_id=self._id, tool_name=self._name, tool_kwargs=arguments)
+            block = _made(
+                ToolCallBlock,
+                block_type="tool_call",
+                tool_call_id=self._id,
+                tool_name=self._name,
+                tool_kwargs=arguments,
+            )
             self._shown = (block, _call_dict(self._id, self._name, arguments))
         return self._shown
 
@@ -118,19 +144,32 @@ class ResponseWriter:
         if not (chunk.content or chunk.reasoning) and (more or not chunk.tool_calls):
             return None
         kwargs = {"thinking_delta": chunk.reasoning} if chunk.reasoning else {}
-        return _made(ChatResponse, message=self._message(), raw=chunk.raw, delta=chunk.content, logprobs=None, additional_kwargs=kwargs)
+        return _made(
+            ChatResponse,
+            message=self._message(),
+            raw=chunk.raw,
+            delta=chunk.content,
+            logprobs=None,
+            additional_kwargs=kwargs,
+        )
 
     def _message(self) -> ChatMessage:
         blocks: list[Any] = []
         if self._reasoning:
-            thoughts: Json = {"content": self._reasoning, "num_tokens": None, "additional_information": {}}
+            thoughts: Json = {
+                "content": self._reasoning,
+                "num_tokens": None,
+                "additional_information": {},
+            }
             blocks.append(_made(ThinkingBlock, block_type="thinking", **thoughts))
         if self._text or not self._calls:
             blocks.append(_made(TextBlock, block_type="text", text=self._text))
         calls = [call.shown() for _, call in sorted(self._calls.items())] if self._calls else ()
         blocks.extend(block for block, _ in calls)
         kwargs = {"tool_calls": [entry for _, entry in calls]} if calls else {}
-        return _made(ChatMessage, role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kwargs)
+        return _made(
+            ChatMessage, role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kwargs
+        )
 
 
 def _made(cls: type[Made], **values: Any) -> Made:
@@ -171,26 +210,52 @@ def _call_block(call: core.ToolCall) -> ToolCallBlock:
 
 
 def _call_dict(id_: str, name: str, arguments: str, extra: Mapping[str, Any] | None = None) -> Json:
-    return {**(extra or {}), "id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {
+        **(extra or {}),
+        "id": id_,
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
 
 
-_OWN = frozenset({"name", "tool_calls", "invalid_tool_calls", "reasoning_details", "refusal", "content_parts", "thinking_delta"})
+_OWN = frozenset(
+    {
+        "name",
+        "tool_calls",
+        "invalid_tool_calls",
+        "reasoning_details",
+        "refusal",
+        "content_parts",
+        "thinking_delta",
+    }
+)
 
 
-def _message_kwargs(response: core.ChatResponse, choice: core.Choice, calls: Sequence[core.ToolCall]) -> Json:
+def _message_kwargs(
+    response: core.ChatResponse, choice: core.Choice, calls: Sequence[core.ToolCall]
+) -> Json:
     """What has no block of its own: calls as plain dicts (core's programs and chat engines read only these), a refusal."""
-    kwargs: Json = kept(response, choice, _OWN)  # a name would go back as if the caller had given it
+    kwargs: Json = kept(
+        response, choice, _OWN
+    )  # a name would go back as if the caller had given it
     kwargs.pop("reasoning_details", None)  # they stand in the thinking block
     kwargs.pop("images", None)  # LlamaIndex takes that key for documents of its own
     parts = _parts(choice)
     if calls:
-        kwargs["tool_calls"] = [_call_dict(call.id, call.name, call.arguments, call.extra) for call in calls]
+        kwargs["tool_calls"] = [
+            _call_dict(call.id, call.name, call.arguments, call.extra) for call in calls
+        ]
     if choice.invalid_tool_calls:
         kwargs["invalid_tool_calls"] = [
-            {"id": c.id, "name": c.name, "arguments": c.arguments, "error": _why(c)} for c in choice.invalid_tool_calls
+            {"id": c.id, "name": c.name, "arguments": c.arguments, "error": _why(c)}
+            for c in choice.invalid_tool_calls
         ]
         for call in kwargs["invalid_tool_calls"]:
-            _logger.warning("The call of %s cannot be run: %s.", call["name"] or "a tool without a name", call["error"])
+            _logger.warning(
+                "The call of %s cannot be run: %s.",
+                call["name"] or "a tool without a name",
+                call["error"],
+            )
     if parts:
         kwargs["content_parts"] = parts
     return kwargs
@@ -204,7 +269,11 @@ def _raw(response: core.ChatResponse) -> Json:
     """The server's JSON with its token counts under the names LlamaIndex's counter reads."""
     raw = dict(response.raw)
     if response.usage is not None:
-        known = {name: count for name, count in response.usage.raw.items() if name not in _COUNTS or isinstance(count, int)}
+        known = {
+            name: count
+            for name, count in response.usage.raw.items()
+            if name not in _COUNTS or isinstance(count, int)
+        }
         raw["usage"] = {**known, **_counted(response.usage)}
     elif not isinstance(raw.get("usage"), Mapping):
         raw.pop("usage", None)  # a counter would fail at it
@@ -228,7 +297,11 @@ def _response_kwargs(response: core.ChatResponse, choice: core.Choice) -> Json:
         "warnings": list(response.warnings),
     }
     counts = _counted(response.usage) if response.usage is not None else {}
-    return {**counts, "finish_reason": choice.finish_reason, **{key: value for key, value in optional.items() if value}}
+    return {
+        **counts,
+        "finish_reason": choice.finish_reason,
+        **{key: value for key, value in optional.items() if value},
+    }
 
 
 def _logprobs(given: Any) -> list[list[LogProb]] | None:
@@ -236,30 +309,53 @@ def _logprobs(given: Any) -> list[list[LogProb]] | None:
     if not isinstance(given, Mapping):
         return None
     if isinstance(given.get("content"), list):
-        rows = [(entry, _others(entry.get("top_logprobs"))) for entry in given["content"] if isinstance(entry, Mapping)]
+        rows = [
+            (entry, _others(entry.get("top_logprobs")))
+            for entry in given["content"]
+            if isinstance(entry, Mapping)
+        ]
     else:
-        tokens, values, tops = (given.get(name) or [] for name in ("tokens", "token_logprobs", "top_logprobs"))
-        given_rows = zip_longest(tokens, values, tops) if all(isinstance(part, list) for part in (tokens, values, tops)) else ()
-        rows = [({"token": token, "logprob": value}, _others(top)) for token, value, top in given_rows]
+        tokens, values, tops = (
+            given.get(name) or [] for name in ("tokens", "token_logprobs", "top_logprobs")
+        )
+        given_rows = (
+            zip_longest(tokens, values, tops)
+            if all(isinstance(part, list) for part in (tokens, values, tops))
+            else ()
+        )
+        rows = [
+            ({"token": token, "logprob": value}, _others(top)) for token, value, top in given_rows
+        ]
     return [_token(entry, others) for entry, others in rows] or None
 
 
 def _others(given: Any) -> list[Mapping[str, Any]]:
     if isinstance(given, Mapping):
         return [{"token": token, "logprob": value} for token, value in given.items()]
-    return [entry for entry in given if isinstance(entry, Mapping)] if isinstance(given, list) else []
+    return (
+        [entry for entry in given if isinstance(entry, Mapping)] if isinstance(given, list) else []
+    )
 
 
 def _token(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[LogProb]:
     found = [entry, *(other for other in others if other.get("token") != entry.get("token"))]
-    return [LogProb(token=str(e.get("token") or ""), logprob=_number(e.get("logprob")), bytes=_bytes(e.get("bytes"))) for e in found]
+    return [
+        LogProb(
+            token=str(e.get("token") or ""),
+            logprob=_number(e.get("logprob")),
+            bytes=_bytes(e.get("bytes")),
+        )
+        for e in found
+    ]
 
 
 _HIGHEST = 1e300
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and abs(value) < _HIGHEST else float("-inf")
+    return (
+        float(value) if isinstance(value, int | float) and abs(value) < _HIGHEST else float("-inf")
+    )
 
 
 def _bytes(value: Any) -> list[int]:

@@ -12,14 +12,18 @@ import opea_core as core
 Block = TextBlock | ThinkingBlock | ImageBlock
 
 
-def content_blocks(choice: core.Choice, text: str, parts: Sequence[Any], thought_tokens: int | None, apart: bool) -> list[Block]:
+def content_blocks(
+    choice: core.Choice, text: str, parts: Sequence[Any], thought_tokens: int | None, apart: bool
+) -> list[Block]:
     """One thinking block, one text block, then the pictures; or, where the server had another order, that one.
 
     LlamaIndex puts a line break between blocks of text. So text is divided only where the server sent it as
     parts of its own (``apart``), or where it has a line break: the text of a message is what the model wrote.
     """
     blocks: list[Block] = _in_order(choice.blocks, apart) if choice.blocks else []
-    if not blocks or (not apart and sum(isinstance(block, TextBlock) for block in blocks) == 1):  # nothing to divide
+    if not blocks or (
+        not apart and sum(isinstance(block, TextBlock) for block in blocks) == 1
+    ):  # nothing to divide
         blocks = [TextBlock(text=text)] if text else []
         if choice.reasoning:
             blocks.insert(0, ThinkingBlock(content=choice.reasoning))
@@ -51,7 +55,9 @@ def _in_order(pieces: Sequence[Mapping[str, Any]], apart: bool) -> list[Block]:
             _add_thought(found, str(piece.get("reasoning") or ""))
         elif piece.get("type") == "text":
             written = str(piece.get("text") or "")
-            if text is not None and (text is found[-1] or not (apart or _has_break(text.text, written))):
+            if text is not None and (
+                text is found[-1] or not (apart or _has_break(text.text, written))
+            ):
                 text.text += written
                 continue
             if text is not None and text.text.endswith("\n"):
@@ -79,7 +85,10 @@ def _add_thought(found: list[Block], thought: str) -> None:
 
 def _add_information(blocks: list[Block], choice: core.Choice, tokens: int | None) -> None:
     """What is known about all of the reasoning, in its first block."""
-    kept = {"reasoning_field": choice.reasoning_field, "reasoning_details": choice.reasoning_details}
+    kept = {
+        "reasoning_field": choice.reasoning_field,
+        "reasoning_details": choice.reasoning_details,
+    }
     first = next((block for block in blocks if isinstance(block, ThinkingBlock)), None)
     if first is not None:
         first.num_tokens = tokens

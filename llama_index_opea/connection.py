@@ -7,7 +7,14 @@ import pickle
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, Field, PrivateAttr, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from llama_index_opea import options
 from llama_index_opea.instrumentation import revealed
@@ -16,13 +23,41 @@ from opea_core.adapters import Connection as CoreConnection
 from opea_core.adapters import hidden, in_call, layered
 
 _NOT_STORED = frozenset(
-    {"api_base", "api_key", "api_keys", "async_http_client", "cert", "default_headers", "default_query", "endpoints", "hooks"}
+    {
+        "api_base",
+        "api_key",
+        "api_keys",
+        "async_http_client",
+        "cert",
+        "default_headers",
+        "default_query",
+        "endpoints",
+        "hooks",
+    }
     | {"http_client", "organization", "proxy", "verify"}
 )
 """Keys, what may hold one, and objects of this process."""
-_NOT_SHOWN = frozenset({"callback_manager", "rate_limiter", "messages_to_prompt", "completion_to_prompt", "embeddings_cache"})
+_NOT_SHOWN = frozenset(
+    {
+        "callback_manager",
+        "rate_limiter",
+        "messages_to_prompt",
+        "completion_to_prompt",
+        "embeddings_cache",
+    }
+)
 _SHARED = ("callback_manager", "rate_limiter", "embeddings_cache")
-_ENDPOINT_STORED = ("label", "model", "api_version", "auth_header", "auth_scheme", "max_concurrent", "weight", "tier", "context_window")
+_ENDPOINT_STORED = (
+    "label",
+    "model",
+    "api_version",
+    "auth_header",
+    "auth_scheme",
+    "max_concurrent",
+    "weight",
+    "tier",
+    "context_window",
+)
 _NOT_SENT = ("stream", "extra_body")
 _logger = logging.getLogger("opea_core")
 
@@ -36,7 +71,10 @@ class Connection(CoreConnection):
 
     _named: str | None = PrivateAttr(default=None)
 
-    _core_names: ClassVar[Mapping[str, str]] = {"api_base": "base_url", "async_http_client": "async_http_client"}
+    _core_names: ClassVar[Mapping[str, str]] = {
+        "api_base": "base_url",
+        "async_http_client": "async_http_client",
+    }
     _url_field: ClassVar[str] = "api_base"
     _kwargs_field: ClassVar[str] = "additional_kwargs"
     _refused: ClassVar[Mapping[str, str]] = options.REFUSED
@@ -44,7 +82,9 @@ class Connection(CoreConnection):
     def __init__(self, *model: Any, **keywords: Any) -> None:
         """``model`` may come first, as in LlamaIndex's OpenAI classes; everything else has a name."""
         if len(model) > 1:
-            raise ConfigurationError(f"{type(self).__name__} takes one unnamed argument, the model.", "Name the others.")
+            raise ConfigurationError(
+                f"{type(self).__name__} takes one unnamed argument, the model.", "Name the others."
+            )
         super().__init__(**({self._model_field: model[0]} if model else {}), **keywords)
 
     @classmethod
@@ -61,24 +101,42 @@ class Connection(CoreConnection):
         self._named = self.client.model
 
     @model_serializer(mode="wrap")
-    def custom_model_dump(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+    def custom_model_dump(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
         """LlamaIndex's form, with everything about the servers that is neither a key nor an object."""
         ours, left_out, wanted = self._stored_connection(), info.exclude or (), info.include
         data: dict[str, Any] = handler(self)
-        data |= {name: value for name, value in ours.items() if name not in left_out and (wanted is None or name in wanted)}
+        data |= {
+            name: value
+            for name, value in ours.items()
+            if name not in left_out and (wanted is None or name in wanted)
+        }
         data["class_name"] = type(self).class_name()  # type: ignore[attr-defined]
         return data
 
     def _stored_connection(self) -> dict[str, Any]:
-        given = {name: getattr(self, name) for name in self._given(vars(self)) if name not in _NOT_STORED}
+        given = {
+            name: getattr(self, name) for name in self._given(vars(self)) if name not in _NOT_STORED
+        }
         found = {name: _plain(value) for name, value in given.items()}
         endpoints = self.client.endpoints
         if len(endpoints) > 1 or self.endpoints is not None:
-            return {**found, "api_base": None, "endpoints": [_stored(endpoint) for endpoint in endpoints]}
-        model = {self._model_field: self._named} if self._named and self._own_model(vars(self)) is None else {}
+            return {
+                **found,
+                "api_base": None,
+                "endpoints": [_stored(endpoint) for endpoint in endpoints],
+            }
+        model = (
+            {self._model_field: self._named}
+            if self._named and self._own_model(vars(self)) is None
+            else {}
+        )
         return {**found, "api_base": self._url(), **model}
 
-    def _merged(self, fields: Mapping[str, Any], kwargs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _merged(
+        self, fields: Mapping[str, Any], kwargs: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """The options of a call: the call's own over ``extra_body``, over ``additional_kwargs``, over the fields."""
         values, kwargs = vars(self), revealed(kwargs or {})
         usual = values["additional_kwargs"]
@@ -99,17 +157,33 @@ class Connection(CoreConnection):
         """The model a call names, in whatever place."""
         values, kwargs = vars(self), kwargs or {}
         usual = values["additional_kwargs"]
-        places = (kwargs, kwargs.get("extra_body") or {}, values["extra_body"] or {}, usual, usual.get("extra_body") or {})
-        return self._own_model(values) or next((place["model"] for place in places if place.get("model")), None)
+        places = (
+            kwargs,
+            kwargs.get("extra_body") or {},
+            values["extra_body"] or {},
+            usual,
+            usual.get("extra_body") or {},
+        )
+        return self._own_model(values) or next(
+            (place["model"] for place in places if place.get("model")), None
+        )
 
     def __repr_args__(self) -> Any:
         """The model, the server, and what is not as usual."""
         if "client" not in vars(self):
             return []
         where = [("model", self._own_model(vars(self))), ("api_base", self._url())]
-        given = {name: field for name, field in type(self).model_fields.items() if name not in (*_NOT_SHOWN, self._model_field)}
+        given = {
+            name: field
+            for name, field in type(self).model_fields.items()
+            if name not in (*_NOT_SHOWN, self._model_field)
+        }
         values = [(name, getattr(self, name), field) for name, field in given.items() if field.repr]
-        return where + [(name, value) for name, value, field in values if value != field.get_default(call_default_factory=True)]
+        return where + [
+            (name, value)
+            for name, value, field in values
+            if value != field.get_default(call_default_factory=True)
+        ]
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Limiters, listeners and caches are shared, as connections are."""
@@ -125,11 +199,18 @@ class Connection(CoreConnection):
         LlamaIndex's own takes what cannot be pickled away from the living object; this one leaves it.
         """
         state = BaseModel.__getstate__(self)
-        values = {name: value for name, value in state["__dict__"].items() if name != "client" or self._is_shared}
+        values = {
+            name: value
+            for name, value in state["__dict__"].items()
+            if name != "client" or self._is_shared
+        }
         needed = {*self._server_fields(), "client"}
         for name in [name for name, value in values.items() if not _can_be_pickled(value)]:
             if name in needed:
-                raise ConfigurationError(f"{name}= of {type(self).__name__} cannot be pickled.", "Make the object in each process instead.")
+                raise ConfigurationError(
+                    f"{name}= of {type(self).__name__} cannot be pickled.",
+                    "Make the object in each process instead.",
+                )
             _logger.warning("%s: %s cannot be pickled and is left out.", type(self).__name__, name)
             del values[name]
         return {**state, "__dict__": values, "__pydantic_private__": None}
@@ -144,7 +225,11 @@ def _plain(value: Any) -> Any:
 
 
 def _stored(endpoint: Endpoint) -> dict[str, Any]:
-    given = {name: getattr(endpoint, name) for name in _ENDPOINT_STORED if name in endpoint.model_fields_set}
+    given = {
+        name: getattr(endpoint, name)
+        for name in _ENDPOINT_STORED
+        if name in endpoint.model_fields_set
+    }
     return {"base_url": endpoint.url.root, **given}
 
 

@@ -24,7 +24,10 @@ def show(opea: OPEA, fact: Callable[[str, object], None]) -> None:
     llm, embedding = OPEALLM(client=opea, max_tokens=200), OPEAEmbedding(client=opea)
     index = VectorStoreIndex([TextNode(text=text) for text in DOCUMENTS], embed_model=embedding)
     engine = index.as_query_engine(llm=llm, similarity_top_k=2, streaming=True)
-    fact("engine", "VectorStoreIndex(nodes, embed_model=OPEAEmbedding(client=opea)).as_query_engine(llm=OPEALLM(client=opea))")
+    fact(
+        "engine",
+        "VectorStoreIndex(nodes, embed_model=OPEAEmbedding(client=opea)).as_query_engine(llm=OPEALLM(client=opea))",
+    )
     answer = engine.query("What does a retry budget do?")
     assert isinstance(answer, StreamingResponse)
     fact("answer", "".join(answer.response_gen))

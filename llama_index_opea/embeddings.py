@@ -75,7 +75,11 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
     def to_payload(self) -> dict[str, Any]:
         """What events show of this object; no keys, no headers."""
         name = self._own_model(vars(self)) or self.client.model or _UNNAMED
-        known = {"class_name": self.class_name(), "model_name": name, "embed_batch_size": self.embed_batch_size}
+        known = {
+            "class_name": self.class_name(),
+            "model_name": name,
+            "embed_batch_size": self.embed_batch_size,
+        }
         return {**known, "api_base": self._url()}
 
     def _get_query_embedding(self, query: str) -> Embedding:
@@ -114,17 +118,24 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
 
     def _options(self) -> dict[str, Any]:
         optional = {"dimensions": self.dimensions} if self.dimensions is not None else {}
-        found = self._merged(self._call_model(self._own_model(vars(self))) | self._shared_options() | optional)
+        found = self._merged(
+            self._call_model(self._own_model(vars(self))) | self._shared_options() | optional
+        )
         options.refuse_own(found, "input", "inputs")
         return found
 
     def get_query_embedding(self, query: str) -> Embedding:
         """The vector of a query."""
-        return cast(Embedding, inspect.unwrap(BaseEmbedding.get_query_embedding)(self._for_queries(), query))
+        return cast(
+            Embedding, inspect.unwrap(BaseEmbedding.get_query_embedding)(self._for_queries(), query)
+        )
 
     async def aget_query_embedding(self, query: str) -> Embedding:
         """``get_query_embedding`` for async code."""
-        return cast(Embedding, await inspect.unwrap(BaseEmbedding.aget_query_embedding)(self._for_queries(), query))
+        return cast(
+            Embedding,
+            await inspect.unwrap(BaseEmbedding.aget_query_embedding)(self._for_queries(), query),
+        )
 
     def _for_queries(self) -> Self:
         """LlamaIndex's cache knows a text without its prefix: with prefixes it must not answer queries."""
@@ -188,12 +199,20 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
         return work.vectors
 
     def _workers(self, count: int) -> int:
-        return min(count, self.num_workers or sum(endpoint.max_concurrent or _MEASURED for endpoint in self.client.endpoints))
+        return min(
+            count,
+            self.num_workers
+            or sum(endpoint.max_concurrent or _MEASURED for endpoint in self.client.endpoints),
+        )
 
     def _one_batch(self, batch: list[str]) -> list[Embedding]:
         if self.rate_limiter is not None:
             self.rate_limiter.acquire()
-        return self._get_text_embeddings_cached(batch) if self.embeddings_cache is not None else self._get_text_embeddings(batch)
+        return (
+            self._get_text_embeddings_cached(batch)
+            if self.embeddings_cache is not None
+            else self._get_text_embeddings(batch)
+        )
 
     async def _aone_batch(self, batch: list[str]) -> list[Embedding]:
         if self.rate_limiter is not None:
@@ -233,7 +252,10 @@ class _Batches:
 
     def __init__(self, model: OPEAEmbedding, texts: Sequence[str]) -> None:
         if isinstance(texts, str):
-            raise ConfigurationError("A list of texts is needed, not one string.", "Pass [text], or call get_text_embedding.")
+            raise ConfigurationError(
+                "A list of texts is needed, not one string.",
+                "Pass [text], or call get_text_embedding.",
+            )
         size = model.embed_batch_size
         self._batches = [list(texts[start : start + size]) for start in range(0, len(texts), size)]
         self._model = model
@@ -248,7 +270,9 @@ class _Batches:
         payload = self._model.to_payload()
         for batch in self._batches:
             dispatcher.event(EmbeddingStartEvent(model_dict=payload))
-            started = self._model.callback_manager.on_event_start(CBEventType.EMBEDDING, payload={EventPayload.SERIALIZED: payload})
+            started = self._model.callback_manager.on_event_start(
+                CBEventType.EMBEDDING, payload={EventPayload.SERIALIZED: payload}
+            )
             self._open.append((batch, started))
             yield batch
 
@@ -266,7 +290,9 @@ class _Batches:
     def gather(self, results: Iterator[list[Embedding]], show_progress: bool) -> list[Embedding]:
         """All vectors of the results, which come in the batches' order."""
         try:
-            for vectors in get_tqdm_iterable(_Counted(results, len(self)), show_progress, "Generating embeddings"):
+            for vectors in get_tqdm_iterable(
+                _Counted(results, len(self)), show_progress, "Generating embeddings"
+            ):
                 self.ended(vectors)
         except BaseException as error:
             self.failed(error)
@@ -279,12 +305,16 @@ class _Batches:
         self.vectors += vectors
         dispatcher.event(EmbeddingEndEvent(chunks=batch, embeddings=vectors))
         payload: dict[Any, Any] = {EventPayload.CHUNKS: batch, EventPayload.EMBEDDINGS: vectors}
-        self._model.callback_manager.on_event_end(CBEventType.EMBEDDING, payload=payload, event_id=started)
+        self._model.callback_manager.on_event_end(
+            CBEventType.EMBEDDING, payload=payload, event_id=started
+        )
 
     def failed(self, error: BaseException) -> None:
         """No further batch will be done."""
         for _, started in self._open:
-            self._model.callback_manager.on_event_end(CBEventType.EMBEDDING, payload={EventPayload.EXCEPTION: error}, event_id=started)
+            self._model.callback_manager.on_event_end(
+                CBEventType.EMBEDDING, payload={EventPayload.EXCEPTION: error}, event_id=started
+            )
         self._open.clear()
 
 

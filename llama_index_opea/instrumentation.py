@@ -68,7 +68,9 @@ class _Hidden(str):
         return str, (str(self),)
 
 
-def instrumented(callback: Callable[[Any], Any] | None = None, span: bool = True) -> Callable[[Method], Method]:
+def instrumented(
+    callback: Callable[[Any], Any] | None = None, span: bool = True
+) -> Callable[[Method], Method]:
     """A public method with LlamaIndex's ``callback`` and a span; headers and keys among its options are hidden from both."""
 
     def decorate(method: Method) -> Method:
@@ -79,7 +81,9 @@ def instrumented(callback: Callable[[Any], Any] | None = None, span: bool = True
             @functools.wraps(inner)
             async def aouter(self: Any, *args: Any, **kwargs: Any) -> Any:
                 with _opening() as opened:
-                    result = await inner.__get__(self, type(self))(*_concealed_args(args), **_concealed(kwargs))
+                    result = await inner.__get__(self, type(self))(
+                        *_concealed_args(args), **_concealed(kwargs)
+                    )
                 return _aclosing(result, opened) if opened else result
 
             return cast(Method, aouter)
@@ -87,7 +91,9 @@ def instrumented(callback: Callable[[Any], Any] | None = None, span: bool = True
         @functools.wraps(inner)
         def outer(self: Any, *args: Any, **kwargs: Any) -> Any:
             with _opening() as opened:
-                result = inner.__get__(self, type(self))(*_concealed_args(args), **_concealed(kwargs))
+                result = inner.__get__(self, type(self))(
+                    *_concealed_args(args), **_concealed(kwargs)
+                )
             return _closing(result, opened) if opened else result
 
         return cast(Method, outer)
@@ -122,7 +128,9 @@ def closed_with_the_answer(stream: Stream) -> Stream:
     return stream
 
 
-def _closing(responses: Generator[Any, None, None], opened: list[Any]) -> Generator[Any, None, None]:
+def _closing(
+    responses: Generator[Any, None, None], opened: list[Any]
+) -> Generator[Any, None, None]:
     try:
         yield from responses
     finally:
@@ -130,7 +138,9 @@ def _closing(responses: Generator[Any, None, None], opened: list[Any]) -> Genera
             stream.close()
 
 
-async def _aclosing(responses: AsyncGenerator[Any, None], opened: list[Any]) -> AsyncGenerator[Any, None]:
+async def _aclosing(
+    responses: AsyncGenerator[Any, None], opened: list[Any]
+) -> AsyncGenerator[Any, None]:
     try:
         async for response in responses:
             yield response
@@ -149,7 +159,9 @@ def _concealed_args(args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _concealed(kwargs: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {name: _hidden(value) if name in SECRET_IN_CALLS else value for name, value in kwargs.items()}
+    found: dict[str, Any] = {
+        name: _hidden(value) if name in SECRET_IN_CALLS else value for name, value in kwargs.items()
+    }
     inner = kwargs.get("llm_kwargs")
     if isinstance(inner, dict):
         found["llm_kwargs"] = _concealed(inner)
@@ -162,4 +174,6 @@ def _hidden(value: Any) -> Any:
 
 def revealed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The options as they were given."""
-    return {name: value.value if isinstance(value, _Hidden) else value for name, value in kwargs.items()}
+    return {
+        name: value.value if isinstance(value, _Hidden) else value for name, value in kwargs.items()
+    }

@@ -108,7 +108,11 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
         """What LlamaIndex plans by; never asks the server (``discover`` does)."""
         if not self._guessed and self._known_window() is None:
             self._guessed = True
-            advice = "Pass context_window=." if self._asked else "Pass context_window=, or call discover()."
+            advice = (
+                "Pass context_window=."
+                if self._asked
+                else "Pass context_window=, or call discover()."
+            )
             text = "The context window of %s is not known; %d tokens are assumed. %s"
             _logger.warning(text, self._model_name(), DEFAULT_CONTEXT_WINDOW, advice)
         return self._metadata()
@@ -133,14 +137,24 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
 
     def to_payload(self) -> dict[str, Any]:
         """What events show of this object; no keys, no headers."""
-        shown = {"api_base": self._url(), "temperature": self.temperature, "max_tokens": self.max_tokens}
+        shown = {
+            "api_base": self._url(),
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+        }
         return {"class_name": self.class_name(), **self._shown_metadata(), **shown}
 
     def _shown_metadata(self) -> dict[str, Any]:
         """Every call shows it to events, whether anybody listens or not: made again only when something in it changed."""
         if type(self).metadata is not OPEALLM.metadata:
             return self.metadata.model_dump()
-        of = (self._known_window(), self.max_tokens, self.is_chat_model, self.is_function_calling_model, self._model_name())
+        of = (
+            self._known_window(),
+            self.max_tokens,
+            self.is_chat_model,
+            self.is_function_calling_model,
+            self._model_name(),
+        )
         dumped = self._dumped
         if dumped is None or dumped[0] != of:
             self._dumped = dumped = of, self._metadata().model_dump()
@@ -168,7 +182,9 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
         return self._stream(self._chat_input(messages), kwargs)
 
     @instrumented(llm_chat_callback())
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+    async def astream_chat(
+        self, messages: Sequence[ChatMessage], **kwargs: Any
+    ) -> ChatResponseAsyncGen:
         """``stream_chat`` for async code: ``async for r in await llm.astream_chat(...)``."""
         return await self._astream(await self._achat_input(messages), kwargs)
 
@@ -181,39 +197,60 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
         return completion_response(self._send(self._prompt_input(prompt, formatted), kwargs))
 
     @instrumented(llm_completion_callback())
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+    async def acomplete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponse:
         """``complete`` for async code."""
         return completion_response(await self._asend(self._prompt_input(prompt, formatted), kwargs))
 
     @instrumented(llm_completion_callback())
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseGen:
         """``complete`` in growing responses."""
         return _completions(self._stream(self._prompt_input(prompt, formatted), kwargs))
 
     @instrumented(llm_completion_callback())
-    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
+    async def astream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseAsyncGen:
         """``stream_complete`` for async code."""
         return _acompletions(await self._astream(self._prompt_input(prompt, formatted), kwargs))
 
     def _chat_input(self, messages: Sequence[ChatMessage]) -> list[Json] | str:
         """What is sent: messages, or in completions mode a prompt."""
         if not messages or not all(isinstance(message, ChatMessage) for message in messages):
-            raise ConfigurationError("chat() takes a list of ChatMessage objects, at least one.", "A plain prompt goes into complete().")
+            raise ConfigurationError(
+                "chat() takes a list of ChatMessage objects, at least one.",
+                "A plain prompt goes into complete().",
+            )
         if not self.is_chat_model:
             refuse_media(messages, (), "a completion's prompt is text only (is_chat_model=False)")
             return str(self.messages_to_prompt(messages))  # type: ignore[misc]
         for endpoint in self.client.endpoints:
             taken = endpoint.capabilities.media
             if taken is not None:
-                refuse_media(messages, taken, f"{endpoint.label} takes {', '.join(['text', *sorted(taken)])} only")
-        return to_wire(messages, all(endpoint.capabilities.cache_points for endpoint in self.client.endpoints))
+                refuse_media(
+                    messages,
+                    taken,
+                    f"{endpoint.label} takes {', '.join(['text', *sorted(taken)])} only",
+                )
+        return to_wire(
+            messages, all(endpoint.capabilities.cache_points for endpoint in self.client.endpoints)
+        )
 
     async def _achat_input(self, messages: Sequence[ChatMessage]) -> list[Json] | str:
-        return await asyncio.to_thread(self._chat_input, messages) if reads(messages) else self._chat_input(messages)
+        return (
+            await asyncio.to_thread(self._chat_input, messages)
+            if reads(messages)
+            else self._chat_input(messages)
+        )
 
     def _prompt_input(self, prompt: str, formatted: bool) -> list[Json] | str:
         if not isinstance(prompt, str):
-            raise ConfigurationError(f"A prompt is a string, not {type(prompt).__name__}.", "Messages go into chat().")
+            raise ConfigurationError(
+                f"A prompt is a string, not {type(prompt).__name__}.", "Messages go into chat()."
+            )
         if self.is_chat_model:
             return [{"role": "user", "content": prompt}]
         return prompt if formatted else str(self.completion_to_prompt(prompt))  # type: ignore[misc]
@@ -233,30 +270,46 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
         call = self.client.stream_chat if isinstance(sent, list) else self.client.stream_complete
         return closed_with_the_answer(_responses(call(sent, **self._options(sent, kwargs))))
 
-    async def _astream(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> ChatResponseAsyncGen:
+    async def _astream(
+        self, sent: list[Json] | str, kwargs: Mapping[str, Any]
+    ) -> ChatResponseAsyncGen:
         await self._aask_for_model(self._named_model(kwargs))
         call = self.client.astream_chat if isinstance(sent, list) else self.client.astream_complete
         return closed_with_the_answer(_aresponses(call(sent, **self._options(sent, kwargs))))
 
     def _options(self, sent: list[Json] | str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        found = self._merged(self._call_model(self.model) | self._shared_options() | self._body(sent), kwargs)
+        found = self._merged(
+            self._call_model(self.model) | self._shared_options() | self._body(sent), kwargs
+        )
         own = "messages" if isinstance(sent, list) else "prompt"
         if own in found:
-            raise ConfigurationError(f"{own!r} cannot be a further field of the request.", "Take it out of additional_kwargs=.")
+            raise ConfigurationError(
+                f"{own!r} cannot be a further field of the request.",
+                "Take it out of additional_kwargs=.",
+            )
         if "output_schema" in found:
             found.pop("response_format", None)
             found.get("extra_body", {}).pop("response_format", None)
         form = found.get("response_format")
         if isinstance(form, type) and issubclass(form, BaseModel):
-            found["response_format"] = {"type": "json_schema", "json_schema": form_of(form, self.strict)}
+            found["response_format"] = {
+                "type": "json_schema",
+                "json_schema": form_of(form, self.strict),
+            }
         if found.get("n", found.get("extra_body", {}).get("n")) not in (None, 1):
-            raise ConfigurationError("LlamaIndex has one answer per call.", "Leave n= out, or call opea_core.OPEA.chat.")
+            raise ConfigurationError(
+                "LlamaIndex has one answer per call.", "Leave n= out, or call opea_core.OPEA.chat."
+            )
         return found
 
     def _body(self, sent: list[Json] | str) -> dict[str, Any]:
         """The fields that are part of every request; those of ``/completions`` differ in two."""
         values = vars(self)
-        body = {name: values[name] for name in _BODY_FIELDS if values[name] is not None and values[name] != []}
+        body = {
+            name: values[name]
+            for name in _BODY_FIELDS
+            if values[name] is not None and values[name] != []
+        }
         if self.audio_config:
             body["audio"] = self.audio_config
         if isinstance(sent, str):
@@ -269,10 +322,15 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
         return body
 
     def _room_after(self, prompt: str) -> int:
-        tokenizer = _tokenizer(self.tokenizer) if isinstance(self.tokenizer, str) else self.tokenizer
+        tokenizer = (
+            _tokenizer(self.tokenizer) if isinstance(self.tokenizer, str) else self.tokenizer
+        )
         window, used = self.metadata.context_window, len(tokenizer.encode(prompt))
         if used >= window:
-            raise ConfigurationError(f"The prompt has {used} tokens, the model takes {window}.", "Shorten it, or set context_window=.")
+            raise ConfigurationError(
+                f"The prompt has {used} tokens, the model takes {window}.",
+                "Shorten it, or set context_window=.",
+            )
         return window - used
 
 
@@ -310,5 +368,7 @@ def _tokenizer(name: str) -> Any:
     try:
         from transformers import AutoTokenizer  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
-        raise ConfigurationError("tokenizer= names a tokenizer of Hugging Face.", "pip install transformers") from error
+        raise ConfigurationError(
+            "tokenizer= names a tokenizer of Hugging Face.", "pip install transformers"
+        ) from error
     return AutoTokenizer.from_pretrained(name)

@@ -37,7 +37,12 @@ Json = dict[str, Any]
 
 _SENT_KWARGS = ("name", "prefix", "partial", "reasoning_content", "reasoning")
 """What of ``additional_kwargs`` is sent; integrations keep much else there."""
-_KINDS: Mapping[type[Any], str] = {ImageBlock: "image", AudioBlock: "audio", VideoBlock: "video", DocumentBlock: "file"}
+_KINDS: Mapping[type[Any], str] = {
+    ImageBlock: "image",
+    AudioBlock: "audio",
+    VideoBlock: "video",
+    DocumentBlock: "file",
+}
 _ROLES = {"chatbot": "assistant", "model": "assistant"}
 
 
@@ -47,7 +52,9 @@ def to_wire(messages: Sequence[ChatMessage], cache_points: bool = False) -> list
     ``cache_points``: whether the server takes ``cache_control``. May read files and fetch URLs (``reads``
     says whether it would). Raises ConfigurationError for what cannot be sent.
     """
-    answered = {id_ for message in messages if (id_ := message.additional_kwargs.get("tool_call_id"))}
+    answered = {
+        id_ for message in messages if (id_ := message.additional_kwargs.get("tool_call_id"))
+    }
     unrun = reasons(messages)
     built: list[Json] = []
     shown: list[Json] = []  # by tools, for the user's message behind the last of them
@@ -74,7 +81,10 @@ def refuse_media(messages: Sequence[ChatMessage], taken: Collection[str], where:
     """Raise ConfigurationError for a block of a kind that is not ``taken``; ``where`` names who does not take it."""
     for block in (block for message in messages for block in message.blocks):
         if _KINDS.get(type(block), "text") not in ("text", *taken):
-            raise ConfigurationError(f"The {type(block).__name__} cannot be sent: {where}.", "Take it out, or use another model.")
+            raise ConfigurationError(
+                f"The {type(block).__name__} cannot be sent: {where}.",
+                "Take it out, or use another model.",
+            )
 
 
 def _reads(block: Any) -> bool:
@@ -105,7 +115,11 @@ def _converted(message: ChatMessage, cache_points: bool, answered: set[str]) -> 
 def _said(message: ChatMessage) -> Sequence[Any]:
     """The blocks to send; not the images that the model itself made, as servers take none in an answer."""
     made = message.role.value == "assistant" and message.additional_kwargs.get("content_parts")
-    return [block for block in message.blocks if not isinstance(block, ImageBlock)] if made else message.blocks
+    return (
+        [block for block in message.blocks if not isinstance(block, ImageBlock)]
+        if made
+        else message.blocks
+    )
 
 
 def _content(blocks: Sequence[Any], cache_points: bool) -> str | list[Json]:
@@ -114,7 +128,10 @@ def _content(blocks: Sequence[Any], cache_points: bool) -> str | list[Json]:
     for block in blocks:
         if isinstance(block, CachePoint):
             if cache_points and parts:
-                parts[-1] = {**parts[-1], "cache_control": block.cache_control.model_dump(exclude={"block_type"})}
+                parts[-1] = {
+                    **parts[-1],
+                    "cache_control": block.cache_control.model_dump(exclude={"block_type"}),
+                }
         elif not isinstance(block, ThinkingBlock | ToolCallBlock):
             parts += _parts(block)
     return _joined(parts)
@@ -135,24 +152,49 @@ def _parts(block: BaseContentBlock) -> list[Json]:
         return [_media(block)]
     except (ValueError, OSError) as error:
         raise ConfigurationError(
-            f"The {type(block).__name__} cannot be sent: {error}", "Give its data, a path that exists, or a URL."
+            f"The {type(block).__name__} cannot be sent: {error}",
+            "Give its data, a path that exists, or a URL.",
         ) from error
 
 
 def _media(block: BaseContentBlock) -> Json:
     if isinstance(block, ImageBlock):
-        url = str(block.url) if block.url else _inline(_base64(block.image, block.resolve_image), block.image_mimetype, "image_mimetype")
-        return {"type": "image_url", "image_url": {"url": url, **({"detail": block.detail} if block.detail else {})}}
+        url = (
+            str(block.url)
+            if block.url
+            else _inline(
+                _base64(block.image, block.resolve_image), block.image_mimetype, "image_mimetype"
+            )
+        )
+        return {
+            "type": "image_url",
+            "image_url": {"url": url, **({"detail": block.detail} if block.detail else {})},
+        }
     if isinstance(block, AudioBlock):
         sound = _base64(block.audio, block.resolve_audio)
-        return {"type": "input_audio", "input_audio": {"data": sound, "format": block.format or _unknown("format")}}
+        return {
+            "type": "input_audio",
+            "input_audio": {"data": sound, "format": block.format or _unknown("format")},
+        }
     if isinstance(block, VideoBlock):
-        url = str(block.url) if block.url else _inline(_base64(block.video, block.resolve_video), block.video_mimetype, "video_mimetype")
+        url = (
+            str(block.url)
+            if block.url
+            else _inline(
+                _base64(block.video, block.resolve_video), block.video_mimetype, "video_mimetype"
+            )
+        )
         return {"type": "video_url", "video_url": {"url": url}}
     if isinstance(block, DocumentBlock):
         mime = block.document_mimetype or mimetypes.guess_type(str(block.title))[0]
         data = base64.b64encode(block.resolve_document().read()).decode()
-        return {"type": "file", "file": {"filename": block.title, "file_data": _inline(data, mime, "document_mimetype")}}
+        return {
+            "type": "file",
+            "file": {
+                "filename": block.title,
+                "file_data": _inline(data, mime, "document_mimetype"),
+            },
+        }
     raise ValueError("it is of no kind the protocol has.")
 
 
@@ -188,8 +230,12 @@ def _add_thoughts(built: Json, blocks: Sequence[Any]) -> None:
     known = [block.additional_information for block in thoughts]
     text = "".join(block.content or "" for block in thoughts)
     fields = [field for info in known if (field := info.get("reasoning_field"))]
-    if text and not built.keys() & set(REASONING_FIELDS) and "reasoning_details" not in fields:  # those have the text
-        built[next(name for name in (*fields, *REASONING_FIELDS) if name in REASONING_FIELDS)] = text
+    if (
+        text and not built.keys() & set(REASONING_FIELDS) and "reasoning_details" not in fields
+    ):  # those have the text
+        built[next(name for name in (*fields, *REASONING_FIELDS) if name in REASONING_FIELDS)] = (
+            text
+        )
     details = [detail for info in known for detail in info.get("reasoning_details") or ()]
     if details:
         built.setdefault("reasoning_details", details)
@@ -203,12 +249,16 @@ def _add_calls(built: Json, message: ChatMessage, answered: set[str]) -> None:
     if calls:
         built["tool_calls"] = calls
     elif known.get("function_call"):
-        built["function_call"] = _sendable(call_of({"function": known["function_call"]}))["function"]
+        built["function_call"] = _sendable(call_of({"function": known["function_call"]}))[
+            "function"
+        ]
 
 
 def _calls(message: ChatMessage) -> list[Json]:
     """The calls of the blocks and of ``additional_kwargs``, each once, matched by id."""
-    others = [_sendable(call_of(call)) for call in message.additional_kwargs.get("tool_calls") or ()]
+    others = [
+        _sendable(call_of(call)) for call in message.additional_kwargs.get("tool_calls") or ()
+    ]
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if not blocks:
         return others
@@ -224,7 +274,10 @@ def _calls(message: ChatMessage) -> list[Json]:
 
 def _sendable(call: Json) -> Json:
     function = call["function"]
-    return {**call, "function": {"name": function["name"], "arguments": _arguments(function["arguments"])}}
+    return {
+        **call,
+        "function": {"name": function["name"], "arguments": _arguments(function["arguments"])},
+    }
 
 
 def _arguments(value: Any) -> str:
@@ -237,10 +290,13 @@ def _arguments(value: Any) -> str:
             read = value
     if isinstance(read, Mapping) and isinstance(value, str) and value.strip():
         return value
-    sent = read if isinstance(read, Mapping) else {} if read is None else {"invalid_arguments": value}
+    sent = (
+        read if isinstance(read, Mapping) else {} if read is None else {"invalid_arguments": value}
+    )
     try:
         return json.dumps(sent, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
-            f"Arguments of a tool call cannot be written as JSON: {error}.", "Use plain dicts, lists, strings and numbers."
+            f"Arguments of a tool call cannot be written as JSON: {error}.",
+            "Use plain dicts, lists, strings and numbers.",
         ) from None

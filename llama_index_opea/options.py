@@ -50,4 +50,6 @@ def refuse_own(found: Mapping[str, Any], *names: str, **advice: str) -> None:
     for name in (*names, *advice):
         if name in found or name in (found.get("extra_body") or {}):
             text = f"{name!r} cannot be a further field of the request: the call itself says it."
-            raise ConfigurationError(text, advice.get(name, "Take it out of additional_kwargs= and extra_body=."))
+            raise ConfigurationError(
+                text, advice.get(name, "Take it out of additional_kwargs= and extra_body=.")
+            )

@@ -50,7 +50,9 @@ class OPEARerank(Connection, BaseNodePostprocessor, defer_build=False):
         """The name in stored dicts."""
         return "OPEARerank"
 
-    def _postprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None) -> list[NodeWithScore]:
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
         query = _query(query_bundle)
         if not nodes:
             return []
@@ -59,13 +61,17 @@ class OPEARerank(Connection, BaseNodePostprocessor, defer_build=False):
             done(self.client.rerank(query, _texts(nodes), top_n=self.top_n, **self._options()))
         return done.nodes
 
-    async def _apostprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None) -> list[NodeWithScore]:
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
         query = _query(query_bundle)
         if not nodes:
             return []
         await self._aask_for_model(self._named_model())
         with self._told(nodes, query_bundle) as done:
-            done(await self.client.arerank(query, _texts(nodes), top_n=self.top_n, **self._options()))
+            done(
+                await self.client.arerank(query, _texts(nodes), top_n=self.top_n, **self._options())
+            )
         return done.nodes
 
     def _options(self) -> dict[str, Any]:
@@ -77,8 +83,14 @@ class OPEARerank(Connection, BaseNodePostprocessor, defer_build=False):
     def _told(self, nodes: list[NodeWithScore], query: QueryBundle | None) -> Iterator[_Ranked]:
         """LlamaIndex's events around the call."""
         name = self.model or self.client.model or "unknown"
-        dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=self.top_n, model_name=name))
-        payload: dict[Any, Any] = {EventPayload.NODES: nodes, EventPayload.MODEL_NAME: name, EventPayload.TOP_K: self.top_n}
+        dispatcher.event(
+            ReRankStartEvent(query=query, nodes=nodes, top_n=self.top_n, model_name=name)
+        )
+        payload: dict[Any, Any] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: name,
+            EventPayload.TOP_K: self.top_n,
+        }
         if query is not None:
             payload[EventPayload.QUERY_STR] = query.query_str
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
@@ -96,12 +108,17 @@ class _Ranked:
         self.nodes: list[NodeWithScore] = []
 
     def __call__(self, response: RerankResponse) -> None:
-        self.nodes = [NodeWithScore(node=given.node, score=score) for given, score in best_first(self._given, response)]
+        self.nodes = [
+            NodeWithScore(node=given.node, score=score)
+            for given, score in best_first(self._given, response)
+        ]
 
 
 def _query(bundle: QueryBundle | None) -> str:
     if bundle is None:
-        raise NoQueryError("Nodes cannot be ranked without a query.", "Pass query_bundle= or query_str=.")
+        raise NoQueryError(
+            "Nodes cannot be ranked without a query.", "Pass query_bundle= or query_str=."
+        )
     return bundle.query_str
 
 

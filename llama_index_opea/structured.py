@@ -7,11 +7,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, TextBlock, ThinkingBlock, ToolCallBlock
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
 from llama_index.core.program.utils import create_flexible_model
 from pydantic import BaseModel, ValidationError
 
@@ -35,7 +51,8 @@ Json = dict[str, Any]
 TEXT = "text"
 """The method that goes without any help of the server: the schema stands in the prompt."""
 _FORMS = re.compile(
-    r"\btools?\b|tool_choice|function[ _-]?call|response_format|json[ _]schema|structured[ _]outputs?|grammar|jinja", re.IGNORECASE
+    r"\btools?\b|tool_choice|function[ _-]?call|response_format|json[ _]schema|structured[ _]outputs?|grammar|jinja",
+    re.IGNORECASE,
 )
 _REFUSED = re.compile(
     r"support|implemented|unavailable|unrecogni[sz]ed|unknown|require|must be|should be"
@@ -73,7 +90,10 @@ def _flexible(output_cls: type[BaseModel]) -> type[BaseModel]:
 def form_of(output_cls: type[BaseModel], strict: bool) -> Json:
     """The class as the form of an answer: a name the protocol takes, its docstring, its schema."""
     schema = root_written_out(output_cls.model_json_schema())
-    form: Json = {"name": clean_name(output_cls.__name__), "schema": strict_schema(schema) if strict else schema}
+    form: Json = {
+        "name": clean_name(output_cls.__name__),
+        "schema": strict_schema(schema) if strict else schema,
+    }
     if schema.get("description"):
         form["description"] = schema["description"]
     if strict:
@@ -114,8 +134,16 @@ class Question:
 
     def refused(self, error: RequestError | ServerError) -> None:
         """Take the server's refusal of what was wanted; raises it if there is no other way to ask."""
-        if error.code == "json_validate_failed":  # Groq's: no refusal, but an answer that the server checked
-            self.answered(ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=_failed_generation(error.body))))
+        if (
+            error.code == "json_validate_failed"
+        ):  # Groq's: no refusal, but an answer that the server checked
+            self.answered(
+                ChatResponse(
+                    message=ChatMessage(
+                        role=MessageRole.ASSISTANT, content=_failed_generation(error.body)
+                    )
+                )
+            )
         else:
             self._go_on(lambda: self._asks.throw(error))
 
@@ -179,12 +207,16 @@ class Question:
 
     def _ask(self, method: str | None) -> Ask:
         if method == TEXT:
-            return Ask(_with_request(self._messages, ONLY_JSON + self._schema()), dict(self._options))
+            return Ask(
+                _with_request(self._messages, ONLY_JSON + self._schema()), dict(self._options)
+            )
         return Ask(self._messages, {**self._options, **asked_form(self._form, method)})
 
     def _again(self, messages: list[ChatMessage], unfit: _UnfitError) -> list[ChatMessage]:
         said = [ChatMessage(role=MessageRole.ASSISTANT, content=unfit.text)] if unfit.text else []
-        return _with_request([*messages, *said], f"That answer does not fit: {unfit}\n{ONLY_JSON}{self._schema()}")
+        return _with_request(
+            [*messages, *said], f"That answer does not fit: {unfit}\n{ONLY_JSON}{self._schema()}"
+        )
 
     def _schema(self) -> str:
         return json.dumps(self._form["schema"], ensure_ascii=False)
@@ -193,14 +225,18 @@ class Question:
         message = response.message
         refusal = message.additional_kwargs.get("refusal")
         if refusal:
-            raise RefusalError(f"The model refused: {refusal}", "Ask differently, or catch it to show the refusal.")
+            raise RefusalError(
+                f"The model refused: {refusal}", "Ask differently, or catch it to show the refusal."
+            )
         found = _call_or_text(message, self._form["name"])
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
         is_cut = response.additional_kwargs.get("finish_reason") == "length"
         try:
             readings = self._readings(found) if isinstance(found, str) else [found]
         except ValueError:
-            thought = any(isinstance(block, ThinkingBlock) and block.content for block in message.blocks)
+            thought = any(
+                isinstance(block, ThinkingBlock) and block.content for block in message.blocks
+            )
             missing = _ALL_THOUGHT if thought else "It is empty."
             raise _UnfitError("It is no JSON." if text.strip() else missing, text, is_cut) from None
         problem = ""
@@ -230,7 +266,10 @@ def _with_request(messages: Sequence[ChatMessage], request: str) -> list[ChatMes
     """The messages with a request at their end, in the user's message if one is there."""
     last = messages[-1] if messages else None
     if last is not None and last.role == MessageRole.USER:
-        return [*messages[:-1], last.model_copy(update={"blocks": [*last.blocks, TextBlock(text=f"\n{request}")]})]
+        return [
+            *messages[:-1],
+            last.model_copy(update={"blocks": [*last.blocks, TextBlock(text=f"\n{request}")]}),
+        ]
     return [*messages, ChatMessage(role=MessageRole.USER, content=request)]
 
 
@@ -242,12 +281,20 @@ def _problems(error: ValidationError) -> str:
 
 
 def _failed(cls: type[BaseModel], unfit: _UnfitError) -> StructuredOutputError:
-    why = "The answer was cut off at the token limit" if unfit.is_cut else f"The model gave no {cls.__name__}, twice"
+    why = (
+        "The answer was cut off at the token limit"
+        if unfit.is_cut
+        else f"The model gave no {cls.__name__}, twice"
+    )
     hint = "What it wrote is in error.raw_text. Ask for a simpler form, or use a larger model."
     if str(unfit) == _ALL_THOUGHT:
         hint = "Raise max_tokens, or ask for less reasoning (reasoning_effort=)."
     elif unfit.is_cut or not unfit.text:
-        hint = "Raise max_tokens." if unfit.is_cut else "Ask for a simpler form, or use a larger model."
+        hint = (
+            "Raise max_tokens."
+            if unfit.is_cut
+            else "Ask for a simpler form, or use a larger model."
+        )
     wrote = f" It wrote: {unfit.text[:500]!r}" if unfit.text else ""
     error = StructuredOutputError(f"{why}: {unfit}{wrote}", hint)
     error.raw_text = unfit.text
@@ -256,7 +303,13 @@ def _failed(cls: type[BaseModel], unfit: _UnfitError) -> StructuredOutputError:
 
 def _is_about_forms(error: RequestError | ServerError) -> bool:
     """Whether the server refused the way of asking (llama.cpp says it with 500), not the question, and not this schema."""
-    if isinstance(error, ContextOverflowError | BadAnswerError) or error.status_code not in (400, 404, 422, 500, 501):
+    if isinstance(error, ContextOverflowError | BadAnswerError) or error.status_code not in (
+        400,
+        404,
+        422,
+        500,
+        501,
+    ):
         return False
     said = f"{error.message} {error.body or ''}"
     return bool(_FORMS.search(said) and _REFUSED.search(said)) and not dislikes_schema(said)
@@ -296,7 +349,9 @@ async def aask(question: Question, send: Callable[[Ask], Awaitable[ChatResponse]
     return question.result
 
 
-def stream(question: Question, send: Callable[[Ask], Iterator[ChatResponse]]) -> Generator[BaseModel, None, None]:
+def stream(
+    question: Question, send: Callable[[Ask], Iterator[ChatResponse]]
+) -> Generator[BaseModel, None, None]:
     """The object as it grows, and whole at the end."""
     while question.wanted is not None:
         response = _NOTHING
@@ -310,7 +365,9 @@ def stream(question: Question, send: Callable[[Ask], Iterator[ChatResponse]]) ->
     yield from question.grown(None)
 
 
-async def astream(question: Question, send: Callable[[Ask], Awaitable[AsyncIterator[ChatResponse]]]) -> AsyncGenerator[BaseModel, None]:
+async def astream(
+    question: Question, send: Callable[[Ask], Awaitable[AsyncIterator[ChatResponse]]]
+) -> AsyncGenerator[BaseModel, None]:
     """``stream`` for async code."""
     while question.wanted is not None:
         response = _NOTHING

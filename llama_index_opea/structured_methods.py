@@ -7,7 +7,10 @@ import logging
 from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
+from llama_index.core.instrumentation.events.llm import (
+    LLMStructuredPredictEndEvent,
+    LLMStructuredPredictStartEvent,
+)
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.types import PydanticProgramMode
@@ -43,7 +46,11 @@ class ObjectMethods(ToolMethods):
 
     @instrumented()
     def structured_predict(
-        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
     ) -> Model:
         """An object of a pydantic class, validated.
 
@@ -52,8 +59,14 @@ class ObjectMethods(ToolMethods):
         Raises StructuredOutputError with the raw text.
         """
         if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
-            return cast(Model, super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args))
-        dispatcher.event(LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args))
+            return cast(
+                Model, super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            )
+        dispatcher.event(
+            LLMStructuredPredictStartEvent(
+                output_cls=output_cls, template=prompt, template_args=prompt_args
+            )
+        )
         question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
         found = structured.ask(question, lambda ask: self.chat(ask.messages, **ask.options))
         dispatcher.event(LLMStructuredPredictEndEvent(output=found))
@@ -61,12 +74,23 @@ class ObjectMethods(ToolMethods):
 
     @instrumented()
     async def astructured_predict(
-        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
     ) -> Model:
         """``structured_predict`` for async code."""
         if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
-            return cast(Model, await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args))
-        dispatcher.event(LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args))
+            return cast(
+                Model,
+                await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args),
+            )
+        dispatcher.event(
+            LLMStructuredPredictStartEvent(
+                output_cls=output_cls, template=prompt, template_args=prompt_args
+            )
+        )
         question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
         found = await structured.aask(question, lambda ask: self.achat(ask.messages, **ask.options))
         dispatcher.event(LLMStructuredPredictEndEvent(output=found))
@@ -74,49 +98,95 @@ class ObjectMethods(ToolMethods):
 
     @instrumented()
     def stream_structured_predict(
-        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
     ) -> Generator[Model | FlexibleModel, None, None]:
         """``structured_predict`` in growing objects: of a looser class until the fields fit, the validated one at the end."""
         plain = inspect.unwrap(FunctionCallingLLM.stream_structured_predict)
-        return cast("Generator[Model | FlexibleModel, None, None]", plain(self, output_cls, prompt, llm_kwargs, **prompt_args))
+        return cast(
+            "Generator[Model | FlexibleModel, None, None]",
+            plain(self, output_cls, prompt, llm_kwargs, **prompt_args),
+        )
 
     @instrumented()
     async def astream_structured_predict(
-        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
     ) -> AsyncGenerator[Model | FlexibleModel, None]:
         """``stream_structured_predict`` for async code: ``async for o in await llm.astream_structured_predict(...)``."""
         plain = inspect.unwrap(FunctionCallingLLM.astream_structured_predict)
-        return cast("AsyncGenerator[Model | FlexibleModel, None]", await plain(self, output_cls, prompt, llm_kwargs, **prompt_args))
+        return cast(
+            "AsyncGenerator[Model | FlexibleModel, None]",
+            await plain(self, output_cls, prompt, llm_kwargs, **prompt_args),
+        )
 
     def _structured_stream_call(
-        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
     ) -> Generator[Any, None, None]:
         if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
             return super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
         question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
-        return structured.stream(question, lambda ask: self.stream_chat(ask.messages, **ask.options))
+        return structured.stream(
+            question, lambda ask: self.stream_chat(ask.messages, **ask.options)
+        )
 
     async def _structured_astream_call(
-        self, output_cls: type[Model], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
     ) -> AsyncGenerator[Any, None]:
         if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
-            return await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            return await super()._structured_astream_call(
+                output_cls, prompt, llm_kwargs, **prompt_args
+            )
         question = self._question(output_cls, prompt, llm_kwargs, prompt_args)
-        return structured.astream(question, lambda ask: self.astream_chat(ask.messages, **ask.options))
+        return structured.astream(
+            question, lambda ask: self.astream_chat(ask.messages, **ask.options)
+        )
 
     def _question(
-        self, output_cls: type[BaseModel], prompt: PromptTemplate, llm_kwargs: Mapping[str, Any] | None, prompt_args: Mapping[str, Any]
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: Mapping[str, Any] | None,
+        prompt_args: Mapping[str, Any],
     ) -> structured.Question:
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
-        given = {k: v for k, v in (llm_kwargs or {}).items() if k not in ("tool_required", "tool_choice", "allow_parallel_tool_calls")}
+        given = {
+            k: v
+            for k, v in (llm_kwargs or {}).items()
+            if k not in ("tool_required", "tool_choice", "allow_parallel_tool_calls")
+        }
         model = str(self._named_model(given) or self.client.model)
-        return structured.Question(output_cls, messages, self._ways(model), given, self.strict, lambda: self._take_text(model))
+        return structured.Question(
+            output_cls,
+            messages,
+            self._ways(model),
+            given,
+            self.strict,
+            lambda: self._take_text(model),
+        )
 
     def _take_text(self, model: str) -> None:
         """Remember that this model takes words only; nothing to remember where nothing else was tried."""
         if model not in self._text_only and self._ways(model) != [structured.TEXT]:
             self._text_only.add(model)
-            _logger.warning("%s takes neither a schema nor tools: objects are asked for in words from now on.", model)
+            _logger.warning(
+                "%s takes neither a schema nor tools: objects are asked for in words from now on.",
+                model,
+            )
 
     def _ways(self, model: str) -> list[str | None]:
         """How objects are asked for, in order; None is what the endpoint is known to take."""

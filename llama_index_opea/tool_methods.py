@@ -7,7 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen, MessageRole
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    MessageRole,
+)
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 
@@ -31,9 +37,12 @@ def _known_tools() -> Iterator[None]:
         name = str(error.args[0])
         why = why_not_run(name)
         if why:
-            raise NoToolCallError(why, "Ask again; raise max_tokens if the answer was cut off.") from None
+            raise NoToolCallError(
+                why, "Ask again; raise max_tokens if the answer was cut off."
+            ) from None
         raise NoToolCallError(
-            f"The model called {name[:100]!r}, which is none of the tools.", "Ask again, or give it this tool, too."
+            f"The model called {name[:100]!r}, which is none of the tools.",
+            "Ask again, or give it this tool, too.",
         ) from None
 
 
@@ -61,13 +70,19 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
     def predict_and_call(self, *args: Any, **kwargs: Any) -> AgentChatResponse:
         """Let the model call a tool, and call it."""
         with _known_tools():
-            return cast("AgentChatResponse", inspect.unwrap(FunctionCallingLLM.predict_and_call)(self, *args, **kwargs))
+            return cast(
+                "AgentChatResponse",
+                inspect.unwrap(FunctionCallingLLM.predict_and_call)(self, *args, **kwargs),
+            )
 
     @instrumented()
     async def apredict_and_call(self, *args: Any, **kwargs: Any) -> AgentChatResponse:
         """``predict_and_call`` for async code."""
         with _known_tools():
-            return cast("AgentChatResponse", await inspect.unwrap(FunctionCallingLLM.apredict_and_call)(self, *args, **kwargs))
+            return cast(
+                "AgentChatResponse",
+                await inspect.unwrap(FunctionCallingLLM.apredict_and_call)(self, *args, **kwargs),
+            )
 
     def _prepare_chat_with_tools(
         self,
@@ -86,10 +101,17 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
         ``tool_choice``: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or a dict of the protocol.
         """
         if tools and not self.is_chat_model:
-            raise ConfigurationError("A completion takes no tools.", "Leave is_chat_model=False out, or use a ReActAgent.")
+            raise ConfigurationError(
+                "A completion takes no tools.",
+                "Leave is_chat_model=False out, or use a ReActAgent.",
+            )
         messages = list(chat_history or ())
         if user_msg is not None:
-            messages.append(ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg)
+            messages.append(
+                ChatMessage(role=MessageRole.USER, content=user_msg)
+                if isinstance(user_msg, str)
+                else user_msg
+            )
         found = tools_of(tools or (), self.strict if strict is None else strict)
         if not found:
             return {"messages": messages, "tools": None, "tool_choice": None, **kwargs}
@@ -155,7 +177,8 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
         found = selections(response.message, partial=growing)
         if not found and error_on_no_tool_call:
             raise NoToolCallError(
-                "The model called no tool.", f"It answered: {(response.message.content or '')[:200]!r}. Try tool_required=True."
+                "The model called no tool.",
+                f"It answered: {(response.message.content or '')[:200]!r}. Try tool_required=True.",
             )
         return found
 

@@ -33,11 +33,19 @@ def tools_of(tools: Sequence[BaseTool | Mapping[str, Any]], strict: bool) -> lis
 def _tool(tool: BaseTool, strict: bool) -> Json:
     metadata = tool.metadata
     parameters = metadata.get_parameters_dict()
-    if "type" not in parameters and metadata.fn_schema is not None:  # LlamaIndex leaves out the reference that is all of it
+    if (
+        "type" not in parameters and metadata.fn_schema is not None
+    ):  # LlamaIndex leaves out the reference that is all of it
         root = root_written_out(metadata.fn_schema.model_json_schema())
-        parameters = {key: value for key, value in root.items() if key not in ("title", "description")}
+        parameters = {
+            key: value for key, value in root.items() if key not in ("title", "description")
+        }
     parameters = strict_schema(parameters) if strict else parameters
-    function: Json = {"name": metadata.get_name(), "description": metadata.description, "parameters": parameters}
+    function: Json = {
+        "name": metadata.get_name(),
+        "description": metadata.description,
+        "parameters": parameters,
+    }
     if strict:
         function["strict"] = True
     return {"type": "function", "function": function}
@@ -52,12 +60,17 @@ def call_of(call: Any) -> Json:
     function = call.get("function", call)
     if not isinstance(function, Mapping):
         function = _attributes(function, "name", "arguments")
-    arguments = next((function[key] for key in ("arguments", "args", "input") if function.get(key) is not None), "")
+    arguments = next(
+        (function[key] for key in ("arguments", "args", "input") if function.get(key) is not None),
+        "",
+    )
     extra = {key: value for key, value in call.items() if key not in _CALL_KEYS}
     return {
         **extra,
         "id": call.get("id") or "",
-        "type": call.get("type") if call.get("type") not in (None, "tool_use", "tool_call") else "function",
+        "type": call.get("type")
+        if call.get("type") not in (None, "tool_use", "tool_call")
+        else "function",
         "function": {"name": function.get("name") or "", "arguments": arguments},
     }
 
@@ -74,15 +87,23 @@ def selections(message: ChatMessage, partial: bool = False) -> list[ToolSelectio
     a name that no tool has, which says why: so no tool runs, and agents tell the model.
     """
     known = message.additional_kwargs
-    errors = {} if partial else {call.get("id"): call.get("error") for call in known.get("invalid_tool_calls") or ()}
+    errors = (
+        {}
+        if partial
+        else {call.get("id"): call.get("error") for call in known.get("invalid_tool_calls") or ()}
+    )
     return [
-        _not_run(call, errors.get(call.tool_id) or NO_OBJECT) if kwargs is None or call.tool_id in errors else call
+        _not_run(call, errors.get(call.tool_id) or NO_OBJECT)
+        if kwargs is None or call.tool_id in errors
+        else call
         for call, kwargs in _selections(message, partial)
     ]
 
 
 def _not_run(call: ToolSelection, why: str) -> ToolSelection:
-    return ToolSelection(tool_id=call.tool_id, tool_name=f"{call.tool_name}{_NOT_RUN}{why})", tool_kwargs={})
+    return ToolSelection(
+        tool_id=call.tool_id, tool_name=f"{call.tool_name}{_NOT_RUN}{why})", tool_kwargs={}
+    )
 
 
 def why_not_run(name: str) -> str:
@@ -99,25 +120,44 @@ def reasons(messages: Sequence[ChatMessage]) -> dict[str, tuple[str, str]]:
 
     Agents know only that there is no tool of such a name, and say so in their own words.
     """
-    if not any(message.role.value == "tool" and _NOT_RUN in (message.content or "") for message in messages):
+    if not any(
+        message.role.value == "tool" and _NOT_RUN in (message.content or "") for message in messages
+    ):
         return {}
-    calls = [call for message in messages if message.role.value == "assistant" for call in selections(message)]
-    return {call.tool_id: (call.tool_name, why) for call in calls if (why := why_not_run(call.tool_name))}
+    calls = [
+        call
+        for message in messages
+        if message.role.value == "assistant"
+        for call in selections(message)
+    ]
+    return {
+        call.tool_id: (call.tool_name, why)
+        for call in calls
+        if (why := why_not_run(call.tool_name))
+    }
 
 
 def _selections(message: ChatMessage, partial: bool) -> list[tuple[ToolSelection, Json | None]]:
     """Each call with its arguments; None for arguments that are no object."""
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if blocks:
-        return [_selection(block.tool_call_id, block.tool_name, block.tool_kwargs, partial) for block in blocks]
+        return [
+            _selection(block.tool_call_id, block.tool_name, block.tool_kwargs, partial)
+            for block in blocks
+        ]
     known = message.additional_kwargs
     calls = [call_of(call) for call in known.get("tool_calls") or ()]
     if not calls and known.get("function_call"):
         calls = [call_of({"function": known["function_call"]})]
-    return [_selection(call["id"], call["function"]["name"], call["function"]["arguments"], partial) for call in calls]
+    return [
+        _selection(call["id"], call["function"]["name"], call["function"]["arguments"], partial)
+        for call in calls
+    ]
 
 
-def _selection(id_: str | None, name: str, arguments: Any, partial: bool) -> tuple[ToolSelection, Json | None]:
+def _selection(
+    id_: str | None, name: str, arguments: Any, partial: bool
+) -> tuple[ToolSelection, Json | None]:
     kwargs = arguments
     if isinstance(arguments, str):
         kwargs = partial_json(arguments) if partial else _object(arguments)
@@ -149,8 +189,16 @@ def first_call_only(response: ChatResponse) -> ChatResponse:
     if invalid:
         kwargs["invalid_tool_calls"] = invalid
     others = {id(call) for call in calls[1:]}
-    return _changed(response, [block for block in message.blocks if id(block) not in others], kwargs)
+    return _changed(
+        response, [block for block in message.blocks if id(block) not in others], kwargs
+    )
 
 
 def _changed(response: ChatResponse, blocks: list[Any], kwargs: Json) -> ChatResponse:
-    return response.model_copy(update={"message": response.message.model_copy(update={"blocks": blocks, "additional_kwargs": kwargs})})
+    return response.model_copy(
+        update={
+            "message": response.message.model_copy(
+                update={"blocks": blocks, "additional_kwargs": kwargs}
+            )
+        }
+    )

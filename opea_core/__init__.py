@@ -36,7 +36,14 @@ from opea_core.version import __version__
 if _TYPE_CHECKING:
     from opea_core import events
     from opea_core.backend import BaseApiBackend
-    from opea_core.config import BreakerPolicy, Capabilities, Endpoint, QueuePolicy, RetryPolicy, Timeouts
+    from opea_core.config import (
+        BreakerPolicy,
+        Capabilities,
+        Endpoint,
+        QueuePolicy,
+        RetryPolicy,
+        Timeouts,
+    )
     from opea_core.opea import OPEA
     from opea_core.registry import (
         create_api_backend,
@@ -130,9 +137,21 @@ if not _TYPE_CHECKING:
         __name__,
         {
             "backend": ("BaseApiBackend",),
-            "config": ("BreakerPolicy", "Capabilities", "Endpoint", "QueuePolicy", "RetryPolicy", "Timeouts"),
+            "config": (
+                "BreakerPolicy",
+                "Capabilities",
+                "Endpoint",
+                "QueuePolicy",
+                "RetryPolicy",
+                "Timeouts",
+            ),
             "opea": ("OPEA",),
-            "registry": ("create_api_backend", "find_compatible_backend", "get_available_backends", "register_backend"),
+            "registry": (
+                "create_api_backend",
+                "find_compatible_backend",
+                "get_available_backends",
+                "register_backend",
+            ),
             "settings": ("Options", "Settings"),
             "transport.stream": ("AsyncChatStream", "ChatStream"),
             "types": (

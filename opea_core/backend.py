@@ -17,7 +17,9 @@ class BaseApiBackend(ABC):
     thread unless a backend has something better.
     """
 
-    def __init__(self, resources: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, resources: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> None:
         self.resources = resources or {}
         self.metadata = metadata or {}
 
@@ -30,7 +32,9 @@ class BaseApiBackend(ABC):
         """Whether an endpoint gives a real answer; never raises."""
 
     @abstractmethod
-    def make_post_request(self, data: Mapping[str, Any], api_key: str | None = None, **options: Any) -> Any:
+    def make_post_request(
+        self, data: Mapping[str, Any], api_key: str | None = None, **options: Any
+    ) -> Any:
         """Send one request body; gives the service's answer."""
 
     @abstractmethod
@@ -53,7 +57,9 @@ class BaseApiBackend(ABC):
         """``test_endpoint`` for async code."""
         return bool(await _in_thread(self.test_endpoint, endpoint_url))
 
-    async def amake_post_request(self, data: Mapping[str, Any], api_key: str | None = None, **options: Any) -> Any:
+    async def amake_post_request(
+        self, data: Mapping[str, Any], api_key: str | None = None, **options: Any
+    ) -> Any:
         """``make_post_request`` for async code."""
         return await _in_thread(self.make_post_request, data, api_key, **options)
 

@@ -55,11 +55,15 @@ _BELONGS_ELSEWHERE = {
 def _check_name(name: str) -> None:
     """Refuse what is surely no field of a body: settings of the object, and typos of reserved options."""
     if name in _BELONGS_ELSEWHERE:
-        raise ConfigurationError(f"{name}= is no option of a call; it would be sent as a field of the body.", _BELONGS_ELSEWHERE[name])
+        raise ConfigurationError(
+            f"{name}= is no option of a call; it would be sent as a field of the body.",
+            _BELONGS_ELSEWHERE[name],
+        )
     close = get_close_matches(name, RESERVED, n=1, cutoff=0.85)
     if close and name not in RESERVED:
         raise ConfigurationError(
-            f"There is no option {name!r}. Did you mean {close[0]!r}?", "To send a field of that name, use extra_body=."
+            f"There is no option {name!r}. Did you mean {close[0]!r}?",
+            "To send a field of that name, use extra_body=.",
         )
 
 
@@ -79,7 +83,11 @@ class Call:
 
 
 Kind: TypeAlias = Literal["chat", "completion", "embeddings", "models", "rerank", "document"]
-_KIND_BY_FIELD: tuple[tuple[str, Kind], ...] = (("messages", "chat"), ("prompt", "completion"), ("input", "embeddings"))
+_KIND_BY_FIELD: tuple[tuple[str, Kind], ...] = (
+    ("messages", "chat"),
+    ("prompt", "completion"),
+    ("input", "embeddings"),
+)
 
 
 def _kind(body: Json) -> Kind:
@@ -93,7 +101,9 @@ def _kind(body: Json) -> Kind:
 class CallMaker:
     """Makes checked calls with an object's settings as the defaults."""
 
-    def __init__(self, settings: Settings, new_id: Callable[[], str], now: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: Settings, new_id: Callable[[], str], now: Callable[[], int]
+    ) -> None:
         self._settings = settings
         self._new_id = new_id
         self._now = now
@@ -114,11 +124,14 @@ class CallMaker:
         asked = body.pop("stream", None)
         if asked and not stream:
             raise ConfigurationError(
-                "The request data asks for a stream.", "Use make_stream_request, make_stream_request_opea or stream_chat."
+                "The request data asks for a stream.",
+                "Use make_stream_request, make_stream_request_opea or stream_chat.",
             )
         kind = _kind(body)
         if kind in ("document", "embeddings") and stream:
-            raise ConfigurationError("The request data has neither messages nor a prompt, so there is nothing to stream.")
+            raise ConfigurationError(
+                "The request data has neither messages nor a prompt, so there is nothing to stream."
+            )
         return self.make(kind, body, options, stream)
 
     def embeddings(self, inputs: Sequence[str], options: Mapping[str, Any]) -> Call:
@@ -138,7 +151,9 @@ class CallMaker:
         """The relevance of documents to a query."""
         if not isinstance(query, str) or not query:
             raise ConfigurationError("query must be a string, and not empty.")
-        if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
+        if top_n is not None and (
+            isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1
+        ):
             raise ConfigurationError("top_n must be a whole number above 0.")
         body: Json = {"query": query, "documents": documents} | ({"top_n": top_n} if top_n else {})
         call = self.make("rerank", body, options, False)
@@ -163,14 +178,21 @@ class CallMaker:
         """How many tokens a text has: vLLM reads ``prompt``, llama.cpp ``content``."""
         if not isinstance(text, str):
             raise ConfigurationError("The text to count must be a string.")
-        call = self._beside_v1("/tokenize", {"prompt": text, "content": text}, {"endpoint": self._settings.endpoints[0].label, **options})
+        call = self._beside_v1(
+            "/tokenize",
+            {"prompt": text, "content": text},
+            {"endpoint": self._settings.endpoints[0].label, **options},
+        )
         call.spec.decode = read_token_count
         return call
 
     def _beside_v1(self, path: str, body: Json, options: Mapping[str, Any]) -> Call:
         """A call of what servers have beside ``/v1``, at the endpoint that the options name."""
         call = self.make("document", body, options, False)
-        config = next((e for e in self._settings.endpoints if e.label == call.endpoint), self._settings.endpoints[0])
+        config = next(
+            (e for e in self._settings.endpoints if e.label == call.endpoint),
+            self._settings.endpoints[0],
+        )
         call.spec.path = config.url.path.removesuffix("/v1") + path
         return call
 
@@ -186,12 +208,24 @@ class CallMaker:
             body |= check_body(extra)
         if body.pop("stream", stream) is not stream:
             other = "chat" if stream else "stream_chat"
-            raise ConfigurationError(f"stream={not stream} does not go with this method.", f"Use {other} (or its twin) instead.")
+            raise ConfigurationError(
+                f"stream={not stream} does not go with this method.",
+                f"Use {other} (or its twin) instead.",
+            )
         if not isinstance(body.get("model", ""), str | None):
             raise ConfigurationError("model must be a string.")
         encode_body(body)
         settings, call_id = self._settings, self._new_id()
-        spec = CallSpec(kind, body, stream, None, settings.retry, call_id, call_id, recovery_wait=settings.queue.recovery_wait)
+        spec = CallSpec(
+            kind,
+            body,
+            stream,
+            None,
+            settings.retry,
+            call_id,
+            call_id,
+            recovery_wait=settings.queue.recovery_wait,
+        )
         call = Call(spec)
         if given:
             self._take(call, given)
@@ -248,7 +282,11 @@ def _priority(value: Any) -> int:
 def _wait(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value < float("inf")
+    ):
         raise ConfigurationError("recovery_wait must be a number of seconds, 0 or more.")
     return float(min(value, LONGEST))
 
@@ -259,8 +297,14 @@ def _output_schema(value: Any, kind: str, body: Json) -> Json | None:
     if kind != "chat":
         raise ConfigurationError("output_schema= is an option of chat calls only.")
     if body.get("response_format") is not None:
-        raise ConfigurationError("output_schema= and response_format= both say how the answer is to look; give one of them.")
-    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str) or not isinstance(value.get("schema"), Mapping):
+        raise ConfigurationError(
+            "output_schema= and response_format= both say how the answer is to look; give one of them."
+        )
+    if (
+        not isinstance(value, Mapping)
+        or not isinstance(value.get("name"), str)
+        or not isinstance(value.get("schema"), Mapping)
+    ):
         raise ConfigurationError(
             "output_schema must be a dict with a name and a schema.",
             'Write {"name": "Answer", "schema": {...}}; "strict" and "description" may stand beside them.',

@@ -43,7 +43,11 @@ def _no_bool(value: Any) -> Any:
 
 
 def _capped(value: Any) -> Any:
-    return LONGEST if isinstance(_no_bool(value), int | float) and LONGEST < value < math.inf else value
+    return (
+        LONGEST
+        if isinstance(_no_bool(value), int | float) and LONGEST < value < math.inf
+        else value
+    )
 
 
 Seconds: TypeAlias = Annotated[float, BeforeValidator(_capped), Field(gt=0, allow_inf_nan=False)]
@@ -55,7 +59,13 @@ CountOr0: TypeAlias = Annotated[StrictInt, Field(ge=0, le=2**53)]
 class Value(BaseModel):
     """Base of the configuration values: frozen, closed, with readable errors that show no values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -75,7 +85,9 @@ def _explanation(cls: type[BaseModel], error: ValidationError) -> str:
     for problem in error.errors(include_input=False, include_url=False):
         name = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(f"{cls.__name__} knows no option {name!r}.{nearest(name, cls.model_fields)}")
+            lines.append(
+                f"{cls.__name__} knows no option {name!r}.{nearest(name, cls.model_fields)}"
+            )
         else:
             text = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{cls.__name__}.{name}: {text}." if name else f"{cls.__name__}: {text}.")
@@ -128,7 +140,9 @@ class RetryPolicy(Value):
     max_retries: CountOr0 = 3
     """Attempts after the first, over all endpoints."""
     initial_delay: SecondsOr0 = 1.0
-    backoff_factor: Annotated[float, BeforeValidator(_no_bool), Field(ge=1, allow_inf_nan=False)] = 2.0
+    backoff_factor: Annotated[
+        float, BeforeValidator(_no_bool), Field(ge=1, allow_inf_nan=False)
+    ] = 2.0
     max_delay: SecondsOr0 = 20.0
     jitter: Literal["equal", "full", "none"] = "equal"
     """A pause is by chance between half and all of its delay (``equal``), between nothing and all (``full``), or all of it."""
@@ -223,7 +237,9 @@ class Capabilities(Value):
 
     def as_given(self) -> Capabilities:
         """What changes nothing of a request, but for what was set."""
-        given: Capabilities = AS_GIVEN.replace(**{name: getattr(self, name) for name in self.model_fields_set})
+        given: Capabilities = AS_GIVEN.replace(
+            **{name: getattr(self, name) for name in self.model_fields_set}
+        )
         return given
 
 
@@ -272,7 +288,9 @@ def check_header_value(name: str, value: str) -> None:
     elif not value.isprintable():
         problem = "holds a control character or a line break"
     if problem:
-        raise ConfigurationError(f"{name} {problem} (its value is not shown).", "Copy it again without extra characters.")
+        raise ConfigurationError(
+            f"{name} {problem} (its value is not shown).", "Copy it again without extra characters."
+        )
 
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -302,14 +320,21 @@ def check_headers(what: str, headers: Mapping[str, str]) -> dict[str, str]:
         raise ConfigurationError(f"{what} must be a mapping of names to strings.")
     for name, value in headers.items():
         if not isinstance(name, str) or _TOKEN.fullmatch(name) is None:
-            raise ConfigurationError(f"{what}: a header name is not valid.", "Names are ASCII letters, digits and dashes.")
+            raise ConfigurationError(
+                f"{what}: a header name is not valid.",
+                "Names are ASCII letters, digits and dashes.",
+            )
         if name.lower() in NOT_YOURS:
-            raise ConfigurationError(f"{what}: {name.lower()} cannot be set.", NOT_YOURS[name.lower()])
+            raise ConfigurationError(
+                f"{what}: {name.lower()} cannot be set.", NOT_YOURS[name.lower()]
+            )
         check_header_value(f"{what}[{name!r}]", value)
     names = Counter(name.lower() for name in headers)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
-        raise ConfigurationError(f"{what}: {twice} is given twice.", "Names are compared without case; give one of them.")
+        raise ConfigurationError(
+            f"{what}: {twice} is given twice.", "Names are compared without case; give one of them."
+        )
     return dict(headers)
 
 
@@ -391,11 +416,13 @@ class Endpoint(Value):
         url = self.url
         if url.user is not None and self.api_key is not None:
             raise ConfigurationError(
-                f"{url.root}: there is an api_key and a user name in the URL.", "Give one of them; both would be the Authorization header."
+                f"{url.root}: there is an api_key and a user name in the URL.",
+                "Give one of them; both would be the Authorization header.",
             )
         if self.timeouts is not None and self.timeouts.total is not None:
             raise ConfigurationError(
-                f"{url.root}: total is a limit on a whole call, over all endpoints.", "Set deadline= on OPEA(...) or per call."
+                f"{url.root}: total is a limit on a whole call, over all endpoints.",
+                "Set deadline= on OPEA(...) or per call.",
             )
         if not self.label:
             object.__setattr__(self, "label", url.host)

@@ -28,12 +28,16 @@ class DocumentMethods:
 
         A batch that the server refuses as too large is split and tried again; the size it takes is remembered. No input, no request.
         """
-        whole: EmbeddingResponse = self._engine.run_all(embed_flow(inputs, self._embedding_calls(options), self._sizes(options)))
+        whole: EmbeddingResponse = self._engine.run_all(
+            embed_flow(inputs, self._embedding_calls(options), self._sizes(options))
+        )
         return whole
 
     async def aembed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
         """``embed`` for async code."""
-        whole: EmbeddingResponse = await self._engine.arun_all(embed_flow(inputs, self._embedding_calls(options), self._sizes(options)))
+        whole: EmbeddingResponse = await self._engine.arun_all(
+            embed_flow(inputs, self._embedding_calls(options), self._sizes(options))
+        )
         return whole
 
     def _sizes(self, options: Mapping[str, Any]) -> Sizes:
@@ -52,7 +56,9 @@ class DocumentMethods:
 
         return make
 
-    def rerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None, **options: Any) -> RerankResponse:
+    def rerank(
+        self, query: str, documents: Sequence[str], *, top_n: int | None = None, **options: Any
+    ) -> RerankResponse:
         """Documents by their relevance to a query, best first (``/rerank`` of vLLM, llama.cpp, Jina, Cohere, Voyage).
 
         ``index`` of a result is the document's place in ``documents``. No document, no request.
@@ -60,15 +66,21 @@ class DocumentMethods:
         texts = _texts(documents)
         if not texts:
             return RerankResponse([], meta=CallMeta(attempts=0))
-        response: RerankResponse = self._engine.run(self._engine.calls.rerank(query, texts, top_n, options))
+        response: RerankResponse = self._engine.run(
+            self._engine.calls.rerank(query, texts, top_n, options)
+        )
         return response
 
-    async def arerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None, **options: Any) -> RerankResponse:
+    async def arerank(
+        self, query: str, documents: Sequence[str], *, top_n: int | None = None, **options: Any
+    ) -> RerankResponse:
         """``rerank`` for async code."""
         texts = _texts(documents)
         if not texts:
             return RerankResponse([], meta=CallMeta(attempts=0))
-        response: RerankResponse = await self._engine.arun(self._engine.calls.rerank(query, texts, top_n, options))
+        response: RerankResponse = await self._engine.arun(
+            self._engine.calls.rerank(query, texts, top_n, options)
+        )
         return response
 
     def models(self, **options: Any) -> list[ModelInfo]:
@@ -115,7 +127,12 @@ class DocumentMethods:
     def _discovery(self, options: Mapping[str, Any]) -> Any:
         calls, settings = self._engine.calls, self._engine.settings
         model = settings.model if settings.model_given else None
-        return discover_flow(settings.endpoints, model, lambda at: calls.models({**options, "endpoint": at}), calls.props)
+        return discover_flow(
+            settings.endpoints,
+            model,
+            lambda at: calls.models({**options, "endpoint": at}),
+            calls.props,
+        )
 
 
 def _texts(documents: Any) -> list[str]:

@@ -69,7 +69,9 @@ class Drivers:
         """Where the headers and credentials of the caller's HTTP client go."""
         self.async_lent = Lent(origins)
         self.sync = SyncDriver(borrowed_sync(http_client, transport, self.lent))
-        self.only_sync = bool(http_client or transport) and not (async_http_client or async_transport)
+        self.only_sync = bool(http_client or transport) and not (
+            async_http_client or async_transport
+        )
         """Whether the caller lent a way to sync servers, and none for async code."""
         self.limiters: weakref.WeakSet[Limiter] = weakref.WeakSet()
         """Every set of limits over these connections."""
@@ -87,7 +89,9 @@ class Drivers:
             if self._aio is None:
                 try:
                     self._aio = self._driver()
-                except OSError as error:  # a file that cannot be opened is a module that cannot be imported
+                except (
+                    OSError
+                ) as error:  # a file that cannot be opened is a module that cannot be imported
                     raise errors.EndpointConnectionError(
                         f"Nothing was sent: the code for async calls cannot be read ({type(error).__name__}).",
                         "Is a file descriptor left? Raise the limit (ulimit -n), or close what is not used any more.",
@@ -172,7 +176,11 @@ class Engine:
         try:
             while True:
                 call = flow.send(result)
-                result = self._try_together(call.calls) if isinstance(call, Together) else self._try(call)
+                result = (
+                    self._try_together(call.calls)
+                    if isinstance(call, Together)
+                    else self._try(call)
+                )
         except StopIteration as stop:
             return stop.value
 
@@ -201,7 +209,9 @@ class Engine:
         with contextlib.suppress(queue.Empty):
             for _ in calls:
                 number, results[number] = box.get(timeout=_GRACE if answered else None)
-                if isinstance(results[number], BaseException) and not isinstance(results[number], errors.OPEAError):
+                if isinstance(results[number], BaseException) and not isinstance(
+                    results[number], errors.OPEAError
+                ):
                     raise results[number]
                 answered = answered or not isinstance(results[number], errors.OPEAError)
         return results
@@ -222,10 +232,16 @@ class Engine:
         pending, answered = set(tasks), False
         try:
             while pending:
-                done, pending = await asyncio.wait(pending, timeout=_GRACE if answered else None, return_when=asyncio.FIRST_COMPLETED)
+                done, pending = await asyncio.wait(
+                    pending,
+                    timeout=_GRACE if answered else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
                 if not done:
                     break
-                answered = answered or any(not isinstance(task.result(), errors.OPEAError) for task in done)
+                answered = answered or any(
+                    not isinstance(task.result(), errors.OPEAError) for task in done
+                )
         finally:
             for task in pending:
                 task.cancel()
@@ -238,7 +254,11 @@ class Engine:
         try:
             while True:
                 call = flow.send(result)
-                result = await (self._atry_together(call.calls) if isinstance(call, Together) else self._atry(call))
+                result = await (
+                    self._atry_together(call.calls)
+                    if isinstance(call, Together)
+                    else self._atry(call)
+                )
         except StopIteration as stop:
             return stop.value
 
@@ -267,7 +287,9 @@ class Engine:
     def _start(self, call: Call) -> CallSession:
         if self.drivers.closed:
             self.limiter.close()
-            raise errors.ClientClosed("This OPEA object is closed.", "Make a new one, or close it later.")
+            raise errors.ClientClosed(
+                "This OPEA object is closed.", "Make a new one, or close it later."
+            )
         spec = call.spec
         ticket = self.limiter.ticket(
             model=str(spec.body.get("model") or self.settings.model),
@@ -276,7 +298,13 @@ class Engine:
             deadline=spec.deadline,
             recovery_wait=spec.recovery_wait,
         )
-        return CallSession(spec, self._context, self.limiter, ticket, traced=bool(self.emitter.hooks) or log.wants_attempts())
+        return CallSession(
+            spec,
+            self._context,
+            self.limiter,
+            ticket,
+            traced=bool(self.emitter.hooks) or log.wants_attempts(),
+        )
 
     def pinned(self, call: Call) -> tuple[EndpointState, ...] | None:
         """The endpoints that a call names; None for all. Raises ConfigurationError if there are none of that name."""
@@ -287,7 +315,8 @@ class Engine:
         if not found:
             known = [e.label for e in self.limiter.endpoints]
             raise errors.ConfigurationError(
-                f"There is no endpoint {call.endpoint!r}.{errors.nearest(str(call.endpoint), known)}", f"There are: {', '.join(known)}."
+                f"There is no endpoint {call.endpoint!r}.{errors.nearest(str(call.endpoint), known)}",
+                f"There are: {', '.join(known)}.",
             )
         return found
 
@@ -299,7 +328,11 @@ class Engine:
         for before, after in zip(self.settings.endpoints, endpoints, strict=True):
             if after.model is not None and after.model != before.model and after.label in answered:
                 shown = shown_model(after, after.model)
-                self.emitter(events.ModelDiscovered(at=time.monotonic_ns(), endpoint=after.label, model=shown))
+                self.emitter(
+                    events.ModelDiscovered(
+                        at=time.monotonic_ns(), endpoint=after.label, model=shown
+                    )
+                )
         self.settings = self.settings.replace(endpoints=endpoints)
         self.limiter.configure(endpoints)
 

@@ -14,10 +14,16 @@ importing = threading.RLock()
 """Held while something is imported late: a process that forks waits for it, as its child could never end an import that
 another thread has begun."""
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=importing.acquire, after_in_parent=importing.release, after_in_child=importing.release)
+    os.register_at_fork(
+        before=importing.acquire,
+        after_in_parent=importing.release,
+        after_in_child=importing.release,
+    )
 
 
-def names(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+def names(
+    package: str, homes: Mapping[str, Iterable[str]]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """The ``__getattr__`` and the ``__dir__`` of a package: ``homes`` says which of its modules has which names."""
     home = {name: module for module, found in homes.items() for name in found}
 
@@ -30,4 +36,6 @@ def names(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable[[s
         setattr(sys.modules[package], name, value)
         return value
 
-    return get, lambda: sorted({*vars(sys.modules[package]), *home, *(name for name in homes if name.isidentifier())})
+    return get, lambda: sorted(
+        {*vars(sys.modules[package]), *home, *(name for name in homes if name.isidentifier())}
+    )

@@ -29,7 +29,9 @@ class LogHook:
         if level == logging.WARNING and self._repeats(event):
             return
         if text and logger.isEnabledFor(level):
-            named = event.endpoint and not isinstance(event, events.CallsHeld)  # its reasons name them
+            named = event.endpoint and not isinstance(
+                event, events.CallsHeld
+            )  # its reasons name them
             logger.log(level, "%s%s", f"{event.endpoint}: " if named else "", text)
 
     def _repeats(self, event: events.Event) -> bool:
@@ -44,11 +46,17 @@ class LogHook:
 def _line(event: events.Event) -> tuple[int, str]:  # noqa: C901 - a table
     match event:
         case events.BreakerStateChanged(after="open"):
-            return logging.WARNING, f"failing; left alone for {event.seconds:.1f} s, calls go elsewhere or wait"
+            return (
+                logging.WARNING,
+                f"failing; left alone for {event.seconds:.1f} s, calls go elsewhere or wait",
+            )
         case events.BreakerStateChanged(after="closed"):
             return logging.WARNING, "recovered"
         case events.CooldownStarted():
-            return logging.WARNING, f"asked for a pause; calls wait or go elsewhere for {event.seconds:.1f} s"
+            return (
+                logging.WARNING,
+                f"asked for a pause; calls wait or go elsewhere for {event.seconds:.1f} s",
+            )
         case events.EndpointDeprioritized():
             return logging.WARNING, f"used last from now on: {event.reason}"
         case events.RetryScheduled(delay=float(delay)) if delay > _LONG_WAIT:
@@ -56,14 +64,19 @@ def _line(event: events.Event) -> tuple[int, str]:  # noqa: C901 - a table
         case events.CallsHeld():
             long = event.seconds >= _LONG_WAIT
             waited = f", {event.seconds:.0f} s so far" if long else ""
-            return (logging.WARNING if long else logging.INFO), f"{event.waiting} calls wait{waited} ({event.reason})"
+            return (
+                logging.WARNING if long else logging.INFO
+            ), f"{event.waiting} calls wait{waited} ({event.reason})"
         case events.CallsWait():
             return (
                 logging.WARNING,
                 f"calls wait {event.seconds:.0f} s for {event.places} places; if the server takes more, raise max_concurrent",
             )
         case events.ParameterDropped():
-            return logging.WARNING, f"the server refuses {event.parameter!r}; it is sent without from now on"
+            return (
+                logging.WARNING,
+                f"the server refuses {event.parameter!r}; it is sent without from now on",
+            )
         case events.AnswerOdd():
             return logging.WARNING, event.warning
         case events.HookFailed():
@@ -74,13 +87,19 @@ def _line(event: events.Event) -> tuple[int, str]:  # noqa: C901 - a table
         case events.ModelDiscovered():
             return logging.INFO, f"no model was given; using {event.model!r}, which it serves"
         case events.StreamBroke():
-            return logging.INFO, f"stream broke off after {event.characters} characters: {event.reason}"
+            return (
+                logging.INFO,
+                f"stream broke off after {event.characters} characters: {event.reason}",
+            )
         case events.RetrySuppressed():
             return logging.INFO, f"no further retry: {event.reason}"
         case events.TestFailed():
             return logging.INFO, f"endpoint test failed: {event.reason}"
         case events.AttemptEnded():
-            return logging.DEBUG, f"attempt {event.attempt}: {event.error or 'ok'} in {event.seconds:.3f} s"
+            return (
+                logging.DEBUG,
+                f"attempt {event.attempt}: {event.error or 'ok'} in {event.seconds:.3f} s",
+            )
     return logging.DEBUG, ""
 
 

@@ -38,7 +38,17 @@ if TYPE_CHECKING:
 _MAX_FOREIGN = 64
 _MOST_LISTED = 10_000
 _OWN_FIELDS = frozenset(
-    {"base_url", "api_key", "model", "label", "headers", "query", "cert", "timeouts", "context_window"}
+    {
+        "base_url",
+        "api_key",
+        "model",
+        "label",
+        "headers",
+        "query",
+        "cert",
+        "timeouts",
+        "context_window",
+    }
 )  # of an endpoint, not handed on
 
 
@@ -81,7 +91,9 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         check_arguments(resources, metadata, hooks)
         if isinstance(resources, str):
             if "base_url" in given:
-                raise errors.ConfigurationError("The first argument and base_url= both give the URL; give one of them.")
+                raise errors.ConfigurationError(
+                    "The first argument and base_url= both give the URL; give one of them."
+                )
             given["base_url"], resources = resources, None
         super().__init__(resources, metadata)
         borrowed = {
@@ -91,16 +103,23 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
             "async_transport": async_transport,
         }
         check_borrowed(borrowed, given)
-        self._borrowed: dict[str, Any] = {name: value for name, value in borrowed.items() if value is not None}
+        self._borrowed: dict[str, Any] = {
+            name: value for name, value in borrowed.items() if value is not None
+        }
         self._setup(resolve(self.metadata, given, os.environ), hooks)
 
     def _setup(self, settings: Settings, hooks: tuple[events.Hook, ...]) -> None:
         with importing:
-            from opea_core import events, log  # with the first object: most of the import is this and the HTTP client
+            from opea_core import (
+                events,
+                log,
+            )  # with the first object: most of the import is this and the HTTP client
             from opea_core.engine import Drivers, Engine
 
         log.attach_from_env()
-        drivers = Drivers(**self._borrowed, origins=[endpoint.url.origin for endpoint in settings.endpoints])
+        drivers = Drivers(
+            **self._borrowed, origins=[endpoint.url.origin for endpoint in settings.endpoints]
+        )
         self._engine = Engine(settings, events.Emitter(hooks, log.LogHook()), drivers)
         self._created: dict[str, Engine] = {}
         self._foreign: Bounded[tuple[str, str | None], Engine] = Bounded(_MAX_FOREIGN)
@@ -117,12 +136,16 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         reserved ones: ``timeout``, ``deadline``, ``max_retries``, ``priority``, ``request_id``, ``endpoint``,
         ``recovery_wait``, ``extra_headers``, ``extra_query``, ``extra_body``. Raises an OPEAError.
         """
-        response: ChatResponse = self._engine.run(self._engine.calls.chat(messages, options, stream=False))
+        response: ChatResponse = self._engine.run(
+            self._engine.calls.chat(messages, options, stream=False)
+        )
         return response
 
     async def achat(self, messages: Messages | str, **options: Any) -> ChatResponse:
         """``chat`` for async code."""
-        response: ChatResponse = await self._engine.arun(self._engine.calls.chat(messages, options, stream=False))
+        response: ChatResponse = await self._engine.arun(
+            self._engine.calls.chat(messages, options, stream=False)
+        )
         return response
 
     def stream_chat(self, messages: Messages | str, **options: Any) -> ChatStream:
@@ -135,12 +158,16 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
 
     def complete(self, prompt: str | list[Any], **options: Any) -> ChatResponse:
         """One legacy completion of a prompt (``/completions``); the text is ``response.text``."""
-        response: ChatResponse = self._engine.run(self._engine.calls.completion(prompt, options, stream=False))
+        response: ChatResponse = self._engine.run(
+            self._engine.calls.completion(prompt, options, stream=False)
+        )
         return response
 
     async def acomplete(self, prompt: str | list[Any], **options: Any) -> ChatResponse:
         """``complete`` for async code."""
-        response: ChatResponse = await self._engine.arun(self._engine.calls.completion(prompt, options, stream=False))
+        response: ChatResponse = await self._engine.arun(
+            self._engine.calls.completion(prompt, options, stream=False)
+        )
         return response
 
     def stream_complete(self, prompt: str | list[Any], **options: Any) -> ChatStream:
@@ -162,15 +189,23 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
     @property
     def context_window(self) -> int | None:
         """Tokens every endpoint takes, as far as it was set or discovered."""
-        return min((e.context_window for e in self.endpoints if e.context_window is not None), default=None)
+        return min(
+            (e.context_window for e in self.endpoints if e.context_window is not None), default=None
+        )
 
     def is_compatible_model(self, model: str) -> bool:
         """Whether the name has a known prefix, is configured, or was listed by the server."""
         if not isinstance(model, str) or not model:
             return False
         settings = self._engine.settings
-        configured = {e.model for e in settings.endpoints} | ({settings.model} if settings.model_given else set())
-        return model.lower().startswith(settings.compatible_prefixes) or model in configured or model in self._listed
+        configured = {e.model for e in settings.endpoints} | (
+            {settings.model} if settings.model_given else set()
+        )
+        return (
+            model.lower().startswith(settings.compatible_prefixes)
+            or model in configured
+            or model in self._listed
+        )
 
     # --- other endpoints
 
@@ -183,8 +218,19 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         given: dict[str, Any] = dict(options)
         ours = self._engine.settings
         base = ours.endpoints[0]
-        shared = ("retry", "breaker", "queue", "model", "timeouts", "max_response_bytes", "max_event_bytes", "compatible_prefixes")
-        defaults: dict[str, Any] = {name: getattr(base, name) for name in Endpoint.model_fields if name not in _OWN_FIELDS}
+        shared = (
+            "retry",
+            "breaker",
+            "queue",
+            "model",
+            "timeouts",
+            "max_response_bytes",
+            "max_event_bytes",
+            "compatible_prefixes",
+        )
+        defaults: dict[str, Any] = {
+            name: getattr(base, name) for name in Endpoint.model_fields if name not in _OWN_FIELDS
+        }
         defaults |= {name: getattr(ours, name) for name in shared}
         if "timeout" in given or "deadline" in given:
             del defaults["timeouts"]
@@ -194,10 +240,18 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
             del defaults["max_concurrent"]
         if not names_servers(given):
             defaults["base_url"] = base.base_url
-        secrets = {name: getattr(base, name) for name in Endpoint.model_fields if name in SECRETS and name not in given}
+        secrets = {
+            name: getattr(base, name)
+            for name in Endpoint.model_fields
+            if name in SECRETS and name not in given
+        }
         if "api_keys" in given:
             secrets.pop("api_key", None)
-        settings = resolve(None, bind(defaults | secrets | given, dict.fromkeys(secrets, frozenset({base.url.origin}))), {})
+        settings = resolve(
+            None,
+            bind(defaults | secrets | given, dict.fromkeys(secrets, frozenset({base.url.origin}))),
+            {},
+        )
         name = f"endpoint_{len(self._created) + 1}"
         self._created[name] = self._engine.derived(settings)
         return name
@@ -224,7 +278,11 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
 
     def recent_requests(self) -> list[Recent]:
         """The last finished calls (at most 256 per endpoint): request id, endpoint, seconds, status, attempts."""
-        return [recent for core in (self._engine, *self._created.values(), *self._foreign.values()) for recent in core.limiter.recent()]
+        return [
+            recent
+            for core in (self._engine, *self._created.values(), *self._foreign.values())
+            for recent in core.limiter.recent()
+        ]
 
     def _engine_of(self, endpoint_id: str) -> Engine:
         if isinstance(endpoint_id, str) and endpoint_id in self._created:
@@ -236,28 +294,42 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         known = self.endpoint_ids()
         if not isinstance(endpoint_id, str) or endpoint_id not in known:
             raise errors.ConfigurationError(
-                f"There is no endpoint {endpoint_id!r}.{errors.nearest(str(endpoint_id), known)}", f"There are: {', '.join(known)}."
+                f"There is no endpoint {endpoint_id!r}.{errors.nearest(str(endpoint_id), known)}",
+                f"There are: {', '.join(known)}.",
             )
 
-    def _at_url(self, url: str | None, make: Any, api_key: str | None = None) -> tuple[Engine, Call]:
+    def _at_url(
+        self, url: str | None, make: Any, api_key: str | None = None
+    ) -> tuple[Engine, Call]:
         """The core and the call for an endpoint URL: ours where the origin is ours, else one without our key."""
         if url is None:
             call: Call = make(self._engine)
             _check_target(call, None)
             call.spec.key = checked_key(api_key)
-            servers = {e.url.origin for e in self._engine.pinned(call) or self._engine.limiter.endpoints}
+            servers = {
+                e.url.origin for e in self._engine.pinned(call) or self._engine.limiter.endpoints
+            }
             if call.spec.key is not None and len(servers) > 1:
                 raise errors.ConfigurationError(
-                    "api_key= of a call does not say for which of several servers.", "Name the server with endpoint= or give its URL."
+                    "api_key= of a call does not say for which of several servers.",
+                    "Name the server with endpoint= or give its URL.",
                 )
             return self._engine, call
         base, path = split_endpoint_url(url)
         api_key = checked_key(api_key)
-        ours = () if base.user is not None else tuple(e.label for e in self._engine.limiter.endpoints if e.url.origin == base.origin)
+        ours = (
+            ()
+            if base.user is not None
+            else tuple(
+                e.label for e in self._engine.limiter.endpoints if e.url.origin == base.origin
+            )
+        )
         core = self._engine if ours else self._foreign_engine(base, api_key)
         call = make(core)
         call.spec.key = api_key
-        repeated = {name: [value for other, value in base.query if other == name] for name, _ in base.query}
+        repeated = {
+            name: [value for other, value in base.query if other == name] for name, _ in base.query
+        }
         call.spec.query = {**repeated, **call.spec.query}
         _check_target(call, path)
         call.spec.path = path or base.path + SUFFIX[call.spec.kind]
@@ -278,7 +350,9 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
                 proxy=base.proxy,
                 trust_env=base.trust_env,
             )
-            core = self._engine.derived(self._engine.settings.replace(endpoints=with_labels([endpoint])))
+            core = self._engine.derived(
+                self._engine.settings.replace(endpoints=with_labels([endpoint]))
+            )
         self._foreign[key] = core
         return core
 
@@ -316,13 +390,23 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self.aclose()
 
     def __repr__(self) -> str:
@@ -350,7 +434,14 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
                     f"This OPEA object cannot be pickled because of {name}= ({type(error).__name__}).",
                     "Use something a worker process can rebuild.",
                 ) from None
-        return _restore, (type(self), self.settings, self._engine.emitter.hooks, self._borrowed, self.resources, self.metadata)
+        return _restore, (
+            type(self),
+            self.settings,
+            self._engine.emitter.hooks,
+            self._borrowed,
+            self.resources,
+            self.metadata,
+        )
 
 
 def _figures(core: Engine) -> dict[str, Any]:
@@ -360,7 +451,12 @@ def _figures(core: Engine) -> dict[str, Any]:
 
 
 def _restore(
-    cls: type[OPEA], settings: Settings, hooks: tuple[events.Hook, ...], borrowed: dict[str, Any], resources: Any, metadata: Any
+    cls: type[OPEA],
+    settings: Settings,
+    hooks: tuple[events.Hook, ...],
+    borrowed: dict[str, Any],
+    resources: Any,
+    metadata: Any,
 ) -> OPEA:
     opea = cls.__new__(cls)
     BaseApiBackend.__init__(opea, resources, metadata)
@@ -371,7 +467,10 @@ def _restore(
 
 def _check_target(call: Call, path: str | None) -> None:
     if call.spec.kind == "document" and path is None:
-        raise errors.ConfigurationError("The request data has no messages, prompt or input.", "Or give the whole URL of the operation.")
+        raise errors.ConfigurationError(
+            "The request data has no messages, prompt or input.",
+            "Or give the whole URL of the operation.",
+        )
 
 
 __all__ = ["DEFAULT_URL", "OPEA"]

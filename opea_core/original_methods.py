@@ -26,11 +26,15 @@ class OriginalMethods:
         """A callable ``handler(data, **options) -> response dict`` for an endpoint URL."""
         return lambda data, **options: self.make_post_request_opea(endpoint_url, data, **options)
 
-    def acreate_endpoint_handler(self, endpoint_url: str | None = None) -> Callable[..., Awaitable[Json]]:
+    def acreate_endpoint_handler(
+        self, endpoint_url: str | None = None
+    ) -> Callable[..., Awaitable[Json]]:
         """The async twin of ``create_endpoint_handler``."""
         return lambda data, **options: self.amake_post_request_opea(endpoint_url, data, **options)
 
-    def make_post_request_opea(self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any) -> Json:
+    def make_post_request_opea(
+        self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any
+    ) -> Json:
         """Post a body to an endpoint URL; gives the server's JSON. ``api_key=`` is the key for this URL.
 
         A URL of one of our origins uses that endpoint's key and limits; any other gets no key of ours.
@@ -38,26 +42,36 @@ class OriginalMethods:
         core, call = self._request(endpoint_url, data, options, stream=False)
         return _raw(core.run(call))
 
-    async def amake_post_request_opea(self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any) -> Json:
+    async def amake_post_request_opea(
+        self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any
+    ) -> Json:
         """The async twin of ``make_post_request_opea``."""
         core, call = self._request(endpoint_url, data, options, stream=False)
         return _raw(await core.arun(call))
 
-    def make_stream_request_opea(self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any) -> Iterator[Json]:
+    def make_stream_request_opea(
+        self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any
+    ) -> Iterator[Json]:
         """Post a body to an endpoint URL; gives the server's events as dicts, untouched."""
         core, call = self._request(endpoint_url, data, options, stream=True)
         return _raw_chunks(core, call)
 
-    def amake_stream_request_opea(self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any) -> AsyncIterator[Json]:
+    def amake_stream_request_opea(
+        self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any
+    ) -> AsyncIterator[Json]:
         """The async twin of ``make_stream_request_opea``."""
         core, call = self._request(endpoint_url, data, options, stream=True)
         return _araw_chunks(core, call)
 
-    def make_post_request(self, data: Mapping[str, Any], api_key: str | None = None, **options: Any) -> Json:
+    def make_post_request(
+        self, data: Mapping[str, Any], api_key: str | None = None, **options: Any
+    ) -> Json:
         """Post a body to the configured endpoint; gives the server's JSON."""
         return self.make_post_request_opea(None, data, api_key=api_key, **options)
 
-    async def amake_post_request(self, data: Mapping[str, Any], api_key: str | None = None, **options: Any) -> Json:
+    async def amake_post_request(
+        self, data: Mapping[str, Any], api_key: str | None = None, **options: Any
+    ) -> Json:
         """The async twin of ``make_post_request``."""
         return await self.amake_post_request_opea(None, data, api_key=api_key, **options)
 
@@ -71,12 +85,16 @@ class OriginalMethods:
         core, call = self._request(None, data, options, stream=True)
         return _aplain_chunks(core, call)
 
-    def make_request_with_endpoint(self, endpoint_id: str, data: Mapping[str, Any], **options: Any) -> Json:
+    def make_request_with_endpoint(
+        self, endpoint_id: str, data: Mapping[str, Any], **options: Any
+    ) -> Json:
         """Post a body through an endpoint of ``create_endpoint`` (or a configured one, by label)."""
         core, call = self._by_id(endpoint_id, data, options)
         return _raw(core.run(call))
 
-    async def amake_request_with_endpoint(self, endpoint_id: str, data: Mapping[str, Any], **options: Any) -> Json:
+    async def amake_request_with_endpoint(
+        self, endpoint_id: str, data: Mapping[str, Any], **options: Any
+    ) -> Json:
         """The async twin of ``make_request_with_endpoint``."""
         core, call = self._by_id(endpoint_id, data, options)
         return _raw(await core.arun(call))
@@ -110,11 +128,15 @@ class OriginalMethods:
             return self._tell_problem(error)
         return None
 
-    def _request(self, url: str | None, data: Mapping[str, Any], options: dict[str, Any], stream: bool) -> tuple[Engine, Call]:
+    def _request(
+        self, url: str | None, data: Mapping[str, Any], options: dict[str, Any], stream: bool
+    ) -> tuple[Engine, Call]:
         key = options.pop("api_key", None)
         return self._at_url(url, lambda core: core.calls.data(data, options, stream), key)
 
-    def _by_id(self, endpoint_id: str, data: Mapping[str, Any], options: dict[str, Any]) -> tuple[Engine, Call]:
+    def _by_id(
+        self, endpoint_id: str, data: Mapping[str, Any], options: dict[str, Any]
+    ) -> tuple[Engine, Call]:
         core = self._engine_of(endpoint_id)
         call = core.calls.data(data, options, stream=False)
         if core is self._engine:
@@ -137,7 +159,9 @@ class OriginalMethods:
 
     if TYPE_CHECKING:
 
-        def _at_url(self, url: str | None, make: Any, api_key: str | None = None) -> tuple[Engine, Call]: ...
+        def _at_url(
+            self, url: str | None, make: Any, api_key: str | None = None
+        ) -> tuple[Engine, Call]: ...
 
         def _engine_of(self, endpoint_id: str) -> Engine: ...
 
@@ -150,11 +174,19 @@ def _raw(answer: Any) -> Json:
 
 def _plain(chunk: ChatChunk) -> Json:
     """A chunk in the original's shape."""
-    plain: Json = {"content": chunk.content, "role": chunk.role, "type": "end" if chunk.done else chunk.type, "done": chunk.done}
+    plain: Json = {
+        "content": chunk.content,
+        "role": chunk.role,
+        "type": "end" if chunk.done else chunk.type,
+        "done": chunk.done,
+    }
     if chunk.reasoning:
         plain["reasoning"] = chunk.reasoning
     if chunk.tool_calls:
-        plain["tool_calls"] = [{"index": c.index, "id": c.id, "name": c.name, "arguments": c.arguments} for c in chunk.tool_calls]
+        plain["tool_calls"] = [
+            {"index": c.index, "id": c.id, "name": c.name, "arguments": c.arguments}
+            for c in chunk.tool_calls
+        ]
     if chunk.finish_reason:
         plain["finish_reason"] = chunk.finish_reason
     if chunk.usage is not None:

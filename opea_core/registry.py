@@ -42,12 +42,16 @@ def get_available_backends() -> list[str]:
     return sorted({*_known(), *(entry.name for entry in _entry_points())})
 
 
-def create_api_backend(name: str, resources: Any = None, metadata: Mapping[str, Any] | None = None) -> BaseApiBackend:
+def create_api_backend(
+    name: str, resources: Any = None, metadata: Mapping[str, Any] | None = None
+) -> BaseApiBackend:
     """A backend by its name; ConfigurationError lists the names there are."""
     return _backend_class(name)(resources, metadata)
 
 
-def find_compatible_backend(model: str, resources: Any = None, metadata: Mapping[str, Any] | None = None) -> BaseApiBackend | None:
+def find_compatible_backend(
+    model: str, resources: Any = None, metadata: Mapping[str, Any] | None = None
+) -> BaseApiBackend | None:
     """The first backend, in the order of registration, that says it serves the model; None if none does."""
     known = _known()
     for name in [*known, *(n for n in get_available_backends() if n not in known)]:
@@ -67,4 +71,7 @@ def _backend_class(name: str) -> type[BaseApiBackend]:
         register_backend(name, entry.load())
         return known[name]
     names = get_available_backends()
-    raise ConfigurationError(f"There is no backend {name!r}.{nearest(str(name), names)}", f"There are: {', '.join(names)}.")
+    raise ConfigurationError(
+        f"There is no backend {name!r}.{nearest(str(name), names)}",
+        f"There are: {', '.join(names)}.",
+    )

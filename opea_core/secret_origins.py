@@ -22,7 +22,13 @@ def origins(options: Mapping[str, Any]) -> frozenset[str]:
     """Scheme, host and port of every server that the options name, or of the default one."""
     specs = options.get("endpoints")
     if specs is None:
-        return frozenset({parse_base_url(options.get("base_url") or DEFAULT_URL, options.get("append_v1")).origin})
+        return frozenset(
+            {
+                parse_base_url(
+                    options.get("base_url") or DEFAULT_URL, options.get("append_v1")
+                ).origin
+            }
+        )
     return frozenset(_origin(spec) for spec in specs)
 
 
@@ -42,8 +48,13 @@ def bind(options: Mapping[str, Any], given_for: Mapping[str, frozenset[str]]) ->
         return dict(options)
     kept = {name: value for name, value in options.items() if name not in split}
     if options.get("endpoints") is not None:
-        specs = [(spec, {name: options[name] for name in split if _origin(spec) in given_for[name]}) for spec in options["endpoints"]]
-        kept["endpoints"] = [each for spec, secrets in specs for each in _with_secrets(spec, secrets, kept)]
+        specs = [
+            (spec, {name: options[name] for name in split if _origin(spec) in given_for[name]})
+            for spec in options["endpoints"]
+        ]
+        kept["endpoints"] = [
+            each for spec, secrets in specs for each in _with_secrets(spec, secrets, kept)
+        ]
     if not any(name in kept for name in _KEYS):
         kept["api_key"] = ""  # nor that of the environment
     return kept
@@ -53,7 +64,10 @@ def with_organization(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with ``organization`` as the header that it is."""
     found = {name: value for name, value in options.items() if name != "organization"}
     if options.get("organization"):
-        found["headers"] = {"OpenAI-Organization": options["organization"], **(found.get("headers") or {})}
+        found["headers"] = {
+            "OpenAI-Organization": options["organization"],
+            **(found.get("headers") or {}),
+        }
     return found
 
 
@@ -62,11 +76,20 @@ def _is_readable(specs: Any) -> bool:
     if specs is None:
         return True
     is_list = isinstance(specs, Sequence) and not isinstance(specs, str | bytes)
-    return is_list and all(isinstance(spec, str | Endpoint) or (isinstance(spec, Mapping) and "base_url" in spec) for spec in specs)
+    return is_list and all(
+        isinstance(spec, str | Endpoint) or (isinstance(spec, Mapping) and "base_url" in spec)
+        for spec in specs
+    )
 
 
 def _origin(spec: str | Mapping[str, Any] | Endpoint) -> str:
-    url = spec if isinstance(spec, str) else spec.base_url if isinstance(spec, Endpoint) else spec["base_url"]
+    url = (
+        spec
+        if isinstance(spec, str)
+        else spec.base_url
+        if isinstance(spec, Endpoint)
+        else spec["base_url"]
+    )
     return parse_base_url(url).origin
 
 
@@ -78,7 +101,9 @@ def _with_secrets(spec: Any, secrets: Mapping[str, Any], shared: Mapping[str, An
     if isinstance(spec, Endpoint):
         own = {name: getattr(spec, name) for name in spec.model_fields_set}
     if secrets.keys() & _HEADERS:  # an endpoint's headers replace those that all share
-        secrets = with_organization({**{name: shared[name] for name in _HEADERS if name in shared}, **secrets})
+        secrets = with_organization(
+            {**{name: shared[name] for name in _HEADERS if name in shared}, **secrets}
+        )
     keys = secrets.get("api_keys") or [secrets.get("api_key")]
     others = {name: value for name, value in secrets.items() if name not in _KEYS}
     return [{**others, **({} if key is None else {"api_key": key}), **own} for key in keys]

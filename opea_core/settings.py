@@ -58,9 +58,17 @@ _METADATA = {
     "max_concurrent_requests": "max_concurrent",
     "queue_size": "max_queued",
 }
-_SAME_AS = {"timeout": "timeouts", "base_url": "endpoints", "api_key": "api_keys"}  # options that replace a metadata key
+_SAME_AS = {
+    "timeout": "timeouts",
+    "base_url": "endpoints",
+    "api_key": "api_keys",
+}  # options that replace a metadata key
 _MILLISECONDS = ("timeout", "initial_retry_delay")
-_ALIASES = {"max_concurrent_requests": "max_concurrent", "queue_size": "max_queued", "initial_delay": "initial_retry_delay"}
+_ALIASES = {
+    "max_concurrent_requests": "max_concurrent",
+    "queue_size": "max_queued",
+    "initial_delay": "initial_retry_delay",
+}
 _POLICY_OPTIONS = {
     "max_retries": ("retry", "max_retries"),
     "initial_retry_delay": ("retry", "initial_delay"),
@@ -125,14 +133,20 @@ class Options(TypedDict, total=False):
 OPTIONS = frozenset(Options.__annotations__)
 
 
-def resolve(metadata: Mapping[str, Any] | None, options: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+def resolve(
+    metadata: Mapping[str, Any] | None, options: Mapping[str, Any], environ: Mapping[str, str]
+) -> Settings:
     """Settings from keyword options, over metadata, over environment, over the defaults.
 
     Raises ConfigurationError for an unknown option (naming the nearest) or a value that makes no sense.
     """
     given = _unalias(options)
     below = _from_metadata(metadata or {})
-    taken = {name: value for name, value in below.items() if name not in given and _SAME_AS.get(name) not in given}
+    taken = {
+        name: value
+        for name, value in below.items()
+        if name not in given and _SAME_AS.get(name) not in given
+    }
     given |= taken
     if names_servers(below):
         given = bind(given, dict.fromkeys(taken, origins(below)))
@@ -162,8 +176,29 @@ _ELSEWHERE = {
     "opea_api_url": "metadata={'opea_api_url': ...}",
     "opea_api_key": "metadata={'opea_api_key': ...}",
 }
-_PER_CALL = frozenset({"temperature", "max_tokens", "top_p", "stop", "tools", "seed", "n", "stream", "messages", "response_format"})
-_OTHER_KEYWORDS = ("hooks", "http_client", "async_http_client", "transport", "async_transport", "resources", "metadata")
+_PER_CALL = frozenset(
+    {
+        "temperature",
+        "max_tokens",
+        "top_p",
+        "stop",
+        "tools",
+        "seed",
+        "n",
+        "stream",
+        "messages",
+        "response_format",
+    }
+)
+_OTHER_KEYWORDS = (
+    "hooks",
+    "http_client",
+    "async_http_client",
+    "transport",
+    "async_transport",
+    "resources",
+    "metadata",
+)
 
 
 def _suggestion(name: str) -> str:
@@ -235,7 +270,11 @@ def _timeouts(given: Mapping[str, Any]) -> Timeouts:
 
 
 def _policies(given: Mapping[str, Any]) -> dict[str, Any]:
-    policies: dict[str, Any] = {"retry": RetryPolicy(), "queue": QueuePolicy(), "breaker": BreakerPolicy()}
+    policies: dict[str, Any] = {
+        "retry": RetryPolicy(),
+        "queue": QueuePolicy(),
+        "breaker": BreakerPolicy(),
+    }
     for name, cls in (("retry", RetryPolicy), ("queue", QueuePolicy), ("breaker", BreakerPolicy)):
         value = given.get(name)
         if name == "breaker" and value is False:
@@ -253,16 +292,26 @@ def _policies(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _endpoints(given: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
-    shared = {name: given[name] for name in _ENDPOINT_OPTIONS if name in given and (given[name] is not None or name == "auth_scheme")}
+    shared = {
+        name: given[name]
+        for name in _ENDPOINT_OPTIONS
+        if name in given and (given[name] is not None or name == "auth_scheme")
+    }
     specs, keys = given.get("endpoints"), given.get("api_keys")
     if keys is not None and ("api_key" in shared or not _is_list(keys)):
         raise ConfigurationError("api_keys= takes a list of keys, and no api_key= beside it.")
     if specs is None:
-        found = [_default_endpoint(shared, environ, wants_key="api_key" not in given and keys is None)]
+        found = [
+            _default_endpoint(shared, environ, wants_key="api_key" not in given and keys is None)
+        ]
     elif "base_url" in shared:
-        raise ConfigurationError("base_url= and endpoints= both say where to send; give one of them.")
+        raise ConfigurationError(
+            "base_url= and endpoints= both say where to send; give one of them."
+        )
     elif not _is_list(specs):
-        raise ConfigurationError("endpoints= takes a list of URLs, dicts or Endpoint objects, at least one.")
+        raise ConfigurationError(
+            "endpoints= takes a list of URLs, dicts or Endpoint objects, at least one."
+        )
     else:
         found = [_endpoint(spec, shared) for spec in specs]
     if keys is not None:
@@ -274,7 +323,9 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > 0
 
 
-def _default_endpoint(shared: dict[str, Any], environ: Mapping[str, str], wants_key: bool) -> Endpoint:
+def _default_endpoint(
+    shared: dict[str, Any], environ: Mapping[str, str], wants_key: bool
+) -> Endpoint:
     """The one endpoint when none are listed; only here the environment's URL and key count."""
     shared.setdefault("base_url", environ.get("OPEA_API_URL") or DEFAULT_URL)
     if wants_key and environ.get("OPEA_API_KEY"):
@@ -284,7 +335,9 @@ def _default_endpoint(shared: dict[str, Any], environ: Mapping[str, str], wants_
 
 def _endpoint(spec: Any, shared: Mapping[str, Any]) -> Endpoint:
     if isinstance(spec, Endpoint):
-        missing = {name: value for name, value in shared.items() if name not in spec.model_fields_set}
+        missing = {
+            name: value for name, value in shared.items() if name not in spec.model_fields_set
+        }
         return spec.replace(**missing) if missing else spec
     if isinstance(spec, str):
         spec = {"base_url": spec}

@@ -240,15 +240,34 @@ class ChatResponse:
         choice = self.choices[0]
         message: Json = {"role": choice.role, "content": choice.content}
         calls = [
-            {"id": c.id, "type": "function", **c.extra, "function": {"name": c.name, "arguments": c.arguments}} for c in choice.tool_calls
+            {
+                "id": c.id,
+                "type": "function",
+                **c.extra,
+                "function": {"name": c.name, "arguments": c.arguments},
+            }
+            for c in choice.tool_calls
         ]
         calls += [{"id": c.id, **c.extra} for c in choice.invalid_tool_calls if "custom" in c.extra]
         if calls:
             message["tool_calls"] = calls
-        if choice.reasoning and choice.reasoning_field in (None, "", "reasoning", "reasoning_content"):
+        if choice.reasoning and choice.reasoning_field in (
+            None,
+            "",
+            "reasoning",
+            "reasoning_content",
+        ):
             message[choice.reasoning_field or "reasoning_content"] = choice.reasoning
-        signed = {"reasoning_details": choice.reasoning_details, "refusal": choice.refusal, **choice.extra}
-        found = {name: signed[name] for name in (*SIGNED_FIELDS, *CALL_SIGNATURES, "refusal", "audio") if signed.get(name)}
+        signed = {
+            "reasoning_details": choice.reasoning_details,
+            "refusal": choice.refusal,
+            **choice.extra,
+        }
+        found = {
+            name: signed[name]
+            for name in (*SIGNED_FIELDS, *CALL_SIGNATURES, "refusal", "audio")
+            if signed.get(name)
+        }
         if found or any(call.extra for call in choice.tool_calls):
             message |= {**found, ORIGIN: {"server": self.origin, "model": self.requested_model}}
         return message

@@ -97,9 +97,14 @@ def redact_url(text: str) -> str:
 
 def _split(text: str) -> SplitResult:
     if not isinstance(text, str) or not text.strip():
-        raise ConfigurationError("No base URL: it is empty.", "Pass base_url='http://localhost:8000' or set OPEA_API_URL.")
+        raise ConfigurationError(
+            "No base URL: it is empty.",
+            "Pass base_url='http://localhost:8000' or set OPEA_API_URL.",
+        )
     if any(ord(char) <= 32 or ord(char) == 127 for char in text.strip()):
-        raise ConfigurationError("The base URL holds blanks or control characters.", "Write it as http://host:port/path.")
+        raise ConfigurationError(
+            "The base URL holds blanks or control characters.", "Write it as http://host:port/path."
+        )
     if "://" not in text:
         raise ConfigurationError(
             f"The base URL {text.strip().rpartition('@')[2].partition('?')[0]!r} has no scheme.",
@@ -109,17 +114,28 @@ def _split(text: str) -> SplitResult:
         split = urlsplit(text.strip())
         port = split.port
     except ValueError as error:
-        raise ConfigurationError(f"The base URL cannot be read: {_harmless(error)}.", "Write it as http://host:port/path.") from None
+        raise ConfigurationError(
+            f"The base URL cannot be read: {_harmless(error)}.",
+            "Write it as http://host:port/path.",
+        ) from None
     if split.scheme not in ("http", "https"):
-        raise ConfigurationError(f"The base URL has the scheme {split.scheme!r}.", "Only http:// and https:// are spoken.")
+        raise ConfigurationError(
+            f"The base URL has the scheme {split.scheme!r}.",
+            "Only http:// and https:// are spoken.",
+        )
     if not split.hostname or port == 0:
-        raise ConfigurationError(f"The base URL {redact_url(text.strip())!r} names no host and port.", "Write it as http://host:port/path.")
+        raise ConfigurationError(
+            f"The base URL {redact_url(text.strip())!r} names no host and port.",
+            "Write it as http://host:port/path.",
+        )
     return split
 
 
 def _harmless(error: ValueError) -> str:
     """urlsplit quotes its input, which may hold a password: say only what kind of thing is wrong."""
-    return "its port is no number from 1 to 65535" if "ort" in str(error) else "its host is malformed"
+    return (
+        "its port is no number from 1 to 65535" if "ort" in str(error) else "its host is malformed"
+    )
 
 
 def _base(split: SplitResult, path: str) -> BaseURL:

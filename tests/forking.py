@@ -15,7 +15,9 @@ FORKS = hasattr(os, "fork")
 def in_a_child(work: Callable[[], bool]) -> bool:
     """Whether the work goes well in a forked child."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # 3.12 warns of forks in a process with threads: the server is one
+        warnings.simplefilter(
+            "ignore"
+        )  # 3.12 warns of forks in a process with threads: the server is one
         pid = os.fork()
     if pid == 0:
         status = 1

@@ -17,7 +17,17 @@ QUERY = "THE-SECRET-QUERY-VALUE"
 CALL_QUERY = "THE-SECRET+CALL/QUERY"
 USER, PASSWORD = "THE-SECRET-USER", "THE-SECRET-PASSWORD"
 BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-SECRETS = (KEY, HEADER, CALL_HEADER, QUERY, CALL_QUERY, quote(CALL_QUERY, safe=""), USER, PASSWORD, BASIC)
+SECRETS = (
+    KEY,
+    HEADER,
+    CALL_HEADER,
+    QUERY,
+    CALL_QUERY,
+    quote(CALL_QUERY, safe=""),
+    USER,
+    PASSWORD,
+    BASIC,
+)
 
 
 def echo(seen: Seen) -> str:

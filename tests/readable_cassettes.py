@@ -32,7 +32,9 @@ def private_parts(text: str, hosts: str) -> dict[str, str]:
     machine = platform.node()
     if re.search(r"[\d.-]", machine):  # not where it could be any word
         patterns["the name of this machine"] = rf"(?i)\b{re.escape(machine)}\b"
-    return {what: match[0] for what, pattern in patterns.items() if (match := re.search(pattern, text))}
+    return {
+        what: match[0] for what, pattern in patterns.items() if (match := re.search(pattern, text))
+    }
 
 
 class ReadableSerializer:
@@ -70,7 +72,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    )
 
 
 _Dumper.add_representer(str, _text)
@@ -92,7 +96,10 @@ def _laid_out(value: Any, indent: int = 0, key: str = "") -> str:
         return line
     inner = " " * (indent + 2)
     if isinstance(value, dict):
-        entries = [_laid_out(item, indent + 2, f"{json.dumps(name, ensure_ascii=False)}: ") for name, item in value.items()]
+        entries = [
+            _laid_out(item, indent + 2, f"{json.dumps(name, ensure_ascii=False)}: ")
+            for name, item in value.items()
+        ]
         return f"{key}{{\n{inner}" + f",\n{inner}".join(entries) + f"\n{' ' * indent}}}"
     if any(isinstance(item, dict | list | str) for item in value):
         entries = [_laid_out(item, indent + 2) for item in value]

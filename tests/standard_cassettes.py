@@ -52,14 +52,19 @@ def prepare(recorder: VCR) -> None:
 def request_as_stored(request: Request) -> Request:
     """The request as sent to the stored URL, with the headers that matter."""
     request.uri = request.uri.replace(base_url(), STORED_URL)
-    request.headers = {name: value for name, value in request.headers.items() if name.lower() in KEPT_OF_REQUESTS}
+    request.headers = {
+        name: value for name, value in request.headers.items() if name.lower() in KEPT_OF_REQUESTS
+    }
     return request
 
 
 def response_as_stored(response: dict[str, Any]) -> dict[str, Any]:
     """The response with the headers that matter, names in lower case."""
     headers = {name.lower(): values for name, values in response["headers"].items()}
-    return {**response, "headers": {name: headers[name] for name in KEPT_OF_RESPONSES if name in headers}}
+    return {
+        **response,
+        "headers": {name: headers[name] for name in KEPT_OF_RESPONSES if name in headers},
+    }
 
 
 def same_body(ours: Request, recorded: Request) -> None:
@@ -69,7 +74,9 @@ def same_body(ours: Request, recorded: Request) -> None:
 
 def comparable(body: bytes | None) -> Any:
     """A body without what differs from run to run (ids made by a test) and from Python to Python (indented docstrings)."""
-    document = json.loads(UUID4.sub("00000000-0000-4000-8000-000000000000", (body or b"null").decode()))
+    document = json.loads(
+        UUID4.sub("00000000-0000-4000-8000-000000000000", (body or b"null").decode())
+    )
     for tool in document.get("tools", ()) if isinstance(document, dict) else ():
         if "description" in tool.get("function", ()):
             tool["function"]["description"] = inspect.cleandoc(tool["function"]["description"])

@@ -10,13 +10,22 @@ from typing import Any
 
 def _png() -> bytes:
     """An 8 x 8 image of two colours."""
-    rows = b"".join(b"\0" + (b"\xc0\x40\x20" if row % 2 else b"\x20\x40\xc0") * 8 for row in range(8))
+    rows = b"".join(
+        b"\0" + (b"\xc0\x40\x20" if row % 2 else b"\x20\x40\xc0") * 8 for row in range(8)
+    )
 
     def part(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     head = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + part(b"IHDR", head)
+        + part(b"IDAT", zlib.compress(rows))
+        + part(b"IEND", b"")
+    )
 
 
 def _wav() -> bytes:
@@ -51,11 +60,15 @@ def _pdf() -> bytes:
         file += b"%d 0 obj%b endobj\n" % (number, content)
     table = b"".join(b"%010d 00000 n \n" % place for place in places)
     count = len(objects) + 1
-    return file + b"xref\n0 %d\n0000000000 65535 f \n%btrailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (
-        count,
-        table,
-        count,
-        len(file),
+    return (
+        file
+        + b"xref\n0 %d\n0000000000 65535 f \n%btrailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n"
+        % (
+            count,
+            table,
+            count,
+            len(file),
+        )
     )
 
 

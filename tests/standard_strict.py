@@ -36,7 +36,10 @@ def check(body: Any) -> None:
     only(body, FIELDS, "the request")
     need(isinstance(body.get("model"), str) and body["model"], "you must provide a model parameter")
     need(bool(body.get("messages")), "messages must not be empty")
-    need("stream_options" not in body or body.get("stream") is True, "stream_options is only allowed when stream is true")
+    need(
+        "stream_options" not in body or body.get("stream") is True,
+        "stream_options is only allowed when stream is true",
+    )
     need(body.get("stop") != [], "stop must not be empty")
     names = [check_tool(tool) for tool in body.get("tools", ())]
     check_choice(body, names)
@@ -64,7 +67,9 @@ def check_tool(tool: Json) -> str:
     need(tool.get("type") == "function", "A tool's type must be function.")
     function = tool["function"]
     only(function, ("name", "description", "parameters", "strict"), "a function")
-    need(NAME.fullmatch(function.get("name", "")), f"Invalid function name: {function.get('name')!r}")
+    need(
+        NAME.fullmatch(function.get("name", "")), f"Invalid function name: {function.get('name')!r}"
+    )
     parameters = function.get("parameters", {"type": "object"})
     need(parameters.get("type") == "object", f"The parameters of {function['name']} are no object.")
     return str(function["name"])
@@ -73,10 +78,19 @@ def check_tool(tool: Json) -> str:
 def check_choice(body: Json, names: Sequence[str]) -> None:
     choice = body.get("tool_choice")
     need(choice is None or names, "tool_choice is only allowed when tools are specified")
-    need("parallel_tool_calls" not in body or names, "parallel_tool_calls is only allowed when tools are specified")
+    need(
+        "parallel_tool_calls" not in body or names,
+        "parallel_tool_calls is only allowed when tools are specified",
+    )
     if isinstance(choice, dict):
-        need(choice == {"type": "function", "function": {"name": choice["function"]["name"]}}, "tool_choice is malformed")
-        need(choice["function"]["name"] in names, "tool_choice names a function that is not among the tools")
+        need(
+            choice == {"type": "function", "function": {"name": choice["function"]["name"]}},
+            "tool_choice is malformed",
+        )
+        need(
+            choice["function"]["name"] in names,
+            "tool_choice names a function that is not among the tools",
+        )
     else:
         need(choice in (None, "none", "auto", "required"), f"tool_choice cannot be {choice!r}")
 
@@ -87,9 +101,15 @@ def check_form(body: Json) -> None:
         return
     if form["type"] == "json_object":
         only(form, ("type",), "response_format")
-        text = " ".join(part["text"] for message in body["messages"] for part in parts_of(message) if part["type"] == "text")
+        text = " ".join(
+            part["text"]
+            for message in body["messages"]
+            for part in parts_of(message)
+            if part["type"] == "text"
+        )
         need(
-            "json" in text.lower(), "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+            "json" in text.lower(),
+            "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
         )
         return
     only(form, ("type", "json_schema"), "response_format")
@@ -110,15 +130,28 @@ def check_conversation(messages: Sequence[Json]) -> None:
         need(role in OF_MESSAGE, f"Invalid role: {role!r}")
         only(message, OF_MESSAGE[role], f"a {role} message")
         if role == "tool":
-            need(message["tool_call_id"] in open_calls, "A tool message must follow the tool call that it answers.")
+            need(
+                message["tool_call_id"] in open_calls,
+                "A tool message must follow the tool call that it answers.",
+            )
             open_calls.discard(message["tool_call_id"])
         else:
-            need(not open_calls, f"These tool calls were not answered: {', '.join(sorted(open_calls))}")
+            need(
+                not open_calls,
+                f"These tool calls were not answered: {', '.join(sorted(open_calls))}",
+            )
         for call in message.get("tool_calls", ()):
             only(call, ("id", "type", "function"), "a tool call")
-            need(set(call["function"]) == {"name", "arguments"} and isinstance(call["function"]["arguments"], str), "A call is malformed.")
+            need(
+                set(call["function"]) == {"name", "arguments"}
+                and isinstance(call["function"]["arguments"], str),
+                "A call is malformed.",
+            )
             open_calls.add(call["id"])
-        need(message.get("content") is not None or message.get("tool_calls"), f"A {role} message has no content.")
+        need(
+            message.get("content") is not None or message.get("tool_calls"),
+            f"A {role} message has no content.",
+        )
         for part in parts_of(message):
             check_part(part, role)
     need(not open_calls, f"These tool calls were not answered: {', '.join(sorted(open_calls))}")
@@ -132,12 +165,19 @@ def parts_of(message: Json) -> list[Json]:
 
 def check_part(part: Json, role: str) -> None:
     kind = part.get("type")
-    known: dict[str, Callable[[Any], None]] = {"image_url": check_image, "input_audio": check_audio, "file": check_file}
+    known: dict[str, Callable[[Any], None]] = {
+        "image_url": check_image,
+        "input_audio": check_audio,
+        "file": check_file,
+    }
     if kind == "text":
         only(part, ("type", "text", "cache_control"), "a text part")
         need(isinstance(part["text"], str), "A text part has no text.")
         return
-    need(kind in known and role in ("user", "tool"), f"A {role} message cannot hold a part of type {kind!r}.")
+    need(
+        kind in known and role in ("user", "tool"),
+        f"A {role} message cannot hold a part of type {kind!r}.",
+    )
     only(part, ("type", kind, "cache_control"), f"an {kind} part")
     known[kind](part[kind])
 

@@ -32,7 +32,9 @@ def default_cassette_name(request: pytest.FixtureRequest) -> str:
 
 def _cassette_path(request: pytest.FixtureRequest) -> Path:
     """The framework is the name of the folder above ``standard``."""
-    return cassette_path(request.path.parents[1].name, request.cls.__name__ if request.cls else "", request.node.name)
+    return cassette_path(
+        request.path.parents[1].name, request.cls.__name__ if request.cls else "", request.node.name
+    )
 
 
 def pytest_recording_configure(config: pytest.Config, vcr: VCR) -> None:
@@ -46,7 +48,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     result = yield
     played = pyfuncitem.funcargs.get("vcr")
     if played is not None and played.record_mode == RecordMode.NONE:
-        assert played.all_played, f"{played.play_count} of the {len(played)} recorded answers were asked for"
+        assert played.all_played, (
+            f"{played.play_count} of the {len(played)} recorded answers were asked for"
+        )
     return result
 
 
@@ -78,7 +82,9 @@ def _no_network(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A test that is skipped, or fails as expected, fails."""
     report = yield
     return passed_or_failed(report)

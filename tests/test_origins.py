@@ -34,7 +34,14 @@ CORE_NAMES = {"default_headers": "headers", "default_query": "query"}
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set on the machine of whoever runs the tests does not matter."""
-    for name in ("OPEA_API_URL", "OPEA_API_KEY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+    for name in (
+        "OPEA_API_URL",
+        "OPEA_API_KEY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+    ):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
@@ -63,7 +70,13 @@ def stack() -> Iterator[ExitStack]:
 
 def a_key(url: str, whose: str, stack: ExitStack) -> Options:
     headers, query = {"x-team": f"{whose}-header"}, {"code": f"{whose}-query"}
-    return {"base_url": url, "api_key": f"{whose}-key", "default_headers": headers, "default_query": query, "organization": f"{whose}-org"}
+    return {
+        "base_url": url,
+        "api_key": f"{whose}-key",
+        "default_headers": headers,
+        "default_query": query,
+        "organization": f"{whose}-org",
+    }
 
 
 def keys(url: str, whose: str, stack: ExitStack) -> Options:
@@ -71,12 +84,16 @@ def keys(url: str, whose: str, stack: ExitStack) -> Options:
 
 
 def a_client(url: str, whose: str, stack: ExitStack) -> Options:
-    client = httpx.Client(headers={"x-team": f"{whose}-header"}, auth=("ann", f"{whose}-password"), trust_env=False)
+    client = httpx.Client(
+        headers={"x-team": f"{whose}-header"}, auth=("ann", f"{whose}-password"), trust_env=False
+    )
     return {"base_url": url, "http_client": stack.enter_context(client)}
 
 
 def in_the_url(url: str, whose: str, stack: ExitStack) -> Options:
-    return {"base_url": f"{url.replace('://', f'://{whose}-user:{whose}-password@')}?code={whose}-query"}
+    return {
+        "base_url": f"{url.replace('://', f'://{whose}-user:{whose}-password@')}?code={whose}-query"
+    }
 
 
 # --- ways from one server to another
@@ -84,12 +101,18 @@ def in_the_url(url: str, whose: str, stack: ExitStack) -> Options:
 
 def _names(given: Options) -> Options:
     """In the core's names."""
-    return {CORE_NAMES.get(name, name): value for name, value in given.items() if name not in ("organization", "model")}
+    return {
+        CORE_NAMES.get(name, name): value
+        for name, value in given.items()
+        if name not in ("organization", "model")
+    }
 
 
 def _at(given: Options) -> Options:
     """As an endpoint of its own."""
-    return {name: value for name, value in given.items() if name != "base_url"} | {"endpoints": [given["base_url"]]}
+    return {name: value for name, value in given.items() if name != "base_url"} | {
+        "endpoints": [given["base_url"]]
+    }
 
 
 def _both(given: Options, first: str) -> Options:
@@ -102,8 +125,17 @@ def _both(given: Options, first: str) -> Options:
 
 def _house(given: Options, base: type[Any] = ChatOPEA) -> Any:
     """A subclass with these defaults; pydantic would copy an HTTP client, but not what a function gives."""
-    own = {name: Field(default_factory=partial(dict.get, given, name)) if name == "http_client" else value for name, value in given.items()}
-    return type("House", (base,), {"__module__": __name__, "__annotations__": dict.fromkeys(given, Any), **own})
+    own = {
+        name: Field(default_factory=partial(dict.get, given, name))
+        if name == "http_client"
+        else value
+        for name, value in given.items()
+    }
+    return type(
+        "House",
+        (base,),
+        {"__module__": __name__, "__annotations__": dict.fromkeys(given, Any), **own},
+    )
 
 
 def _configured(model: Any, given: Options) -> Any:
@@ -138,7 +170,10 @@ def configurable_fields(first: Options, given: Options) -> Derived:
 
 def configurable_model_kwargs(first: Options, given: Options) -> Derived:
     model = ChatOPEA(**ONCE, **first)
-    return model, _configured(model, {**given, "model_kwargs": {"extra_headers": {"x-more": "1"}, "extra_query": {"more": "1"}}})
+    return model, _configured(
+        model,
+        {**given, "model_kwargs": {"extra_headers": {"x-more": "1"}, "extra_query": {"more": "1"}}},
+    )
 
 
 def a_subclass(first: Options, given: Options) -> Derived:
@@ -163,7 +198,9 @@ def a_copy_of_a_copy(first: Options, given: Options) -> Derived:
 
 def pickled_then_copied(first: Options, given: Options) -> Derived:
     model = pickle.loads(pickle.dumps(ChatOPEA(**ONCE, **first)))
-    return model, pickle.loads(pickle.dumps(model.model_copy(update=given))).model_copy(update={"timeout": 5})
+    return model, pickle.loads(pickle.dumps(model.model_copy(update=given))).model_copy(
+        update={"timeout": 5}
+    )
 
 
 def llama_index_copy(first: Options, given: Options) -> Derived:
@@ -178,41 +215,60 @@ def llama_index_copy_then_pickled(first: Options, given: Options) -> Derived:
 
 def llama_index_subclass_then_pickled(first: Options, given: Options) -> Derived:
     global House
-    House = _house({"api_base" if name == "base_url" else name: value for name, value in first.items()}, OPEALLM)
+    House = _house(
+        {"api_base" if name == "base_url" else name: value for name, value in first.items()},
+        OPEALLM,
+    )
     return House(**ONCE), pickle.loads(pickle.dumps(House(**ONCE, **given)))
 
 
 def embeddings_copy(first: Options, given: Options) -> Derived:
     model = OPEAEmbeddings(**ONCE, **first)
-    return (lambda: model.embed_query("x")), (lambda: model.model_copy(update=given).embed_query("x"))
+    return (lambda: model.embed_query("x")), (
+        lambda: model.model_copy(update=given).embed_query("x")
+    )
 
 
 def rerank_copy(first: Options, given: Options) -> Derived:
     model = OPEARerank(**ONCE, **first)
-    return (lambda: model.rerank("x", ["x"])), (lambda: model.model_copy(update=given).rerank("x", ["x"]))
+    return (lambda: model.rerank("x", ["x"])), (
+        lambda: model.model_copy(update=given).rerank("x", ["x"])
+    )
 
 
 def rerank_copy_then_pickled(first: Options, given: Options) -> Derived:
     model = OPEARerank(**ONCE, **first)
-    return (lambda: model.rerank("x", ["x"])), (lambda: pickle.loads(pickle.dumps(model.model_copy(update=given))).rerank("x", ["x"]))
+    return (lambda: model.rerank("x", ["x"])), (
+        lambda: pickle.loads(pickle.dumps(model.model_copy(update=given))).rerank("x", ["x"])
+    )
 
 
 def create_endpoint(first: Options, given: Options) -> Derived:
     opea = OPEA(**_names(first))
-    return opea, lambda: opea.make_request_with_endpoint(opea.create_endpoint(**_names(given)), DATA)
+    return opea, lambda: opea.make_request_with_endpoint(
+        opea.create_endpoint(**_names(given)), DATA
+    )
 
 
 def create_endpoint_with_endpoints(first: Options, given: Options) -> Derived:
     opea = OPEA(**_names(first))
-    return opea, lambda: opea.make_request_with_endpoint(opea.create_endpoint(**_names(_at(given))), DATA)
+    return opea, lambda: opea.make_request_with_endpoint(
+        opea.create_endpoint(**_names(_at(given))), DATA
+    )
 
 
 def a_foreign_url(first: Options, given: Options) -> Derived:
     opea = OPEA(**_names(first))
     url, key = f"{given['base_url']}/chat/completions", given.get("api_key")
-    options = {"extra_headers": given.get("default_headers"), "extra_query": given.get("default_query")}
+    options = {
+        "extra_headers": given.get("default_headers"),
+        "extra_query": given.get("default_query"),
+    }
     return opea, lambda: opea.make_post_request_opea(
-        url, DATA, api_key=key, **{name: value for name, value in options.items() if value is not None}
+        url,
+        DATA,
+        api_key=key,
+        **{name: value for name, value in options.items() if value is not None},
     )
 
 
@@ -288,18 +344,29 @@ ROWS: list[tuple[Way, Given]] = [
 ]
 
 
-@pytest.mark.parametrize(("way", "given"), [pytest.param(*row, id=f"{row[0].__name__}, {row[1].__name__}") for row in ROWS])
+@pytest.mark.parametrize(
+    ("way", "given"),
+    [pytest.param(*row, id=f"{row[0].__name__}, {row[1].__name__}") for row in ROWS],
+)
 def test_what_was_given_for_one_server_never_reaches_another(
     server: ScriptedServer, second: ScriptedServer, stack: ExitStack, way: Way, given: Given
 ) -> None:
     first = given(server.url, "theirs", stack)
     alone = {"base_url": second.url}
-    gives = alone | {"api_key": "ours-key", "default_headers": {"x-team": "ours-header"}, "default_query": {"code": "ours-query"}}
+    gives = alone | {
+        "api_key": "ours-key",
+        "default_headers": {"x-team": "ours-header"},
+        "default_query": {"code": "ours-query"},
+    }
 
     original, derived = way(first, alone)
     ask(original)
     whole = {a_key: KEY, keys: {"key"}, a_client: {"header", "password"}, in_the_url: URL}[given]
-    whole = {"key"} if way is keywords_over_metadata else whole - ({"org"} if isinstance(original, OPEA) else set())
+    whole = (
+        {"key"}
+        if way is keywords_over_metadata
+        else whole - ({"org"} if isinstance(original, OPEA) else set())
+    )
     assert received(server, "theirs") == whole
     ask(derived)
     ask(way(first, gives)[1])
@@ -312,26 +379,47 @@ def test_what_was_given_for_one_server_never_reaches_another(
 
 
 @pytest.mark.parametrize("given", [a_key, keys, a_client])
-def test_the_same_value_given_on_purpose_goes_along(server: ScriptedServer, second: ScriptedServer, stack: ExitStack, given: Given) -> None:
+def test_the_same_value_given_on_purpose_goes_along(
+    server: ScriptedServer, second: ScriptedServer, stack: ExitStack, given: Given
+) -> None:
     first = given(server.url, "theirs", stack)
     ask(ChatOPEA(**ONCE, **first).model_copy(update=first | {"base_url": second.url}))
-    assert received(second, "theirs") == {a_key: KEY, keys: {"key"}, a_client: {"header", "password"}}[given]
+    assert (
+        received(second, "theirs")
+        == {a_key: KEY, keys: {"key"}, a_client: {"header", "password"}}[given]
+    )
 
 
 @pytest.mark.parametrize("way", [model_copy_from_endpoints, model_copy_to_endpoints])
-def test_a_copy_within_one_server_keeps_everything(server: ScriptedServer, stack: ExitStack, way: Way) -> None:
+def test_a_copy_within_one_server_keeps_everything(
+    server: ScriptedServer, stack: ExitStack, way: Way
+) -> None:
     _, derived = way(a_key(server.url, "theirs", stack), {"base_url": f"{server.origin}/v1/"})
     ask(derived)
     assert received(server, "theirs") == KEY
 
 
-def test_at_both_servers_each_gets_its_own(server: ScriptedServer, second: ScriptedServer, stack: ExitStack) -> None:
-    endpoints = [{"base_url": server.url, "label": "one"}, {"base_url": second.url, "label": "two", "api_key": "ours-key"}]
+def test_at_both_servers_each_gets_its_own(
+    server: ScriptedServer, second: ScriptedServer, stack: ExitStack
+) -> None:
+    endpoints = [
+        {"base_url": server.url, "label": "one"},
+        {"base_url": second.url, "label": "two", "api_key": "ours-key"},
+    ]
     model = ChatOPEA(**ONCE, **a_key(server.url, "theirs", stack))
-    model = model.model_copy(update={"base_url": None, "endpoints": endpoints, "default_headers": {"x-all": "ours-header"}})
+    model = model.model_copy(
+        update={
+            "base_url": None,
+            "endpoints": endpoints,
+            "default_headers": {"x-all": "ours-header"},
+        }
+    )
     for label in ("one", "two"):
         model.invoke("Hello", endpoint=label)
-    assert (received(server, "theirs"), received(server, "ours")) == ({"key", "query", "org"}, {"header"})
+    assert (received(server, "theirs"), received(server, "ours")) == (
+        {"key", "query", "org"},
+        {"header"},
+    )
     assert (received(second, "theirs"), received(second, "ours")) == (set(), {"key", "header"})
 
 
@@ -339,25 +427,40 @@ async def test_of_two_clients_the_one_given_now_is_for_the_new_server(
     server: ScriptedServer, second: ScriptedServer, stack: ExitStack
 ) -> None:
     model = ChatOPEA(**ONCE, **a_client(server.url, "theirs", stack))
-    async with httpx.AsyncClient(headers={"x-team": "ours-header"}, auth=("bob", "ours-password"), trust_env=False) as client:
+    async with httpx.AsyncClient(
+        headers={"x-team": "ours-header"}, auth=("bob", "ours-password"), trust_env=False
+    ) as client:
         copied = model.model_copy(update={"base_url": second.url, "http_async_client": client})
         copied.invoke("Hello")
         assert (received(second, "theirs"), received(second, "ours")) == (set(), set())
         await copied.ainvoke("Hello")
-        assert (received(second, "theirs"), received(second, "ours")) == (set(), {"header", "password"})
+        assert (received(second, "theirs"), received(second, "ours")) == (
+            set(),
+            {"header", "password"},
+        )
     assert server.seen == []
 
 
-def test_a_copy_that_left_its_key_behind_shares_its_object_with_its_own_copies(server: ScriptedServer, second: ScriptedServer) -> None:
-    model = ChatOPEA(**ONCE, base_url=server.url, api_key="theirs-key").model_copy(update={"base_url": second.url})
-    configured, _ = model.configurable_fields(temperature=ConfigurableField(id="t"))._prepare({"configurable": {"t": 0.5}})
+def test_a_copy_that_left_its_key_behind_shares_its_object_with_its_own_copies(
+    server: ScriptedServer, second: ScriptedServer
+) -> None:
+    model = ChatOPEA(**ONCE, base_url=server.url, api_key="theirs-key").model_copy(
+        update={"base_url": second.url}
+    )
+    configured, _ = model.configurable_fields(temperature=ConfigurableField(id="t"))._prepare(
+        {"configurable": {"t": 0.5}}
+    )
     assert configured.client is model.model_copy(update={"temperature": 0.1}).client is model.client
     assert "theirs-key" not in str(pickle.dumps(model))
 
 
 @pytest.mark.parametrize("option", ["base_url", "endpoints", "api_key"])
-def test_a_call_names_no_server_of_its_own(server: ScriptedServer, second: ScriptedServer, option: str) -> None:
+def test_a_call_names_no_server_of_its_own(
+    server: ScriptedServer, second: ScriptedServer, option: str
+) -> None:
     model = ChatOPEA(**ONCE, base_url=server.url, api_key="theirs-key")
     with pytest.raises(ConfigurationError, match=option):
-        model.bind(**{option: [second.url] if option == "endpoints" else second.url}).invoke("Hello")
+        model.bind(**{option: [second.url] if option == "endpoints" else second.url}).invoke(
+            "Hello"
+        )
     assert (server.seen, second.seen) == ([], [])

@@ -31,8 +31,12 @@ WRITTEN: dict[str, str] = {
     "a call in tags": f"<tool_call>\n{CALL}\n</tool_call>",
     "a call after thoughts": f"<think>call it</think><tool_call>{CALL}</tool_call>",
     "a call with arguments as text": json.dumps({"name": "Person", "arguments": TEXT}),
-    "a call as the protocol nests it": json.dumps({"type": "function", "function": {"name": "Person", "arguments": PERSON}}),
-    "a call as the protocol writes it": json.dumps({"type": "function", "function": {"name": "Person", "arguments": TEXT}}),
+    "a call as the protocol nests it": json.dumps(
+        {"type": "function", "function": {"name": "Person", "arguments": PERSON}}
+    ),
+    "a call as the protocol writes it": json.dumps(
+        {"type": "function", "function": {"name": "Person", "arguments": TEXT}}
+    ),
     "a call in a list": f"[{CALL}]",
 }
 

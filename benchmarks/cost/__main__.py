@@ -29,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = [goal for goal in goals() if _wanted(goal, given)]
     folder = given.venvs or venvs.ROOT / ".bench"
     if not given.venvs:
-        venvs.make(folder, {find(name).venv for goal in wanted for name in (goal.ours, goal.peer) if name})
+        venvs.make(
+            folder, {find(name).venv for goal in wanted for name in (goal.ours, goal.peer) if name}
+        )
     rounds, scale = (1, 0.2) if given.quick else (given.rounds, 1.0)
     results = Runner(folder.absolute(), rounds, scale).measure(wanted)
     rows = report.rows(wanted, results)
@@ -48,13 +50,34 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
-    parser.add_argument("--only", type=_names, default=(), help=f"some of {','.join(_OURS)}, with their peers")
-    parser.add_argument("--scenario", type=_names, default=(), help=f"some of S1,S2,S2b,S3,S4,S5,S6,S7,S8,S9,S10,growth,{','.join(GROWTH)}")
-    parser.add_argument("--growth", action="store_true", help="also whether costs grow: 100,000 calls, 20,000 chunks, ... (minutes)")
+    parser.add_argument(
+        "--only", type=_names, default=(), help=f"some of {','.join(_OURS)}, with their peers"
+    )
+    parser.add_argument(
+        "--scenario",
+        type=_names,
+        default=(),
+        help=f"some of S1,S2,S2b,S3,S4,S5,S6,S7,S8,S9,S10,growth,{','.join(GROWTH)}",
+    )
+    parser.add_argument(
+        "--growth",
+        action="store_true",
+        help="also whether costs grow: 100,000 calls, 20,000 chunks, ... (minutes)",
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one short round: only to see that it works")
-    parser.add_argument("--venvs", type=Path, help="use the environments in this folder (raw, langchain, llamaindex) as they are")
-    parser.add_argument("--folder", type=Path, help="where to write; a part or a quick run writes only there (default: docs/figures)")
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round: only to see that it works"
+    )
+    parser.add_argument(
+        "--venvs",
+        type=Path,
+        help="use the environments in this folder (raw, langchain, llamaindex) as they are",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where to write; a part or a quick run writes only there (default: docs/figures)",
+    )
     given = parser.parse_args(arguments)
     known = {*SCENARIOS, "S5", *GROWTH, *_GROUPS}
     for name in (*(set(given.only) - {*_OURS}), *(set(given.scenario) - known)):
@@ -81,14 +104,27 @@ def _used(results: Results) -> dict[str, Any]:
 
 
 def _versions(results: Results) -> str:
-    used = {name: ", ".join(f"{package} {version}" for package, version in found.items()) for name, found in _used(results).items()}
+    used = {
+        name: ", ".join(f"{package} {version}" for package, version in found.items())
+        for name, found in _used(results).items()
+    }
     lines = [f"  {name:18} {found}" for name, found in used.items()]
-    return "\n".join([f"Python {platform.python_version()}; opea-core {__version__}; CPU time of the client, medians", *lines])
+    return "\n".join(
+        [
+            f"Python {platform.python_version()}; opea-core {__version__}; CPU time of the client, medians",
+            *lines,
+        ]
+    )
 
 
 def _write(folder: Path, rows: list[report.Row], results: Results, rounds: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    head = {"python": platform.python_version(), "opea": __version__, "rounds": rounds, "versions": _used(results)}
+    head = {
+        "python": platform.python_version(),
+        "opea": __version__,
+        "rounds": rounds,
+        "versions": _used(results),
+    }
     (folder / "cost.json").write_text(json.dumps({**head, "rows": rows}, indent=1) + "\n")
     try:
         from .plot import draw

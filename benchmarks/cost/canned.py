@@ -13,8 +13,18 @@ from typing import Any
 MODEL = "bench-model"
 _WORDS = (" the", " quick", " brown", " fox", " jumps", " over", " a", " lazy", " dog", ",", " while", " seven", " étoiles", " shine",
           " bright", ".")  # fmt: skip
-_USAGE = {"prompt_tokens": 24, "total_tokens": 324, "completion_tokens": 300, "prompt_tokens_details": None}
-_HEAD = {"id": "chatcmpl-7f3d2c1b9a8e4f60b1d2c3e4f5a6b7c8", "object": "chat.completion", "created": 1790000000, "model": MODEL}
+_USAGE = {
+    "prompt_tokens": 24,
+    "total_tokens": 324,
+    "completion_tokens": 300,
+    "prompt_tokens_details": None,
+}
+_HEAD = {
+    "id": "chatcmpl-7f3d2c1b9a8e4f60b1d2c3e4f5a6b7c8",
+    "object": "chat.completion",
+    "created": 1790000000,
+    "model": MODEL,
+}
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -44,7 +54,9 @@ class Options:
 def options(segment: str) -> Options:
     """Read a path segment; what is no option is skipped, and tells clients apart."""
     pairs = (part.partition("=") for part in segment.split(","))
-    return Options(**{name: int(value) for name, _, value in pairs if name in Options.__dataclass_fields__})
+    return Options(
+        **{name: int(value) for name, _, value in pairs if name in Options.__dataclass_fields__}
+    )
 
 
 def document(body: bytes) -> bytes:
@@ -61,15 +73,29 @@ def _json(value: Any) -> bytes:
 def chat() -> bytes:
     """A plain answer of 300 tokens."""
     text = "".join(_WORDS[i % 16] for i in range(300))
-    message: dict[str, Any] = {"role": "assistant", "reasoning_content": None, "content": text, "tool_calls": []}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop", "stop_reason": None}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "reasoning_content": None,
+        "content": text,
+        "tool_calls": [],
+    }
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": "stop",
+        "stop_reason": None,
+    }
     return document(_json({**_HEAD, "choices": [choice], "usage": _USAGE, "prompt_logprobs": None}))
 
 
 @cache
 def embeddings(batch: int, dims: int, as_base64: bool) -> bytes:
     """Vectors of 32-bit floats, written as numbers or as base64."""
-    data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(_vectors(batch, dims, as_base64))]
+    data = [
+        {"object": "embedding", "index": i, "embedding": vector}
+        for i, vector in enumerate(_vectors(batch, dims, as_base64))
+    ]
     usage = {"prompt_tokens": 2560, "total_tokens": 2560}
     return document(_json({"object": "list", "data": data, "model": MODEL, "usage": usage}))
 
@@ -113,7 +139,12 @@ def _event(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
 
 
 def _tool_deltas(asked: Options) -> Iterator[dict[str, Any]]:
-    yield {"index": 0, "id": "call_1", "type": "function", "function": {"name": "save", "arguments": ""}}
+    yield {
+        "index": 0,
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "save", "arguments": ""},
+    }
     text = tool_arguments(asked.args)
     for start in range(0, len(text), asked.step):
         yield {"index": 0, "function": {"arguments": text[start : start + asked.step]}}

@@ -15,7 +15,10 @@ def start(make: type[Target], server: str) -> dict[str, float]:
         found = import_module(module)
         if attribute:
             getattr(found, attribute)
-    figures = {"S5.import.cpu_ms": (time.process_time() - begin) * 1e3, "S5.modules": float(len(sys.modules) - modules)}
+    figures = {
+        "S5.import.cpu_ms": (time.process_time() - begin) * 1e3,
+        "S5.modules": float(len(sys.modules) - modules),
+    }
     if make.__init__ is not Target.__init__:
         target = make(f"{server}/x/v1", False)
         target.chat()

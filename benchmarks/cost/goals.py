@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 OURS = ("opea_core", "langchain_opea", "llama_index_opea")
 """``opea_aiohttp`` is opea_core with its async connections made by aiohttp."""
-PEERS = {"opea_core": "raw_httpx", "langchain_opea": "langchain_openai", "llama_index_opea": "llama_index_like"}
+PEERS = {
+    "opea_core": "raw_httpx",
+    "langchain_opea": "langchain_openai",
+    "llama_index_opea": "llama_index_like",
+}
 LINEAR = 6.0
 """Four times as much input takes at most six times as long."""
 
@@ -100,7 +104,10 @@ def goals() -> list[Goal]:
     """All of them, in the order of the table."""
     found = []
     for place, ours in enumerate(OURS):
-        found += [Goal(metric, ours, _peer(metric, ours), limits[place]) for metric, limits in _RATIOS.items()]
+        found += [
+            Goal(metric, ours, _peer(metric, ours), limits[place])
+            for metric, limits in _RATIOS.items()
+        ]
         found.append(Goal("S10.growth", ours, PEERS[ours], LINEAR, alone=True))
         found.append(Goal("S9.burst.held_ms", ours, PEERS[ours], _HELD_MS[place], alone=True))
         found.append(Goal("S9.burst.gc_ms", ours, PEERS[ours], None, alone=True))
@@ -109,8 +116,16 @@ def goals() -> list[Goal]:
     found += [Goal(*floor, None) for floor in _FLOORS]
     found += [Goal(metric, "opea_core", "openai", None) for metric in _BESIDE_SDK]
     found += [Goal(metric, "opea_aiohttp", "raw_aiohttp", 2.0) for metric in _BESIDE_AIOHTTP]
-    flat = [(ours, metric, limit) for ours in OURS for metric, limit in _FLAT.items() if _has(ours, metric)]
-    return found + [Goal(metric, ours, None, None if (ours, metric) in _KEPT else limit, alone=True) for ours, metric, limit in flat]
+    flat = [
+        (ours, metric, limit)
+        for ours in OURS
+        for metric, limit in _FLAT.items()
+        if _has(ours, metric)
+    ]
+    return found + [
+        Goal(metric, ours, None, None if (ours, metric) in _KEPT else limit, alone=True)
+        for ours, metric, limit in flat
+    ]
 
 
 def _has(ours: str, metric: str) -> bool:

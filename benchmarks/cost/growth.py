@@ -37,7 +37,10 @@ def calls(bench: Bench) -> Figures:
             for _ in range(tenth // _BLOCK):
                 block(old)
             sizes.append(memory())
-        time = bench.sync(bench.url(), lambda new: _in_turn(lambda: block(old), lambda: block(new), tenth // _BLOCK))
+        time = bench.sync(
+            bench.url(),
+            lambda new: _in_turn(lambda: block(old), lambda: block(new), tenth // _BLOCK),
+        )
         return {"calls.time": time, "calls.kib": sizes[-1] - sizes[0]}
 
     return bench.sync(bench.url(), work)
@@ -46,7 +49,9 @@ def calls(bench: Bench) -> Figures:
 def _in_turn(many: Callable[[], float], few: Callable[[], float], rounds: int) -> float:
     """How much more the first costs than the second, by the medians; each is tried once before."""
     pairs = [(many(), few()) for _ in range(rounds + 1)][1:]
-    return statistics.median(pair[0] for pair in pairs) / statistics.median(pair[1] for pair in pairs)
+    return statistics.median(pair[0] for pair in pairs) / statistics.median(
+        pair[1] for pair in pairs
+    )
 
 
 def chunks(bench: Bench) -> Figures:
@@ -87,8 +92,15 @@ def chunks(bench: Bench) -> Figures:
         return {name: statistics.median(found[name] for found in rounds) for name in rounds[0]}
 
     url = bench.url(n=count, co=64)
-    found = {"sync": thrice(lambda: bench.sync(url, work)), "async": thrice(lambda: bench.run(url, awork))}
-    return {f"chunks.{mode}.{name}": value for mode, figures in found.items() for name, value in figures.items()}
+    found = {
+        "sync": thrice(lambda: bench.sync(url, work)),
+        "async": thrice(lambda: bench.run(url, awork)),
+    }
+    return {
+        f"chunks.{mode}.{name}": value
+        for mode, figures in found.items()
+        for name, value in figures.items()
+    }
 
 
 def endpoints(bench: Bench) -> Figures:
@@ -110,7 +122,9 @@ def tickets(bench: Bench) -> Figures:
     total, sizes = bench.count(10_000, 1000), []
 
     async def read(waiting: int, repeat: int) -> float:
-        async with import_module("opea_core").OPEA(bench.url(), api_key=KEY, model=MODEL, max_concurrent_requests=50) as client:
+        async with import_module("opea_core").OPEA(
+            bench.url(), api_key=KEY, model=MODEL, max_concurrent_requests=50
+        ) as client:
             await crowd(lambda: client.achat(MESSAGES), 50, 2)
             before, start = memory(), cpu()
             for _ in range(repeat):
@@ -121,8 +135,15 @@ def tickets(bench: Bench) -> Figures:
                 await asyncio.gather(*running)
             return cpu() - start
 
-    time = _in_turn(lambda: asyncio.run(read(total, 1)), lambda: asyncio.run(read(100, total // 100)), 3)
+    time = _in_turn(
+        lambda: asyncio.run(read(total, 1)), lambda: asyncio.run(read(100, total // 100)), 3
+    )
     return {"tickets.time": time, "tickets.kib": sizes[0]}
 
 
-GROWTH: dict[str, Callable[[Bench], Figures]] = {"calls": calls, "chunks": chunks, "endpoints": endpoints, "tickets": tickets}
+GROWTH: dict[str, Callable[[Bench], Figures]] = {
+    "calls": calls,
+    "chunks": chunks,
+    "endpoints": endpoints,
+    "tickets": tickets,
+}

@@ -20,7 +20,10 @@ class _Langchain(Target):
 
     def _messages(self) -> list[Any]:
         messages = import_module("langchain_core.messages")
-        return [messages.SystemMessage(MESSAGES[0]["content"]), messages.HumanMessage(MESSAGES[1]["content"])]
+        return [
+            messages.SystemMessage(MESSAGES[0]["content"]),
+            messages.HumanMessage(MESSAGES[1]["content"]),
+        ]
 
     def chat(self) -> str:
         text: str = self.model.invoke(self._messages()).content
@@ -71,7 +74,9 @@ class LangchainOpenAI(_Langchain):
     def embedder(self, floats: bool) -> Any:
         more = {"model_kwargs": {"encoding_format": "float"}} if floats else {}
         embeddings = import_module("langchain_openai").OpenAIEmbeddings
-        return embeddings(model=MODEL, base_url=self.url, api_key=KEY, check_embedding_ctx_length=False, **more)
+        return embeddings(
+            model=MODEL, base_url=self.url, api_key=KEY, check_embedding_ctx_length=False, **more
+        )
 
 
 class LangchainBase(_Langchain):
@@ -82,11 +87,16 @@ class LangchainBase(_Langchain):
     lacks = frozenset({"S1", "S2", "S2b", "S3s", "S4", "S7", "S8", "S9", "S10"})
 
     def __init__(self, url: str, asynchronous: bool) -> None:
-        messages, outputs = import_module("langchain_core.messages"), import_module("langchain_core.outputs")
+        messages, outputs = (
+            import_module("langchain_core.messages"),
+            import_module("langchain_core.outputs"),
+        )
         raw = import_module(f"{__package__}.raw").RawHttpx(url, asynchronous)
 
         def result(text: str) -> Any:
-            return outputs.ChatResult(generations=[outputs.ChatGeneration(message=messages.AIMessage(text))])
+            return outputs.ChatResult(
+                generations=[outputs.ChatGeneration(message=messages.AIMessage(text))]
+            )
 
         def generate(*_: Any, **__: Any) -> Any:
             return result(raw.chat())
@@ -98,8 +108,18 @@ class LangchainBase(_Langchain):
             async for text in raw.astream():
                 yield outputs.ChatGenerationChunk(message=messages.AIMessageChunk(text))
 
-        members = {"_llm_type": "bare", "_generate": generate, "_agenerate": agenerate, "_astream": astream}
-        self.model, self.raw = type("Bare", (import_module("langchain_core.language_models").BaseChatModel,), members)(), raw
+        members = {
+            "_llm_type": "bare",
+            "_generate": generate,
+            "_agenerate": agenerate,
+            "_astream": astream,
+        }
+        self.model, self.raw = (
+            type(
+                "Bare", (import_module("langchain_core.language_models").BaseChatModel,), members
+            )(),
+            raw,
+        )
 
     def close(self) -> None:
         self.raw.close()
@@ -120,4 +140,6 @@ class LangchainOPEA(_Langchain):
         self.model = chat(model=MODEL, base_url=url, api_key=KEY, max_concurrent_requests=1000)
 
     def embedder(self, floats: bool) -> Any:  # noqa: ARG002 - numbers are what it asks for
-        return import_module("langchain_opea").OPEAEmbeddings(model=MODEL, base_url=self.url, api_key=KEY)
+        return import_module("langchain_opea").OPEAEmbeddings(
+            model=MODEL, base_url=self.url, api_key=KEY
+        )

@@ -47,7 +47,9 @@ class _LlamaIndex(Target):
     def tools(self) -> str:
         if not hasattr(self, "_tool"):
             self._tool = import_module("llama_index.core.tools").FunctionTool.from_defaults(save)
-        (last,) = deque(self.model.stream_chat_with_tools([self._tool], user_msg="save it"), maxlen=1)
+        (last,) = deque(
+            self.model.stream_chat_with_tools([self._tool], user_msg="save it"), maxlen=1
+        )
         call = next(block for block in last.message.blocks if block.block_type == "tool_call")
         arguments: Any = call.tool_kwargs
         return arguments if isinstance(arguments, str) else f'{{"text":"{arguments["text"]}"}}'
@@ -74,7 +76,9 @@ class LlamaIndexLike(_LlamaIndex):
     def embedder(self, floats: bool) -> Any:
         more = {"additional_kwargs": {"encoding_format": "float"}} if floats else {}
         embedding = import_module("llama_index.embeddings.openai_like").OpenAILikeEmbedding
-        return embedding(model_name=MODEL, api_base=self.url, api_key=KEY, embed_batch_size=256, **more)
+        return embedding(
+            model_name=MODEL, api_base=self.url, api_key=KEY, embed_batch_size=256, **more
+        )
 
 
 class LlamaIndexBase(_LlamaIndex):
@@ -90,14 +94,30 @@ class LlamaIndexBase(_LlamaIndex):
         http = import_module("httpx").Client(timeout=60, headers={"authorization": f"Bearer {KEY}"})
 
         def chat(_: Any, messages: Any, **__: Any) -> Any:
-            body = {"model": MODEL, "messages": [{"role": message.role.value, "content": message.content} for message in messages]}
-            text = http.post(f"{url}/chat/completions", json=body).raise_for_status().json()["choices"][0]["message"]["content"]
+            body = {
+                "model": MODEL,
+                "messages": [
+                    {"role": message.role.value, "content": message.content} for message in messages
+                ],
+            }
+            text = (
+                http.post(f"{url}/chat/completions", json=body)
+                .raise_for_status()
+                .json()["choices"][0]["message"]["content"]
+            )
             return types.ChatResponse(message=types.ChatMessage(role="assistant", content=text))
 
         span = import_module("llama_index_instrumentation").get_dispatcher(__name__).span
         nothing = dict.fromkeys(("complete", "stream_complete"), lambda *_, **__: None)
-        members = {**nothing, "metadata": property(lambda _: types.LLMMetadata()), "chat": span(callback(chat))}
-        self.model, self.http = type("Bare", (import_module("llama_index.core.llms").CustomLLM,), members)(), http
+        members = {
+            **nothing,
+            "metadata": property(lambda _: types.LLMMetadata()),
+            "chat": span(callback(chat)),
+        }
+        self.model, self.http = (
+            type("Bare", (import_module("llama_index.core.llms").CustomLLM,), members)(),
+            http,
+        )
 
     def close(self) -> None:
         self.http.close()
@@ -112,7 +132,13 @@ class LlamaIndexOPEA(_LlamaIndex):
 
     def __init__(self, url: str, asynchronous: bool) -> None:  # noqa: ARG002 - one object for both
         self.url, llm = url, import_module("llama_index_opea").OPEALLM
-        self.model = llm(model=MODEL, api_base=url, api_key=KEY, context_window=8192, max_concurrent_requests=1000)
+        self.model = llm(
+            model=MODEL,
+            api_base=url,
+            api_key=KEY,
+            context_window=8192,
+            max_concurrent_requests=1000,
+        )
 
     def embedder(self, floats: bool) -> Any:  # noqa: ARG002 - numbers are what it asks for
         embedding = import_module("llama_index_opea").OPEAEmbedding

@@ -69,7 +69,13 @@ def memory() -> float:
     """KiB of this process that are in memory now (where the system does not tell: at most so far)."""
     status = Path("/proc/self/status")
     if status.exists():
-        return float(next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmRSS")))
+        return float(
+            next(
+                line.split()[1]
+                for line in status.read_text().splitlines()
+                if line.startswith("VmRSS")
+            )
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024 if sys.platform == "darwin" else peak
 

@@ -35,7 +35,9 @@ class RawHttpx(Target):
         httpx, self.json = import_module("httpx"), import_module("orjson")
         limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
         self.url, self.embeddings = f"{url}/chat/completions", f"{url}/embeddings"
-        self.client: Any = (httpx.AsyncClient if asynchronous else httpx.Client)(limits=limits, timeout=60, headers=_HEADERS)
+        self.client: Any = (httpx.AsyncClient if asynchronous else httpx.Client)(
+            limits=limits, timeout=60, headers=_HEADERS
+        )
 
     def _body(self, **more: Any) -> bytes:
         body: bytes = self.json.dumps({"model": MODEL, "messages": MESSAGES, **more})
@@ -46,14 +48,20 @@ class RawHttpx(Target):
         return text
 
     def chat(self) -> str:
-        return self._text(self.client.post(self.url, content=self._body()).raise_for_status().content)
+        return self._text(
+            self.client.post(self.url, content=self._body()).raise_for_status().content
+        )
 
     async def achat(self) -> str:
-        return self._text((await self.client.post(self.url, content=self._body())).raise_for_status().content)
+        return self._text(
+            (await self.client.post(self.url, content=self._body())).raise_for_status().content
+        )
 
     def _deltas(self, **more: Any) -> Iterator[dict[str, Any]]:
         loads, feed = self.json.loads, Events().feed
-        with self.client.stream("POST", self.url, content=self._body(stream=True, **more)) as response:
+        with self.client.stream(
+            "POST", self.url, content=self._body(stream=True, **more)
+        ) as response:
             for data in response.iter_raw():
                 for event in feed(data):
                     if event != _DONE:  # and read to the end: only then is the connection kept
@@ -65,18 +73,24 @@ class RawHttpx(Target):
 
     async def astream(self) -> AsyncIterator[str]:
         loads, feed = self.json.loads, Events().feed
-        async with self.client.stream("POST", self.url, content=self._body(stream=True)) as response:
+        async with self.client.stream(
+            "POST", self.url, content=self._body(stream=True)
+        ) as response:
             async for data in response.aiter_raw():
                 for event in feed(data):
                     if event != _DONE:  # and read to the end: only then is the connection kept
                         yield loads(event)["choices"][0]["delta"].get("content") or ""
 
     def tools(self) -> str:
-        calls = (call for delta in self._deltas(tools=[TOOL]) for call in delta.get("tool_calls") or ())
+        calls = (
+            call for delta in self._deltas(tools=[TOOL]) for call in delta.get("tool_calls") or ()
+        )
         return "".join(call["function"].get("arguments", "") for call in calls)
 
     def embed(self, texts: list[str], floats: bool) -> list[list[float]]:  # noqa: ARG002 - numbers are what a server gives
-        response = self.client.post(self.embeddings, content=self.json.dumps({"model": MODEL, "input": texts}))
+        response = self.client.post(
+            self.embeddings, content=self.json.dumps({"model": MODEL, "input": texts})
+        )
         return [item["embedding"] for item in self.json.loads(response.content)["data"]]
 
     def close(self) -> None:
@@ -97,16 +111,22 @@ class RawAiohttp(Target):
     def __init__(self, url: str, asynchronous: bool) -> None:  # noqa: ARG002 - only async
         aiohttp, self.json = import_module("aiohttp"), import_module("orjson")
         self.url = f"{url}/chat/completions"
-        self.client = aiohttp.ClientSession(headers=_HEADERS, connector=aiohttp.TCPConnector(limit=1000))
+        self.client = aiohttp.ClientSession(
+            headers=_HEADERS, connector=aiohttp.TCPConnector(limit=1000)
+        )
 
     async def achat(self) -> str:
-        async with self.client.post(self.url, data=self.json.dumps({"model": MODEL, "messages": MESSAGES})) as response:
+        async with self.client.post(
+            self.url, data=self.json.dumps({"model": MODEL, "messages": MESSAGES})
+        ) as response:
             text: str = self.json.loads(await response.read())["choices"][0]["message"]["content"]
             return text
 
     async def astream(self) -> AsyncIterator[str]:
         loads, feed = self.json.loads, Events().feed
-        async with self.client.post(self.url, data=self.json.dumps({"model": MODEL, "messages": MESSAGES, "stream": True})) as response:
+        async with self.client.post(
+            self.url, data=self.json.dumps({"model": MODEL, "messages": MESSAGES, "stream": True})
+        ) as response:
             async for data in response.content.iter_any():
                 for event in feed(data):
                     if event != _DONE:  # and read to the end: only then is the connection kept

@@ -44,7 +44,11 @@ def _spread(values: Iterable[float]) -> dict[str, float] | None:
     found = sorted(values)
     if not found:
         return None
-    return {"median": _round(statistics.median(found)), "min": _round(found[0]), "max": _round(found[-1])}
+    return {
+        "median": _round(statistics.median(found)),
+        "min": _round(found[0]),
+        "max": _round(found[-1]),
+    }
 
 
 def _round(value: float) -> float:
@@ -55,7 +59,9 @@ def table(found: list[Row]) -> Iterator[str]:
     """Lines to print."""
     last = ""
     for row in found:
-        title = f"{row['ours']} beside {row['peer']}" if row["peer"] else f"{row['ours']}: flat or not"
+        title = (
+            f"{row['ours']} beside {row['peer']}" if row["peer"] else f"{row['ours']}: flat or not"
+        )
         group = title.replace("httpx_pydantic", "raw_httpx")
         if group != last:
             last = group

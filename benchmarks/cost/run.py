@@ -71,7 +71,11 @@ class Runner:
                 for scenario, targets in plan.items():
                     if scenario == "calls" and turn:  # minutes long, and its own many blocks
                         continue
-                    print(f"round {turn + 1} of {self.rounds}: {scenario}", file=sys.stderr, flush=True)
+                    print(
+                        f"round {turn + 1} of {self.rounds}: {scenario}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     for target in _ordered(targets)[:: -1 if turn % 2 else 1]:
                         self._turn(results, target, scenario, url, turn)
         return results
@@ -94,11 +98,23 @@ class Runner:
 
     def _work(self, target: str, scenario: str, url: str) -> dict[str, Any] | str:
         interpreter = venvs.python(self.folder, find(target).venv)
-        job = {"target": target, "scenario": scenario, "server": url, "scale": str(self.scale), "core": cores()[0]}
+        job = {
+            "target": target,
+            "scenario": scenario,
+            "server": url,
+            "scale": str(self.scale),
+            "core": cores()[0],
+        }
         command = [str(interpreter), "-m", f"{__package__}.worker", json.dumps(job)]
         try:
             done = subprocess.run(  # noqa: S603 - our own
-                command, cwd=venvs.ROOT, env=_environment(), capture_output=True, text=True, timeout=_LONGEST, check=False
+                command,
+                cwd=venvs.ROOT,
+                env=_environment(),
+                capture_output=True,
+                text=True,
+                timeout=_LONGEST,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return type(error).__name__
@@ -111,7 +127,9 @@ class Runner:
 def _plan(goals: Iterable[Goal]) -> dict[str, set[str]]:
     plan: dict[str, set[str]] = {}
     for goal in goals:
-        plan.setdefault(scenario_of(goal.metric), set()).update(name for name in (goal.ours, goal.peer) if name)
+        plan.setdefault(scenario_of(goal.metric), set()).update(
+            name for name in (goal.ours, goal.peer) if name
+        )
     return plan
 
 
@@ -123,5 +141,9 @@ def _ordered(targets: Iterable[str]) -> list[str]:
 def _environment() -> dict[str, str]:
     """Ours without what would change the measured: settings, proxies, and whatever keeps compiled files from being written."""
     unwanted = (*_OURS, "PYTHON")
-    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy") and not name.startswith(unwanted)}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and not name.startswith(unwanted)
+    }
     return kept | _ENVIRONMENT

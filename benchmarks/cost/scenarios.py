@@ -50,7 +50,10 @@ def stream_sync(bench: Bench) -> Figures:
         assert length(target.stream()) == _TEXT, "the text is not whole"
         return cost(lambda: length(target.stream()), bench.count(5)) / _CHUNKS * 1e6
 
-    return {f"S3.sync.{name}.cpu_us": bench.sync(bench.url(**how), work) for name, how in (("burst", _BURST), ("paced", _PACED))}
+    return {
+        f"S3.sync.{name}.cpu_us": bench.sync(bench.url(**how), work)
+        for name, how in (("burst", _BURST), ("paced", _PACED))
+    }
 
 
 def stream_async(bench: Bench) -> Figures:
@@ -60,7 +63,10 @@ def stream_async(bench: Bench) -> Figures:
         assert await alength(target.astream()) == _TEXT, "the text is not whole"
         return await acost(lambda: alength(target.astream()), bench.count(5)) / _CHUNKS * 1e6
 
-    return {f"S3.async.{name}.cpu_us": bench.run(bench.url(**how), work) for name, how in (("burst", _BURST), ("paced", _PACED))}
+    return {
+        f"S3.async.{name}.cpu_us": bench.run(bench.url(**how), work)
+        for name, how in (("burst", _BURST), ("paced", _PACED))
+    }
 
 
 def many_streams(bench: Bench) -> Figures:
@@ -106,7 +112,10 @@ def vectors(bench: Bench) -> Figures:
         return cost(lambda: target.embed(texts, floats), bench.count(5)) * 1e3
 
     asked = {"float": True, "default": False}
-    return {f"S7.{name}.cpu_ms": bench.sync(bench.url(), functools.partial(work, floats=floats)) for name, floats in asked.items()}
+    return {
+        f"S7.{name}.cpu_ms": bench.sync(bench.url(), functools.partial(work, floats=floats))
+        for name, floats in asked.items()
+    }
 
 
 def first_token(bench: Bench) -> Figures:
@@ -135,7 +144,11 @@ def first_token(bench: Bench) -> Figures:
 
     url = bench.url(n=5)
     found = {"S8.ttft_async.cpu_us": bench.run(url, awork)}
-    return found if "S1" in bench.make.lacks else {"S8.ttft_sync.cpu_us": bench.sync(url, work), **found}
+    return (
+        found
+        if "S1" in bench.make.lacks
+        else {"S8.ttft_sync.cpu_us": bench.sync(url, work), **found}
+    )
 
 
 def held_loop(bench: Bench) -> Figures:
@@ -171,7 +184,10 @@ def tool_arguments(bench: Bench, method: str = "tools", name: str = "S10") -> Fi
         once = cost(lambda: _check(read(), size), 1)
         return once if once > 1 else cost(read, bench.count(5))
 
-    small, large = (bench.sync(bench.url(args=size, co=64), functools.partial(work, size=size)) for size in (5000, 20000))
+    small, large = (
+        bench.sync(bench.url(args=size, co=64), functools.partial(work, size=size))
+        for size in (5000, 20000)
+    )
     return {f"{name}.20k.cpu_ms": large * 1e3, f"{name}.growth": large / small}
 
 
@@ -179,7 +195,13 @@ def _check(arguments: str, size: int) -> None:
     assert len(arguments) == size, f"{len(arguments)} characters of {size}"
 
 
-_TEXT = _CHUNKS // 16 * sum(map(len, (" the quick brown fox jumps over a lazy dog, while seven étoiles shine bright.",)))
+_TEXT = (
+    _CHUNKS
+    // 16
+    * sum(
+        map(len, (" the quick brown fox jumps over a lazy dog, while seven étoiles shine bright.",))
+    )
+)
 SCENARIOS: dict[str, Callable[[Bench], Figures]] = {
     "S1": one_by_one,
     "S2": functools.partial(at_once, name="S2.c50.cpu_us", callers=50, each=20, latency=20),

@@ -62,7 +62,9 @@ class Connection(asyncio.Protocol):
     def _answer(self, route: str, asked: canned.Options, body: bytes) -> None:
         if route.endswith("/chat/completions"):
             if b'"stream":true' in body or b'"stream": true' in body:
-                writes = canned.stream(asked, b'include_usage":true' in body or b'include_usage": true' in body)
+                writes = canned.stream(
+                    asked, b'include_usage":true' in body or b'include_usage": true' in body
+                )
                 self._write(writes, 0, asked.gap / 1e6, time.monotonic())
             else:
                 self.transport.write(canned.chat())
@@ -96,7 +98,9 @@ def _content_length(head: bytes) -> int:
 
 async def serve() -> None:
     """Listen on a free port of loopback until the process is ended."""
-    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0, backlog=4096)
+    server = await asyncio.get_running_loop().create_server(
+        Connection, "127.0.0.1", 0, backlog=4096
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -16,7 +16,10 @@ MESSAGES = [
     {"role": "user", "content": "Say three hundred tokens about foxes. " * 4},
 ]
 _PARAMETERS = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-TOOL = {"type": "function", "function": {"name": "save", "description": "save a text", "parameters": _PARAMETERS}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "save", "description": "save a text", "parameters": _PARAMETERS},
+}
 
 
 class Target:
@@ -80,7 +83,9 @@ class OPEACore(Target):
     packages: ClassVar[tuple[str, ...]] = ("httpx", "pydantic")
 
     def __init__(self, url: str, asynchronous: bool) -> None:  # noqa: ARG002 - one object for both
-        self.opea = import_module("opea_core").OPEA(base_url=url, api_key=KEY, model=MODEL, max_concurrent_requests=1000)
+        self.opea = import_module("opea_core").OPEA(
+            base_url=url, api_key=KEY, model=MODEL, max_concurrent_requests=1000
+        )
 
     def chat(self) -> str:
         text: str = self.opea.chat(MESSAGES).content
@@ -124,7 +129,13 @@ class OPEAOverAiohttp(OPEACore):
 
     def __init__(self, url: str, asynchronous: bool) -> None:  # noqa: ARG002
         opea = import_module("opea_core").OPEA
-        self.opea = opea(base_url=url, api_key=KEY, model=MODEL, max_concurrent_requests=1000, async_http_client="aiohttp")
+        self.opea = opea(
+            base_url=url,
+            api_key=KEY,
+            model=MODEL,
+            max_concurrent_requests=1000,
+            async_http_client="aiohttp",
+        )
 
 
 class OpenAISDK(Target):
@@ -136,7 +147,9 @@ class OpenAISDK(Target):
 
     def __init__(self, url: str, asynchronous: bool) -> None:
         openai = import_module("openai")
-        self.client: Any = (openai.AsyncOpenAI if asynchronous else openai.OpenAI)(base_url=url, api_key=KEY, timeout=60, max_retries=0)
+        self.client: Any = (openai.AsyncOpenAI if asynchronous else openai.OpenAI)(
+            base_url=url, api_key=KEY, timeout=60, max_retries=0
+        )
         self.create = self.client.chat.completions.create
 
     def chat(self) -> str:
@@ -158,12 +171,17 @@ class OpenAISDK(Target):
     def tools(self) -> str:
         pieces = []
         for chunk in self.create(model=MODEL, messages=MESSAGES, stream=True, tools=[TOOL]):
-            pieces += [call.function.arguments or "" for call in chunk.choices[0].delta.tool_calls or ()]
+            pieces += [
+                call.function.arguments or "" for call in chunk.choices[0].delta.tool_calls or ()
+            ]
         return "".join(pieces)
 
     def embed(self, texts: list[str], floats: bool) -> list[list[float]]:
         options = {"encoding_format": "float"} if floats else {}
-        return [item.embedding for item in self.client.embeddings.create(model=MODEL, input=texts, **options).data]
+        return [
+            item.embedding
+            for item in self.client.embeddings.create(model=MODEL, input=texts, **options).data
+        ]
 
     def close(self) -> None:
         self.client.close()

@@ -12,7 +12,12 @@ ROOT = Path(__file__).parents[2]
 _WANTED = {
     "raw": ("-e", str(ROOT), "aiohttp", "orjson"),
     "langchain": ("-e", f"{ROOT}[langchain]", "langchain-openai"),
-    "llamaindex": ("-e", f"{ROOT}[llama-index]", "llama-index-llms-openai-like", "llama-index-embeddings-openai-like"),
+    "llamaindex": (
+        "-e",
+        f"{ROOT}[llama-index]",
+        "llama-index-llms-openai-like",
+        "llama-index-embeddings-openai-like",
+    ),
 }
 
 
@@ -43,7 +48,15 @@ def _make(folder: Path, name: str) -> None:
         _run(uv, "pip", "install", "--quiet", "--python", interpreter, *_WANTED[name])
     else:
         _run(sys.executable, "-m", "venv", str(folder / name))
-        _run(interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *_WANTED[name])
+        _run(
+            interpreter,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            *_WANTED[name],
+        )
 
 
 def _run(*command: str) -> None:

@@ -28,7 +28,9 @@ def main(job: dict[str, str], scale: float) -> dict[str, float] | dict[str, str]
     from .scenarios import SCENARIOS
 
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (4096 if most == resource.RLIM_INFINITY else min(65536, most), most))
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (4096 if most == resource.RLIM_INFINITY else min(65536, most), most)
+    )
     return {**SCENARIOS, **GROWTH}[scenario](Bench(make, job["server"], scale))
 
 

@@ -17,13 +17,21 @@ _FOLDER = Path(__file__).parents[2] / "docs" / "figures"
 def main(arguments: list[str] | None = None) -> int:
     """Gives 1 if a bound is not kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=_FOLDER, help="where to write (default: docs/figures)")
-    parser.add_argument("--no-plots", action="store_true", help="only the table and the figures (needs no matplotlib)")
+    parser.add_argument(
+        "--folder", type=Path, default=_FOLDER, help="where to write (default: docs/figures)"
+    )
+    parser.add_argument(
+        "--no-plots",
+        action="store_true",
+        help="only the table and the figures (needs no matplotlib)",
+    )
     given = parser.parse_args(arguments)
     rows = [row for scenario in SCENARIOS for row in _rows(scenario)]
     _print(rows)
     shares = sharing.shares()
-    print(f"\n{sharing.CLIENTS} clients of one server that know nothing of each other\n{sharing.table(shares)}")
+    print(
+        f"\n{sharing.CLIENTS} clients of one server that know nothing of each other\n{sharing.table(shares)}"
+    )
     given.folder.mkdir(parents=True, exist_ok=True)
     (given.folder / "resilience.json").write_text(json.dumps(rows, indent=1) + "\n")
     lines = [line._asdict() for line in sharing.lines(shares)]
@@ -42,7 +50,13 @@ def _rows(scenario: str) -> list[dict[str, Any]]:
 
 def _row(scenario: str, ours: Figure, naive: Figure) -> dict[str, Any]:
     values = {"ours": round(ours.value, 3), "naive": round(naive.value, 3)}
-    return {"scenario": scenario, "figure": ours.name, "bound": ours.bound, **values, "holds": ours.holds}
+    return {
+        "scenario": scenario,
+        "figure": ours.name,
+        "bound": ours.bound,
+        **values,
+        "holds": ours.holds,
+    }
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
@@ -53,7 +67,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
             last = row["scenario"]
             print(last)
         broken = "" if row["holds"] else "  <- not kept"
-        print(f"    {row['figure']:60} {row['bound']:>9} {short(row['ours']):>8} {short(row['naive']):>8}{broken}")
+        print(
+            f"    {row['figure']:60} {row['bound']:>9} {short(row['ours']):>8} {short(row['naive']):>8}{broken}"
+        )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,13 @@ def brownout(variant: str, kind: str, seed: int = 1, end: float = END) -> Scene:
 
     Every request is given up after 10 s, and a server that queues stops working for those who are gone.
     """
-    model = Model(places=8, service=0.5, spread=0.3, troubles=(Trouble("slow", START, HEALED, factor=4.0),), **KINDS[kind])
+    model = Model(
+        places=8,
+        service=0.5,
+        spread=0.3,
+        troubles=(Trouble("slow", START, HEALED, factor=4.0),),
+        **KINDS[kind],
+    )
     scene = stage(variant, seed, [model], PROCESSES, timeout=TIMEOUT)
     arrivals(scene.world, scene.clients, RATE, end)
     scene.world.run(end + 300)

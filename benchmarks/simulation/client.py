@@ -64,7 +64,9 @@ class Client:
         self.heard: list[events.Event] = []
         self._ids = 0
         chance = chance or world.random.random
-        endpoints = [{"base_url": f"http://{server.name}:8000", "label": server.name} for server in servers]
+        endpoints = [
+            {"base_url": f"http://{server.name}:8000", "label": server.name} for server in servers
+        ]
         self.settings = resolve(None, {"endpoints": endpoints, **options}, {})
         self.limiter = Limiter(self.settings, events.Emitter((self._hear,)), chance, world.clock)
         self.context = Context(self.settings, chance, self.new_id, "simulation/1")
@@ -87,11 +89,18 @@ class Client:
 
     def moves(self, after: str) -> int:
         """How often a breaker moved to a state."""
-        return sum(isinstance(event, events.BreakerStateChanged) and event.after == after for event in self.heard)
+        return sum(
+            isinstance(event, events.BreakerStateChanged) and event.after == after
+            for event in self.heard
+        )
 
     def closed_at(self) -> list[float]:
         """When breakers closed, in seconds."""
-        return [event.at / SECOND for event in self.heard if isinstance(event, events.BreakerStateChanged) and event.after == "closed"]
+        return [
+            event.at / SECOND
+            for event in self.heard
+            if isinstance(event, events.BreakerStateChanged) and event.after == "closed"
+        ]
 
     def _hear(self, event: events.Event) -> None:
         if isinstance(event, events.BreakerStateChanged | events.CooldownStarted):
@@ -101,7 +110,9 @@ class Client:
 class _Call:
     """One call: performs the effects of its flow, and waits for what takes time."""
 
-    def __init__(self, client: Client, called: Called, done: Done | None, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, client: Client, called: Called, done: Done | None, options: Mapping[str, Any]
+    ) -> None:
         self.client = client
         self.world = client.world
         self.called = called
@@ -147,7 +158,9 @@ class _Call:
         if isinstance(effect, Emit):
             return self.client.limiter.emitter(effect.event)
         assert isinstance(effect, Settle)
-        return self.client.limiter.settle(self.ticket, effect.permit, effect.effect, effect.again, effect.behind, effect.usage)
+        return self.client.limiter.settle(
+            self.ticket, effect.permit, effect.effect, effect.again, effect.behind, effect.usage
+        )
 
     def _acquire(self) -> Permit | Rejection | object:
         woken = [False]
@@ -176,16 +189,26 @@ class _Call:
         self.called.sent += 1
         uses_retry_budget = send.permit.uses_retry_budget and self._granted != id(send.permit)
         self._granted = id(send.permit)
-        sent = Sent(self.client.name, server.name, self.world.seconds, self.called.sent, uses_retry_budget=uses_retry_budget)
+        sent = Sent(
+            self.client.name,
+            server.name,
+            self.world.seconds,
+            self.called.sent,
+            uses_retry_budget=uses_retry_budget,
+        )
         self.client.record.requests.append(sent)
 
         def then(result: Result) -> None:
             outcome = self._outcome(send, result)
             sent.ended, sent.wait = self.world.seconds, result.wait
-            sent.status = outcome.status or (outcome.kind if isinstance(outcome, TransportFailure) else "")
+            sent.status = outcome.status or (
+                outcome.kind if isinstance(outcome, TransportFailure) else ""
+            )
             self.go(outcome)
 
-        self.client.wire.send(server, send.request.timeouts.first_event, send.request.deadline, then)
+        self.client.wire.send(
+            server, send.request.timeouts.first_event, send.request.deadline, then
+        )
         return _LATER
 
     def _outcome(self, send: Send, result: Result) -> Reply | TransportFailure:
@@ -196,6 +219,8 @@ class _Call:
             response_reader.end()
             return Reply(heard.status, heard.headers, response_reader, at, now, 0.0)
         if isinstance(heard, Late):
-            return TransportFailure(Phase.MAYBE_SENT, "timeout", "a time limit passed", at, now, limit=heard.limit)
+            return TransportFailure(
+                Phase.MAYBE_SENT, "timeout", "a time limit passed", at, now, limit=heard.limit
+            )
         assert isinstance(heard, Cut)
         return TransportFailure(heard.phase, heard.kind, "it broke", at, now, reused=result.reused)

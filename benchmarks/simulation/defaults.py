@@ -31,7 +31,9 @@ class Compared(NamedTuple):
 def _compared(variant: str, seed: int) -> Compared:
     drawn, (_, best) = draw(seed), best_fixed(seed)
     ours: Result = result(play(drawn, variant))
-    return Compared(drawn.kind, ours.goodput / best.goodput, ours.first / best.first, ours.requests, ours.lost)
+    return Compared(
+        drawn.kind, ours.goodput / best.goodput, ours.first / best.first, ours.requests, ours.lost
+    )
 
 
 @cache
@@ -48,10 +50,19 @@ def percentile(values: list[float], share: float) -> float:
 
 
 @cache
-def eight_places(variant: str, status: int, total: int = 1_000, outage: float = 0.0, most: int | None = None, seed: int = 1) -> Scene:
+def eight_places(
+    variant: str,
+    status: int,
+    total: int = 1_000,
+    outage: float = 0.0,
+    most: int | None = None,
+    seed: int = 1,
+) -> Scene:
     """64 callers at a server of 8 places and 50 ms that refuses what is beyond; gone for a while at 2 s."""
     troubles = (Trouble("down", 2.0, 2.0 + outage),) if outage else ()
-    model = Model(places=PLACES, service=SERVICE, queue=0, refusal=(status, None), troubles=troubles)
+    model = Model(
+        places=PLACES, service=SERVICE, queue=0, refusal=(status, None), troubles=troubles
+    )
     scene = stage(variant, seed, [model], **({} if most is None else {"max_concurrent": most}))
     callers(scene.world, scene.clients[0], CALLERS, total)
     scene.world.run(1000)

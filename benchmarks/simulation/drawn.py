@@ -12,7 +12,18 @@ from .load import callers
 from .scene import Scene, stage
 from .server import Model, Trouble
 
-KINDS = ("503", "429", "529", "503 with a wait", "429 with a wait", "queues", "batches", "cache", "rate limit", "rate limit, unstated")
+KINDS = (
+    "503",
+    "429",
+    "529",
+    "503 with a wait",
+    "429 with a wait",
+    "queues",
+    "batches",
+    "cache",
+    "rate limit",
+    "rate limit, unstated",
+)
 ROUNDS = 80
 """Calls for each place that is used."""
 _FEWEST, _MOST = 200, 12_000
@@ -30,7 +41,9 @@ class Drawn:
 
     def __str__(self) -> str:
         model = self.model
-        parts = [f"#{self.seed} {self.kind}: {model.places} x {model.service:.2f} s, {self.callers} callers, {self.calls} calls"]
+        parts = [
+            f"#{self.seed} {self.kind}: {model.places} x {model.service:.2f} s, {self.callers} callers, {self.calls} calls"
+        ]
         parts += [f"batching {model.batching:.1f}"] if model.batching else []
         parts += [f"cache {model.cache[0]} x {model.cache[1]:.1f}"] if model.cache else []
         parts += [f"{model.rate[0]} in {model.rate[1]} s"] if model.rate else []
@@ -64,7 +77,9 @@ def draw(seed: int) -> Drawn:
     model = Model(places=places, service=service, spread=chance.choice((0.0, 0.3, 0.8)))
     if kind.startswith(("503", "429", "529")):
         wait = chance.choice((1, 2, 5)) if "wait" in kind else None
-        model = replace(model, queue=chance.choice((0, 0, 0, places)), refusal=(int(kind[:3]), wait))
+        model = replace(
+            model, queue=chance.choice((0, 0, 0, places)), refusal=(int(kind[:3]), wait)
+        )
         model = replace(model, batching=chance.choice((0.0, 0.0, 1.0)))
     elif kind == "batches":
         model = replace(model, batching=chance.uniform(0.5, 4.0))
@@ -72,17 +87,29 @@ def draw(seed: int) -> Drawn:
         model = replace(model, places=256, cache=(places, chance.uniform(1.5, 4.0)), batching=0.0)
     elif kind.startswith("rate limit"):
         rate = int(2 ** chance.uniform(4, 10))
-        model = replace(model, places=64, rate=(rate, 60), rate_is_stated=kind == "rate limit", service=min(service, 2.0))
+        model = replace(
+            model,
+            places=64,
+            rate=(rate, 60),
+            rate_is_stated=kind == "rate limit",
+            service=min(service, 2.0),
+        )
     used = min(count, model.cache[0] if model.cache else model.places)
     calls = max(_FEWEST, min(_MOST, ROUNDS * used))
     if model.rate:
         calls = max(count, min(calls, 6 * model.rate[0]))
     length = calls / used * model.service
     if chance.random() < 0.25 and not model.rate:
-        model = replace(model, changes=((length * 0.4, chance.choice((0.5, 2.0))),)) if model.cache is None else model
+        model = (
+            replace(model, changes=((length * 0.4, chance.choice((0.5, 2.0))),))
+            if model.cache is None
+            else model
+        )
     elif chance.random() < 0.25:
         start = length * 0.3
-        model = replace(model, troubles=(Trouble("down", start, start + chance.choice((1.0, 3.0, 8.0))),))
+        model = replace(
+            model, troubles=(Trouble("down", start, start + chance.choice((1.0, 3.0, 8.0))),)
+        )
     return Drawn(seed, kind, model, count, calls)
 
 
@@ -131,5 +158,7 @@ def fixed_numbers(drawn: Drawn) -> list[int]:
 def best_fixed(seed: int) -> tuple[int, Result]:
     """The best fixed number for a server, and what it does."""
     drawn = draw(seed)
-    results = [(number, result(play(drawn, max_concurrent=number))) for number in fixed_numbers(drawn)]
+    results = [
+        (number, result(play(drawn, max_concurrent=number))) for number in fixed_numbers(drawn)
+    ]
     return max(results, key=lambda pair: (-pair[1].lost, pair[1].goodput))

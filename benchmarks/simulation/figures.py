@@ -32,7 +32,9 @@ class Figure:
     @property
     def holds(self) -> bool:
         """Whether the value keeps its bound."""
-        return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
+        return (self.least is None or self.value >= self.least) and (
+            self.most is None or self.value <= self.most
+        )
 
     @property
     def bound(self) -> str:
@@ -55,7 +57,11 @@ def _answered(scene: Scene, *fine: str) -> Figure:
     """The share of calls that were answered, or failed as they may."""
     record = scene.record
     good = len(record.answers) + sum(record.errors[error] for error in fine)
-    return Figure(f"calls answered{''.join(f' or {error}' for error in fine)}, %", 100 * good / len(record.calls), least=100)
+    return Figure(
+        f"calls answered{''.join(f' or {error}' for error in fine)}, %",
+        100 * good / len(record.calls),
+        least=100,
+    )
 
 
 def _requests(scene: Scene, most: float | None = None) -> Figure:
@@ -67,12 +73,22 @@ def _brownout(kind: str, variant: str) -> list[Figure]:
     record, (server,) = scene.record, scene.servers
     start, end = brownout.HEALED + brownout.GRACE, brownout.END
     wanted = min(server.model.capacity, record.offered(start, end))
-    over = max(record.retries_over_budget(client.name, server.name, max(20, 2 * _PLACES)) for client in scene.clients)
+    over = max(
+        record.retries_over_budget(client.name, server.name, max(20, 2 * _PLACES))
+        for client in scene.clients
+    )
     return [
         Figure("retries above the budget's bound", over, most=0),
-        Figure("goodput from 30 s after healing, % of what is asked", 100 * record.goodput(start, end) / wanted, least=95),
+        Figure(
+            "goodput from 30 s after healing, % of what is asked",
+            100 * record.goodput(start, end) / wanted,
+            least=95,
+        ),
         _requests(scene),
-        Figure("requests a second in the brownout", sum(brownout.START <= s.at < brownout.HEALED for s in record.requests) / 60),
+        Figure(
+            "requests a second in the brownout",
+            sum(brownout.START <= s.at < brownout.HEALED for s in record.requests) / 60,
+        ),
     ]
 
 
@@ -81,13 +97,20 @@ def _outage(seconds: float, count: int, variant: str) -> list[Figure]:
     return [
         Figure("answers of 2,000", len(scene.record.answers), least=outages.TOTAL),
         _requests(scene, most=1.10),
-        Figure("time, % of the ideal", 100 * scene.record.finished / outages.ideal(seconds, count), most=110),
+        Figure(
+            "time, % of the ideal",
+            100 * scene.record.finished / outages.ideal(seconds, count),
+            most=110,
+        ),
     ]
 
 
 def _gateway(variant: str) -> list[Figure]:
     scene = outages.gateway(variant, 8, 64)
-    return [Figure("answers of 2,000", len(scene.record.answers), least=outages.TOTAL), _requests(scene, most=1.10)]
+    return [
+        Figure("answers of 2,000", len(scene.record.answers), least=outages.TOTAL),
+        _requests(scene, most=1.10),
+    ]
 
 
 def _loading(variant: str) -> list[Figure]:
@@ -100,11 +123,15 @@ def _wasted(scene: Scene) -> Figure:
     kind = model.troubles[0].kind
     under_way = 0 if kind == "failing" else model.places
     probes = max(0, scene.opened() - 1)  # each that failed opened the breaker again
-    if kind == "failing" and model.troubles[0].status == 503:  # as if it had too much to do: tried now and then, one at a time
+    if (
+        kind == "failing" and model.troubles[0].status == 503
+    ):  # as if it had too much to do: tried now and then, one at a time
         probes += int(replicas.UNTIL - replicas.FROM)
     if kind == "slow":  # a silent probe is joined by others, and the last ones are still under way
         probes = scene.opened() * math.ceil(replicas.TIMEOUT / _BREAKER.probe_interval)
-    return Figure("wasted requests", scene.record.wasted("gpu1"), most=_BREAKER.min_calls + under_way + probes)
+    return Figure(
+        "wasted requests", scene.record.wasted("gpu1"), most=_BREAKER.min_calls + under_way + probes
+    )
 
 
 def _one_of_three(bad: str, variant: str) -> list[Figure]:
@@ -112,7 +139,11 @@ def _one_of_three(bad: str, variant: str) -> list[Figure]:
     return [
         _answered(scene),
         _wasted(scene),
-        Figure("share of the bad one after it is well, %", 100 * scene.record.share("gpu1", replicas.UNTIL + 10, replicas.END), least=25),
+        Figure(
+            "share of the bad one after it is well, %",
+            100 * scene.record.share("gpu1", replicas.UNTIL + 10, replicas.END),
+            least=25,
+        ),
         Figure("slowest answer, s", scene.record.slowest, most=replicas.TIMEOUT + 1),
     ]
 
@@ -130,8 +161,14 @@ def _crowd(variant: str) -> list[Figure]:
     scene = replicas.crowd(variant)
     return [
         _answered(scene),
-        Figure("time, % of the ideal", 100 * scene.record.finished / replicas.crowd_ideal(), most=110),
-        Figure("most requests at a server of 32 places at once", max(server.most for server in scene.servers), most=4 * _PLACES),
+        Figure(
+            "time, % of the ideal", 100 * scene.record.finished / replicas.crowd_ideal(), most=110
+        ),
+        Figure(
+            "most requests at a server of 32 places at once",
+            max(server.most for server in scene.servers),
+            most=4 * _PLACES,
+        ),
     ]
 
 
@@ -140,8 +177,14 @@ def _storm(variant: str) -> list[Figure]:
     later = [sent.at for sent in scene.record.requests if sent.at > 1]
     return [
         _answered(scene, "RateLimited"),
-        Figure("requests earlier than asked (trials)", scene.record.too_early, most=limits.CROWD / 8),
-        Figure("most requests within 0.1 s after the first wait", peak(later, 0.1), most=limits.CROWD / 4),
+        Figure(
+            "requests earlier than asked (trials)", scene.record.too_early, most=limits.CROWD / 8
+        ),
+        Figure(
+            "most requests within 0.1 s after the first wait",
+            peak(later, 0.1),
+            most=limits.CROWD / 4,
+        ),
         Figure("times a breaker opened", scene.opened(), most=0),
         _requests(scene),
     ]
@@ -160,10 +203,21 @@ def _restart(processes: int, variant: str) -> list[Figure]:
     asked = sum(outages.RESTART + 1 <= when < outages.RETURN for when in at)
     return [
         _answered(scene),
-        Figure("requests a second and process while it is down", asked / down / processes, most=1.2),
-        Figure("most requests within 20 ms while it is down", peak((t for t in at if 12 < t < outages.RETURN), 0.02), most=processes / 2),
-        Figure("most requests at the server at once", scene.servers[0].most, most=processes * _PLACES),
-        Figure("most requests within 1 s after its return", peak((t for t in at if t > outages.RETURN), 1.0)),
+        Figure(
+            "requests a second and process while it is down", asked / down / processes, most=1.2
+        ),
+        Figure(
+            "most requests within 20 ms while it is down",
+            peak((t for t in at if 12 < t < outages.RETURN), 0.02),
+            most=processes / 2,
+        ),
+        Figure(
+            "most requests at the server at once", scene.servers[0].most, most=processes * _PLACES
+        ),
+        Figure(
+            "most requests within 1 s after its return",
+            peak((t for t in at if t > outages.RETURN), 1.0),
+        ),
     ]
 
 
@@ -176,8 +230,14 @@ def _for_good(variant: str) -> list[Figure]:
     return [
         _answered(scene, "NoEndpointAvailable"),
         Figure("longest hold before an error, s", max(held), most=_HOLD + 0.1),
-        Figure("requests per call while it is gone", _asked(scene, 40, 100) / max(1, scene.record.offered(40, 100) * 60), most=0.5),
-        Figure("seconds from its return to the first answer", back - outages.BACK, most=_LONGEST_OPEN),
+        Figure(
+            "requests per call while it is gone",
+            _asked(scene, 40, 100) / max(1, scene.record.offered(40, 100) * 60),
+            most=0.5,
+        ),
+        Figure(
+            "seconds from its return to the first answer", back - outages.BACK, most=_LONGEST_OPEN
+        ),
     ]
 
 
@@ -188,7 +248,13 @@ def _asked(scene: Scene, start: float, end: float) -> int:
 def _impatient(variant: str) -> list[Figure]:
     record = outages.with_deadlines(variant, 5.0).record
     wanted = record.offered(50, 120)
-    return [Figure("goodput from 30 s after the outage, % of what is asked", 100 * record.goodput(50, 120) / wanted, least=95)]
+    return [
+        Figure(
+            "goodput from 30 s after the outage, % of what is asked",
+            100 * record.goodput(50, 120) / wanted,
+            least=95,
+        )
+    ]
 
 
 def _drawn(variant: str) -> list[Figure]:
@@ -197,11 +263,25 @@ def _drawn(variant: str) -> list[Figure]:
     first = [each.first for each in found]
     requests = [each.requests for each in found]
     return [
-        Figure("goodput, 5th percentile, % of the best fixed number's", defaults.percentile(goodput, 0.05), least=80),
-        Figure("goodput, median, % of the best fixed number's", defaults.percentile(goodput, 0.5), least=95),
+        Figure(
+            "goodput, 5th percentile, % of the best fixed number's",
+            defaults.percentile(goodput, 0.05),
+            least=80,
+        ),
+        Figure(
+            "goodput, median, % of the best fixed number's",
+            defaults.percentile(goodput, 0.5),
+            least=95,
+        ),
         Figure("requests per answer, median", defaults.percentile(requests, 0.5), most=1.05),
-        Figure("requests per answer, 95th percentile", defaults.percentile(requests, 0.95), most=1.25),
-        Figure("time to 95 % of the answers, median, x of the best fixed number's", defaults.percentile(first, 0.5), most=1.1),
+        Figure(
+            "requests per answer, 95th percentile", defaults.percentile(requests, 0.95), most=1.25
+        ),
+        Figure(
+            "time to 95 % of the answers, median, x of the best fixed number's",
+            defaults.percentile(first, 0.5),
+            most=1.1,
+        ),
         Figure("calls lost", sum(each.lost for each in found), most=5),
     ]
 
@@ -211,7 +291,9 @@ def _eight_places(status: int, variant: str) -> list[Figure]:
     fixed = defaults.eight_places("ours", status, most=defaults.PLACES)
     return [
         _answered(scene),
-        Figure("time, x of max_concurrent=8", scene.record.finished / fixed.record.finished, most=1.15),
+        Figure(
+            "time, x of max_concurrent=8", scene.record.finished / fixed.record.finished, most=1.15
+        ),
         _requests(scene, most=1.1),
     ]
 
@@ -229,7 +311,9 @@ SCENARIOS: dict[str, Figures] = {
     "60 s at three times the capacity, the server answers 503": partial(_brownout, "sheds"),
     "60 s at three times the capacity, the server lets them wait": partial(_brownout, "queues"),
     **{
-        f"outage of {seconds} s, {count} caller{'s' if count > 1 else ''}": partial(_outage, seconds, count)
+        f"outage of {seconds} s, {count} caller{'s' if count > 1 else ''}": partial(
+            _outage, seconds, count
+        )
         for seconds in (3, 8)
         for count in (64, 4, 1)
     },

@@ -14,7 +14,13 @@ CROWD, RATE = 200, (25, 10)
 @cache
 def storm(variant: str, seed: int = 1, processes: int = 1) -> Scene:
     """200 callers at once for a server that takes 25 requests in each 10 s, and tells the others to come back then."""
-    scene = stage(variant, seed, [Model(places=64, service=0.5, spread=0.5, rate=RATE)], processes, max_concurrent=CROWD)
+    scene = stage(
+        variant,
+        seed,
+        [Model(places=64, service=0.5, spread=0.5, rate=RATE)],
+        processes,
+        max_concurrent=CROWD,
+    )
     for client in scene.clients:
         callers(scene.world, client, CROWD // processes, CROWD // processes)
     scene.world.run(1000)

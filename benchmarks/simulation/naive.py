@@ -17,7 +17,13 @@ class NaiveClient:
     """No queue, no breaker, no budget; with several servers each request goes to any of them."""
 
     def __init__(
-        self, world: World, servers: Sequence[Server], record: Record, name: str = "naive", timeout: float = 600.0, retries: int = 3
+        self,
+        world: World,
+        servers: Sequence[Server],
+        record: Record,
+        name: str = "naive",
+        timeout: float = 600.0,
+        retries: int = 3,
     ) -> None:
         self.world = world
         self.servers = servers
@@ -27,25 +33,47 @@ class NaiveClient:
         self.retries = retries
         self.wire = Wire(world)
 
-    def call(self, done: Callable[[Called], None] | None = None, deadline: float | None = None) -> Called:
+    def call(
+        self, done: Callable[[Called], None] | None = None, deadline: float | None = None
+    ) -> Called:
         """Begin a call; ``deadline`` is when its caller gives up."""
         called = Called(self.world.seconds)
         self.record.calls.append(called)
-        self._send(called, done, None if deadline is None else self.world.now + int(deadline * SECOND))
+        self._send(
+            called, done, None if deadline is None else self.world.now + int(deadline * SECOND)
+        )
         return called
 
-    def _send(self, called: Called, done: Callable[[Called], None] | None, deadline: int | None) -> None:
+    def _send(
+        self, called: Called, done: Callable[[Called], None] | None, deadline: int | None
+    ) -> None:
         server = self.world.random.choice(self.servers)
         called.sent += 1
-        sent = Sent(self.name, server.name, self.world.seconds, called.sent, uses_retry_budget=called.sent > 1)
+        sent = Sent(
+            self.name,
+            server.name,
+            self.world.seconds,
+            called.sent,
+            uses_retry_budget=called.sent > 1,
+        )
         self.record.requests.append(sent)
 
         def then(result: Result) -> None:
             heard = result.heard
             sent.ended, sent.wait = self.world.seconds, result.wait
-            sent.status = heard.status if isinstance(heard, Said) else "timeout" if isinstance(heard, Late) else heard.kind
+            sent.status = (
+                heard.status
+                if isinstance(heard, Said)
+                else "timeout"
+                if isinstance(heard, Late)
+                else heard.kind
+            )
             wait = self._wait(result, called.sent)
-            if sent.status == 200 or wait is None or (deadline is not None and self.world.now + wait * SECOND >= deadline):
+            if (
+                sent.status == 200
+                or wait is None
+                or (deadline is not None and self.world.now + wait * SECOND >= deadline)
+            ):
                 called.ended = self.world.seconds
                 called.error = "" if sent.status == 200 else str(sent.status)
                 if done is not None:

@@ -14,7 +14,9 @@ TOTAL, PLACES, SERVICE, START = 2_000, 8, 0.05, 2.0
 @cache
 def outage(variant: str, seconds: float, count: int, seed: int = 1) -> Scene:
     """2,000 answers for some callers, by a server of 8 x 50 ms that is gone for a while."""
-    model = Model(places=PLACES, service=SERVICE, troubles=(Trouble("down", START, START + seconds),))
+    model = Model(
+        places=PLACES, service=SERVICE, troubles=(Trouble("down", START, START + seconds),)
+    )
     scene = stage(variant, seed, [model], max_concurrent=PLACES)
     callers(scene.world, scene.clients[0], count, TOTAL)
     scene.world.run(1000)
@@ -24,7 +26,11 @@ def outage(variant: str, seconds: float, count: int, seed: int = 1) -> Scene:
 @cache
 def gateway(variant: str, seconds: float, count: int, seed: int = 1) -> Scene:
     """The same outage seen through a gateway, which answers 502 at once."""
-    model = Model(places=PLACES, service=SERVICE, troubles=(Trouble("failing", START, START + seconds, status=502),))
+    model = Model(
+        places=PLACES,
+        service=SERVICE,
+        troubles=(Trouble("failing", START, START + seconds, status=502),),
+    )
     scene = stage(variant, seed, [model], max_concurrent=PLACES)
     callers(scene.world, scene.clients[0], count, TOTAL)
     scene.world.run(1000)
@@ -66,6 +72,12 @@ def with_deadlines(variant: str, deadline: float | None, seed: int = 1) -> Scene
     """An outage that lasts longer than callers are patient, at a third of what the server can do."""
     model = Model(places=16, service=1.0, troubles=(Trouble("down", 10, 20),))
     scene = stage(variant, seed, [model])
-    arrivals(scene.world, scene.clients, rate=5, end=120, **({} if deadline is None else {"deadline": deadline}))
+    arrivals(
+        scene.world,
+        scene.clients,
+        rate=5,
+        end=120,
+        **({} if deadline is None else {"deadline": deadline}),
+    )
     scene.world.run(300)
     return scene

@@ -11,7 +11,14 @@ from . import brownout, defaults, outages
 from .record import per_second
 
 mpl.use("svg")
-mpl.rcParams.update({"svg.hashsalt": "resilience", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
+mpl.rcParams.update(
+    {
+        "svg.hashsalt": "resilience",
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+)
 
 from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
 from matplotlib.ticker import MultipleLocator  # noqa: E402
@@ -31,7 +38,15 @@ def draw(folder: Path) -> list[Path]:
 
 def _trouble(axes: Any, start: float, end: float, text: str) -> None:
     axes.axvspan(start, end, color=_TROUBLE, zorder=0, linewidth=0)
-    axes.text((start + end) / 2, 0.97, text, ha="center", va="top", color="#555555", transform=axes.get_xaxis_transform())
+    axes.text(
+        (start + end) / 2,
+        0.97,
+        text,
+        ha="center",
+        va="top",
+        color="#555555",
+        transform=axes.get_xaxis_transform(),
+    )
 
 
 def _save(figure: Any, path: Path) -> Path:
@@ -49,13 +64,27 @@ def _brownout(path: Path) -> Path:
         record = brownout.brownout(variant, "queues").record
         answers = per_second([call.ended or 0.0 for call in record.answers], end, width)
         good.plot(middles, answers, color=color, label=label, linewidth=2)
-        sent.plot(middles, per_second([s.at for s in record.requests], end, width), color=color, linewidth=2)
-    good.axhline(brownout.RATE, color="#555555", linestyle=":", linewidth=1.2, label=f"asked by callers ({brownout.RATE:.0f} a second)")
+        sent.plot(
+            middles,
+            per_second([s.at for s in record.requests], end, width),
+            color=color,
+            linewidth=2,
+        )
+    good.axhline(
+        brownout.RATE,
+        color="#555555",
+        linestyle=":",
+        linewidth=1.2,
+        label=f"asked by callers ({brownout.RATE:.0f} a second)",
+    )
     for axes in (good, sent):
         _trouble(axes, brownout.START, brownout.HEALED, "the server is four times slower")
         axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.15)
         axes.set_xlim(0, end)
-    for text, height in (("works off what waited", 17.3), ("time limits and retries keep it overloaded", 1.2)):
+    for text, height in (
+        ("works off what waited", 17.3),
+        ("time limits and retries keep it overloaded", 1.2),
+    ):
         good.text((brownout.HEALED + brownout.END) / 2, height, text, ha="center", color="#555555")
     good.set_ylabel("answers a second")
     sent.set_ylabel("requests sent a second")
@@ -68,9 +97,23 @@ def _brownout(path: Path) -> Path:
 def _defaults(path: Path) -> Path:
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for variant, label, color in _WHO:
-        shares = sorted(100 * min(each.goodput, 1.05) for each in defaults.at_drawn_servers(variant))
-        axes.plot([100 * (n + 0.5) / len(shares) for n in range(len(shares))], shares, color=color, linewidth=2, label=label)
-    axes.axhline(100, color="#555555", linestyle=":", linewidth=1.2, label="the best fixed number for each server")
+        shares = sorted(
+            100 * min(each.goodput, 1.05) for each in defaults.at_drawn_servers(variant)
+        )
+        axes.plot(
+            [100 * (n + 0.5) / len(shares) for n in range(len(shares))],
+            shares,
+            color=color,
+            linewidth=2,
+            label=label,
+        )
+    axes.axhline(
+        100,
+        color="#555555",
+        linestyle=":",
+        linewidth=1.2,
+        label="the best fixed number for each server",
+    )
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 110)
     axes.set_xlabel("% of the servers, the worst first")
@@ -87,7 +130,14 @@ def _outage(path: Path) -> Path:
         answered = sorted(call.ended or 0.0 for call in record.answers)
         failed = sorted(call.ended or 0.0 for call in record.calls if call.error)
         text = f"{label}: {len(answered):,} answers"
-        axes.step([0, *answered], range(len(answered) + 1), where="post", color=color, linewidth=2, label=text)
+        axes.step(
+            [0, *answered],
+            range(len(answered) + 1),
+            where="post",
+            color=color,
+            linewidth=2,
+            label=text,
+        )
         if failed:
             axes.step([0, *failed, answered[-1]], [*range(len(failed) + 1), len(failed)], where="post", color=color, linewidth=1.6,
                       linestyle="--", label=f"{label}: {len(failed)} errors")  # fmt: skip

@@ -56,7 +56,9 @@ def first_fail(variant: str, count: int, status: int, seed: int = 1) -> Scene:
 def fleet(variant: str, bad: str, count: int = 100, seed: int = 1) -> Scene:
     """100 endpoints at half of what they can do, one of them bad all the time."""
     sick = Model(places=4, service=0.2, troubles=(Trouble(**BAD[bad]),))
-    scene = stage(variant, seed, [sick, *[Model(places=4, service=0.2)] * (count - 1)], max_concurrent=4)
+    scene = stage(
+        variant, seed, [sick, *[Model(places=4, service=0.2)] * (count - 1)], max_concurrent=4
+    )
     arrivals(scene.world, scene.clients, rate=100.0, end=15)
     scene.world.run(300)
     return scene

@@ -39,17 +39,27 @@ class Scene:
 
     def closed_again(self) -> list[float]:
         """When breakers closed, in seconds."""
-        return [at for client in self.clients if isinstance(client, Client) for at in client.closed_at()]
+        return [
+            at for client in self.clients if isinstance(client, Client) for at in client.closed_at()
+        ]
 
 
-def stage(variant: str, seed: int, models: Sequence[Model], processes: int = 1, **options: Any) -> Scene:
+def stage(
+    variant: str, seed: int, models: Sequence[Model], processes: int = 1, **options: Any
+) -> Scene:
     """A scene; ``variant`` is one of VARIANTS or "naive", ``options`` are OPEA's (a naive client knows only timeout)."""
     world, record = World(seed), Record()
     servers = [Server(world, f"gpu{number}", model) for number, model in enumerate(models, 1)]
     clients: list[Any] = []
     for number in range(1, processes + 1):
         if variant == "naive":
-            clients.append(NaiveClient(world, servers, record, f"p{number}", timeout=options.get("timeout", 600.0)))
+            clients.append(
+                NaiveClient(
+                    world, servers, record, f"p{number}", timeout=options.get("timeout", 600.0)
+                )
+            )
         else:
-            clients.append(Client(world, servers, record, f"p{number}", **{**options, **VARIANTS[variant]}))
+            clients.append(
+                Client(world, servers, record, f"p{number}", **{**options, **VARIANTS[variant]})
+            )
     return Scene(world, record, servers, clients)

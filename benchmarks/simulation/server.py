@@ -12,7 +12,13 @@ from opea_core.policy.retry import Phase
 
 from .world import SECOND, Plan, World
 
-GOOD = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}).encode()
+GOOD = json.dumps(
+    {
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+        ]
+    }
+).encode()
 _TRIP = 0.0005
 """Seconds a packet travels."""
 
@@ -151,7 +157,9 @@ class Server:
         return self._trouble("down") is not None
 
     def _trouble(self, kind: str) -> Trouble | None:
-        return next((t for t in self.model.troubles if t.kind == kind and t.runs(self.world.now)), None)
+        return next(
+            (t for t in self.model.troubles if t.kind == kind and t.runs(self.world.now)), None
+        )
 
     def _arrive(self, visit: Visit, epoch: int | None) -> None:
         if epoch is not None and epoch != self.epoch:
@@ -166,7 +174,9 @@ class Server:
         if self.model.rate is not None and (wait := self._over_rate(*self.model.rate)):
             return self._say(visit, failing(429, wait if self.model.rate_is_stated else None))
         if self.model.bucket is not None and (seconds := self._over_bucket(*self.model.bucket)):
-            return self._say(visit, failing(429, -(-seconds // 1) if self.model.rate_is_stated else None))
+            return self._say(
+                visit, failing(429, -(-seconds // 1) if self.model.rate_is_stated else None)
+            )
         self.most = max(self.most, len(self.busy) + len(self._waiting) + 1)
         if len(self.busy) < self.places:
             return self._begin(visit)
@@ -177,7 +187,9 @@ class Server:
     @property
     def places(self) -> int:
         """How many it works on at once now."""
-        factor = next((f for at, f in reversed(self.model.changes) if self.world.now >= at * SECOND), 1.0)
+        factor = next(
+            (f for at, f in reversed(self.model.changes) if self.world.now >= at * SECOND), 1.0
+        )
         return max(1, int(self.model.places * factor))
 
     def _over_rate(self, most: int, seconds: int) -> int:
@@ -200,7 +212,12 @@ class Server:
         self.busy[visit] = None
         slow = self._trouble("slow")
         chance = 2 * self.world.random.random() - 1
-        seconds = self.model.service * (slow.factor if slow else 1.0) * (1 + self.model.spread * chance) * self._crowded()
+        seconds = (
+            self.model.service
+            * (slow.factor if slow else 1.0)
+            * (1 + self.model.spread * chance)
+            * self._crowded()
+        )
         visit.work = self.world.after(seconds, lambda: self._done(visit, Said()))
 
     def _crowded(self) -> float:

@@ -35,7 +35,9 @@ class Crowd:
     @property
     def end(self) -> float:
         """Seconds for which the callers ask again."""
-        return self.model.service * max(ROUNDS, FEWEST / min(self.model.places, CLIENTS * self.callers))
+        return self.model.service * max(
+            ROUNDS, FEWEST / min(self.model.places, CLIENTS * self.callers)
+        )
 
     @property
     def is_crowded(self) -> bool:
@@ -99,12 +101,22 @@ def share(seed: int) -> Share:
     crowd = draw(seed)
     record = play(crowd).record
     answers = [
-        sum(sent.status == 200 and sent.ended <= crowd.end for sent in record.requests if sent.client == name)
+        sum(
+            sent.status == 200 and sent.ended <= crowd.end
+            for sent in record.requests
+            if sent.client == name
+        )
         for name in (f"p{number}" for number in range(1, CLIENTS + 1))
     ]
     model = crowd.model
     used = sum(answers) * model.service / crowd.end / model.places
-    return Share(model.places, min(answers) / max(answers), used, record.amplification, len(record.calls) - len(record.answers))
+    return Share(
+        model.places,
+        min(answers) / max(answers),
+        used,
+        record.amplification,
+        len(record.calls) - len(record.answers),
+    )
 
 
 @cache
@@ -118,20 +130,46 @@ def shares(count: int = COUNT) -> list[Share]:
 def lines(found: list[Share]) -> list[SocketState]:
     """One for each size of servers."""
     return [
-        _line(f"{least}-{most - 1}", here) for least, most in SIZES if (here := [each for each in found if least <= each.places < most])
+        _line(f"{least}-{most - 1}", here)
+        for least, most in SIZES
+        if (here := [each for each in found if least <= each.places < most])
     ]
 
 
 def _line(places: str, found: list[Share]) -> SocketState:
     least = sorted(each.least for each in found)
-    used, requests = (median(getattr(each, name) for each in found) for name in ("used", "requests"))
+    used, requests = (
+        median(getattr(each, name) for each in found) for name in ("used", "requests")
+    )
     return SocketState(
-        places, len(found), least[0], least[len(least) // 4], median(least), used, requests, sum(each.lost for each in found)
+        places,
+        len(found),
+        least[0],
+        least[len(least) // 4],
+        median(least),
+        used,
+        requests,
+        sum(each.lost for each in found),
     )
 
 
 def table(found: list[Share]) -> str:
     """The lines, to read."""
-    heads = ("places", "servers", "least share: worst", "quarter", "median", "places used", "requests per answer", "lost")
-    rows = [(line.places, f"{line.servers}", *(f"{value:.2f}" for value in line[2:7]), f"{line.lost}") for line in lines(found)]
-    return "\n".join("  ".join(cell.rjust(len(head)) for cell, head in zip(row, heads, strict=True)) for row in (heads, *rows))
+    heads = (
+        "places",
+        "servers",
+        "least share: worst",
+        "quarter",
+        "median",
+        "places used",
+        "requests per answer",
+        "lost",
+    )
+    rows = [
+        (line.places, f"{line.servers}", *(f"{value:.2f}" for value in line[2:7]), f"{line.lost}")
+        for line in lines(found)
+    ]
+    return "\n".join(
+        "  ".join(cell.rjust(len(head)) for cell, head in zip(row, heads, strict=True))
+        for row in (heads, *rows)
+    )

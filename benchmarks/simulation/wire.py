@@ -30,7 +30,9 @@ class Result:
     @property
     def wait(self) -> float:
         """Seconds the server asked to wait."""
-        return float(self.heard.headers.get("retry-after", 0)) if isinstance(self.heard, Said) else 0.0
+        return (
+            float(self.heard.headers.get("retry-after", 0)) if isinstance(self.heard, Said) else 0.0
+        )
 
 
 class Wire:
@@ -40,7 +42,13 @@ class Wire:
         self.world = world
         self._kept: dict[str, list[int]] = {}  # by server: the epochs of idle connections
 
-    def send(self, server: Server, patience: float | None, deadline: int | None, then: Callable[[Result], None]) -> None:
+    def send(
+        self,
+        server: Server,
+        patience: float | None,
+        deadline: int | None,
+        then: Callable[[Result], None],
+    ) -> None:
         """A request that may take ``patience`` seconds, and at most until ``deadline``."""
         kept = self._kept.setdefault(server.name, [])
         epoch = kept.pop() if kept else None
@@ -59,7 +67,9 @@ class Wire:
             then(Result(Late(limit), sent_at, epoch is not None))
 
         visit = server.connect(epoch, hear)
-        times: list[tuple[int, Limit]] = [(sent_at + int((patience or 1e6) * SECOND), "first_event")]
+        times: list[tuple[int, Limit]] = [
+            (sent_at + int((patience or 1e6) * SECOND), "first_event")
+        ]
         if deadline is not None:
             times.append((deadline, "total"))
         when, limit = min(times)

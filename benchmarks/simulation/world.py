@@ -67,6 +67,8 @@ class World:
                 continue
             self._still = self._still + 1 if when == self.now else 0
             if self._still > _STANDSTILL:
-                raise Stuck(f"{self._still} things happened at {self.seconds:.3f} s, and time does not pass")
+                raise Stuck(
+                    f"{self._still} things happened at {self.seconds:.3f} s, and time does not pass"
+                )
             self.now = when
             plan.do()

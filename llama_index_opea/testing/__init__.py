@@ -18,7 +18,9 @@ Needs pytest and, for the async tests, pytest-asyncio (in either of its modes).
 try:
     import pytest
 except ImportError as missing:  # pragma: no cover
-    raise ImportError("llama_index_opea.testing needs pytest: pip install pytest pytest-asyncio") from missing
+    raise ImportError(
+        "llama_index_opea.testing needs pytest: pip install pytest pytest-asyncio"
+    ) from missing
 
 pytest.register_assert_rewrite(
     *(

@@ -7,8 +7,19 @@ from typing import Any
 import llama_index.core
 import pytest
 from llama_index.core import VectorStoreIndex
-from llama_index.core.agent.workflow import AgentOutput, AgentStream, AgentWorkflow, FunctionAgent, ReActAgent, ToolCallResult
-from llama_index.core.base.response.schema import AsyncStreamingResponse, Response, StreamingResponse
+from llama_index.core.agent.workflow import (
+    AgentOutput,
+    AgentStream,
+    AgentWorkflow,
+    FunctionAgent,
+    ReActAgent,
+    ToolCallResult,
+)
+from llama_index.core.base.response.schema import (
+    AsyncStreamingResponse,
+    Response,
+    StreamingResponse,
+)
 from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.chat_engine.types import ChatMode
 from llama_index.core.embeddings import MockEmbedding
@@ -56,10 +67,16 @@ class AgentTests(LLMSettings):
 
     def _check_run(self, output: AgentOutput, events: list[Any], sums: int = 1) -> None:
         """The tool ran, with numbers, and then the model said something."""
-        results = [event for event in events if isinstance(event, ToolCallResult) and event.tool_name == "add_numbers"]
+        results = [
+            event
+            for event in events
+            if isinstance(event, ToolCallResult) and event.tool_name == "add_numbers"
+        ]
         assert [result.tool_output.raw_output for result in results][:1] == [SUM]
         assert len(results) >= sums, f"the tool ran {len(results)} times"
-        assert output.response.content, "the agent's last message is empty: the last response of a stream must carry the whole message"
+        assert output.response.content, (
+            "the agent's last message is empty: the last response of a stream must carry the whole message"
+        )
         check_storable(output.response)
         for event in events:
             if isinstance(event, AgentStream):
@@ -72,7 +89,9 @@ class AgentTests(LLMSettings):
     @asynchronous
     async def test_function_agent(self, streaming: bool) -> None:
         """``FunctionAgent`` calls a tool and answers. To fix: see the tests of tool calls, then those of streams."""
-        agent = FunctionAgent(tools=[ADDING], llm=self.llm(), system_prompt="Use the tools.", streaming=streaming)
+        agent = FunctionAgent(
+            tools=[ADDING], llm=self.llm(), system_prompt="Use the tools.", streaming=streaming
+        )
         output, events = await self._run(agent, ADD)
         self._check_run(output, events)
         said = "".join(event.delta for event in events if isinstance(event, AgentStream))
@@ -101,9 +120,13 @@ class AgentTests(LLMSettings):
     @asynchronous
     async def test_function_agent_initial_tool(self) -> None:
         """``initial_tool_choice`` forces the first call, and only that. To fix: see ``test_tool_choice_name_stream_async``."""
-        agent = FunctionAgent(tools=[ADDING, CITY], llm=self.llm(), initial_tool_choice="name_of_city")
+        agent = FunctionAgent(
+            tools=[ADDING, CITY], llm=self.llm(), initial_tool_choice="name_of_city"
+        )
         output, events = await self._run(agent, HELLO)
-        assert [event.tool_name for event in events if isinstance(event, ToolCallResult)] == ["name_of_city"]
+        assert [event.tool_name for event in events if isinstance(event, ToolCallResult)] == [
+            "name_of_city"
+        ]
         assert output.response.content
 
     @needs("supports_agents", "supports_tools")
@@ -141,7 +164,9 @@ class AgentTests(LLMSettings):
     @asynchronous
     async def test_function_agent_thinks(self) -> None:
         """Thoughts arrive in ``AgentStream.thinking_delta``. To fix: see ``test_thinking_delta_async``."""
-        output, events = await self._run(FunctionAgent(tools=[ADDING], llm=self.llm(**self.reasoning_params)), ADD)
+        output, events = await self._run(
+            FunctionAgent(tools=[ADDING], llm=self.llm(**self.reasoning_params)), ADD
+        )
         self._check_run(output, events)
         assert any(event.thinking_delta for event in events if isinstance(event, AgentStream))
 
@@ -152,7 +177,9 @@ class AgentTests(LLMSettings):
     @asynchronous
     async def test_react_agent(self, streaming: bool) -> None:
         """``ReActAgent`` works with plain text. To fix: deltas and text must be complete; it stops streams in the middle."""
-        output, events = await self._run(ReActAgent(tools=[ADDING], llm=self.llm(), streaming=streaming), ADD)
+        output, events = await self._run(
+            ReActAgent(tools=[ADDING], llm=self.llm(), streaming=streaming), ADD
+        )
         self._check_run(output, events)
 
     @needs("supports_agents", "supports_tools")
@@ -170,8 +197,16 @@ class AgentTests(LLMSettings):
     @asynchronous
     async def test_agent_workflow_handoff(self) -> None:
         """One agent hands the conversation to another, with the calls in it. To fix: as ``test_function_agent_memory``."""
-        root = FunctionAgent(name="root", description="Hands over.", tools=[], llm=self.llm(), can_handoff_to=["adder"])
-        adder = FunctionAgent(name="adder", description="Adds.", tools=[ADDING], llm=self.llm(), can_handoff_to=[])
+        root = FunctionAgent(
+            name="root",
+            description="Hands over.",
+            tools=[],
+            llm=self.llm(),
+            can_handoff_to=["adder"],
+        )
+        adder = FunctionAgent(
+            name="adder", description="Adds.", tools=[ADDING], llm=self.llm(), can_handoff_to=[]
+        )
         output, events = await self._run(AgentWorkflow([root, adder], root_agent="root"), HAND_OFF)
         self._check_run(output, events)
         assert output.current_agent_name == "adder"
@@ -179,7 +214,10 @@ class AgentTests(LLMSettings):
     # --- engines
 
     def _index(self) -> VectorStoreIndex:
-        nodes = [TextNode(text="Ada wrote the first program.", id_="a"), TextNode(text="Lima is a city.", id_="b")]
+        nodes = [
+            TextNode(text="Ada wrote the first program.", id_="a"),
+            TextNode(text="Lima is a city.", id_="b"),
+        ]
         return VectorStoreIndex(nodes, embed_model=MockEmbedding(embed_dim=4), transformations=[])
 
     def test_query_engine(self) -> None:
@@ -205,7 +243,11 @@ class AgentTests(LLMSettings):
     @asynchronous
     async def test_query_engine_stream_async(self) -> None:
         """The same with ``aquery``, streamed."""
-        response = await self._index().as_query_engine(llm=self.llm(), streaming=True, use_async=True).aquery(QUESTION)
+        response = (
+            await self._index()
+            .as_query_engine(llm=self.llm(), streaming=True, use_async=True)
+            .aquery(QUESTION)
+        )
         assert isinstance(response, AsyncStreamingResponse)
         assert "".join([token async for token in response.async_response_gen()])
 
@@ -234,7 +276,9 @@ class AgentTests(LLMSettings):
 
     def test_context_chat_engine(self) -> None:
         """A chat engine over an index sends what it found as a system message. To fix: see ``test_conversation``."""
-        engine = self._index().as_chat_engine(chat_mode=ChatMode.CONTEXT, llm=self.llm(), memory=_memory())
+        engine = self._index().as_chat_engine(
+            chat_mode=ChatMode.CONTEXT, llm=self.llm(), memory=_memory()
+        )
         response = engine.chat(QUESTION)
         assert response.response
         assert len(response.source_nodes) == 2

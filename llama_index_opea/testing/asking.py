@@ -33,7 +33,9 @@ def ask(llm: LLM, way: str, prompt: str = HELLO, **kwargs: Any) -> list[Any]:
     answer = getattr(llm, way)(argument(way, prompt), **kwargs)
     if not way.startswith("stream"):
         return [answer]
-    assert isgenerator(answer), f"{way} must return a generator: callbacks are fired for nothing else; got {type(answer)}"
+    assert isgenerator(answer), (
+        f"{way} must return a generator: callbacks are fired for nothing else; got {type(answer)}"
+    )
     return list(answer)
 
 
@@ -42,13 +44,19 @@ async def aask(llm: LLM, way: str, prompt: str = HELLO, **kwargs: Any) -> list[A
     answer = await getattr(llm, way)(argument(way, prompt), **kwargs)
     if not way.startswith("astream"):
         return [answer]
-    assert isasyncgen(answer), f"{way} must be a coroutine that returns an async generator; got {type(answer)}"
+    assert isasyncgen(answer), (
+        f"{way} must be a coroutine that returns an async generator; got {type(answer)}"
+    )
     return [response async for response in answer]
 
 
 def text_of(response: Reply) -> str:
     """The text of a response of either kind."""
-    return response.text if isinstance(response, CompletionResponse) else response.message.content or ""
+    return (
+        response.text
+        if isinstance(response, CompletionResponse)
+        else response.message.content or ""
+    )
 
 
 def drained(responses: Generator[ChatResponse, None, None]) -> list[ChatResponse]:

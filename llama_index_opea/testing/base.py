@@ -49,14 +49,23 @@ class Conformance:
     def test_no_overrides(self) -> None:
         """No test is deleted or changed by the subclass. To fix: excuse it, ``@pytest.mark.xfail(reason="...")``, or set a flag."""
         cls = type(self)
-        suite = next(base for base in cls.__mro__ if f"{base.__module__}.".startswith(f"{PACKAGE}."))
+        suite = next(
+            base for base in cls.__mro__ if f"{base.__module__}.".startswith(f"{PACKAGE}.")
+        )
         bent = [
             name
             for name in dir(suite)
-            if name.startswith("test_") and getattr(cls, name, None) is not getattr(suite, name) and not _excused(getattr(cls, name, None))
+            if name.startswith("test_")
+            and getattr(cls, name, None) is not getattr(suite, name)
+            and not _excused(getattr(cls, name, None))
         ]
-        assert not bent, f"{cls.__name__} overrides {', '.join(bent)} without @pytest.mark.xfail(reason=...)"
+        assert not bent, (
+            f"{cls.__name__} overrides {', '.join(bent)} without @pytest.mark.xfail(reason=...)"
+        )
 
 
 def _excused(test: object) -> bool:
-    return any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in getattr(test, "pytestmark", ()))
+    return any(
+        mark.name == "xfail" and mark.kwargs.get("reason")
+        for mark in getattr(test, "pytestmark", ())
+    )

@@ -6,7 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from llama_index.core.base.llms.types import CacheControl, CachePoint, CitableBlock, CitationBlock, ThinkingBlock
+from llama_index.core.base.llms.types import (
+    CacheControl,
+    CachePoint,
+    CitableBlock,
+    CitationBlock,
+    ThinkingBlock,
+)
 from llama_index.core.callbacks import CBEventType
 from llama_index.core.llms import ChatMessage, MessageRole, TextBlock
 from llama_index.core.prompts import PromptTemplate
@@ -20,15 +26,32 @@ from llama_index_opea.testing.watching import Watch, watching
 CACHE = CachePoint(cache_control=CacheControl(type="ephemeral"))
 BLOCKS: dict[str, list[Any]] = {
     "cache point": [TextBlock(text="These words are kept."), CACHE, TextBlock(text=HELLO)],
-    "citable": [CitableBlock(title="A letter", source="letters", content=[TextBlock(text="It rains.")]), TextBlock(text=HELLO)],
+    "citable": [
+        CitableBlock(title="A letter", source="letters", content=[TextBlock(text="It rains.")]),
+        TextBlock(text=HELLO),
+    ],
     "several texts": [TextBlock(text="It rains, and the wind blows."), TextBlock(text=HELLO)],
 }
 ANSWERS: dict[str, list[Any]] = {
-    "citation": [CitationBlock(cited_content=TextBlock(text="It rains."), source="letters", title="A letter", additional_location_info={})],
+    "citation": [
+        CitationBlock(
+            cited_content=TextBlock(text="It rains."),
+            source="letters",
+            title="A letter",
+            additional_location_info={},
+        )
+    ],
     "thinking": [ThinkingBlock(content="They greet me."), TextBlock(text="Hello.")],
     "empty": [],
 }
-ROLES = (MessageRole.DEVELOPER, MessageRole.SYSTEM, MessageRole.USER, MessageRole.ASSISTANT, MessageRole.CHATBOT, MessageRole.MODEL)
+ROLES = (
+    MessageRole.DEVELOPER,
+    MessageRole.SYSTEM,
+    MessageRole.USER,
+    MessageRole.ASSISTANT,
+    MessageRole.CHATBOT,
+    MessageRole.MODEL,
+)
 
 
 def user(content: Any = HELLO) -> ChatMessage:
@@ -87,14 +110,21 @@ class ChatTests(LLMSettings):
 
     def _check_asked(self, watch: Watch) -> None:
         prompts = watch.prompts()
-        assert len(prompts) == 1, f"{len(prompts)} events were fired for one call: a public method calls another one"
+        assert len(prompts) == 1, (
+            f"{len(prompts)} events were fired for one call: a public method calls another one"
+        )
         assert "Say hello to Ada." in prompts[0]
 
     # --- histories
 
     def test_conversation(self) -> None:
         """A history with a system message and earlier turns is taken, as a tuple as well as a list. To fix: ``messages`` is a Sequence."""
-        history = (ChatMessage(role="system", content="Be brief."), user("Hello."), ChatMessage(role="assistant", content="Hi."), user())
+        history = (
+            ChatMessage(role="system", content="Be brief."),
+            user("Hello."),
+            ChatMessage(role="assistant", content="Hi."),
+            user(),
+        )
         check_response(self.llm().chat(history))
 
     @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.value)
@@ -104,7 +134,9 @@ class ChatTests(LLMSettings):
 
     def test_late_system_message(self) -> None:
         """Agents that must stop append a system message at the end. To fix: send it, or what your server takes in its place."""
-        self._check_sent(user(), ChatMessage(role="system", content="Answer now, with what you know."))
+        self._check_sent(
+            user(), ChatMessage(role="system", content="Answer now, with what you know.")
+        )
 
     @pytest.mark.parametrize("blocks", BLOCKS.values(), ids=BLOCKS)
     def test_blocks(self, blocks: list[Any]) -> None:
@@ -128,7 +160,9 @@ class ChatTests(LLMSettings):
         llm = self.llm()
         alone = [user()] * (2 if len(messages) > 2 else 1)
         many, few = self.prompt_tokens(llm, *messages), self.prompt_tokens(llm, *alone)
-        assert many > few or not self.returns_usage, f"{many} tokens were counted, {few} without what is tested here"
+        assert many > few or not self.returns_usage, (
+            f"{many} tokens were counted, {few} without what is tested here"
+        )
 
     def test_messages_not_changed(self) -> None:
         """What the caller gave is left alone: memories hand out their own messages. To fix: copy before you add or convert."""
@@ -177,8 +211,12 @@ class ChatTests(LLMSettings):
     def _check_failure(self, error: BaseException, callbacks: tuple[list[str], list[str]]) -> None:
         started, ended = callbacks
         assert len(started) == 1
-        assert ended == started, "the callback of a failed call must be ended: decorate with llm_chat_callback, and raise inside"
-        assert not [secret for secret in self.secrets if secret in f"{error} {error!r}"], "the error shows a secret"
+        assert ended == started, (
+            "the callback of a failed call must be ended: decorate with llm_chat_callback, and raise inside"
+        )
+        assert not [secret for secret in self.secrets if secret in f"{error} {error!r}"], (
+            "the error shows a secret"
+        )
 
     # --- loops
 
@@ -198,7 +236,9 @@ class ChatTests(LLMSettings):
     async def test_at_once(self) -> None:
         """Calls of one object at the same time do not disturb each other. To fix: keep no state of a call on the object."""
         llm = self.llm()
-        answers = await asyncio.gather(llm.achat([user()]), llm.acomplete(HELLO), aask(llm, "astream_chat"))
+        answers = await asyncio.gather(
+            llm.achat([user()]), llm.acomplete(HELLO), aask(llm, "astream_chat")
+        )
         check_response(answers[0])
         check_completion(answers[1])
         check_response(answers[2][-1])

@@ -23,7 +23,13 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index_opea.testing.base import Conformance, asynchronous, needs
 from llama_index_opea.testing.watching import CountingLimiter, Watch, watching
 
-TEXTS = ["It rains in Lima.", "Ada wrote a program.", "A cat sleeps.\nA dog does not.", "Seven apples.", "It rains in Lima."]
+TEXTS = [
+    "It rains in Lima.",
+    "Ada wrote a program.",
+    "A cat sleeps.\nA dog does not.",
+    "Seven apples.",
+    "It rains in Lima.",
+]
 QUERY = "What is the weather?"
 
 
@@ -115,7 +121,9 @@ class EmbeddingConformance(Conformance):
     async def test_text_async(self) -> None:
         """The same for ``aget_text_embedding``."""
         embedding = self.embedding()
-        assert same(await embedding.aget_text_embedding(TEXTS[0]), embedding.get_text_embedding(TEXTS[0]))
+        assert same(
+            await embedding.aget_text_embedding(TEXTS[0]), embedding.get_text_embedding(TEXTS[0])
+        )
 
     def test_batch_order(self) -> None:
         """The vectors of a batch are those of its texts, in their order. To fix: sort what comes by ``index``."""
@@ -123,7 +131,9 @@ class EmbeddingConformance(Conformance):
         vectors = embedding.get_text_embedding_batch(TEXTS)
         self._check_vectors(vectors, len(TEXTS))
         singles = [embedding.get_text_embedding(text) for text in TEXTS]
-        assert [same(vector, single) for vector, single in zip(vectors, singles, strict=True)] == [True] * len(TEXTS)
+        assert [same(vector, single) for vector, single in zip(vectors, singles, strict=True)] == [
+            True
+        ] * len(TEXTS)
         assert not same(vectors[0], vectors[1])
 
     @asynchronous
@@ -132,9 +142,10 @@ class EmbeddingConformance(Conformance):
         embedding = self.embedding()
         vectors = await embedding.aget_text_embedding_batch(TEXTS)
         self._check_vectors(vectors, len(TEXTS))
-        assert [same(vector, embedding.get_text_embedding(text)) for text, vector in zip(TEXTS, vectors, strict=True)] == [True] * len(
-            TEXTS
-        )
+        assert [
+            same(vector, embedding.get_text_embedding(text))
+            for text, vector in zip(TEXTS, vectors, strict=True)
+        ] == [True] * len(TEXTS)
 
     def test_batches(self) -> None:
         """More texts than ``embed_batch_size`` are sent in several requests, and nothing is lost or mixed up."""
@@ -148,7 +159,9 @@ class EmbeddingConformance(Conformance):
     async def test_batches_async(self, num_workers: int | None) -> None:
         """The same for the async method, with and without ``num_workers``: order does not depend on which batch is first."""
         whole = self.embedding().get_text_embedding_batch(TEXTS)
-        parts = await self.embedding(embed_batch_size=2, num_workers=num_workers).aget_text_embedding_batch(TEXTS)
+        parts = await self.embedding(
+            embed_batch_size=2, num_workers=num_workers
+        ).aget_text_embedding_batch(TEXTS)
         self._check_vectors(parts, len(TEXTS))
         assert all(same(one, other) for one, other in zip(whole, parts, strict=True))
 
@@ -174,7 +187,9 @@ class EmbeddingConformance(Conformance):
         query, text = (self.prefix_params[name] for name in ("query_prefix", "text_prefix"))
         assert same(prefixed.get_query_embedding(QUERY), plain.get_query_embedding(query + QUERY))
         assert same(prefixed.get_text_embedding(QUERY), plain.get_text_embedding(text + QUERY))
-        assert same(prefixed.get_text_embedding_batch([QUERY])[0], plain.get_text_embedding(text + QUERY))
+        assert same(
+            prefixed.get_text_embedding_batch([QUERY])[0], plain.get_text_embedding(text + QUERY)
+        )
 
     @needs("prefix_params")
     @asynchronous
@@ -182,13 +197,22 @@ class EmbeddingConformance(Conformance):
         """The same for the async methods."""
         plain, prefixed = self.embedding(), self.embedding(**self.prefix_params)
         query, text = (self.prefix_params[name] for name in ("query_prefix", "text_prefix"))
-        assert same(await prefixed.aget_query_embedding(QUERY), await plain.aget_query_embedding(query + QUERY))
-        assert same((await prefixed.aget_text_embedding_batch([QUERY]))[0], await plain.aget_text_embedding(text + QUERY))
+        assert same(
+            await prefixed.aget_query_embedding(QUERY),
+            await plain.aget_query_embedding(query + QUERY),
+        )
+        assert same(
+            (await prefixed.aget_text_embedding_batch([QUERY]))[0],
+            await plain.aget_text_embedding(text + QUERY),
+        )
 
     @needs("dimensions_params")
     def test_dimensions(self) -> None:
         """``dimensions`` is the length of the vectors."""
-        assert len(self.embedding(**self.dimensions_params).get_query_embedding(QUERY)) == self.dimensions_params["dimensions"]
+        assert (
+            len(self.embedding(**self.dimensions_params).get_query_embedding(QUERY))
+            == self.dimensions_params["dimensions"]
+        )
 
     # --- errors
 
@@ -210,7 +234,9 @@ class EmbeddingConformance(Conformance):
         """A refused call raises, and its message shows no key."""
         with pytest.raises(Exception) as caught:  # noqa: PT011
             self.embedding(**self.failing_params).get_query_embedding(QUERY)
-        assert not [secret for secret in self.secrets if secret in f"{caught.value} {caught.value!r}"]
+        assert not [
+            secret for secret in self.secrets if secret in f"{caught.value} {caught.value!r}"
+        ]
 
     # --- what others see
 
@@ -220,9 +246,15 @@ class EmbeddingConformance(Conformance):
         assert sorted(ended) == sorted(started)
         assert len(watch.of(EmbeddingStartEvent)) == len(watch.of(EmbeddingEndEvent)) == batches
         assert [text for event in watch.of(EmbeddingEndEvent) for text in event.chunks] == TEXTS
-        chunks = [text for payload in watch.payloads(CBEventType.EMBEDDING, end=True) for text in payload[EventPayload.CHUNKS]]
+        chunks = [
+            text
+            for payload in watch.payloads(CBEventType.EMBEDDING, end=True)
+            for text in payload[EventPayload.CHUNKS]
+        ]
         assert chunks == TEXTS
-        assert not [secret for secret in self.secrets if secret in watch.shown()], "an event shows a secret"
+        assert not [secret for secret in self.secrets if secret in watch.shown()], (
+            "an event shows a secret"
+        )
 
     def test_events(self) -> None:
         """Each batch has one start and one end, as a callback and as an event, with its texts.
@@ -254,7 +286,9 @@ class EmbeddingConformance(Conformance):
         """``embeddings_cache`` saves requests, and gives the same vectors. To fix: hand it on to ``super().__init__``."""
         cache = SimpleKVStore()
         first = self.embedding(embeddings_cache=cache).get_text_embedding_batch(TEXTS)
-        again = self.embedding(embeddings_cache=cache, **self.failing_params).get_text_embedding_batch(TEXTS)
+        again = self.embedding(
+            embeddings_cache=cache, **self.failing_params
+        ).get_text_embedding_batch(TEXTS)
         assert first == again
 
     # --- in use
@@ -297,7 +331,11 @@ class EmbeddingConformance(Conformance):
 
     def test_class_name(self) -> None:
         """``class_name()`` is the class's own. To fix: override it."""
-        assert self.embedding_class.class_name() not in ("", "base_component", BaseEmbedding.class_name())
+        assert self.embedding_class.class_name() not in (
+            "",
+            "base_component",
+            BaseEmbedding.class_name(),
+        )
 
     def test_init(self) -> None:
         """The constructor takes ``embedding_params`` and what core gives to every embedding, and keeps it."""
@@ -317,13 +355,23 @@ class EmbeddingConformance(Conformance):
     def test_no_secret_leak(self) -> None:
         """The key is in no repr, dict, JSON or payload. To fix: ``SecretStr``, excluded from all of them."""
         embedding = self.embedding()
-        shown = [repr(embedding), str(embedding), repr(embedding.to_dict()), embedding.to_json(), repr(embedding.to_payload())]
+        shown = [
+            repr(embedding),
+            str(embedding),
+            repr(embedding.to_dict()),
+            embedding.to_json(),
+            repr(embedding.to_payload()),
+        ]
         assert not [text for text in shown for secret in self.secrets if secret in text]
 
     def test_roundtrip_dict(self) -> None:
         """``from_dict(to_dict())`` gives an equal object that works, with its key given again."""
         embedding = self.embedding(embed_batch_size=7)
-        given = {name: self.embedding_params[name] for name in ("api_key", "default_headers") if name in self.embedding_params}
+        given = {
+            name: self.embedding_params[name]
+            for name in ("api_key", "default_headers")
+            if name in self.embedding_params
+        }
         again = self.embedding_class.from_dict(json.loads(json.dumps(embedding.to_dict())), **given)
         assert again.to_dict() == embedding.to_dict()
         self._check_vectors([again.get_query_embedding(QUERY)], 1)

@@ -8,7 +8,17 @@ from llama_index.core.callbacks import CallbackManager, CBEventType, TokenCounti
 from llama_index.core.instrumentation.events.llm import LLMChatStartEvent, LLMCompletionStartEvent
 from llama_index.core.llms import ChatMessage
 
-from llama_index_opea.testing.asking import HELLO, Reply, aask, adrained, ask, drained, each_async_way, each_way, text_of
+from llama_index_opea.testing.asking import (
+    HELLO,
+    Reply,
+    aask,
+    adrained,
+    ask,
+    drained,
+    each_async_way,
+    each_way,
+    text_of,
+)
 from llama_index_opea.testing.base import asynchronous, needs
 from llama_index_opea.testing.checks import calls_of, check_usage, usage_of
 from llama_index_opea.testing.samples import ADD, ADDING
@@ -17,7 +27,9 @@ from llama_index_opea.testing.watching import ENDS, STARTS, CountingLimiter, Wat
 
 
 def _no_estimate(_: str) -> list[int]:
-    raise AssertionError("the token counter had to estimate: raw['usage'] is missing in the response that ended the call")
+    raise AssertionError(
+        "the token counter had to estimate: raw['usage'] is missing in the response that ended the call"
+    )
 
 
 class EventTests(LLMSettings):
@@ -88,7 +100,9 @@ class EventTests(LLMSettings):
 
     def _check_token_count(self, counter: TokenCountingHandler, last: Reply) -> None:
         assert len(counter.llm_token_counts) == 1, "the call was counted more than once"
-        assert (counter.prompt_llm_token_count, counter.completion_llm_token_count) == usage_of(last)
+        assert (counter.prompt_llm_token_count, counter.completion_llm_token_count) == usage_of(
+            last
+        )
 
     @needs("returns_finish_reason")
     @each_way
@@ -96,7 +110,10 @@ class EventTests(LLMSettings):
         """``additional_kwargs["finish_reason"]`` of the whole answer says whether it was cut off. To fix: keep it to the end of streams."""
         llm = self.llm()
         assert ask(llm, way)[-1].additional_kwargs.get("finish_reason") == "stop"
-        assert ask(llm, way, HELLO, **self.short_kwargs)[-1].additional_kwargs.get("finish_reason") == "length"
+        assert (
+            ask(llm, way, HELLO, **self.short_kwargs)[-1].additional_kwargs.get("finish_reason")
+            == "length"
+        )
 
     @needs("returns_finish_reason")
     @each_async_way
@@ -130,11 +147,15 @@ class EventTests(LLMSettings):
     def _check_balanced(self, watch: Watch, last: Reply, way: str) -> None:
         started, ended = watch.callbacks(CBEventType.LLM)
         assert started, "no callback was started: decorate the method"
-        assert len(started) == 1, f"{len(started)} callbacks were started for one call: a public method calls another one"
+        assert len(started) == 1, (
+            f"{len(started)} callbacks were started for one call: a public method calls another one"
+        )
         assert ended == started, "what was started must be ended, once"
         assert text_of(watch.last_response()) == text_of(last)
         (start,), (end,) = watch.of(*STARTS), watch.of(*ENDS)
-        assert isinstance(start, LLMChatStartEvent if way.endswith("chat") else LLMCompletionStartEvent)
+        assert isinstance(
+            start, LLMChatStartEvent if way.endswith("chat") else LLMCompletionStartEvent
+        )
         assert text_of(end.response) == text_of(last)
         assert start.model_dict.get("class_name") == self.llm_class.class_name()
 
@@ -177,7 +198,12 @@ class EventTests(LLMSettings):
             raise AssertionError("metadata asks the network")
 
         with monkeypatch.context() as patched:
-            for name in ("socket.socket.connect", "socket.socket.connect_ex", "socket.getaddrinfo", "socket.create_connection"):
+            for name in (
+                "socket.socket.connect",
+                "socket.socket.connect_ex",
+                "socket.getaddrinfo",
+                "socket.create_connection",
+            ):
                 patched.setattr(name, no_network)
             metadata = llm.metadata
             assert isinstance(metadata, LLMMetadata)

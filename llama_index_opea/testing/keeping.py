@@ -31,7 +31,11 @@ class KeepingTests(LLMSettings):
         """``class_name()`` is the class's own: serialised objects and traces are known by it. To fix: override it."""
         name = self.llm_class.class_name()
         assert name
-        assert name not in {base.class_name() for base in self.llm_class.__mro__[1:] if issubclass(base, BaseLLM) and base is not BaseLLM}
+        assert name not in {
+            base.class_name()
+            for base in self.llm_class.__mro__[1:]
+            if issubclass(base, BaseLLM) and base is not BaseLLM
+        }
 
     def test_init(self) -> None:
         """The constructor takes ``llm_params`` and what core gives to every LLM, and keeps it; None is as not given.
@@ -75,9 +79,13 @@ class KeepingTests(LLMSettings):
             "model_dump": repr(llm.model_dump()),
             **seen,
         }
-        leaks = [where for where, text in shown.items() for secret in self.secrets if secret in text]
+        leaks = [
+            where for where, text in shown.items() for secret in self.secrets if secret in text
+        ]
         assert not leaks, f"a secret is shown in: {', '.join(leaks)}"
-        leaks = [where for where, text in seen.items() for value in self.private_headers if value in text]
+        leaks = [
+            where for where, text in seen.items() for value in self.private_headers if value in text
+        ]
         assert not leaks, f"a private header is shown in: {', '.join(leaks)}"
 
     @needs("secret_kwargs")
@@ -87,9 +95,15 @@ class KeepingTests(LLMSettings):
         llm = self.llm()
         with watching(llm) as watch:
             ask(llm, way, HELLO, **self.secret_kwargs)
-        values = [value for given in self.secret_kwargs.values() for value in (given.values() if isinstance(given, dict) else [given])]
+        values = [
+            value
+            for given in self.secret_kwargs.values()
+            for value in (given.values() if isinstance(given, dict) else [given])
+        ]
         assert values
-        assert not [value for value in values if str(value) in watch.shown()], "a private argument is shown in an event or a callback"
+        assert not [value for value in values if str(value) in watch.shown()], (
+            "a private argument is shown in an event or a callback"
+        )
 
     # --- dicts and pickles
 
@@ -102,7 +116,11 @@ class KeepingTests(LLMSettings):
     def test_roundtrip_dict(self) -> None:
         """``from_dict(to_dict())`` gives an equal object that works, with its key given again. To fix: take every field by name."""
         llm = self.llm(system_prompt="Be brief.")
-        given = {name: self.llm_params[name] for name in ("api_key", "default_headers") if name in self.llm_params}
+        given = {
+            name: self.llm_params[name]
+            for name in ("api_key", "default_headers")
+            if name in self.llm_params
+        }
         data = json.loads(json.dumps(llm.to_dict()))
         assert data["class_name"] == self.llm_class.class_name()
         again = self.llm_class.from_dict(data, **given)
@@ -139,7 +157,11 @@ class KeepingTests(LLMSettings):
     @needs("has_async")
     def test_async_is_own(self) -> None:
         """The async methods are not the sync ones in disguise: ``CustomLLM``'s block the event loop. To fix: write them."""
-        inherited = [name for name in ("achat", "acomplete", "astream_chat", "astream_complete") if _from_core(self.llm_class, name)]
+        inherited = [
+            name
+            for name in ("achat", "acomplete", "astream_chat", "astream_complete")
+            if _from_core(self.llm_class, name)
+        ]
         assert not inherited, f"{', '.join(inherited)} come from core, which calls the sync methods"
 
 

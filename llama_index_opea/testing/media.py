@@ -7,10 +7,24 @@ import warnings
 from typing import Any
 
 import pytest
-from llama_index.core.base.llms.types import AudioBlock, DocumentBlock, ImageBlock, ThinkingBlock, ToolCallBlock
+from llama_index.core.base.llms.types import (
+    AudioBlock,
+    DocumentBlock,
+    ImageBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
 from llama_index.core.llms import LLM, ChatMessage, ChatResponse, TextBlock
 
-from llama_index_opea.testing.asking import HELLO, aask, adrained, ask, drained, each_async_stream, each_stream
+from llama_index_opea.testing.asking import (
+    HELLO,
+    aask,
+    adrained,
+    ask,
+    drained,
+    each_async_stream,
+    each_stream,
+)
 from llama_index_opea.testing.base import asynchronous, needs
 from llama_index_opea.testing.checks import (
     calls_of,
@@ -70,8 +84,12 @@ class MediaTests(LLMSettings):
         last = check_stream(responses)
         assert thinking_of(last.message)
         assert last.message.content, "the model thought but said nothing: allow it more tokens"
-        thoughts = [response for response in responses if response.additional_kwargs.get("thinking_delta")]
-        assert "".join(response.additional_kwargs["thinking_delta"] for response in thoughts) == thinking_of(last.message)
+        thoughts = [
+            response for response in responses if response.additional_kwargs.get("thinking_delta")
+        ]
+        assert "".join(
+            response.additional_kwargs["thinking_delta"] for response in thoughts
+        ) == thinking_of(last.message)
 
     @needs("supports_reasoning")
     def test_reasoning_of_completions(self) -> None:
@@ -103,7 +121,12 @@ class MediaTests(LLMSettings):
         last = check_stream(drained(llm.stream_chat_with_tools([ADDING], chat_history=history)))
         assert thinking_of(last.message)
         (call,) = calls_of(last.message)
-        history += [last.message, ChatMessage(role="tool", content="5", additional_kwargs={"tool_call_id": call.tool_call_id})]
+        history += [
+            last.message,
+            ChatMessage(
+                role="tool", content="5", additional_kwargs={"tool_call_id": call.tool_call_id}
+            ),
+        ]
         check_response(llm.chat_with_tools([ADDING], chat_history=history))
 
     @needs("supports_reasoning", "supports_tools")
@@ -161,7 +184,9 @@ class MediaTests(LLMSettings):
     @needs("supports_documents")
     def test_document(self) -> None:
         """A document reaches the model. To fix: send a ``file`` part with a name and a data URL."""
-        self._check_counted(DocumentBlock(data=PDF, title="sum.pdf", document_mimetype="application/pdf"))
+        self._check_counted(
+            DocumentBlock(data=PDF, title="sum.pdf", document_mimetype="application/pdf")
+        )
 
     @needs("supports_images")
     @asynchronous
@@ -174,22 +199,39 @@ class MediaTests(LLMSettings):
         """The question with the block, and without; what is dropped in silence counts no tokens."""
         llm = self.llm()
         text = TextBlock(text=HELLO)
-        with_block, without = (self.prompt_tokens(llm, ChatMessage(role="user", blocks=blocks)) for blocks in ([text, block], [text]))
-        assert with_block > without or not self.returns_usage, f"the {block.block_type} was not sent"
+        with_block, without = (
+            self.prompt_tokens(llm, ChatMessage(role="user", blocks=blocks))
+            for blocks in ([text, block], [text])
+        )
+        assert with_block > without or not self.returns_usage, (
+            f"the {block.block_type} was not sent"
+        )
 
     @needs("supports_images", "supports_tools", "returns_usage")
     def test_tool_result_image(self, caplog: pytest.LogCaptureFixture) -> None:
         """A picture in a tool's result is sent, or warned about; it is not dropped in silence. To fix: lift it into a user message."""
         llm = self.tool_llm()
-        call = ToolCallBlock(tool_call_id="call_a", tool_name="add_numbers", tool_kwargs={"a": 2, "b": 3})
+        call = ToolCallBlock(
+            tool_call_id="call_a", tool_name="add_numbers", tool_kwargs={"a": 2, "b": 3}
+        )
         with warnings.catch_warnings(record=True) as warned, caplog.at_level(logging.WARNING):
             warnings.simplefilter("always")
             counts = []
             for more in ([ImageBlock(image=PNG)], []):
-                result = ChatMessage(role="tool", blocks=[TextBlock(text="See."), *more], additional_kwargs={"tool_call_id": "call_a"})
-                history = [ChatMessage(role="user", content=ADD), ChatMessage(role="assistant", blocks=[call]), result]
+                result = ChatMessage(
+                    role="tool",
+                    blocks=[TextBlock(text="See."), *more],
+                    additional_kwargs={"tool_call_id": "call_a"},
+                )
+                history = [
+                    ChatMessage(role="user", content=ADD),
+                    ChatMessage(role="assistant", blocks=[call]),
+                    result,
+                ]
                 response = llm.chat_with_tools([ADDING], chat_history=history)
                 check_reply(response)
                 counts.append(usage_of(response)[0])
         said = " ".join([*(str(warning.message) for warning in warned), caplog.text]).lower()
-        assert counts[0] > counts[1] or "image" in said, "the picture of a tool's result was dropped in silence"
+        assert counts[0] > counts[1] or "image" in said, (
+            "the picture of a tool's result was dropped in silence"
+        )

@@ -21,14 +21,22 @@ from llama_index_opea.testing.base import Conformance, asynchronous, needs
 from llama_index_opea.testing.watching import Watch, watching
 
 QUERY = "Who wrote the first program?"
-TEXTS = ("A cat sleeps.", "Seven apples lie on a table.", "Ada wrote the first program.", "It rains in Lima.")
+TEXTS = (
+    "A cat sleeps.",
+    "Seven apples lie on a table.",
+    "Ada wrote the first program.",
+    "It rains in Lima.",
+)
 BEST = 2
 """The number of the text that answers."""
 
 
 def nodes(texts: Sequence[str] = TEXTS) -> list[NodeWithScore]:
     """What a retriever found."""
-    return [NodeWithScore(node=TextNode(text=text, id_=str(number)), score=0.5) for number, text in enumerate(texts)]
+    return [
+        NodeWithScore(node=TextNode(text=text, id_=str(number)), score=0.5)
+        for number, text in enumerate(texts)
+    ]
 
 
 class RerankConformance(Conformance):
@@ -88,7 +96,9 @@ class RerankConformance(Conformance):
     @asynchronous
     async def test_order_async(self) -> None:
         """The same for ``apostprocess_nodes``."""
-        self._check_ranked(await self.rerank(top_n=4).apostprocess_nodes(nodes(), query_str=QUERY), 4)
+        self._check_ranked(
+            await self.rerank(top_n=4).apostprocess_nodes(nodes(), query_str=QUERY), 4
+        )
 
     def test_top_n(self) -> None:
         """``top_n`` of them are kept; more than there are is no error."""
@@ -98,7 +108,9 @@ class RerankConformance(Conformance):
     @asynchronous
     async def test_top_n_async(self) -> None:
         """The same for ``apostprocess_nodes``."""
-        self._check_ranked(await self.rerank(top_n=2).apostprocess_nodes(nodes(), query_str=QUERY), 2)
+        self._check_ranked(
+            await self.rerank(top_n=2).apostprocess_nodes(nodes(), query_str=QUERY), 2
+        )
 
     def test_query_bundle(self) -> None:
         """The query may be a ``QueryBundle``."""
@@ -119,7 +131,9 @@ class RerankConformance(Conformance):
         """
         answer = {"note": TEXTS[BEST]}
         shown = TextNode(text="A note.", id_=str(BEST), metadata=answer)
-        hidden = TextNode(text="A note.", id_="hidden", metadata=answer, excluded_embed_metadata_keys=["note"])
+        hidden = TextNode(
+            text="A note.", id_="hidden", metadata=answer, excluded_embed_metadata_keys=["note"]
+        )
         given = [NodeWithScore(node=node, score=0.5) for node in (hidden, shown)]
         self._check_ranked(self.rerank(top_n=2).postprocess_nodes(given, query_str=QUERY), 2)
 
@@ -132,7 +146,9 @@ class RerankConformance(Conformance):
     @asynchronous
     async def test_empty_async(self) -> None:
         """The same for ``apostprocess_nodes``."""
-        assert await self.rerank(**self.failing_params).apostprocess_nodes([], query_str=QUERY) == []
+        assert (
+            await self.rerank(**self.failing_params).apostprocess_nodes([], query_str=QUERY) == []
+        )
 
     def test_query_none(self) -> None:
         """Without a query there is no order: ``ValueError``."""
@@ -150,7 +166,9 @@ class RerankConformance(Conformance):
         """A refused call raises; nodes in their old order would look like an answer. The message shows no key."""
         with pytest.raises(Exception) as caught:  # noqa: PT011 - each integration has errors of its own
             self.rerank(**self.failing_params).postprocess_nodes(nodes(), query_str=QUERY)
-        assert not [secret for secret in self.secrets if secret in f"{caught.value} {caught.value!r}"]
+        assert not [
+            secret for secret in self.secrets if secret in f"{caught.value} {caught.value!r}"
+        ]
 
     # --- what others see
 
@@ -163,11 +181,20 @@ class RerankConformance(Conformance):
         started, ended = watch.callbacks(CBEventType.RERANKING)
         assert len(started) == 1
         assert ended == started
-        (asked,), (told,) = watch.payloads(CBEventType.RERANKING, end=False), watch.payloads(CBEventType.RERANKING, end=True)
-        assert (asked[EventPayload.QUERY_STR], asked[EventPayload.TOP_K], len(asked[EventPayload.NODES])) == (QUERY, 2, 4)
+        (asked,), (told,) = (
+            watch.payloads(CBEventType.RERANKING, end=False),
+            watch.payloads(CBEventType.RERANKING, end=True),
+        )
+        assert (
+            asked[EventPayload.QUERY_STR],
+            asked[EventPayload.TOP_K],
+            len(asked[EventPayload.NODES]),
+        ) == (QUERY, 2, 4)
         assert asked[EventPayload.MODEL_NAME] == start.model_name
         assert len(told[EventPayload.NODES]) == len(found)
-        assert not [secret for secret in self.secrets if secret in watch.shown()], "an event shows a secret"
+        assert not [secret for secret in self.secrets if secret in watch.shown()], (
+            "an event shows a secret"
+        )
 
     def test_events(self) -> None:
         """One start and one end, as events and as callbacks, with query, nodes, ``top_n`` and model."""
@@ -188,14 +215,22 @@ class RerankConformance(Conformance):
 
     def test_query_engine(self) -> None:
         """A query engine reranks what it retrieved."""
-        index = VectorStoreIndex([each.node for each in nodes()], embed_model=MockEmbedding(embed_dim=4), transformations=[])
-        engine = index.as_query_engine(llm=MockLLM(), similarity_top_k=4, node_postprocessors=[self.rerank(top_n=2)])
+        index = VectorStoreIndex(
+            [each.node for each in nodes()],
+            embed_model=MockEmbedding(embed_dim=4),
+            transformations=[],
+        )
+        engine = index.as_query_engine(
+            llm=MockLLM(), similarity_top_k=4, node_postprocessors=[self.rerank(top_n=2)]
+        )
         self._check_ranked(engine.query(QUERY).source_nodes, 2)
 
     @needs("has_async")
     def test_async_is_own(self) -> None:
         """``_apostprocess_nodes`` is the class's own: core's takes a thread for the sync one. To fix: write it."""
-        assert self.rerank_class._apostprocess_nodes is not BaseNodePostprocessor._apostprocess_nodes
+        assert (
+            self.rerank_class._apostprocess_nodes is not BaseNodePostprocessor._apostprocess_nodes
+        )
 
     # --- keeping
 
@@ -230,8 +265,14 @@ class RerankConformance(Conformance):
     def test_roundtrip_dict(self) -> None:
         """``from_dict(to_dict())`` gives an equal object that works, with its key given again."""
         reranker = self.rerank(top_n=3)
-        given = {name: self.rerank_params[name] for name in ("api_key", "default_headers") if name in self.rerank_params}
-        again: Any = self.rerank_class.from_dict(json.loads(json.dumps(reranker.to_dict())), **given)
+        given = {
+            name: self.rerank_params[name]
+            for name in ("api_key", "default_headers")
+            if name in self.rerank_params
+        }
+        again: Any = self.rerank_class.from_dict(
+            json.loads(json.dumps(reranker.to_dict())), **given
+        )
         assert again.to_dict() == reranker.to_dict()
         self._check_ranked(again.postprocess_nodes(nodes(), query_str=QUERY), 3)
 

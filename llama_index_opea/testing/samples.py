@@ -61,11 +61,18 @@ def _png() -> bytes:
     """A red square of 64 x 64 pixels."""
 
     def part(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     rows = (b"\0" + b"\xd0\x20\x20" * 64) * 64
     head = struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + part(b"IHDR", head)
+        + part(b"IDAT", zlib.compress(rows))
+        + part(b"IEND", b"")
+    )
 
 
 def _wav() -> bytes:
@@ -94,7 +101,11 @@ def _pdf() -> bytes:
         places += b"%010d 00000 n \n" % len(file)
         file += b"%d 0 obj%b endobj\n" % (number, content)
     end = (len(objects) + 1, places, len(objects) + 1, len(file))
-    return file + b"xref\n0 %d\n0000000000 65535 f \n%btrailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % end
+    return (
+        file
+        + b"xref\n0 %d\n0000000000 65535 f \n%btrailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n"
+        % end
+    )
 
 
 PNG, WAV, PDF = _png(), _wav(), _pdf()

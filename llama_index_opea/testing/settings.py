@@ -171,7 +171,11 @@ class LLMSettings(Conformance):
     @property
     def private_headers(self) -> Sequence[str]:
         """Header values that must not get into events. Default: those of ``default_headers`` in ``llm_params``."""
-        return [value for value in (self.llm_params.get("default_headers") or {}).values() if isinstance(value, str)]
+        return [
+            value
+            for value in (self.llm_params.get("default_headers") or {}).values()
+            if isinstance(value, str)
+        ]
 
     # --- making one, and asking it
 
@@ -189,5 +193,7 @@ class LLMSettings(Conformance):
         """A new one that calls tools."""
         llm = self.llm(**changes)
         if not isinstance(llm, FunctionCallingLLM):
-            pytest.fail(f"{self.llm_class.__name__} is no FunctionCallingLLM: inherit from it, or set supports_tools = False")
+            pytest.fail(
+                f"{self.llm_class.__name__} is no FunctionCallingLLM: inherit from it, or set supports_tools = False"
+            )
         return llm

@@ -9,7 +9,17 @@ from llama_index.core.callbacks import CBEventType
 from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import PromptTemplate
 
-from llama_index_opea.testing.asking import HELLO, aask, adrained, argument, ask, drained, each_async_stream, each_stream, text_of
+from llama_index_opea.testing.asking import (
+    HELLO,
+    aask,
+    adrained,
+    argument,
+    ask,
+    drained,
+    each_async_stream,
+    each_stream,
+    text_of,
+)
 from llama_index_opea.testing.base import asynchronous, needs
 from llama_index_opea.testing.checks import check_completion_stream, check_reply, check_stream
 from llama_index_opea.testing.samples import ADD, ADDING
@@ -58,7 +68,11 @@ class StreamTests(LLMSettings):
         llm = self.llm(**self.reasoning_params)
         whole, last = ask(llm, "chat")[0].message, ask(llm, "stream_chat")[-1].message
         assert last == whole
-        assert text_of(ask(llm, "complete")[0]) == text_of(ask(llm, "stream_complete")[-1]) == whole.content
+        assert (
+            text_of(ask(llm, "complete")[0])
+            == text_of(ask(llm, "stream_complete")[-1])
+            == whole.content
+        )
 
     @needs("repeats_itself")
     @asynchronous
@@ -66,15 +80,28 @@ class StreamTests(LLMSettings):
         """The same for the async methods, and with ``chat``."""
         llm = self.llm(**self.reasoning_params)
         whole = ask(llm, "chat")[0].message
-        assert (await aask(llm, "achat"))[0].message == (await aask(llm, "astream_chat"))[-1].message == whole
-        assert text_of((await aask(llm, "acomplete"))[0]) == text_of((await aask(llm, "astream_complete"))[-1]) == whole.content
+        assert (
+            (await aask(llm, "achat"))[0].message
+            == (await aask(llm, "astream_chat"))[-1].message
+            == whole
+        )
+        assert (
+            text_of((await aask(llm, "acomplete"))[0])
+            == text_of((await aask(llm, "astream_complete"))[-1])
+            == whole.content
+        )
 
     @needs("repeats_itself", "supports_tools")
     def test_ways_agree_on_calls(self) -> None:
         """A streamed message with calls is the whole one, blocks and ``additional_kwargs``."""
         llm = self.tool_llm(**self.reasoning_params)
         whole = llm.chat_with_tools([ADDING], ADD, allow_parallel_tool_calls=True).message
-        assert drained(llm.stream_chat_with_tools([ADDING], ADD, allow_parallel_tool_calls=True))[-1].message == whole
+        assert (
+            drained(llm.stream_chat_with_tools([ADDING], ADD, allow_parallel_tool_calls=True))[
+                -1
+            ].message
+            == whole
+        )
 
     @needs("repeats_itself", "supports_tools")
     @asynchronous

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
+from llama_index.core.instrumentation.events.llm import (
+    LLMStructuredPredictEndEvent,
+    LLMStructuredPredictStartEvent,
+)
 from llama_index.core.llms import LLM, ChatMessage
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.types import PydanticProgramMode
@@ -48,23 +51,33 @@ class StructuredTests(LLMSettings):
             return self.llm(system_prompt=SYSTEM, **self.json_schema_params)
         if rung == "tools" and not self.supports_tool_choice:
             pytest.skip(f"{type(self).__name__}.supports_tool_choice is off or not given")
-        return self.llm(system_prompt=SYSTEM, pydantic_program_mode=MODES.get(rung, PydanticProgramMode.DEFAULT))
+        return self.llm(
+            system_prompt=SYSTEM, pydantic_program_mode=MODES.get(rung, PydanticProgramMode.DEFAULT)
+        )
 
     def _check_order(self, found: Any, watch: Watch) -> None:
         """A whole order; the system prompt was sent; whoever counts tokens sees the call."""
         assert type(found) is Order, f"expected an Order, got {found!r}"
         assert found.items
-        assert any(SYSTEM in prompt for prompt in watch.prompts()), "the LLM's system_prompt was not sent"
+        assert any(SYSTEM in prompt for prompt in watch.prompts()), (
+            "the LLM's system_prompt was not sent"
+        )
         ends = watch.of(*ENDS)
         assert ends, "no event tells of the call: ask through chat or complete, or fire the events"
         if self.returns_usage:
-            assert usage_of(ends[-1].response)[1] > 0, "the usage of a structured call must be in its LLM event"
+            assert usage_of(ends[-1].response)[1] > 0, (
+                "the usage of a structured call must be in its LLM event"
+            )
 
     def _check_orders(self, found: Sequence[Any], watch: Watch) -> None:
         """Objects that grow; the last one is whole."""
         assert found, "nothing was yielded"
-        assert all(isinstance(each, BaseModel) for each in found), "partial objects are pydantic models, too"
-        assert not any(isinstance(each, Order) and not each.items for each in found), "an Order without items is not valid"
+        assert all(isinstance(each, BaseModel) for each in found), (
+            "partial objects are pydantic models, too"
+        )
+        assert not any(isinstance(each, Order) and not each.items for each in found), (
+            "an Order without items is not valid"
+        )
         self._check_order(found[-1], watch)
 
     # --- the four methods
@@ -107,7 +120,10 @@ class StructuredTests(LLMSettings):
         """``astream_structured_predict`` does so too; it is a coroutine that returns an async generator."""
         llm = self._structurer(rung)
         with watching(llm) as watch:
-            found = [each async for each in await llm.astream_structured_predict(Order, prompt(), **GOODS)]
+            found = [
+                each
+                async for each in await llm.astream_structured_predict(Order, prompt(), **GOODS)
+            ]
         self._check_orders(found, watch)
 
     @needs("supports_structured")
@@ -118,7 +134,9 @@ class StructuredTests(LLMSettings):
             found = llm.structured_predict(Order, prompt(), **GOODS)
         assert [event.output_cls for event in watch.of(LLMStructuredPredictStartEvent)] == [Order]
         assert [event.output for event in watch.of(LLMStructuredPredictEndEvent)] == [found]
-        assert f"{self.llm_class.__name__}.structured_predict" in watch.spans, "decorate the override with dispatcher.span"
+        assert f"{self.llm_class.__name__}.structured_predict" in watch.spans, (
+            "decorate the override with dispatcher.span"
+        )
 
     @needs("supports_structured")
     @asynchronous
@@ -129,13 +147,18 @@ class StructuredTests(LLMSettings):
             found = await llm.astructured_predict(Order, prompt(), **GOODS)
         assert [event.output_cls for event in watch.of(LLMStructuredPredictStartEvent)] == [Order]
         assert [event.output for event in watch.of(LLMStructuredPredictEndEvent)] == [found]
-        assert f"{self.llm_class.__name__}.astructured_predict" in watch.spans, "decorate the override with dispatcher.span"
+        assert f"{self.llm_class.__name__}.astructured_predict" in watch.spans, (
+            "decorate the override with dispatcher.span"
+        )
 
     @needs("supports_structured")
     def test_structured_chat_prompt(self) -> None:
         """A template of several messages is filled in and sent as it is, its own system message too. To fix: ``prompt.format_messages``."""
         prompt = ChatPromptTemplate(
-            [ChatMessage(role="system", content="Answer for {shop}."), ChatMessage(role="user", content=ORDER)],
+            [
+                ChatMessage(role="system", content="Answer for {shop}."),
+                ChatMessage(role="user", content=ORDER),
+            ],
         )
         llm = self.llm()
         with watching(llm) as watch:
@@ -168,23 +191,35 @@ class StructuredTests(LLMSettings):
     def test_as_structured_llm(self) -> None:
         """A structured LLM answers with the object in ``raw`` and its JSON as text."""
         llm = self.llm().as_structured_llm(Order)
-        for response in (llm.chat([ChatMessage(role="user", content=QUESTION)]), llm.complete(QUESTION)):
+        for response in (
+            llm.chat([ChatMessage(role="user", content=QUESTION)]),
+            llm.complete(QUESTION),
+        ):
             assert type(response.raw) is Order
-        assert Order.model_validate_json(str(llm.chat([ChatMessage(role="user", content=QUESTION)]).message.content)).items
+        assert Order.model_validate_json(
+            str(llm.chat([ChatMessage(role="user", content=QUESTION)]).message.content)
+        ).items
 
     @needs("supports_structured")
     @asynchronous
     async def test_as_structured_llm_async(self) -> None:
         """The same for its async methods."""
         llm = self.llm().as_structured_llm(Order)
-        for response in (await llm.achat([ChatMessage(role="user", content=QUESTION)]), await llm.acomplete(QUESTION)):
+        for response in (
+            await llm.achat([ChatMessage(role="user", content=QUESTION)]),
+            await llm.acomplete(QUESTION),
+        ):
             assert type(response.raw) is Order
 
     @needs("supports_structured")
     @cores_own_json
     def test_as_structured_llm_stream(self) -> None:
         """The last response of its stream has the whole object. To fix: as for ``stream_structured_predict``."""
-        responses = list(self.llm().as_structured_llm(Order).stream_chat([ChatMessage(role="user", content=QUESTION)]))
+        responses = list(
+            self.llm()
+            .as_structured_llm(Order)
+            .stream_chat([ChatMessage(role="user", content=QUESTION)])
+        )
         assert type(responses[-1].raw) is Order
 
     @needs("supports_structured")
@@ -192,5 +227,9 @@ class StructuredTests(LLMSettings):
     @asynchronous
     async def test_as_structured_llm_stream_async(self) -> None:
         """The same for its async stream."""
-        stream = await self.llm().as_structured_llm(Order).astream_chat([ChatMessage(role="user", content=QUESTION)])
+        stream = (
+            await self.llm()
+            .as_structured_llm(Order)
+            .astream_chat([ChatMessage(role="user", content=QUESTION)])
+        )
         assert type([response async for response in stream][-1].raw) is Order

@@ -36,8 +36,17 @@ class _Call(BaseModel):
 CALL = _Call()
 RESULT = ChatMessage(role="tool", content=str(SUM), additional_kwargs={"tool_call_id": "call_a"})
 BLOCK = ToolCallBlock(tool_call_id="call_a", tool_name="add_numbers", tool_kwargs=TWO_AND_THREE)
-AS_TEXT = ToolCallBlock(tool_call_id="call_a", tool_name="add_numbers", tool_kwargs='{"a": 2, "b": 3}')
-UNREADABLE = {"blank": "", "cut": "{", "list": "[1]", "null": "null", "text": '"a"', "prose": "two and three"}
+AS_TEXT = ToolCallBlock(
+    tool_call_id="call_a", tool_name="add_numbers", tool_kwargs='{"a": 2, "b": 3}'
+)
+UNREADABLE = {
+    "blank": "",
+    "cut": "{",
+    "list": "[1]",
+    "null": "null",
+    "text": '"a"',
+    "prose": "two and three",
+}
 _NONE = ("", "null")
 LEGACY = {"name": "add_numbers", "arguments": '{"a": 2, "b": 3}'}
 
@@ -60,7 +69,9 @@ FOREIGN: dict[str, list[ChatMessage]] = {
     "return_direct": [
         caller(BLOCK),
         RESULT,
-        ChatMessage(role="assistant", content=str(SUM), additional_kwargs={"tool_call_id": "call_a"}),
+        ChatMessage(
+            role="assistant", content=str(SUM), additional_kwargs={"tool_call_id": "call_a"}
+        ),
     ],
 }
 
@@ -68,13 +79,19 @@ FOREIGN: dict[str, list[ChatMessage]] = {
 class ToolTests(LLMSettings):
     """``chat_with_tools`` and what goes with it. All of it needs ``supports_tools``."""
 
-    def _check_call(self, response: ChatResponse, name: str = "add_numbers", kwargs: Any = TWO_AND_THREE) -> None:
+    def _check_call(
+        self, response: ChatResponse, name: str = "add_numbers", kwargs: Any = TWO_AND_THREE
+    ) -> None:
         """One call, the same for agents, for those who read dicts, and for ``get_tool_calls_from_response``."""
         check_response(response)
         selections = self.tool_llm().get_tool_calls_from_response(response)
         (call,), (selection,) = calls_of(response.message), selections
         assert (call.tool_name, call.tool_kwargs) == (name, kwargs)
-        assert (selection.tool_name, selection.tool_kwargs, selection.tool_id) == (name, kwargs, call.tool_call_id)
+        assert (selection.tool_name, selection.tool_kwargs, selection.tool_id) == (
+            name,
+            kwargs,
+            call.tool_call_id,
+        )
 
     # --- one call
 
@@ -101,7 +118,9 @@ class ToolTests(LLMSettings):
     @asynchronous
     async def test_tool_call_stream_async(self) -> None:
         """The same for ``astream_chat_with_tools``."""
-        self._check_call_stream(await adrained(await self.tool_llm().astream_chat_with_tools(TOOLS, ADD)))
+        self._check_call_stream(
+            await adrained(await self.tool_llm().astream_chat_with_tools(TOOLS, ADD))
+        )
 
     def _check_call_stream(self, responses: list[ChatResponse]) -> None:
         llm = self.tool_llm()
@@ -120,7 +139,9 @@ class ToolTests(LLMSettings):
     @needs("supports_tools")
     def test_no_argument_tool(self) -> None:
         """A tool without parameters is called with ``{}``, whatever the server writes for it. To fix: take blank arguments for ``{}``."""
-        self._check_call(self.tool_llm().chat_with_tools([CITY], "Call name_of_city."), "name_of_city", {})
+        self._check_call(
+            self.tool_llm().chat_with_tools([CITY], "Call name_of_city."), "name_of_city", {}
+        )
 
     @needs("supports_tools")
     def test_no_argument_tool_stream(self) -> None:
@@ -178,7 +199,9 @@ class ToolTests(LLMSettings):
     @asynchronous
     async def test_text_and_tool_stream_async(self) -> None:
         """The same in an async stream."""
-        last = check_stream(await adrained(await self.tool_llm().astream_chat_with_tools(TOOLS, SAY_AND_ADD)))
+        last = check_stream(
+            await adrained(await self.tool_llm().astream_chat_with_tools(TOOLS, SAY_AND_ADD))
+        )
         self._check_call(last)
         assert last.message.content
 
@@ -187,27 +210,41 @@ class ToolTests(LLMSettings):
     @needs("supports_tools", "supports_parallel_tools")
     def test_parallel_tools(self) -> None:
         """Several calls of one answer are all there, each with an id of its own. To fix: keep them apart by id and by index."""
-        response = self.tool_llm().chat_with_tools([ADDING], ADD_TWICE, allow_parallel_tool_calls=True)
+        response = self.tool_llm().chat_with_tools(
+            [ADDING], ADD_TWICE, allow_parallel_tool_calls=True
+        )
         self._check_two_calls(response)
 
     @needs("supports_tools", "supports_parallel_tools")
     def test_parallel_tools_stream(self) -> None:
         """The same in a stream."""
         self._check_two_calls(
-            check_stream(drained(self.tool_llm().stream_chat_with_tools([ADDING], ADD_TWICE, allow_parallel_tool_calls=True)))
+            check_stream(
+                drained(
+                    self.tool_llm().stream_chat_with_tools(
+                        [ADDING], ADD_TWICE, allow_parallel_tool_calls=True
+                    )
+                )
+            )
         )
 
     @needs("supports_tools", "supports_parallel_tools")
     @asynchronous
     async def test_parallel_tools_async(self) -> None:
         """The same for ``achat_with_tools``."""
-        self._check_two_calls(await self.tool_llm().achat_with_tools([ADDING], ADD_TWICE, allow_parallel_tool_calls=True))
+        self._check_two_calls(
+            await self.tool_llm().achat_with_tools(
+                [ADDING], ADD_TWICE, allow_parallel_tool_calls=True
+            )
+        )
 
     @needs("supports_tools", "supports_parallel_tools")
     @asynchronous
     async def test_parallel_tools_stream_async(self) -> None:
         """The same in an async stream."""
-        stream = await self.tool_llm().astream_chat_with_tools([ADDING], ADD_TWICE, allow_parallel_tool_calls=True)
+        stream = await self.tool_llm().astream_chat_with_tools(
+            [ADDING], ADD_TWICE, allow_parallel_tool_calls=True
+        )
         self._check_two_calls(check_stream(await adrained(stream)))
 
     def _check_two_calls(self, response: ChatResponse) -> None:
@@ -215,7 +252,9 @@ class ToolTests(LLMSettings):
         calls = calls_of(response.message)
         assert [call.tool_kwargs for call in calls] == [TWO_AND_THREE, {"a": 4, "b": 5}]
         selections = self.tool_llm().get_tool_calls_from_response(response)
-        assert [selection.tool_id for selection in selections] == [call.tool_call_id for call in calls]
+        assert [selection.tool_id for selection in selections] == [
+            call.tool_call_id for call in calls
+        ]
 
     @needs("supports_tools", "supports_parallel_tools")
     def test_trim_to_one_call(self) -> None:
@@ -227,7 +266,12 @@ class ToolTests(LLMSettings):
         response = llm.chat_with_tools([ADDING], ADD_TWICE, allow_parallel_tool_calls=False)
         check_response(response)
         assert len(calls_of(response.message)) == len(call_dicts_of(response.message)) == 1
-        assert llm.predict_and_call([ADDING], ADD_TWICE, allow_parallel_tool_calls=False).sources[0].raw_output == SUM
+        assert (
+            llm.predict_and_call([ADDING], ADD_TWICE, allow_parallel_tool_calls=False)
+            .sources[0]
+            .raw_output
+            == SUM
+        )
 
     @needs("supports_tools", "supports_parallel_tools")
     @asynchronous
@@ -237,7 +281,9 @@ class ToolTests(LLMSettings):
         response = await llm.achat_with_tools([ADDING], ADD_TWICE, allow_parallel_tool_calls=False)
         check_response(response)
         assert len(calls_of(response.message)) == len(call_dicts_of(response.message)) == 1
-        assert (await llm.apredict_and_call([ADDING], ADD_TWICE, allow_parallel_tool_calls=False)).sources[0].raw_output == SUM
+        assert (
+            await llm.apredict_and_call([ADDING], ADD_TWICE, allow_parallel_tool_calls=False)
+        ).sources[0].raw_output == SUM
 
     # --- the choice of a tool
 
@@ -268,7 +314,9 @@ class ToolTests(LLMSettings):
     @asynchronous
     async def test_tool_choice_name_stream_async(self) -> None:
         """The same in an async stream, as ``FunctionAgent(initial_tool_choice=...)`` asks."""
-        stream = await self.tool_llm().astream_chat_with_tools(TOOLS, HELLO, tool_choice="name_of_city")
+        stream = await self.tool_llm().astream_chat_with_tools(
+            TOOLS, HELLO, tool_choice="name_of_city"
+        )
         self._check_call(check_stream(await adrained(stream)), "name_of_city", {})
 
     # --- histories
@@ -289,8 +337,15 @@ class ToolTests(LLMSettings):
         """The same with async streams: the message is that of the last response."""
         llm = self.tool_llm()
         history = [ChatMessage(role="user", content=ADD)]
-        self._answer_calls(history, check_stream(await adrained(await llm.astream_chat_with_tools(TOOLS, chat_history=history))))
-        last = check_stream(await adrained(await llm.astream_chat_with_tools(TOOLS, chat_history=history)))
+        self._answer_calls(
+            history,
+            check_stream(
+                await adrained(await llm.astream_chat_with_tools(TOOLS, chat_history=history))
+            ),
+        )
+        last = check_stream(
+            await adrained(await llm.astream_chat_with_tools(TOOLS, chat_history=history))
+        )
         assert last.message.content
 
     @needs("supports_tools")
@@ -302,15 +357,25 @@ class ToolTests(LLMSettings):
         llm = self.tool_llm()
         history = [ChatMessage(role="user", content=ADD)]
         self._answer_calls(history, llm.chat_with_tools(TOOLS, chat_history=history))
-        history = [ChatMessage.model_validate_json(message.model_dump_json()) for message in history]
+        history = [
+            ChatMessage.model_validate_json(message.model_dump_json()) for message in history
+        ]
         check_response(llm.chat_with_tools(TOOLS, chat_history=history))
 
     def _answer_calls(self, history: list[ChatMessage], response: ChatResponse) -> None:
         """Add the message and the results of its calls, as agents do."""
         history.append(response.message)
         for call in self.tool_llm().get_tool_calls_from_response(response):
-            output = next(tool for tool in TOOLS if tool.metadata.name == call.tool_name)(**call.tool_kwargs)
-            history.append(ChatMessage(role="tool", blocks=output.blocks, additional_kwargs={"tool_call_id": call.tool_id}))
+            output = next(tool for tool in TOOLS if tool.metadata.name == call.tool_name)(
+                **call.tool_kwargs
+            )
+            history.append(
+                ChatMessage(
+                    role="tool",
+                    blocks=output.blocks,
+                    additional_kwargs={"tool_call_id": call.tool_id},
+                )
+            )
 
     @needs("supports_tools")
     @pytest.mark.parametrize("messages", FOREIGN.values(), ids=FOREIGN)
@@ -319,7 +384,11 @@ class ToolTests(LLMSettings):
 
         To fix: read all of them, send each once.
         """
-        history = [ChatMessage(role="user", content=ADD), *messages, ChatMessage(role="user", content=HELLO)]
+        history = [
+            ChatMessage(role="user", content=ADD),
+            *messages,
+            ChatMessage(role="user", content=HELLO),
+        ]
         check_response(self.tool_llm().chat_with_tools(TOOLS, chat_history=history))
 
     @needs("supports_tools")
@@ -341,17 +410,29 @@ class ToolTests(LLMSettings):
 
         The name may say more than the tool's, so that no tool runs. To fix: guard the parser.
         """
-        told = [{"id": "a", "type": "function", "function": {"name": "add_numbers", "arguments": arguments}}]
+        told = [
+            {
+                "id": "a",
+                "type": "function",
+                "function": {"name": "add_numbers", "arguments": arguments},
+            }
+        ]
         block = ToolCallBlock(tool_call_id="a", tool_name="add_numbers", tool_kwargs=arguments)
         for message in (caller(tool_calls=told), caller(block), caller(block, tool_calls=told)):
-            (selection,) = self.tool_llm().get_tool_calls_from_response(ChatResponse(message=message))
+            (selection,) = self.tool_llm().get_tool_calls_from_response(
+                ChatResponse(message=message)
+            )
             assert (selection.tool_id, selection.tool_kwargs) == ("a", {})
             runs = selection.tool_name == "add_numbers"
-            assert runs or (arguments not in _NONE and selection.tool_name.startswith("add_numbers "))
+            assert runs or (
+                arguments not in _NONE and selection.tool_name.startswith("add_numbers ")
+            )
 
     @needs("supports_tools")
     @pytest.mark.parametrize(
-        "call", [CALL.model_dump(), CALL, SimpleNamespace(id="call_a", function=CALL.function)], ids=["dict", "model", "object"]
+        "call",
+        [CALL.model_dump(), CALL, SimpleNamespace(id="call_a", function=CALL.function)],
+        ids=["dict", "model", "object"],
     )
     def test_calls_of_others(self, call: Any) -> None:
         """Calls that stand in ``additional_kwargs`` alone are read, as dicts and as objects.
@@ -361,4 +442,8 @@ class ToolTests(LLMSettings):
         message = caller()
         message.additional_kwargs["tool_calls"] = [call]
         (selection,) = self.tool_llm().get_tool_calls_from_response(ChatResponse(message=message))
-        assert (selection.tool_id, selection.tool_name, selection.tool_kwargs) == ("call_a", "add_numbers", TWO_AND_THREE)
+        assert (selection.tool_id, selection.tool_name, selection.tool_kwargs) == (
+            "call_a",
+            "add_numbers",
+            TWO_AND_THREE,
+        )

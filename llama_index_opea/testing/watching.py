@@ -46,7 +46,9 @@ class Watch(BaseCallbackHandler):
 
     def callbacks(self, kind: CBEventType) -> tuple[list[str], list[str]]:
         """The ids of what was started and of what was ended."""
-        return [entry[1] for entry in self.started if entry[0] == kind], [entry[1] for entry in self.ended if entry[0] == kind]
+        return [entry[1] for entry in self.started if entry[0] == kind], [
+            entry[1] for entry in self.ended if entry[0] == kind
+        ]
 
     def payloads(self, kind: CBEventType, *, end: bool) -> list[dict[str, Any]]:
         """The payloads of the starts or the ends."""
@@ -75,14 +77,25 @@ class Watch(BaseCallbackHandler):
 
     @override
     def on_event_start(
-        self, event_type: CBEventType, payload: dict[str, Any] | None = None, event_id: str = "", parent_id: str = "", **kwargs: Any
+        self,
+        event_type: CBEventType,
+        payload: dict[str, Any] | None = None,
+        event_id: str = "",
+        parent_id: str = "",
+        **kwargs: Any,
     ) -> str:
         """Remember a start."""
         self.started.append((event_type, event_id, payload or {}))
         return event_id
 
     @override
-    def on_event_end(self, event_type: CBEventType, payload: dict[str, Any] | None = None, event_id: str = "", **kwargs: Any) -> None:
+    def on_event_end(
+        self,
+        event_type: CBEventType,
+        payload: dict[str, Any] | None = None,
+        event_id: str = "",
+        **kwargs: Any,
+    ) -> None:
         """Remember an end."""
         self.ended.append((event_type, event_id, payload or {}))
 
@@ -91,7 +104,9 @@ class Watch(BaseCallbackHandler):
         """Traces are not looked at."""
 
     @override
-    def end_trace(self, trace_id: str | None = None, trace_map: dict[str, list[str]] | None = None) -> None:
+    def end_trace(
+        self, trace_id: str | None = None, trace_map: dict[str, list[str]] | None = None
+    ) -> None:
         """Traces are not looked at."""
 
 
@@ -102,7 +117,9 @@ def watching(*components: Any) -> Iterator[Watch]:
     events, spans, root = _Events(watch), _Spans(watch), get_dispatcher()
     managers = [component.callback_manager for component in components]
     for component, manager in zip(components, managers, strict=True):
-        component.callback_manager = CallbackManager([*manager.handlers, watch])  # the old one may share its handlers with others
+        component.callback_manager = CallbackManager(
+            [*manager.handlers, watch]
+        )  # the old one may share its handlers with others
     root.add_event_handler(events)
     root.add_span_handler(spans)
     try:
@@ -148,13 +165,23 @@ class _Spans(BaseSpanHandler[BaseSpan]):
 
     @override
     def prepare_to_exit_span(
-        self, id_: str, bound_args: inspect.BoundArguments, instance: Any | None = None, result: Any | None = None, **_: Any
+        self,
+        id_: str,
+        bound_args: inspect.BoundArguments,
+        instance: Any | None = None,
+        result: Any | None = None,
+        **_: Any,
     ) -> BaseSpan | None:
         return self.open_spans.get(id_)
 
     @override
     def prepare_to_drop_span(
-        self, id_: str, bound_args: inspect.BoundArguments, instance: Any | None = None, err: BaseException | None = None, **_: Any
+        self,
+        id_: str,
+        bound_args: inspect.BoundArguments,
+        instance: Any | None = None,
+        err: BaseException | None = None,
+        **_: Any,
     ) -> BaseSpan | None:
         return self.open_spans.get(id_)
 

@@ -5,9 +5,29 @@ An adapter's classes derive from ``Connection`` and talk to their ``client``; no
 
 from opea_core.adapters.batching import batches, best_first, token_counts
 from opea_core.adapters.connection import Connection, hidden
-from opea_core.adapters.history_fields import CALL_ARGUMENTS, CALL_EXTRAS, RETURNED, kept, returned, with_extras
-from opea_core.adapters.json_answers import Growth, asked_form, json_text, may_be_call, partial_json, read_answer
-from opea_core.adapters.options import COMMON_ALIASES, NOT_FOR_ANSWERS, SECRET_IN_CALLS, in_call, layered
+from opea_core.adapters.history_fields import (
+    CALL_ARGUMENTS,
+    CALL_EXTRAS,
+    RETURNED,
+    kept,
+    returned,
+    with_extras,
+)
+from opea_core.adapters.json_answers import (
+    Growth,
+    asked_form,
+    json_text,
+    may_be_call,
+    partial_json,
+    read_answer,
+)
+from opea_core.adapters.options import (
+    COMMON_ALIASES,
+    NOT_FOR_ANSWERS,
+    SECRET_IN_CALLS,
+    in_call,
+    layered,
+)
 from opea_core.adapters.schemas import is_recursive, root_written_out, strict_schema, unwrapped
 from opea_core.adapters.tools import clean_name, tool_choice_of
 from opea_core.display_text import cut

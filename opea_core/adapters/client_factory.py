@@ -18,12 +18,16 @@ _LENT_FOR = "_lent_for"
 _CLIENTS = frozenset({"http_client", "async_http_client"})
 
 
-def carried(client: Any, connection: Mapping[str, Any], now: Collection[str]) -> dict[str, frozenset[str]]:
+def carried(
+    client: Any, connection: Mapping[str, Any], now: Collection[str]
+) -> dict[str, frozenset[str]]:
     """What came along from the model that this is a copy of, and for which origins that had it."""
     before = made_of(client)
     if before is None:
         return {}
-    same = {name for name, value in before.items() if name not in now and connection.get(name) == value}
+    same = {
+        name for name, value in before.items() if name not in now and connection.get(name) == value
+    }
     return {
         **dict.fromkeys(same, origins(before)),
         **{name: lent for name, lent in vars(client).get(_LENT_FOR, {}).items() if name in same},
@@ -31,7 +35,11 @@ def carried(client: Any, connection: Mapping[str, Any], now: Collection[str]) ->
 
 
 def take_or_make(
-    client: Any, connection: dict[str, Any], model: str | None, beside: str | None, given_for: Mapping[str, frozenset[str]]
+    client: Any,
+    connection: dict[str, Any],
+    model: str | None,
+    beside: str | None,
+    given_for: Mapping[str, frozenset[str]],
 ) -> OPEA:
     """The object to use: the caller's, the one of the model this is a copy of, or a new one.
 
@@ -50,7 +58,8 @@ def take_or_make(
     if before is not None:  # a copy of a model, with what it is to be now
         return client if before == connection else _make(connection, model, given_for)
     raise ConfigurationError(
-        f"client= and {beside}= both say how to reach the server; give one of them.", "Set it where you make the OPEA object."
+        f"client= and {beside}= both say how to reach the server; give one of them.",
+        "Set it where you make the OPEA object.",
     )
 
 
@@ -60,7 +69,9 @@ def made_of(client: Any) -> dict[str, Any] | None:
     return found
 
 
-def _make(connection: Mapping[str, Any], model: str | None, given_for: Mapping[str, frozenset[str]]) -> OPEA:
+def _make(
+    connection: Mapping[str, Any], model: str | None, given_for: Mapping[str, frozenset[str]]
+) -> OPEA:
     """A new object; what was given for other servers than its own does not go to them, and is not kept for its copies."""
     bound = bind(connection, given_for)
     if isinstance(bound.get("api_key"), str):

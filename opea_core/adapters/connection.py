@@ -26,11 +26,31 @@ _NOW = " now"
 _RENAMED = {"default_headers": "headers", "default_query": "query"}
 _HEADERS_IN_KWARGS = (("extra_headers", "default_headers"), ("extra_query", "default_query"))
 _NUMBERS = frozenset(
-    {"timeout", "max_retries", "deadline", "max_concurrent", "max_queued", "queue_timeout", "recovery_wait", "initial_retry_delay"}
-    | {"backoff_factor", "max_delay", "max_retry_after", "weight", "tier", "context_window", "max_response_bytes", "max_event_bytes"}
+    {
+        "timeout",
+        "max_retries",
+        "deadline",
+        "max_concurrent",
+        "max_queued",
+        "queue_timeout",
+        "recovery_wait",
+        "initial_retry_delay",
+    }
+    | {
+        "backoff_factor",
+        "max_delay",
+        "max_retry_after",
+        "weight",
+        "tier",
+        "context_window",
+        "max_response_bytes",
+        "max_event_bytes",
+    }
 )
 """What may be given as text, as an environment variable is."""
-_PACKAGES = frozenset({"opea_core", "langchain_opea", "langchain_core", "llama_index_opea", "llama_index", "pydantic"})
+_PACKAGES = frozenset(
+    {"opea_core", "langchain_opea", "langchain_core", "llama_index_opea", "llama_index", "pydantic"}
+)
 PER_CALL = frozenset({"adapt", "timeout", "max_retries", "deadline", "recovery_wait"})
 """With ``client=`` these are options of each call, not of the object."""
 
@@ -48,7 +68,11 @@ class Connection(BaseModel):
     """
 
     model_config = ConfigDict(  # only subclasses are built, each with defer_build=False
-        arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=(), hide_input_in_errors=True, defer_build=True
+        arbitrary_types_allowed=True,
+        populate_by_name=True,
+        protected_namespaces=(),
+        hide_input_in_errors=True,
+        defer_build=True,
     )
 
     api_key: Any = hidden()
@@ -139,7 +163,9 @@ class Connection(BaseModel):
             beside = next((name for name in cls._given(values) if name not in PER_CALL), None)
             connection = cls._connection(values)
             given_for = cls._house_given_for(house) | carried(values.get("client"), connection, now)
-            made = take_or_make(values.get("client"), connection, cls._own_model(values), beside, given_for)
+            made = take_or_make(
+                values.get("client"), connection, cls._own_model(values), beside, given_for
+            )
             if made is not values.get("client"):
                 cls._forget(values, connection, made_of(made) or {})
             values["client"] = made
@@ -149,7 +175,9 @@ class Connection(BaseModel):
     def _read_environment(cls, values: dict[str, Any]) -> None:
         """OPEA_API_URL and OPEA_API_KEY, where nothing else says where to send."""
         for name, variable in ((cls._url_field, "OPEA_API_URL"), ("api_key", "OPEA_API_KEY")):
-            named = values.get(name) is not None or (name == "api_key" and values.get("api_keys") is not None)
+            named = values.get(name) is not None or (
+                name == "api_key" and values.get("api_keys") is not None
+            )
             if not named and os.environ.get(variable):
                 values[name] = os.environ[variable]
 
@@ -159,7 +187,9 @@ class Connection(BaseModel):
         line = [each for each in cls.__mro__ if issubclass(each, Connection)]
         found: dict[str, frozenset[str]] = {}
         for name in house:
-            owner = next((place for place, each in enumerate(line) if name in each.__annotations__), 0)
+            owner = next(
+                (place for place, each in enumerate(line) if name in each.__annotations__), 0
+            )
             named = (each._house_origins() for each in reversed(line[: owner + 1]))
             given_for = next((each for each in named if each is not None), None)
             found |= {} if given_for is None else {cls._core_name(name): given_for}
@@ -170,11 +200,15 @@ class Connection(BaseModel):
         """The servers that the defaults of this class name, if they do."""
         fields = {name: cls.model_fields[name] for name in cls._server_fields()}
         own = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
-        given = cls._connection({name: value for name, value in own.items() if value is not PydanticUndefined})
+        given = cls._connection(
+            {name: value for name, value in own.items() if value is not PydanticUndefined}
+        )
         return origins(given) if names_servers(given) else None
 
     @classmethod
-    def _leave_behind(cls, values: dict[str, Any], given: Mapping[str, Any], now: Collection[str]) -> None:
+    def _leave_behind(
+        cls, values: dict[str, Any], given: Mapping[str, Any], now: Collection[str]
+    ) -> None:
         """Headers in ``model_kwargs`` lie over those that came along from another model; alone, where these must not follow."""
         before, kwargs = made_of(values.get("client")), given.get(cls._kwargs_field)
         if before is None or not isinstance(kwargs, Mapping):
@@ -182,11 +216,17 @@ class Connection(BaseModel):
         for name, field in _HEADERS_IN_KWARGS:
             core = cls._core_name(field)
             came_along = core in before and core not in now and given.get(field) == before[core]
-            if name in kwargs and came_along and core not in bind(cls._connection(values), {core: origins(before)}):
+            if (
+                name in kwargs
+                and came_along
+                and core not in bind(cls._connection(values), {core: origins(before)})
+            ):
                 values[field] = dict(kwargs[name])
 
     @classmethod
-    def _forget(cls, values: dict[str, Any], connection: Mapping[str, Any], used: Mapping[str, Any]) -> None:
+    def _forget(
+        cls, values: dict[str, Any], connection: Mapping[str, Any], used: Mapping[str, Any]
+    ) -> None:
         """Keep what the object was made of: what did not go along to its servers is not there for copies and pickles either."""
         for name, default in cls._server_fields().items():
             core = cls._core_name(name)
@@ -202,18 +242,33 @@ class Connection(BaseModel):
     def _server_fields(cls) -> Mapping[str, Any]:
         """The fields about servers and their defaults, by name."""
         shared = Connection.model_fields
-        names = {*shared, *(name for name in cls._core_names if name in cls.model_fields)} - {"client"}
-        return MappingProxyType({name: shared[name].default if name in shared else None for name in sorted(names)})
+        names = {*shared, *(name for name in cls._core_names if name in cls.model_fields)} - {
+            "client"
+        }
+        return MappingProxyType(
+            {name: shared[name].default if name in shared else None for name in sorted(names)}
+        )
 
     @classmethod
     def _house_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """What a subclass sets for all its models, as far as it goes with what was given."""
         fields = {**cls._server_fields(), "client": None}
-        own = {name: cls.model_fields[name].get_default(call_default_factory=True) for name in fields if name not in given}
-        house = {name: value for name, value in own.items() if value is not PydanticUndefined and value != fields[name]}
+        own = {
+            name: cls.model_fields[name].get_default(call_default_factory=True)
+            for name in fields
+            if name not in given
+        }
+        house = {
+            name: value
+            for name, value in own.items()
+            if value is not PydanticUndefined and value != fields[name]
+        }
         if given.get("client") is not None:
             return {name: value for name, value in house.items() if name in PER_CALL}
-        for one, other in (("endpoints", (cls._url_field, "api_key")), (cls._url_field, ("endpoints",))):
+        for one, other in (
+            ("endpoints", (cls._url_field, "api_key")),
+            (cls._url_field, ("endpoints",)),
+        ):
             if given.get(one) is not None:
                 house = {name: value for name, value in house.items() if name not in other}
         return house
@@ -221,7 +276,11 @@ class Connection(BaseModel):
     @classmethod
     def _given(cls, values: Mapping[str, Any]) -> list[str]:
         """The names that were given about servers."""
-        return [name for name, default in cls._server_fields().items() if name in values and values[name] != default]
+        return [
+            name
+            for name, default in cls._server_fields().items()
+            if name in values and values[name] != default
+        ]
 
     @classmethod
     def _unified(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,10 +290,15 @@ class Connection(BaseModel):
             for key, value in given.items():
                 cls._take(values, key, value)
         kwargs = values.get(cls._kwargs_field)
-        for name, field in _HEADERS_IN_KWARGS:  # where they would be shown and stored as part of the request
+        for (
+            name,
+            field,
+        ) in _HEADERS_IN_KWARGS:  # where they would be shown and stored as part of the request
             if isinstance(kwargs, Mapping) and isinstance(kwargs.get(name), Mapping):
                 values[field] = {**(values.get(field) or {}), **kwargs[name]}
-                kwargs = values[cls._kwargs_field] = {key: value for key, value in kwargs.items() if key != name}
+                kwargs = values[cls._kwargs_field] = {
+                    key: value for key, value in kwargs.items() if key != name
+                }
         return values
 
     @classmethod
@@ -247,11 +311,15 @@ class Connection(BaseModel):
                 warnings.warn(f"{key}= has no effect in {cls.__name__}.", stacklevel=_users_level())
             return
         if name not in cls.model_fields:
-            raise ConfigurationError(f"{cls.__name__} knows no option {key!r}.{cls._nearest(key)}", cls._unknown_hint())
+            raise ConfigurationError(
+                f"{cls.__name__} knows no option {key!r}.{cls._nearest(key)}", cls._unknown_hint()
+            )
         if name in values and values[name] is not None and value is not None:
             raise ConfigurationError(f"{key!r} is another name of {name!r}; give one of them.")
         if values.get(name) is None:
-            values[name] = _as_number(value) if name in _NUMBERS and isinstance(value, str) else value
+            values[name] = (
+                _as_number(value) if name in _NUMBERS and isinstance(value, str) else value
+            )
 
     @classmethod
     def _nearest(cls, name: str) -> str:
@@ -282,13 +350,19 @@ class Connection(BaseModel):
         """Sampling fields may be set; what the ``OPEA`` object was made of may not, and is never shown."""
         if self._is_fixed(name):
             with self._errors():
-                raise ConfigurationError(f"{name} cannot be changed afterwards.", f"Use model_copy(update={{{name!r}: ...}}).")
+                raise ConfigurationError(
+                    f"{name} cannot be changed afterwards.",
+                    f"Use model_copy(update={{{name!r}: ...}}).",
+                )
         if name == self._kwargs_field and isinstance(value, Mapping):
-            found = next(((given, own) for given, own in _HEADERS_IN_KWARGS if given in value), None)
+            found = next(
+                ((given, own) for given, own in _HEADERS_IN_KWARGS if given in value), None
+            )
             if found is not None:  # they would be shown and stored as part of the request
                 with self._errors():
                     raise ConfigurationError(
-                        f"{found[0]} cannot be set later.", f"Give {found[1]}= to the constructor, or {found[0]}= to a call."
+                        f"{found[0]} cannot be set later.",
+                        f"Give {found[1]}= to the constructor, or {found[0]}= to a call.",
                     )
         super().__setattr__(name, value)
 
@@ -297,7 +371,9 @@ class Connection(BaseModel):
         update = self._unified(update) if update else None
         if update and any(self._is_fixed(name) for name in update):
             now: dict[str, Any] = {_NOW: frozenset(update)}
-            return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **update, **now})
+            return type(self)(
+                **{**{name: getattr(self, name) for name in self.model_fields_set}, **update, **now}
+            )
         return super().model_copy(update=update, deep=deep)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
@@ -312,7 +388,11 @@ class Connection(BaseModel):
         """The model and the server first; no credentials."""
         if "client" not in vars(self):  # half made: pydantic shows it in its errors
             return super().__repr_args__()
-        return [("model", self._own_model(vars(self))), (self._url_field, self._url()), *super().__repr_args__()]
+        return [
+            ("model", self._own_model(vars(self))),
+            (self._url_field, self._url()),
+            *super().__repr_args__(),
+        ]
 
     def _url(self) -> str:
         first: Endpoint = self.client.endpoints[0]
@@ -338,7 +418,11 @@ class Connection(BaseModel):
         if not self._is_shared:
             return {}
         values = {name: getattr(self, name) for name in sorted(PER_CALL)}
-        return {name: value for name, value in values.items() if value != Connection.model_fields[name].default}
+        return {
+            name: value
+            for name, value in values.items()
+            if value != Connection.model_fields[name].default
+        }
 
     def _call_model(self, model: str | None) -> dict[str, str]:
         """``model`` as an option of a call, where the object would choose another one."""
@@ -379,7 +463,11 @@ class Connection(BaseModel):
     def _discovered_window(self) -> int | None:
         """Tokens the model takes, as far as a server was asked for it or the ``OPEA`` object was told."""
         model = self._own_model(vars(self))
-        window: int | None = self.client.context_window if self._uses_the_clients_model() else self._windows.get(str(model))
+        window: int | None = (
+            self.client.context_window
+            if self._uses_the_clients_model()
+            else self._windows.get(str(model))
+        )
         return window
 
     def _discovered(self) -> None:
@@ -408,6 +496,9 @@ def _as_number(text: str) -> Any:
 def _users_level() -> int:
     """The stack level of the line that made the model."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
+    while (
+        frame.f_back is not None
+        and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES
+    ):
         level, frame = level + 1, frame.f_back
     return level

@@ -22,7 +22,11 @@ CALL_ARGUMENTS = "tool_call_arguments"
 
 def kept(response: ChatResponse, choice: Choice, own: Collection[str]) -> Json:
     """What a framework's message is to keep of a choice; ``own`` are names that the framework uses itself."""
-    found: Json = {key: value for key, value in choice.extra.items() if key not in own and value not in (None, "", [], {})}
+    found: Json = {
+        key: value
+        for key, value in choice.extra.items()
+        if key not in own and value not in (None, "", [], {})
+    }
     if choice.reasoning_details:
         found["reasoning_details"] = choice.reasoning_details
     if choice.refusal:
@@ -30,7 +34,11 @@ def kept(response: ChatResponse, choice: Choice, own: Collection[str]) -> Json:
     calls = [*choice.tool_calls, *choice.invalid_tool_calls]
     if extras := {call.id: call.extra for call in calls if call.extra}:
         found[CALL_EXTRAS] = extras
-    arguments = {call.id: call.arguments for call in choice.tool_calls if json.dumps(call.args, ensure_ascii=False) != call.arguments}
+    arguments = {
+        call.id: call.arguments
+        for call in choice.tool_calls
+        if json.dumps(call.args, ensure_ascii=False) != call.arguments
+    }
     if arguments:
         found[CALL_ARGUMENTS] = arguments
     if extras or any(name in found for name in RETURNED):

@@ -94,7 +94,11 @@ def read_answer(text: str, function: str | None = None, is_list: bool = False) -
     list is the answer, else one around a single value is taken off.
     """
     try:
-        value = json.loads(text) if text.lstrip().startswith('"') else _first_value(_list_in(text) if is_list else json_text(text))
+        value = (
+            json.loads(text)
+            if text.lstrip().startswith('"')
+            else _first_value(_list_in(text) if is_list else json_text(text))
+        )
         if isinstance(value, str):  # encoded twice
             return read_answer(value, function, is_list)
         if isinstance(value, list) and len(value) == 1 and not is_list:
@@ -108,7 +112,11 @@ def _list_in(text: str) -> str:
     """The part of a text that should be a list, if there is one before any other JSON."""
     found = _LIST.search(_behind_thoughts(text.strip()))
     part = json_text(text)
-    return found.string[found.start() :] if found is not None and found.string.find("{") >= found.start() else part
+    return (
+        found.string[found.start() :]
+        if found is not None and found.string.find("{") >= found.start()
+        else part
+    )
 
 
 def _first_value(text: str) -> Any:
@@ -131,7 +139,9 @@ def _first_value(text: str) -> Any:
 def _is_begun(text: str) -> bool:
     """Whether a text is the beginning of a JSON object, and not prose with a brace in it."""
     try:
-        return text.startswith("{") and isinstance(from_json(text.encode("utf-8", "replace"), allow_partial="trailing-strings"), dict)
+        return text.startswith("{") and isinstance(
+            from_json(text.encode("utf-8", "replace"), allow_partial="trailing-strings"), dict
+        )
     except ValueError:
         return False
 
@@ -142,8 +152,17 @@ def _without_comma(found: re.Match[str]) -> str:
 
 def _arguments(value: Any, function: str) -> Any:
     """The arguments, if a value is a call of the function; else the value."""
-    call = value.get("function") if isinstance(value, dict) and isinstance(value.get("function"), dict) else value
-    if not (isinstance(call, dict) and call.get("name") == function and call.keys() & _ARGUMENTS and may_be_call(call, function)):
+    call = (
+        value.get("function")
+        if isinstance(value, dict) and isinstance(value.get("function"), dict)
+        else value
+    )
+    if not (
+        isinstance(call, dict)
+        and call.get("name") == function
+        and call.keys() & _ARGUMENTS
+        and may_be_call(call, function)
+    ):
         return value
     inner = call.get("arguments", call.get("parameters"))
     return json.loads(inner) if isinstance(inner, str) else inner
@@ -151,7 +170,12 @@ def _arguments(value: Any, function: str) -> Any:
 
 def may_be_call(value: Any, function: str | None) -> bool:
     """Whether a dict (or its beginning) is a call of a function, written as text."""
-    if not isinstance(value, Mapping) or not value or not value.keys() <= _CALL_KEYS or not function:
+    if (
+        not isinstance(value, Mapping)
+        or not value
+        or not value.keys() <= _CALL_KEYS
+        or not function
+    ):
         return False
     name = value.get("name", function)
     return bool(name) and function.startswith(str(name))

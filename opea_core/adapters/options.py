@@ -18,7 +18,16 @@ COMMON_ALIASES: Mapping[str, str] = {
 """Other names of a ``Connection``'s fields, from the core and from OpenAI's SDK."""
 
 SECRET_IN_CALLS = frozenset(
-    {"api_key", "default_headers", "default_query", "extra_headers", "extra_query", "headers", "openai_api_key", "query"}
+    {
+        "api_key",
+        "default_headers",
+        "default_query",
+        "extra_headers",
+        "extra_query",
+        "headers",
+        "openai_api_key",
+        "query",
+    }
 )
 """Options of a call that traces do not show, even where they are refused."""
 
@@ -47,7 +56,9 @@ _IN_CALLS = {
 _SPELLINGS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 
 
-def layered(*layers: tuple[bool, Mapping[str, Any] | None]) -> tuple[dict[str, Any], dict[str, Any]]:
+def layered(
+    *layers: tuple[bool, Mapping[str, Any] | None],
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options and further body fields, later layers over earlier ones, under either spelling of a name.
 
     A layer is (whether it holds body fields, the values).

@@ -13,9 +13,17 @@ def unwrapped(form: Any) -> Json | None:
 
     The forms: ``{"name": ..., "schema": {...}}``, and that below ``{"type": "json_schema", "json_schema": ...}``.
     """
-    if isinstance(form, Mapping) and form.get("type") == "json_schema" and isinstance(form.get("json_schema"), Mapping):
+    if (
+        isinstance(form, Mapping)
+        and form.get("type") == "json_schema"
+        and isinstance(form.get("json_schema"), Mapping)
+    ):
         form = form["json_schema"]
-    if not isinstance(form, Mapping) or not isinstance(form.get("name"), str) or not isinstance(form.get("schema"), Mapping):
+    if (
+        not isinstance(form, Mapping)
+        or not isinstance(form.get("name"), str)
+        or not isinstance(form.get("schema"), Mapping)
+    ):
         return None
     return dict(form)
 
@@ -26,9 +34,18 @@ def strict_schema(schema: Any) -> Any:
         return [strict_schema(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    beside = ("$ref", "$defs") if "$ref" in schema else schema  # strict servers take nothing else beside a reference
-    schema = {key: value for key, value in schema.items() if key in beside and (key != "default" or value is not None)}
-    found = {key: value if key in ("default", "enum", "const", "examples") else strict_schema(value) for key, value in schema.items()}
+    beside = (
+        ("$ref", "$defs") if "$ref" in schema else schema
+    )  # strict servers take nothing else beside a reference
+    schema = {
+        key: value
+        for key, value in schema.items()
+        if key in beside and (key != "default" or value is not None)
+    }
+    found = {
+        key: value if key in ("default", "enum", "const", "examples") else strict_schema(value)
+        for key, value in schema.items()
+    }
     if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
         found |= {"additionalProperties": False, "required": list(schema["properties"])}
     return found
@@ -37,12 +54,18 @@ def strict_schema(schema: Any) -> Any:
 def root_written_out(schema: Json) -> Json:
     """A schema that is all one reference, with what it refers to in its place: servers want an object at the root."""
     target = schema.get("$defs", {}).get(str(schema.get("$ref", "")).rpartition("/")[2])
-    return {**target, **{key: value for key, value in schema.items() if key != "$ref"}} if isinstance(target, Mapping) else schema
+    return (
+        {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+        if isinstance(target, Mapping)
+        else schema
+    )
 
 
 def is_recursive(schema: Any) -> bool:
     """Whether a schema refers to itself: such references cannot be written out."""
-    definitions = schema.get("$defs") or schema.get("definitions") if isinstance(schema, Mapping) else None
+    definitions = (
+        schema.get("$defs") or schema.get("definitions") if isinstance(schema, Mapping) else None
+    )
     if not isinstance(definitions, Mapping):
         return False
     refers = {name: _references(definition) for name, definition in definitions.items()}

@@ -36,7 +36,8 @@ class Feed:
             self._later = aiter(requests)
         elif isinstance(requests, str | bytes | Mapping) or not isinstance(requests, Iterable):
             raise ConfigurationError(
-                f"requests must be an iterable of requests, not a {type(requests).__name__}.", "Give a list, or a generator."
+                f"requests must be an iterable of requests, not a {type(requests).__name__}.",
+                "Give a list, or a generator.",
             )
         else:
             self._iterator = iter(requests)
@@ -53,7 +54,12 @@ class Feed:
         if self._asked is None:
             self._asked = queue.SimpleQueue()
             context = contextvars.copy_context()
-            threading.Thread(target=context.run, args=(_read, self._iterator, self._asked), name="opea-requests", daemon=True).start()
+            threading.Thread(
+                target=context.run,
+                args=(_read, self._iterator, self._asked),
+                name="opea-requests",
+                daemon=True,
+            ).start()
         loop = asyncio.get_running_loop()
         found = loop.create_future()
         self._asked.put((loop, found))

@@ -118,7 +118,9 @@ class AsyncMany(AsyncIterator[Result[AnswerT]], Generic[AnswerT]):
     async def _one(self, index: int, request: Any) -> Result[AnswerT]:
         result: Result[AnswerT] = Result(index, custom_id(request), request)
         try:
-            result.response = await self._ask(request, lambda has_place: self._placed(index, has_place))
+            result.response = await self._ask(
+                request, lambda has_place: self._placed(index, has_place)
+            )
         except OPEAError as error:
             result.error = error
         return result
@@ -197,13 +199,16 @@ class _Pump(Generic[AnswerT]):
         self._process = os.getpid()
         self.stopped: str | None = None
         context = contextvars.copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._work,), name="opea-many", daemon=True)
+        self._thread = threading.Thread(
+            target=context.run, args=(self._work,), name="opea-many", daemon=True
+        )
 
     def take(self) -> Any:
         """The next result; END, or what the input raised, where there is none. Raises ConfigurationError after a fork."""
         if os.getpid() != self._process:
             raise ConfigurationError(
-                "These results belong to another process: a fork takes no threads along.", "Ask for them in the process that reads them."
+                "These results belong to another process: a fork takes no threads along.",
+                "Ask for them in the process that reads them.",
             )
         with self._changed:
             if self._thread.ident is None and not self._is_stopped:
@@ -230,7 +235,11 @@ class _Pump(Generic[AnswerT]):
 
     def join(self) -> None:
         """Wait until the thread is over."""
-        if self._thread.ident is not None and self._thread is not threading.current_thread() and os.getpid() == self._process:
+        if (
+            self._thread.ident is not None
+            and self._thread is not threading.current_thread()
+            and os.getpid() == self._process
+        ):
             self._thread.join()
 
     def _tell(self, what: Callable[[], Any]) -> None:

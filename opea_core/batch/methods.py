@@ -49,7 +49,9 @@ class ManyMethods:
         """``chat_as_completed`` for async code; no ``await`` before ``async for``."""
         return self._maker(requests, options, ordered=False)()
 
-    def _many(self, requests: Requests, options: Mapping[str, Any], ordered: bool) -> Many[ChatResponse]:
+    def _many(
+        self, requests: Requests, options: Mapping[str, Any], ordered: bool
+    ) -> Many[ChatResponse]:
         if self._engine.drivers.only_sync:
             raise ConfigurationError(
                 "Many calls are made in an event loop, and only a sync HTTP client was given.",
@@ -61,7 +63,9 @@ class ManyMethods:
         make = self._maker(requests, options, ordered)
         return Many(make)
 
-    def _maker(self, requests: Requests, options: Mapping[str, Any], ordered: bool) -> Callable[[], AsyncMany[ChatResponse]]:
+    def _maker(
+        self, requests: Requests, options: Mapping[str, Any], ordered: bool
+    ) -> Callable[[], AsyncMany[ChatResponse]]:
         with importing:
             from opea_core.batch.feed import Feed
             from opea_core.batch.many import AsyncMany
@@ -71,7 +75,8 @@ class ManyMethods:
         most = shared.pop("max_concurrent", None)
         if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
             raise ConfigurationError(
-                "max_concurrent must be a whole number above 0.", "Leave it out to find out how many the server takes."
+                "max_concurrent must be a whole number above 0.",
+                "Leave it out to find out how many the server takes.",
             )
         core = self._engine
 

@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 from opea_core.errors import ConfigurationError
 
-_HINT = (
-    "Give a text, a list of messages, or a dict with messages (or prompt) and further fields of the body; custom_id may stand beside them."
-)
+_HINT = "Give a text, a list of messages, or a dict with messages (or prompt) and further fields of the body; custom_id may stand beside them."
 
 
 class Asked(NamedTuple):
@@ -29,13 +27,19 @@ def custom_id(request: Any) -> str | None:
 
 def read_request(request: Any, options: Mapping[str, Any]) -> Asked:
     """What one request asks for; raises ConfigurationError for what is none."""
-    if isinstance(request, str) or (isinstance(request, Sequence) and not isinstance(request, bytes)):
+    if isinstance(request, str) or (
+        isinstance(request, Sequence) and not isinstance(request, bytes)
+    ):
         return Asked(None, request, dict(options))
     if not isinstance(request, Mapping):
         raise ConfigurationError(f"A request must not be a {type(request).__name__}.", _HINT)
     inner = request.get("body")
     body = inner if isinstance(inner, Mapping) else request
-    fields = {name: value for name, value in body.items() if name not in ("custom_id", "messages", "prompt", "method", "url")}
+    fields = {
+        name: value
+        for name, value in body.items()
+        if name not in ("custom_id", "messages", "prompt", "method", "url")
+    }
     messages = body.get("messages", body.get("prompt"))
     if messages is None:
         raise ConfigurationError("A request has neither messages nor a prompt.", _HINT)

@@ -12,7 +12,12 @@ _SPARE = 8
 _MOST = 4096
 _AHEAD = 1024
 """Results that are kept for one that is late, where they are wanted in order."""
-_HOPELESS = (errors.AuthenticationError, errors.PermissionDeniedError, errors.NotFoundError, errors.QuotaExceeded)
+_HOPELESS = (
+    errors.AuthenticationError,
+    errors.PermissionDeniedError,
+    errors.NotFoundError,
+    errors.QuotaExceeded,
+)
 _TELLING = 5
 """So many failures and no success show that nothing can work."""
 
@@ -38,7 +43,10 @@ class Window:
         """Whether another request may start: not while enough of these wait for a place."""
         ahead = self.started - self.handed - self.running
         return (
-            self.stopped is None and len(self._waiting) < _SPARE and self.running < self._most and not (self._ordered and ahead >= _AHEAD)
+            self.stopped is None
+            and len(self._waiting) < _SPARE
+            and self.running < self._most
+            and not (self._ordered and ahead >= _AHEAD)
         )
 
     def start(self) -> int:
@@ -76,7 +84,9 @@ class Window:
             self._worked = True
         if self._worked or error is None:
             return
-        never = isinstance(error, _HOPELESS) or (isinstance(error, errors.EndpointConnectionError) and error.request_id is None)
+        never = isinstance(error, _HOPELESS) or (
+            isinstance(error, errors.EndpointConnectionError) and error.request_id is None
+        )
         self._failed = self._failed + 1 if never else 0
         if self._failed >= _TELLING:
             self.stopped = f"The first {self._failed} requests all failed alike, and the others would, too: {error.message}"

@@ -82,13 +82,22 @@ def table(stats: Mapping[str, Any]) -> list[str]:
         rows.append(_row("together", stats))
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     widths[COLUMNS.index("breaker")] = len("half_open")  # so that the columns stand still
-    return ["  ".join(_aligned(*cell) for cell in zip(row, widths, COLUMNS, strict=True)).rstrip() for row in rows]
+    return [
+        "  ".join(_aligned(*cell) for cell in zip(row, widths, COLUMNS, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def _row(label: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
     median = figures["latency"]["p50"]
     shown = "" if median is None else f"{median * 1000:.0f} ms"
-    counts = (figures["requests"], figures["in_flight"], figures.get("breaker", ""), figures["retries"], figures["errors"])
+    counts = (
+        figures["requests"],
+        figures["in_flight"],
+        figures.get("breaker", ""),
+        figures["retries"],
+        figures["errors"],
+    )
     return (label, *map(str, counts), shown)
 
 

@@ -15,7 +15,16 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from opea_core import OPEA, BreakerPolicy, ChatResponse, ConfigurationError, OPEAError, RequestError, ServerError, __version__
+from opea_core import (
+    OPEA,
+    BreakerPolicy,
+    ChatResponse,
+    ConfigurationError,
+    OPEAError,
+    RequestError,
+    ServerError,
+    __version__,
+)
 from opea_core.cli.console import Console
 from opea_core.cli.flood import Flood
 from opea_core.testing import ScriptedServer, Wait, stream
@@ -28,7 +37,9 @@ _TYPING = 0.03
 _OPEN = 0.1
 _RECOVERY = 3.0
 _TURNS = 4
-_STREAMED = "This is the scripted model again. These words arrive one by one, as a model writes them."
+_STREAMED = (
+    "This is the scripted model again. These words arrive one by one, as a model writes them."
+)
 
 WEATHER: Mapping[str, Any] = {
     "type": "function",
@@ -37,7 +48,9 @@ WEATHER: Mapping[str, Any] = {
         "description": "The weather in a city now.",
         "parameters": {
             "type": "object",
-            "properties": {"city": {"type": "string", "description": "Name of the city", "examples": ["Bern"]}},
+            "properties": {
+                "city": {"type": "string", "description": "Name of the city", "examples": ["Bern"]}
+            },
             "required": ["city"],
         },
     },
@@ -64,17 +77,35 @@ def run(calls: int = 200) -> None:
     console = Console()
     console.say(f"OPEA demo, opea-core {__version__}")
     with ExitStack() as stack:
-        stage = _real(console, stack, calls) if os.environ.get("OPEA_API_URL") else _scripted(console, stack, calls)
+        stage = (
+            _real(console, stack, calls)
+            if os.environ.get("OPEA_API_URL")
+            else _scripted(console, stack, calls)
+        )
         for number, (title, part) in enumerate((*PARTS, *_framework_parts()), 1):
             console.heading(f"{number}. {title}")
             part(stage)
 
 
 def _scripted(console: Console, stack: ExitStack, calls: int) -> Stage:
-    console.say("A scripted model on this computer answers, no real one. Set OPEA_API_URL to use a server of yours.")
-    servers = {label: stack.enter_context(ScriptedServer(model=MODEL, latency=_LATENCY)) for label in _LABELS}
-    endpoints = [{"base_url": server.url, "label": label, "trust_env": False} for label, server in servers.items()]
-    connect = partial(OPEA, endpoints=endpoints, model=MODEL, max_concurrent=PLACES, breaker=BreakerPolicy(break_duration=_OPEN))
+    console.say(
+        "A scripted model on this computer answers, no real one. Set OPEA_API_URL to use a server of yours."
+    )
+    servers = {
+        label: stack.enter_context(ScriptedServer(model=MODEL, latency=_LATENCY))
+        for label in _LABELS
+    }
+    endpoints = [
+        {"base_url": server.url, "label": label, "trust_env": False}
+        for label, server in servers.items()
+    ]
+    connect = partial(
+        OPEA,
+        endpoints=endpoints,
+        model=MODEL,
+        max_concurrent=PLACES,
+        breaker=BreakerPolicy(break_duration=_OPEN),
+    )
     return Stage(console, connect, stack.enter_context(connect()), calls, servers)
 
 
@@ -94,7 +125,10 @@ def _only_model(opea: OPEA) -> str:
     if len(names) == 1:
         return names[0]
     listed = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
-    raise ConfigurationError(f"The server lists {len(names)} models: {listed or 'none'}.", "Set OPEA_MODEL to the one to use.")
+    raise ConfigurationError(
+        f"The server lists {len(names)} models: {listed or 'none'}.",
+        "Set OPEA_MODEL to the one to use.",
+    )
 
 
 # --- the parts
@@ -117,7 +151,9 @@ def streaming(stage: Stage) -> None:
         stage.servers[label].script(stream(words, usage=usage))
         pinned["endpoint"] = label
     stage.console.begin("answer")
-    with stage.opea.stream_chat("Tell me something short.", max_tokens=200, **pinned, **stage.options) as chunks:
+    with stage.opea.stream_chat(
+        "Tell me something short.", max_tokens=200, **pinned, **stage.options
+    ) as chunks:
         for chunk in chunks:
             stage.console.write(chunk.content)
     stage.console.end()
@@ -154,7 +190,10 @@ def embeddings(stage: Stage) -> None:
         response = stage.opea.embed(texts, **stage.options)
         start = ", ".join(f"{number:.3f}" for number in response.embeddings[0][:4])
         stage.console.fact("texts", ", ".join(texts))
-        stage.console.fact("vectors", f"{len(response.embeddings)} of {response.dimensions} numbers, the first [{start}, ...]")
+        stage.console.fact(
+            "vectors",
+            f"{len(response.embeddings)} of {response.dimensions} numbers, the first [{start}, ...]",
+        )
         stage.console.fact("endpoint", response.endpoint)
 
 
@@ -164,11 +203,17 @@ def many(stage: Stage) -> None:
     with stage.connect() as opea:
         count, places = len(opea.endpoints), opea.endpoints[0].max_concurrent
         where = (
-            f"over {count} endpoints, at most {places} at a time on each" if count > 1 else f"to one endpoint, at most {places} at a time"
+            f"over {count} endpoints, at most {places} at a time on each"
+            if count > 1
+            else f"to one endpoint, at most {places} at a time"
         )
         failure = f"; {label} dies and comes back" if stage.servers else ""
         stage.console.say(f"{stage.calls} calls at once {where}{failure}.")
-        asyncio.run(Flood(stage.console, opea, stage.servers.get(label), label).run(stage.calls, stage.options))
+        asyncio.run(
+            Flood(stage.console, opea, stage.servers.get(label), label).run(
+                stage.calls, stage.options
+            )
+        )
 
 
 PARTS: tuple[tuple[str, Callable[[Stage], None]], ...] = (
@@ -182,7 +227,10 @@ PARTS: tuple[tuple[str, Callable[[Stage], None]], ...] = (
 
 def _framework_parts() -> list[tuple[str, Callable[[Stage], None]]]:
     """What the adapters show, found by their entry points: the core knows no framework."""
-    return [(entry.name, partial(_framework, entry)) for entry in sorted(entry_points(group="opea_core.demo"))]
+    return [
+        (entry.name, partial(_framework, entry))
+        for entry in sorted(entry_points(group="opea_core.demo"))
+    ]
 
 
 def _framework(entry: EntryPoint, stage: Stage) -> None:
@@ -206,7 +254,10 @@ def _facts(stage: Stage, response: ChatResponse | None) -> None:
         stage.console.fact("reasoning", f"{len(response.reasoning)} characters (not shown)")
     if usage is not None:
         stage.console.fact("tokens", f"{usage.prompt_tokens} in, {usage.completion_tokens} out")
-    stage.console.fact("endpoint", f"{response.endpoint}, model {response.model}, {response.meta.elapsed * 1000:.0f} ms")
+    stage.console.fact(
+        "endpoint",
+        f"{response.endpoint}, model {response.model}, {response.meta.elapsed * 1000:.0f} ms",
+    )
 
 
 @contextmanager

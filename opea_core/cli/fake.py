@@ -69,4 +69,6 @@ def _tell(console: Console, server: ScriptedServer, seen: Seen) -> None:
     left = ", the client left" if seen.disconnected else ""
     mark = " " if seen.answer in _RIGHT else "!"
     seconds = (seen.ended_at - seen.at) / 1e9
-    console.say(f"{time.strftime('%H:%M:%S')} {mark} {seen.method} {seen.path}{kind}: {seen.answer} ({seconds:.2f} s{left})")
+    console.say(
+        f"{time.strftime('%H:%M:%S')} {mark} {seen.method} {seen.path}{kind}: {seen.answer} ({seconds:.2f} s{left})"
+    )

@@ -24,7 +24,9 @@ class Flood:
     are answered, and not before a call felt the outage, it is back.
     """
 
-    def __init__(self, console: Console, opea: OPEA, victim: ScriptedServer | None, label: str) -> None:
+    def __init__(
+        self, console: Console, opea: OPEA, victim: ScriptedServer | None, label: str
+    ) -> None:
         self._console = console
         self._opea = opea
         self._victim = victim
@@ -44,7 +46,9 @@ class Flood:
         if self._victim is not None:
             self._victim.always(self._die)
         drawing = asyncio.create_task(self._draw_on()) if self._console.live else None
-        results = await asyncio.gather(*(self._call(number, options) for number in range(calls)), return_exceptions=True)
+        results = await asyncio.gather(
+            *(self._call(number, options) for number in range(calls)), return_exceptions=True
+        )
         seconds = time.monotonic() - self._started
         if drawing is not None:
             drawing.cancel()
@@ -100,11 +104,22 @@ class Flood:
             await asyncio.sleep(_REDRAW)
 
     def _lines(self) -> list[str]:
-        return ["", f"{self._answered} of {self._calls} answered", "", *table(self._opea.get_stats()), "", *self._story]
+        return [
+            "",
+            f"{self._answered} of {self._calls} answered",
+            "",
+            *table(self._opea.get_stats()),
+            "",
+            *self._story,
+        ]
 
     def _snapshot(self) -> None:
         if not self._console.live:
-            for line in ["", f"{self._answered} of {self._calls} answered", *table(self._opea.get_stats())]:
+            for line in [
+                "",
+                f"{self._answered} of {self._calls} answered",
+                *table(self._opea.get_stats()),
+            ]:
                 self._console.say(line)
 
     def _show_end(self, seconds: float) -> None:
@@ -117,4 +132,6 @@ class Flood:
                 self._console.say(line)
         self._console.say()
         counts = f"{stats['requests']} requests, {stats['retries']} {'retry' if stats['retries'] == 1 else 'retries'}"
-        self._console.say(f"{self._answered} of {self._calls} answered, {counts}, in {seconds:.2f} s")
+        self._console.say(
+            f"{self._answered} of {self._calls} answered, {counts}, in {seconds:.2f} s"
+        )

@@ -42,22 +42,35 @@ def _run(arguments: argparse.Namespace) -> None:
 
         fake.run(arguments)
     else:
-        from opea_core.cli import demo  # imports httpx and pydantic, which --version and --help do not need
+        from opea_core.cli import (
+            demo,
+        )  # imports httpx and pydantic, which --version and --help do not need
 
         demo.run(calls=arguments.calls)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="opea", description="One dependable client for every server that speaks OpenAI's protocol.")
+    parser = argparse.ArgumentParser(
+        prog="opea",
+        description="One dependable client for every server that speaks OpenAI's protocol.",
+    )
     parser.add_argument("--version", action="version", version=f"opea-core {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", required=True
+    )
     demo = commands.add_parser(
         "demo",
         help="see what it does: on this computer alone, or with a server of yours",
         description="Shows a chat, a stream, tools, embeddings, and many calls while a server fails.",
         epilog="A scripted model answers, unless OPEA_API_URL is set (then OPEA_API_KEY and OPEA_MODEL count too).",
     )
-    demo.add_argument("--calls", type=count, default=200, metavar="N", help="calls of the last part (default: 200)")
+    demo.add_argument(
+        "--calls",
+        type=count,
+        default=200,
+        metavar="N",
+        help="calls of the last part (default: 200)",
+    )
     _add_fake(commands)
     return parser
 
@@ -70,17 +83,42 @@ def _add_fake(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog="example: opea fake --fault cut --fault 503 --share 0.2",
     )
     parser.add_argument("--list", action="store_true", help="list the faults and end")
-    parser.add_argument("--fault", action="append", default=[], metavar="NAME", help="what goes wrong; several take turns")
-    parser.add_argument("--share", type=share, default=1.0, help="the share of the requests that get a fault, 0 to 1 (default: 1)")
-    parser.add_argument("--first", type=count, metavar="N", help="only the first N requests get faults")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what goes wrong; several take turns",
+    )
+    parser.add_argument(
+        "--share",
+        type=share,
+        default=1.0,
+        help="the share of the requests that get a fault, 0 to 1 (default: 1)",
+    )
+    parser.add_argument(
+        "--first", type=count, metavar="N", help="only the first N requests get faults"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the dice behind --share")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
-    parser.add_argument("--port", type=port, default=8000, help="port (default: 8000; 0 takes a free one)")
-    parser.add_argument("--model", default="scripted-model", help="the model's name (default: scripted-model)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port", type=port, default=8000, help="port (default: 8000; 0 takes a free one)"
+    )
+    parser.add_argument(
+        "--model", default="scripted-model", help="the model's name (default: scripted-model)"
+    )
     parser.add_argument("--api-key", metavar="KEY", help="answer 401 unless this key comes")
-    parser.add_argument("--latency", type=seconds, default=0.0, metavar="SECONDS", help="before each answer")
-    parser.add_argument("--capacity", type=count, metavar="N", help="so many requests at once; the others get 429")
-    parser.add_argument("--wait", action="store_true", help="the others wait for their turn instead")
+    parser.add_argument(
+        "--latency", type=seconds, default=0.0, metavar="SECONDS", help="before each answer"
+    )
+    parser.add_argument(
+        "--capacity", type=count, metavar="N", help="so many requests at once; the others get 429"
+    )
+    parser.add_argument(
+        "--wait", action="store_true", help="the others wait for their turn instead"
+    )
 
 
 # --- what argparse calls by their names: "invalid share value: '2'"

@@ -9,12 +9,31 @@ from typing import Any
 from opea_core import errors, events
 from opea_core.config import Capabilities
 from opea_core.flow import explain
-from opea_core.flow.effects import Acquire, CallSpec, Emit, FetchKey, Reply, Request, Send, Settle, TransportFailure
+from opea_core.flow.effects import (
+    Acquire,
+    CallSpec,
+    Emit,
+    FetchKey,
+    Reply,
+    Request,
+    Send,
+    Settle,
+    TransportFailure,
+)
 from opea_core.flow.prepare import Context, build_request, model_of, models_request, with_connect
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
 from opea_core.policy.endpoint import EndpointState, Permit
-from opea_core.policy.retry import EndpointImpact, Failure, History, Phase, Retry, effect, is_refused_as_too_much, judge
+from opea_core.policy.retry import (
+    EndpointImpact,
+    Failure,
+    History,
+    Phase,
+    Retry,
+    effect,
+    is_refused_as_too_much,
+    judge,
+)
 from opea_core.policy.scheduler import Rejection
 from opea_core.wire import jsontext, refusal
 from opea_core.wire.headers import HEADER_LEFT, allowance
@@ -94,7 +113,9 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         permit = refused or (yield Acquire())
         log.at = permit.at
         if isinstance(permit, Rejection):
-            yield Emit(events.CallRejected(at=log.at, call_id=spec.call_id, reason=permit.reason.value))
+            yield Emit(
+                events.CallRejected(at=log.at, call_id=spec.call_id, reason=permit.reason.value)
+            )
             raise _final(explain.from_rejection(permit, spec, log.last, log.seconds), log)
         failure, where, answer = yield from _attempts(spec, context, log, permit)
         if answer is not None:
@@ -103,7 +124,9 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         assert where is not None
         retry, free = _next(failure, log, spec, permit)
         said = effect(failure, log.history(permit.endpoint.answered))
-        if spec.method == "GET":  # a refused list says nothing about the key or the model of chat calls
+        if (
+            spec.method == "GET"
+        ):  # a refused list says nothing about the key or the model of chat calls
             said = replace(said, mark=None, refused=said.refused and said.wait is not None)
         settle = Settle(permit, said, retry, behind=free or permit.is_probe)
         log.server_errors += failure.error.status_code == 500 and not failure.away
@@ -115,9 +138,22 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         refused = yield settle
         at, call, label = log.at, spec.call_id, permit.endpoint.label
         if refused is None:
-            yield Emit(events.RetryScheduled(at=at, call_id=call, endpoint=label, attempt=log.sent, delay=retry.delay, reason=retry.reason))
+            yield Emit(
+                events.RetryScheduled(
+                    at=at,
+                    call_id=call,
+                    endpoint=label,
+                    attempt=log.sent,
+                    delay=retry.delay,
+                    reason=retry.reason,
+                )
+            )
         else:
-            yield Emit(events.RetrySuppressed(at=at, call_id=call, endpoint=label, reason=refused.reason.value))
+            yield Emit(
+                events.RetrySuppressed(
+                    at=at, call_id=call, endpoint=label, reason=refused.reason.value
+                )
+            )
 
 
 def _attempts(
@@ -157,9 +193,20 @@ def _attempts(
             log.changes.extend(adapted.reports)
             log.changed[endpoint] = log.changed.get(endpoint, frozenset()) | set(adapted.reports)
             for report in adapted.reports:
-                yield Emit(events.ParameterDropped(at=outcome.at, call_id=spec.call_id, endpoint=endpoint.label, parameter=report))
+                yield Emit(
+                    events.ParameterDropped(
+                        at=outcome.at,
+                        call_id=spec.call_id,
+                        endpoint=endpoint.label,
+                        parameter=report,
+                    )
+                )
             continue
-        if failure.error.status_code == 401 and callable(endpoint.config.api_key) and not (spec.key or log.rekeyed):
+        if (
+            failure.error.status_code == 401
+            and callable(endpoint.config.api_key)
+            and not (spec.key or log.rekeyed)
+        ):
             log.rekeyed = True
             fresh: str | None = yield FetchKey(endpoint, spec.deadline)
             if fresh != key:
@@ -204,29 +251,62 @@ def _undecodable(outcome: Reply, where: explain.ErrorContext) -> Failure | None:
 
 def _is_stale_connection(failure: Failure, log: CallLog) -> bool:
     """A kept connection that the server had closed: sent again at once, on a new one, and not counted."""
-    return failure.reused and failure.phase in (Phase.MAYBE_SENT, Phase.NOT_SENT) and not failure.error.is_timeout and not log.resent
+    return (
+        failure.reused
+        and failure.phase in (Phase.MAYBE_SENT, Phase.NOT_SENT)
+        and not failure.error.is_timeout
+        and not log.resent
+    )
 
 
-def _adapted(failure: Failure, request: Request, where: explain.ErrorContext, known: Capabilities, log: CallLog) -> refusal.Adapted | None:
+def _adapted(
+    failure: Failure,
+    request: Request,
+    where: explain.ErrorContext,
+    known: Capabilities,
+    log: CallLog,
+) -> refusal.Adapted | None:
     """What to change after a failure, if the server's words name something that was sent."""
-    status, done = failure.error.status_code or 400, log.changed.get(where.endpoint, frozenset[str]())
+    status, done = (
+        failure.error.status_code or 400,
+        log.changed.get(where.endpoint, frozenset[str]()),
+    )
     if where.spec.kind == "rerank" and status == 404 and not failure.model_missing:
         return refusal.elsewhere(where.endpoint.url.path, known)
-    if request.content is None or len(done) >= _MOST_CHANGES or isinstance(failure.error, errors.ContextOverflowError):
+    if (
+        request.content is None
+        or len(done) >= _MOST_CHANGES
+        or isinstance(failure.error, errors.ContextOverflowError)
+    ):
         return None
-    if failure.phase not in (Phase.STATUS, Phase.FIRST, Phase.BODY) or not (status < 400 or status in _MAY_TELL):
+    if failure.phase not in (Phase.STATUS, Phase.FIRST, Phase.BODY) or not (
+        status < 400 or status in _MAY_TELL
+    ):
         return None
     any_form = where.spec.output_schema is not None
     reasoning_is_set = where.endpoint.config.capabilities.send_reasoning != "auto"
-    return refusal.adapt(jsontext.decode(request.content), failure.error.body or "", known, any_form, reasoning_is_set, done)
+    return refusal.adapt(
+        jsontext.decode(request.content),
+        failure.error.body or "",
+        known,
+        any_form,
+        reasoning_is_set,
+        done,
+    )
 
 
-def _next(failure: Failure, log: CallLog, spec: CallSpec, permit: Permit) -> tuple[Retry | None, bool]:
+def _next(
+    failure: Failure, log: CallLog, spec: CallSpec, permit: Permit
+) -> tuple[Retry | None, bool]:
     """The next attempt (None if this failure is the call's error), and whether this one was a probe that cost nothing."""
     log.counted += 1
     if _is_no_attempt(failure, spec, permit):
         log.counted -= 1
-        return (Retry(0.0, uses_retry_budget=False, reason="no room there now") if _may_wait_on(log, spec, permit) else None), False
+        return (
+            Retry(0.0, uses_retry_budget=False, reason="no room there now")
+            if _may_wait_on(log, spec, permit)
+            else None
+        ), False
     retry = judge(failure, log.history(permit.endpoint.answered), spec.retry)
     if retry is None or (retry.delay is None and len(permit.candidates) < 2):
         return None, False
@@ -234,7 +314,9 @@ def _next(failure: Failure, log: CallLog, spec: CallSpec, permit: Permit) -> tup
     if free:  # the breaker, not a backoff, says when the next one goes out
         log.counted -= 1
         retry = replace(retry, delay=0.0, uses_retry_budget=False)
-    elif failure.away and permit.limits.answered_at is not None and log.counted > 2:  # as many as open a breaker
+    elif (
+        failure.away and permit.limits.answered_at is not None and log.counted > 2
+    ):  # as many as open a breaker
         if _may_wait_on(log, spec, permit):
             log.counted -= 1
             retry = replace(retry, uses_retry_budget=False)
@@ -250,9 +332,18 @@ def _is_no_attempt(failure: Failure, spec: CallSpec, permit: Permit) -> bool:
     A lone call is what the server does not take at all: that is told after its attempts. Not for a caller who wants
     exactly one request, nor for a wait that is longer than anybody waits.
     """
-    if not is_refused_as_too_much(failure) or failure.should_retry is False or spec.retry.max_retries == 0 or spec.recovery_wait <= 0:
+    if (
+        not is_refused_as_too_much(failure)
+        or failure.should_retry is False
+        or spec.retry.max_retries == 0
+        or spec.recovery_wait <= 0
+    ):
         return False
-    if permit.limits.in_flight <= 1 and failure.wait is not None and failure.wait > spec.retry.max_retry_after:
+    if (
+        permit.limits.in_flight <= 1
+        and failure.wait is not None
+        and failure.wait > spec.retry.max_retry_after
+    ):
         return False
     return not permit.is_alone
 
@@ -262,13 +353,22 @@ def _may_wait_on(log: CallLog, spec: CallSpec, permit: Permit) -> bool:
     log.turned_away_at = log.at if log.turned_away_at is None else log.turned_away_at
     since = max(log.turned_away_at, permit.limits.answered_at or 0)
     is_over = log.at - since >= max(spec.recovery_wait, permit.limits.patience) * SECOND
-    return not is_over or (permit.limits.stated and not permit.limits.refusals)  # a wait that was asked for is kept once
+    return not is_over or (
+        permit.limits.stated and not permit.limits.refusals
+    )  # a wait that was asked for is kept once
 
 
 def _limit_connecting(request: Request, permit: Permit, spec: CallSpec) -> bool:
     """While another endpoint could serve the call, a connection gets only as long as nobody minds."""
-    limit, patience = request.timeouts.connect, _DOUBTFUL_CONNECT if permit.endpoint.is_doubtful else _USUAL_CONNECT
-    if not permit.has_alternative or spec.retry.max_retries == 0 or (limit is not None and limit <= patience):
+    limit, patience = (
+        request.timeouts.connect,
+        _DOUBTFUL_CONNECT if permit.endpoint.is_doubtful else _USUAL_CONNECT,
+    )
+    if (
+        not permit.has_alternative
+        or spec.retry.max_retries == 0
+        or (limit is not None and limit <= patience)
+    ):
         return False
     request.timeouts = with_connect(request.timeouts, patience)
     return True
@@ -290,18 +390,28 @@ def _costs_nothing(failure: Failure, permit: Permit, log: CallLog, spec: CallSpe
     if not connect_class:
         return False
     others = [peer for peer in permit.candidates if peer is not permit.endpoint]
-    return bool(others) and log.counted > max(2, spec.retry.max_retries) and all(peer.is_down for peer in others)
+    return (
+        bool(others)
+        and log.counted > max(2, spec.retry.max_retries)
+        and all(peer.is_down for peer in others)
+    )
 
 
 def _name_models(
-    spec: CallSpec, context: Context, where: explain.ErrorContext, permit: Permit, error: errors.OPEAError
+    spec: CallSpec,
+    context: Context,
+    where: explain.ErrorContext,
+    permit: Permit,
+    error: errors.OPEAError,
 ) -> Generator[Any, Any, None]:
     """Ask once what the server has, so that the error can name it."""
     request = models_request(spec, context, where)
     outcome = yield Send(permit, request, 0, quiet=True)
     if isinstance(outcome, Reply) and outcome.response_reader.problem is None:
         try:
-            explain.with_models(error, [model.id for model in read_models(outcome.response_reader.document)], where)
+            explain.with_models(
+                error, [model.id for model in read_models(outcome.response_reader.document)], where
+            )
         except errors.BadAnswerError:
             return
 

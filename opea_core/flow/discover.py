@@ -34,7 +34,10 @@ class Discovery(NamedTuple):
 
 
 def discover_flow(
-    endpoints: Sequence[Endpoint], model: str | None, ask_models: Callable[[str], Any], ask_props: Callable[[str], Any]
+    endpoints: Sequence[Endpoint],
+    model: str | None,
+    ask_models: Callable[[str], Any],
+    ask_props: Callable[[str], Any],
 ) -> Generator[Any, Any, Discovery]:
     """Yields the calls to make, takes answers or errors; returns the endpoints with what was found.
 
@@ -43,14 +46,30 @@ def discover_flow(
     if a model must be named because several are served.
     """
     asked = yield Together([ask_models(endpoint.label) for endpoint in endpoints])
-    listings = {endpoint.label: listing for endpoint, listing in zip(endpoints, asked, strict=True) if isinstance(listing, list)}
+    listings = {
+        endpoint.label: listing
+        for endpoint, listing in zip(endpoints, asked, strict=True)
+        if isinstance(listing, list)
+    }
     if not listings:
         raise next(error for error in asked if isinstance(error, errors.OPEAError))
-    named = {e.label: _chosen(e, listings[e.label], model) for e in endpoints if e.label in listings}
+    named = {
+        e.label: _chosen(e, listings[e.label], model) for e in endpoints if e.label in listings
+    }
     only = next((name for name in named.values() if name), None)
-    entries = {e.label: _entry(listings[e.label], named[e.label]) for e in endpoints if e.label in listings}
-    tells = [e.label for e in endpoints if (entry := entries.get(e.label)) is not None and _may_tell_places(e, entry)]
-    props = dict(zip(tells, (yield Together([ask_props(label) for label in tells])), strict=True)) if tells else {}
+    entries = {
+        e.label: _entry(listings[e.label], named[e.label]) for e in endpoints if e.label in listings
+    }
+    tells = [
+        e.label
+        for e in endpoints
+        if (entry := entries.get(e.label)) is not None and _may_tell_places(e, entry)
+    ]
+    props = (
+        dict(zip(tells, (yield Together([ask_props(label) for label in tells])), strict=True))
+        if tells
+        else {}
+    )
     found = []
     for endpoint in endpoints:
         label, changes = endpoint.label, dict[str, Any]()
@@ -64,12 +83,18 @@ def discover_flow(
 
 def _may_tell_places(endpoint: Endpoint, entry: ModelInfo) -> bool:
     """Whether the server looks like llama.cpp's, and nobody said how many calls it takes at once."""
-    return isinstance(entry.raw.get("meta"), dict) and "max_concurrent" not in endpoint.model_fields_set
+    return (
+        isinstance(entry.raw.get("meta"), dict)
+        and "max_concurrent" not in endpoint.model_fields_set
+    )
 
 
 def _told(endpoint: Endpoint, entry: ModelInfo, props: Any) -> dict[str, Any]:
     """What the server tells about a model, where the caller said nothing."""
-    told = {"context_window": None if endpoint.context_window else entry.context_length, "max_concurrent": _slots(props)}
+    told = {
+        "context_window": None if endpoint.context_window else entry.context_length,
+        "max_concurrent": _slots(props),
+    }
     return {name: value for name, value in told.items() if value}
 
 
@@ -79,12 +104,15 @@ def _chosen(endpoint: Endpoint, listing: list[ModelInfo], model: str | None) -> 
     if name is not None:
         return name
     if not listing:
-        raise errors.ConfigurationError(f"{endpoint.label} lists no model.", "Pass model=, or load one on the server.")
+        raise errors.ConfigurationError(
+            f"{endpoint.label} lists no model.", "Pass model=, or load one on the server."
+        )
     if len(listing) > 1:
         shown = [shown_model(endpoint, entry.id) for entry in listing[:_LISTED]]
         names = ", ".join(shown) + (", ..." if len(listing) > _LISTED else "")
         raise errors.ConfigurationError(
-            f"No model was given, and {endpoint.label} serves several: {names}.", f'Pass model="{shown[0]}" or another one.'
+            f"No model was given, and {endpoint.label} serves several: {names}.",
+            f'Pass model="{shown[0]}" or another one.',
         )
     return listing[0].id
 
@@ -92,7 +120,11 @@ def _chosen(endpoint: Endpoint, listing: list[ModelInfo], model: str | None) -> 
 def shown_model(endpoint: Endpoint, name: str) -> str:
     """A name that a server gave, as it may be shown: it may echo what was sent."""
     key = endpoint.api_key.get_secret_value() if isinstance(endpoint.api_key, SecretStr) else ""
-    return say(name, redactor(endpoint, endpoint.url, key, endpoint.headers.values(), endpoint.query.values()), _NAME)
+    return say(
+        name,
+        redactor(endpoint, endpoint.url, key, endpoint.headers.values(), endpoint.query.values()),
+        _NAME,
+    )
 
 
 def _entry(listing: list[ModelInfo], name: str | None) -> ModelInfo | None:

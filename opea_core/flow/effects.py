@@ -141,7 +141,17 @@ class TransportFailure:
 
     connection: ClassVar[None] = None
     phase: Phase
-    kind: Literal["connect", "certificate", "not_tls", "disconnected", "timeout", "invalid", "proxy", "unexpected", "local"]
+    kind: Literal[
+        "connect",
+        "certificate",
+        "not_tls",
+        "disconnected",
+        "timeout",
+        "invalid",
+        "proxy",
+        "unexpected",
+        "local",
+    ]
     reason: str
     sent_at: int
     at: int

@@ -54,7 +54,10 @@ def embed_flow(
     """
     texts = check_inputs(inputs)
     size = sizes.most or len(texts) or 1
-    waiting, answers = [(start, texts[start : start + size]) for start in range(0, len(texts), size)], []
+    waiting, answers = (
+        [(start, texts[start : start + size]) for start in range(0, len(texts), size)],
+        [],
+    )
     while waiting:
         start, batch = waiting.pop(0)
         answer = yield ask(batch)
@@ -76,7 +79,9 @@ def is_too_large(error: errors.OPEAError) -> bool:
         return False
     if error.status_code == 413 or str(error.code) == "3210":
         return True
-    return isinstance(error, errors.InvalidRequestError | errors.ServerError) and bool(re.search(_TOO_LARGE, error.message))
+    return isinstance(error, errors.InvalidRequestError | errors.ServerError) and bool(
+        re.search(_TOO_LARGE, error.message)
+    )
 
 
 def _with_blanks(error: errors.OPEAError, start: int, batch: Sequence[str]) -> errors.OPEAError:

@@ -16,7 +16,14 @@ from opea_core.policy.retry import AWAY, Failure, Phase
 from opea_core.policy.scheduler import Reason, Rejection
 from opea_core.types import ChatResponse, Choice
 from opea_core.urls import redact_url
-from opea_core.wire.error_body import MAX_BODY, MAX_MESSAGE, inner_status, model_missing, never_works, upstream_gone
+from opea_core.wire.error_body import (
+    MAX_BODY,
+    MAX_MESSAGE,
+    inner_status,
+    model_missing,
+    never_works,
+    upstream_gone,
+)
 from opea_core.wire.headers import request_id, retry_after, shown
 from opea_core.wire.redact import say
 from opea_core.wire.response_reader import Problem
@@ -109,14 +116,25 @@ class ErrorContext:
             )
             for choice in answer.choices
         ]
-        return replace(answer, choices=choices, raw={}, id=self.redact(answer.id), model=self.redact(answer.model))
+        return replace(
+            answer,
+            choices=choices,
+            raw={},
+            id=self.redact(answer.id),
+            model=self.redact(answer.model),
+        )
 
 
 def from_reply(where: ErrorContext, reply: Reply, problem: Problem) -> Failure:
     """The failure that an answer with a problem is."""
     status, cls, body = reply.status, problem.cls, problem.body
     text = body.text[:MAX_BODY]
-    wait = retry_after(status if status >= 400 else 429 if cls is errors.RateLimited else status, reply.headers, text, reply.wall)
+    wait = retry_after(
+        status if status >= 400 else 429 if cls is errors.RateLimited else status,
+        reply.headers,
+        text,
+        reply.wall,
+    )
     if status < 400:
         status = inner_status(body, status)
     if 300 <= status < 400:
@@ -138,13 +156,26 @@ def from_reply(where: ErrorContext, reply: Reply, problem: Problem) -> Failure:
         headers=where.shown(reply.headers),
     )
     error.in_short = f"{reply.status} from {where}."
-    phase = Phase.STATUS if reply.status >= 300 else Phase.FIRST if where.spec.stream else Phase.BODY
+    phase = (
+        Phase.STATUS if reply.status >= 300 else Phase.FIRST if where.spec.stream else Phase.BODY
+    )
     should = {"true": True, "false": False}.get(reply.headers.get("x-should-retry", "").lower())
     brief = where.say(problem.what) + (f': "{words}"' if words else "")
-    unknown = cls in (errors.NotFoundError, errors.InvalidRequestError) and model_missing(body, where.model)
+    unknown = cls in (errors.NotFoundError, errors.InvalidRequestError) and model_missing(
+        body, where.model
+    )
     away = status in AWAY or (status == 500 and upstream_gone(body))
     retryable = problem.retryable and not (status >= 500 and never_works(body))
-    return Failure(phase, error, wait, should_retry=should, retryable=retryable, brief=brief, away=away, model_missing=unknown)
+    return Failure(
+        phase,
+        error,
+        wait,
+        should_retry=should,
+        retryable=retryable,
+        brief=brief,
+        away=away,
+        model_missing=unknown,
+    )
 
 
 def from_document(where: ErrorContext, reply: Reply, error: errors.OPEAError) -> errors.OPEAError:
@@ -172,14 +203,27 @@ def from_broken(where: ErrorContext, broken: TransportFailure) -> Failure:
         headers=where.shown(broken.headers),
     )
     error.__cause__ = broken.cause
-    retryable = broken.kind not in ("certificate", "not_tls", "invalid", "unexpected") and broken.limit != "total"
-    brief = message.removeprefix(str(where)).strip(" :.") if broken.kind == "timeout" else where.say(broken.reason)
-    reused = broken.reused and (broken.own or where.spec.retry.max_retries > 0)  # exactly one request is not put at risk by a guess
+    retryable = (
+        broken.kind not in ("certificate", "not_tls", "invalid", "unexpected")
+        and broken.limit != "total"
+    )
+    brief = (
+        message.removeprefix(str(where)).strip(" :.")
+        if broken.kind == "timeout"
+        else where.say(broken.reason)
+    )
+    reused = broken.reused and (
+        broken.own or where.spec.retry.max_retries > 0
+    )  # exactly one request is not put at risk by a guess
     ours = broken.limit == "total" or broken.kind == "local"  # says nothing of the endpoint
-    return Failure(broken.phase, error, reused=reused, retryable=retryable, own_limit=ours, brief=brief)
+    return Failure(
+        broken.phase, error, reused=reused, retryable=retryable, own_limit=ours, brief=brief
+    )
 
 
-def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError | None, waited: float) -> errors.OPEAError:
+def from_rejection(
+    rejection: Rejection, spec: CallSpec, last: errors.OPEAError | None, waited: float
+) -> errors.OPEAError:
     """The error for a call that got no place."""
     reason = rejection.reason
     if last is not None:
@@ -190,7 +234,9 @@ def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError 
         if reason is Reason.NO_OTHER:
             return last
     listed = "; ".join(rejection.endpoints)
-    if reason is Reason.RATE_LIMITED or (reason is Reason.UNAVAILABLE and isinstance(last or rejection.cause, errors.RateLimited)):
+    if reason is Reason.RATE_LIMITED or (
+        reason is Reason.UNAVAILABLE and isinstance(last or rejection.cause, errors.RateLimited)
+    ):
         if isinstance(last, errors.RateLimited):
             return last
         return errors.RateLimited(
@@ -198,13 +244,19 @@ def from_rejection(rejection: Rejection, spec: CallSpec, last: errors.OPEAError 
             "Wait retry_after seconds, or send less at once.",
             retry_after=rejection.retry_after,
         )
-    if reason is Reason.UNAVAILABLE and not rejection.answered and (last or rejection.cause) is not None:
+    if (
+        reason is Reason.UNAVAILABLE
+        and not rejection.answered
+        and (last or rejection.cause) is not None
+    ):
         return last or _same_for_all(rejection)
     if reason is Reason.UNAVAILABLE:
         did_wait = waited >= spec.recovery_wait / 2
         error = errors.NoEndpointAvailable(
             f"No endpoint available after {waited:.0f} s: {listed}.",
-            f"Calls wait recovery_wait={spec.recovery_wait:g} s for a recovery; raise it for batch work." if did_wait else "",
+            f"Calls wait recovery_wait={spec.recovery_wait:g} s for a recovery; raise it for batch work."
+            if did_wait
+            else "",
             retry_after=rejection.retry_after,
         )
         error.__cause__ = last or rejection.cause
@@ -216,7 +268,13 @@ def _same_for_all(rejection: Rejection) -> errors.OPEAError:
     """Nothing ever answered at these addresses: what one caller found out holds for everybody."""
     cause = rejection.cause
     assert cause is not None
-    error = type(cause)(cause.message, cause.hint, endpoint=cause.endpoint, url=cause.url, status_code=cause.status_code)
+    error = type(cause)(
+        cause.message,
+        cause.hint,
+        endpoint=cause.endpoint,
+        url=cause.url,
+        status_code=cause.status_code,
+    )
     error.__cause__ = cause
     return error
 
@@ -227,7 +285,11 @@ def interrupted(where: ErrorContext, failure: Failure, characters: int) -> error
         f"Stream from {where.endpoint.label} broke off after {characters:,} characters: {failure.brief}.",
         "The text so far is in error.partial. It is not repeated by itself, since part was already handed out.",
     )
-    details = {name: value for name, value in vars(failure.error).items() if name not in ("message", "hint", "attempts", "seconds")}
+    details = {
+        name: value
+        for name, value in vars(failure.error).items()
+        if name not in ("message", "hint", "attempts", "seconds")
+    }
     vars(error).update(details)
     error.__cause__ = failure.error
     return error
@@ -238,13 +300,19 @@ def _local_rejection(rejection: Rejection, spec: CallSpec, waited: float) -> err
     if reason is Reason.DEADLINE:
         limit = f" of {spec.deadline_seconds:g} s" if spec.deadline_seconds else ""
         why = f" ({'; '.join(rejection.endpoints)})" if rejection.retry_after is not None else ""
-        return errors.DeadlineExceeded(f"The deadline{limit} passes before a place is free{why}; nothing was sent.", _LIMIT_HINTS["total"])
+        return errors.DeadlineExceeded(
+            f"The deadline{limit} passes before a place is free{why}; nothing was sent.",
+            _LIMIT_HINTS["total"],
+        )
     if reason is Reason.QUEUE_TIMEOUT:
         return errors.QueueFull(
-            f"No place became free within {waited:.1f} s (queue_timeout); nothing was sent.", "Raise queue_timeout=, or send less at once."
+            f"No place became free within {waited:.1f} s (queue_timeout); nothing was sent.",
+            "Raise queue_timeout=, or send less at once.",
         )
     if reason is Reason.CLOSED:
-        return errors.ClientClosed("This OPEA object is closed.", "Make a new one, or close it later.")
+        return errors.ClientClosed(
+            "This OPEA object is closed.", "Make a new one, or close it later."
+        )
     if reason is Reason.WOULD_BLOCK:
         return errors.ConfigurationError(
             "This synchronous call would wait for places that calls of this thread's own event loop hold: it would wait for itself.",
@@ -255,24 +323,42 @@ def _local_rejection(rejection: Rejection, spec: CallSpec, waited: float) -> err
             "This call would wait for a place that only its own thread or task can give back: it would wait for itself.",
             "End the stream around it first, do not call the object from its own hooks or key functions, or raise max_concurrent=.",
         )
-    return errors.QueueFull("The queue is full; nothing was sent.", "Raise queue_size=, or send less at once.")
+    return errors.QueueFull(
+        "The queue is full; nothing was sent.", "Raise queue_size=, or send less at once."
+    )
 
 
 def _explained(
-    where: ErrorContext, reply: Reply, problem: Problem, cls: type[errors.OPEAError], words: str, wait: float | None
+    where: ErrorContext,
+    reply: Reply,
+    problem: Problem,
+    cls: type[errors.OPEAError],
+    words: str,
+    wait: float | None,
 ) -> tuple[str, str]:
     words = cut(words, _QUOTE)
     words = words if words.endswith("..") else words.removesuffix(".")
     status = reply.status
-    quoted = f'"{words}"' if words and not words.startswith(f"{status} without ") else "it gives no reason"
+    quoted = (
+        f'"{words}"'
+        if words and not words.startswith(f"{status} without ")
+        else "it gives no reason"
+    )
     if cls is errors.AuthenticationError:
         return _unauthorized(where, status, quoted)
-    if cls is errors.NotFoundError or (cls is errors.InvalidRequestError and model_missing(problem.body, where.model)):
+    if cls is errors.NotFoundError or (
+        cls is errors.InvalidRequestError and model_missing(problem.body, where.model)
+    ):
         return _not_found(where, problem, quoted)
     if cls is errors.ContextOverflowError:
-        asked = _overflow_numbers(problem.body.message, {status, inner_status(problem.body, status)})
+        asked = _overflow_numbers(
+            problem.body.message, {status, inner_status(problem.body, status)}
+        )
         hint = _CLASS_HINTS[cls] if where.spec.kind in ("chat", "completion") else _TOO_LONG_INPUT
-        return f"Too long for {where.model} at {where.endpoint.label}{asked} (server: {quoted}).", hint
+        return (
+            f"Too long for {where.model} at {where.endpoint.label}{asked} (server: {quoted}).",
+            hint,
+        )
     if 300 <= status < 400:
         target = where.say(redact_url(one_line(reply.headers.get("location", "?"))))
         return (
@@ -288,7 +374,9 @@ def _explained(
         return f"{status} from {where}: {quoted}.", hint
     if problem.body.is_html:
         hint = f"{_BASE_URL} Or a login page or a proxy stands in front of it."
-    return f"{where} answered {status}, but {where.say(problem.what)}" + (f": {quoted}." if words else "."), hint
+    return f"{where} answered {status}, but {where.say(problem.what)}" + (
+        f": {quoted}." if words else "."
+    ), hint
 
 
 def _until(wall: float) -> str:
@@ -303,7 +391,10 @@ def _until(wall: float) -> str:
 def _unauthorized(where: ErrorContext, status: int, quoted: str) -> tuple[str, str]:
     message = f"{status} from {where}: {quoted}."
     if where.key_sent:
-        return message, "The key was refused: check api_key= or OPEA_API_KEY. A proxy may be handing on its upstream's 401."
+        return (
+            message,
+            "The key was refused: check api_key= or OPEA_API_KEY. A proxy may be handing on its upstream's 401.",
+        )
     hint = "Pass api_key= or set OPEA_API_KEY."
     if where.foreign_key:
         hint += " OPENAI_API_KEY is set but is not sent to this host."
@@ -313,10 +404,16 @@ def _unauthorized(where: ErrorContext, status: int, quoted: str) -> tuple[str, s
 def _not_found(where: ErrorContext, problem: Problem, quoted: str) -> tuple[str, str]:
     if model_missing(problem.body, where.model):
         default = "" if where.model_given else " (the default, none was given)"
-        return f'{where} has no model "{where.model}"{default}: {quoted}.', "Pass model=, or load the missing one on the server."
+        return (
+            f'{where} has no model "{where.model}"{default}: {quoted}.',
+            "Pass model=, or load the missing one on the server.",
+        )
     usual = "Is the base URL right?" if where.endpoint.url.path.endswith("/v1") else _BASE_URL
     hint = _NOT_THERE.get(where.spec.kind, usual)
-    return f"404 from {where}: {quoted} (tried {where.request.method} {redact_url(where.request.url)}).", hint
+    return (
+        f"404 from {where}: {quoted} (tried {where.request.method} {redact_url(where.request.url)}).",
+        hint,
+    )
 
 
 def with_models(error: errors.OPEAError, models: list[str], where: ErrorContext) -> None:
@@ -325,25 +422,37 @@ def with_models(error: errors.OPEAError, models: list[str], where: ErrorContext)
     models = [where.say(model, _NAME) for model in models[: _LISTED + 1]]
     if models and not is_there:
         listed = ", ".join(models[:_LISTED]) + (", ..." if len(models) > _LISTED else "")
-        error.hint = f'It serves: {listed}. Pass model="{models[0]}", or load the missing one on the server.'
+        error.hint = (
+            f'It serves: {listed}. Pass model="{models[0]}", or load the missing one on the server.'
+        )
 
 
 def _overflow_numbers(message: str, statuses: set[int]) -> str:
     """``: 41,210 tokens asked, 32,768 possible``, from the first two plausible numbers the server named."""
-    numbers = [int(n.replace(",", "")) for n in _NUMBERS.findall(message)[:20] if len(n) < 12 and n.strip(",")]
+    numbers = [
+        int(n.replace(",", ""))
+        for n in _NUMBERS.findall(message)[:20]
+        if len(n) < 12 and n.strip(",")
+    ]
     first = sorted([n for n in dict.fromkeys(numbers) if n >= 16 and n not in statuses][:2])
     if len(first) < 2 or "<=" in message or " + " in message:  # the parts of a sum
         return ""
     return f": {first[1]:,} tokens asked, {first[0]:,} possible"
 
 
-def _broken_words(where: ErrorContext, broken: TransportFailure) -> tuple[type[errors.OPEAError], str, str]:
+def _broken_words(
+    where: ErrorContext, broken: TransportFailure
+) -> tuple[type[errors.OPEAError], str, str]:
     reason = where.say(broken.reason)
     if broken.kind == "timeout":
         return _timeout_words(where, broken)
     if broken.kind == "certificate":
         hint = "If it is your own CA, pass verify='/path/ca.pem' or set SSL_CERT_FILE."
-        return errors.CertificateError, f"{where}: the TLS certificate was not accepted ({reason}).", hint
+        return (
+            errors.CertificateError,
+            f"{where}: the TLS certificate was not accepted ({reason}).",
+            hint,
+        )
     if broken.kind == "not_tls":
         return (
             errors.ConfigurationError,
@@ -369,18 +478,32 @@ def _broken_words(where: ErrorContext, broken: TransportFailure) -> tuple[type[e
         hint = "The cause has its own words; a transport or an HTTP client of yours may have raised it."
         return errors.EndpointConnectionError, f"{where}: the connection failed ({reason}).", hint
     if broken.phase is Phase.NOT_SENT:
-        return errors.EndpointConnectionError, f"Nothing answers at {where.endpoint.url.origin} ({reason}).", _USUAL
+        return (
+            errors.EndpointConnectionError,
+            f"Nothing answers at {where.endpoint.url.origin} ({reason}).",
+            _USUAL,
+        )
     return errors.EndpointConnectionError, f"{where}: {reason}.", ""
 
 
-def _timeout_words(where: ErrorContext, broken: TransportFailure) -> tuple[type[errors.OPEAError], str, str]:
+def _timeout_words(
+    where: ErrorContext, broken: TransportFailure
+) -> tuple[type[errors.OPEAError], str, str]:
     limit = broken.limit or "idle"
     if limit == "total":
         allowed = f" of {where.spec.deadline_seconds:g} s" if where.spec.deadline_seconds else ""
-        return errors.DeadlineExceeded, f"The deadline{allowed} passed while {where} was answering.", _LIMIT_HINTS[limit]
+        return (
+            errors.DeadlineExceeded,
+            f"The deadline{allowed} passed while {where} was answering.",
+            _LIMIT_HINTS[limit],
+        )
     seconds = getattr(where.request.timeouts, limit)
     waited = f"{seconds:g}" if seconds else f"{(broken.at - broken.sent_at) / SECOND:.1f}"
-    what = {"connect": "took no connection", "first_event": "sent no answer", "idle": "sent nothing more"}[limit]
+    what = {
+        "connect": "took no connection",
+        "first_event": "sent no answer",
+        "idle": "sent nothing more",
+    }[limit]
     hint = _LIMIT_HINTS[limit]
     if limit == "connect" and where.endpoint.url.origin.startswith("https"):
         hint = "Does it speak TLS? If not, write http:// in base_url. " + hint

@@ -39,7 +39,11 @@ class Context:
 
 
 def build_request(
-    spec: CallSpec, context: Context, endpoint: EndpointState, capabilities: Capabilities, key: str | None
+    spec: CallSpec,
+    context: Context,
+    endpoint: EndpointState,
+    capabilities: Capabilities,
+    key: str | None,
 ) -> tuple[Request, ErrorContext]:
     """The request as this endpoint takes it, and what an error about it must know."""
     config, settings = endpoint.config, context.settings
@@ -48,9 +52,22 @@ def build_request(
     content, left_out, names, asked = None, list[str](), dict[str, str](), NOTHING
     if spec.method == "POST":
         stream = spec.stream if shape == "chat" else None
-        built = build_body(spec.body, model, stream, capabilities, spec.output_schema, left_out, names, endpoint.server_id)
+        built = build_body(
+            spec.body,
+            model,
+            stream,
+            capabilities,
+            spec.output_schema,
+            left_out,
+            names,
+            endpoint.server_id,
+        )
         content = encode_body(built)
-        asked = asked_of(spec.body, spec.output_schema, built.get("stream_options")) if shape == "chat" else NOTHING
+        asked = (
+            asked_of(spec.body, spec.output_schema, built.get("stream_options"))
+            if shape == "chat"
+            else NOTHING
+        )
     sent_key = spec.key or key
     prepared = _prepared(spec, context, endpoint, capabilities, sent_key)
     headers = {"x-request-id": spec.request_id, **prepared.headers}
@@ -77,7 +94,17 @@ def build_request(
     )
     given = bool(spec.body.get("model") or config.model or settings.model_given)
     key_sent = "authorization" in headers or config.auth_header.lower() in headers
-    return request, ErrorContext(spec, endpoint, request, model, given, key_sent, context.foreign_key, sent_key, tuple(left_out))
+    return request, ErrorContext(
+        spec,
+        endpoint,
+        request,
+        model,
+        given,
+        key_sent,
+        context.foreign_key,
+        sent_key,
+        tuple(left_out),
+    )
 
 
 def model_of(spec: CallSpec, context: Context, endpoint: EndpointState) -> str:
@@ -91,7 +118,9 @@ def with_connect(timeouts: Timeouts, seconds: float) -> Timeouts:
 
 
 @lru_cache(maxsize=64)
-def _limits(connect: float, first_event: float | None, idle: float | None, total: float | None) -> Timeouts:
+def _limits(
+    connect: float, first_event: float | None, idle: float | None, total: float | None
+) -> Timeouts:
     return Timeouts(connect=connect, first_event=first_event, idle=idle, total=total)
 
 
@@ -103,14 +132,22 @@ class _Prepared(NamedTuple):
     redact: Redactor
 
 
-def _prepared(spec: CallSpec, context: Context, endpoint: EndpointState, capabilities: Capabilities, key: str | None) -> _Prepared:
+def _prepared(
+    spec: CallSpec,
+    context: Context,
+    endpoint: EndpointState,
+    capabilities: Capabilities,
+    key: str | None,
+) -> _Prepared:
     """Made once, for calls with neither headers nor a query nor a path of their own; of renewed keys a few are kept."""
     alike = (spec.kind, spec.method, spec.stream, capabilities.rerank_beside_v1, key)
     ordinary = not (spec.headers or spec.query or spec.path)
     found: _Prepared | None = endpoint.prepared.get(alike) if ordinary else None
     if found is None:
         headers = _headers(spec, context, endpoint, key)
-        found = _Prepared(_url(spec, endpoint, capabilities), headers, _redactor(spec, context, endpoint, key))
+        found = _Prepared(
+            _url(spec, endpoint, capabilities), headers, _redactor(spec, context, endpoint, key)
+        )
         if ordinary:
             if len(endpoint.prepared) >= _MOST_PREPARED:
                 endpoint.prepared.clear()
@@ -119,15 +156,21 @@ def _prepared(spec: CallSpec, context: Context, endpoint: EndpointState, capabil
 
 
 def _choices(n: object, prompt: object) -> int | None:
-    if isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int):  # several prompts
+    if (
+        isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
+    ):  # several prompts
         return None
     return 1 if n == 1 else n if isinstance(n, int) and n > 0 else None
 
 
 def models_request(spec: CallSpec, context: Context, where: ErrorContext) -> Request:
     """A best-effort request for the list of models, bounded by two seconds."""
-    listing = replace(spec, kind="models", method="GET", path=None, stream=False, body={}, timeouts=_BRIEF)
-    request, _ = build_request(listing, context, where.endpoint, where.endpoint.config.capabilities, where.key)
+    listing = replace(
+        spec, kind="models", method="GET", path=None, stream=False, body={}, timeouts=_BRIEF
+    )
+    request, _ = build_request(
+        listing, context, where.endpoint, where.endpoint.config.capabilities, where.key
+    )
     return request
 
 
@@ -136,7 +179,11 @@ _BRIEF = Timeouts(connect=2.0, first_event=2.0, idle=2.0)
 
 def _url(spec: CallSpec, endpoint: EndpointState, capabilities: Capabilities) -> str:
     base = endpoint.url
-    root = base.root.removesuffix("/v1") if spec.kind == "rerank" and capabilities.rerank_beside_v1 else base.root
+    root = (
+        base.root.removesuffix("/v1")
+        if spec.kind == "rerank" and capabilities.rerank_beside_v1
+        else base.root
+    )
     url = base.origin + spec.path if spec.path else root + SUFFIX[spec.kind]
     query = _layered(base.query, endpoint.config.query.items(), spec.query.items())
     if endpoint.config.api_version:
@@ -155,7 +202,9 @@ def _layered(*layers: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
     return query
 
 
-def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str | None) -> dict[str, str]:
+def _headers(
+    spec: CallSpec, context: Context, endpoint: EndpointState, key: str | None
+) -> dict[str, str]:
     """Caller's headers over the endpoint's over ours, names compared without case."""
     config, url = endpoint.config, endpoint.url
     headers = {
@@ -166,7 +215,9 @@ def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str
     if spec.method == "POST":
         headers["content-type"] = "application/json"
     if key:
-        headers[config.auth_header.lower()] = f"{config.auth_scheme} {key}" if config.auth_scheme else key
+        headers[config.auth_header.lower()] = (
+            f"{config.auth_scheme} {key}" if config.auth_scheme else key
+        )
     elif url.user is not None:
         headers["authorization"] = "Basic " + secrets.user_info(url)[-1]
     _override(headers, config.headers)
@@ -174,12 +225,16 @@ def _headers(spec: CallSpec, context: Context, endpoint: EndpointState, key: str
     return headers
 
 
-def _redactor(spec: CallSpec, context: Context, endpoint: EndpointState, key: str | None) -> Redactor:
+def _redactor(
+    spec: CallSpec, context: Context, endpoint: EndpointState, key: str | None
+) -> Redactor:
     """Takes out of a server's words all that must not be shown of a request."""
     config, url = endpoint.config, endpoint.url
     query = _layered(config.query.items(), spec.query.items())
     values = [value for several in query.values() for value in several]
-    return secrets.redactor(config, url, key, (*config.headers.values(), *spec.headers.values(), *context.lent), values)
+    return secrets.redactor(
+        config, url, key, (*config.headers.values(), *spec.headers.values(), *context.lent), values
+    )
 
 
 def _override(headers: dict[str, str], given: Mapping[str, Any]) -> None:

@@ -16,10 +16,17 @@ from opea_core.wire.redact import Redactor
 _SCHEMES = frozenset({"bearer", "token", "apikey", "api-key", "key"})
 
 
-def redactor(config: Endpoint, url: BaseURL, key: str | None, headers: Iterable[str], query: Iterable[Any]) -> Redactor:
+def redactor(
+    config: Endpoint, url: BaseURL, key: str | None, headers: Iterable[str], query: Iterable[Any]
+) -> Redactor:
     """Takes out of any text the key, the values of headers and query, and the credentials of URLs."""
     sent = set(headers)
-    secrets = {*sent, *(part for value in sent for part in _parts(value)), *map(str, query), *(value for _, value in url.query)}
+    secrets = {
+        *sent,
+        *(part for value in sent for part in _parts(value)),
+        *map(str, query),
+        *(value for _, value in url.query),
+    }
     return _made(frozenset((*secrets, key or "", *user_info(url), *_proxy_secrets(config.proxy))))
 
 
@@ -42,7 +49,11 @@ def _parts(value: str) -> tuple[str, ...]:
             return credentials, *both.partition(":")[::2]
     if scheme.lower() in _SCHEMES:
         return (credentials.strip(),)
-    return tuple(cookie.partition("=")[2].strip() for cookie in value.split(";")) if "=" in value else ()
+    return (
+        tuple(cookie.partition("=")[2].strip() for cookie in value.split(";"))
+        if "=" in value
+        else ()
+    )
 
 
 @lru_cache(maxsize=64)

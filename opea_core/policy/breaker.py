@@ -123,7 +123,9 @@ class Breaker:
         if self.state is State.OPEN:
             self.open_until = min(self.open_until, self._opened_at + int(seconds * SECOND))
 
-    def record(self, admission: Admission, verdict: Verdict, now: int, connect_class: bool = False) -> None:
+    def record(
+        self, admission: Admission, verdict: Verdict, now: int, connect_class: bool = False
+    ) -> None:
         """Take the verdict of an admission, once. ``connect_class``: not sent, or reset before an answer."""
         if admission.generation != self.generation or not self._policy.enabled:
             return
@@ -145,12 +147,17 @@ class Breaker:
         if self._connect_failures >= self._policy.connect_failure_threshold:
             return True
         count = len(self._window)
-        return count >= self._policy.min_calls and sum(self._window) / count >= self._policy.failure_rate
+        return (
+            count >= self._policy.min_calls
+            and sum(self._window) / count >= self._policy.failure_rate
+        )
 
     def _open(self, now: int) -> None:
         policy = self._policy
         doublings = min(max(0, self._openings - policy.steady + 1), 63)
-        seconds = min(policy.break_duration * 2**doublings, policy.max_break_duration / 1.1) * (1 + 0.1 * self._chance())
+        seconds = min(policy.break_duration * 2**doublings, policy.max_break_duration / 1.1) * (
+            1 + 0.1 * self._chance()
+        )
         self._openings += 1
         self._move(State.OPEN)
         self._opened_at = now

@@ -16,7 +16,18 @@ _WORTH = 0.15
 class Cohort:
     """The requests that were sent first at one level, and what they have shown."""
 
-    __slots__ = ("_busy", "_places", "_seconds", "_sent", "_size", "_squares", "_used_from", "_work", "answered", "full")
+    __slots__ = (
+        "_busy",
+        "_places",
+        "_seconds",
+        "_sent",
+        "_size",
+        "_squares",
+        "_used_from",
+        "_work",
+        "answered",
+        "full",
+    )
 
     def __init__(self, size: int, used_from: int) -> None:
         self.answered = 0
@@ -91,7 +102,10 @@ class Seen(NamedTuple):
 
     def updated(self, newer: Seen) -> Seen:
         """Both together."""
-        in_flight, throughput = (self.in_flight + newer.in_flight) / 2, (self.throughput + newer.throughput) / 2
+        in_flight, throughput = (
+            (self.in_flight + newer.in_flight) / 2,
+            (self.throughput + newer.throughput) / 2,
+        )
         return Seen(in_flight, throughput, (self.variance + newer.variance) / 4)
 
     def gain_over(self, other: Seen) -> tuple[float, float]:

@@ -203,7 +203,9 @@ class ConcurrencyLimit:
 
     # --- what came of it
 
-    def answered(self, cohort: Cohort | None, place: int, left: int, seconds: float, work: float, now: int) -> None:
+    def answered(
+        self, cohort: Cohort | None, place: int, left: int, seconds: float, work: float, now: int
+    ) -> None:
         """A request was answered; it was the ``place``-th in flight when it went out, and ``left`` are in flight now."""
         mine = self._cohort
         self._paced_at = None  # as long as answers come, it goes by them
@@ -229,7 +231,9 @@ class ConcurrencyLimit:
         if number:
             gain, chance = cohort.rank.gain_over(cohorts[number - 1].rank)
             if gain + chance < cohort.rank.worth(cohorts[number - 1].rank):
-                return self._steady(round(max(each.rank.throughput for each in cohorts) * cohorts[0].rank.pace))
+                return self._steady(
+                    round(max(each.rank.throughput for each in cohorts) * cohorts[0].rank.pace)
+                )
         return self._go_on(cohort, self.level) if cohort is self._cohort else None
 
     def _go_on(self, cohort: Cohort, step: int) -> None:
@@ -272,10 +276,24 @@ class ConcurrencyLimit:
         is_used = 2 * cohort.full >= cohort.answered
         self._lower_in -= 1
         self._higher_in -= is_used
-        if self._lower_in <= 0 and self.level > 1 and not (self._fixed or self._refused) and (is_used or seen.pace > 1.5 * self._quickest):
+        if (
+            self._lower_in <= 0
+            and self.level > 1
+            and not (self._fixed or self._refused)
+            and (is_used or seen.pace > 1.5 * self._quickest)
+        ):
             self._try_lower(seen)
-        elif is_used and self.level < self.ceiling and not self._refused and (self._higher_in <= 0 or self._is_new):
-            self._try(Phase.HIGHER, self.level if self._is_new else math.ceil(self.level * seen.step(1 / 8)), seen)
+        elif (
+            is_used
+            and self.level < self.ceiling
+            and not self._refused
+            and (self._higher_in <= 0 or self._is_new)
+        ):
+            self._try(
+                Phase.HIGHER,
+                self.level if self._is_new else math.ceil(self.level * seen.step(1 / 8)),
+                seen,
+            )
 
     def _try_lower(self, seen: Seen) -> None:
         used = min(self.level, round(seen.in_flight))
@@ -296,7 +314,9 @@ class ConcurrencyLimit:
             gain += chance
         if self._fixed or (seen.in_flight > before.in_flight and gain >= seen.worth(before)):
             self._higher_wait = self._higher_in = _SHORTEST
-            self._go_on(cohort, max(1, min(self._step * 2, self.level if self._is_new else self.level // 2)))
+            self._go_on(
+                cohort, max(1, min(self._step * 2, self.level if self._is_new else self.level // 2))
+            )
         else:
             first, self._refused, self._is_new = self._is_new, False, False
             self.level = self._base

@@ -94,7 +94,9 @@ class Contention:
                 self._vain += 1
                 self._lost = self._lost if self._vain < 2 else 0
         self.asked = 0
-        self._asks_at = now + (self._times(_ASK_AGAIN if self._lost > max(1, left) else self._ask_wait) or SECOND)
+        self._asks_at = now + (
+            self._times(_ASK_AGAIN if self._lost > max(1, left) else self._ask_wait) or SECOND
+        )
         self._yields_at = self._yields_at or now + (self._times(self._yield_wait) or SECOND)
 
     def restart(self) -> None:

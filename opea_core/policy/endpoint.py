@@ -103,7 +103,9 @@ class EndpointState:
         "last_error", "prepared", "server_id", "stats", "url",
     )  # fmt: skip
 
-    def __init__(self, config: Endpoint, breaker: BreakerPolicy, chance: Callable[[], float], now: int) -> None:
+    def __init__(
+        self, config: Endpoint, breaker: BreakerPolicy, chance: Callable[[], float], now: int
+    ) -> None:
         self.config = config
         self.url = config.url
         self.server_id = hashlib.sha256(config.url.root.encode()).hexdigest()[:16]
@@ -149,20 +151,28 @@ class EndpointState:
         if found is None:
             if len(self._models) >= _MOST_MODELS:
                 self._forget_idle()
-            found = self._models[model] = ModelLimits(self.config.max_concurrent, self.config.weight)
+            found = self._models[model] = ModelLimits(
+                self.config.max_concurrent, self.config.weight
+            )
         return found
 
     def _forget_idle(self) -> None:
         """Forget the models that nobody asks now, the oldest first, down to half; of those that must wait the last ones stay."""
         idle = [model for model, limits in self._models.items() if not limits.in_flight]
-        for model in sorted(idle, key=lambda model: self._models[model].cooldown_until)[: _MOST_MODELS // 2]:
+        for model in sorted(idle, key=lambda model: self._models[model].cooldown_until)[
+            : _MOST_MODELS // 2
+        ]:
             del self._models[model]
 
     @property
     def level(self) -> int:
         """How many requests may be in flight now, over all models."""
         found = sum(limits.concurrency.level for limits in self._models.values())
-        return min(found, self.config.max_concurrent or found) if found else self.config.max_concurrent or FIRST
+        return (
+            min(found, self.config.max_concurrent or found)
+            if found
+            else self.config.max_concurrent or FIRST
+        )
 
     def has_room(self, limits: ModelLimits, now: int) -> bool:
         """Whether a place is free for a model."""
@@ -192,11 +202,23 @@ class EndpointState:
 
     def is_deprioritized(self, now: int, model: str) -> bool:
         """Whether the endpoint is chosen last: its key or this model was refused lately."""
-        return bool(self._marks) and any(self._marks.get(mark, 0) > now for mark in ((Mark.KEY, ""), (Mark.MODEL, model)))
+        return bool(self._marks) and any(
+            self._marks.get(mark, 0) > now for mark in ((Mark.KEY, ""), (Mark.MODEL, model))
+        )
 
-    def issue_permit(self, limits: ModelLimits, now: int, uses_retry_budget: bool, again: bool = False) -> Permit:
+    def issue_permit(
+        self, limits: ModelLimits, now: int, uses_retry_budget: bool, again: bool = False
+    ) -> Permit:
         """Take a place; only when there is room and nothing runs that forbids it. ``again``: for a further attempt."""
-        permit = Permit(self, limits, self.breaker.admit(now), limits.cooldown_seq, uses_retry_budget, now, again or uses_retry_budget)
+        permit = Permit(
+            self,
+            limits,
+            self.breaker.admit(now),
+            limits.cooldown_seq,
+            uses_retry_budget,
+            now,
+            again or uses_retry_budget,
+        )
         if uses_retry_budget:
             self.budget.charge(now)
         self.stats.retries += permit.again
@@ -237,7 +259,9 @@ class EndpointState:
             self._record(permit.admission, Verdict.OK, now)
             permit.admission = None
 
-    def settle(self, permit: Permit, effect: EndpointImpact, model: str, now: int, work: float = 1.0) -> None:
+    def settle(
+        self, permit: Permit, effect: EndpointImpact, model: str, now: int, work: float = 1.0
+    ) -> None:
         """Give the place back and take what the outcome says. A second time does nothing."""
         if permit.settled:
             return
@@ -256,7 +280,9 @@ class EndpointState:
         elif effect.late:
             limits.concurrency.late()
         if effect.mark is not None:
-            self._marks[(effect.mark, model if effect.mark is Mark.MODEL else "")] = now + _DEPRIORITIZED_FOR
+            self._marks[(effect.mark, model if effect.mark is Mark.MODEL else "")] = (
+                now + _DEPRIORITIZED_FOR
+            )
         if effect.allowance is not None:
             limits.allow(*effect.allowance, now)
         if effect.verdict is Verdict.OK:
@@ -264,7 +290,9 @@ class EndpointState:
         elif permit.cohort is not None:
             permit.cohort.lose()
 
-    def _record(self, admission: Admission, verdict: Verdict, now: int, connect_class: bool = False) -> None:
+    def _record(
+        self, admission: Admission, verdict: Verdict, now: int, connect_class: bool = False
+    ) -> None:
         """Tell the breaker; when it closes, the endpoint starts small."""
         before = self.breaker.state
         self.breaker.record(admission, verdict, now, connect_class)
@@ -294,7 +322,9 @@ class EndpointState:
 
     def summary(self, now: int) -> dict[str, object]:
         """Figures for ``get_stats``."""
-        opened = [self.opens_at(limits, now) for limits in self._models.values()] or [self.breaker.admits_at(now)]
+        opened = [self.opens_at(limits, now) for limits in self._models.values()] or [
+            self.breaker.admits_at(now)
+        ]
         opens = None if None in opened else min(at for at in opened if at is not None)
         return {
             **self.stats.summary(),

@@ -116,7 +116,11 @@ class ModelLimits:
 
     def has_room(self, now: int) -> bool:
         """Whether one more request may be in flight."""
-        if self.allowed is not None and now < self.allowance_until and self.in_flight >= self.allowed:
+        if (
+            self.allowed is not None
+            and now < self.allowance_until
+            and self.in_flight >= self.allowed
+        ):
             return False
         if now < self._rests_until or now < self._sends.next_at:
             return False
@@ -131,7 +135,11 @@ class ModelLimits:
     def room_at(self, now: int) -> int | None:
         """When there is room without any answer, if ever."""
         at = max(self._rests_until, self._sends.next_at)
-        if self.allowed is not None and now < self.allowance_until and self.in_flight >= self.allowed:
+        if (
+            self.allowed is not None
+            and now < self.allowance_until
+            and self.in_flight >= self.allowed
+        ):
             at = max(at, self.allowance_until)
         return at if now < at else self.concurrency.rises_at(now)
 
@@ -142,7 +150,9 @@ class ModelLimits:
 
     def answered_since(self, at: int, now: int) -> bool:
         """Whether an answer came after ``at``, or lately for what a request takes."""
-        return self.answered_at is not None and self.answered_at >= min(at, now - max(_JUST, int(self.patience * SECOND)))
+        return self.answered_at is not None and self.answered_at >= min(
+            at, now - max(_JUST, int(self.patience * SECOND))
+        )
 
     # --- what became of it
 
@@ -164,14 +174,19 @@ class ModelLimits:
 
     def allow(self, left: int, seconds: float, now: int) -> None:
         """The server says how many requests are left for a while; one may always find out."""
-        self.allowed, self.allowance_until = max(1, left), now + int(min(seconds, LONGEST_COOLDOWN) * SECOND)
+        self.allowed, self.allowance_until = (
+            max(1, left),
+            now + int(min(seconds, LONGEST_COOLDOWN) * SECOND),
+        )
 
     def answered(self, permit: Permit, work: float, now: int) -> None:
         """It was answered; its place is free already."""
         self.heard(permit.trial, now)
         self._sends.answered(alone=self.in_flight == 0)
         concurrency = self.concurrency
-        concurrency.answered(permit.cohort, permit.place, self.in_flight, (now - permit.at) / SECOND, work, now)
+        concurrency.answered(
+            permit.cohort, permit.place, self.in_flight, (now - permit.at) / SECOND, work, now
+        )
         if concurrency.rests:
             concurrency.rests = False
             self._rests_until = now + int(concurrency.usual_seconds * SECOND)
@@ -213,11 +228,19 @@ class ModelLimits:
             self.trying, self._trial_at = 0, None
         if self.cooldown_until <= now:
             self._spent, self._trial_at, self.trying = False, None, 0
-        wait = self._backoff(effect, fresh) if effect.wait is None else self._stated(effect.wait, effect.jitter)
+        wait = (
+            self._backoff(effect, fresh)
+            if effect.wait is None
+            else self._stated(effect.wait, effect.jitter)
+        )
         until = now + int(wait * SECOND)
         if until > self.cooldown_until:
             self.cooldown_until, self.stated = until, effect.wait is not None
-            self.asked_until = until if effect.wait is None else now + int(min(effect.wait - effect.jitter, LONGEST_COOLDOWN) * SECOND)
+            self.asked_until = (
+                until
+                if effect.wait is None
+                else now + int(min(effect.wait - effect.jitter, LONGEST_COOLDOWN) * SECOND)
+            )
         if self.cooldown_until - now > _PATIENT_TRIAL:
             self._trial_at = now + _PATIENT_TRIAL
 
@@ -235,7 +258,9 @@ class ModelLimits:
             return 0.0
         usual = self.concurrency.usual_seconds
         if not usual and isinstance(effect.reason, RateLimited):
-            return min(_FIRST_LIMITED * 2 ** self._step() * (1 + 0.5 * effect.chance), _LONGEST_BACKOFF)
+            return min(
+                _FIRST_LIMITED * 2 ** self._step() * (1 + 0.5 * effect.chance), _LONGEST_BACKOFF
+            )
         first = min(1.0, usual / 2) or _FIRST_BACKOFF
         most = min(max(usual, 2.0), _LONGEST_BACKOFF) if usual else _LONGEST_BACKOFF
         return min(first * 2 ** self._step(), most) * (0.5 + 0.5 * effect.chance)

@@ -35,8 +35,14 @@ def outlook_of(route: Route, max_retry_after: int, now: int) -> Outlook:
             return Outlook(outage=False, hopeless=False)
         reopens.append(opens or now)
         refused = refused or not broken
-        under_way = under_way or opens is None or (endpoint.breaker.probing if broken else limits.in_flight > 0)
-        gives_up = gives_up and not (limits.stated and limits.cooldown_until > now and limits.refusals < 2)
+        under_way = (
+            under_way
+            or opens is None
+            or (endpoint.breaker.probing if broken else limits.in_flight > 0)
+        )
+        gives_up = gives_up and not (
+            limits.stated and limits.cooldown_until > now and limits.refusals < 2
+        )
     return Outlook(
         outage=bool(reopens) and not (under_way and route.answered),
         hopeless=not reopens,

@@ -103,7 +103,9 @@ class Retry:
     reason: str = ""
 
 
-_SAME_AND_OTHER = frozenset({408, 409, 421, 425, 498, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
+_SAME_AND_OTHER = frozenset(
+    {408, 409, 421, 425, 498, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530}
+)
 AWAY = frozenset({502, 503, 520, 521, 522, 523, 525, 526, 527, 530})
 """What gateways answer while the server behind them is away; not 504, 524 and 529: it works still, or has too much to do."""
 _UNKNOWN_PAUSE = 0.5
@@ -121,16 +123,21 @@ def effect(failure: Failure, history: History) -> EndpointImpact:
         jitter = most_jitter(failure.wait) * history.chance()
         wait = failure.wait + jitter
     mark = None
-    if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError | errors.QuotaExceeded):
+    if isinstance(
+        error, errors.AuthenticationError | errors.PermissionDeniedError | errors.QuotaExceeded
+    ):
         mark = Mark.KEY
     elif failure.model_missing or isinstance(error, errors.NotFoundError):
         mark = Mark.MODEL
     elif _is_redirect(failure):
         mark = Mark.KEY
-    connect = failure.phase is Phase.NOT_SENT or (failure.phase is Phase.MAYBE_SENT and not error.is_timeout)
+    connect = failure.phase is Phase.NOT_SENT or (
+        failure.phase is Phase.MAYBE_SENT and not error.is_timeout
+    )
     verdict = _verdict(failure, history)
     late = not refused and (
-        status in (408, 504, 524) or (failure.phase is not Phase.NOT_SENT and error.is_timeout and not failure.own_limit)
+        status in (408, 504, 524)
+        or (failure.phase is not Phase.NOT_SENT and error.is_timeout and not failure.own_limit)
     )
     connect = connect and verdict is Verdict.FAIL
     return EndpointImpact(
@@ -161,7 +168,11 @@ def most_jitter(wait: float) -> float:
 
 def _verdict(failure: Failure, history: History) -> Verdict:
     error, status = failure.error, failure.error.status_code
-    if failure.own_limit or not failure.retryable or isinstance(error, errors.RequestError | errors.RateLimited | errors.CertificateError):
+    if (
+        failure.own_limit
+        or not failure.retryable
+        or isinstance(error, errors.RequestError | errors.RateLimited | errors.CertificateError)
+    ):
         return Verdict.NEUTRAL
     if status is not None and status >= 300:
         if failure.away:
@@ -183,7 +194,9 @@ def judge(failure: Failure, history: History, policy: RetryPolicy) -> Retry | No
     if failure.wait is not None:  # never earlier than asked, and not at all when that is too long
         delay = None if failure.wait > policy.max_retry_after else max(delay or 0.0, failure.wait)
     if failure.phase is Phase.NOT_SENT:
-        if delay is not None and not history.known:  # likely the wrong address: its caller hears of it soon
+        if (
+            delay is not None and not history.known
+        ):  # likely the wrong address: its caller hears of it soon
             delay = min(delay, _UNKNOWN_PAUSE * (0.8 + 0.4 * history.chance()))
         return Retry(delay, reason="not sent")
     if failure.phase is Phase.MAYBE_SENT:
@@ -202,8 +215,12 @@ def _by_error(failure: Failure, history: History, delay: float | None) -> Retry 
     if isinstance(error, errors.RateLimited):
         if failure.wait is None:
             return Retry(delay, reason="rate limited")
-        return Retry(None if delay is None else failure.wait, uses_retry_budget=False, reason="rate limited")
-    if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError | errors.NotFoundError):
+        return Retry(
+            None if delay is None else failure.wait, uses_retry_budget=False, reason="rate limited"
+        )
+    if isinstance(
+        error, errors.AuthenticationError | errors.PermissionDeniedError | errors.NotFoundError
+    ):
         return Retry(None, uses_retry_budget=False, reason=f"{status or type(error).__name__}")
     if failure.model_missing:
         return Retry(None, uses_retry_budget=False, reason="unknown model")

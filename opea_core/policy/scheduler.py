@@ -19,7 +19,16 @@ from opea_core.policy.breaker import State
 from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.outlook import outlook_of
 from opea_core.policy.retry import Retry
-from opea_core.policy.ticket import DEFAULT_PRIORITY, Option, Reason, Rejection, Route, Routes, Ticket, TicketState
+from opea_core.policy.ticket import (
+    DEFAULT_PRIORITY,
+    Option,
+    Reason,
+    Rejection,
+    Route,
+    Routes,
+    Ticket,
+    TicketState,
+)
 
 OFFER_TTL = 2 * SECOND
 _NEVER = 1 << 63
@@ -33,7 +42,11 @@ class Scheduler:
     """The state machine. ``chance`` gives a float in [0, 1) and breaks ties between endpoints."""
 
     def __init__(
-        self, endpoints: Sequence[EndpointState], policy: QueuePolicy, max_retry_after: float, chance: Callable[[], float]
+        self,
+        endpoints: Sequence[EndpointState],
+        policy: QueuePolicy,
+        max_retry_after: float,
+        chance: Callable[[], float],
     ) -> None:
         self.endpoints = tuple(endpoints)
         self._policy = policy
@@ -76,7 +89,9 @@ class Scheduler:
     def add(self, ticket: Ticket, now: int) -> list[Ticket]:
         """Let a new ticket wait; gives the tickets to wake (maybe itself: offered or rejected)."""
         self._begin_hold(ticket, now)
-        if not self.waiting and ticket.overdue(now) is None:  # nobody is ahead: no need to stand in the queue
+        if (
+            not self.waiting and ticket.overdue(now) is None
+        ):  # nobody is ahead: no need to stand in the queue
             option = self._choose(ticket, now)
             if option is not None:
                 self._offer(ticket, option, now)
@@ -85,13 +100,19 @@ class Scheduler:
         changed = self.poll(now)
         if ticket.state is TicketState.PENDING:
             if self.queued > self._policy.max_queued:
-                gated = all(e.opens_at(limits, now) is not None for e, limits in ticket.route.options)
-                self._reject(ticket, Reason.UNAVAILABLE if gated else Reason.QUEUE_FULL, now, changed)
+                gated = all(
+                    e.opens_at(limits, now) is not None for e, limits in ticket.route.options
+                )
+                self._reject(
+                    ticket, Reason.UNAVAILABLE if gated else Reason.QUEUE_FULL, now, changed
+                )
             elif (reason := self._cannot_wait(ticket, now)) is not None:
                 self._reject(ticket, reason, now, changed)
         return changed
 
-    def retry(self, ticket: Ticket, again: Retry, failed: EndpointState, now: int, behind: bool = False) -> Rejection | None:
+    def retry(
+        self, ticket: Ticket, again: Retry, failed: EndpointState, now: int, behind: bool = False
+    ) -> Rejection | None:
         """Let a granted and settled ticket wait for its next attempt; a Rejection if there can be none.
 
         ``behind`` puts it behind those that wait (after a failed probe), also among those that may probe next.
@@ -105,15 +126,24 @@ class Scheduler:
         elif again.delay > 0:
             ticket.not_before[failed] = now + int(again.delay * SECOND)
         ticket.uses_retry_budget = again.uses_retry_budget
-        ticket.is_between_attempts = again.uses_retry_budget or any(at > now for at in ticket.not_before.values())
-        if ticket.uses_retry_budget and not any(e.budget.allows(now) for e in ticket.route.endpoints):
+        ticket.is_between_attempts = again.uses_retry_budget or any(
+            at > now for at in ticket.not_before.values()
+        )
+        if ticket.uses_retry_budget and not any(
+            e.budget.allows(now) for e in ticket.route.endpoints
+        ):
             return Rejection(Reason.BUDGET, now)
-        earliest = min(max(ticket.not_before.get(e, now), e.opens_at(limits, now) or now) for e, limits in ticket.route.options)
+        earliest = min(
+            max(ticket.not_before.get(e, now), e.opens_at(limits, now) or now)
+            for e, limits in ticket.route.options
+        )
         if ticket.deadline is not None and earliest >= ticket.deadline:
             return Rejection(Reason.DEADLINE, now)
         if behind:
             ticket.probed += 1
-            ticket.key = max(ticket.key, max((t.key for t in self._pending(ticket.route)), default=0) + 1)
+            ticket.key = max(
+                ticket.key, max((t.key for t in self._pending(ticket.route)), default=0) + 1
+            )
         ticket.permit = None
         ticket.retrying = True
         self._begin_hold(ticket, now)
@@ -169,7 +199,11 @@ class Scheduler:
 
     def _lapse_with(self, ticket: Ticket) -> list[Ticket]:
         """The others of an event loop that stands still: it costs two seconds once. Woken, they come back with it."""
-        others = [t for t in self.waiters() if t.owner is ticket.owner] if ticket.owner is not None else []
+        others = (
+            [t for t in self.waiters() if t.owner is ticket.owner]
+            if ticket.owner is not None
+            else []
+        )
         for other in others:
             self._dequeue(other)
             self.waiting += 1
@@ -187,7 +221,9 @@ class Scheduler:
             for route in live:
                 self._hold(route, now, changed)
             for ticket in [
-                t for t in list(self._retrying) if t.uses_retry_budget and not any(e.budget.allows(now) for e in t.route.endpoints)
+                t
+                for t in list(self._retrying)
+                if t.uses_retry_budget and not any(e.budget.allows(now) for e in t.route.endpoints)
             ]:
                 self._reject(ticket, Reason.BUDGET, now, changed)
             self._give_out(now, changed)
@@ -208,7 +244,11 @@ class Scheduler:
     def _give_out(self, now: int, changed: list[Ticket]) -> None:
         """Offer places as long as there are some, the smallest key first."""
         while any(route.live and route.has_room(now) for route in self._routes):
-            best = min(((t, o) for t in self._heads(now, changed) if (o := self._choose(t, now))), key=lambda pair: pair[0], default=None)
+            best = min(
+                ((t, o) for t in self._heads(now, changed) if (o := self._choose(t, now))),
+                key=lambda pair: pair[0],
+                default=None,
+            )
             if best is None:
                 break
             ticket, option = best
@@ -225,7 +265,10 @@ class Scheduler:
         """
         if first.deadline is None:
             return first
-        some = [*islice(self._retrying, _PROBERS), *(t for route in self._routes for t in route.heap[-_PROBERS:] if t.is_queued)]
+        some = [
+            *islice(self._retrying, _PROBERS),
+            *(t for route in self._routes for t in route.heap[-_PROBERS:] if t.is_queued),
+        ]
         able = [t for t in some if t.overdue(now) is None and self._choose(t, now) == option]
         return min(able, key=lambda t: (t.probed, -(t.deadline or _NEVER), t), default=first)
 
@@ -239,7 +282,9 @@ class Scheduler:
         for ticket in self._retrying:
             times.extend(at for at in ticket.not_before.values() if at > now)
             if ticket.uses_retry_budget:
-                times.extend(at for e in ticket.route.endpoints if (at := e.budget.ready_at(now)) > now)
+                times.extend(
+                    at for e in ticket.route.endpoints if (at := e.budget.ready_at(now)) > now
+                )
         return min(times, default=None)
 
     def waiters(self) -> Iterator[Ticket]:
@@ -255,7 +300,11 @@ class Scheduler:
         for option in self.usable(ticket, now):
             endpoint, limits = option
             if endpoint.has_room(limits, now) and ticket.not_before.get(endpoint, 0) <= now:
-                rank = (endpoint.config.tier, (endpoint.in_flight + 1) / endpoint.config.weight, self._chance())
+                rank = (
+                    endpoint.config.tier,
+                    (endpoint.in_flight + 1) / endpoint.config.weight,
+                    self._chance(),
+                )
                 if best_rank is None or rank < best_rank:
                     best, best_rank = option, rank
         return best
@@ -264,7 +313,10 @@ class Scheduler:
         """Where the ticket may go, now or when there is room: nothing forbids it, and not marked unless all of them are."""
         uses_retry_budget = ticket.uses_retry_budget
         options = [
-            o for o in ticket.route.options if o[0].opens_at(o[1], now) is None and (not uses_retry_budget or o[0].budget.allows(now))
+            o
+            for o in ticket.route.options
+            if o[0].opens_at(o[1], now) is None
+            and (not uses_retry_budget or o[0].budget.allows(now))
         ]
         return [o for o in options if not o[0].is_deprioritized(now, ticket.model)] or options
 
@@ -299,8 +351,17 @@ class Scheduler:
             for ticket in self._pending(route):
                 self._reject(ticket, Reason.RATE_LIMITED, now, changed)
         elif outlook.outage and outlook.gives_up:
-            more = max(limits.patience for _, limits in route.options) - self._policy.recovery_wait if outlook.refused else 0.0
-            self._give_up(route, route.clock(now) + outlook.reopens - now - int(max(0.0, more) * SECOND), now, changed)
+            more = (
+                max(limits.patience for _, limits in route.options) - self._policy.recovery_wait
+                if outlook.refused
+                else 0.0
+            )
+            self._give_up(
+                route,
+                route.clock(now) + outlook.reopens - now - int(max(0.0, more) * SECOND),
+                now,
+                changed,
+            )
 
     def _first_contact(self, route: Route, now: int) -> None:
         """One of them has answered: from now on it is worth waiting for."""
@@ -315,9 +376,15 @@ class Scheduler:
         Where everything is refused as too much, those that go by their own attempts and pauses are left to them.
         """
         spared = []
-        while route.holds and (route.holds[0][0] < until or route.holds[0][2].state is not TicketState.PENDING):
+        while route.holds and (
+            route.holds[0][0] < until or route.holds[0][2].state is not TicketState.PENDING
+        ):
             at, _, ticket = heapq.heappop(route.holds)
-            if ticket.route is not route or at != ticket.gives_up_at or ticket.state is not TicketState.PENDING:
+            if (
+                ticket.route is not route
+                or at != ticket.gives_up_at
+                or ticket.state is not TicketState.PENDING
+            ):
                 continue
             if route.refused and (ticket.is_between_attempts or ticket.recovery_wait < SECOND):
                 spared.append((at, ticket.seq, ticket))
@@ -383,7 +450,8 @@ class Scheduler:
         permit = endpoint.issue_permit(limits, now, ticket.uses_retry_budget, ticket.retrying)
         permit.candidates, permit.route = route.endpoints, route
         permit.has_alternative = any(
-            e is not endpoint and not e.breaker.failing and e.opens_at(its, now) is None for e, its in route.options
+            e is not endpoint and not e.breaker.failing and e.opens_at(its, now) is None
+            for e, its in route.options
         )
         ticket.permit = permit
         ticket.state = TicketState.OFFERED
@@ -422,4 +490,13 @@ class Scheduler:
         changed.append(ticket)
 
 
-__all__ = ["DEFAULT_PRIORITY", "OFFER_TTL", "Reason", "Rejection", "Route", "Scheduler", "Ticket", "TicketState"]
+__all__ = [
+    "DEFAULT_PRIORITY",
+    "OFFER_TTL",
+    "Reason",
+    "Rejection",
+    "Route",
+    "Scheduler",
+    "Ticket",
+    "TicketState",
+]

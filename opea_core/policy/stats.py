@@ -47,7 +47,11 @@ class Histogram:
 
     def summary(self) -> dict[str, float | None]:
         """Median and tails in seconds."""
-        return {"p50": self.percentile(0.5), "p90": self.percentile(0.9), "p99": self.percentile(0.99)}
+        return {
+            "p50": self.percentile(0.5),
+            "p90": self.percentile(0.9),
+            "p99": self.percentile(0.99),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,17 @@ class Recent:
 class Stats:
     """What happened at one endpoint."""
 
-    __slots__ = ("completion_tokens", "errors", "first_content", "latency", "prompt_tokens", "recent", "requests", "retries", "success")
+    __slots__ = (
+        "completion_tokens",
+        "errors",
+        "first_content",
+        "latency",
+        "prompt_tokens",
+        "recent",
+        "requests",
+        "retries",
+        "success",
+    )
 
     def __init__(self) -> None:
         self.requests = 0

@@ -147,7 +147,9 @@ class Ticket:
         """Which of its own limits has passed, if any."""
         if self.deadline is not None and self.deadline <= now:
             return Reason.DEADLINE
-        waited = not self.retrying and self.queue_deadline is not None and self.queue_deadline <= now
+        waited = (
+            not self.retrying and self.queue_deadline is not None and self.queue_deadline <= now
+        )
         return Reason.QUEUE_TIMEOUT if waited else None
 
 
@@ -186,12 +188,17 @@ class Route:
         """Whether nothing was held back, nor is."""
         if self._running_since is not None or self._refused_from is not None or not self.answered:
             return False
-        return any(e.breaker.state is State.CLOSED and not its.refusals and its.cooldown_until <= now for e, its in self.options)
+        return any(
+            e.breaker.state is State.CLOSED and not its.refusals and its.cooldown_until <= now
+            for e, its in self.options
+        )
 
     def wakes(self, now: int) -> Iterator[int]:
         """When something may become possible for its tickets that is not now."""
         for endpoint, limits in self.options:
-            yield from (at for at in (endpoint.opens_at(limits, now), limits.room_at(now)) if at is not None)
+            yield from (
+                at for at in (endpoint.opens_at(limits, now), limits.room_at(now)) if at is not None
+            )
         if self.running and self.gives_up and self.holds:
             left = self.holds[0][0] - self.clock(now)
             if left > 0 or not self.refused:
@@ -203,7 +210,11 @@ class Route:
 
     def allowance(self, ticket: Ticket, now: int) -> int:
         """How long a ticket may be held: an address that never answered is likely wrong."""
-        return ticket.recovery_wait if self.answered else min(ticket.recovery_wait, max(0, ticket.enqueued + FIRST_CONTACT - now))
+        return (
+            ticket.recovery_wait
+            if self.answered
+            else min(ticket.recovery_wait, max(0, ticket.enqueued + FIRST_CONTACT - now))
+        )
 
     def queued(self) -> dict[Ticket, None]:
         """The tickets of the heap; one that came back may stand in it twice."""
@@ -222,7 +233,11 @@ class Route:
         if max(len(self.heap), len(self.holds)) <= max(64, 2 * self.live):
             return
         heap = list(self.queued())
-        holds = [entry for entry in self.holds if entry[2].state is TicketState.PENDING and entry[2].gives_up_at == entry[0]]
+        holds = [
+            entry
+            for entry in self.holds
+            if entry[2].state is TicketState.PENDING and entry[2].gives_up_at == entry[0]
+        ]
         heapq.heapify(heap)
         heapq.heapify(holds)
         self.heap, self.holds = heap, holds

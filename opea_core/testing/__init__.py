@@ -7,7 +7,21 @@
 """
 
 from opea_core.testing import faults
-from opea_core.testing.answers import Answer, Forever, Hold, Wait, chat, chunk, error, html, json_answer, raw, sse, stream, tool_call
+from opea_core.testing.answers import (
+    Answer,
+    Forever,
+    Hold,
+    Wait,
+    chat,
+    chunk,
+    error,
+    html,
+    json_answer,
+    raw,
+    sse,
+    stream,
+    tool_call,
+)
 from opea_core.testing.faults import FAULTS, Fault, in_turn, sometimes
 from opea_core.testing.rate_limits import ABSURD_WAITS, STATED_WAITS
 from opea_core.testing.record import Seen

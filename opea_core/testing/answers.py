@@ -15,7 +15,10 @@ Json: TypeAlias = dict[str, Any]
 MODEL = "scripted-model"
 USAGE: Mapping[str, Any] = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 JSON_HEADERS: Mapping[str, str] = {"content-type": "application/json"}
-SSE_HEADERS: Mapping[str, str] = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+SSE_HEADERS: Mapping[str, str] = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+}
 HTML_HEADERS: Mapping[str, str] = {"content-type": "text/html; charset=utf-8"}
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -83,7 +86,9 @@ class Answer:
     @property
     def label(self) -> str:
         """A word for what happens: the name, the status, or what comes instead of an answer."""
-        return self.name or (str(self.status) if self.before == "answer" and not self.bare else self.before)
+        return self.name or (
+            str(self.status) if self.before == "answer" and not self.bare else self.before
+        )
 
     @property
     def is_stream(self) -> bool:
@@ -107,7 +112,9 @@ class Answer:
         if self.length == "chunked":
             lines.append("transfer-encoding: chunked")
         elif self.length != "none":
-            lines.append(f"content-length: {len(self.body) if self.length == 'auto' else self.length}")
+            lines.append(
+                f"content-length: {len(self.body) if self.length == 'auto' else self.length}"
+            )
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def frame(self, data: bytes) -> bytes:
@@ -128,12 +135,18 @@ def raw(*steps: Step, end: End = "close") -> Answer:
     return Answer(steps=steps, end=end, bare=True)
 
 
-def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+def json_answer(
+    document: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Answer:
     """A JSON document."""
     return Answer(status, {**JSON_HEADERS, **(headers or {})}, (encode(document),))
 
 
-def html(status: int = 200, text: str = "<html><body>scripted</body></html>", headers: Mapping[str, str] | None = None) -> Answer:
+def html(
+    status: int = 200,
+    text: str = "<html><body>scripted</body></html>",
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
     """A page, as a proxy sends it instead of an answer."""
     return Answer(status, {**HTML_HEADERS, **(headers or {})}, (text.encode(),))
 
@@ -148,7 +161,9 @@ def error(
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """An error as OpenAI spells it: ``{"error": {"message", "type", "param", "code"}}``."""
-    return json_answer({"error": {"message": message, "type": type, "param": param, "code": code}}, status, headers)
+    return json_answer(
+        {"error": {"message": message, "type": type, "param": param, "code": code}}, status, headers
+    )
 
 
 def tool_call(name: str, arguments: Mapping[str, Any] | str, id: str = "call_1") -> Json:  # noqa: A002
@@ -179,7 +194,9 @@ def chat(
     if tool_calls:
         message["tool_calls"] = list(tool_calls)
     finish = finish_reason or ("tool_calls" if tool_calls else "stop")
-    document = envelope("chat.completion", model, [{"index": 0, "message": message, "finish_reason": finish}])
+    document = envelope(
+        "chat.completion", model, [{"index": 0, "message": message, "finish_reason": finish}]
+    )
     if usage is not None:
         document["usage"] = dict(usage)
     return json_answer(document | root)
@@ -216,7 +233,12 @@ def _events(
         if isinstance(piece, Wait | Hold):
             yield piece
             continue
-        yield chunk({**role, **({"content": piece} if isinstance(piece, str) else piece)}, model=model) | root
+        yield (
+            chunk(
+                {**role, **({"content": piece} if isinstance(piece, str) else piece)}, model=model
+            )
+            | root
+        )
         role = {}
     if finish_reason is not None:
         yield chunk({}, finish_reason, model=model) | root
@@ -241,14 +263,31 @@ def _event(event: Mapping[str, Any] | str | bytes | Wait | Hold) -> Step:
     return b"data: %b\n\n" % (event.encode() if isinstance(event, str) else encode(event))
 
 
-def chunk(delta: Mapping[str, Any], finish_reason: str | None = None, *, index: int = 0, model: str = MODEL, **choice: Any) -> Json:
+def chunk(
+    delta: Mapping[str, Any],
+    finish_reason: str | None = None,
+    *,
+    index: int = 0,
+    model: str = MODEL,
+    **choice: Any,
+) -> Json:
     """One event of a streamed chat completion, as a document for ``sse``."""
-    return envelope("chat.completion.chunk", model, [{"index": index, "delta": dict(delta), "finish_reason": finish_reason, **choice}])
+    return envelope(
+        "chat.completion.chunk",
+        model,
+        [{"index": index, "delta": dict(delta), "finish_reason": finish_reason, **choice}],
+    )
 
 
 def envelope(kind: str, model: str, choices: list[Json]) -> Json:
     """A document of the completions protocol around its choices."""
-    return {"id": "scripted-1", "object": kind, "created": 1_700_000_000, "model": model, "choices": choices}
+    return {
+        "id": "scripted-1",
+        "object": kind,
+        "created": 1_700_000_000,
+        "model": model,
+        "choices": choices,
+    }
 
 
 def encode(document: Any) -> bytes:

@@ -49,7 +49,9 @@ class Endable(asyncio.Protocol):
     def reset(self) -> None:
         """End it with an RST, whatever is under way."""
         if not self._transport.is_closing():
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self._transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE
+            )
         self.end()
 
     def end(self) -> None:
@@ -88,7 +90,9 @@ class Connection(Endable):
         """A client connected: serve it."""
         self._transport = cast(asyncio.Transport, transport)
         over_tls = self._transport.get_extra_info("ssl_object") is not None
-        self._transport.set_write_buffer_limits(int(over_tls), 0)  # over TLS, asyncio would pause at 0 for ever
+        self._transport.set_write_buffer_limits(
+            int(over_tls), 0
+        )  # over TLS, asyncio would pause at 0 for ever
         self._writable.set()
         self._number = self._record.connect()
         self._open.add(self)
@@ -154,14 +158,25 @@ class Connection(Endable):
             method, target, version = line.split(" ")
             if not version.startswith("HTTP/1."):
                 raise ValueError("not HTTP/1")
-            headers = {name.strip().lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+            headers = {
+                name.strip().lower(): value.strip()
+                for name, _, value in (field.partition(":") for field in fields)
+            }
             if version == "HTTP/1.0":
                 headers.setdefault("connection", "close")
             body = await self._body(headers)
         except asyncio.IncompleteReadError:
             return None
         url = urlsplit(target)
-        return Seen(method, url.path, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body, _parsed(body), self._number)
+        return Seen(
+            method,
+            url.path,
+            dict(parse_qsl(url.query, keep_blank_values=True)),
+            headers,
+            body,
+            _parsed(body),
+            self._number,
+        )
 
     async def _body(self, headers: dict[str, str]) -> bytes:
         if "chunked" not in headers.get("transfer-encoding", "").lower():
@@ -190,7 +205,9 @@ class Connection(Endable):
             return False
         finally:
             self._answering = False
-            self._record.end(seen, finished=finished, disconnected=self._lost and not self._ours and not finished)
+            self._record.end(
+                seen, finished=finished, disconnected=self._lost and not self._ours and not finished
+            )
 
     async def _perform(self, answer: Answer) -> bool:
         """Send an answer and do with the connection what it says; gives whether that was to keep it."""
@@ -208,7 +225,9 @@ class Connection(Endable):
                 await self._pass(step)
         if pending or answer.tail:
             await self._write(pending + answer.tail)
-        return await self._leave("close" if answer.length == "none" and answer.end == "keep" else answer.end)
+        return await self._leave(
+            "close" if answer.length == "none" and answer.end == "keep" else answer.end
+        )
 
     async def _pass(self, step: Step) -> None:
         if isinstance(step, Wait):

@@ -6,26 +6,47 @@ import gzip
 import zlib
 from collections.abc import Iterator
 
-from opea_core.testing.answers import JSON_HEADERS, SSE_HEADERS, Answer, Forever, Step, Wait, encode, error, html, json_answer, raw
+from opea_core.testing.answers import (
+    JSON_HEADERS,
+    SSE_HEADERS,
+    Answer,
+    Forever,
+    Step,
+    Wait,
+    encode,
+    error,
+    html,
+    json_answer,
+    raw,
+)
 
 _SETTLE = Wait(0.05)  # lets the client read what was sent, before a reset throws it away
 _BLOCK = b"x" * 65536
 _PIECES = 8
 _DEEP = 100_000
-SERVER_ERROR = {"error": {"message": "CUDA out of memory", "type": "server_error", "param": None, "code": None}}
-LOGIN_PAGE = "<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
+SERVER_ERROR = {
+    "error": {"message": "CUDA out of memory", "type": "server_error", "param": None, "code": None}
+}
+LOGIN_PAGE = (
+    "<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
+)
 
 
 def wire(answer: Answer) -> bytes:
     """The whole answer as it is sent, head and framing included."""
-    return answer.head + b"".join(answer.frame(step) for step in answer.steps if isinstance(step, bytes)) + answer.tail
+    return (
+        answer.head
+        + b"".join(answer.frame(step) for step in answer.steps if isinstance(step, bytes))
+        + answer.tail
+    )
 
 
 def started(answer: Answer, share: float = 0.5) -> Answer:
     """The head that promises the whole body, and this share of its bytes."""
     left = int(len(answer.body) * share)
     return answer.replace(
-        length=len(answer.body) if answer.length == "auto" else answer.length, steps=tuple(_first(answer.steps, left)) or (b"",)
+        length=len(answer.body) if answer.length == "auto" else answer.length,
+        steps=tuple(_first(answer.steps, left)) or (b"",),
     )
 
 
@@ -135,7 +156,9 @@ def stray(answer: Answer) -> Answer:
 
 def interim(answer: Answer) -> Answer:
     """Right, after an interim answer that announces it."""
-    return raw(b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n" + wire(answer), end=answer.end)
+    return raw(
+        b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n" + wire(answer), end=answer.end
+    )
 
 
 def page(_: Answer) -> Answer:
@@ -145,7 +168,10 @@ def page(_: Answer) -> Answer:
 
 def bad_gateway(_: Answer) -> Answer:
     """The page of a proxy whose upstream is down."""
-    return html(502, "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>")
+    return html(
+        502,
+        "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>",
+    )
 
 
 def error_in_success(_: Answer) -> Answer:
@@ -155,14 +181,20 @@ def error_in_success(_: Answer) -> Answer:
 
 def broken_json(answer: Answer) -> Answer:
     """JSON that breaks off, although all promised bytes came; in a stream, in the first event."""
-    body = answer.body[: answer.body.index(b"\n") // 2] + b"\n\n" if answer.is_stream else answer.body[: len(answer.body) // 2]
+    body = (
+        answer.body[: answer.body.index(b"\n") // 2] + b"\n\n"
+        if answer.is_stream
+        else answer.body[: len(answer.body) // 2]
+    )
     return answer.replace(steps=(body,), length="auto", end="keep")
 
 
 def deep_json(answer: Answer) -> Answer:
     """JSON nested so deeply that parsers give up."""
     deep = b'{"choices":' + b"[" * _DEEP + b"]" * _DEEP + b"}"
-    return answer.replace(steps=(b"data: %b\n\n" % deep if answer.is_stream else deep,), length="auto", end="keep")
+    return answer.replace(
+        steps=(b"data: %b\n\n" % deep if answer.is_stream else deep,), length="auto", end="keep"
+    )
 
 
 def empty(answer: Answer) -> Answer:
@@ -172,7 +204,9 @@ def empty(answer: Answer) -> Answer:
 
 def empty_object(answer: Answer) -> Answer:
     """JSON without anything that was asked for."""
-    return answer.replace(steps=(b"data: {}\n\ndata: [DONE]\n\n" if answer.is_stream else b"{}",), length="auto")
+    return answer.replace(
+        steps=(b"data: {}\n\ndata: [DONE]\n\n" if answer.is_stream else b"{}",), length="auto"
+    )
 
 
 def error_first(answer: Answer) -> Answer:
@@ -182,7 +216,11 @@ def error_first(answer: Answer) -> Answer:
 
 def error_midway(answer: Answer) -> Answer:
     """A stream that ends with an error; a plain answer that is one."""
-    return _with_error(answer, len(answer.steps) // 2) if answer.is_stream else error_in_success(answer)
+    return (
+        _with_error(answer, len(answer.steps) // 2)
+        if answer.is_stream
+        else error_in_success(answer)
+    )
 
 
 def _with_error(answer: Answer, events: int) -> Answer:
@@ -191,7 +229,11 @@ def _with_error(answer: Answer, events: int) -> Answer:
 
 def unfinished(answer: Answer) -> Answer:
     """A stream that ends in good order after half of its events, without a finish reason or ``[DONE]``; half of a plain answer."""
-    return answer.replace(steps=answer.steps[: len(answer.steps) // 2]) if answer.is_stream else broken_json(answer)
+    return (
+        answer.replace(steps=answer.steps[: len(answer.steps) // 2])
+        if answer.is_stream
+        else broken_json(answer)
+    )
 
 
 def torn(answer: Answer) -> Answer:
@@ -209,13 +251,18 @@ def with_comments(answer: Answer) -> Answer:
     if not answer.is_stream:
         return answer.after(b" " * 64)
     return answer.replace(
-        steps=tuple(b": alive\r\n\r\n" + step.replace(b"\n", b"\r\n") if isinstance(step, bytes) else step for step in answer.steps)
+        steps=tuple(
+            b": alive\r\n\r\n" + step.replace(b"\n", b"\r\n") if isinstance(step, bytes) else step
+            for step in answer.steps
+        )
     )
 
 
 def gzipped(answer: Answer) -> Answer:
     """Right, and compressed."""
-    return answer.replace(headers={**answer.headers, "content-encoding": "gzip"}, steps=(gzip.compress(answer.body),))
+    return answer.replace(
+        headers={**answer.headers, "content-encoding": "gzip"}, steps=(gzip.compress(answer.body),)
+    )
 
 
 def bomb(answer: Answer) -> Answer:
@@ -233,12 +280,18 @@ def endless(answer: Answer) -> Answer:
     if answer.is_stream:
         event = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % _BLOCK
         return answer.replace(steps=(Forever(event),), length="chunked")
-    return answer.replace(steps=(b'{"choices":[{"message":{"content":"', Forever(_BLOCK)), length="chunked")
+    return answer.replace(
+        steps=(b'{"choices":[{"message":{"content":"', Forever(_BLOCK)), length="chunked"
+    )
 
 
 def long_line(answer: Answer) -> Answer:
     """One event whose line does not end; in a plain answer a body without end."""
-    return answer.replace(steps=(b"data: ", Forever(_BLOCK)), length="chunked") if answer.is_stream else endless(answer)
+    return (
+        answer.replace(steps=(b"data: ", Forever(_BLOCK)), length="chunked")
+        if answer.is_stream
+        else endless(answer)
+    )
 
 
 def not_http(_: Answer) -> Answer:
@@ -248,7 +301,9 @@ def not_http(_: Answer) -> Answer:
 
 def http10(answer: Answer) -> Answer:
     """Right, in HTTP/1.0, where the body ends with the connection."""
-    return raw(answer.replace(length="none").head.replace(b"HTTP/1.1", b"HTTP/1.0", 1) + answer.body)
+    return raw(
+        answer.replace(length="none").head.replace(b"HTTP/1.1", b"HTTP/1.0", 1) + answer.body
+    )
 
 
 def redirect(_: Answer, to: str = "http://elsewhere.invalid/v1", status: int = 302) -> Answer:

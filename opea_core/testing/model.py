@@ -32,7 +32,12 @@ class ScriptedModel:
     def answer(self, seen: Seen) -> Answer:
         """The answer to a request, an error of the protocol included."""
         if self.api_key is not None and self.api_key not in _keys(seen.headers):
-            return error(401, "Incorrect API key provided.", type="invalid_request_error", code="invalid_api_key")
+            return error(
+                401,
+                "Incorrect API key provided.",
+                type="invalid_request_error",
+                code="invalid_api_key",
+            )
         path = seen.path.rstrip("/")
         if path.endswith("/models"):
             return self._models() if seen.method == "GET" else _wrong_method(seen)
@@ -44,7 +49,12 @@ class ScriptedModel:
         }
         route = next((routes[suffix] for suffix in routes if path.endswith(suffix)), None)
         if route is None:
-            return error(404, f"There is nothing at {seen.path}.", type="invalid_request_error", code="not_found")
+            return error(
+                404,
+                f"There is nothing at {seen.path}.",
+                type="invalid_request_error",
+                code="not_found",
+            )
         if seen.method != "POST":
             return _wrong_method(seen)
         if not isinstance(seen.body, dict):
@@ -52,7 +62,13 @@ class ScriptedModel:
         return route(seen.body)
 
     def _models(self) -> Answer:
-        entry = {"id": self.name, "object": "model", "created": 1_700_000_000, "owned_by": "opea", "max_model_len": CONTEXT_LENGTH}
+        entry = {
+            "id": self.name,
+            "object": "model",
+            "created": 1_700_000_000,
+            "owned_by": "opea",
+            "max_model_len": CONTEXT_LENGTH,
+        }
         return json_answer({"object": "list", "data": [entry]})
 
     def _chat(self, body: Json) -> Answer:
@@ -63,8 +79,16 @@ class ScriptedModel:
         usage = _usage(sum(len(words(text_of(m.get("content")))) for m in messages), replies)
         if body.get("stream"):
             rounds = zip_longest(*(reply.deltas(self.name) for reply in replies))
-            return self._streamed(body, [event for events in rounds for event in events if event], usage, "chat.completion.chunk")
-        return json_answer(envelope("chat.completion", self.name, [reply.choice() for reply in replies]) | {"usage": usage})
+            return self._streamed(
+                body,
+                [event for events in rounds for event in events if event],
+                usage,
+                "chat.completion.chunk",
+            )
+        return json_answer(
+            envelope("chat.completion", self.name, [reply.choice() for reply in replies])
+            | {"usage": usage}
+        )
 
     def _streamed(self, body: Json, events: list[Json], usage: Json, kind: str) -> Answer:
         options = body.get("stream_options")
@@ -85,10 +109,35 @@ class ScriptedModel:
         usage = _usage(sum(len(words(prompt)) for prompt in prompts), replies)
         if body.get("stream"):
             texts = [(reply, word) for reply in replies for word in words(reply.content)]
-            events = [self._text([{"index": reply.index, "text": word, "logprobs": None, "finish_reason": None}]) for reply, word in texts]
-            events += [self._text([{"index": r.index, "text": "", "logprobs": None, "finish_reason": r.finish_reason}]) for r in replies]
+            events = [
+                self._text(
+                    [{"index": reply.index, "text": word, "logprobs": None, "finish_reason": None}]
+                )
+                for reply, word in texts
+            ]
+            events += [
+                self._text(
+                    [
+                        {
+                            "index": r.index,
+                            "text": "",
+                            "logprobs": None,
+                            "finish_reason": r.finish_reason,
+                        }
+                    ]
+                )
+                for r in replies
+            ]
             return self._streamed(body, events, usage, "text_completion")
-        choices = [{"index": r.index, "text": r.content, "logprobs": None, "finish_reason": r.finish_reason} for r in replies]
+        choices = [
+            {
+                "index": r.index,
+                "text": r.content,
+                "logprobs": None,
+                "finish_reason": r.finish_reason,
+            }
+            for r in replies
+        ]
         return json_answer(self._text(choices) | {"usage": usage})
 
     def _text(self, choices: list[Json]) -> Json:
@@ -103,22 +152,37 @@ class ScriptedModel:
             return _invalid("dimensions must be a positive integer.", "dimensions")
         packed = body.get("encoding_format") == "base64"
         vectors = [vector(text, dimensions) for text in inputs]
-        data = [{"object": "embedding", "index": i, "embedding": _base64(v) if packed else v} for i, v in enumerate(vectors)]
+        data = [
+            {"object": "embedding", "index": i, "embedding": _base64(v) if packed else v}
+            for i, v in enumerate(vectors)
+        ]
         tokens = sum(len(words(text)) for text in inputs)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return json_answer({"object": "list", "model": self.name, "data": data, "usage": usage})
 
     def _rerank(self, body: Json) -> Answer:
         query, documents = body.get("query"), body.get("documents")
-        if not isinstance(query, str) or not isinstance(documents, list) or not all(isinstance(text, str) for text in documents):
+        if (
+            not isinstance(query, str)
+            or not isinstance(documents, list)
+            or not all(isinstance(text, str) for text in documents)
+        ):
             return _invalid("query must be text, documents a list of texts.", "documents")
-        scores = [{"index": index, "relevance_score": relevance(query, text)} for index, text in enumerate(documents)]
+        scores = [
+            {"index": index, "relevance_score": relevance(query, text)}
+            for index, text in enumerate(documents)
+        ]
         found = sorted(scores, key=lambda score: -score["relevance_score"])
         top_n = body.get("top_n")
         tokens = sum(len(words(text)) for text in (query, *documents))
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return json_answer(
-            {"object": "list", "model": self.name, "results": found[: top_n if isinstance(top_n, int) else None], "usage": usage}
+            {
+                "object": "list",
+                "model": self.name,
+                "results": found[: top_n if isinstance(top_n, int) else None],
+                "usage": usage,
+            }
         )
 
 
@@ -134,7 +198,12 @@ def vector(text: str, dimensions: int = DIMENSIONS) -> list[float]:
     data = b"".join(hashlib.sha256(f"{block}:{text}".encode()).digest() for block in range(blocks))
     numbers = [number / 2**31 - 1 for number in struct.unpack(f"<{blocks * 8}I", data)[:dimensions]]
     norm = sum(number * number for number in numbers) ** 0.5
-    return list(struct.unpack(f"<{dimensions}f", struct.pack(f"<{dimensions}f", *(number / norm for number in numbers))))
+    return list(
+        struct.unpack(
+            f"<{dimensions}f",
+            struct.pack(f"<{dimensions}f", *(number / norm for number in numbers)),
+        )
+    )
 
 
 def _base64(values: list[float]) -> str:
@@ -147,7 +216,11 @@ def _count(body: Json) -> int:
 
 
 def _are_messages(value: Any) -> TypeGuard[list[Json]]:
-    return isinstance(value, list) and bool(value) and all(isinstance(message, dict) for message in value)
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(message, dict) for message in value)
+    )
 
 
 def _inputs(value: Any) -> list[str] | None:
@@ -165,9 +238,19 @@ def _inputs(value: Any) -> list[str] | None:
 
 def _usage(prompt: int, replies: list[Reply]) -> Json:
     reasoning = sum(len(words(reply.reasoning)) for reply in replies)
-    said = sum(len(words(reply.content)) + sum(len(c["function"]["arguments"]) // 4 + 1 for c in reply.tool_calls) for reply in replies)
-    usage: Json = {"prompt_tokens": prompt, "completion_tokens": said + reasoning, "total_tokens": prompt + said + reasoning}
-    return usage | ({"completion_tokens_details": {"reasoning_tokens": reasoning}} if reasoning else {})
+    said = sum(
+        len(words(reply.content))
+        + sum(len(c["function"]["arguments"]) // 4 + 1 for c in reply.tool_calls)
+        for reply in replies
+    )
+    usage: Json = {
+        "prompt_tokens": prompt,
+        "completion_tokens": said + reasoning,
+        "total_tokens": prompt + said + reasoning,
+    }
+    return usage | (
+        {"completion_tokens_details": {"reasoning_tokens": reasoning}} if reasoning else {}
+    )
 
 
 def _keys(headers: Mapping[str, str]) -> set[str]:

@@ -39,16 +39,30 @@ def _header(name: str, value: Callable[[float], str]) -> Callable[[float], State
 
 def _by_the_servers_clock(seconds: float) -> Stated:
     """The server's clock is a day behind, as its own Date header shows."""
-    return Stated({"date": format_datetime(_at(-86400), usegmt=True), "retry-after": format_datetime(_at(seconds - 86400), usegmt=True)})
+    return Stated(
+        {
+            "date": format_datetime(_at(-86400), usegmt=True),
+            "retry-after": format_datetime(_at(seconds - 86400), usegmt=True),
+        }
+    )
 
 
 def _reset(value: Callable[[float], str]) -> Callable[[float], Stated]:
-    return lambda seconds: Stated({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": value(seconds)})
+    return lambda seconds: Stated(
+        {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": value(seconds)}
+    )
 
 
 def _router(seconds: float) -> Stated:
     return Stated(
-        error={"metadata": {"headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{_at(seconds).timestamp() * 1000:.0f}"}}}
+        error={
+            "metadata": {
+                "headers": {
+                    "X-RateLimit-Remaining": "0",
+                    "X-RateLimit-Reset": f"{_at(seconds).timestamp() * 1000:.0f}",
+                }
+            }
+        }
     )
 
 
@@ -68,7 +82,9 @@ STATED_WAITS: Mapping[str, Callable[[float], Stated]] = MappingProxyType(
         "reset as RFC 3339": _reset(lambda s: _at(s).isoformat().replace("+00:00", "Z")),
         "the IETF's header": _header("ratelimit-reset", lambda s: f"{s:g}"),
         "in the message": lambda s: Stated(message=f"{_MESSAGE}. Please try again in {s:g}s."),
-        "Google's retryDelay": lambda s: Stated(error={"details": [{"@type": _RETRY_INFO, "retryDelay": f"{s:g}s"}]}),
+        "Google's retryDelay": lambda s: Stated(
+            error={"details": [{"@type": _RETRY_INFO, "retryDelay": f"{s:g}s"}]}
+        ),
         "a router's metadata": _router,
     }
 )
@@ -94,7 +110,9 @@ ABSURD_WAITS = (
 def rate_limit(wait: float | str | None = 1.0, form: str = "seconds", status: int = 429) -> Answer:
     """A 429 (or another status) with a wait: seconds in one of the forms, a Retry-After of any text, or None for none."""
     if form not in STATED_WAITS:
-        raise ValueError(f"There is no form {form!r} of a wait. There are: {', '.join(STATED_WAITS)}.")
+        raise ValueError(
+            f"There is no form {form!r} of a wait. There are: {', '.join(STATED_WAITS)}."
+        )
     if not isinstance(wait, int | float | str | None) or wait != wait:
         raise ValueError(f"{wait!r} is no wait: give seconds, the text of a Retry-After, or None.")
     if wait is None:
@@ -104,7 +122,15 @@ def rate_limit(wait: float | str | None = 1.0, form: str = "seconds", status: in
     else:
         said = STATED_WAITS[form](wait)
     return json_answer(
-        {"error": {"message": said.message, "type": "rate_limit_error", "param": None, "code": "rate_limit_exceeded", **said.error}},
+        {
+            "error": {
+                "message": said.message,
+                "type": "rate_limit_error",
+                "param": None,
+                "code": "rate_limit_exceeded",
+                **said.error,
+            }
+        },
         status,
         said.headers,
     )

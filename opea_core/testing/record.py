@@ -66,7 +66,11 @@ class Record:
     def end(self, seen: Seen, *, finished: bool, disconnected: bool) -> None:
         """The answer to a request is over."""
         with self._changed:
-            seen.finished, seen.disconnected, seen.ended_at = finished, disconnected, time.monotonic_ns()
+            seen.finished, seen.disconnected, seen.ended_at = (
+                finished,
+                disconnected,
+                time.monotonic_ns(),
+            )
             self.in_flight -= 1
             self._changed.notify_all()
         if self._on_end is not None:
@@ -77,4 +81,6 @@ class Record:
         with self._changed:
             if not self._changed.wait_for(predicate, timeout):
                 counts = f"{len(self.seen)} requests, {self.in_flight} in flight, {self.connections} connections"
-                raise TimeoutError(f"The scripted server waited {timeout:g} s for {what} in vain ({counts}).")
+                raise TimeoutError(
+                    f"The scripted server waited {timeout:g} s for {what} in vain ({counts})."
+                )

@@ -35,7 +35,12 @@ class Reply:
             message["reasoning_content"] = self.reasoning
         if self.tool_calls:
             message["tool_calls"] = list(self.tool_calls)
-        return {"index": self.index, "message": message, "finish_reason": self.finish_reason, **self._logprobs(self.content)}
+        return {
+            "index": self.index,
+            "message": message,
+            "finish_reason": self.finish_reason,
+            **self._logprobs(self.content),
+        }
 
     def deltas(self, model: str) -> Iterator[Json]:
         """The choice as events, word by word, arguments in several fragments."""
@@ -52,7 +57,9 @@ class Reply:
     def _logprobs(self, text: str) -> Json:
         if self.top_logprobs is None:
             return {}
-        return {"logprobs": {"content": [_logprob(word, self.top_logprobs) for word in words(text)]}}
+        return {
+            "logprobs": {"content": [_logprob(word, self.top_logprobs) for word in words(text)]}
+        }
 
 
 def reply_to(body: Json, messages: list[Json], index: int) -> Reply:
@@ -60,17 +67,28 @@ def reply_to(body: Json, messages: list[Json], index: int) -> Reply:
     tool = _tool(body) if messages[-1].get("role") not in ("tool", "function") else None
     reasoning = "The scripted model thinks about it first." if _thinks(body) else ""
     if tool is not None:
-        call = tool_call(tool.get("name", ""), instance({"type": "object", **(tool.get("parameters") or {})}), id=f"call_{index + 1}")
-        return Reply(finish_reason="tool_calls", reasoning=reasoning, tool_calls=(call,), index=index)
+        call = tool_call(
+            tool.get("name", ""),
+            instance({"type": "object", **(tool.get("parameters") or {})}),
+            id=f"call_{index + 1}",
+        )
+        return Reply(
+            finish_reason="tool_calls", reasoning=reasoning, tool_calls=(call,), index=index
+        )
     top = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
-    return limited(Reply(_content(body, messages, index), reasoning=reasoning, top_logprobs=top, index=index), body)
+    return limited(
+        Reply(_content(body, messages, index), reasoning=reasoning, top_logprobs=top, index=index),
+        body,
+    )
 
 
 def _content(body: Json, messages: list[Json], index: int) -> str:
     wanted = body.get("response_format")
     wanted = wanted if isinstance(wanted, dict) else {}
     if wanted.get("type") == "json_schema":
-        return json.dumps(instance(wanted.get("json_schema", {}).get("schema", {})), ensure_ascii=False)
+        return json.dumps(
+            instance(wanted.get("json_schema", {}).get("schema", {})), ensure_ascii=False
+        )
     last = messages[-1]
     about = quote(text_of(last.get("content")))
     if wanted.get("type") == "json_object":
@@ -84,14 +102,18 @@ def _content(body: Json, messages: list[Json], index: int) -> str:
 def _tool(body: Json) -> Mapping[str, Any] | None:
     """The function to call: the forced one, else the first, None if tools are not wanted."""
     functions: list[Json] = [
-        tool["function"] for tool in body.get("tools") or () if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
+        tool["function"]
+        for tool in body.get("tools") or ()
+        if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
     ]
     choice = body.get("tool_choice")
     if not functions or choice == "none":
         return None
     if isinstance(choice, dict):
         name = choice.get("function", choice).get("name")
-        return next((function for function in functions if function.get("name") == name), functions[0])
+        return next(
+            (function for function in functions if function.get("name") == name), functions[0]
+        )
     return functions[0]
 
 
@@ -117,7 +139,12 @@ def limited(reply: Reply, body: Json) -> Reply:
 def _fragments(call: Json, position: int) -> Iterator[Json]:
     """A tool call in pieces: name and id first, then the arguments bit by bit."""
     name, arguments = call["function"]["name"], call["function"]["arguments"]
-    yield {"index": position, "id": call["id"], "type": "function", "function": {"name": name, "arguments": ""}}
+    yield {
+        "index": position,
+        "id": call["id"],
+        "type": "function",
+        "function": {"name": name, "arguments": ""},
+    }
     size = -(-len(arguments) // _FRAGMENTS)
     for start in range(0, len(arguments), size):
         yield {"index": position, "function": {"arguments": arguments[start : start + size]}}
@@ -128,7 +155,11 @@ def text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
-    return " ".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
+    return " ".join(
+        part["text"]
+        for part in parts
+        if isinstance(part, dict) and isinstance(part.get("text"), str)
+    )
 
 
 def words(text: str) -> list[str]:
@@ -144,5 +175,8 @@ def quote(text: str) -> str:
 
 def _logprob(word: str, top: int) -> Json:
     entry: Json = {"token": word, "logprob": -0.125, "bytes": list(word.encode())}
-    others = [{"token": f"{word}{'*' * rank}", "logprob": -0.125 - rank, "bytes": None} for rank in range(top)]
+    others = [
+        {"token": f"{word}{'*' * rank}", "logprob": -0.125 - rank, "bytes": None}
+        for rank in range(top)
+    ]
     return entry | {"top_logprobs": others}

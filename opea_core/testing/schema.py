@@ -57,8 +57,15 @@ def _resolved(schema: Mapping[str, Any], root: Any, depth: int) -> Mapping[str, 
     """The schema with its ``$ref`` followed, ``allOf`` merged and the first way of ``anyOf`` and ``oneOf`` taken."""
     while "$ref" in schema and depth <= _DEEPEST:
         depth += 1
-        schema = {**{key: value for key, value in schema.items() if key != "$ref"}, **_target(schema["$ref"], root)}
-    for part in (*schema.get("allOf", ()), *schema.get("anyOf", ())[:1], *schema.get("oneOf", ())[:1]):
+        schema = {
+            **{key: value for key, value in schema.items() if key != "$ref"},
+            **_target(schema["$ref"], root),
+        }
+    for part in (
+        *schema.get("allOf", ()),
+        *schema.get("anyOf", ())[:1],
+        *schema.get("oneOf", ())[:1],
+    ):
         schema = _merged(schema, _resolved(part, root, depth + 1) if depth <= _DEEPEST else {})
     return schema
 
@@ -93,7 +100,10 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 def _object(schema: Mapping[str, Any], root: Any, depth: int) -> dict[str, Any]:
     properties = schema.get("properties", {})
-    return {name: _instance(properties.get(name, {}), root, depth + 1) for name in schema.get("required", ())}
+    return {
+        name: _instance(properties.get(name, {}), root, depth + 1)
+        for name in schema.get("required", ())
+    }
 
 
 def _array(schema: Mapping[str, Any], root: Any, depth: int) -> list[Any]:
@@ -112,12 +122,23 @@ def _number(schema: Mapping[str, Any], kind: str) -> int | float:
     step = schema.get("multipleOf") or 1
     low = schema.get("minimum", -math.inf)
     high = schema.get("maximum", math.inf)
-    above, below = schema.get("exclusiveMinimum", -math.inf), schema.get("exclusiveMaximum", math.inf)
+    above, below = (
+        schema.get("exclusiveMinimum", -math.inf),
+        schema.get("exclusiveMaximum", math.inf),
+    )
     value: int | float = 0
     if low > 0 or above >= 0:
-        value = math.ceil(low / step) * step if low > above else (math.floor(above / step) + 1) * step
+        value = (
+            math.ceil(low / step) * step if low > above else (math.floor(above / step) + 1) * step
+        )
     elif high < 0 or below <= 0:
-        value = math.floor(high / step) * step if high < below else (math.ceil(below / step) - 1) * step
-    if kind == "number" and "multipleOf" not in schema and not (low <= value <= high and above < value < below):
+        value = (
+            math.floor(high / step) * step if high < below else (math.ceil(below / step) - 1) * step
+        )
+    if (
+        kind == "number"
+        and "multipleOf" not in schema
+        and not (low <= value <= high and above < value < below)
+    ):
         value = (max(low, above) + min(high, below)) / 2
     return value

@@ -103,7 +103,9 @@ class ScriptedServer:
         if self._port:
             raise RuntimeError("A ScriptedServer is started once.")
         listening: Future[None] = Future()
-        self._thread = threading.Thread(target=self._serve, args=(listening,), name="scripted-server", daemon=True)
+        self._thread = threading.Thread(
+            target=self._serve, args=(listening,), name="scripted-server", daemon=True
+        )
         self._thread.start()
         try:
             listening.result(_PATIENCE)
@@ -122,10 +124,17 @@ class ScriptedServer:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
         if self.errors and error is None:
-            raise RuntimeError(f"A script of the ScriptedServer failed: {self.errors[0]!r}") from self.errors[0]
+            raise RuntimeError(
+                f"A script of the ScriptedServer failed: {self.errors[0]!r}"
+            ) from self.errors[0]
 
     def pause(self, how: Outage = "refuse") -> None:
         """An outage: open connections are reset, and new ones are refused (or what ``how`` says). The port stays ours."""
@@ -204,7 +213,9 @@ class ScriptedServer:
     # --- in the server's thread
 
     def _serve(self, listening: Future[None]) -> None:
-        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # the one that has add_reader everywhere
+        with asyncio.Runner(
+            loop_factory=asyncio.SelectorEventLoop
+        ) as runner:  # the one that has add_reader everywhere
             runner.run(self._main(listening))
 
     async def _main(self, listening: Future[None]) -> None:
@@ -249,7 +260,9 @@ class ScriptedServer:
     def _connection(self) -> Connection | Refuser:
         if self._outage is not None:
             return Refuser(self._outage, self._open)
-        return Connection(self._record, self._choose, self._holds, self._open, lambda: self._outage is None)
+        return Connection(
+            self._record, self._choose, self._holds, self._open, lambda: self._outage is None
+        )
 
     def _change(self, how: Outage | None) -> None:
         """Begin an outage, or end it."""
@@ -259,7 +272,9 @@ class ScriptedServer:
         for connection in list(self._open) if how else ():
             connection.reset()
         self._release()
-        self._socket = _bound(self._host, self._port)  # bound but not listening: connections are refused, the port stays ours
+        self._socket = _bound(
+            self._host, self._port
+        )  # bound but not listening: connections are refused, the port stays ours
         if how == "ignore":
             self._fillers = _filled(self._socket)
         elif how != "refuse":
@@ -311,7 +326,9 @@ class ScriptedServer:
     async def _turn(self) -> None:
         """Wait for a turn, and let it take the latency."""
         async with self._places:
-            await self._places.wait_for(lambda: self.capacity is None or self._turns < self.capacity)
+            await self._places.wait_for(
+                lambda: self.capacity is None or self._turns < self.capacity
+            )
             self._turns += 1
         try:
             await asyncio.sleep(self.latency)
@@ -323,14 +340,18 @@ class ScriptedServer:
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only if it says TCP
+    sock = socket.socket(
+        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )  # asyncio sets TCP_NODELAY only if it says TCP
     if os.name == "posix":  # else it would let others take the port
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
     except OSError as problem:
         sock.close()
-        raise OSError(problem.errno, f"cannot listen at {host}:{port}: {problem.strerror}") from None
+        raise OSError(
+            problem.errno, f"cannot listen at {host}:{port}: {problem.strerror}"
+        ) from None
     except BaseException:
         sock.close()
         raise

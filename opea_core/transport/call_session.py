@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 class CallSession:
     """What the drivers and the streams of both kinds share about a call. Does no I/O and never waits."""
 
-    def __init__(self, spec: CallSpec, context: Context, limiter: Limiter, ticket: Ticket, traced: bool) -> None:
+    def __init__(
+        self, spec: CallSpec, context: Context, limiter: Limiter, ticket: Ticket, traced: bool
+    ) -> None:
         self.spec = spec
         self.context = context
         self.limiter = limiter
@@ -49,7 +51,15 @@ class CallSession:
         if self.traced:
             spec = self.spec
             model = str(spec.body.get("model") or self.context.settings.model)
-            self.tell(events.CallStarted(at=self.started, call_id=spec.call_id, kind=spec.kind, model=model, stream=spec.stream))
+            self.tell(
+                events.CallStarted(
+                    at=self.started,
+                    call_id=spec.call_id,
+                    kind=spec.kind,
+                    model=model,
+                    stream=spec.stream,
+                )
+            )
 
     def flow(self) -> Flow:
         """The call's algorithm."""
@@ -67,7 +77,9 @@ class CallSession:
             self.tell(replace(effect.event, at=time.monotonic_ns()))
             return None
         assert isinstance(effect, Settle)
-        return self.limiter.settle(self.ticket, effect.permit, effect.effect, effect.again, effect.behind, effect.usage)
+        return self.limiter.settle(
+            self.ticket, effect.permit, effect.effect, effect.again, effect.behind, effect.usage
+        )
 
     def queued(self) -> None:
         """No place was free at once."""
@@ -85,16 +97,27 @@ class CallSession:
             self.limiter.note_wait(self.granted_at - self.started, answer)
             if self.traced:
                 waited = (time.monotonic_ns() - self.ticket.enqueued) / SECOND
-                self.tell(events.CallGranted(at=answer.at, call_id=self.spec.call_id, endpoint=answer.endpoint.label, waited=waited))
+                self.tell(
+                    events.CallGranted(
+                        at=answer.at,
+                        call_id=self.spec.call_id,
+                        endpoint=answer.endpoint.label,
+                        waited=waited,
+                    )
+                )
         return answer
 
     def sending(self, send: Send) -> None:
         """A request goes out; raises ClientClosed if the object was closed since the place was granted."""
         if self.limiter.closed:
-            raise errors.ClientClosed("This OPEA object was closed during the call.", "Close it after its calls are done.")
+            raise errors.ClientClosed(
+                "This OPEA object was closed during the call.", "Close it after its calls are done."
+            )
         if self.traced and not send.quiet:
             at, label = time.monotonic_ns(), send.permit.endpoint.label
-            started = events.AttemptStarted(at=at, call_id=self.spec.call_id, endpoint=label, attempt=send.attempt)
+            started = events.AttemptStarted(
+                at=at, call_id=self.spec.call_id, endpoint=label, attempt=send.attempt
+            )
             self._open, self._sent_at, self._attempt = True, at, send.attempt
             self.tell(started)
 
@@ -102,27 +125,52 @@ class CallSession:
         """A request was answered or failed; raises ClientClosed if that is because the object was closed."""
         if self.traced and not send.quiet:
             self._tell_outcome(send, outcome)
-        if self.spec.stream and not send.quiet and isinstance(outcome, Reply) and outcome.response_reader.problem is None:
+        if (
+            self.spec.stream
+            and not send.quiet
+            and isinstance(outcome, Reply)
+            and outcome.response_reader.problem is None
+        ):
             self.limiter.prove(send.permit)
         elif isinstance(outcome, TransportFailure) and self.limiter.closed:
-            raise errors.ClientClosed("This OPEA object was closed during the call.", "Close it after its calls are done.")
+            raise errors.ClientClosed(
+                "This OPEA object was closed during the call.", "Close it after its calls are done."
+            )
         return outcome
 
     def _tell_outcome(self, send: Send, outcome: Reply | TransportFailure) -> None:
         label, call, attempt = send.permit.endpoint.label, self.spec.call_id, send.attempt
         if outcome.status:
             at = outcome.headers_at or outcome.at
-            self.tell(events.HeadersReceived(at=at, call_id=call, endpoint=label, attempt=attempt, status_code=outcome.status))
+            self.tell(
+                events.HeadersReceived(
+                    at=at, call_id=call, endpoint=label, attempt=attempt, status_code=outcome.status
+                )
+            )
         if isinstance(outcome, Reply):
             if outcome.first_at is not None and outcome.response_reader.problem is None:
                 seconds = (outcome.first_at - outcome.sent_at) / SECOND
-                self.tell(events.FirstContent(at=outcome.first_at, call_id=call, endpoint=label, attempt=attempt, seconds=seconds))
+                self.tell(
+                    events.FirstContent(
+                        at=outcome.first_at,
+                        call_id=call,
+                        endpoint=label,
+                        attempt=attempt,
+                        seconds=seconds,
+                    )
+                )
             if outcome.connection is not None:
                 return
             problem = outcome.response_reader.problem
-            self._attempt_ended(send.permit, problem.cls.__name__ if problem else "", outcome.status)
+            self._attempt_ended(
+                send.permit, problem.cls.__name__ if problem else "", outcome.status
+            )
         else:
-            self._attempt_ended(send.permit, "EndpointTimeout" if outcome.kind == "timeout" else "EndpointConnectionError", outcome.status)
+            self._attempt_ended(
+                send.permit,
+                "EndpointTimeout" if outcome.kind == "timeout" else "EndpointConnectionError",
+                outcome.status,
+            )
 
     def _attempt_ended(self, permit: Permit, error: str, status: int | None = None) -> None:
         if self._open:
@@ -130,7 +178,13 @@ class CallSession:
             seconds = (now - self._sent_at) / SECOND
             label, call = permit.endpoint.label, self.spec.call_id
             ended = events.AttemptEnded(
-                at=now, call_id=call, endpoint=label, attempt=self._attempt, error=error, status_code=status, seconds=seconds
+                at=now,
+                call_id=call,
+                endpoint=label,
+                attempt=self._attempt,
+                error=error,
+                status_code=status,
+                seconds=seconds,
             )
             self._open = False
             self.tell(ended)
@@ -141,7 +195,9 @@ class CallSession:
         """The call is over without a stream: whatever it still holds comes back."""
         try:
             self._give_back()
-        except BaseException as interruption:  # Ctrl-C in the midst of it: what was done already does nothing again
+        except (
+            BaseException
+        ) as interruption:  # Ctrl-C in the midst of it: what was done already does nothing again
             error = error or interruption
             self._give_back()
             raise
@@ -160,7 +216,12 @@ class CallSession:
     def finished(self, answer: CallResult) -> None:
         """A stream's whole answer is there."""
         response = answer.reply.response_reader.response
-        self.limiter.settle(self.ticket, answer.permit, went_well(answer.reply), usage=response.usage if response else None)
+        self.limiter.settle(
+            self.ticket,
+            answer.permit,
+            went_well(answer.reply),
+            usage=response.usage if response else None,
+        )
         self._attempt_ended(answer.permit, "", answer.reply.status)
         self.ended(None, answer)
 
@@ -175,7 +236,13 @@ class CallSession:
 
     def _tell_abandoned(self, answer: CallResult) -> None:
         self._attempt_ended(answer.permit, "Abandoned", answer.reply.status)
-        self.tell(events.StreamAbandoned(at=time.monotonic_ns(), call_id=self.spec.call_id, endpoint=answer.permit.endpoint.label))
+        self.tell(
+            events.StreamAbandoned(
+                at=time.monotonic_ns(),
+                call_id=self.spec.call_id,
+                endpoint=answer.permit.endpoint.label,
+            )
+        )
         self.ended(None, answer)
 
     def broke(self, answer: CallResult, outcome: Reply | TransportFailure) -> errors.OPEAError:
@@ -187,35 +254,77 @@ class CallSession:
         characters = len(partial.content) if partial else 0
         if self.limiter.closed:
             error: errors.OPEAError = errors.ClientClosed(
-                "This OPEA object was closed while a stream was read.", "The text so far is in error.partial."
+                "This OPEA object was closed while a stream was read.",
+                "The text so far is in error.partial.",
             )
         elif failure.own_limit:
             error = failure.error
         else:
             error = explain.interrupted(answer.where, failure, characters)
         log, label = answer.log, answer.permit.endpoint.label
-        log.failed(explain.attempt_record(answer.where, failure, (outcome.at - outcome.sent_at) / SECOND))
+        log.failed(
+            explain.attempt_record(answer.where, failure, (outcome.at - outcome.sent_at) / SECOND)
+        )
         failure.error.partial = self.dress(partial, answer) if partial else None
-        error.with_details(partial=failure.error.partial, attempts=tuple(log.attempts), seconds=(outcome.at - log.started) / SECOND)
+        error.with_details(
+            partial=failure.error.partial,
+            attempts=tuple(log.attempts),
+            seconds=(outcome.at - log.started) / SECOND,
+        )
         self.limiter.settle(self.ticket, answer.permit, effect(failure, log.history()))
         self._attempt_ended(answer.permit, type(failure.error).__name__, answer.reply.status)
         reason = type(failure.error).__name__
-        self.tell(events.StreamBroke(at=outcome.at, call_id=self.spec.call_id, endpoint=label, characters=characters, reason=reason))
+        self.tell(
+            events.StreamBroke(
+                at=outcome.at,
+                call_id=self.spec.call_id,
+                endpoint=label,
+                characters=characters,
+                reason=reason,
+            )
+        )
         self.ended(error, answer)
         return error
 
     def ended(self, error: BaseException | None, answer: CallResult | None) -> None:
         """The call is over: remember it and tell, once."""
         now = time.monotonic_ns()
-        self.ticket.wake = self.ticket.owner = None  # its traces in the queue must not keep a loop alive
+        self.ticket.wake = self.ticket.owner = (
+            None  # its traces in the queue must not keep a loop alive
+        )
         seconds = (now - self.started) / SECOND
-        attempts = answer.log.sent if answer else len(error.attempts) if isinstance(error, errors.OPEAError) else 0
-        label = answer.permit.endpoint.label if answer else (error.endpoint or "") if isinstance(error, errors.OPEAError) else ""
+        attempts = (
+            answer.log.sent
+            if answer
+            else len(error.attempts)
+            if isinstance(error, errors.OPEAError)
+            else 0
+        )
+        label = (
+            answer.permit.endpoint.label
+            if answer
+            else (error.endpoint or "")
+            if isinstance(error, errors.OPEAError)
+            else ""
+        )
         name = type(error).__name__ if error is not None else ""
-        recent = Recent(self.request_id(answer) if answer else self.spec.request_id, label, seconds, name or "ok", attempts)
+        recent = Recent(
+            self.request_id(answer) if answer else self.spec.request_id,
+            label,
+            seconds,
+            name or "ok",
+            attempts,
+        )
         event = None
         if self.traced:
-            event = events.CallEnded(at=now, call_id=self.spec.call_id, endpoint=label, error=name, attempts=attempts, seconds=seconds)
+            event = events.CallEnded(
+                at=now,
+                call_id=self.spec.call_id,
+                endpoint=label,
+                error=name,
+                attempts=attempts,
+                seconds=seconds,
+            )
         if self._over_at:
             return
         self._over_at = now
@@ -236,7 +345,9 @@ class CallSession:
             attempts=answer.log.sent,
             queued=max(0, self.granted_at - self.started) / SECOND,
             elapsed=((self._over_at or reply.at) - self.started) / SECOND,
-            first_content=None if reply.first_at is None else (reply.first_at - reply.sent_at) / SECOND,
+            first_content=None
+            if reply.first_at is None
+            else (reply.first_at - reply.sent_at) / SECOND,
             dropped=tuple(dict.fromkeys((*answer.log.changes, *answer.where.left_out))),
         )
 
@@ -249,7 +360,14 @@ class CallSession:
         response.warnings = [answer.where.say(warning) for warning in response.warnings]
         response.origin = answer.permit.endpoint.server_id
         for warning in response.warnings:
-            self.tell(events.AnswerOdd(at=answer.reply.at, call_id=self.spec.call_id, endpoint=response.endpoint, warning=warning))
+            self.tell(
+                events.AnswerOdd(
+                    at=answer.reply.at,
+                    call_id=self.spec.call_id,
+                    endpoint=response.endpoint,
+                    warning=warning,
+                )
+            )
         return response
 
     def result(self, answer: CallResult) -> Any:

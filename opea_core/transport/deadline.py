@@ -88,7 +88,10 @@ class SocketState:
         """
         if self.fresh or self.came:
             return False
-        return not (self.own and self.wrote) or now - self.wrote_at < _AT_ONCE + 2 * self.connecting_took
+        return (
+            not (self.own and self.wrote)
+            or now - self.wrote_at < _AT_ONCE + 2 * self.connecting_took
+        )
 
     def shutdown(self) -> None:
         """Break the connection from any thread: whoever waits in it wakes up. Not in a forked child."""
@@ -128,7 +131,9 @@ def _break(given: Any) -> None:
     real = getattr(given, "_sock", given)
     with contextlib.suppress(OSError, ValueError):
         if isinstance(real, socket.socket):
-            socket.socket.shutdown(real, socket.SHUT_RDWR)  # not that of a TLS socket, which would unwrap it under its reader
+            socket.socket.shutdown(
+                real, socket.SHUT_RDWR
+            )  # not that of a TLS socket, which would unwrap it under its reader
         else:
             with socket.socket(fileno=os.dup(given.fileno())) as same:
                 same.shutdown(socket.SHUT_RDWR)
@@ -173,10 +178,14 @@ class DeadlineBackend(httpcore.NetworkBackend):
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for tried, address in enumerate(addresses):
             left = self._line.connect_left(timeout)
-            share = None if left is None else left / (len(addresses) - tried)  # one that drops packets must leave time for the others
+            share = (
+                None if left is None else left / (len(addresses) - tried)
+            )  # one that drops packets must leave time for the others
             began = time.monotonic_ns()
             try:
-                stream = self._inner.connect_tcp(address, port, share, local_address, [*(socket_options or ()), *KEEP_ALIVE])
+                stream = self._inner.connect_tcp(
+                    address, port, share, local_address, [*(socket_options or ()), *KEEP_ALIVE]
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
                 continue
@@ -188,17 +197,23 @@ class DeadlineBackend(httpcore.NetworkBackend):
 class _Stream(httpcore.NetworkStream):
     """Head and body of a small request leave in one write: what is written waits until something is read."""
 
-    def __init__(self, inner: httpcore.NetworkStream, line: SocketState, tunnel: bool = False) -> None:
+    def __init__(
+        self, inner: httpcore.NetworkStream, line: SocketState, tunnel: bool = False
+    ) -> None:
         self._inner = inner
         self._line = line
-        self._left = line.connect_left if tunnel else line.left  # what a proxy is asked first belongs to connecting
+        self._left = (
+            line.connect_left if tunnel else line.left
+        )  # what a proxy is asked first belongs to connecting
         self._tunnel = tunnel
         self._unsent = b""
         line.socket = inner.get_extra_info("socket")
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._unsent:
-            with contextlib.suppress(httpcore.WriteError):  # the server may have answered before it closed
+            with contextlib.suppress(
+                httpcore.WriteError
+            ):  # the server may have answered before it closed
                 self._flush()
         data = self._inner.read(max_bytes, self._left())
         self._line.came = self._line.came or bool(data)
@@ -223,13 +238,23 @@ class _Stream(httpcore.NetworkStream):
         self._inner.close()
 
     def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         self._line.wrote = False  # what a proxy was told is not the request
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, self._line.connect_left(timeout)), self._line)
+        return _Stream(
+            self._inner.start_tls(ssl_context, server_hostname, self._line.connect_left(timeout)),
+            self._line,
+        )
 
     def get_extra_info(self, info: str) -> Any:
-        return unread_bytes.in_stream(self._inner) if info == "is_readable" else self._inner.get_extra_info(info)
+        return (
+            unread_bytes.in_stream(self._inner)
+            if info == "is_readable"
+            else self._inner.get_extra_info(info)
+        )
 
 
 class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
@@ -250,13 +275,17 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
         """Connect within ``connect_at``."""
         self._line.fresh = True
         left, began = self._line.connect_left(timeout), time.monotonic_ns()
-        stream = await self._inner.connect_tcp(host, port, left, local_address, [*(socket_options or ()), *KEEP_ALIVE])
+        stream = await self._inner.connect_tcp(
+            host, port, left, local_address, [*(socket_options or ()), *KEEP_ALIVE]
+        )
         self._line.connected(began)
         return _AsyncStream(stream, self._line, self._line.tunnel)
 
 
 class _AsyncStream(httpcore.AsyncNetworkStream):
-    def __init__(self, inner: httpcore.AsyncNetworkStream, line: SocketState, tunnel: bool = False) -> None:
+    def __init__(
+        self, inner: httpcore.AsyncNetworkStream, line: SocketState, tunnel: bool = False
+    ) -> None:
         self._inner = inner
         self._line = line
         self._tunnel = tunnel
@@ -267,7 +296,9 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         if self._unsent:
             with contextlib.suppress(httpcore.WriteError):
                 await self._flush()
-        data = await self._inner.read(max_bytes, self._line.connect_left() if self._tunnel else None)
+        data = await self._inner.read(
+            max_bytes, self._line.connect_left() if self._tunnel else None
+        )
         self._line.came = self._line.came or bool(data)
         return data
 
@@ -290,16 +321,27 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         await self._inner.aclose()
 
     async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
         self._line.wrote = False
         try:
-            stream = await self._inner.start_tls(ssl_context, server_hostname, self._line.connect_left(timeout))
-        except BaseException:  # cancelled, it would leave the transport open, which nobody else knows
+            stream = await self._inner.start_tls(
+                ssl_context, server_hostname, self._line.connect_left(timeout)
+            )
+        except (
+            BaseException
+        ):  # cancelled, it would leave the transport open, which nobody else knows
             with contextlib.suppress(Exception):
                 await self._inner.aclose()
             raise
         return _AsyncStream(stream, self._line)
 
     def get_extra_info(self, info: str) -> Any:
-        return unread_bytes.in_async_stream(self._inner) if info == "is_readable" else self._inner.get_extra_info(info)
+        return (
+            unread_bytes.in_async_stream(self._inner)
+            if info == "is_readable"
+            else self._inner.get_extra_info(info)
+        )

@@ -62,9 +62,16 @@ class Exchange:
         if self.line.own:
             return {}
         limits, left = self.request.timeouts, self._left()
-        read = None if limits.idle is None or limits.first_event is None else max(limits.idle, limits.first_event)
+        read = (
+            None
+            if limits.idle is None or limits.first_event is None
+            else max(limits.idle, limits.first_event)
+        )
         bounded = {"connect": limits.connect, "read": read, "write": read, "pool": limits.connect}
-        return {name: left if value is None else value if left is None else min(value, left) for name, value in bounded.items()}
+        return {
+            name: left if value is None else value if left is None else min(value, left)
+            for name, value in bounded.items()
+        }
 
     def opened(self, response: httpx.Response) -> ResponseReader:
         """Status and headers came."""
@@ -82,7 +89,10 @@ class Exchange:
         response_reader = self.response_reader
         assert response_reader is not None
         response_reader.feed(data)
-        if response_reader.progress != self._progress or response_reader.started is not self._started:
+        if (
+            response_reader.progress != self._progress
+            or response_reader.started is not self._started
+        ):
             self._moved(response_reader)
         return self._whole() if response_reader.done else None
 
@@ -98,7 +108,9 @@ class Exchange:
 
     def can_keep(self, outcome: Reply | TransportFailure) -> bool:
         """Whether the connection may serve another call once the body is over."""
-        if self.status == _MISDIRECTED:  # the server does not answer for this name on this connection
+        if (
+            self.status == _MISDIRECTED
+        ):  # the server does not answer for this name on this connection
             return False
         return isinstance(outcome, Reply) and (self.over or outcome.response_reader.problem is None)
 
@@ -117,7 +129,9 @@ class Exchange:
         if self._heard_at:
             if self.line.at is not None:
                 at = self.line.at + time.monotonic_ns() - self._heard_at
-                self.line.at = at if self.request.deadline is None else min(at, self.request.deadline)
+                self.line.at = (
+                    at if self.request.deadline is None else min(at, self.request.deadline)
+                )
             self._heard_at = 0
 
     def drain(self) -> None:
@@ -174,7 +188,9 @@ class Exchange:
         if deadline is not None and now >= deadline:
             broken.limit = "total"
         else:
-            broken.limit = "connect" if phase is Phase.NOT_SENT else "idle" if self._started else "first_event"
+            broken.limit = (
+                "connect" if phase is Phase.NOT_SENT else "idle" if self._started else "first_event"
+            )
         return self._in_body(broken)
 
     def _in_body(self, broken: TransportFailure) -> TransportFailure:
@@ -191,7 +207,11 @@ class Exchange:
         return broken
 
     def _expired(self, now: int) -> bool:
-        at = self.line.at if self.line.wrote or self.line.connect_at is None else self.line.connect_at
+        at = (
+            self.line.at
+            if self.line.wrote or self.line.connect_at is None
+            else self.line.connect_at
+        )
         return at is not None and now >= at
 
     def _at(self, seconds: float | None, now: int | None = None) -> int | None:

@@ -61,7 +61,8 @@ def ask(source: Any, limiter: object, seconds: float | None = None) -> str | Non
 def late() -> DeadlineExceeded:
     """The error of a call whose key did not come in time."""
     return DeadlineExceeded(
-        "The deadline passed while the api_key function was asked; nothing was sent.", "Raise deadline= if it may take so long."
+        "The deadline passed while the api_key function was asked; nothing was sent.",
+        "Raise deadline= if it may take so long.",
     )
 
 
@@ -83,7 +84,9 @@ async def ask_async(source: Any, limiter: object) -> str | None:
 
 
 async def _aasked(source: Any) -> Any:
-    if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "__call__", None)):  # noqa: B004
+    if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(
+        getattr(source, "__call__", None)
+    ):  # noqa: B004
         return await source()
     import asyncio
 
@@ -99,7 +102,10 @@ def _told() -> Iterator[None]:
     except OPEAError:
         raise
     except Exception as error:
-        raise ConfigurationError(f"The api_key function failed: {type(error).__name__}.", "See the cause for its own words.") from error
+        raise ConfigurationError(
+            f"The api_key function failed: {type(error).__name__}.",
+            "See the cause for its own words.",
+        ) from error
 
 
 async def _awaited(value: Awaitable[Any]) -> Any:

@@ -14,7 +14,14 @@ from opea_core.policy import SECOND
 from opea_core.policy.breaker import State, Verdict
 from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.retry import EndpointImpact, Retry
-from opea_core.policy.scheduler import DEFAULT_PRIORITY, Reason, Rejection, Scheduler, Ticket, TicketState
+from opea_core.policy.scheduler import (
+    DEFAULT_PRIORITY,
+    Reason,
+    Rejection,
+    Scheduler,
+    Ticket,
+    TicketState,
+)
 from opea_core.policy.stats import Recent
 from opea_core.settings import Settings
 from opea_core.transport.permit_holders import Holders
@@ -46,21 +53,33 @@ class Limiter:
         self._settings = settings
         self._chance = chance
         self._lock = threading.Lock()
-        self._returned: deque[tuple[Ticket, Callable[[], None]]] = deque()  # by finalisers, which may not lock
-        self._untold: deque[Callable[[], None]] = deque()  # what the next ordinary operation tells for them
-        self._timekeepers: dict[int, dict[Ticket, int]] = {}  # by owner: who watches the clock, until when
+        self._returned: deque[tuple[Ticket, Callable[[], None]]] = (
+            deque()
+        )  # by finalisers, which may not lock
+        self._untold: deque[Callable[[], None]] = (
+            deque()
+        )  # what the next ordinary operation tells for them
+        self._timekeepers: dict[
+            int, dict[Ticket, int]
+        ] = {}  # by owner: who watches the clock, until when
         self._waiting: dict[int, dict[Ticket, None]] = {}  # by owner: who waits
         self._waits: deque[int] = deque(maxlen=64)
-        self._held_since: int | None = None  # nothing could be sent anywhere since, as far as anybody waited
+        self._held_since: int | None = (
+            None  # nothing could be sent anywhere since, as far as anybody waited
+        )
         self._tells_on: Ticket | None = None  # who tells of it when it lasts
         self._owners: Counter[int] = Counter()  # live permits per event loop
         self._holders = Holders()
         self.closed = False
-        self.endpoints = [EndpointState(e, settings.breaker, chance, now()) for e in settings.endpoints]
+        self.endpoints = [
+            EndpointState(e, settings.breaker, chance, now()) for e in settings.endpoints
+        ]
         self._scheduler = self._new_scheduler()
 
     def _new_scheduler(self) -> Scheduler:
-        return Scheduler(self.endpoints, self._settings.queue, self._settings.retry.max_retry_after, self._chance)
+        return Scheduler(
+            self.endpoints, self._settings.queue, self._settings.retry.max_retry_after, self._chance
+        )
 
     # --- a call's way
 
@@ -76,7 +95,12 @@ class Limiter:
         """A new ticket for a call; ``ask`` makes it wait."""
         with self._lock:
             ticket = self._scheduler.ticket(
-                self.now(), model=model, endpoints=endpoints, priority=priority, deadline=deadline, recovery_wait=recovery_wait
+                self.now(),
+                model=model,
+                endpoints=endpoints,
+                priority=priority,
+                deadline=deadline,
+                recovery_wait=recovery_wait,
             )
         self._drain()
         return ticket
@@ -110,7 +134,9 @@ class Limiter:
             if got is None:
                 until = self._until(ticket, now)
                 held, until = self._held(ticket, until, now)
-            wakes = self._wakes([*changed, *(other for other in unwoken if other not in changed)], now)
+            wakes = self._wakes(
+                [*changed, *(other for other in unwoken if other not in changed)], now
+            )
         self._after(wakes, ticket)
         if held is not None:
             self.emitter(held)
@@ -144,12 +170,21 @@ class Limiter:
     def note_wait(self, waited: int, permit: Permit) -> None:
         """A call got its first place: when half of the last ones waited long for nothing but places, say so."""
         self._waits.append(waited)
-        if waited < _LONG_WAIT or any(e.last_error is not None or e.config.max_concurrent is None for e in self.endpoints):
+        if waited < _LONG_WAIT or any(
+            e.last_error is not None or e.config.max_concurrent is None for e in self.endpoints
+        ):
             return
         median = sorted(self._waits)[len(self._waits) // 2]
         if median >= _LONG_WAIT:
             places = sum(e.level for e in self.endpoints)
-            self.emitter(events.CallsWait(at=self.now(), endpoint=permit.endpoint.label, seconds=median / SECOND, places=places))
+            self.emitter(
+                events.CallsWait(
+                    at=self.now(),
+                    endpoint=permit.endpoint.label,
+                    seconds=median / SECOND,
+                    places=places,
+                )
+            )
 
     def prove(self, permit: Permit) -> None:
         """First content of a stream came."""
@@ -159,7 +194,11 @@ class Limiter:
             now = self.now()
             endpoint.stats.first_content.add(now - permit.at)
             endpoint.prove(permit, now)
-            wakes = self._wakes(self._scheduler.poll(now), now) if before is not endpoint.breaker.state else []
+            wakes = (
+                self._wakes(self._scheduler.poll(now), now)
+                if before is not endpoint.breaker.state
+                else []
+            )
         self._after(wakes)
         self._tell_changes(permit, _CANCELLED, before, permit.limits.cooldown_until, now)
 
@@ -198,14 +237,19 @@ class Limiter:
             now = self.now()
             usable = self._scheduler.usable(ticket, now)
             options = usable or ticket.route.options
-            return not any(e.has_room(limits, now) or limits.room_at(now) is not None for e, limits in options)
+            return not any(
+                e.has_room(limits, now) or limits.room_at(now) is not None for e, limits in options
+            )
 
     def waits_for_itself(self, ticket: Ticket) -> bool:
         """Whether all places that the ticket may use are held by the thread or task that waits with it."""
         with self._lock:
             now = self.now()
             options = self._scheduler.usable(ticket, now)
-            if not options or any(endpoint.has_room(limits, now) or limits.room_at(now) is not None for endpoint, limits in options):
+            if not options or any(
+                endpoint.has_room(limits, now) or limits.room_at(now) is not None
+                for endpoint, limits in options
+            ):
                 return False
             read = [self._holders.hold_all(ticket, endpoint) for endpoint, _ in options]
             if None in read:
@@ -231,7 +275,10 @@ class Limiter:
         self._owners.clear()
         self._holders = Holders()
         self._held_since = self._tells_on = None
-        self.endpoints[:] = [EndpointState(e.config, self._settings.breaker, self._chance, self.now()) for e in self.endpoints]
+        self.endpoints[:] = [
+            EndpointState(e.config, self._settings.breaker, self._chance, self.now())
+            for e in self.endpoints
+        ]
         self._scheduler = self._new_scheduler()
 
     # --- figures
@@ -249,7 +296,9 @@ class Limiter:
 
     def record_call(self, recent: Recent) -> None:
         """Remember a finished call under its request id."""
-        endpoint = next((e for e in self.endpoints if e.label == recent.endpoint), self.endpoints[0])
+        endpoint = next(
+            (e for e in self.endpoints if e.label == recent.endpoint), self.endpoints[0]
+        )
         endpoint.stats.recent.append(recent)
 
     def recent(self) -> list[Recent]:
@@ -258,7 +307,9 @@ class Limiter:
 
     # --- inside the lock
 
-    def _settle(self, ticket: Ticket, permit: Permit, effect: EndpointImpact, usage: Usage | None, now: int) -> None:
+    def _settle(
+        self, ticket: Ticket, permit: Permit, effect: EndpointImpact, usage: Usage | None, now: int
+    ) -> None:
         if permit.settled:
             return
         permit.endpoint.settle(permit, effect, ticket.model, now, work_of(usage))
@@ -288,7 +339,11 @@ class Limiter:
 
     def _until(self, ticket: Ticket, now: int) -> int | None:
         """When this waiter asks again by itself: its own limits, and the clock if it is a keeper."""
-        limits = [t for t in (ticket.deadline, None if ticket.retrying else ticket.queue_deadline) if t is not None]
+        limits = [
+            t
+            for t in (ticket.deadline, None if ticket.retrying else ticket.queue_deadline)
+            if t is not None
+        ]
         limits += [now + _LOOKS_EVERY] if self._holders.hold_any(ticket) else []
         self._waiting.setdefault(id(ticket.owner), {})[ticket] = None
         wake_at = self._wake_at(now)
@@ -297,10 +352,14 @@ class Limiter:
             limits.append(wake_at)
         return min(limits, default=None)
 
-    def _held(self, ticket: Ticket, until: int | None, now: int) -> tuple[events.CallsHeld | None, int | None]:
+    def _held(
+        self, ticket: Ticket, until: int | None, now: int
+    ) -> tuple[events.CallsHeld | None, int | None]:
         """What to tell while nothing can be sent anywhere: at once, and when it lasts; one waiter sees to the second."""
         options = ticket.route.options
-        if ticket.is_between_attempts or any(endpoint.opens_at(limits, now) is None for endpoint, limits in options):
+        if ticket.is_between_attempts or any(
+            endpoint.opens_at(limits, now) is None for endpoint, limits in options
+        ):
             return None, until
         if self._held_since is None:
             self._held_since, self._tells_on = now, ticket
@@ -312,7 +371,13 @@ class Limiter:
         until = self._told_at(ticket, until)
         reasons = "; ".join(endpoint.describe(limits, now) for endpoint, limits in options)
         labels = ", ".join(endpoint.label for endpoint, _ in options)
-        return events.CallsHeld(at=now, endpoint=labels, seconds=waited / SECOND, waiting=self._scheduler.waiting, reason=reasons), until
+        return events.CallsHeld(
+            at=now,
+            endpoint=labels,
+            seconds=waited / SECOND,
+            waiting=self._scheduler.waiting,
+            reason=reasons,
+        ), until
 
     def _told_at(self, ticket: Ticket, until: int | None) -> int | None:
         """When a waiter asks again, if it is the one that tells when a hold lasts."""
@@ -335,15 +400,25 @@ class Limiter:
     def _watching(self, owner: int, wake_at: int, now: int) -> int:
         """How many waiters of an owner wake up in time by themselves; one that is overdue does not."""
         keepers = self._timekeepers.get(owner, {})
-        return sum(now - _OVERDUE < at <= wake_at and ticket.state is TicketState.PENDING for ticket, at in keepers.items())
+        return sum(
+            now - _OVERDUE < at <= wake_at and ticket.state is TicketState.PENDING
+            for ticket, at in keepers.items()
+        )
 
     def _wakes(self, changed: list[Ticket], now: int) -> list[Ticket]:
         """Who must be woken: those that got something, and of each owner one, if nobody of it watches the clock."""
         if not self._scheduler.waiting:
             return changed
         wake_at = self._wake_at(now)
-        unwatched = [tickets for owner, tickets in self._waiting.items() if not self._watching(owner, wake_at, now)]
-        nudged = [next((t for t in reversed(tickets) if t.state is TicketState.PENDING), None) for tickets in unwatched]
+        unwatched = [
+            tickets
+            for owner, tickets in self._waiting.items()
+            if not self._watching(owner, wake_at, now)
+        ]
+        nudged = [
+            next((t for t in reversed(tickets) if t.state is TicketState.PENDING), None)
+            for tickets in unwatched
+        ]
         return [*changed, *(ticket for ticket in nudged if ticket is not None)]
 
     def _wake_at(self, now: int) -> int:
@@ -353,7 +428,12 @@ class Limiter:
 
     def _unwoken(self) -> list[Ticket]:
         """Who waits and need not any more: what should have woken them was interrupted."""
-        return [t for tickets in self._waiting.values() for t in tickets if t.state is not TicketState.PENDING]
+        return [
+            t
+            for tickets in self._waiting.values()
+            for t in tickets
+            if t.state is not TicketState.PENDING
+        ]
 
     # --- outside the lock
 
@@ -383,7 +463,9 @@ class Limiter:
                 changed: list[Ticket] = []
                 while self._returned:
                     ticket, tell = self._returned[0]
-                    changed += self._leave(ticket, now)  # a second time, after an interruption, it does nothing
+                    changed += self._leave(
+                        ticket, now
+                    )  # a second time, after an interruption, it does nothing
                     self._untold.append(tell)
                     self._returned.popleft()
                 wakes = self._wakes(changed, now)
@@ -397,10 +479,16 @@ class Limiter:
             with self._lock:
                 now = self.now()
                 for ticket in failed:
-                    self._scheduler.lapse(ticket) if ticket.state is TicketState.OFFERED else self._scheduler.leave(ticket)
+                    self._scheduler.lapse(
+                        ticket
+                    ) if ticket.state is TicketState.OFFERED else self._scheduler.leave(ticket)
                 wakes = self._wakes(self._scheduler.poll(now), now)
             failed = self._wake(wakes)
 
-    def _tell_changes(self, permit: Permit, effect: EndpointImpact, state: State, cooldown_until: int, now: int) -> None:
-        for event in changes(permit, effect, state, cooldown_until, now, alone=len(self.endpoints) == 1):
+    def _tell_changes(
+        self, permit: Permit, effect: EndpointImpact, state: State, cooldown_until: int, now: int
+    ) -> None:
+        for event in changes(
+            permit, effect, state, cooldown_until, now, alone=len(self.endpoints) == 1
+        ):
             self.emitter(event)

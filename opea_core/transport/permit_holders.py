@@ -28,7 +28,9 @@ class Holders:
 
     def hold_any(self, ticket: Ticket) -> bool:
         """Whether who waits with this ticket holds a place where it may go."""
-        return ticket.holder is not None and any((ticket.holder, endpoint) in self._held for endpoint in ticket.route.endpoints)
+        return ticket.holder is not None and any(
+            (ticket.holder, endpoint) in self._held for endpoint in ticket.route.endpoints
+        )
 
     def hold_all(self, ticket: Ticket, endpoint: EndpointState) -> int | None:
         """When who waits with this ticket read a stream of its own last, if it holds all that is in flight; 0 if none is a stream.

@@ -65,7 +65,10 @@ class OpenStream(Generic[ConnectionT]):
 
     def close(self, outcome: Reply | TransportFailure) -> bool:
         """The body is over: give the place back. Whether the connection can be kept."""
-        connection, self.connection = self.connection, None  # whoever gets it ends the stream, be it another thread
+        connection, self.connection = (
+            self.connection,
+            None,
+        )  # whoever gets it ends the stream, be it another thread
         if connection is None:
             return False
         try:
@@ -187,7 +190,10 @@ class _Stream(Generic[ConnectionT]):
             opened.connection = None
             opened.running.dropped(opened.answer)
             warnings.warn(
-                "a stream was dropped before its end; close it, or use it in a with statement", ResourceWarning, source=self, stacklevel=2
+                "a stream was dropped before its end; close it, or use it in a with statement",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
             )
 
 
@@ -229,7 +235,12 @@ class ChatStream(_Stream["SyncConnection"]):
             self._begin()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _begin(self) -> OpenStream[SyncConnection]:
@@ -302,7 +313,12 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
             await self._begin()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self.aclose()
 
     async def _begin(self) -> OpenStream[AsyncConnection]:

@@ -33,7 +33,8 @@ def wants_reasoning(refusal: Refusal) -> bool:
     """Reasoning of earlier turns."""
     answers = any(m.get("role") == "assistant" for m in refusal.messages)
     missing = any(
-        c.path[-1:] in (("reasoning_content",), ("reasoning_details",), ("reasoning",)) and re.search(r"(?i)required|missing", c.words)
+        c.path[-1:] in (("reasoning_content",), ("reasoning_details",), ("reasoning",))
+        and re.search(r"(?i)required|missing", c.words)
         for c in refusal.complaints
     )
     return (
@@ -59,7 +60,11 @@ _REASONING_KEYS = {name: pattern_of(name) for name in REASONING_KEYS}
 
 def refuses_reasoning(refusal: Refusal) -> bool:
     """No reasoning in messages."""
-    sent = {name: pattern for name, pattern in _REASONING_KEYS.items() if any(name in m for m in refusal.messages)}
+    sent = {
+        name: pattern
+        for name, pattern in _REASONING_KEYS.items()
+        if any(name in m for m in refusal.messages)
+    }
     if not sent:
         return False
     if refusal.says(r"(?i)invalid .{0,20}signature"):
@@ -89,13 +94,22 @@ _NO_FORMAT = (
 
 def refuses_format(refusal: Refusal) -> bool:
     """Whether the server takes no ``json_schema`` (and not: whether it dislikes this schema)."""
-    if not refusal.any_form or refusal.known.structured_output is not None or "response_format" not in refusal.body:
+    if (
+        not refusal.any_form
+        or refusal.known.structured_output is not None
+        or "response_format" not in refusal.body
+    ):
         return False
-    deep = any(c.path[:2] == ("response_format", "json_schema") and len(c.path) > 2 for c in refusal.complaints)
+    deep = any(
+        c.path[:2] == ("response_format", "json_schema") and len(c.path) > 2
+        for c in refusal.complaints
+    )
     if deep or any(dislikes_schema(stated(c.words)) for c in refusal.complaints):
         return False
     return any(
-        (c.path[:1] == ("response_format",) or re.search(_FORMAT, c.words)) and re.search(_NO_FORMAT, c.words) for c in refusal.complaints
+        (c.path[:1] == ("response_format",) or re.search(_FORMAT, c.words))
+        and re.search(_NO_FORMAT, c.words)
+        for c in refusal.complaints
     )
 
 
@@ -147,7 +161,9 @@ def takes_words_only(refusal: Refusal) -> bool:
 def takes_no_forcing(refusal: Refusal) -> bool:
     """No forced tool."""
     choice = refusal.body.get("tool_choice")
-    return (choice in ("required", "any") or isinstance(choice, dict)) and about_choice(refusal, _NOT_FORCED)
+    return (choice in ("required", "any") or isinstance(choice, dict)) and about_choice(
+        refusal, _NOT_FORCED
+    )
 
 
 def wants_reasoning_of_turn(refusal: Refusal) -> bool:

@@ -15,25 +15,35 @@ from opea_core.wire.refused_fields import pattern_of, refused_fields
 from opea_core.wire.request import has_parameter
 from opea_core.wire.tool_names import fits
 
-_LIMITS: Mapping[str, str] = {name: pattern_of(name) for name in ("max_tokens", "max_completion_tokens")}
+_LIMITS: Mapping[str, str] = {
+    name: pattern_of(name) for name in ("max_tokens", "max_completion_tokens")
+}
 _OTHER_LIMIT = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
 class Refusal:
     """A refused request: what was sent, and what the server said of it."""
 
-    def __init__(self, body: Json, text: str, known: Capabilities, any_form: bool, reasoning_is_set: bool) -> None:
+    def __init__(
+        self, body: Json, text: str, known: Capabilities, any_form: bool, reasoning_is_set: bool
+    ) -> None:
         self.body = body
         self.known = known
         self.any_form = any_form
         self.reasoning_is_set = reasoning_is_set
         self.complaints = read_complaints(text, body)
-        self.messages: list[Mapping[str, Any]] = [m for m in body.get("messages") or () if isinstance(m, Mapping)]
+        self.messages: list[Mapping[str, Any]] = [
+            m for m in body.get("messages") or () if isinstance(m, Mapping)
+        ]
 
     def refused(self, fields: Mapping[str, str]) -> list[str]:
         """Those of the fields that are refused; only what was sent can be."""
         sent = {name: pattern for name, pattern in fields.items() if has_parameter(self.body, name)}
-        return refused_fields(self.complaints, sent, own_names(self.body), self.body.keys()) if sent else []
+        return (
+            refused_fields(self.complaints, sent, own_names(self.body), self.body.keys())
+            if sent
+            else []
+        )
 
     def says(self, pattern: str) -> bool:
         """Whether any clause matches."""
@@ -47,7 +57,9 @@ def limit_is(name: str) -> Callable[[Refusal], bool]:
     """Whether a limit of tokens is refused under this name."""
 
     def asked(refusal: Refusal) -> bool:
-        return name in refusal.body and (name in refusal.refused(_LIMITS) or is_to_be_replaced(name, refusal))
+        return name in refusal.body and (
+            name in refusal.refused(_LIMITS) or is_to_be_replaced(name, refusal)
+        )
 
     return asked
 
@@ -66,7 +78,12 @@ def is_to_be_replaced(name: str, refusal: Refusal) -> bool:
 
 def ids(refusal: Refusal) -> list[str]:
     """The ids of calls in a request."""
-    calls = [call for m in refusal.messages for call in m.get("tool_calls") or () if isinstance(call, Mapping)]
+    calls = [
+        call
+        for m in refusal.messages
+        for call in m.get("tool_calls") or ()
+        if isinstance(call, Mapping)
+    ]
     ids = [call.get("id") for call in calls] + [m.get("tool_call_id") for m in refusal.messages]
     return [id_ for id_ in ids if isinstance(id_, str)]
 
@@ -90,7 +107,8 @@ def _ids_are_refused(refusal: Refusal, words: str, fits_already: re.Pattern[str]
     if all(fits_already.fullmatch(id_) for id_ in ids(refusal)):
         return False
     return any(
-        (re.search(_ID, c.words) or (c.path and c.path[-1] in ("id", "tool_call_id"))) and re.search(words, c.words)
+        (re.search(_ID, c.words) or (c.path and c.path[-1] in ("id", "tool_call_id")))
+        and re.search(words, c.words)
         for c in refusal.complaints
     )
 
@@ -110,7 +128,9 @@ _ITS_CONTENT = r"(?i)\b(content|string|empty|blank|too long|tokens?|characters)\
 def wants_first_system(refusal: Refusal) -> bool:
     """System messages at the beginning only, or one of them."""
     return has_late_system(refusal.messages) and any(
-        re.search(_ABOUT_SYSTEM, c.words) and re.search(_ITS_PLACE, c.words) and not re.search(_ITS_CONTENT, c.words)
+        re.search(_ABOUT_SYSTEM, c.words)
+        and re.search(_ITS_PLACE, c.words)
+        and not re.search(_ITS_CONTENT, c.words)
         for c in refusal.complaints
     )
 
@@ -146,19 +166,28 @@ _NO_NULL = (
 
 def calls_without_text(refusal: Refusal, content: Any) -> bool:
     """Whether calls stand beside this content."""
-    return any(m.get("tool_calls") and m.get("role") == "assistant" and m.get("content", "absent") == content for m in refusal.messages)
+    return any(
+        m.get("tool_calls")
+        and m.get("role") == "assistant"
+        and m.get("content", "absent") == content
+        for m in refusal.messages
+    )
 
 
 def about_content(refusal: Refusal, pattern: str) -> bool:
     """Whether the words are about the content of a message."""
     return refusal.says(pattern) or any(
-        c.path and c.path[-1] in ("content", "text") and re.search(pattern, f"content: {c.words}") for c in refusal.complaints
+        c.path and c.path[-1] in ("content", "text") and re.search(pattern, f"content: {c.words}")
+        for c in refusal.complaints
     )
 
 
 def wants_text(refusal: Refusal) -> bool:
     """Contents that are texts, not lists of parts."""
-    lists = any(isinstance(m.get("content"), list) and all(is_text(part) for part in m["content"]) for m in refusal.messages)
+    lists = any(
+        isinstance(m.get("content"), list) and all(is_text(part) for part in m["content"])
+        for m in refusal.messages
+    )
     return lists and about_content(
         refusal,
         r"(?i)\bcontent\b.{0,100}(must be (a |an |of type )?(str|string|text)|should be (a "
@@ -180,7 +209,11 @@ def is_text(part: Any) -> bool:
 
 def names(refusal: Refusal) -> list[str]:
     """The names of tools in a request."""
-    functions = [tool.get("function") for tool in refusal.body.get("tools") or () if isinstance(tool, Mapping)]
+    functions = [
+        tool.get("function")
+        for tool in refusal.body.get("tools") or ()
+        if isinstance(tool, Mapping)
+    ]
     names = [function.get("name") for function in functions if isinstance(function, Mapping)]
     return [name for name in names if isinstance(name, str)]
 
@@ -205,7 +238,10 @@ def wants_clean_names(refusal: Refusal) -> bool:
 def tool_media(refusal: Refusal) -> bool:
     """No images in the messages of tools."""
     has = any(
-        m.get("role") == "tool" and isinstance(m.get("content"), list) and not all(map(is_text, m["content"])) for m in refusal.messages
+        m.get("role") == "tool"
+        and isinstance(m.get("content"), list)
+        and not all(map(is_text, m["content"]))
+        for m in refusal.messages
     )
     broken = (
         r"(?i)invalid (image|url|base64)|download|fetch|decod|too large|could not (load|process"
@@ -258,5 +294,6 @@ def refuses_null_content(refusal: Refusal) -> bool:
 def developer(refusal: Refusal) -> bool:
     """No role ``developer``."""
     return any(m.get("role") == "developer" for m in refusal.messages) and (
-        refusal.says(r"(?i)\bdeveloper\b|\broles?\b") or any(c.path[-1:] == ("role",) for c in refusal.complaints)
+        refusal.says(r"(?i)\bdeveloper\b|\broles?\b")
+        or any(c.path[-1:] == ("role",) for c in refusal.complaints)
     )

@@ -65,16 +65,24 @@ class Adaptation(NamedTuple):
     change: Mapping[str, Any]
 
 
-def asked_for(refusal: Refusal, done: frozenset[str]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+def asked_for(
+    refusal: Refusal, done: frozenset[str]
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
     """Changes that a refusal asks for, the likeliest first: their names in the report, and what changes."""
     yield from _by_table(_REASONING, refusal, done)
-    dropped = [name for name in refusal.refused(DROPPABLE) if name not in refusal.known.dropped and name not in done]
+    dropped = [
+        name
+        for name in refusal.refused(DROPPABLE)
+        if name not in refusal.known.dropped and name not in done
+    ]
     if dropped:
         yield tuple(dropped), {"dropped": refusal.known.dropped | set(dropped)}
     yield from _by_table(_TABLE, refusal, done)
 
 
-def _by_table(table: Sequence[Adaptation], refusal: Refusal, done: frozenset[str]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+def _by_table(
+    table: Sequence[Adaptation], refusal: Refusal, done: frozenset[str]
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
     for row in table:
         changes = any(getattr(refusal.known, name) != value for name, value in row.change.items())
         if changes and row.report not in done and row.asked(refusal):
@@ -112,7 +120,9 @@ _TABLE: tuple[Adaptation, ...] = (
     Adaptation("content -> text", rules.wants_text, {"content_lists": "text"}),
     Adaptation("tool names -> letters", rules.wants_clean_names, {"tool_names": "plain"}),
     Adaptation("tool images -> user", rules.tool_media, {"tool_media": False}),
-    Adaptation("response_format -> tools", forms.refuses_format, {"structured_output": "function_calling"}),
+    Adaptation(
+        "response_format -> tools", forms.refuses_format, {"structured_output": "function_calling"}
+    ),
     Adaptation("tool_choice -> required", forms.takes_words_only, {"tool_choice": "required"}),
     Adaptation("tool_choice -> auto", forms.takes_no_forcing, {"tool_choice": "auto"}),
 )

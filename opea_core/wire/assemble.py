@@ -24,7 +24,19 @@ _MOST_CHOICES, _MOST_UNKNOWN = 128, 65_536
 class Assembler:
     """A whole answer out of its events. ``push`` events (or ``push_plain`` one body), then ``finish``."""
 
-    __slots__ = ("_asked", "_heaviest", "_most", "_names", "_new_id", "_numbers", "_states", "_think", "root", "started", "usage")
+    __slots__ = (
+        "_asked",
+        "_heaviest",
+        "_most",
+        "_names",
+        "_new_id",
+        "_numbers",
+        "_states",
+        "_think",
+        "root",
+        "started",
+        "usage",
+    )
 
     def __init__(
         self,
@@ -64,7 +76,11 @@ class Assembler:
         else:
             if plain:
                 choices = _numbered(choices)
-            pieces = [self._push_choice(c, i, event, plain) for i, c in enumerate(choices) if isinstance(c, dict)]
+            pieces = [
+                self._push_choice(c, i, event, plain)
+                for i, c in enumerate(choices)
+                if isinstance(c, dict)
+            ]
         by_choice: dict[int, list[ChatChunk]] = {}
         for piece in pieces:
             by_choice.setdefault(piece.index, []).append(piece)
@@ -73,19 +89,30 @@ class Assembler:
         first.other_choices = tuple(joined.values())
         return first
 
-    def finish(self, requested_model: str = "", raw: Json | None = None, so_far: bool = False) -> tuple[ChatResponse, ChatChunk | None]:
+    def finish(
+        self, requested_model: str = "", raw: Json | None = None, so_far: bool = False
+    ) -> tuple[ChatResponse, ChatChunk | None]:
         """The answer, and a piece with what was held back if there is any. ``so_far``: more may come."""
-        finished = {index: state.finish(self._new_id, so_far) for index, state in sorted(self._states.items())}
+        finished = {
+            index: state.finish(self._new_id, so_far)
+            for index, state in sorted(self._states.items())
+        }
         usage = None if self.usage is None else copied(self.usage)
         response = ChatResponse(
             choices=[choice for choice, _ in finished.values()] or [Choice()],
             usage=read_usage(usage),
             model=_string(self.root.get("model")) or requested_model,
             id=_string(self.root.get("id")),
-            raw=raw if raw is not None else self._raw({index: choice for index, (choice, _) in finished.items()}, usage),
+            raw=raw
+            if raw is not None
+            else self._raw({index: choice for index, (choice, _) in finished.items()}, usage),
             requested_model=requested_model,
         )
-        held = [chunk for _, chunk in finished.values() if chunk.content or chunk.reasoning or chunk.tool_calls or chunk.refusal]
+        held = [
+            chunk
+            for _, chunk in finished.values()
+            if chunk.content or chunk.reasoning or chunk.tool_calls or chunk.refusal
+        ]
         if not held:
             return response, None
         first = next((chunk for chunk in held if chunk.index == 0), None) or ChatChunk()
@@ -102,7 +129,9 @@ class Assembler:
         """The finish reasons so far, as the server spelled them."""
         return [state.choice.raw_finish_reason for state in self._states.values()]
 
-    def _push_choice(self, raw: Mapping[str, Any], position: int, event: Json, plain: bool) -> ChatChunk:
+    def _push_choice(
+        self, raw: Mapping[str, Any], position: int, event: Json, plain: bool
+    ) -> ChatChunk:
         index = raw.get("index")
         if not isinstance(index, int) or isinstance(index, bool):
             index = position
@@ -114,10 +143,19 @@ class Assembler:
         if state is None:
             if len(self._states) >= self._most:
                 raise TooMany(f"the answer has more than {len(self._states)} choices")
-            state = self._states[index] = ChoiceState(index, self._think, self._heaviest, self._names)
+            state = self._states[index] = ChoiceState(
+                index, self._think, self._heaviest, self._names
+            )
         chunk = state.push(raw, event, plain)
         if not self.started:
-            self.started = bool(chunk.content or chunk.reasoning or chunk.tool_calls or chunk.refusal or chunk.finish_reason or state.tools)
+            self.started = bool(
+                chunk.content
+                or chunk.reasoning
+                or chunk.tool_calls
+                or chunk.refusal
+                or chunk.finish_reason
+                or state.tools
+            )
         return chunk
 
     def _number(self, index: int) -> int:
@@ -132,7 +170,11 @@ class Assembler:
     def _take_root(self, event: Json) -> None:
         root = self.root
         for key, value in event.items():
-            if key not in _ROOT and (value or key not in root) and not (key in _FIRST and root.get(key)):
+            if (
+                key not in _ROOT
+                and (value or key not in root)
+                and not (key in _FIRST and root.get(key))
+            ):
                 root[key] = value
         if len(root) > _MANY:
             check_size("unknown fields", root)
@@ -146,7 +188,10 @@ class Assembler:
             check_size("counts", self.usage)
 
     def _raw(self, choices: Mapping[int, Choice], usage: Json | None) -> Json:
-        raw = {**self.root, "choices": [self._states[index].raw(choice) for index, choice in choices.items()]}
+        raw = {
+            **self.root,
+            "choices": [self._states[index].raw(choice) for index, choice in choices.items()],
+        }
         return {**raw, "usage": usage} if usage else raw
 
 
@@ -156,7 +201,10 @@ def _numbered(choices: list[Any]) -> list[Any]:
     known = [number for number in numbers if isinstance(number, int)]
     if not known or (0 in known and min(known) >= 0 and len(known) == len(set(known))):
         return choices
-    return [{**choice, "index": place} if isinstance(choice, dict) else choice for place, choice in enumerate(choices)]
+    return [
+        {**choice, "index": place} if isinstance(choice, dict) else choice
+        for place, choice in enumerate(choices)
+    ]
 
 
 def _joined(pieces: list[ChatChunk]) -> ChatChunk:
@@ -167,7 +215,9 @@ def _joined(pieces: list[ChatChunk]) -> ChatChunk:
         first.reasoning = "".join(piece.reasoning for piece in pieces)
         first.refusal = "".join(piece.refusal for piece in pieces)
         first.tool_calls = [delta for piece in pieces for delta in piece.tool_calls]
-        first.finish_reason = next((piece.finish_reason for piece in reversed(pieces) if piece.finish_reason), None)
+        first.finish_reason = next(
+            (piece.finish_reason for piece in reversed(pieces) if piece.finish_reason), None
+        )
         probabilities = [piece.logprobs for piece in pieces if piece.logprobs is not None]
         first.logprobs = reduce(merge_logprobs, probabilities, None)
     return first

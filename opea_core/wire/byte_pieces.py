@@ -22,7 +22,11 @@ class Pieces:
         self.size += len(piece)
         if len(piece) >= _SMALL:
             self._parts.append(piece)
-        elif self._parts and isinstance(self._parts[-1], bytearray) and len(self._parts[-1]) < 16 * _SMALL:
+        elif (
+            self._parts
+            and isinstance(self._parts[-1], bytearray)
+            and len(self._parts[-1]) < 16 * _SMALL
+        ):
             self._parts[-1] += piece
         else:
             self._parts.append(bytearray(piece))

@@ -18,7 +18,17 @@ REASONING_FIELDS = ("reasoning_content", "reasoning")
 _REASONING_NAMES = (*REASONING_FIELDS, "reasoning_text")
 _CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
 _PIECE = frozenset({"index", "delta", "finish_reason", "logprobs"})
-_MESSAGE = frozenset({"role", "content", "tool_calls", "function_call", "refusal", "reasoning_details", *REASONING_FIELDS})
+_MESSAGE = frozenset(
+    {
+        "role",
+        "content",
+        "tool_calls",
+        "function_call",
+        "refusal",
+        "reasoning_details",
+        *REASONING_FIELDS,
+    }
+)
 
 
 class ChoiceFailed(Exception):
@@ -92,7 +102,9 @@ class ChoiceState:
         elif isinstance(delta, dict):
             self._take(delta, chunk, True)
         text = raw.get("text")
-        if isinstance(text, str) and not _has_text(delta) and not _has_text(message):  # Together says it in both
+        if (
+            isinstance(text, str) and not _has_text(delta) and not _has_text(message)
+        ):  # Together says it in both
             self._text(text, "", chunk)
         self._about(raw, chunk)
         return chunk
@@ -136,7 +148,11 @@ class ChoiceState:
         if self.size and isinstance(content, str) and len(content) >= self.size:
             message = {**message, "content": content.removeprefix(joined(self.content))}
         if self.tools:
-            message = {key: value for key, value in message.items() if key not in ("tool_calls", "function_call")}
+            message = {
+                key: value
+                for key, value in message.items()
+                if key not in ("tool_calls", "function_call")
+            }
         self._take(message, chunk, True)
 
     def _take(self, delta: Mapping[str, Any], chunk: ChatChunk, whole: bool) -> None:
@@ -239,7 +255,11 @@ class ChoiceState:
             elif kind in ("thinking", "reasoning"):
                 self.choice.reasoning_field = self.choice.reasoning_field or str(kind)
                 if not thought:
-                    self._text("", _thinking(next((part[key] for key in _THOUGHTS if part.get(key)), "")), chunk)
+                    self._text(
+                        "",
+                        _thinking(next((part[key] for key in _THOUGHTS if part.get(key)), "")),
+                        chunk,
+                    )
             elif isinstance(part, dict):
                 self._turn("part", len(self.choice.parts))
                 self.choice.parts.append(dict(part))
@@ -250,14 +270,20 @@ class ChoiceState:
         chunk = ChatChunk(index=known.index, role=known.role)
         if self.message is not None and not self.size:
             if so_far:
-                return deepcopy(self, {id(self.tools.given): self.tools.given}).finish(new_id)  # an id that was shown stays
+                return deepcopy(self, {id(self.tools.given): self.tools.given}).finish(
+                    new_id
+                )  # an id that was shown stays
             self._whole(self.message, chunk)
         tail, thought = self.content_joiner.end(), self.reasoning_joiner.end()
         if self.splitter:
             content, inner = self.splitter.end()
             tail, thought = content + tail, inner + thought
         refusal = self.refusal_joiner.end()
-        chunk.content, chunk.reasoning, chunk.refusal = chunk.content + tail, chunk.reasoning + thought, chunk.refusal + refusal
+        chunk.content, chunk.reasoning, chunk.refusal = (
+            chunk.content + tail,
+            chunk.reasoning + thought,
+            chunk.refusal + refusal,
+        )
         choice = Choice(
             index=known.index,
             role=known.role,
@@ -267,21 +293,29 @@ class ChoiceState:
             reasoning=joined(self.reasoning) + thought,
             refusal=joined(self.refusal) + refusal or None,
             finish_reason=finish_reason(known.raw_finish_reason, bool(self.tools)),
-            logprobs=None if known.logprobs is None else {k: list(v) if isinstance(v, list) else v for k, v in known.logprobs.items()},
-            reasoning_details=[entry for entry in whole(self.details) or () if isinstance(entry, dict)],
+            logprobs=None
+            if known.logprobs is None
+            else {k: list(v) if isinstance(v, list) else v for k, v in known.logprobs.items()},
+            reasoning_details=[
+                entry for entry in whole(self.details) or () if isinstance(entry, dict)
+            ],
             parts=known.parts.copy(),
             blocks=self._blocks(joined(self.content) + tail, joined(self.reasoning) + thought),
             extra={**self._message_extra(), **self.choice_extra},
         )
         if self.tools:
             cut = finish_reason(known.raw_finish_reason, False) == "length"
-            choice.tool_calls, choice.invalid_tool_calls, chunk.tool_calls = self.tools.finish(new_id, cut)
+            choice.tool_calls, choice.invalid_tool_calls, chunk.tool_calls = self.tools.finish(
+                new_id, cut
+            )
         return choice, chunk
 
     def _blocks(self, content: str, reasoning: str) -> list[Json]:
         """Text, reasoning and other parts in their order, where that is not reasoning, then text, then the others."""
         kinds = [kind for kind, _ in self.order]
-        if kinds == sorted(kinds, key=_USUAL.index) and len(set(kinds) - {"part"}) == len([k for k in kinds if k != "part"]):
+        if kinds == sorted(kinds, key=_USUAL.index) and len(set(kinds) - {"part"}) == len(
+            [k for k in kinds if k != "part"]
+        ):
             return []
         ends = {"text": len(content), "reasoning": len(reasoning), "part": 0}
         texts, found = {"text": content, "reasoning": reasoning}, list[Json]()
@@ -298,7 +332,11 @@ class ChoiceState:
 
     def raw(self, choice: Choice) -> Json:
         """A finished choice in the shape of a plain answer."""
-        message: Json = {"role": choice.role, "content": choice.content or None, **self._message_extra()}
+        message: Json = {
+            "role": choice.role,
+            "content": choice.content or None,
+            **self._message_extra(),
+        }
         if choice.reasoning and choice.reasoning_field in REASONING_FIELDS:
             message[choice.reasoning_field] = choice.reasoning
         if choice.reasoning_details:
@@ -307,8 +345,16 @@ class ChoiceState:
             message["tool_calls"] = self.tools.raw()
         if choice.refusal:
             message["refusal"] = choice.refusal
-        entry = {"index": choice.index, "message": message, "finish_reason": choice.raw_finish_reason}
-        return {**entry, **({"logprobs": choice.logprobs} if choice.logprobs else {}), **self.choice_extra}
+        entry = {
+            "index": choice.index,
+            "message": message,
+            "finish_reason": choice.raw_finish_reason,
+        }
+        return {
+            **entry,
+            **({"logprobs": choice.logprobs} if choice.logprobs else {}),
+            **self.choice_extra,
+        }
 
 
 _USUAL = ("reasoning", "text", "part")

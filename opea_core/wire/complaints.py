@@ -59,7 +59,9 @@ _DEEP = ("messages", "tools", "response_format", "input")
 _LINES = re.compile(
     r"(?m)^(?:body -> )?([A-Za-z_0-9][\w.\[\]]{0,120}(?: -> [\w.]{1,40}){0,8})\n[ \t]{1,8}(\S.{0,200}?) [\[(]type=([\w.]{1,60}).*$"
 )
-_PARTS = re.compile(r"(?<=[.!?;。])\s+|\n+|\s\|\s|(?<=,)\s*(?=please\b)|\uff0c|\bthe following must be satisfied\W*")
+_PARTS = re.compile(
+    r"(?<=[.!?;。])\s+|\n+|\s\|\s|(?<=,)\s*(?=please\b)|\uff0c|\bthe following must be satisfied\W*"
+)
 _ADVICE = re.compile(
     r"(?i)^\W*(tip|hint|note|see\b|for (more|reproducible|details|help|a list|example)|learn more"
     r"|read\b|visit|consult|refer\b|documentation|docs?:|if you (want|need|wish)|to (get|make|see"
@@ -68,7 +70,9 @@ _ADVICE = re.compile(
     r"|request(ed)? (body|was) ?[:=]|received (body|request)|(debug|info|log|trace|payload|params"
     r"|kwargs|context)\b ?[:=])"
 )
-_TAIL = re.compile(r"(?s)\.? ?(Received|Available) Model Group.*| To drop these, set .*|Set `litellm.*")
+_TAIL = re.compile(
+    r"(?s)\.? ?(Received|Available) Model Group.*| To drop these, set .*|Set `litellm.*"
+)
 FIELD_WORD = (
     r"(?i:parameters?|params?|fields?|arguments?|args?|propert(?:y|ies)|options?|keywords?"
     r"|settings?|attributes?)"
@@ -116,18 +120,29 @@ class _Reader:
 
     def _mapping(self, value: Mapping[str, Any], depth: int, around: str) -> None:
         words = next(
-            (value[key] for key in _WORDS if isinstance(value.get(key), str) and value[key].strip()),
+            (
+                value[key]
+                for key in _WORDS
+                if isinstance(value.get(key), str) and value[key].strip()
+            ),
             around,
         )
         path = next((found for key in _PATHS if (found := _path(value.get(key)))), ())
         more = value.get("params")
-        if isinstance(more, Mapping) and isinstance(more.get("additionalProperty"), str):  # how Ajv tells it
+        if isinstance(more, Mapping) and isinstance(
+            more.get("additionalProperty"), str
+        ):  # how Ajv tells it
             path = (more["additionalProperty"],)
         if isinstance(value.get("keys"), list):  # how zod tells it
-            self.found += [Complaint(words[:_MOST_WORDS], (*path, str(name))) for name in value["keys"][:_MOST_COMPLAINTS]]
+            self.found += [
+                Complaint(words[:_MOST_WORDS], (*path, str(name)))
+                for name in value["keys"][:_MOST_COMPLAINTS]
+            ]
         if isinstance(value.get("param"), str) and " " in value["param"]:
             self._text(value["param"], depth)
-        code = " ".join(str(value[key]).replace("_", " ") for key in _CODES if isinstance(value.get(key), str))
+        code = " ".join(
+            str(value[key]).replace("_", " ") for key in _CODES if isinstance(value.get(key), str)
+        )
         if path:
             said, nested = self._cleaned(words)
             self.found.append(Complaint(f"{said} | {code}", path))
@@ -137,21 +152,27 @@ class _Reader:
             if key in self.body and key not in (*_WORDS, *_ECHOED):
                 self._trail((key,), inner, depth)
             is_echo = key in _ECHOED and not (key == "status" and isinstance(inner, Mapping))
-            if not is_echo and not (path and key in _WORDS and path[0] in self.body and path[0] not in _DEEP):
+            if not is_echo and not (
+                path and key in _WORDS and path[0] in self.body and path[0] not in _DEEP
+            ):
                 self.read(inner, depth + 1, words)
 
     def _cleaned(self, words: str) -> tuple[str, list[Any]]:
         """Words without what is echoed and quoted, and the errors in them; the same words come often."""
         found = self._known.get(words)
         if found is None:
-            found = self._known[words] = _apart(_without(_TAIL.sub("", words[:_MOST_TEXT]), self.said), self.body)
+            found = self._known[words] = _apart(
+                _without(_TAIL.sub("", words[:_MOST_TEXT]), self.said), self.body
+            )
         return found
 
     def _trail(self, path: tuple[str, ...], value: Any, depth: int) -> None:
         """Errors under the name of the field they are about: ``{"seed": ["Unknown field."]}``."""
         if len(self.found) >= _MOST_COMPLAINTS:
             return
-        if isinstance(value, str) or (isinstance(value, list) and all(isinstance(entry, str) for entry in value)):
+        if isinstance(value, str) or (
+            isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+        ):
             words = value if isinstance(value, str) else " ".join(value[:_MOST_COMPLAINTS])
             self.found.append(Complaint(words[:_MOST_WORDS], path))
         elif isinstance(value, Mapping) and depth < _DEEPEST:
@@ -160,13 +181,23 @@ class _Reader:
                 self._trail((*path, *own), inner, depth + 1)
 
     def _text(self, text: str, depth: int) -> None:
-        for found in _LINES.finditer(text[:_MOST_TEXT]):  # how pydantic tells several mistakes in one text
-            self.found.append(Complaint(f"{found.group(2)} | {found.group(3).replace('_', ' ')}", _path(found.group(1))))
-        text, nested = _apart(_without(_TAIL.sub("", _LINES.sub(" ", text[:_MOST_TEXT])), self.said), self.body)
+        for found in _LINES.finditer(
+            text[:_MOST_TEXT]
+        ):  # how pydantic tells several mistakes in one text
+            self.found.append(
+                Complaint(
+                    f"{found.group(2)} | {found.group(3).replace('_', ' ')}", _path(found.group(1))
+                )
+            )
+        text, nested = _apart(
+            _without(_TAIL.sub("", _LINES.sub(" ", text[:_MOST_TEXT])), self.said), self.body
+        )
         parts = [words for part in _PARTS.split(text) if (words := part.strip())]
         for number, words in enumerate(parts):
             if not _ADVICE.match(words):
-                self.found.append(Complaint(words, (), parts[number + 1] if number + 1 < len(parts) else ""))
+                self.found.append(
+                    Complaint(words, (), parts[number + 1] if number + 1 < len(parts) else "")
+                )
         for inner in nested:
             self.read(inner, depth + 1)
 
@@ -182,7 +213,9 @@ def _apart(text: str, body: Mapping[str, Any]) -> tuple[str, list[Any]]:
         elif not _echoes(span, body):
             continue
         kept.append(text[at:start])
-        if isinstance(value, dict) and _NAMES.search(text[:start]):  # "unsupported parameters: {'seed': 1}"
+        if isinstance(value, dict) and _NAMES.search(
+            text[:start]
+        ):  # "unsupported parameters: {'seed': 1}"
             kept.append(", ".join(map(str, value)))
         at = end
     return " ".join((*kept, text[at:])), nested
@@ -218,13 +251,22 @@ def _document(span: str) -> Any:
 def _is_error(value: Any, depth: int = 0) -> bool:
     """Whether a document says what is wrong, and is no request."""
     if isinstance(value, list | tuple):
-        return bool(value) and depth < _DEEPEST and all(_is_error(entry, depth + 1) for entry in value[:_MOST_COMPLAINTS])
+        return (
+            bool(value)
+            and depth < _DEEPEST
+            and all(_is_error(entry, depth + 1) for entry in value[:_MOST_COMPLAINTS])
+        )
     if not isinstance(value, dict) or "messages" in value or "model" in value:
         return False
-    return bool(value.keys() & {"error", "message", "detail", "msg", "errors"}) or {"loc", "type"} <= value.keys()
+    return (
+        bool(value.keys() & {"error", "message", "detail", "msg", "errors"})
+        or {"loc", "type"} <= value.keys()
+    )
 
 
-_REQUEST = re.compile(r"['\"](messages|input|content|properties|role)['\"]\s*:|\b(messages|content|role)=")
+_REQUEST = re.compile(
+    r"['\"](messages|input|content|properties|role)['\"]\s*:|\b(messages|content|role)="
+)
 
 
 def _echoes(span: str, body: Mapping[str, Any]) -> bool:
@@ -265,7 +307,13 @@ def _without(text: str, said: Sequence[str]) -> str:
         at = lower.find(words)
         if at >= 0 and " " in words:
             text, lower = text[:at] + text[at + len(words) :], lower[:at] + lower[at + len(words) :]
-    for quote in reversed(list(islice(re.finditer(r"([`'\"“«])([^`'\"”»]{12,}?)(\.\.\.|…)?[`'\"”»]", text), _MOST_QUOTES))):
+    for quote in reversed(
+        list(
+            islice(
+                re.finditer(r"([`'\"“«])([^`'\"”»]{12,}?)(\.\.\.|…)?[`'\"”»]", text), _MOST_QUOTES
+            )
+        )
+    ):
         inner = " ".join(quote.group(2).split()).lower().rstrip(" .…")
         if " " in inner and any(inner in words for words in said):
             text = text[: quote.start()] + text[quote.end() :]
@@ -273,8 +321,16 @@ def _without(text: str, said: Sequence[str]) -> str:
 
 
 def _path(loc: Any) -> tuple[str, ...]:
-    parts = loc if isinstance(loc, list | tuple) else re.split(r"[.\[\]/#$]+| -> ", loc) if isinstance(loc, str) else ()
-    return tuple(str(part) for part in parts if str(part) not in ("", "body") and not str(part).isdigit())
+    parts = (
+        loc
+        if isinstance(loc, list | tuple)
+        else re.split(r"[.\[\]/#$]+| -> ", loc)
+        if isinstance(loc, str)
+        else ()
+    )
+    return tuple(
+        str(part) for part in parts if str(part) not in ("", "body") and not str(part).isdigit()
+    )
 
 
 def own_names(body: Json) -> frozenset[str]:

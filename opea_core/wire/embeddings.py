@@ -12,7 +12,9 @@ from opea_core.types import EmbeddingResponse
 from opea_core.wire.usage import read_usage
 
 
-def read_embeddings(raw: Any, count: int, dtype: str = "float32", dimensions: int | None = None) -> EmbeddingResponse:
+def read_embeddings(
+    raw: Any, count: int, dtype: str = "float32", dimensions: int | None = None
+) -> EmbeddingResponse:
     """The vectors of an answer to ``count`` inputs; raises BadAnswerError when they do not fit.
 
     Vectors are told apart by the type of the value: a list of numbers, or base64 of little-endian
@@ -39,8 +41,12 @@ def read_embeddings(raw: Any, count: int, dtype: str = "float32", dimensions: in
 
 def _ordered(entries: list[Any]) -> list[Any]:
     """By ``index`` if the indices are a permutation of the inputs, else as they came."""
-    indices: list[Any] = [entry.get("index") if isinstance(entry, dict) else None for entry in entries]
-    if all(isinstance(i, int) and not isinstance(i, bool) for i in indices) and sorted(indices) == list(range(len(entries))):
+    indices: list[Any] = [
+        entry.get("index") if isinstance(entry, dict) else None for entry in entries
+    ]
+    if all(isinstance(i, int) and not isinstance(i, bool) for i in indices) and sorted(
+        indices
+    ) == list(range(len(entries))):
         placed = dict(zip(indices, entries, strict=True))
         return [placed[index] for index in range(len(entries))]
     return entries
@@ -60,7 +66,9 @@ def _vector(entry: Any, dtype: str, dimensions: int | None) -> list[float]:
     try:
         vector = list(map(float, value))
     except (TypeError, ValueError, OverflowError):
-        raise BadAnswerError("An embedding holds something that is no number (null or text).") from None
+        raise BadAnswerError(
+            "An embedding holds something that is no number (null or text)."
+        ) from None
     return _finite(vector)
 
 
@@ -72,15 +80,19 @@ def _from_base64(text: str, dtype: str, dimensions: int | None) -> list[float]:
     size = 1 if dtype == "int8" or len(data) == dimensions else 4
     if not data or len(data) % size or (dimensions and len(data) != size * dimensions):
         raise BadAnswerError(
-            f"A base64 embedding has {len(data)} bytes, which does not fit {dtype}" + (f" x {dimensions}." if dimensions else "."),
+            f"A base64 embedding has {len(data)} bytes, which does not fit {dtype}"
+            + (f" x {dimensions}." if dimensions else "."),
             "If the server sends int8 vectors, set Capabilities(embedding_dtype='int8').",
         )
-    return _finite(list(map(float, struct.unpack(f"<{len(data) // size}{'b' if size == 1 else 'f'}", data))))
+    return _finite(
+        list(map(float, struct.unpack(f"<{len(data) // size}{'b' if size == 1 else 'f'}", data)))
+    )
 
 
 def _finite(vector: list[float]) -> list[float]:
     if not all(map(math.isfinite, vector)):
         raise BadAnswerError(
-            "An embedding holds NaN or infinity.", "If the server sends int8 vectors, set Capabilities(embedding_dtype='int8')."
+            "An embedding holds NaN or infinity.",
+            "If the server sends int8 vectors, set Capabilities(embedding_dtype='int8').",
         )
     return vector

@@ -13,10 +13,17 @@ def encode_body(body: Any) -> bytes:
     try:
         return jsontext.encode(body)
     except (TypeError, ValueError, RecursionError) as error:
-        bad = next((key for key, value in body.items() if not _sayable(value)), "?") if isinstance(body, dict) else "arguments"
-        reason = "a character that cannot be encoded" if isinstance(error, UnicodeError) else str(error)
+        bad = (
+            next((key for key, value in body.items() if not _sayable(value)), "?")
+            if isinstance(body, dict)
+            else "arguments"
+        )
+        reason = (
+            "a character that cannot be encoded" if isinstance(error, UnicodeError) else str(error)
+        )
         raise ConfigurationError(
-            f"The request cannot be written as JSON: {bad!r}: {reason}.", "Use plain dicts, lists, strings and finite numbers."
+            f"The request cannot be written as JSON: {bad!r}: {reason}.",
+            "Use plain dicts, lists, strings and finite numbers.",
         ) from None
 
 

@@ -17,7 +17,14 @@ StatusT = TypeVar("StatusT", bound=int | None)
 MAX_MESSAGE = 2048
 MAX_BODY = 64 * 1024
 
-QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "free-models-per-day", "free_models_per_day"})
+QUOTA_CODES = frozenset(
+    {
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "free-models-per-day",
+        "free_models_per_day",
+    }
+)
 _OVERFLOW_CODES = frozenset(
     {
         "context_length_exceeded",
@@ -128,7 +135,10 @@ class ErrorBody:
         """Request fields that ``param`` or ``loc`` name, as paths without positions: ("messages", "name")."""
         named = [re.split(r"[.\[\]]+", self.param)] if self.param else []
         named.extend([str(part) for part in _list(entry.get("loc"))] for entry in self.details)
-        paths = (tuple(part for part in path if part and part != "body" and not part.isdigit()) for path in named)
+        paths = (
+            tuple(part for part in path if part and part != "body" and not part.isdigit())
+            for path in named
+        )
         return [path for path in paths if path]
 
 
@@ -165,11 +175,17 @@ def has_error(event: Json) -> bool:
     if event.get("choices") and "base_resp" not in event:
         return False
     base = event.get("base_resp")
-    if base and isinstance(base, dict) and base.get("status_code"):  # MiniMax's, beside choices that are null
+    if (
+        base and isinstance(base, dict) and base.get("status_code")
+    ):  # MiniMax's, beside choices that are null
         return True
     if event.get("choices") is not None:
         return False
-    return event.get("object") == "error" or event.get("type") == "error" or bool(event.get("detail") or event.get("errors"))
+    return (
+        event.get("object") == "error"
+        or event.get("type") == "error"
+        or bool(event.get("detail") or event.get("errors"))
+    )
 
 
 def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:
@@ -187,7 +203,12 @@ def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status is None or status < 400:
-        return _BY_MESSAGE_CODE.get(str(body.code), None) or _by_words(body.words) or _by_message(body.message) or errors.ServerError
+        return (
+            _BY_MESSAGE_CODE.get(str(body.code), None)
+            or _by_words(body.words)
+            or _by_message(body.message)
+            or errors.ServerError
+        )
     return errors.InvalidRequestError if status < 500 else errors.ServerError
 
 
@@ -212,11 +233,17 @@ def model_missing(body: ErrorBody, model: str = "") -> bool:
     """Whether the server says that it does not know the model."""
     if "model_not_found" in body.words or re.search(_MODEL_MISSING, body.message):
         return True
-    found = re.search(rf"(?<![\w.-]){re.escape(model)}(?![\w-])", body.message) if len(model) > 1 else None
+    found = (
+        re.search(rf"(?<![\w.-]){re.escape(model)}(?![\w-])", body.message)
+        if len(model) > 1
+        else None
+    )
     if found is None:
         return False
     around = body.message[max(0, found.start() - 60) : found.end() + 60]
-    return bool(re.search(_UNKNOWN, around)) and bool(re.search(r"(?i)\bmodels?\b|deployment|endpoints? found", around))
+    return bool(re.search(_UNKNOWN, around)) and bool(
+        re.search(r"(?i)\bmodels?\b|deployment|endpoints? found", around)
+    )
 
 
 _BY_STATUS: dict[int, type[errors.OPEAError]] = {
@@ -250,7 +277,12 @@ def _by_words(words: set[str]) -> type[errors.OPEAError] | None:
         return errors.ServerError
     if "authentication" in joined or "invalid_api_key" in joined:
         return errors.AuthenticationError
-    if "invalid_request" in joined or "tool_use_failed" in joined or "bad_request" in joined or "content_filter" in joined:
+    if (
+        "invalid_request" in joined
+        or "tool_use_failed" in joined
+        or "bad_request" in joined
+        or "content_filter" in joined
+    ):
         return errors.InvalidRequestError
     return None
 
@@ -266,8 +298,14 @@ _BY_MESSAGE_CODE: Mapping[str, type[errors.OPEAError]] = {
 """MiniMax's numbers."""
 _WORDS_OF: Sequence[tuple[type[errors.OPEAError], str]] = (
     (errors.RateLimited, r"(?i)rate limit|too many requests"),
-    (errors.QuotaExceeded, r"(?i)insufficient (balance|quota|credits?)|quota exceeded|out of credits?"),
-    (errors.AuthenticationError, r"(?i)invalid api.?key|incorrect api.?key|unauthori[sz]ed|authentication failed|login fail"),
+    (
+        errors.QuotaExceeded,
+        r"(?i)insufficient (balance|quota|credits?)|quota exceeded|out of credits?",
+    ),
+    (
+        errors.AuthenticationError,
+        r"(?i)invalid api.?key|incorrect api.?key|unauthori[sz]ed|authentication failed|login fail",
+    ),
     (errors.InvalidRequestError, r"(?i)invalid (params?|request|argument|parameter)|bad request"),
 )
 
@@ -279,7 +317,9 @@ def _by_message(message: str) -> type[errors.OPEAError] | None:
 def _is_overflow(body: ErrorBody) -> bool:
     if body.words & _OVERFLOW_CODES:
         return True
-    return bool(re.search(_OVERFLOW, body.message)) and not re.search(_NO_OVERFLOW, " ".join((body.message, *body.words)))
+    return bool(re.search(_OVERFLOW, body.message)) and not re.search(
+        _NO_OVERFLOW, " ".join((body.message, *body.words))
+    )
 
 
 def _from_document(document: Any, status: int | None, text: str) -> ErrorBody:
@@ -293,13 +333,20 @@ def _from_document(document: Any, status: int | None, text: str) -> ErrorBody:
     if isinstance(inner, str) and inner.lstrip().startswith("{"):
         inner = _maybe_json(inner)
     inner = inner if isinstance(inner, dict) else {}
-    details = [d for d in _list(document.get("detail")) + _list(_message_detail(document)) if isinstance(d, dict)]
+    details = [
+        d
+        for d in _list(document.get("detail")) + _list(_message_detail(document))
+        if isinstance(d, dict)
+    ]
     code = _first(inner.get("code"), document.get("code"), document.get("error_code"))
     kind = _first(inner.get("type"), document.get("error_type"), document.get("type"))
     param = _first(inner.get("param"), document.get("param"))
     nested = _first(inner.get("status_code"), document.get("status_code"))
     return ErrorBody(
-        message=_cap(_message(document, inner, details) or (f"{status} without a message" if status else text)),
+        message=_cap(
+            _message(document, inner, details)
+            or (f"{status} without a message" if status else text)
+        ),
         code=code if isinstance(code, str | int | float) else None,
         type=kind if isinstance(kind, str) else None,
         param=param if isinstance(param, str) else None,
@@ -336,13 +383,22 @@ def _message(document: Mapping[str, Any], inner: Mapping[str, Any], details: lis
         said,
         document.get("detail"),
         "; ".join(_detail(d) for d in details),
-        listed[0].get("message") if listed and isinstance(listed[0], dict) else listed[0] if listed else None,
+        listed[0].get("message")
+        if listed and isinstance(listed[0], dict)
+        else listed[0]
+        if listed
+        else None,
         document.get("html-message"),
         *(document.get(name) for name in ("error_msg", "errorMessage", "errmsg", "msg")),
         *(_inside(document, *path) for path in _DEEPER),
     )
     message = next((c for c in candidates if isinstance(c, str) and c.strip()), "").strip()
-    if "error" in document and isinstance(document.get("error"), str) and isinstance(said, str) and said.strip() != message:
+    if (
+        "error" in document
+        and isinstance(document.get("error"), str)
+        and isinstance(said, str)
+        and said.strip() != message
+    ):
         message = f"{message}: {said.strip()}"  # {"status": 429, "error": "WORDS", "message": "m"}
     metadata = inner.get("metadata")
     if isinstance(metadata, dict) and metadata.get("raw"):

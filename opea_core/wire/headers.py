@@ -17,9 +17,13 @@ REQUEST_ID_HEADERS = (
     "x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-generation-id", "x-litellm-call-id", "cf-ray",
 )  # fmt: skip
 _LONGEST_ID = 200
-_SECRET_HEADERS = frozenset({"set-cookie", "authorization", "proxy-authenticate", "www-authenticate", "cookie"})
+_SECRET_HEADERS = frozenset(
+    {"set-cookie", "authorization", "proxy-authenticate", "www-authenticate", "cookie"}
+)
 
-_GO_DURATION = r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$"
+_GO_DURATION = (
+    r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$"
+)
 _BODY_WAIT = (  # possessive, so that a body of blanks or digits is read once and not once per blank
     r"(?i)(?:try again|retry(?:ing)?|wait|available)\s++(?:again\s++)?(?:in|after|for)?\s*+:?\s*+(?:about\s++)?"
     r"((?:\d++(?:\.\d++)?\s*+(?:ms|milliseconds?|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])\s*+)++)"
@@ -32,7 +36,9 @@ _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12
 
 def request_id(headers: Mapping[str, str]) -> str | None:
     """The server's id of the exchange, from the first header that has one."""
-    return next((fit(headers[name], _LONGEST_ID) for name in REQUEST_ID_HEADERS if headers.get(name)), None)
+    return next(
+        (fit(headers[name], _LONGEST_ID) for name in REQUEST_ID_HEADERS if headers.get(name)), None
+    )
 
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
@@ -87,7 +93,9 @@ def _reset(headers: Mapping[str, str], now: float) -> float | None:
             continue
         wait = _until(value, now)
         if wait is not None:
-            remaining = _number(headers.get(name.replace("reset", "remaining").replace("Reset", "Remaining")))
+            remaining = _number(
+                headers.get(name.replace("reset", "remaining").replace("Reset", "Remaining"))
+            )
             if not remaining:
                 waits.append((remaining == 0, wait))
     return max(waits)[1] if waits else None
@@ -103,7 +111,9 @@ def allowance(headers: Mapping[str, str], now: float) -> tuple[int, float] | Non
     if left is None:
         return None
     count, seconds = _number(left), _until(headers.get(_LEFT_UNTIL, ""), now)
-    return (int(count), seconds) if count is not None and count >= 0 and seconds is not None else None
+    return (
+        (int(count), seconds) if count is not None and count >= 0 and seconds is not None else None
+    )
 
 
 def _until(text: str, now: float) -> float | None:
@@ -144,7 +154,10 @@ def _body_wait(body: str) -> float | None:
     hint = re.search(_BODY_WAIT, body)
     if not hint:
         return None
-    seconds = sum(float(number) * _UNIT[unit.lower()] for number, unit in re.findall(_BODY_PART, hint.group(1)))
+    seconds = sum(
+        float(number) * _UNIT[unit.lower()]
+        for number, unit in re.findall(_BODY_PART, hint.group(1))
+    )
     return seconds if _usable(seconds) else None
 
 

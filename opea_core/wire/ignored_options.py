@@ -34,8 +34,18 @@ def asked_of(body: Mapping[str, Any], output_schema: Json | None, stream_options
     """What a request asks for: as it was given, with the ``stream_options`` that are sent."""
     choice, stop, n = body.get("tool_choice"), body.get("stop"), body.get("n")
     function = choice.get("function") if isinstance(choice, Mapping) else None
-    tool = "" if choice in ("required", "any") else function.get("name") if isinstance(function, Mapping) else None
-    limits = [body[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(body.get(name), int)]
+    tool = (
+        ""
+        if choice in ("required", "any")
+        else function.get("name")
+        if isinstance(function, Mapping)
+        else None
+    )
+    limits = [
+        body[name]
+        for name in ("max_tokens", "max_completion_tokens")
+        if isinstance(body.get(name), int)
+    ]
     schema = output_schema.get("schema") if output_schema is not None else None
     required = schema.get("required") if isinstance(schema, Mapping) else None
     return Asked(
@@ -75,9 +85,18 @@ def _in_choice(asked: Asked, choice: Choice) -> Iterator[str]:
             yield f"{asked.tool} was to be called, and {', '.join(sorted(called))[:200]} was (tool_choice was ignored)"
     if any(text in choice.content and not choice.content.endswith(text) for text in asked.stop):
         yield "the text goes on behind a stop sequence (stop was ignored)"
-    if asked.required is not None and is_whole and called <= {asked.form} and not _keeps(asked.required, choice):
+    if (
+        asked.required is not None
+        and is_whole
+        and called <= {asked.form}
+        and not _keeps(asked.required, choice)
+    ):
         yield "the answer does not keep to its schema (output_schema was ignored)"
-    if choice.reasoning and not (choice.content or called or choice.refusal) and choice.finish_reason != "length":
+    if (
+        choice.reasoning
+        and not (choice.content or called or choice.refusal)
+        and choice.finish_reason != "length"
+    ):
         yield "all of the answer is in its reasoning; there is no text"
 
 
@@ -90,7 +109,11 @@ def _in_usage(asked: Asked, response: ChatResponse) -> Iterator[str]:
     said = any(choice.content or choice.reasoning for choice in response.choices)
     if said and not (usage.prompt_tokens or usage.completion_tokens or usage.total_tokens):
         yield "the server counts no tokens: its usage is zero"
-    if asked.max_tokens and usage.completion_tokens is not None and usage.completion_tokens > asked.max_tokens * asked.n:
+    if (
+        asked.max_tokens
+        and usage.completion_tokens is not None
+        and usage.completion_tokens > asked.max_tokens * asked.n
+    ):
         yield f"{usage.completion_tokens} tokens came, max_tokens was {asked.max_tokens} (it was ignored)"
 
 
@@ -103,7 +126,11 @@ def _keeps(required: frozenset[str], choice: Choice) -> bool:
 def _has(text: str, required: frozenset[str]) -> bool:
     start, end = text.find("{"), text.rfind("}")
     try:
-        value = jsontext.decode(text[start : end + 1].encode("utf-8", "surrogatepass")) if start >= 0 else None
+        value = (
+            jsontext.decode(text[start : end + 1].encode("utf-8", "surrogatepass"))
+            if start >= 0
+            else None
+        )
     except ValueError:
         return False
     return isinstance(value, dict) and required <= value.keys()

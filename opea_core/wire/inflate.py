@@ -29,7 +29,9 @@ class Inflater:
 
     def __init__(self, encoding: str) -> None:
         self._word = encoding.strip().lower()
-        self._encoding = self._word if self._word in _PACKED or not self._word else _packed(self._word)
+        self._encoding = (
+            self._word if self._word in _PACKED or not self._word else _packed(self._word)
+        )
         self._decoder: zlib._Decompress | None = None
         self._head = b""  # what came before anything was decoded
         self._dry = self._members = 0
@@ -60,7 +62,9 @@ class Inflater:
         if data.startswith(_GZIP):
             raise UndecodableBody("the body is gzip although no Content-Encoding says so")
         if not (self._word in _NO_ENCODING or _is_text(data)):
-            raise UndecodableBody(f"Content-Encoding {self._word!r} was not asked for and cannot be undone")
+            raise UndecodableBody(
+                f"Content-Encoding {self._word!r} was not asked for and cannot be undone"
+            )
         self.passes = True
         return False
 
@@ -98,7 +102,9 @@ class Inflater:
                 data, self._head = self._head, b""
                 self._decoder, self._encoding = zlib.decompressobj(-zlib.MAX_WBITS), "raw deflate"
                 return self._decode(data)
-            raise UndecodableBody(f"the body is not {self._encoding}, although Content-Encoding says so") from None
+            raise UndecodableBody(
+                f"the body is not {self._encoding}, although Content-Encoding says so"
+            ) from None
 
 
 def _packed(word: str) -> str:

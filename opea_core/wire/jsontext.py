@@ -47,7 +47,9 @@ def decode_lines(data: bytes) -> Iterator[Any]:
     """The JSON documents of several lines that a server glued into one; raises ValueError on any other."""
     text = data.decode("utf-8-sig", "replace").strip()
     at = 0
-    while at < len(text) and not (text.startswith("[DONE]", at) and len(text) == at + len("[DONE]")):
+    while at < len(text) and not (
+        text.startswith("[DONE]", at) and len(text) == at + len("[DONE]")
+    ):
         try:
             value, at = _TOLERANT.raw_decode(text, at)
         except RecursionError:
@@ -87,7 +89,9 @@ def _chunks(data: bytes) -> Iterator[bytes]:
 
 
 def _weight(data: bytes) -> int:
-    return 72 * (data.count(b"{") + data.count(b"[")) + 60 * data.count(b":") + 32 * data.count(b",")
+    return (
+        72 * (data.count(b"{") + data.count(b"[")) + 60 * data.count(b":") + 32 * data.count(b",")
+    )
 
 
 def encode(value: Any) -> bytes:

@@ -25,10 +25,26 @@ class TooMany(ValueError):
 def check_weight(data: bytes, most: int) -> None:
     """Raise TooMany for JSON of so many values that they would take much more memory than its text."""
     if weighs_more(data, most):
-        raise TooMany("the answer holds too many values: they would take more than 4 x max_response_bytes in memory")
+        raise TooMany(
+            "the answer holds too many values: they would take more than 4 x max_response_bytes in memory"
+        )
 
 
-_SINGLE = frozenset({"id", "type", "name", "role", "status", "model", "object", "index", "format", "mime_type", "call_id"})
+_SINGLE = frozenset(
+    {
+        "id",
+        "type",
+        "name",
+        "role",
+        "status",
+        "model",
+        "object",
+        "index",
+        "format",
+        "mime_type",
+        "call_id",
+    }
+)
 """Fields whose last value counts; texts of other fields come in pieces."""
 _TEXTS = ("text", "thinking", "summary", "reasoning", "content")
 _WHAT = {"reasoning_details": "details of reasoning"}
@@ -93,7 +109,11 @@ def _key(entry: Json) -> tuple[str, str]:
 
 def _goes_on(last: Json, entry: Json) -> bool:
     """Whether an entry without a number is a further piece of the last one."""
-    same = last.get("type") == entry.get("type") and entry.get("id") in (None, last.get("id")) and last.get("index") is None
+    same = (
+        last.get("type") == entry.get("type")
+        and entry.get("id") in (None, last.get("id"))
+        and last.get("index") is None
+    )
     texts = any(name in last and name in entry for name in _TEXTS)
     return same and texts and not any(last.get(name) for name in _CLOSING)
 
@@ -128,7 +148,11 @@ def _grown(known: Any, news: Any, name: str) -> Any:
 def _may_go_on(news: Any) -> bool:
     """Whether a value holds a short text, of which the same may come next."""
     inner = news if isinstance(news, list) else [news]
-    return any(isinstance(entry, dict) and any(len(str(entry[name])) < _REPEATED for name in _TEXTS if name in entry) for entry in inner)
+    return any(
+        isinstance(entry, dict)
+        and any(len(str(entry[name])) < _REPEATED for name in _TEXTS if name in entry)
+        for entry in inner
+    )
 
 
 def _longer(known: Any, news: str) -> Any:

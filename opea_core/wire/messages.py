@@ -15,7 +15,9 @@ REASONING_KEYS = (*REASONING_FIELDS, *SIGNED_FIELDS)
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-def messages_for(messages: Sequence[Any], capabilities: Capabilities, server: str = "", model: str = "") -> list[Any]:
+def messages_for(
+    messages: Sequence[Any], capabilities: Capabilities, server: str = "", model: str = ""
+) -> list[Any]:
     """The messages as ``capabilities`` say they are taken; the caller's are not changed.
 
     What an answer was signed with goes to the ``server`` (the mark of its base URL) and the ``model`` that signed it only.
@@ -30,7 +32,9 @@ def messages_for(messages: Sequence[Any], capabilities: Capabilities, server: st
         default=-1,
     )
     built = [
-        _message(message, capabilities, here, after_last_user=i > last_user) if isinstance(message, Mapping) else message
+        _message(message, capabilities, here, after_last_user=i > last_user)
+        if isinstance(message, Mapping)
+        else message
         for i, message in enumerate(messages)
     ]
     return _alternating(built) if capabilities.alternate_roles else built
@@ -79,8 +83,16 @@ def _alternating(messages: Sequence[Any]) -> list[Any]:
 
 
 def _may_join(one: Any, other: Any) -> bool:
-    both = isinstance(one, Mapping) and isinstance(other, Mapping) and one.get("role") == other.get("role")
-    return both and one.get("role") in ("user", "assistant") and not (one.get("tool_calls") or other.get("tool_calls"))
+    both = (
+        isinstance(one, Mapping)
+        and isinstance(other, Mapping)
+        and one.get("role") == other.get("role")
+    )
+    return (
+        both
+        and one.get("role") in ("user", "assistant")
+        and not (one.get("tool_calls") or other.get("tool_calls"))
+    )
 
 
 def joined_contents(contents: Sequence[Any]) -> Any:
@@ -88,7 +100,11 @@ def joined_contents(contents: Sequence[Any]) -> Any:
     contents = [content for content in contents if content]
     if all(isinstance(content, str) for content in contents):
         return "\n\n".join(contents)
-    return [p for content in contents for p in ([{"type": "text", "text": content}] if isinstance(content, str) else content)]
+    return [
+        p
+        for content in contents
+        for p in ([{"type": "text", "text": content}] if isinstance(content, str) else content)
+    ]
 
 
 def _media_apart(messages: Sequence[Any]) -> list[Any]:
@@ -115,7 +131,9 @@ def _is_text(part: Any) -> bool:
     return isinstance(part, str) or (isinstance(part, Mapping) and part.get("type") == "text")
 
 
-def _message(message: Mapping[str, Any], capabilities: Capabilities, here: Json, after_last_user: bool) -> Json:
+def _message(
+    message: Mapping[str, Any], capabilities: Capabilities, here: Json, after_last_user: bool
+) -> Json:
     built = {key: value for key, value in message.items() if value is not None or key == "content"}
     origin = built.pop(ORIGIN, None)
     if origin is not None and origin != here:
@@ -142,12 +160,16 @@ def _take_signatures(built: Json) -> None:
         built["content"] = refusal
     if isinstance(built.get("tool_calls"), list):
         built["tool_calls"] = [
-            {key: value for key, value in call.items() if key not in CALL_SIGNATURES} if isinstance(call, Mapping) else call
+            {key: value for key, value in call.items() if key not in CALL_SIGNATURES}
+            if isinstance(call, Mapping)
+            else call
             for call in built["tool_calls"]
         ]
 
 
-def _assistant(built: Json, capabilities: Capabilities, is_from_here: bool, after_last_user: bool) -> None:
+def _assistant(
+    built: Json, capabilities: Capabilities, is_from_here: bool, after_last_user: bool
+) -> None:
     for key in capabilities.strip_message_keys:
         built.pop(key, None)
     audio = built.pop("audio", None)
@@ -169,7 +191,9 @@ def _assistant(built: Json, capabilities: Capabilities, is_from_here: bool, afte
     _reasoning(built, capabilities, is_from_here, after_last_user)
 
 
-def _reasoning(built: Json, capabilities: Capabilities, is_from_here: bool, after_last_user: bool) -> None:
+def _reasoning(
+    built: Json, capabilities: Capabilities, is_from_here: bool, after_last_user: bool
+) -> None:
     """Send an assistant message's reasoning back, or take it out, as the policy says.
 
     By itself, what is signed goes back with the calls of the turn: the server that gave it wants it there.
@@ -183,11 +207,15 @@ def _reasoning(built: Json, capabilities: Capabilities, is_from_here: bool, afte
         built |= {key: found[key] for key in SIGNED_FIELDS if key in found}
     wanted = policy == "always" or (policy == "tool_turns" and in_turn)
     if wanted and not found and built.get("tool_calls"):
-        found = {REASONING_FIELDS[0]: ""}  # a server that wants reasoning back wants the field in every such message
+        found = {
+            REASONING_FIELDS[0]: ""
+        }  # a server that wants reasoning back wants the field in every such message
     if not wanted or not found:
         return
     built |= {key: found[key] for key in SIGNED_FIELDS if key in found}
-    name, text = next(((k, found[k]) for k in REASONING_FIELDS if isinstance(found.get(k), str)), ("", ""))
+    name, text = next(
+        ((k, found[k]) for k in REASONING_FIELDS if isinstance(found.get(k), str)), ("", "")
+    )
     if name:
         built[capabilities.reasoning_field or name] = text
 
@@ -210,7 +238,9 @@ def _tool_call(call: Any) -> Any:
 def _ids_of_length(built: Json, length: int) -> None:
     if isinstance(built.get("tool_calls"), list):
         built["tool_calls"] = [
-            {**call, "id": _id_of_length(call["id"], length)} if isinstance(call, Mapping) and isinstance(call.get("id"), str) else call
+            {**call, "id": _id_of_length(call["id"], length)}
+            if isinstance(call, Mapping) and isinstance(call.get("id"), str)
+            else call
             for call in built["tool_calls"]
         ]
     if isinstance(built.get("tool_call_id"), str):
@@ -233,7 +263,11 @@ def _flattened(parts: Sequence[Any], plain_only: bool) -> Any:
     """Text-only parts as one string; anything with media stays a list, and with other keys if ``plain_only``."""
     texts = []
     for part in parts:
-        if not (isinstance(part, Mapping) and part.get("type") == "text" and (not plain_only or part.keys() == {"type", "text"})):
+        if not (
+            isinstance(part, Mapping)
+            and part.get("type") == "text"
+            and (not plain_only or part.keys() == {"type", "text"})
+        ):
             return parts
         texts.append(part["text"])
     return "".join(texts) if texts and all(isinstance(text, str) for text in texts) else parts

@@ -27,17 +27,32 @@ def read_models(document: Any) -> list[ModelInfo]:
     """The models of a list answer; raises BadAnswerError if it is no list of models."""
     entries = document
     if isinstance(document, dict):
-        entries = next((document[key] for key in ("data", "models") if isinstance(document.get(key), list)), None)
+        entries = next(
+            (document[key] for key in ("data", "models") if isinstance(document.get(key), list)),
+            None,
+        )
     if not isinstance(entries, list):
-        raise BadAnswerError("The answer is no list of models.", "Is the base URL right? Most servers want it to end in /v1.")
+        raise BadAnswerError(
+            "The answer is no list of models.",
+            "Is the base URL right? Most servers want it to end in /v1.",
+        )
     models = []
     for entry in entries:
         if isinstance(entry, str):
             entry = {"id": entry}
         if isinstance(entry, dict):
-            name = next((entry[key] for key in ("id", "name", "model_name", "model") if isinstance(entry.get(key), str)), None)
+            name = next(
+                (
+                    entry[key]
+                    for key in ("id", "name", "model_name", "model")
+                    if isinstance(entry.get(key), str)
+                ),
+                None,
+            )
             if name:
-                models.append(ModelInfo(id=name, context_length=context_length(entry), raw=dict(entry)))
+                models.append(
+                    ModelInfo(id=name, context_length=context_length(entry), raw=dict(entry))
+                )
     return models
 
 
@@ -48,7 +63,10 @@ def read_token_count(document: Any) -> int:
     if isinstance(count, int) and not isinstance(count, bool) and count >= 0:
         return count
     if not isinstance(tokens, list):
-        raise BadAnswerError("The answer has neither a count nor tokens.", "Not every server counts tokens at /tokenize.")
+        raise BadAnswerError(
+            "The answer has neither a count nor tokens.",
+            "Not every server counts tokens at /tokenize.",
+        )
     return len(tokens)
 
 
@@ -68,4 +86,6 @@ def context_length(entry: Mapping[str, Any]) -> int | None:
 
 
 def _positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    )

@@ -34,9 +34,18 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = {secret for secret in secrets if len(secret) >= _SHORTEST}
-        spelled = {form for secret in known for form in (*_written(secret), *_encoded(secret)) if len(form) >= _SHORTEST}
-        self._exact = sorted((text for text in spelled if len(text) < _ANY_CASE), key=len, reverse=True)
-        self._any_case = sorted({text.lower() for text in spelled if len(text) >= _ANY_CASE}, key=len, reverse=True)
+        spelled = {
+            form
+            for secret in known
+            for form in (*_written(secret), *_encoded(secret))
+            if len(form) >= _SHORTEST
+        }
+        self._exact = sorted(
+            (text for text in spelled if len(text) < _ANY_CASE), key=len, reverse=True
+        )
+        self._any_case = sorted(
+            {text.lower() for text in spelled if len(text) >= _ANY_CASE}, key=len, reverse=True
+        )
 
     def holds(self, text: str, broken: bool = True) -> bool:
         """Whether any secret stands in a text. ``broken``: also one with blanks or line breaks in it."""
@@ -110,7 +119,12 @@ def _all(text: str, secret: str) -> list[Span]:
 def _readings(text: str) -> list[tuple[str, list[Span]]]:
     """Other readings of a text, each with where its letters stand: unescaped once and twice, and without blanks."""
     found: list[tuple[str, list[Span]]] = []
-    form, where = text, [(at, at + 1) for at in range(len(text))] if _ESCAPED.search(text) or _BLANK.search(text) else []
+    form, where = (
+        text,
+        [(at, at + 1) for at in range(len(text))]
+        if _ESCAPED.search(text) or _BLANK.search(text)
+        else [],
+    )
     for _ in range(_TURNS):
         if not _ESCAPED.search(form):
             break
@@ -152,7 +166,13 @@ def _meant(found: re.Match[str]) -> str:
 def _written(secret: str) -> set[str]:
     """In a URL, in JSON, and what it is if its own letters are taken for escapes."""
     escaped = json.dumps(secret)[1:-1]
-    forms = {secret, quote(secret, safe=""), quote_plus(secret), escaped, escaped.replace("/", "\\/")}
+    forms = {
+        secret,
+        quote(secret, safe=""),
+        quote_plus(secret),
+        escaped,
+        escaped.replace("/", "\\/"),
+    }
     for form in tuple(forms):
         for _ in range(_TURNS):
             form, _where = _unescaped(form, [(0, 0)] * len(form))

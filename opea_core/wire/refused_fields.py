@@ -195,7 +195,11 @@ def is_about_a_value(complaint: Complaint) -> bool:
     following = complaint.after if _FOLLOWS.match(complaint.after) else ""
     if _CONDITION.search(complaint.words):
         return True
-    if _STRANGE.search(complaint.words) or _ONE_VALUE.search(complaint.words) or (following and _ONE_VALUE.search(following)):
+    if (
+        _STRANGE.search(complaint.words)
+        or _ONE_VALUE.search(complaint.words)
+        or (following and _ONE_VALUE.search(following))
+    ):
         return False
     return bool(_VALUE.search(stated(complaint.words)) or (following and _VALUE.search(following)))
 
@@ -211,24 +215,41 @@ def points_to(path: tuple[str, ...], name: str) -> bool:
 
 def _by_path(complaint: Complaint, fields: Mapping[str, str]) -> list[str]:
     path = complaint.path
-    if not path or not (_REFUSED.search(complaint.words) or _ONE_VALUE.search(complaint.words)) or is_about_a_value(complaint):
+    if (
+        not path
+        or not (_REFUSED.search(complaint.words) or _ONE_VALUE.search(complaint.words))
+        or is_about_a_value(complaint)
+    ):
         return []
     return [name for name in fields if points_to(path, name)]
 
 
-def _by_words(complaint: Complaint, fields: Mapping[str, str], own: frozenset[str], sent: Collection[str]) -> list[str]:
+def _by_words(
+    complaint: Complaint, fields: Mapping[str, str], own: frozenset[str], sent: Collection[str]
+) -> list[str]:
     words = stated(complaint.words)
-    if complaint.path or is_about_a_value(complaint) or _CRASH.search(words) or _STILL.search(f"{words} {complaint.after}"):
+    if (
+        complaint.path
+        or is_about_a_value(complaint)
+        or _CRASH.search(words)
+        or _STILL.search(f"{words} {complaint.after}")
+    ):
         return []
     mentions = _mentions(words, fields, own, sent)
     refused: list[str] = []
     for refusal in (*_REFUSED.finditer(words), *_ONE_VALUE.finditer(words)) if mentions else ():
         at, end = refusal.span()
-        refused += _right_of(end, mentions, words) or _left_of(at, mentions, words) or _right_of(end, mentions, words, across=True)
+        refused += (
+            _right_of(end, mentions, words)
+            or _left_of(at, mentions, words)
+            or _right_of(end, mentions, words, across=True)
+        )
     return list(dict.fromkeys(refused))
 
 
-def _by_any_negation(complaint: Complaint, fields: Mapping[str, str], own: frozenset[str], sent: Collection[str]) -> list[str]:
+def _by_any_negation(
+    complaint: Complaint, fields: Mapping[str, str], own: frozenset[str], sent: Collection[str]
+) -> list[str]:
     """Fields in a clause that says no in words of its own, where it names one field, or a list of them."""
     words = stated(complaint.words)
     if (
@@ -247,7 +268,9 @@ def _by_any_negation(complaint: Complaint, fields: Mapping[str, str], own: froze
     return names if len(names) == 1 or all(_is_list(gap) for gap in gaps) else []
 
 
-def _mentions(words: str, fields: Mapping[str, str], own: frozenset[str], sent: Collection[str]) -> list[Mention]:
+def _mentions(
+    words: str, fields: Mapping[str, str], own: frozenset[str], sent: Collection[str]
+) -> list[Mention]:
     """Where fields are named in a clause: begin, end and name."""
     is_about_schema = bool(_SCHEMAS.search(words))
     return sorted(
@@ -271,7 +294,11 @@ def _is_named(words: str, found: re.Match[str], name: str, sent: Collection[str]
         and token in ("stop", "user", "store", "n", "metadata", "strict")
     ):
         is_part = is_part or not re.search(rf"\b{FIELD_WORD}\b", words[:start])
-    return not is_part and (token == name or token not in sent) and not _MODEL.search(words[max(0, start - 40) : start])
+    return (
+        not is_part
+        and (token == name or token not in sent)
+        and not _MODEL.search(words[max(0, start - 40) : start])
+    )
 
 
 def _right_of(at: int, mentions: Sequence[Mention], words: str, across: bool = False) -> list[str]:
@@ -282,7 +309,9 @@ def _right_of(at: int, mentions: Sequence[Mention], words: str, across: bool = F
             continue
         gap = words[at:start]
         if len(gap) > (40 if not group else 24) or (
-            _WITH.search(gap) and not (across or _COLON.search(gap)) if not group else not _is_list(gap)
+            _WITH.search(gap) and not (across or _COLON.search(gap))
+            if not group
+            else not _is_list(gap)
         ):
             break
         group.append(name)
@@ -299,9 +328,15 @@ def _left_of(at: int, mentions: Sequence[Mention], words: str) -> list[str]:
         gap = words[end:at]
         if not group and _IS_VALUE.fullmatch(gap):
             break
-        if len(gap) > (70 if not group else 24) or (not group and _END.search(gap)) or (group and not (_is_list(gap) or _WITH.search(gap))):
+        if (
+            len(gap) > (70 if not group else 24)
+            or (not group and _END.search(gap))
+            or (group and not (_is_list(gap) or _WITH.search(gap)))
+        ):
             break
-        group = [name] if _WITH.search(gap) and group else [name, *group]  # "X with Y is not supported" is about X
+        group = (
+            [name] if _WITH.search(gap) and group else [name, *group]
+        )  # "X with Y is not supported" is about X
         at = start
     return group
 

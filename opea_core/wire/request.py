@@ -23,12 +23,16 @@ def check_messages(messages: Any) -> list[Mapping[str, Any]]:
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]
     if isinstance(messages, Mapping | bytes) or not isinstance(messages, Sequence):
-        raise ConfigurationError(f"messages must be a list of dicts, not {type(messages).__name__}.", hint)
+        raise ConfigurationError(
+            f"messages must be a list of dicts, not {type(messages).__name__}.", hint
+        )
     if not messages:
         raise ConfigurationError("messages is empty.", hint)
     for position, message in enumerate(messages):
         if not isinstance(message, Mapping):
-            raise ConfigurationError(f"messages[{position}] must be a dict, not {type(message).__name__}.", hint)
+            raise ConfigurationError(
+                f"messages[{position}] must be a dict, not {type(message).__name__}.", hint
+            )
         if not isinstance(message.get("role"), str) or not message["role"]:
             raise ConfigurationError(f"messages[{position}] has no role.", hint)
     return list(messages)
@@ -63,7 +67,11 @@ def build_body(
     left_out = [] if left_out is None else left_out
     built: Json = {"model": model} if model else {}
     empty = ("tools", "stop") if capabilities.prune else ()
-    built.update((key, value) for key, value in body.items() if value is not None and not (value == [] and key in empty))
+    built.update(
+        (key, value)
+        for key, value in body.items()
+        if value is not None and not (value == [] and key in empty)
+    )
     if output_schema is not None:
         _ask_for(built, output_schema, capabilities.structured_output)
     if capabilities.prune:
@@ -109,7 +117,11 @@ def _choose_less(built: Json, most: str, left_out: list[str]) -> None:
         return
     if most == "required":
         named = dicts([choice.get("function") if isinstance(choice, Mapping) else None])
-        only = [tool for tool in dicts(built.get("tools")) if named and (tool.get("function") or {}).get("name") == named[0].get("name")]
+        only = [
+            tool
+            for tool in dicts(built.get("tools"))
+            if named and (tool.get("function") or {}).get("name") == named[0].get("name")
+        ]
         built["tools"] = only or built.get("tools")
     built["tool_choice"] = most
     left_out.append(f"tool_choice -> {most}")
@@ -118,7 +130,11 @@ def _choose_less(built: Json, most: str, left_out: list[str]) -> None:
 def _ask_for(built: Json, output_schema: Json, how: str | None) -> None:
     """Ask for an answer of a schema; as a tool it is forced, or beside the caller's tools one of them is."""
     if how == "function_calling":
-        forced = "required" if "tools" in built else {"type": "function", "function": {"name": output_schema["name"]}}
+        forced = (
+            "required"
+            if "tools" in built
+            else {"type": "function", "function": {"name": output_schema["name"]}}
+        )
         built["tools"] = [*built.get("tools", ()), as_tool(output_schema)]
         built.setdefault("tool_choice", forced)
     elif how == "json_mode":
@@ -135,13 +151,21 @@ def _with_schema(messages: Sequence[Any], schema: Any) -> list[Any]:
     if not isinstance(last, Mapping) or last.get("role") != "user":
         return [*messages, {"role": "user", "content": words}]
     content = last.get("content")
-    parts = [*content, {"type": "text", "text": words}] if isinstance(content, list) else f"{content or ''}\n\n{words}"
+    parts = (
+        [*content, {"type": "text", "text": words}]
+        if isinstance(content, list)
+        else f"{content or ''}\n\n{words}"
+    )
     return [*messages[:-1], {**last, "content": parts}]
 
 
 def as_tool(output_schema: Mapping[str, Any]) -> Json:
     """The form of an answer as a function to be called with it."""
-    known = {key: output_schema[key] for key in ("name", "description", "strict") if output_schema.get(key) is not None}
+    known = {
+        key: output_schema[key]
+        for key in ("name", "description", "strict")
+        if output_schema.get(key) is not None
+    }
     return {"type": "function", "function": {**known, "parameters": output_schema["schema"]}}
 
 
@@ -168,7 +192,12 @@ def _inner(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
         return dicts(body.get("messages"))
     if name == "strict":
         functions = [tool.get("function") for tool in dicts(body.get("tools"))]
-        return dicts([*functions, *[form.get("json_schema") for form in dicts([body.get("response_format")])]])
+        return dicts(
+            [
+                *functions,
+                *[form.get("json_schema") for form in dicts([body.get("response_format")])],
+            ]
+        )
     return []
 
 
@@ -177,4 +206,8 @@ def _without(value: Any, key: str) -> Any:
 
 
 def _inside(value: Any, part: str, key: str) -> Any:
-    return {**value, part: _without(value[part], key)} if isinstance(value, Mapping) and part in value else value
+    return (
+        {**value, part: _without(value[part], key)}
+        if isinstance(value, Mapping) and part in value
+        else value
+    )

@@ -80,13 +80,21 @@ class ResponseReader:
         self._most = expected.max_response_bytes
         self._packed: Iterator[bytes] | None = None
         self._heaviest = max(_FEW, 3 * expected.max_response_bytes)
-        self._assembler = Assembler(expected.new_id, expected.capabilities.think_tags, expected.choices, self._heaviest, expected.names)
+        self._assembler = Assembler(
+            expected.new_id,
+            expected.capabilities.think_tags,
+            expected.choices,
+            self._heaviest,
+            expected.names,
+        )
         self._sse = SSEDecoder(expected.max_event_bytes)
         self._parts = Pieces()
         self._size = 0
         self._came = 0
         """Bytes as they came, before they were unpacked."""
-        self._feed = ResponseReader._sniff  # not bound to self: an answer must not wait for the garbage collector
+        self._feed = (
+            ResponseReader._sniff
+        )  # not bound to self: an answer must not wait for the garbage collector
         self._inflater: Inflater | None = None
         self.chunks: deque[ChatChunk] = deque()
         self.document: Any = None
@@ -185,14 +193,19 @@ class ResponseReader:
             return None
         try:
             return self._assembler.finish(self._expected.model, so_far=True)[0]
-        except (RecursionError, TooMany):  # nested deeper than can be copied, or more than may be looked at
+        except (
+            RecursionError,
+            TooMany,
+        ):  # nested deeper than can be copied, or more than may be looked at
             return None
 
     @property
     def complete(self) -> bool:
         """Whether the answer is whole even if the body breaks off now: every choice that was asked for said why it ended."""
         reasons = self._assembler.finish_reasons
-        return self.problem is None and (self.done or (len(reasons) >= (self._expected.choices or 1) and all(reasons)))
+        return self.problem is None and (
+            self.done or (len(reasons) >= (self._expected.choices or 1) and all(reasons))
+        )
 
     # --- which form it is
 
@@ -260,7 +273,12 @@ class ResponseReader:
 
     def _document_event(self, document: Any, event: Event) -> None:
         if not isinstance(document, dict) or event.name == "error" or has_error(document):
-            if isinstance(document, dict) and event.name == "error" and "choices" in document and not document.get("error"):
+            if (
+                isinstance(document, dict)
+                and event.name == "error"
+                and "choices" in document
+                and not document.get("error")
+            ):
                 document = {**document, "error": document.get("message") or "error"}
             return self._fail_event(event.data)
         chunk = self._pushed(document)
@@ -285,7 +303,9 @@ class ResponseReader:
         except ValueError:
             if event.name == "error":
                 return self._fail_event(event.data)
-            self._fail(Problem(errors.BadAnswerError, "an event is no JSON object", read_error(event.data)))
+            self._fail(
+                Problem(errors.BadAnswerError, "an event is no JSON object", read_error(event.data))
+            )
 
     def _fail_event(self, data: bytes) -> None:
         body = read_error(data)
@@ -293,10 +313,19 @@ class ResponseReader:
 
     def _hand(self, chunk: ChatChunk) -> None:
         """Queue a piece, unless it says that the server gave up."""
-        for piece in (chunk, *chunk.other_choices) if chunk.finish_reason or chunk.other_choices else ():
+        for piece in (
+            (chunk, *chunk.other_choices) if chunk.finish_reason or chunk.other_choices else ()
+        ):
             if is_broken(piece.finish_reason):
-                return self._fail(Problem(errors.ServerError, f"the server gave up (finish_reason {piece.finish_reason!r})"))
-        kept = self._expected.stream or self._feed is not ResponseReader._feed_sse  # of events for a plain call nobody takes the pieces
+                return self._fail(
+                    Problem(
+                        errors.ServerError,
+                        f"the server gave up (finish_reason {piece.finish_reason!r})",
+                    )
+                )
+        kept = (
+            self._expected.stream or self._feed is not ResponseReader._feed_sse
+        )  # of events for a plain call nobody takes the pieces
         if kept and (self._assembler.started or len(self.chunks) < _MOST_BEFORE):
             self.chunks.append(chunk)
         if not self.started and self._assembler.started:
@@ -316,13 +345,29 @@ class ResponseReader:
         assembler = self._assembler
         ended = self.done
         if not self.progress:
-            self._fail(Problem(errors.BadAnswerError, "the answer is empty: the stream held no event"))
-        elif not ended and not self.complete and (cut or not all(assembler.finish_reasons or [None])):
-            self._fail(Problem(errors.EndpointConnectionError, "connection closed without an end mark"))
+            self._fail(
+                Problem(errors.BadAnswerError, "the answer is empty: the stream held no event")
+            )
+        elif (
+            not ended and not self.complete and (cut or not all(assembler.finish_reasons or [None]))
+        ):
+            self._fail(
+                Problem(errors.EndpointConnectionError, "connection closed without an end mark")
+            )
         elif not assembler.has_finish_reason and not assembler.started:
-            self._fail(Problem(errors.BadAnswerError, "the answer is empty: the stream ended without any content"))
+            self._fail(
+                Problem(
+                    errors.BadAnswerError,
+                    "the answer is empty: the stream ended without any content",
+                )
+            )
         elif not assembler.has_finish_reason and self._expected.capabilities.strict_finish:
-            self._fail(Problem(errors.BadAnswerError, "the stream ended without a finish reason (strict_finish)"))
+            self._fail(
+                Problem(
+                    errors.BadAnswerError,
+                    "the stream ended without a finish reason (strict_finish)",
+                )
+            )
         else:
             if not assembler.has_finish_reason:
                 self.warnings.append("the stream ended without a finish reason")
@@ -337,14 +382,24 @@ class ResponseReader:
         self._parts.clear()
         check_weight(data, self._heaviest)
         if data.lstrip()[:1] == b"<":
-            return self._fail(Problem(errors.BadAnswerError, "the answer is HTML", read_error(data)))
+            return self._fail(
+                Problem(errors.BadAnswerError, "the answer is HTML", read_error(data))
+            )
         try:
             document = jsontext.decode(data)
         except ValueError:
             return self._odd_document(data, cut)
-        if self._expected.shape == "document" and document is not None and not (isinstance(document, dict) and document.get("error")):
+        if (
+            self._expected.shape == "document"
+            and document is not None
+            and not (isinstance(document, dict) and document.get("error"))
+        ):
             self.document = document
-        elif isinstance(document, dict) and not has_error(document) and isinstance(document.get("choices"), list):
+        elif (
+            isinstance(document, dict)
+            and not has_error(document)
+            and isinstance(document.get("choices"), list)
+        ):
             self._plain(document)
         else:
             self._fail_document(data)
@@ -355,15 +410,33 @@ class ResponseReader:
             first, rest = jsontext.decode_first(data)
         except ValueError:
             what = "the answer broke off" if cut else "the answer is no JSON"
-            return self._fail(Problem(errors.BadAnswerError, what, ErrorBody(message=_excerpt(data), text=_excerpt(data, MAX_BODY))))
+            return self._fail(
+                Problem(
+                    errors.BadAnswerError,
+                    what,
+                    ErrorBody(message=_excerpt(data), text=_excerpt(data, MAX_BODY)),
+                )
+            )
         if self._expected.shape == "document":
-            return self._fail(Problem(errors.BadAnswerError, "something follows the JSON answer", read_error(data)))
-        if isinstance(first, dict) and rest.startswith(("data:", "event:", "[DONE]")) and not has_error(first):
+            return self._fail(
+                Problem(
+                    errors.BadAnswerError, "something follows the JSON answer", read_error(data)
+                )
+            )
+        if (
+            isinstance(first, dict)
+            and rest.startswith(("data:", "event:", "[DONE]"))
+            and not has_error(first)
+        ):
             return self._plain(first)
         try:
             documents = list(jsontext.decode_lines(data))
         except ValueError:
-            return self._fail(Problem(errors.BadAnswerError, "something follows the JSON answer", read_error(data)))
+            return self._fail(
+                Problem(
+                    errors.BadAnswerError, "something follows the JSON answer", read_error(data)
+                )
+            )
         for document in documents:
             if self.problem is None:
                 self.progress += 1
@@ -377,15 +450,26 @@ class ResponseReader:
         if chunk is None:
             return None
         if not self._assembler.started:
-            return self._fail(Problem(errors.BadAnswerError, "the answer is empty: no content and no finish reason"))
+            return self._fail(
+                Problem(
+                    errors.BadAnswerError, "the answer is empty: no content and no finish reason"
+                )
+            )
         self._hand(chunk)
         if self.problem is None:
             self._finish(document)
 
     def _fail_document(self, data: bytes) -> None:
         body = read_error(data, self.status)
-        if body.code is not None or body.type or b"error" in data[:4096] or b"detail" in data[:4096]:
-            self._fail(Problem(error_class(self.status, body), "the server reported an error", body))
+        if (
+            body.code is not None
+            or body.type
+            or b"error" in data[:4096]
+            or b"detail" in data[:4096]
+        ):
+            self._fail(
+                Problem(error_class(self.status, body), "the server reported an error", body)
+            )
         else:
             self._fail(Problem(errors.BadAnswerError, "the answer has no choices", body))
 

@@ -40,7 +40,9 @@ class SSEDecoder:
         self.max_event_bytes = max_event_bytes
         self._pending = Pieces()  # of a line that has not ended yet
         self._size = 0  # of the lines of an event that has not ended yet
-        self._data: list[bytes | bytearray] = []  # of an event that has not ended yet: nothing, or all its lines joined
+        self._data: list[
+            bytes | bytearray
+        ] = []  # of an event that has not ended yet: nothing, or all its lines joined
         self._name = ""
         self._start = True
         self._tail_cr = False
@@ -80,7 +82,11 @@ class SSEDecoder:
         """Whether it is one whole event of one line, as most servers write (and flush) each of theirs."""
         if self._pending or self._data or self._name or self._tail_cr or b"\r" in data:
             return False
-        return data.find(b"\n") == len(data) - 2 and data.endswith(b"\n") and len(data) <= self.max_event_bytes
+        return (
+            data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n")
+            and len(data) <= self.max_event_bytes
+        )
 
     def end(self) -> list[Event]:
         """The event that the end of the body completes, although no blank line follows."""

@@ -12,7 +12,11 @@ class ThinkSplitter:
     ``</think>`` (the template opened it) stays content: it has been handed out before the tag comes.
     """
 
-    __slots__ = ("_blanks", "_held", "_state")  # start -> inside -> behind (blank lines are skipped) -> after
+    __slots__ = (
+        "_blanks",
+        "_held",
+        "_state",
+    )  # start -> inside -> behind (blank lines are skipped) -> after
 
     def __init__(self) -> None:
         self._blanks: list[str] = []  # at the beginning
@@ -49,7 +53,11 @@ class ThinkSplitter:
 
     def end(self) -> tuple[str, str]:
         """What was held back and turned out to be no tag; changes nothing."""
-        return ("", self._held) if self._state == "inside" else ("".join((*self._blanks, self._held)), "")
+        return (
+            ("", self._held)
+            if self._state == "inside"
+            else ("".join((*self._blanks, self._held)), "")
+        )
 
 
 def split_whole(text: str) -> tuple[str, str]:

@@ -88,13 +88,21 @@ def _renamed(body: Json, sent: Mapping[str, str]) -> Json:
         return {**holder, "name": sent.get(holder["name"], holder["name"])} if known else holder
 
     def inside(holder: Any) -> Any:
-        return {**holder, "function": named(holder["function"])} if isinstance(holder, Mapping) and _function(holder) else holder
+        return (
+            {**holder, "function": named(holder["function"])}
+            if isinstance(holder, Mapping) and _function(holder)
+            else holder
+        )
 
     def message(given: Any) -> Any:
         if not isinstance(given, Mapping):
             return given
         calls = given.get("tool_calls")
-        changed = {**given, "tool_calls": [inside(call) for call in calls]} if isinstance(calls, list) else given
+        changed = (
+            {**given, "tool_calls": [inside(call) for call in calls]}
+            if isinstance(calls, list)
+            else given
+        )
         return named(changed) if given.get("role") == "tool" else changed
 
     renamed = dict(body)
@@ -109,4 +117,6 @@ def _renamed(body: Json, sent: Mapping[str, str]) -> Json:
 
 def dicts(value: Any) -> list[Mapping[str, Any]]:
     """The dicts in a list; none in anything else."""
-    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+    return (
+        [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+    )

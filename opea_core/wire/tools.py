@@ -58,7 +58,10 @@ class _Call:
         text = self._certain(text)
         id_ = self.id if self.id and not self.id_sent else None
         name = self.name if self.name and not self.name_sent else None
-        self.id_sent, self.name_sent = self.id_sent or id_ is not None, self.name_sent or name is not None
+        self.id_sent, self.name_sent = (
+            self.id_sent or id_ is not None,
+            self.name_sent or name is not None,
+        )
         return [ToolCallDelta(self.position, id_, name, text)] if text or id_ or name else []
 
     def _certain(self, text: str) -> str:
@@ -155,7 +158,11 @@ class _Entry:
             index=index if isinstance(index, int) and not isinstance(index, bool) else None,
             id=id_ if isinstance(id_, str) and id_ not in _NO_ID else "",
             name=name if isinstance(name, str) else "",
-            args=args if isinstance(args, str) else "" if args is None else json.dumps(args, ensure_ascii=False),
+            args=args
+            if isinstance(args, str)
+            else ""
+            if args is None
+            else json.dumps(args, ensure_ascii=False),
             replaces=isinstance(args, dict | list),
             position=position,
         )
@@ -164,7 +171,16 @@ class _Entry:
 class ToolAssembler:
     """The tool calls of one choice. ``push`` takes a delta's list, ``finish`` gives the calls."""
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_heaviest", "_names", "_open", "_placeholders", "given")
+    __slots__ = (
+        "_by_id",
+        "_by_index",
+        "_calls",
+        "_heaviest",
+        "_names",
+        "_open",
+        "_placeholders",
+        "given",
+    )
 
     def __init__(self, heaviest: int = NO_LIMIT, names: Mapping[str, str] | None = None) -> None:
         """``heaviest``: what the values of arguments may weigh. ``names``: the caller's names, by those that were sent."""
@@ -191,7 +207,12 @@ class ToolAssembler:
             call = self._continued(entries[0])
             if call is not None:
                 return call.hand_on(self._append(call, entries[0]["function"]["arguments"]))
-        return [delta for position, raw in enumerate(entries) if isinstance(raw, dict) for delta in self._take(raw, position)]
+        return [
+            delta
+            for position, raw in enumerate(entries)
+            if isinstance(raw, dict)
+            for delta in self._take(raw, position)
+        ]
 
     def push_whole(self, raw: Mapping[str, Any]) -> None:
         """Take one complete call of a plain answer: each entry is a call of its own."""
@@ -207,7 +228,9 @@ class ToolAssembler:
             return []
         return self._take({"index": 0, "function": raw}, 0)
 
-    def finish(self, new_id: Callable[[], str], cut: bool) -> tuple[list[ToolCall], list[InvalidToolCall], list[ToolCallDelta]]:
+    def finish(
+        self, new_id: Callable[[], str], cut: bool
+    ) -> tuple[list[ToolCall], list[InvalidToolCall], list[ToolCallDelta]]:
         """The valid calls, the invalid ones, and what was held back until now.
 
         ``cut`` says that the answer ended at the token limit: the last call may be incomplete.
@@ -221,7 +244,12 @@ class ToolAssembler:
             id_ = self._id_of(call, new_id)
             last = cut and call is self._calls[-1]
             cut_short = "it was cut off before its arguments" if last and not before.strip() else ""
-            problem = call.problem or ("" if call.name else "it has no name") or cut_short or _problem(after, self._heaviest)
+            problem = (
+                call.problem
+                or ("" if call.name else "it has no name")
+                or cut_short
+                or _problem(after, self._heaviest)
+            )
             if problem and last and call.name and before.strip():
                 problem = _CUT
             delta = self._held(call, id_, before if problem else after)
@@ -229,7 +257,11 @@ class ToolAssembler:
                 held.append(delta)
             extra = {key: whole(value) for key, value in call.extra.items()}
             if problem:
-                invalid.append(InvalidToolCall(id_, call.name, before, call.position, last, extra, error=problem))
+                invalid.append(
+                    InvalidToolCall(
+                        id_, call.name, before, call.position, last, extra, error=problem
+                    )
+                )
             else:
                 valid.append(ToolCall(id_, call.name, after, call.position, last, extra))
         return valid, invalid, held
@@ -245,7 +277,10 @@ class ToolAssembler:
         """What of a finished call was not handed on yet."""
         sent = call.args[: call.handed]
         text = arguments[len(sent) :] if arguments.startswith(sent) else "".join(call.pending)
-        id_, name = None if call.id_sent else known_id, None if call.name_sent else call.name or None
+        id_, name = (
+            None if call.id_sent else known_id,
+            None if call.name_sent else call.name or None,
+        )
         return ToolCallDelta(call.position, id_, name, text) if id_ or name or text else None
 
     def raw(self) -> list[Json]:
@@ -255,7 +290,13 @@ class ToolAssembler:
                 "id": call.id or self.given.get(call.position, ""),
                 "type": "function",
                 **{key: whole(value) for key, value in call.extra.items()},
-                **({} if "custom" in call.extra else {"function": {"name": call.name, "arguments": call.args + call.joiner.end()}}),
+                **(
+                    {}
+                    if "custom" in call.extra
+                    else {
+                        "function": {"name": call.name, "arguments": call.args + call.joiner.end()}
+                    }
+                ),
             }
             for call in self._calls
         ]
@@ -265,7 +306,11 @@ class ToolAssembler:
         if not isinstance(raw, dict) or raw.keys() != _CONTINUES:
             return None
         index, function = raw["index"], raw["function"]
-        if type(index) is not int or not isinstance(function, dict) or function.keys() != _ARGUMENTS:
+        if (
+            type(index) is not int
+            or not isinstance(function, dict)
+            or function.keys() != _ARGUMENTS
+        ):
             return None
         call = self._by_index.get(index)
         return call if call is self._open and isinstance(function["arguments"], str) else None
@@ -273,8 +318,16 @@ class ToolAssembler:
     def _take(self, raw: Mapping[str, Any], position: int) -> list[ToolCallDelta]:
         entry = self._identified(_Entry.read(raw, position))
         call = self._choose(entry)
-        if entry.name and call is not None and call.name and entry.args.strip() and call.is_other(entry.args):
-            call = None  # P26: a named entry with other arguments than the complete ones begins a call
+        if (
+            entry.name
+            and call is not None
+            and call.name
+            and entry.args.strip()
+            and call.is_other(entry.args)
+        ):
+            call = (
+                None  # P26: a named entry with other arguments than the complete ones begins a call
+            )
         call = call or self._new()
         if entry.index is not None:
             self._by_index[entry.index] = call
@@ -298,7 +351,9 @@ class ToolAssembler:
         if entry.id:
             if entry.id in self._by_id:
                 return self._by_id[entry.id]
-            fits = at is not None and (not entry.name or (not at.id and not (at.name and at.whole)) or _goes_on(at, entry))
+            fits = at is not None and (
+                not entry.name or (not at.id and not (at.name and at.whole)) or _goes_on(at, entry)
+            )
             return at if fits else None
         if entry.index is not None:
             if at is not None:
@@ -311,7 +366,12 @@ class ToolAssembler:
         """A placeholder id (``"0"``) used for several calls: a known id with a name at a new index."""
         known = self._by_id[entry.id]
         new_index = entry.index is not None and entry.index not in self._by_index
-        return new_index and bool(entry.name and known.name) and known.whole and entry.args != known.args
+        return (
+            new_index
+            and bool(entry.name and known.name)
+            and known.whole
+            and entry.args != known.args
+        )
 
     def _new(self) -> _Call:
         if len(self._calls) >= _MOST_CALLS:
@@ -390,7 +450,10 @@ def _normalised(args: str, heaviest: int) -> str:
     if text.startswith("{") and not _is_object(text, heaviest):
         try:
             first, rest = jsontext.decode_first(text.encode("utf-8", "surrogatepass"))
-            if isinstance(first, dict) and jsontext.decode(rest.encode("utf-8", "surrogatepass")) == first:
+            if (
+                isinstance(first, dict)
+                and jsontext.decode(rest.encode("utf-8", "surrogatepass")) == first
+            ):
                 return text[: len(text) - len(rest)].rstrip()
         except ValueError:
             pass

@@ -32,14 +32,24 @@ _BROKEN = re.compile(
 
 def is_broken(reason: str | None) -> bool:
     """Whether a finish reason says that the server gave up."""
-    return reason is not None and reason not in _KINDS and len(reason) <= _LONGEST and _BROKEN.fullmatch(reason) is not None
+    return (
+        reason is not None
+        and reason not in _KINDS
+        and len(reason) <= _LONGEST
+        and _BROKEN.fullmatch(reason) is not None
+    )
 
 
 _KINDS = frozenset(_FINISH.values())
 _LONGEST = 64
 _MOST_TOKENS = 2**53
 _CACHE_WRITTEN = ("cache_creation_tokens", "cache_write_tokens", "cache_creation_input_tokens")
-_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "num_cached_tokens")
+_CACHED = (
+    "cached_tokens",
+    "prompt_cache_hit_tokens",
+    "cache_read_input_tokens",
+    "num_cached_tokens",
+)
 
 
 def finish_reason(raw: Any, has_calls: bool) -> str | None:
@@ -77,7 +87,10 @@ def read_usage(raw: Json | None) -> Usage | None:
     """The counts of a usage object; None if there is none or it is empty."""
     if not raw:
         return None
-    prompt, completion = _details(raw, "prompt_tokens_details"), _details(raw, "completion_tokens_details")
+    prompt, completion = (
+        _details(raw, "prompt_tokens_details"),
+        _details(raw, "completion_tokens_details"),
+    )
     return Usage(
         prompt_tokens=_count(raw.get("prompt_tokens")),
         completion_tokens=_count(raw.get("completion_tokens")),

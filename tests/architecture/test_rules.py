@@ -22,8 +22,24 @@ import opea_core
 ROOT = Path(opea_core.__file__).parent.parent
 PACKAGES = ("opea_core", "langchain_opea", "llama_index_opea")
 PURE = ("opea_core.wire", "opea_core.policy", "opea_core.flow")
-IMPURE = {"httpx", "httpcore", "asyncio", "threading", "time", "random", "os", "socket", "logging", "ssl", "queue", "select", "concurrent"}
-HTTP_MODULES = tuple(f"opea_core.transport.{name}" for name in ("http", "drivers", "deadline", "exchange"))
+IMPURE = {
+    "httpx",
+    "httpcore",
+    "asyncio",
+    "threading",
+    "time",
+    "random",
+    "os",
+    "socket",
+    "logging",
+    "ssl",
+    "queue",
+    "select",
+    "concurrent",
+}
+HTTP_MODULES = tuple(
+    f"opea_core.transport.{name}" for name in ("http", "drivers", "deadline", "exchange")
+)
 FRAMEWORKS = {"langchain", "langchain_core", "llama_index", "langchain_opea", "llama_index_opea"}
 BELOW = {
     "opea_core.bounded_dict",
@@ -39,7 +55,8 @@ BELOW = {
 MAY_IMPORT = {
     "opea_core.wire": BELOW | {"opea_core.wire"},
     "opea_core.policy": BELOW | {"opea_core.policy"},
-    "opea_core.flow": BELOW | {"opea_core.wire", "opea_core.policy", "opea_core.flow", "opea_core.settings"},
+    "opea_core.flow": BELOW
+    | {"opea_core.wire", "opea_core.policy", "opea_core.flow", "opea_core.settings"},
 }
 
 
@@ -47,7 +64,11 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-FILES = {module_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+FILES = {
+    module_name(path): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
 CORE = [name for name in FILES if name.startswith("opea_core")]
 ADAPTERS = [name for name in FILES if not name.startswith("opea_core")]
 
@@ -68,7 +89,11 @@ def all_nodes(names: Iterable[str]) -> Iterator[tuple[str, ast.AST]]:
 
 
 def is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )
 
 
 def statements(node: ast.AST) -> Iterator[ast.AST]:
@@ -92,7 +117,11 @@ def imports(name: str, typing_too: bool = False) -> set[str]:
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names if f"{node.module}.{alias.name}" in FILES)
+            found.update(
+                f"{node.module}.{alias.name}"
+                for alias in node.names
+                if f"{node.module}.{alias.name}" in FILES
+            )
     return found
 
 
@@ -108,9 +137,16 @@ def pure() -> list[str]:
     return [name for package in PURE for name in of(package)]
 
 
-def importing(names: Iterable[str], unwanted: Callable[[str], bool], typing_too: bool = False) -> list[str]:
+def importing(
+    names: Iterable[str], unwanted: Callable[[str], bool], typing_too: bool = False
+) -> list[str]:
     """The imports that break a rule: ``module imports other``."""
-    return [f"{name} imports {other}" for name in names for other in sorted(imports(name, typing_too)) if unwanted(other)]
+    return [
+        f"{name} imports {other}"
+        for name in names
+        for other in sorted(imports(name, typing_too))
+        if unwanted(other)
+    ]
 
 
 def line_of(name: str, node: ast.AST) -> str:
@@ -133,7 +169,11 @@ def test_there_are_modules_to_look_at() -> None:
 
 
 def test_no_module_imports_relatively() -> None:
-    check_none(line_of(name, node) for name, node in all_nodes(FILES) if isinstance(node, ast.ImportFrom) and node.level)
+    check_none(
+        line_of(name, node)
+        for name, node in all_nodes(FILES)
+        if isinstance(node, ast.ImportFrom) and node.level
+    )
 
 
 def test_wire_policy_and_flow_know_no_clock_no_chance_and_no_io() -> None:
@@ -144,7 +184,9 @@ def test_wire_policy_and_flow_know_no_clock_no_chance_and_no_io() -> None:
 def test_wire_policy_and_flow_import_downward_only(package: str) -> None:
     def upward(other: str) -> bool:
         ours = top(other) == "opea_core" and other != "opea_core"
-        return ours and not any(other == allowed or other.startswith(f"{allowed}.") for allowed in MAY_IMPORT[package])
+        return ours and not any(
+            other == allowed or other.startswith(f"{allowed}.") for allowed in MAY_IMPORT[package]
+        )
 
     check_none(importing(of(package), upward, typing_too=True))
 
@@ -158,11 +200,24 @@ def test_only_the_transport_and_the_core_use_threads_and_loops() -> None:
     allowed = ("opea_core.transport", "opea_core.testing", "opea_core.cli", "opea_core.batch")
     exactly = ("opea_core.engine", "opea_core.backend", "opea_core.lazy_imports")
     others = [name for name in CORE if not name.startswith(allowed) and name not in exactly]
-    check_none(importing(others, lambda other: top(other) in ("asyncio", "threading", "concurrent", "queue")))
+    check_none(
+        importing(
+            others, lambda other: top(other) in ("asyncio", "threading", "concurrent", "queue")
+        )
+    )
 
 
 def test_the_core_knows_no_framework_and_no_model_library() -> None:
-    unwanted = FRAMEWORKS | {"openai", "tiktoken", "tenacity", "requests", "rich", "typer", "trio", "yaml"}
+    unwanted = FRAMEWORKS | {
+        "openai",
+        "tiktoken",
+        "tenacity",
+        "requests",
+        "rich",
+        "typer",
+        "trio",
+        "yaml",
+    }
     check_none(importing(CORE, lambda other: top(other) in unwanted, typing_too=True))
     others = [name for name in CORE if name != "opea_core.transport.http.aiohttp_connections"]
     check_none(importing(others, lambda other: top(other) == "aiohttp", typing_too=True))
@@ -178,7 +233,11 @@ def test_the_core_needs_neither_its_tests_nor_what_adapters_share() -> None:
 
 def test_only_the_limiter_knows_the_inside_of_the_scheduler() -> None:
     """It has one owner: the others read its values (tickets, reasons) and call nothing."""
-    users = {name for name, node in all_nodes(FILES) if isinstance(node, ast.Name) and node.id == "Scheduler"}
+    users = {
+        name
+        for name, node in all_nodes(FILES)
+        if isinstance(node, ast.Name) and node.id == "Scheduler"
+    }
     check_none(sorted(users - {"opea_core.policy.scheduler", "opea_core.transport.limiter"}))
 
 
@@ -195,11 +254,31 @@ OPEN_TO_ADAPTERS = (
 def test_adapters_use_public_names_only() -> None:
     broken = []
     for name, node in all_nodes(ADAPTERS):
-        if isinstance(node, ast.ImportFrom) and node.module is not None and top(node.module) == "opea_core":
-            public = getattr(importlib.import_module(node.module), "__all__", ()) if node.module in OPEN_TO_ADAPTERS else ()
-            broken += [f"{line_of(name, node)}: {node.module}.{alias.name}" for alias in node.names if alias.name not in public]
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("client", "opea", "_client"):
-            broken += [f"{line_of(name, node)}: {node.value.id}.{node.attr}"] if node.attr.startswith("_") else []
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module is not None
+            and top(node.module) == "opea_core"
+        ):
+            public = (
+                getattr(importlib.import_module(node.module), "__all__", ())
+                if node.module in OPEN_TO_ADAPTERS
+                else ()
+            )
+            broken += [
+                f"{line_of(name, node)}: {node.module}.{alias.name}"
+                for alias in node.names
+                if alias.name not in public
+            ]
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in ("client", "opea", "_client")
+        ):
+            broken += (
+                [f"{line_of(name, node)}: {node.value.id}.{node.attr}"]
+                if node.attr.startswith("_")
+                else []
+            )
     check_none(broken)
 
 
@@ -211,19 +290,34 @@ def test_the_flow_holds_nothing() -> None:
     held = [
         line_of("opea_core.flow.call", node)
         for node in nodes("opea_core.flow.call")
-        if isinstance(node, ast.With | ast.AsyncWith) or (isinstance(node, ast.Try | ast.TryStar) and node.finalbody)
+        if isinstance(node, ast.With | ast.AsyncWith)
+        or (isinstance(node, ast.Try | ast.TryStar) and node.finalbody)
     ]
     check_none(held)
 
 
 def test_no_yield_inside_a_finally() -> None:
-    ends = [(name, end) for name, node in all_nodes(FILES) if isinstance(node, ast.Try | ast.TryStar) for end in node.finalbody]
-    yields = [line_of(name, node) for name, end in ends for node in ast.walk(end) if isinstance(node, ast.Yield | ast.YieldFrom)]
+    ends = [
+        (name, end)
+        for name, node in all_nodes(FILES)
+        if isinstance(node, ast.Try | ast.TryStar)
+        for end in node.finalbody
+    ]
+    yields = [
+        line_of(name, node)
+        for name, end in ends
+        for node in ast.walk(end)
+        if isinstance(node, ast.Yield | ast.YieldFrom)
+    ]
     check_none(yields)
 
 
 def test_no_bare_except() -> None:
-    bare = [line_of(name, node) for name, node in all_nodes(FILES) if isinstance(node, ast.ExceptHandler) and node.type is None]
+    bare = [
+        line_of(name, node)
+        for name, node in all_nodes(FILES)
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
     check_none(bare)
 
 
@@ -233,13 +327,29 @@ def test_no_repetition_in_a_pattern_is_taken_for_a_field_of_an_f_string() -> Non
     def is_number(node: ast.expr) -> bool:
         return isinstance(node, ast.Constant | ast.Tuple)
 
-    found = [f"{name}:{n.lineno}" for name, n in all_nodes(FILES) if isinstance(n, ast.FormattedValue) and is_number(n.value)]
+    found = [
+        f"{name}:{n.lineno}"
+        for name, n in all_nodes(FILES)
+        if isinstance(n, ast.FormattedValue) and is_number(n.value)
+    ]
     assert found == []
 
 
 def test_nothing_happens_at_import() -> None:
     """No call at the top of a module that reads files, opens sockets or starts threads."""
-    forbidden = {"open", "print", "exec", "eval", "input", "system", "socket", "Thread", "run", "get_event_loop", "new_event_loop"}
+    forbidden = {
+        "open",
+        "print",
+        "exec",
+        "eval",
+        "input",
+        "system",
+        "socket",
+        "Thread",
+        "run",
+        "get_event_loop",
+        "new_event_loop",
+    }
     calls = [
         (name, node)
         for name in CORE
@@ -248,25 +358,46 @@ def test_nothing_happens_at_import() -> None:
         for node in ast.walk(statement)
         if isinstance(node, ast.Call)
     ]
-    check_none(f"{line_of(name, node)}: {called(node)}" for name, node in calls if called(node) in forbidden)
+    check_none(
+        f"{line_of(name, node)}: {called(node)}"
+        for name, node in calls
+        if called(node) in forbidden
+    )
 
 
 def called(node: ast.Call) -> str:
     """The last name of what is called."""
-    return node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    return (
+        node.func.id
+        if isinstance(node.func, ast.Name)
+        else node.func.attr
+        if isinstance(node.func, ast.Attribute)
+        else ""
+    )
 
 
 def test_one_private_name_of_others() -> None:
     """``transport._pool._network_backend`` and the running loop of asyncio; everything else private is ours."""
     broken = []
     for name, node in all_nodes(CORE):
-        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr.startswith("_")
+            and not node.attr.startswith("__")
+        ):
             base = node.value
             while isinstance(base, ast.Attribute):
                 base = base.value
             root = base.id if isinstance(base, ast.Name) else ""
-            allowed = {"_pool", "_network_backend"} if name == "opea_core.transport.http.transports" else {"_get_running_loop"}
-            if root in ("transport", "asyncio", "httpx", "httpcore", "ssl", "socket", "threading") and node.attr not in allowed:
+            allowed = (
+                {"_pool", "_network_backend"}
+                if name == "opea_core.transport.http.transports"
+                else {"_get_running_loop"}
+            )
+            if (
+                root in ("transport", "asyncio", "httpx", "httpcore", "ssl", "socket", "threading")
+                and node.attr not in allowed
+            ):
                 broken.append(f"{line_of(name, node)}: {node.attr}")
     check_none(broken)
 
@@ -275,7 +406,9 @@ def test_every_module_class_and_public_function_has_a_docstring() -> None:
     bare = [name for name in FILES if not ast.get_docstring(tree(name))]
     for name in (name for name in FILES if not name.startswith("opea_core.cli")):
         for node in tree(name).body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            if isinstance(
+                node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+            ) and not node.name.startswith("_"):
                 bare += [] if ast.get_docstring(node) else [f"{name}.{node.name}"]
     check_none(bare)
 
@@ -285,7 +418,9 @@ def test_every_module_class_and_public_function_has_a_docstring() -> None:
 
 def test_all_is_sorted_and_there() -> None:
     broken = []
-    for name in (name for name, path in FILES.items() if "__all__" in path.read_text(encoding="utf-8")):
+    for name in (
+        name for name, path in FILES.items() if "__all__" in path.read_text(encoding="utf-8")
+    ):
         try:
             module = importlib.import_module(name)
         except ImportError as error:
@@ -308,22 +443,35 @@ def test_all_is_complete() -> None:
     """Every name without an underscore that the package has is public, and is there for somebody."""
     for name in opea_core.__all__:
         getattr(opea_core, name)  # they come when they are asked for
-    names = {name for name, value in vars(opea_core).items() if not name.startswith("_") and not isinstance(value, ModuleType)}
+    names = {
+        name
+        for name, value in vars(opea_core).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
     names |= {"errors", "events", "__version__"}
     assert names == set(opea_core.__all__)
 
 
 def test_every_error_and_event_is_public() -> None:
-    assert {n for n, v in vars(opea_core.errors).items() if inspect.isclass(v) and issubclass(v, opea_core.OPEAError)} <= set(
-        opea_core.__all__
-    )
+    assert {
+        n
+        for n, v in vars(opea_core.errors).items()
+        if inspect.isclass(v) and issubclass(v, opea_core.OPEAError)
+    } <= set(opea_core.__all__)
 
 
 # --- in a fresh process
 
 
 def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -369,9 +517,20 @@ def test_a_package_imports_what_is_asked_of_it() -> None:
     assert run(code).split() == ["opea_core", *(f"opea_core.{name}" for name in names)]
     code = "from opea_core import OPEA; import sys; print({'httpx', 'opea_core.events', 'opea_core.engine'} & set(sys.modules))"
     assert run(code) == "set()\n"
-    assert run("import opea_core; print(opea_core.config.Timeouts.__name__, 'OPEA' in dir(opea_core))") == "Timeouts True\n"
-    for package, name, unwanted in (("langchain_opea", "ChatOPEA", "embeddings"), ("llama_index_opea", "OPEALLM", "rerank")):
-        assert run(f"from {package} import {name}; import sys; print('{package}.{unwanted}' in sys.modules)") == "False\n"
+    assert (
+        run("import opea_core; print(opea_core.config.Timeouts.__name__, 'OPEA' in dir(opea_core))")
+        == "Timeouts True\n"
+    )
+    for package, name, unwanted in (
+        ("langchain_opea", "ChatOPEA", "embeddings"),
+        ("llama_index_opea", "OPEALLM", "rerank"),
+    ):
+        assert (
+            run(
+                f"from {package} import {name}; import sys; print('{package}.{unwanted}' in sys.modules)"
+            )
+            == "False\n"
+        )
 
 
 @pytest.mark.parametrize("package", [opea_core, langchain_opea, llama_index_opea])
@@ -386,7 +545,11 @@ def test_names_are_where_the_package_says(package: ModuleType) -> None:
 
 def test_the_private_name_of_httpx_is_still_there() -> None:
     """``transport/http.py`` sets it: that it exists and is used by connections made later is what we rely on."""
-    for transport in (httpx.HTTPTransport(), httpx.AsyncHTTPTransport(), httpx.HTTPTransport(proxy="http://localhost:1")):
+    for transport in (
+        httpx.HTTPTransport(),
+        httpx.AsyncHTTPTransport(),
+        httpx.HTTPTransport(proxy="http://localhost:1"),
+    ):
         assert hasattr(transport._pool, "_network_backend"), type(transport)
         assert callable(transport._pool.create_connection)
 

@@ -39,7 +39,9 @@ class Told:
     @property
     def text(self) -> str:
         """The texts of the chunks, or of the answer."""
-        return "".join(chunk.content for chunk in self.chunks) if self.chunks else self.value.content
+        return (
+            "".join(chunk.content for chunk in self.chunks) if self.chunks else self.value.content
+        )
 
 
 class Sync:
@@ -90,7 +92,9 @@ class Async:
 
     def start(self, opea: Any, method: str, *args: Any, **options: Any) -> Future[Told]:
         """Begin a call of the method's async twin."""
-        return asyncio.run_coroutine_threadsafe(_atell(getattr(opea, f"a{method}"), args, options), self.loop)
+        return asyncio.run_coroutine_threadsafe(
+            _atell(getattr(opea, f"a{method}"), args, options), self.loop
+        )
 
     def run(self, work: Callable[[], Any]) -> Future[Any]:
         """Do something (a function that gives an awaitable) in the loop."""
@@ -145,7 +149,9 @@ def _tell(method: Callable[..., Any], args: tuple[Any, ...], options: dict[str, 
     return told
 
 
-async def _atell(method: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Told:
+async def _atell(
+    method: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
+) -> Told:
     told = Told()
     started = time.monotonic()
     try:
@@ -168,7 +174,10 @@ def made(*servers: Any, **options: Any) -> OPEA:
         options = {"base_url": servers[0].url, "label": "one"} | options
     else:
         options = {
-            "endpoints": [{"base_url": s.url, "label": n, "tier": i} for i, (s, n) in enumerate(zip(servers, names, strict=False))]
+            "endpoints": [
+                {"base_url": s.url, "label": n, "tier": i}
+                for i, (s, n) in enumerate(zip(servers, names, strict=False))
+            ]
         } | options
     if _HTTP and not {"async_http_client", "http_async_client", "async_transport"} & set(options):
         options["async_http_client"] = _HTTP[-1]
@@ -179,5 +188,7 @@ def idle(opea: OPEA) -> bool:
     """Whether everything came back: no place held, nobody waiting, no connection in use."""
     stats = opea.get_stats()
     drivers = opea._engine.drivers
-    busy = len(drivers.sync.slots.busy) + sum(len(place.slots.busy) for place in (drivers._aio._places.values() if drivers._aio else ()))
+    busy = len(drivers.sync.slots.busy) + sum(
+        len(place.slots.busy) for place in (drivers._aio._places.values() if drivers._aio else ())
+    )
     return (stats["in_flight"], stats["queued"], busy) == (0, 0, 0)

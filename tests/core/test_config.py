@@ -11,17 +11,37 @@ from typing import Any
 
 import pytest
 
-from opea_core.config import AS_GIVEN, BreakerPolicy, Capabilities, Endpoint, QueuePolicy, RetryPolicy, Timeouts
+from opea_core.config import (
+    AS_GIVEN,
+    BreakerPolicy,
+    Capabilities,
+    Endpoint,
+    QueuePolicy,
+    RetryPolicy,
+    Timeouts,
+)
 from opea_core.errors import ConfigurationError
 from opea_core.settings import DEFAULT_MODEL, OPTIONS, Settings, resolve
 from opea_core.wire.request import build_body
 
 SECRET = "sk-5ecret"
-ENVIRON = {"OPEA_API_URL": "http://env:1", "OPEA_API_KEY": "env-key", "OPEA_MODEL": "env-model", "OPEA_TIMEOUT": "7"}
-METADATA = {"opea_api_url": "http://meta:1", "opea_api_key": "meta-key", "opea_model": "meta-model", "timeout": 6000}
+ENVIRON = {
+    "OPEA_API_URL": "http://env:1",
+    "OPEA_API_KEY": "env-key",
+    "OPEA_MODEL": "env-model",
+    "OPEA_TIMEOUT": "7",
+}
+METADATA = {
+    "opea_api_url": "http://meta:1",
+    "opea_api_key": "meta-key",
+    "opea_model": "meta-model",
+    "timeout": 6000,
+}
 
 
-def settings(metadata: dict[str, Any] | None = None, environ: dict[str, str] | None = None, /, **options: Any) -> Settings:
+def settings(
+    metadata: dict[str, Any] | None = None, environ: dict[str, str] | None = None, /, **options: Any
+) -> Settings:
     return resolve(metadata, options, environ or {})
 
 
@@ -42,7 +62,12 @@ def test_the_defaults() -> None:
     found = settings()
     assert [e.url.root for e in found.endpoints] == ["http://localhost:8000/v1"]
     assert (found.model, found.model_given, key(found.endpoints[0])) == (DEFAULT_MODEL, False, None)
-    assert (found.timeouts, found.retry, found.breaker, found.queue) == (Timeouts(), RetryPolicy(), BreakerPolicy(), QueuePolicy())
+    assert (found.timeouts, found.retry, found.breaker, found.queue) == (
+        Timeouts(),
+        RetryPolicy(),
+        BreakerPolicy(),
+        QueuePolicy(),
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,13 +80,28 @@ def test_the_defaults() -> None:
             {"base_url": "http://opt:1", "api_key": "opt-key", "model": "opt-model", "timeout": 5},
             ("http://opt:1/v1", "opt-key", "opt-model", 5),
         ),
-        ((METADATA, ENVIRON), {"model": "opt-model"}, ("http://meta:1/v1", "meta-key", "opt-model", 6)),
-        (({"opea_model": "meta-model"}, ENVIRON), {}, ("http://env:1/v1", "env-key", "meta-model", 7)),
+        (
+            (METADATA, ENVIRON),
+            {"model": "opt-model"},
+            ("http://meta:1/v1", "meta-key", "opt-model", 6),
+        ),
+        (
+            ({"opea_model": "meta-model"}, ENVIRON),
+            {},
+            ("http://env:1/v1", "env-key", "meta-model", 7),
+        ),
     ],
 )
-def test_option_before_metadata_before_environment_before_default(args: Any, options: Any, expected: tuple[Any, ...]) -> None:
+def test_option_before_metadata_before_environment_before_default(
+    args: Any, options: Any, expected: tuple[Any, ...]
+) -> None:
     found = settings(*args, **options)
-    assert (found.endpoints[0].url.root, key(found.endpoints[0]), found.model, found.timeouts.idle) == expected
+    assert (
+        found.endpoints[0].url.root,
+        key(found.endpoints[0]),
+        found.model,
+        found.timeouts.idle,
+    ) == expected
     assert found.model_given
 
 
@@ -70,7 +110,11 @@ def test_an_empty_environment_variable_is_none() -> None:
 
 
 def test_the_variables_of_others_are_not_read() -> None:
-    environ = {"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": "http://other", "OPENAI_API_BASE": "http://other"}
+    environ = {
+        "OPENAI_API_KEY": "x",
+        "OPENAI_BASE_URL": "http://other",
+        "OPENAI_API_BASE": "http://other",
+    }
     assert settings(None, environ) == settings()
 
 
@@ -112,7 +156,9 @@ def test_a_timeout_in_the_environment_must_make_sense(text: str) -> None:
         ({"timeout": None}, "timeouts.first_event", 600),
     ],
 )
-def test_metadata_in_either_spelling_with_times_in_milliseconds(metadata: dict[str, Any], path: str, value: Any) -> None:
+def test_metadata_in_either_spelling_with_times_in_milliseconds(
+    metadata: dict[str, Any], path: str, value: Any
+) -> None:
     found: Any = settings(metadata)
     for name in path.split("."):
         found = found[int(name)] if name.isdigit() else getattr(found, name)
@@ -129,7 +175,10 @@ def test_the_keys_of_other_backends_are_ignored(name: str) -> None:
     assert settings({name: "x"}) == settings()
 
 
-@pytest.mark.parametrize(("name", "nearest"), [("max_retris", "max_retries"), ("opea_api_ur", "opea_api_url"), ("opeaModl", "opea_model")])
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("max_retris", "max_retries"), ("opea_api_ur", "opea_api_url"), ("opeaModl", "opea_model")],
+)
 def test_an_unknown_key_of_metadata_is_refused_with_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}.*{nearest}"):
         settings({name: 1})
@@ -143,8 +192,14 @@ def test_a_time_in_metadata_is_a_number_of_milliseconds(value: Any) -> None:
 
 def test_an_option_wins_over_metadata_under_another_name_too() -> None:
     assert settings({"timeout": 1000}, timeouts=Timeouts(idle=9)).timeouts == Timeouts(idle=9)
-    assert [e.url.host for e in settings({"opea_api_url": "http://meta:1"}, endpoints=["http://opt:1"]).endpoints] == ["opt:1"]
-    assert [key(e) for e in settings({"opea_api_key": "meta"}, api_keys=["a", "b"]).endpoints] == ["a", "b"]
+    assert [
+        e.url.host
+        for e in settings({"opea_api_url": "http://meta:1"}, endpoints=["http://opt:1"]).endpoints
+    ] == ["opt:1"]
+    assert [key(e) for e in settings({"opea_api_key": "meta"}, api_keys=["a", "b"]).endpoints] == [
+        "a",
+        "b",
+    ]
 
 
 # --- option names
@@ -253,8 +308,12 @@ def test_two_options_that_say_the_same_are_refused(options: dict[str, Any]) -> N
         (SimpleNamespace(connect=None, read=None), None, None),
     ],
 )
-def test_a_timeout_is_a_number_a_pair_an_object_or_none(value: Any, connect: float | None, read: float | None) -> None:
-    assert settings(timeout=value).timeouts == Timeouts(connect=connect, first_event=read, idle=read, total=None)
+def test_a_timeout_is_a_number_a_pair_an_object_or_none(
+    value: Any, connect: float | None, read: float | None
+) -> None:
+    assert settings(timeout=value).timeouts == Timeouts(
+        connect=connect, first_event=read, idle=read, total=None
+    )
 
 
 @pytest.mark.parametrize("name", ["timeout", "timeouts"])
@@ -264,7 +323,9 @@ def test_time_limits_may_be_given_one_by_one(name: str, value: Any) -> None:
 
 
 def test_a_deadline_goes_with_any_timeout() -> None:
-    assert settings(timeout=30, deadline=100).timeouts == Timeouts(connect=5, first_event=30, idle=30, total=100)
+    assert settings(timeout=30, deadline=100).timeouts == Timeouts(
+        connect=5, first_event=30, idle=30, total=100
+    )
 
 
 def test_the_time_limits_of_one_endpoint() -> None:
@@ -273,7 +334,9 @@ def test_the_time_limits_of_one_endpoint() -> None:
     assert found.timeouts.idle == 9
 
 
-@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, True, "30", "soon", (1,), (1, 2, 3), (0, 1), object()])
+@pytest.mark.parametrize(
+    "value", [0, -1, math.nan, math.inf, True, "30", "soon", (1,), (1, 2, 3), (0, 1), object()]
+)
 def test_a_timeout_that_makes_no_sense_is_refused(value: Any) -> None:
     with pytest.raises(ConfigurationError):
         settings(timeout=value)
@@ -301,7 +364,16 @@ NONSENSE: dict[str, list[Any]] = {
     "api_keys": [[], "k", 7, [7], ["a\n"]],
     "api_key": [7, ["k"], b"k"],
     "base_url": ["h:8000", "", "ftp://h"],
-    "headers": ["X: y", [("X", "y")], {"X": 1}, {1: "y"}, {"X Y": "z"}, {"X:": "z"}, {"": "z"}, {"X\n": "z"}],
+    "headers": [
+        "X: y",
+        [("X", "y")],
+        {"X": 1},
+        {1: "y"},
+        {"X Y": "z"},
+        {"X:": "z"},
+        {"": "z"},
+        {"X\n": "z"},
+    ],
     "auth_header": ["", "X Y", "X:"],
     "auth_scheme": ["Bearer\n", "Bear\u00e9r", 7],
     "retry": [7, "no", BreakerPolicy()],
@@ -312,7 +384,9 @@ NONSENSE: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in NONSENSE.items() for value in values])
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in NONSENSE.items() for value in values]
+)
 def test_a_value_that_makes_no_sense_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError):
         settings(**{name: value})
@@ -353,7 +427,11 @@ def test_a_changed_copy_is_checked_too() -> None:
 
 def test_in_a_changed_copy_what_was_not_set_stays_not_set() -> None:
     changed = Endpoint(base_url="http://h:1", weight=2.0).replace(model="m")
-    assert (changed.model, changed.weight, changed.max_concurrent) == ("m", 2.0, Endpoint(base_url="http://h:1").max_concurrent)
+    assert (changed.model, changed.weight, changed.max_concurrent) == (
+        "m",
+        2.0,
+        Endpoint(base_url="http://h:1").max_concurrent,
+    )
     assert changed.model_fields_set == {"base_url", "weight", "model"}
 
 
@@ -376,7 +454,10 @@ def test_a_context_window_is_a_number_of_tokens(window: Any) -> None:
 
 
 def test_a_context_window_of_the_options_holds_for_all_endpoints() -> None:
-    found = settings(endpoints=["http://a:1", {"base_url": "http://b:1", "context_window": 10}], context_window=4096).endpoints
+    found = settings(
+        endpoints=["http://a:1", {"base_url": "http://b:1", "context_window": 10}],
+        context_window=4096,
+    ).endpoints
     assert [e.context_window for e in found] == [4096, 10]
 
 
@@ -394,7 +475,13 @@ def test_another_way_of_structured_output_is_refused() -> None:
 
 
 def test_endpoints_may_be_urls_dicts_and_objects() -> None:
-    found = settings(endpoints=["http://a:1", {"base_url": "http://b:1", "model": "m"}, Endpoint(base_url="http://c:1")]).endpoints
+    found = settings(
+        endpoints=[
+            "http://a:1",
+            {"base_url": "http://b:1", "model": "m"},
+            Endpoint(base_url="http://c:1"),
+        ]
+    ).endpoints
     assert [(e.url.host, e.model) for e in found] == [("a:1", None), ("b:1", "m"), ("c:1", None)]
 
 
@@ -415,7 +502,12 @@ def test_several_keys_make_an_endpoint_for_each() -> None:
 
 def test_several_keys_are_for_every_endpoint() -> None:
     found = settings(endpoints=["http://a:1", "http://b:1"], api_keys=["k1", "k2"]).endpoints
-    assert [(e.url.host, key(e)) for e in found] == [("a:1", "k1"), ("a:1", "k2"), ("b:1", "k1"), ("b:1", "k2")]
+    assert [(e.url.host, key(e)) for e in found] == [
+        ("a:1", "k1"),
+        ("a:1", "k2"),
+        ("b:1", "k1"),
+        ("b:1", "k2"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -427,7 +519,12 @@ def test_several_keys_are_for_every_endpoint() -> None:
         ({"base_url": "http://a:1", "api_keys": ["x", "y", "z"]}, ["a:1", "a:1#2", "a:1#3"]),
         ({"endpoints": ["http://a:1/v1", "http://a:1/v2", "http://b:1"]}, ["a:1", "a:1#2", "b:1"]),
         (
-            {"endpoints": [{"base_url": f"http://{n}", "label": label} for n, label in enumerate(["g", "g", "g#2", "g#2"])]},
+            {
+                "endpoints": [
+                    {"base_url": f"http://{n}", "label": label}
+                    for n, label in enumerate(["g", "g", "g#2", "g#2"])
+                ]
+            },
             ["g", "g#2", "g#2#2", "g#2#3"],
         ),
     ],
@@ -472,7 +569,9 @@ WHERE: dict[str, Callable[[str], object]] = {
 
 @pytest.mark.parametrize("what", BAD_KEYS)
 @pytest.mark.parametrize("where", WHERE)
-def test_a_key_that_cannot_stand_in_a_header_is_refused_and_never_shown(where: str, what: str) -> None:
+def test_a_key_that_cannot_stand_in_a_header_is_refused_and_never_shown(
+    where: str, what: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         WHERE[where](BAD_KEYS[what])
     error = caught.value
@@ -494,7 +593,13 @@ SECRETIVE: dict[str, Any] = {
 def test_secrets_are_not_shown(show: Any) -> None:
     found = settings(**SECRETIVE)
     inside = endpoint(base_url=f"http://me:{SECRET}@h:1/v1")
-    for value in (found, found.endpoints, found.endpoints[0], inside, settings(base_url=f"http://{SECRET}@h:1")):
+    for value in (
+        found,
+        found.endpoints,
+        found.endpoints[0],
+        inside,
+        settings(base_url=f"http://{SECRET}@h:1"),
+    ):
         assert SECRET not in show(value)
     assert "http://h:1/v1?key=***" in show(found.endpoints[0])
 
@@ -535,8 +640,12 @@ def test_whether_there_is_a_key_is_shown() -> None:
 
 def test_what_was_not_set_changes_nothing() -> None:
     assert Capabilities().as_given() == AS_GIVEN
-    given = Capabilities(max_tokens_field="max_tokens", tool_content="null", developer_role=False).as_given()
-    assert given == AS_GIVEN.replace(max_tokens_field="max_tokens", tool_content="null", developer_role=False)
+    given = Capabilities(
+        max_tokens_field="max_tokens", tool_content="null", developer_role=False
+    ).as_given()
+    assert given == AS_GIVEN.replace(
+        max_tokens_field="max_tokens", tool_content="null", developer_role=False
+    )
 
 
 def test_a_body_goes_out_as_it_was_given() -> None:
@@ -546,7 +655,13 @@ def test_a_body_goes_out_as_it_was_given() -> None:
             {"role": "developer", "content": [{"type": "text", "text": "a"}]},
             {"role": "user", "content": "b"},
             {"role": "user", "content": "c"},
-            {"role": "assistant", "content": None, "tool_calls": [call], "reasoning": "r", "refusal": "x"},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [call],
+                "reasoning": "r",
+                "refusal": "x",
+            },
             {"role": "tool", "tool_call_id": "x" * 60, "content": [{"type": "image_url"}]},
             {"role": "system", "content": "d"},
         ],
@@ -568,7 +683,9 @@ def test_a_body_goes_out_as_it_was_given() -> None:
         BreakerPolicy(enabled=False),
         QueuePolicy(max_queued=0),
         Capabilities(dropped=frozenset({"seed"})),
-        Endpoint(base_url="http://h:1", api_key=SECRET, headers={"X": "y"}, timeouts=Timeouts.of(3)),
+        Endpoint(
+            base_url="http://h:1", api_key=SECRET, headers={"X": "y"}, timeouts=Timeouts.of(3)
+        ),
         settings(**SECRETIVE, timeout=3, deadline=9),
         endpoint(api_key=SECRET).url,
     ],
@@ -588,8 +705,21 @@ def test_what_the_caller_gave_is_not_changed() -> None:
     metadata = dict(METADATA)
     settings(metadata, headers=headers)
     settings(endpoints=specs)
-    assert (headers, specs, metadata) == ({"X": "y"}, [{"base_url": "http://a", "timeout": 3}], METADATA)
+    assert (headers, specs, metadata) == (
+        {"X": "y"},
+        [{"base_url": "http://a", "timeout": 3}],
+        METADATA,
+    )
 
 
 def test_every_option_has_a_name_of_its_own() -> None:
-    assert {"base_url", "api_key", "model", "timeout", "deadline", "max_retries", "endpoints", "max_queued"} <= OPTIONS
+    assert {
+        "base_url",
+        "api_key",
+        "model",
+        "timeout",
+        "deadline",
+        "max_retries",
+        "endpoints",
+        "max_queued",
+    } <= OPTIONS

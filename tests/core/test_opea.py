@@ -12,7 +12,18 @@ from steady_ids import steady
 
 import opea_core
 from opea_core import OPEA, ConfigurationError, events
-from opea_core.testing import ScriptedServer, Seen, chat, chunk, error, html, json_answer, sse, stream, tool_call
+from opea_core.testing import (
+    ScriptedServer,
+    Seen,
+    chat,
+    chunk,
+    error,
+    html,
+    json_answer,
+    sse,
+    stream,
+    tool_call,
+)
 
 HELLO = 'This is the scripted model. You wrote: "Hello"'
 DATA: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -22,11 +33,26 @@ DATA: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
 def test_chat_returns_content_role_model_and_usage(way: Way, server: ScriptedServer) -> None:
-    response = way.ask(made(server), "chat", DATA["messages"], temperature=0.7, max_tokens=200).response
-    assert (response.content, response.text, response.role, response.model) == (HELLO, HELLO, "assistant", "scripted-model")
-    assert response.usage.total_tokens == response.usage.prompt_tokens + response.usage.completion_tokens
+    response = way.ask(
+        made(server), "chat", DATA["messages"], temperature=0.7, max_tokens=200
+    ).response
+    assert (response.content, response.text, response.role, response.model) == (
+        HELLO,
+        HELLO,
+        "assistant",
+        "scripted-model",
+    )
+    assert (
+        response.usage.total_tokens
+        == response.usage.prompt_tokens + response.usage.completion_tokens
+    )
     assert response.raw["choices"][0]["message"]["content"] == HELLO
-    assert server.seen[0].body == DATA | {"model": "scripted-model", "temperature": 0.7, "max_tokens": 200, "stream": False}
+    assert server.seen[0].body == DATA | {
+        "model": "scripted-model",
+        "temperature": 0.7,
+        "max_tokens": 200,
+        "stream": False,
+    }
 
 
 def test_a_plain_string_is_one_user_message(way: Way, server: ScriptedServer) -> None:
@@ -34,10 +60,17 @@ def test_a_plain_string_is_one_user_message(way: Way, server: ScriptedServer) ->
     assert server.seen[0].body["messages"] == DATA["messages"]
 
 
-def test_stream_chat_yields_tokens_and_at_the_end_the_whole(way: Way, server: ScriptedServer) -> None:
+def test_stream_chat_yields_tokens_and_at_the_end_the_whole(
+    way: Way, server: ScriptedServer
+) -> None:
     *tokens, last = way.ask(made(server), "stream_chat", "Hello").chunks
     assert {(chunk.type, chunk.done) for chunk in tokens} == {("token", False)}
-    assert (last.type, last.done, last.content, last.response.content) == ("complete", True, "", HELLO)
+    assert (last.type, last.done, last.content, last.response.content) == (
+        "complete",
+        True,
+        "",
+        HELLO,
+    )
     assert all(chunk.response is None for chunk in tokens)
     assert {chunk.role for chunk in (*tokens, last)} == {"assistant"}
 
@@ -51,10 +84,23 @@ def test_stream_chat_yields_tokens_and_at_the_end_the_whole(way: Way, server: Sc
         sse(chunk({"content": "Hel"}), chunk({"content": "lo"}, "stop")),
         chat("Hello"),
         stream(["Hello"], done=False),
-        sse({"choices": [{"index": 0, "delta": {"content": "Hello"}, "message": {"content": "Hello"}, "finish_reason": "stop"}]}),
+        sse(
+            {
+                "choices": [
+                    {
+                        "index": 0,
+                        "delta": {"content": "Hello"},
+                        "message": {"content": "Hello"},
+                        "finish_reason": "stop",
+                    }
+                ]
+            }
+        ),
     ],
 )
-def test_joining_all_content_gives_the_answer_exactly_once(way: Way, server: ScriptedServer, answer: Any) -> None:
+def test_joining_all_content_gives_the_answer_exactly_once(
+    way: Way, server: ScriptedServer, answer: Any
+) -> None:
     server.script(answer)
     chunks = way.ask(made(server), "stream_chat", "Hello").chunks
     assert "".join(chunk.content for chunk in chunks) == "Hello"
@@ -113,9 +159,20 @@ def test_make_post_request_of_a_prompt(way: Way, server: ScriptedServer) -> None
 
 
 def test_make_post_request_with_options_and_a_key(way: Way, server: ScriptedServer) -> None:
-    way.ask(made(server), "make_post_request", DATA, "a-key", temperature=0.1, extra_headers={"x-a": "b"})
+    way.ask(
+        made(server),
+        "make_post_request",
+        DATA,
+        "a-key",
+        temperature=0.1,
+        extra_headers={"x-a": "b"},
+    )
     seen = server.seen[0]
-    assert (seen.body["temperature"], seen.headers["authorization"], seen.headers["x-a"]) == (0.1, "Bearer a-key", "b")
+    assert (seen.body["temperature"], seen.headers["authorization"], seen.headers["x-a"]) == (
+        0.1,
+        "Bearer a-key",
+        "b",
+    )
 
 
 def test_make_post_request_opea_to_the_exact_path(way: Way, server: ScriptedServer) -> None:
@@ -128,7 +185,10 @@ def test_make_post_request_opea_to_the_exact_path(way: Way, server: ScriptedServ
         "/v1/chat/completions?a=b": "/v1/chat/completions",
     }.items():
         assert way.ask(opea, "make_post_request_opea", server.origin + path, DATA).error is None
-        assert (server.seen[-1].path, server.seen[-1].query) == (sent, {"a": "b"} if "?" in path else {})
+        assert (server.seen[-1].path, server.seen[-1].query) == (
+            sent,
+            {"a": "b"} if "?" in path else {},
+        )
 
 
 def test_make_stream_request_ends_with_one_of_type_end(way: Way, server: ScriptedServer) -> None:
@@ -140,17 +200,29 @@ def test_make_stream_request_ends_with_one_of_type_end(way: Way, server: Scripte
 
 
 def test_make_stream_request_tells_of_tools_and_reasoning(way: Way, server: ScriptedServer) -> None:
-    server.script(stream([{"reasoning_content": "hm"}, {"tool_calls": [{"index": 0, **tool_call("f", "{}")}]}], finish_reason="tool_calls"))
+    server.script(
+        stream(
+            [{"reasoning_content": "hm"}, {"tool_calls": [{"index": 0, **tool_call("f", "{}")}]}],
+            finish_reason="tool_calls",
+        )
+    )
     chunks = way.ask(made(server), "make_stream_request", DATA).chunks
     assert chunks[0]["reasoning"] == "hm"
     assert next(c["tool_calls"] for c in chunks if "tool_calls" in c)[0]["name"] == "f"
     assert chunks[-1]["finish_reason"] == "tool_calls"
 
 
-def test_make_stream_request_opea_gives_the_servers_events(way: Way, server: ScriptedServer) -> None:
+def test_make_stream_request_opea_gives_the_servers_events(
+    way: Way, server: ScriptedServer
+) -> None:
     sent = [chunk({"content": "Hel"}, x_extra=1), chunk({"content": "lo"}), chunk({}, "stop")]
     server.script(sse(*sent))
-    assert way.ask(made(server), "make_stream_request_opea", f"{server.url}/chat/completions", DATA).chunks == sent
+    assert (
+        way.ask(
+            made(server), "make_stream_request_opea", f"{server.url}/chat/completions", DATA
+        ).chunks
+        == sent
+    )
     assert server.seen[0].body["stream"] is True
 
 
@@ -195,7 +267,11 @@ def test_test_endpoint_asks_for_five_tokens(way: Way, server: ScriptedServer) ->
     assert way.ask(opea, "test_endpoint").value is True
     assert way.ask(opea, "endpoint_problem").value is None
     body = server.seen[0].body
-    assert (body["messages"], body["max_tokens"], body["stream"]) == ([{"role": "user", "content": "Hello"}], 5, False)
+    assert (body["messages"], body["max_tokens"], body["stream"]) == (
+        [{"role": "user", "content": "Hello"}],
+        5,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -213,7 +289,9 @@ def test_test_endpoint_asks_for_five_tokens(way: Way, server: ScriptedServer) ->
         (error(404, "The model does not exist", code="model_not_found"), False),
     ],
 )
-def test_test_endpoint_is_true_if_there_is_an_answer(way: Way, server: ScriptedServer, answer: Any, works: bool) -> None:
+def test_test_endpoint_is_true_if_there_is_an_answer(
+    way: Way, server: ScriptedServer, answer: Any, works: bool
+) -> None:
     opea = made(server)
     server.always(answer)
     assert way.ask(opea, "test_endpoint").value is works
@@ -222,7 +300,9 @@ def test_test_endpoint_is_true_if_there_is_an_answer(way: Way, server: ScriptedS
     assert works or isinstance(problem, opea_core.OPEAError)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "not a url", "", 5, "ftp://x", "http://[::", object()], ids=steady)
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9", "not a url", "", 5, "ftp://x", "http://[::", object()], ids=steady
+)
 def test_test_endpoint_never_raises(way: Way, server: ScriptedServer, url: Any) -> None:
     opea = made(server)
     assert way.ask(opea, "test_endpoint", url).value is False
@@ -230,7 +310,9 @@ def test_test_endpoint_never_raises(way: Way, server: ScriptedServer, url: Any) 
     assert server.seen == []
 
 
-def test_test_endpoint_never_raises_whatever_the_key_function_does(way: Way, server: ScriptedServer) -> None:
+def test_test_endpoint_never_raises_whatever_the_key_function_does(
+    way: Way, server: ScriptedServer
+) -> None:
     def broken() -> str:
         raise LookupError
 
@@ -269,37 +351,68 @@ def test_test_endpoint_past_an_open_breaker(way: Way, server: ScriptedServer) ->
 
 def test_create_endpoint_gives_ids(server: ScriptedServer, second: ScriptedServer) -> None:
     opea = made(server)
-    assert [opea.create_endpoint(), opea.create_endpoint(base_url=second.url)] == ["endpoint_1", "endpoint_2"]
+    assert [opea.create_endpoint(), opea.create_endpoint(base_url=second.url)] == [
+        "endpoint_1",
+        "endpoint_2",
+    ]
     assert opea.endpoint_ids() == ["one", "endpoint_1", "endpoint_2"]
 
 
-def test_an_endpoint_has_its_own_url_key_model_and_figures(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_an_endpoint_has_its_own_url_key_model_and_figures(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, api_key="our-key", headers={"x-ours": "1"})
     other = opea.create_endpoint(base_url=second.url, api_key="their-key", model="their-model")
     assert "choices" in way.ask(opea, "make_request_with_endpoint", other, DATA).value
     seen = second.seen[0]
-    assert (seen.headers["authorization"], seen.body["model"], "x-ours" in seen.headers) == ("Bearer their-key", "their-model", False)
+    assert (seen.headers["authorization"], seen.body["model"], "x-ours" in seen.headers) == (
+        "Bearer their-key",
+        "their-model",
+        False,
+    )
     assert (opea.get_stats(other)["requests"], opea.get_stats("one")["requests"]) == (1, 0)
     assert opea.get_stats()["endpoints"][other]["success"] == 1
     assert server.seen == []
 
 
-def test_an_endpoint_elsewhere_gets_no_key_of_ours(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_an_endpoint_elsewhere_gets_no_key_of_ours(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, api_key="our-key", headers={"x-ours": "1"}, query={"code": "secret"})
     way.ask(opea, "make_request_with_endpoint", opea.create_endpoint(base_url=second.url), DATA)
     seen = second.seen[0]
-    assert ("authorization" in seen.headers, "x-ours" in seen.headers, seen.query) == (False, False, {})
+    assert ("authorization" in seen.headers, "x-ours" in seen.headers, seen.query) == (
+        False,
+        False,
+        {},
+    )
 
 
-def test_what_an_endpoint_is_not_given_is_as_the_object_has_it(way: Way, server: ScriptedServer) -> None:
+def test_what_an_endpoint_is_not_given_is_as_the_object_has_it(
+    way: Way, server: ScriptedServer
+) -> None:
     opea = made(
-        server, api_key="our-key", auth_header="api-key", auth_scheme=None, headers={"x-ours": "1"}, query={"a": "b"}, max_concurrent=3
+        server,
+        api_key="our-key",
+        auth_header="api-key",
+        auth_scheme=None,
+        headers={"x-ours": "1"},
+        query={"a": "b"},
+        max_concurrent=3,
     )
     created = opea.create_endpoint()
     way.ask(opea, "make_request_with_endpoint", created, DATA)
     seen = server.seen[0]
-    assert (seen.headers.get("api-key"), seen.headers.get("authorization"), seen.headers["x-ours"]) == ("our-key", None, "1")
-    assert (seen.query, seen.body["model"], seen.path) == ({"a": "b"}, "scripted-model", "/v1/chat/completions")
+    assert (
+        seen.headers.get("api-key"),
+        seen.headers.get("authorization"),
+        seen.headers["x-ours"],
+    ) == ("our-key", None, "1")
+    assert (seen.query, seen.body["model"], seen.path) == (
+        {"a": "b"},
+        "scripted-model",
+        "/v1/chat/completions",
+    )
     assert opea.get_stats(created)["max_concurrent"] == 3
 
 
@@ -315,14 +428,18 @@ def test_an_endpoint_has_its_own_limits(way: Way, server: ScriptedServer) -> Non
     assert len(told.error.attempts) == 2  # type: ignore[union-attr]
 
 
-def test_a_configured_endpoint_by_its_label(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_configured_endpoint_by_its_label(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, second)
     way.ask(opea, "make_request_with_endpoint", "two", DATA)
     assert (len(server.seen), len(second.seen)) == (0, 1)
 
 
 @pytest.mark.parametrize("method", ["make_request_with_endpoint", "get_stats"])
-def test_an_unknown_id_is_an_error_that_names_the_nearest(server: ScriptedServer, method: str) -> None:
+def test_an_unknown_id_is_an_error_that_names_the_nearest(
+    server: ScriptedServer, method: str
+) -> None:
     opea = made(server)
     opea.create_endpoint()
     with pytest.raises(ConfigurationError, match="endpoint_1"):
@@ -356,12 +473,21 @@ def test_is_compatible_model(model: Any, compatible: bool) -> None:
 
 def test_prefixes_can_be_configured() -> None:
     opea = OPEA(compatible_prefixes=("qwen",))
-    assert (opea.is_compatible_model("qwen3:8b"), opea.is_compatible_model("gpt-4")) == (True, False)
+    assert (opea.is_compatible_model("qwen3:8b"), opea.is_compatible_model("gpt-4")) == (
+        True,
+        False,
+    )
 
 
-def test_embed_keeps_the_order_and_splits_what_is_too_large(way: Way, server: ScriptedServer) -> None:
+def test_embed_keeps_the_order_and_splits_what_is_too_large(
+    way: Way, server: ScriptedServer
+) -> None:
     def limited(seen: Seen) -> Any:
-        return error(413, "batch size 5 > maximum allowed batch size 2") if len(seen.body["input"]) > 2 else None
+        return (
+            error(413, "batch size 5 > maximum allowed batch size 2")
+            if len(seen.body["input"]) > 2
+            else None
+        )
 
     opea = made(server)
     whole = way.ask(opea, "embed", list("abcde")).value

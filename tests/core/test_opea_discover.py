@@ -93,7 +93,9 @@ def test_a_model_that_was_given_stays(way: Way, server: ScriptedServer) -> None:
     assert server.seen[-1].body["model"] == "mine"
 
 
-def test_a_model_of_the_environment_was_given(way: Way, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_the_environment_was_given(
+    way: Way, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPEA_MODEL", "mine")
     opea = unnamed(server)
     way.ask(opea, "discover")
@@ -106,7 +108,9 @@ def test_a_window_that_was_given_stays(way: Way, server: ScriptedServer) -> None
     assert opea.context_window == 100
 
 
-def test_the_smallest_window_counts(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_the_smallest_window_counts(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, second)
     second.always(listing({"id": "scripted-model", "context_length": 1000}))
     way.ask(opea, "discover")
@@ -114,16 +118,23 @@ def test_the_smallest_window_counts(way: Way, server: ScriptedServer, second: Sc
     assert opea.context_window == 1000
 
 
-def test_each_server_gets_its_own_model(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_each_server_gets_its_own_model(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = unnamed(server, second)
     second.always(lambda seen: listing({"id": "other"}) if seen.path.endswith("/models") else None)
     way.ask(opea, "discover")
     way.ask(opea, "chat", "Hello", endpoint="one")
     way.ask(opea, "chat", "Hello", endpoint="two")
-    assert (server.seen[-1].body["model"], second.seen[-1].body["model"]) == ("scripted-model", "other")
+    assert (server.seen[-1].body["model"], second.seen[-1].body["model"]) == (
+        "scripted-model",
+        "other",
+    )
 
 
-def test_a_server_that_is_down_gets_the_model_of_the_others(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_server_that_is_down_gets_the_model_of_the_others(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = unnamed(server, second)
     server.pause()
     assert way.ask(opea, "discover", max_retries=0).error is None
@@ -135,7 +146,10 @@ def test_a_server_that_is_down_gets_the_model_of_the_others(way: Way, server: Sc
 def test_options_of_a_call_hold_for_the_question(way: Way, server: ScriptedServer) -> None:
     opea = unnamed(server)
     way.ask(opea, "discover", extra_headers={"x-team": "a"}, request_id="first")
-    assert {name: server.seen[0].headers[name] for name in ("x-team", "x-request-id")} == {"x-team": "a", "x-request-id": "first"}
+    assert {name: server.seen[0].headers[name] for name in ("x-team", "x-request-id")} == {
+        "x-team": "a",
+        "x-request-id": "first",
+    }
 
 
 def test_copies_and_pickles_know_what_was_found(way: Way, server: ScriptedServer) -> None:
@@ -143,7 +157,11 @@ def test_copies_and_pickles_know_what_was_found(way: Way, server: ScriptedServer
     server.always(llama())
     way.ask(opea, "discover")
     for other in (copy.deepcopy(opea), pickle.loads(pickle.dumps(opea))):
-        assert (other.model, other.context_window, other.endpoints[0].max_concurrent) == ("tiny", 2048, 4)
+        assert (other.model, other.context_window, other.endpoints[0].max_concurrent) == (
+            "tiny",
+            2048,
+            4,
+        )
 
 
 def test_a_created_endpoint_has_the_model_that_was_found(way: Way, server: ScriptedServer) -> None:
@@ -173,8 +191,13 @@ def test_what_was_found_is_not_asked_for_again(way: Way, server: ScriptedServer)
 # --- how many calls run at once
 
 
-@pytest.mark.parametrize(("base", "path"), [("", "/props"), ("/v1", "/props"), ("/team/v1", "/team/props"), ("/team", "/team/props")])
-def test_where_llama_cpp_is_asked_for_its_places(way: Way, server: ScriptedServer, base: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("base", "path"),
+    [("", "/props"), ("/v1", "/props"), ("/team/v1", "/team/props"), ("/team", "/team/props")],
+)
+def test_where_llama_cpp_is_asked_for_its_places(
+    way: Way, server: ScriptedServer, base: str, path: str
+) -> None:
     opea = OPEA(base_url=server.origin + base, label="one", api_key="sk-1")
     server.always(llama())
     way.ask(opea, "discover")
@@ -201,7 +224,9 @@ def test_no_more_calls_than_places_go_out(way: Way, server: ScriptedServer) -> N
     assert server.max_in_flight == 2
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 500, 501, 503])  # a 429 holds for the whole server
+@pytest.mark.parametrize(
+    "status", [401, 403, 404, 500, 501, 503]
+)  # a 429 holds for the whole server
 def test_a_server_that_does_not_tell_its_places_is_not_punished(
     way: Way, server: ScriptedServer, second: ScriptedServer, status: int
 ) -> None:
@@ -215,7 +240,9 @@ def test_a_server_that_does_not_tell_its_places_is_not_punished(
     assert way.ask(opea, "chat", "Hello").response.endpoint == "one"
 
 
-def test_a_server_without_a_list_of_models_is_not_punished(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_server_without_a_list_of_models_is_not_punished(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, second)
     server.script(error(404, "no such path"))
     assert way.ask(opea, "discover").error is None
@@ -243,7 +270,9 @@ def test_several_models_are_named(way: Way, server: ScriptedServer) -> None:
         (json_answer({"data": None}), errors.BadAnswerError),
     ],
 )
-def test_a_server_that_does_not_answer_is_an_error(way: Way, server: ScriptedServer, answer: Answer, kind: type[Exception]) -> None:
+def test_a_server_that_does_not_answer_is_an_error(
+    way: Way, server: ScriptedServer, answer: Answer, kind: type[Exception]
+) -> None:
     opea = unnamed(server)
     server.script(answer)
     assert isinstance(way.ask(opea, "discover").error, kind)
@@ -280,7 +309,9 @@ def test_a_hook_hears_of_a_model_that_was_found(way: Way, server: ScriptedServer
     opea = unnamed(server, hooks=[heard.append])
     way.ask(opea, "discover")
     way.ask(opea, "discover")
-    assert [(e.endpoint, e.model) for e in heard if isinstance(e, events.ModelDiscovered)] == [("one", "scripted-model")]
+    assert [(e.endpoint, e.model) for e in heard if isinstance(e, events.ModelDiscovered)] == [
+        ("one", "scripted-model")
+    ]
 
 
 def test_a_model_that_was_given_is_no_news(way: Way, server: ScriptedServer) -> None:
@@ -289,7 +320,9 @@ def test_a_model_that_was_given_is_no_news(way: Way, server: ScriptedServer) -> 
     assert not [event for event in heard if isinstance(event, events.ModelDiscovered)]
 
 
-def test_the_log_says_which_model_is_used(way: Way, server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_which_model_is_used(
+    way: Way, server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "opea_core")
     way.ask(unnamed(server), "discover")
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
@@ -324,7 +357,11 @@ def test_calls_that_wait_go_when_the_limit_is_raised() -> None:
     tickets = [waiting.ask(number) for number in range(4)]
     waiting.limit(3)
     assert {1, 2} <= set(waiting.woken)
-    assert [isinstance(waiting.limiter.ask(ticket)[0], Permit) for ticket in tickets[1:]] == [True, True, False]
+    assert [isinstance(waiting.limiter.ask(ticket)[0], Permit) for ticket in tickets[1:]] == [
+        True,
+        True,
+        False,
+    ]
     assert waiting.limiter.stats()["in_flight"] == 3
 
 

@@ -12,13 +12,21 @@ from asking import Sync, Way, made
 from opea_core import OPEA, BreakerPolicy, errors
 from opea_core.testing import Answer, ScriptedServer, error, html, json_answer, stream
 
-OVERFLOW = "This model's maximum context length is 32768 tokens. However, you requested 41210 tokens."
-NO_MODEL = error(404, 'model "gpt-3.5-turbo" not found, try pulling it first', code="model_not_found")
+OVERFLOW = (
+    "This model's maximum context length is 32768 tokens. However, you requested 41210 tokens."
+)
+NO_MODEL = error(
+    404, 'model "gpt-3.5-turbo" not found, try pulling it first', code="model_not_found"
+)
 
 
 def model_list(*names: str) -> Callable[[Any], Any]:
     """A server that has these models, and never the one that is asked for."""
-    return lambda seen: json_answer({"data": [{"id": name} for name in names]}) if seen.method == "GET" else NO_MODEL
+    return lambda seen: (
+        json_answer({"data": [{"id": name} for name in names]})
+        if seen.method == "GET"
+        else NO_MODEL
+    )
 
 
 def lines(told: Any) -> list[str]:
@@ -29,8 +37,13 @@ def lines(told: Any) -> list[str]:
 
 def test_nothing_answers(way: Way, server: ScriptedServer) -> None:
     server.pause()
-    first, second = lines(way.ask(made(server), "chat", "Hello"))  # no request reached anybody: there is no id to name
-    assert re.fullmatch(r"Nothing answers at http://localhost:8000 \(connection refused, 4 attempts in \d+\.\d s\)\.", first)
+    first, second = lines(
+        way.ask(made(server), "chat", "Hello")
+    )  # no request reached anybody: there is no id to name
+    assert re.fullmatch(
+        r"Nothing answers at http://localhost:8000 \(connection refused, 4 attempts in \d+\.\d s\)\.",
+        first,
+    )
     assert second == (
         "Is the server running? Usual addresses: Ollama http://localhost:11434, LM Studio :1234, vLLM :8000, llama.cpp :8080. "
         "Set base_url= or OPEA_API_URL."
@@ -40,8 +53,13 @@ def test_nothing_answers(way: Way, server: ScriptedServer) -> None:
 def test_the_server_does_not_have_the_default_model(way: Way, server: ScriptedServer) -> None:
     server.always(model_list("llama3.2", "qwen3:8b"))
     first, second, last = lines(way.ask(OPEA(server.url, label="ollama"), "chat", "Hello"))
-    assert first.startswith('ollama (http://localhost:8000/v1) has no model "gpt-3.5-turbo" (the default, none was given)')
-    assert second == 'It serves: llama3.2, qwen3:8b. Pass model="llama3.2", or load the missing one on the server.'
+    assert first.startswith(
+        'ollama (http://localhost:8000/v1) has no model "gpt-3.5-turbo" (the default, none was given)'
+    )
+    assert (
+        second
+        == 'It serves: llama3.2, qwen3:8b. Pass model="llama3.2", or load the missing one on the server.'
+    )
     assert re.match(r"1 attempt in \d+\.\d s, request id \w+\.", last)
 
 
@@ -60,9 +78,13 @@ def test_a_long_list_of_models_is_cut(way: Way, server: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "listing", [error(500, "oops"), html(), error(404, "no"), Answer(before="reset")], ids=["500", "HTML", "404", "reset"]
+    "listing",
+    [error(500, "oops"), html(), error(404, "no"), Answer(before="reset")],
+    ids=["500", "HTML", "404", "reset"],
 )
-def test_a_list_that_does_not_come_does_no_harm(way: Way, server: ScriptedServer, listing: Answer) -> None:
+def test_a_list_that_does_not_come_does_no_harm(
+    way: Way, server: ScriptedServer, listing: Answer
+) -> None:
     server.always(lambda seen: listing if seen.method == "GET" else NO_MODEL)
     told = way.ask(OPEA(server.url, breaker=BreakerPolicy(min_calls=1)), "chat", "Hello")
     assert type(told.error) is errors.NotFoundError
@@ -81,13 +103,21 @@ def test_no_key_was_sent(way: Way, server: ScriptedServer, monkeypatch: pytest.M
     server.always(error(401, "invalid api key"))
     opea = OPEA(server.url, label="gateway")
     first, second, _ = lines(way.ask(opea, "chat", "Hello"))
-    assert first == '401 from gateway (http://localhost:8000/v1): "invalid api key". No key was sent.'
-    assert second == "Pass api_key= or set OPEA_API_KEY. OPENAI_API_KEY is set but is not sent to this host."
+    assert (
+        first == '401 from gateway (http://localhost:8000/v1): "invalid api key". No key was sent.'
+    )
+    assert (
+        second
+        == "Pass api_key= or set OPEA_API_KEY. OPENAI_API_KEY is set but is not sent to this host."
+    )
 
 
 def test_a_key_was_sent(way: Way, server: ScriptedServer) -> None:
     server.always(error(401, "invalid api key"))
-    for opea in (made(server, api_key="wrong-key"), made(server, base_url=server.url.replace("//", "//ann:pass@"))):
+    for opea in (
+        made(server, api_key="wrong-key"),
+        made(server, base_url=server.url.replace("//", "//ann:pass@")),
+    ):
         text = "\n".join(lines(way.ask(opea, "chat", "Hello")))
         assert "No key was sent" not in text
         assert "api_key=" in text or "key" in text
@@ -97,8 +127,14 @@ def test_too_long(way: Way, server: ScriptedServer) -> None:
     server.always(error(400, OVERFLOW, code="context_length_exceeded"))
     first, second, _ = lines(way.ask(made(server, label="gpu1", model="qwen3"), "chat", "Hello"))
     said = OVERFLOW.removesuffix(".")
-    assert first == f'Too long for qwen3 at gpu1: 41,210 tokens asked, 32,768 possible (server: "{said}").'
-    assert second == "Shorten the messages, lower max_tokens, or use a model with a larger window. Not retried."
+    assert (
+        first
+        == f'Too long for qwen3 at gpu1: 41,210 tokens asked, 32,768 possible (server: "{said}").'
+    )
+    assert (
+        second
+        == "Shorten the messages, lower max_tokens, or use a model with a larger window. Not retried."
+    )
 
 
 def test_no_endpoint_available(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
@@ -108,15 +144,24 @@ def test_no_endpoint_available(way: Way, server: ScriptedServer, second: Scripte
         down.pause()
         way.ask(opea, "chat", "opens it", endpoint=label)
     first, hint, *_ = lines(way.ask(opea, "chat", "Hello"))
-    assert re.match(r"No endpoint available after 0 s: one.*connection refused.*\(next try in \d.* s\).*two.*\(next try in \d.* s\)", first)
+    assert re.match(
+        r"No endpoint available after 0 s: one.*connection refused.*\(next try in \d.* s\).*two.*\(next try in \d.* s\)",
+        first,
+    )
     assert hint == "Calls wait recovery_wait=0 s for a recovery; raise it for batch work."
 
 
 def test_a_stream_that_broke_off(way: Way, server: ScriptedServer) -> None:
     server.script(stream(["x" * 602] * 2, finish_reason=None, done=False))
     first, second, _ = lines(way.ask(made(server, label="gpu2"), "stream_chat", "Hello"))
-    assert first == "Stream from gpu2 broke off after 1,204 characters: connection closed without an end mark."
-    assert second == "The text so far is in error.partial. It is not repeated by itself, since part was already handed out."
+    assert (
+        first
+        == "Stream from gpu2 broke off after 1,204 characters: connection closed without an end mark."
+    )
+    assert (
+        second
+        == "The text so far is in error.partial. It is not repeated by itself, since part was already handed out."
+    )
 
 
 def test_what_an_error_carries(way: Way, server: ScriptedServer) -> None:
@@ -132,14 +177,35 @@ def test_what_an_error_carries(way: Way, server: ScriptedServer) -> None:
     )
     found = way.ask(made(server), "chat", "Hello", request_id="mine").error
     assert isinstance(found, errors.RateLimited)
-    assert (found.status_code, found.code, found.type, found.param, found.retry_after) == (429, "rate_limit", "requests", "p", 99.0)
-    assert (found.request_id, found.endpoint, found.url) == ("theirs", "one", f"{server.url}/chat/completions")
-    assert (found.is_rate_limit_error, found.is_auth_error, found.is_timeout, found.is_transient_error) == (True, False, False, False)
+    assert (found.status_code, found.code, found.type, found.param, found.retry_after) == (
+        429,
+        "rate_limit",
+        "requests",
+        "p",
+        99.0,
+    )
+    assert (found.request_id, found.endpoint, found.url) == (
+        "theirs",
+        "one",
+        f"{server.url}/chat/completions",
+    )
+    assert (
+        found.is_rate_limit_error,
+        found.is_auth_error,
+        found.is_timeout,
+        found.is_transient_error,
+    ) == (True, False, False, False)
     assert found.body is not None
     assert "slow down" in found.body
     assert (found.headers["x-request-id"], found.headers["set-cookie"]) == ("theirs", "***")
     (attempt,) = found.attempts
-    assert (attempt.endpoint, attempt.phase, attempt.status_code, attempt.error, attempt.request_id) == (
+    assert (
+        attempt.endpoint,
+        attempt.phase,
+        attempt.status_code,
+        attempt.error,
+        attempt.request_id,
+    ) == (
         "one",
         "status",
         429,
@@ -167,7 +233,9 @@ def test_what_an_error_carries(way: Way, server: ScriptedServer) -> None:
         (Answer(before="reset"), "transient"),
     ],
 )
-def test_the_flags_of_the_original(way: Way, server: ScriptedServer, answer: Answer, flags: str) -> None:
+def test_the_flags_of_the_original(
+    way: Way, server: ScriptedServer, answer: Answer, flags: str
+) -> None:
     server.always(answer)
     found = way.ask(made(server), "chat", "Hello", max_retries=0).error
     assert isinstance(found, errors.OPEAError)

@@ -19,7 +19,11 @@ def garbage() -> Iterator[Callable[[], list[str]]]:
 
     def found() -> list[str]:
         gc.collect()
-        mine = [type(it) for it in gc.garbage if type(it).__module__.startswith("opea_core") and "testing" not in type(it).__module__]
+        mine = [
+            type(it)
+            for it in gc.garbage
+            if type(it).__module__.startswith("opea_core") and "testing" not in type(it).__module__
+        ]
         gc.garbage.clear()
         return sorted(cls.__name__ for cls in mine)
 
@@ -53,7 +57,9 @@ CALLS: dict[str, Callable[[OPEA], object]] = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_is_gone_with_its_answer(server: ScriptedServer, garbage: Callable[[], list[str]], name: str) -> None:
+def test_a_call_is_gone_with_its_answer(
+    server: ScriptedServer, garbage: Callable[[], list[str]], name: str
+) -> None:
     with made(server) as opea:
         CALLS[name](opea)
         garbage()
@@ -62,7 +68,9 @@ def test_a_call_is_gone_with_its_answer(server: ScriptedServer, garbage: Callabl
 
 
 @pytest.mark.parametrize("http", [None, "aiohttp"])
-def test_so_are_async_ones(server: ScriptedServer, garbage: Callable[[], list[str]], http: str | None) -> None:
+def test_so_are_async_ones(
+    server: ScriptedServer, garbage: Callable[[], list[str]], http: str | None
+) -> None:
     async def main(opea: OPEA) -> list[str]:
         for _ in range(2):
             garbage()

@@ -167,7 +167,10 @@ def data_calls(server: ScriptedServer, data: Any) -> list[Call]:
 
 
 def url_calls(url: Any) -> list[Call]:
-    return [(method, (url, {"messages": MESSAGES}), {}) for method in ("make_post_request_opea", "make_stream_request_opea")]
+    return [
+        (method, (url, {"messages": MESSAGES}), {})
+        for method in ("make_post_request_opea", "make_stream_request_opea")
+    ]
 
 
 def check_refused(way: Way, server: ScriptedServer, calls: Iterable[Call]) -> None:
@@ -178,7 +181,11 @@ def check_refused(way: Way, server: ScriptedServer, calls: Iterable[Call]) -> No
         assert type(error) is ConfigurationError, f"{method}{args} {options}: {error!r}"
         assert "abc" not in str(error)
     assert server.seen == []
-    assert (opea.get_stats()["requests"], opea.get_stats()["in_flight"], opea.get_stats()["queued"]) == (0, 0, 0)
+    assert (
+        opea.get_stats()["requests"],
+        opea.get_stats()["in_flight"],
+        opea.get_stats()["queued"],
+    ) == (0, 0, 0)
 
 
 # It is refused before anything depends on the way to call: each in sync, and all of them together in async.
@@ -215,8 +222,18 @@ def test_a_stream_of_data_without_text_is_refused(server: ScriptedServer) -> Non
 
 @pytest.mark.parametrize("way", ["async", "aiohttp"], indirect=True)
 def test_the_same_is_refused_in_async(way: Way, server: ScriptedServer) -> None:
-    check_refused(way, server, (call_of(method, what) for what in CALLS for method in ("chat", "stream_chat")))
-    check_refused(way, server, ((method, (prompt,), {}) for prompt in PROMPTS for method in ("complete", "stream_complete")))
+    check_refused(
+        way, server, (call_of(method, what) for what in CALLS for method in ("chat", "stream_chat"))
+    )
+    check_refused(
+        way,
+        server,
+        (
+            (method, (prompt,), {})
+            for prompt in PROMPTS
+            for method in ("complete", "stream_complete")
+        ),
+    )
     check_refused(way, server, (("embed", (inputs,), {}) for inputs in INPUTS))
     check_refused(way, server, (call for data in DATA for call in data_calls(server, data)))
     check_refused(way, server, (call for url in URLS for call in url_calls(url)))
@@ -235,10 +252,19 @@ def test_a_stream_that_could_never_work_is_refused_at_the_call(server: ScriptedS
 
 @pytest.mark.parametrize(
     "options",
-    [{"base_url": "nonsense"}, {"unknown": 1}, {"max_concurrent": 0}, {"api_key": "a\nb"}, {"endpoints": []}, {"retry": 5}],
+    [
+        {"base_url": "nonsense"},
+        {"unknown": 1},
+        {"max_concurrent": 0},
+        {"api_key": "a\nb"},
+        {"endpoints": []},
+        {"retry": 5},
+    ],
     ids=str,
 )
-def test_an_endpoint_that_could_never_work_is_not_created(server: ScriptedServer, options: dict[str, Any]) -> None:
+def test_an_endpoint_that_could_never_work_is_not_created(
+    server: ScriptedServer, options: dict[str, Any]
+) -> None:
     opea = made(server)
     with pytest.raises(ConfigurationError):
         opea.create_endpoint(**options)
@@ -277,11 +303,18 @@ def test_the_callers_objects_stay_as_they_were(way: Way, server: ScriptedServer)
         {
             "role": "assistant",
             "content": None,
-            "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}],
+            "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+            ],
         }
     ]
     before = repr(messages)
-    options = {"stop": ["a"], "extra_body": {"b": {"c": 1}}, "extra_headers": {"x-a": "b"}, "extra_query": {"q": "r"}}
+    options = {
+        "stop": ["a"],
+        "extra_body": {"b": {"c": 1}},
+        "extra_headers": {"x-a": "b"},
+        "extra_query": {"q": "r"},
+    }
     kept = repr(options)
     way.ask(made(server), "chat", messages, **options)
     assert (repr(messages), repr(options)) == (before, kept)

@@ -51,7 +51,11 @@ def test_the_shape_of_get_stats(server: ScriptedServer, second: ScriptedServer) 
 
 def test_what_is_counted(way: Way, server: ScriptedServer) -> None:
     opea = made(server)
-    server.script(error(503, "busy"), chat("x", usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}), error(400, "no"))
+    server.script(
+        error(503, "busy"),
+        chat("x", usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}),
+        error(400, "no"),
+    )
     way.ask(opea, "chat", "Hello")
     way.ask(opea, "chat", "Hello")
     way.ask(opea, "stream_chat", "Hello")
@@ -63,7 +67,9 @@ def test_what_is_counted(way: Way, server: ScriptedServer) -> None:
     assert 0 < stats["first_content"]["p50"] < 1
 
 
-def test_figures_are_the_sum_over_the_endpoints(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_figures_are_the_sum_over_the_endpoints(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, second)
     for label in ("one", "two", "two"):
         way.ask(opea, "chat", "Hello", endpoint=label)
@@ -136,7 +142,9 @@ def test_a_hook_that_raises_does_no_harm(way: Way, server: ScriptedServer) -> No
     server.script(error(503, "busy"))
     assert way.ask(opea, "chat", "Hello").error is None
     assert way.ask(opea, "stream_chat", "Hello").error is None
-    assert {event.error for event in heard if isinstance(event, events.HookFailed)} == {"LookupError"}
+    assert {event.error for event in heard if isinstance(event, events.HookFailed)} == {
+        "LookupError"
+    }
     assert opea.get_stats()["hooks_failed"] > 0
     assert sum(isinstance(event, events.CallEnded) for event in heard) == 2
 
@@ -174,13 +182,23 @@ def test_hooks_added_later_are_told_from_then_on(way: Way, server: ScriptedServe
     assert sum(isinstance(event, events.CallStarted) for event in heard) == 1
 
 
-def test_hooks_of_the_object_hear_of_all_its_endpoints(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_hooks_of_the_object_hear_of_all_its_endpoints(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     heard: list[events.Event] = []
     opea = made(server, hooks=[heard.append])
     data = {"messages": [{"role": "user", "content": "Hello"}]}
-    way.ask(opea, "make_request_with_endpoint", opea.create_endpoint(base_url=second.url, label="mine"), data)
+    way.ask(
+        opea,
+        "make_request_with_endpoint",
+        opea.create_endpoint(base_url=second.url, label="mine"),
+        data,
+    )
     way.ask(opea, "make_post_request_opea", second.url, data)
-    assert [event.endpoint for event in heard if isinstance(event, events.CallEnded)] == ["mine", second.origin.partition("://")[2]]
+    assert [event.endpoint for event in heard if isinstance(event, events.CallEnded)] == [
+        "mine",
+        second.origin.partition("://")[2],
+    ]
 
 
 def test_every_event_tells_of_its_call(way: Way, server: ScriptedServer) -> None:
@@ -212,14 +230,25 @@ def test_a_copy_is_the_same_object(server: ScriptedServer) -> None:
 
 
 def test_a_pickle_is_an_object_of_the_same_configuration(way: Way, server: ScriptedServer) -> None:
-    opea = OPEA({"r": 1}, {"opea_model": "m"}, base_url=server.url, api_key="a-key", max_concurrent=3, max_retries=1, headers={"x-a": "b"})
+    opea = OPEA(
+        {"r": 1},
+        {"opea_model": "m"},
+        base_url=server.url,
+        api_key="a-key",
+        max_concurrent=3,
+        max_retries=1,
+        headers={"x-a": "b"},
+    )
     way.ask(opea, "chat", "Hello")
     other = pickled(opea)
     assert other.settings == opea.settings
     assert (other.resources, other.metadata) == (opea.resources, opea.metadata)
     assert other.get_stats()["requests"] == 0
     assert way.ask(other, "chat", "Hello").error is None
-    assert (server.seen[-1].headers["authorization"], server.seen[-1].headers["x-a"]) == ("Bearer a-key", "b")
+    assert (server.seen[-1].headers["authorization"], server.seen[-1].headers["x-a"]) == (
+        "Bearer a-key",
+        "b",
+    )
 
 
 def test_a_used_and_a_closed_object_can_be_pickled(server: ScriptedServer) -> None:
@@ -248,7 +277,9 @@ def test_hooks_that_can_be_pickled_are(server: ScriptedServer) -> None:
         ("transport", {"transport": httpx.MockTransport(lambda request: httpx.Response(200))}),
     ],
 )
-def test_what_cannot_be_pickled_is_named(server: ScriptedServer, name: str, options: dict[str, Any]) -> None:
+def test_what_cannot_be_pickled_is_named(
+    server: ScriptedServer, name: str, options: dict[str, Any]
+) -> None:
     with pytest.raises(ConfigurationError, match=rf"\b{name}="):
         pickle.dumps(made(server, **options))
 
@@ -256,12 +287,20 @@ def test_what_cannot_be_pickled_is_named(server: ScriptedServer, name: str, opti
 def test_a_pickle_goes_to_another_process(server: ScriptedServer) -> None:
     code = "import pickle, sys; print(pickle.loads(sys.stdin.buffer.read()).chat('Hello').content)"
     opea = made(server, api_key="a-key")
-    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(opea), capture_output=True, check=True, cwd=".")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps(opea),
+        capture_output=True,
+        check=True,
+        cwd=".",
+    )
     assert b"Hello" in done.stdout
     assert server.seen[0].headers["authorization"] == "Bearer a-key"
 
 
-def test_repr_names_the_endpoints_and_the_model(server: ScriptedServer, second: ScriptedServer) -> None:
+def test_repr_names_the_endpoints_and_the_model(
+    server: ScriptedServer, second: ScriptedServer
+) -> None:
     assert repr(made(server, second)) == "OPEA(one, two; model='scripted-model')"
 
 

@@ -11,10 +11,22 @@ from asking import Way, made
 from opea_core import Capabilities, ConfigurationError, InvalidRequestError, events
 from opea_core.testing import Answer, ScriptedServer, Seen, chat, error
 
-SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name", "age"]}
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+}
 PERSON = {"name": "person", "description": "Somebody.", "schema": SCHEMA, "strict": True}
 AS_FORMAT = {"type": "json_schema", "json_schema": PERSON}
-AS_TOOL = {"type": "function", "function": {"name": "person", "description": "Somebody.", "strict": True, "parameters": SCHEMA}}
+AS_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "person",
+        "description": "Somebody.",
+        "strict": True,
+        "parameters": SCHEMA,
+    },
+}
 FORCED = {"type": "function", "function": {"name": "person"}}
 LEARNED = ("response_format -> tools",)
 OTHER_TOOL = {"type": "function", "function": {"name": "other", "parameters": {}}}
@@ -22,7 +34,11 @@ OTHER_TOOL = {"type": "function", "function": {"name": "other", "parameters": {}
 
 def refusing(seen: Seen) -> Answer | None:
     """A server that knows no ``response_format``."""
-    return error(400, "response_format is not supported", param="response_format") if "response_format" in seen.body else None
+    return (
+        error(400, "response_format is not supported", param="response_format")
+        if "response_format" in seen.body
+        else None
+    )
 
 
 def form(seen: Seen) -> tuple[Any, Any, Any]:
@@ -62,22 +78,31 @@ def test_the_server_is_asked_as_its_capabilities_say(
 
 @METHODS
 @pytest.mark.parametrize("capability", ["json_schema", "function_calling"])
-def test_the_answer_is_of_the_schema(way: Way, server: ScriptedServer, method: str, capability: Any) -> None:
+def test_the_answer_is_of_the_schema(
+    way: Way, server: ScriptedServer, method: str, capability: Any
+) -> None:
     opea = made(server, capabilities=Capabilities(structured_output=capability))
     answer = answer_of(way.ask(opea, method, "Hello", output_schema=PERSON).response)
     assert answer.keys() == {"name", "age"}
     assert isinstance(answer["age"], int)
 
 
-@pytest.mark.parametrize(("given", "sent"), [({}, "required"), ({"tool_choice": "auto"}, "auto"), ({"tool_choice": FORCED}, FORCED)])
-def test_beside_tools_of_the_caller_one_of_all_must_be_called(way: Way, server: ScriptedServer, given: Any, sent: Any) -> None:
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [({}, "required"), ({"tool_choice": "auto"}, "auto"), ({"tool_choice": FORCED}, FORCED)],
+)
+def test_beside_tools_of_the_caller_one_of_all_must_be_called(
+    way: Way, server: ScriptedServer, given: Any, sent: Any
+) -> None:
     opea = made(server, capabilities=Capabilities(structured_output="function_calling"))
     way.ask(opea, "chat", "Hello", output_schema=PERSON, tools=[OTHER_TOOL], **given)
     assert form(server.seen[0]) == (None, [OTHER_TOOL, AS_TOOL], sent)
 
 
 @pytest.mark.parametrize("capability", [None, "json_schema"])
-def test_a_format_stands_beside_tools_of_the_caller(way: Way, server: ScriptedServer, capability: Any) -> None:
+def test_a_format_stands_beside_tools_of_the_caller(
+    way: Way, server: ScriptedServer, capability: Any
+) -> None:
     opea = made(server, capabilities=Capabilities(structured_output=capability))
     way.ask(opea, "chat", "Hello", output_schema=PERSON, tools=[OTHER_TOOL])
     assert form(server.seen[0]) == (AS_FORMAT, [OTHER_TOOL], None)
@@ -106,13 +131,19 @@ def test_the_callers_schema_is_not_changed(way: Way, server: ScriptedServer) -> 
 
 
 @METHODS
-def test_a_refused_format_becomes_a_forced_tool_once_and_for_all(way: Way, server: ScriptedServer, method: str) -> None:
+def test_a_refused_format_becomes_a_forced_tool_once_and_for_all(
+    way: Way, server: ScriptedServer, method: str
+) -> None:
     opea = made(server)
     server.always(refusing)
     first = way.ask(opea, method, "Hello", output_schema=PERSON)
     second = way.ask(opea, method, "Hello", output_schema=PERSON)
     assert (first.response.meta.dropped, second.response.meta.dropped) == (LEARNED, ())
-    assert [form(seen) for seen in server.seen] == [(AS_FORMAT, None, None), (None, [AS_TOOL], FORCED), (None, [AS_TOOL], FORCED)]
+    assert [form(seen) for seen in server.seen] == [
+        (AS_FORMAT, None, None),
+        (None, [AS_TOOL], FORCED),
+        (None, [AS_TOOL], FORCED),
+    ]
     assert answer_of(first.response).keys() == {"name", "age"}
 
 
@@ -135,7 +166,11 @@ def test_a_tool_that_must_not_be_forced_either_is_offered(way: Way, server: Scri
     def answer(seen: Seen) -> Answer | None:
         if "response_format" in seen.body:
             return refusing(seen)
-        return error(400, "Thinking mode does not support this tool_choice") if seen.body.get("tool_choice") != "auto" else None
+        return (
+            error(400, "Thinking mode does not support this tool_choice")
+            if seen.body.get("tool_choice") != "auto"
+            else None
+        )
 
     server.always(answer)
     told = way.ask(made(server), "chat", "Hello", output_schema=PERSON)
@@ -143,7 +178,9 @@ def test_a_tool_that_must_not_be_forced_either_is_offered(way: Way, server: Scri
     assert form(server.seen[-1]) == (None, [AS_TOOL], "auto")
 
 
-def test_a_format_refused_beside_tools_becomes_one_more_tool(way: Way, server: ScriptedServer) -> None:
+def test_a_format_refused_beside_tools_becomes_one_more_tool(
+    way: Way, server: ScriptedServer
+) -> None:
     server.always(refusing)
     told = way.ask(made(server), "chat", "Hello", output_schema=PERSON, tools=[OTHER_TOOL])
     assert told.response.meta.dropped == LEARNED
@@ -152,7 +189,11 @@ def test_a_format_refused_beside_tools_becomes_one_more_tool(way: Way, server: S
 
 def test_other_parameters_are_dropped_beside_it(way: Way, server: ScriptedServer) -> None:
     def answer(seen: Seen) -> Answer | None:
-        return error(400, "Unsupported parameter: 'seed'", param="seed") if "seed" in seen.body else refusing(seen)
+        return (
+            error(400, "Unsupported parameter: 'seed'", param="seed")
+            if "seed" in seen.body
+            else refusing(seen)
+        )
 
     server.always(answer)
     told = way.ask(made(server), "chat", "Hello", output_schema=PERSON, seed=1)
@@ -162,15 +203,24 @@ def test_other_parameters_are_dropped_beside_it(way: Way, server: ScriptedServer
 def test_strict_is_dropped_where_only_strict_is_refused(way: Way, server: ScriptedServer) -> None:
     def answer(seen: Seen) -> Answer | None:
         strict = "strict" in seen.body["response_format"]["json_schema"]
-        return error(400, "Unknown parameter", param="response_format.json_schema.strict") if strict else None
+        return (
+            error(400, "Unknown parameter", param="response_format.json_schema.strict")
+            if strict
+            else None
+        )
 
     server.always(answer)
     told = way.ask(made(server), "chat", "Hello", output_schema=PERSON)
     assert told.response.meta.dropped == ("strict",)
-    assert form(server.seen[-1])[0] == {"type": "json_schema", "json_schema": {k: v for k, v in PERSON.items() if k != "strict"}}
+    assert form(server.seen[-1])[0] == {
+        "type": "json_schema",
+        "json_schema": {k: v for k, v in PERSON.items() if k != "strict"},
+    }
 
 
-def test_what_one_endpoint_refuses_the_other_still_gets(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_what_one_endpoint_refuses_the_other_still_gets(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, second)
     server.always(refusing)
     way.ask(opea, "chat", "Hello", output_schema=PERSON, endpoint="one")
@@ -178,7 +228,9 @@ def test_what_one_endpoint_refuses_the_other_still_gets(way: Way, server: Script
     assert form(second.seen[0]) == (AS_FORMAT, None, None)
 
 
-def test_a_call_that_fails_over_asks_each_server_in_its_way(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_call_that_fails_over_asks_each_server_in_its_way(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, second)
     second.always(refusing)
     way.ask(opea, "chat", "Hello", output_schema=PERSON, endpoint="two")
@@ -191,7 +243,11 @@ def test_a_call_that_fails_over_asks_each_server_in_its_way(way: Way, server: Sc
 @pytest.mark.parametrize(
     "problem",
     [
-        error(400, "Invalid schema for response_format 'person': 'age' is required", param="response_format"),
+        error(
+            400,
+            "Invalid schema for response_format 'person': 'age' is required",
+            param="response_format",
+        ),
         error(400, "temperature must be at most 2", param="temperature"),
         error(400, "maximum context length is 10 tokens", code="context_length_exceeded"),
         error(401, "response_format is not supported"),
@@ -204,11 +260,15 @@ def test_other_errors_are_the_callers(way: Way, server: ScriptedServer, problem:
     server.always(problem)
     opea = made(server, max_retries=0)
     assert way.ask(opea, "chat", "Hello", output_schema=PERSON).error is not None
-    assert [form(seen) for seen in server.seen if seen.method == "POST"] == [(AS_FORMAT, None, None)]
+    assert [form(seen) for seen in server.seen if seen.method == "POST"] == [
+        (AS_FORMAT, None, None)
+    ]
 
 
 @pytest.mark.parametrize("status", [404, 422, 500, 501])
-def test_a_format_may_be_refused_under_other_statuses(way: Way, server: ScriptedServer, status: int) -> None:
+def test_a_format_may_be_refused_under_other_statuses(
+    way: Way, server: ScriptedServer, status: int
+) -> None:
     server.script(error(status, "response_format is not supported"))
     told = way.ask(made(server, max_retries=0), "chat", "Hello", output_schema=PERSON)
     assert told.response.meta.dropped == LEARNED
@@ -218,7 +278,10 @@ def test_a_refusal_that_stays_is_told(way: Way, server: ScriptedServer) -> None:
     server.always(error(400, "response_format is not supported", param="response_format"))
     told = way.ask(made(server), "chat", "Hello", output_schema=PERSON)
     assert isinstance(told.error, InvalidRequestError)
-    assert [form(seen) for seen in server.seen] == [(AS_FORMAT, None, None), (None, [AS_TOOL], FORCED)]
+    assert [form(seen) for seen in server.seen] == [
+        (AS_FORMAT, None, None),
+        (None, [AS_TOOL], FORCED),
+    ]
 
 
 def test_a_format_of_the_callers_own_is_not_replaced(way: Way, server: ScriptedServer) -> None:
@@ -240,7 +303,9 @@ def test_a_way_that_was_set_is_kept_to(way: Way, server: ScriptedServer, capabil
 def test_nothing_is_replaced_when_the_user_says_so(way: Way, server: ScriptedServer) -> None:
     server.always(refusing)
     opea = made(server, adapt=False)
-    assert isinstance(way.ask(opea, "chat", "Hello", output_schema=PERSON).error, InvalidRequestError)
+    assert isinstance(
+        way.ask(opea, "chat", "Hello", output_schema=PERSON).error, InvalidRequestError
+    )
     assert len(server.seen) == 1
 
 
@@ -264,9 +329,13 @@ def test_nothing_is_replaced_when_the_user_says_so(way: Way, server: ScriptedSer
         {"name": "person", "schema": {"default": object()}},
     ],
 )
-def test_what_is_no_schema_is_refused_before_anything_is_sent(way: Way, server: ScriptedServer, method: str, given: Any) -> None:
+def test_what_is_no_schema_is_refused_before_anything_is_sent(
+    way: Way, server: ScriptedServer, method: str, given: Any
+) -> None:
     server.always(chat("no"))
-    assert isinstance(way.ask(made(server), method, "Hello", output_schema=given).error, ConfigurationError)
+    assert isinstance(
+        way.ask(made(server), method, "Hello", output_schema=given).error, ConfigurationError
+    )
     assert server.seen == []
 
 
@@ -281,12 +350,16 @@ def test_a_typo_is_not_sent_as_a_field(way: Way, server: ScriptedServer, name: s
 @METHODS
 def test_a_format_beside_it_is_refused(way: Way, server: ScriptedServer, method: str) -> None:
     """Both say what the answer looks like."""
-    told = way.ask(made(server), method, "Hello", output_schema=PERSON, response_format={"type": "json_object"})
+    told = way.ask(
+        made(server), method, "Hello", output_schema=PERSON, response_format={"type": "json_object"}
+    )
     assert isinstance(told.error, ConfigurationError)
     assert server.seen == []
 
 
 @pytest.mark.parametrize("method", ["embed", "complete", "stream_complete"])
 def test_only_chats_have_a_form(way: Way, server: ScriptedServer, method: str) -> None:
-    assert isinstance(way.ask(made(server), method, "Hello", output_schema=PERSON).error, ConfigurationError)
+    assert isinstance(
+        way.ask(made(server), method, "Hello", output_schema=PERSON).error, ConfigurationError
+    )
     assert server.seen == []

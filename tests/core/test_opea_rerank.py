@@ -11,7 +11,12 @@ import pytest
 from opea_core import OPEA, BadAnswerError, ConfigurationError, NotFoundError, RerankResponse
 from opea_core.testing import ScriptedServer, error, json_answer
 
-RANKED = json_answer({"model": "m", "results": [{"index": 0, "relevance_score": 0.1}, {"index": 1, "relevance_score": 0.9}]})
+RANKED = json_answer(
+    {
+        "model": "m",
+        "results": [{"index": 0, "relevance_score": 0.1}, {"index": 1, "relevance_score": 0.9}],
+    }
+)
 TEXTS = ["a train", "an apple"]
 
 
@@ -27,7 +32,9 @@ def way(request: pytest.FixtureRequest) -> str:
     return way
 
 
-def rerank(way: str, opea: OPEA, query: Any = "fruit", texts: Any = TEXTS, **options: Any) -> RerankResponse:
+def rerank(
+    way: str, opea: OPEA, query: Any = "fruit", texts: Any = TEXTS, **options: Any
+) -> RerankResponse:
     if way == "sync":
         return opea.rerank(query, texts, **options)
     return asyncio.run(opea.arerank(query, texts, **options))
@@ -37,7 +44,10 @@ def test_the_best_comes_first_with_its_place(server: ScriptedServer, way: str) -
     server.script(RANKED)
     with OPEA(server.url, model="m") as opea:
         response = rerank(way, opea, top_n=2)
-    assert [(result.index, result.relevance_score) for result in response.results] == [(1, 0.9), (0, 0.1)]
+    assert [(result.index, result.relevance_score) for result in response.results] == [
+        (1, 0.9),
+        (0, 0.1),
+    ]
     assert (response.endpoint, response.meta.attempts) == (opea.endpoints[0].label, 1)
     assert server.seen[0].path == "/v1/rerank"
     assert server.seen[0].body == {"model": "m", "query": "fruit", "documents": TEXTS, "top_n": 2}
@@ -80,17 +90,25 @@ def test_no_document_no_request(server: ScriptedServer, way: str) -> None:
     assert server.seen == []
 
 
-def test_an_answer_that_does_not_fit_says_where_it_came_from(server: ScriptedServer, way: str) -> None:
+def test_an_answer_that_does_not_fit_says_where_it_came_from(
+    server: ScriptedServer, way: str
+) -> None:
     server.script(json_answer({"results": [{"index": 7, "relevance_score": 1}]}))
-    with OPEA(server.url, model="m") as opea, pytest.raises(BadAnswerError, match=r"names document 7, and 2 were sent") as caught:
+    with (
+        OPEA(server.url, model="m") as opea,
+        pytest.raises(BadAnswerError, match=r"names document 7, and 2 were sent") as caught,
+    ):
         rerank(way, opea)
     assert caught.value.endpoint == opea.endpoints[0].label
 
 
 @pytest.mark.parametrize(
-    ("query", "texts", "top_n"), [("", TEXTS, None), (7, TEXTS, None), ("q", [1], None), ("q", TEXTS, 0), ("q", TEXTS, True)]
+    ("query", "texts", "top_n"),
+    [("", TEXTS, None), (7, TEXTS, None), ("q", [1], None), ("q", TEXTS, 0), ("q", TEXTS, True)],
 )
-def test_what_makes_no_sense_is_refused(server: ScriptedServer, way: str, query: Any, texts: Any, top_n: Any) -> None:
+def test_what_makes_no_sense_is_refused(
+    server: ScriptedServer, way: str, query: Any, texts: Any, top_n: Any
+) -> None:
     with OPEA(server.url, model="m") as opea, pytest.raises(ConfigurationError):
         rerank(way, opea, query, texts, top_n=top_n)
     assert server.seen == []

@@ -10,18 +10,48 @@ from typing import Any
 
 import pytest
 from asking import Sync, Way, made
-from no_secrets import BASIC, CALL_HEADER, CALL_QUERY, HEADER, KEY, PASSWORD, QUERY, USER, check, credential, echo, everything
+from no_secrets import (
+    BASIC,
+    CALL_HEADER,
+    CALL_QUERY,
+    HEADER,
+    KEY,
+    PASSWORD,
+    QUERY,
+    USER,
+    check,
+    credential,
+    echo,
+    everything,
+)
 
 from opea_core import OPEA, BreakerPolicy, OPEAError, events
-from opea_core.testing import Answer, ScriptedServer, Seen, chat, chunk, error, html, json_answer, raw, sse
+from opea_core.testing import (
+    Answer,
+    ScriptedServer,
+    Seen,
+    chat,
+    chunk,
+    error,
+    html,
+    json_answer,
+    raw,
+    sse,
+)
 
 
 def _sse_error(seen: Seen) -> Answer:
-    return sse(chunk({"content": "a"}), {"error": {"message": echo(seen), "type": "server_error"}}, done=False)
+    return sse(
+        chunk({"content": "a"}),
+        {"error": {"message": echo(seen), "type": "server_error"}},
+        done=False,
+    )
 
 
 def _echo_headers(seen: Seen) -> dict[str, str]:
-    return {"content-type": "application/json"} | {f"x-echo-{name}": value for name, value in seen.headers.items()}
+    return {"content-type": "application/json"} | {
+        f"x-echo-{name}": value for name, value in seen.headers.items()
+    }
 
 
 ECHOES: dict[str, Any] = {
@@ -29,7 +59,9 @@ ECHOES: dict[str, Any] = {
     "401": lambda seen: error(401, echo(seen)),
     "403": lambda seen: error(403, echo(seen)),
     "404": lambda seen: error(404, echo(seen)),
-    "404 of a model": lambda seen: error(404, f"model not found: {echo(seen)}", code="model_not_found"),
+    "404 of a model": lambda seen: error(
+        404, f"model not found: {echo(seen)}", code="model_not_found"
+    ),
     "429": lambda seen: error(429, echo(seen), headers={"retry-after": "3600"}),
     "500": lambda seen: error(500, echo(seen)),
     "503": lambda seen: error(503, echo(seen)),
@@ -37,33 +69,63 @@ ECHOES: dict[str, Any] = {
     "HTML": lambda seen: html(200, f"<title>{echo(seen)}</title>"),
     "an HTML error": lambda seen: html(502, f"<h1>{echo(seen)}</h1>"),
     "an error in a success": lambda seen: json_answer(
-        {"error": {"message": echo(seen), "code": echo(seen), "type": echo(seen), "param": echo(seen)}}
+        {
+            "error": {
+                "message": echo(seen),
+                "code": echo(seen),
+                "type": echo(seen),
+                "param": echo(seen),
+            }
+        }
     ),
     "plain words": lambda seen: Answer(200, {"content-type": "text/plain"}, (echo(seen).encode(),)),
-    "codes of an error": lambda seen: error(400, "no", code=echo(seen), type=echo(seen), param=echo(seen)),
+    "codes of an error": lambda seen: error(
+        400, "no", code=echo(seen), type=echo(seen), param=echo(seen)
+    ),
     "headers of an error": lambda seen: error(400, "no").replace(headers=_echo_headers(seen)),
-    "a request id": lambda seen: error(400, "no").replace(headers={"content-type": "application/json", "x-request-id": credential(seen)}),
-    "headers of a body that breaks": lambda seen: chat("x").replace(headers=_echo_headers(seen), length=5000, end="cut"),
-    "headers of a body that is late": lambda seen: chat("x").replace(headers=_echo_headers(seen), length=5000, end="hang"),
-    "a redirect": lambda seen: Answer(302, {"location": f"http://{USER}:{PASSWORD}@elsewhere.example/?q={QUERY}&k={credential(seen)}"}),
-    "a relative redirect": lambda seen: Answer(302, {"location": f"/login?next=/v1?code={QUERY}&k={credential(seen)}"}),
+    "a request id": lambda seen: error(400, "no").replace(
+        headers={"content-type": "application/json", "x-request-id": credential(seen)}
+    ),
+    "headers of a body that breaks": lambda seen: chat("x").replace(
+        headers=_echo_headers(seen), length=5000, end="cut"
+    ),
+    "headers of a body that is late": lambda seen: chat("x").replace(
+        headers=_echo_headers(seen), length=5000, end="hang"
+    ),
+    "a redirect": lambda seen: Answer(
+        302,
+        {"location": f"http://{USER}:{PASSWORD}@elsewhere.example/?q={QUERY}&k={credential(seen)}"},
+    ),
+    "a relative redirect": lambda seen: Answer(
+        302, {"location": f"/login?next=/v1?code={QUERY}&k={credential(seen)}"}
+    ),
     "a stream that breaks": _sse_error,
     "no HTTP": lambda seen: raw(f"{echo(seen)}\r\n\r\n".encode()),
     "a reset": lambda seen: chat("x").replace(before="reset"),
-    "cut in two at the length of a message": lambda seen: error(400, "x" * (2048 - 20) + credential(seen) + "y" * 100),
-    "cut in two at the length of a body": lambda seen: error(400, "x" * (64 * 1024 - 60) + credential(seen) + "y" * 100),
+    "cut in two at the length of a message": lambda seen: error(
+        400, "x" * (2048 - 20) + credential(seen) + "y" * 100
+    ),
+    "cut in two at the length of a body": lambda seen: error(
+        400, "x" * (64 * 1024 - 60) + credential(seen) + "y" * 100
+    ),
     "escaped": lambda seen: error(400, repr(echo(seen)).replace("-", "\\u002d")),
 }
 
 
 def secretive(server: ScriptedServer, auth: str, **options: Any) -> OPEA:
     """An object full of secrets."""
-    given: dict[str, Any] = {"headers": {"x-internal": HEADER}, "query": {"code": QUERY}, "max_retries": 1}
+    given: dict[str, Any] = {
+        "headers": {"x-internal": HEADER},
+        "query": {"code": QUERY},
+        "max_retries": 1,
+    }
     given |= {"breaker": BreakerPolicy(enabled=False), "timeout": 0.1}
     if auth == "key":
         given["api_key"] = KEY
     else:
-        given["base_url"] = server.url.replace("http://", f"http://{USER}:{PASSWORD}@") + f"?sig={QUERY}"
+        given["base_url"] = (
+            server.url.replace("http://", f"http://{USER}:{PASSWORD}@") + f"?sig={QUERY}"
+        )
     return made(server, **given | options)
 
 
@@ -71,13 +133,24 @@ def secretive(server: ScriptedServer, auth: str, **options: Any) -> OPEA:
 @pytest.mark.parametrize("method", ["chat", "stream_chat"])
 @pytest.mark.parametrize("what", ECHOES)
 def test_a_server_that_echoes_what_it_was_sent(
-    way: Way, server: ScriptedServer, caplog: pytest.LogCaptureFixture, what: str, method: str, auth: str
+    way: Way,
+    server: ScriptedServer,
+    caplog: pytest.LogCaptureFixture,
+    what: str,
+    method: str,
+    auth: str,
 ) -> None:
     caplog.set_level(logging.DEBUG, "opea_core")
     heard: list[events.Event] = []
     opea = secretive(server, auth, hooks=[heard.append])
     server.always(ECHOES[what])
-    told = way.ask(opea, method, "Hello", extra_headers={"x-mine": CALL_HEADER}, extra_query={"token": CALL_QUERY})
+    told = way.ask(
+        opea,
+        method,
+        "Hello",
+        extra_headers={"x-mine": CALL_HEADER},
+        extra_query={"token": CALL_QUERY},
+    )
     assert isinstance(told.error, OPEAError), repr(told.error)
     seen = str(vars_of(server.seen[0]))
     assert (CALL_HEADER in seen, QUERY in seen, CALL_QUERY in seen) == (True, True, True)
@@ -101,7 +174,13 @@ def test_errors_of_a_dead_endpoint(way: Way, server: ScriptedServer) -> None:
 
 
 def test_the_reasons_when_no_endpoint_is_left(way: Way, server: ScriptedServer) -> None:
-    opea = secretive(server, "key", breaker=BreakerPolicy(break_duration=5, min_calls=1), max_retries=0, recovery_wait=0)
+    opea = secretive(
+        server,
+        "key",
+        breaker=BreakerPolicy(break_duration=5, min_calls=1),
+        max_retries=0,
+        recovery_wait=0,
+    )
     server.always(lambda seen: error(503, echo(seen)))
     check(everything(way.ask(opea, "chat", "Hello").error))
     told = way.ask(opea, "chat", "Hello")
@@ -110,9 +189,20 @@ def test_the_reasons_when_no_endpoint_is_left(way: Way, server: ScriptedServer) 
 
 
 def test_what_can_be_printed_of_an_object(server: ScriptedServer) -> None:
-    for opea in (secretive(server, "key"), secretive(server, "user info"), OPEA({}, {"opea_api_key": KEY})):
+    for opea in (
+        secretive(server, "key"),
+        secretive(server, "user info"),
+        OPEA({}, {"opea_api_key": KEY}),
+    ):
         core = opea._engine
-        for thing in (opea, opea.settings, opea.endpoints, opea.endpoints[0], core.limiter.endpoints, opea.get_stats()):
+        for thing in (
+            opea,
+            opea.settings,
+            opea.endpoints,
+            opea.endpoints[0],
+            core.limiter.endpoints,
+            opea.get_stats(),
+        ):
             check(f"{thing} {thing!r}")
         check(str(opea.settings.model_dump(mode="python", exclude={"endpoints"})))
 
@@ -182,7 +272,9 @@ def test_a_secret_in_a_log_handler_of_the_environment(
     check(printed)
 
 
-def test_what_netrc_knows_is_not_sent(way: Way, server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_netrc_knows_is_not_sent(
+    way: Way, server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n")
     netrc.chmod(0o600)

@@ -31,10 +31,17 @@ def count(way: str, opea: OPEA, text: Any) -> int:
 
 @pytest.mark.parametrize(
     ("answer", "expected"),
-    [({"tokens": [1, 2, 3]}, 3), ({"tokens": []}, 0), ({"count": 4, "max_model_len": 9, "tokens": [1]}, 4), ({"count": 0}, 0)],
+    [
+        ({"tokens": [1, 2, 3]}, 3),
+        ({"tokens": []}, 0),
+        ({"count": 4, "max_model_len": 9, "tokens": [1]}, 4),
+        ({"count": 0}, 0),
+    ],
     ids=["llama.cpp", "llama.cpp, nothing", "vLLM", "vLLM, nothing"],
 )
-def test_it_is_the_servers_count(server: ScriptedServer, way: str, answer: Any, expected: int) -> None:
+def test_it_is_the_servers_count(
+    server: ScriptedServer, way: str, answer: Any, expected: int
+) -> None:
     server.script(json_answer(answer))
     assert count(way, OPEA(server.url, model="m"), "a text") == expected
 
@@ -53,7 +60,9 @@ def test_a_server_without_a_tokenizer(server: ScriptedServer, way: str) -> None:
         count(way, OPEA(server.url, model="m"), "a text")
 
 
-@pytest.mark.parametrize("answer", [{}, {"tokens": "many"}, {"count": "3"}, {"count": True}, [1, 2]])
+@pytest.mark.parametrize(
+    "answer", [{}, {"tokens": "many"}, {"count": "3"}, {"count": True}, [1, 2]]
+)
 def test_an_answer_without_a_count(server: ScriptedServer, way: str, answer: Any) -> None:
     server.script(json_answer(answer))
     with pytest.raises(BadAnswerError, match="neither a count nor tokens"):

@@ -13,7 +13,17 @@ from opea_core.display_text import one_line
 from opea_core.testing import Answer, ScriptedServer, Seen, chunk, error, html, json_answer, sse
 
 EVIL = "busy\nFAKE CRITICAL all is lost\r\n\x1b[2J\x1b]0;title\x07 \x00 \u202eevil\u2066 \x85 \u2028 end"
-STEERING = {chr(n) for n in (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+STEERING = {
+    chr(n)
+    for n in (
+        *range(32),
+        *range(127, 160),
+        0x2028,
+        0x2029,
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+}
 
 
 def _models(seen: Seen) -> Answer:
@@ -23,7 +33,9 @@ def _models(seen: Seen) -> Answer:
 
 
 def _id(seen: Seen) -> Answer:
-    return error(400, "no").replace(headers={"content-type": "application/json", "x-request-id": "id\x1b[31m\x7f"})
+    return error(400, "no").replace(
+        headers={"content-type": "application/json", "x-request-id": "id\x1b[31m\x7f"}
+    )
 
 
 SAYS: dict[str, Any] = {
@@ -43,7 +55,9 @@ SAYS: dict[str, Any] = {
 
 @pytest.mark.parametrize("method", ["chat", "stream_chat"])
 @pytest.mark.parametrize("what", SAYS)
-def test_what_is_shown_cannot_steer(way: Way, server: ScriptedServer, caplog: pytest.LogCaptureFixture, what: str, method: str) -> None:
+def test_what_is_shown_cannot_steer(
+    way: Way, server: ScriptedServer, caplog: pytest.LogCaptureFixture, what: str, method: str
+) -> None:
     caplog.set_level(logging.DEBUG, "opea_core")
     server.always(SAYS[what])
     with made(server, max_retries=1) as opea:

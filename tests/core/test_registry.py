@@ -30,7 +30,9 @@ class Echo(BaseApiBackend):
     def test_endpoint(self, endpoint_url: str | None = None) -> bool:
         return endpoint_url is None
 
-    def make_post_request(self, data: Mapping[str, Any], api_key: str | None = None, **options: Any) -> Any:
+    def make_post_request(
+        self, data: Mapping[str, Any], api_key: str | None = None, **options: Any
+    ) -> Any:
         return {**data, **options, "api_key": api_key}
 
     def make_stream_request(self, data: Mapping[str, Any], **options: Any) -> Iterator[Any]:
@@ -58,10 +60,18 @@ def test_ours_is_there() -> None:
 
 
 def test_create_by_name_with_resources_and_metadata() -> None:
-    opea = create_api_backend("opea", {"r": 1}, {"opea_api_url": "http://localhost:9999", "opeaApiKey": "a-key", "opea_model": "m"})
+    opea = create_api_backend(
+        "opea",
+        {"r": 1},
+        {"opea_api_url": "http://localhost:9999", "opeaApiKey": "a-key", "opea_model": "m"},
+    )
     assert isinstance(opea, OPEA)
     endpoint: Endpoint = opea.endpoints[0]
-    assert (endpoint.base_url, endpoint.api_key.get_secret_value(), opea.settings.model) == ("http://localhost:9999", "a-key", "m")
+    assert (endpoint.base_url, endpoint.api_key.get_secret_value(), opea.settings.model) == (
+        "http://localhost:9999",
+        "a-key",
+        "m",
+    )
     assert opea.resources == {"r": 1}
 
 
@@ -91,13 +101,19 @@ def test_register_again_replaces() -> None:
     assert type(create_api_backend("echo")) is Other
 
 
-@pytest.mark.parametrize(("name", "cls"), [("", Echo), (None, Echo), ("x", object), ("x", Echo.__init__), ("x", None), ("x", int)])
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [("", Echo), (None, Echo), ("x", object), ("x", Echo.__init__), ("x", None), ("x", int)],
+)
 def test_what_is_no_backend_is_refused(name: Any, cls: Any) -> None:
     with pytest.raises(ConfigurationError):
         register_backend(name, cls)
 
 
-@pytest.mark.parametrize(("model", "cls"), [("gpt-3.5-turbo", OPEA), ("echo-1", Echo), ("unknown-model", None), ("", None)])
+@pytest.mark.parametrize(
+    ("model", "cls"),
+    [("gpt-3.5-turbo", OPEA), ("echo-1", Echo), ("unknown-model", None), ("", None)],
+)
 def test_find_compatible_backend(model: str, cls: type | None) -> None:
     register_backend("echo", Echo)
     found = find_compatible_backend(model)
@@ -116,7 +132,10 @@ def test_the_first_that_says_yes() -> None:
 
 def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = EntryPoint("from-a-package", "test_registry:Echo", registry.ENTRY_POINTS)
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: [entry] if group == "opea_core.backends" else [])
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points",
+        lambda *, group: [entry] if group == "opea_core.backends" else [],
+    )
     assert "from-a-package" in get_available_backends()
     assert type(create_api_backend("from-a-package")).__name__ == "Echo"
 

@@ -70,7 +70,12 @@ def test_the_query_is_kept() -> None:
 
 def test_user_and_password_are_kept_apart_from_the_origin() -> None:
     url = parse_base_url("https://me:p%40ss@h:8000/v1")
-    assert (url.origin, url.host, url.user, url.password) == ("https://h:8000", "h:8000", "me", "p@ss")
+    assert (url.origin, url.host, url.user, url.password) == (
+        "https://h:8000",
+        "h:8000",
+        "me",
+        "p@ss",
+    )
     assert "p@ss" not in url.root
 
 
@@ -138,7 +143,9 @@ def test_any_text_is_a_url_or_a_configuration_error(text: str) -> None:
         ("http://h/classify", "http://h/classify", "/classify"),
     ],
 )
-def test_the_url_of_one_operation_is_a_base_or_an_exact_path(given: str, root: str, path: str | None) -> None:
+def test_the_url_of_one_operation_is_a_base_or_an_exact_path(
+    given: str, root: str, path: str | None
+) -> None:
     base, exact = split_endpoint_url(given)
     assert (base.root, exact) == (root, path)
 

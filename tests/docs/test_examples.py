@@ -44,9 +44,13 @@ def _beside_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_beside_the_examples")
-@pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20:inspect")  # LlamaIndex's agents
+@pytest.mark.filterwarnings(
+    "ignore::pydantic.PydanticDeprecatedSince20:inspect"
+)  # LlamaIndex's agents
 @pytest.mark.parametrize("name", PRINTS)
-def test_an_example_runs_with_a_server_of_its_own(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_example_runs_with_a_server_of_its_own(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     assert re.search(PRINTS[name], capsys.readouterr().out)
 

@@ -24,7 +24,9 @@ PUBLIC = (
 
 def listed(module: str) -> list[str]:
     """The names under a module's heading."""
-    section = re.search(rf"^### `{re.escape(module)}`\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    section = re.search(
+        rf"^### `{re.escape(module)}`\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL
+    )
     assert section is not None, f"docs/stability.md has no section for {module}"
     block = re.search(r"```names\n(.*?)```", section[1], re.DOTALL)
     assert block is not None, f"docs/stability.md lists no names for {module}"
@@ -72,8 +74,12 @@ def test_links_are_absolute_on_the_package_page() -> None:
 
 def test_links_in_the_repository_lead_somewhere() -> None:
     pages = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("examples/*.md"))
-    links = {page: re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", page.read_text("utf-8")) for page in pages}
-    here = ((page, link) for page in pages for link in links[page] if not re.match(r"[a-z]+:", link))
+    links = {
+        page: re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", page.read_text("utf-8")) for page in pages
+    }
+    here = (
+        (page, link) for page in pages for link in links[page] if not re.match(r"[a-z]+:", link)
+    )
     assert [(page.name, link) for page, link in here if not (page.parent / link).exists()] == []
 
 

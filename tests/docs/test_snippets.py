@@ -27,7 +27,11 @@ def blocks(page: Path, kind: str) -> list[tuple[str, str]]:
 
 def examples(page: Path) -> list[tuple[str, str | None]]:
     """The Python blocks of a page, each with the output block right behind it."""
-    found = re.findall(r"^```python\n((?:.*\n)*?)```\n(?:\n```text\n((?:.*\n)*?)```)?", page.read_text(), re.MULTILINE)
+    found = re.findall(
+        r"^```python\n((?:.*\n)*?)```\n(?:\n```text\n((?:.*\n)*?)```)?",
+        page.read_text(),
+        re.MULTILINE,
+    )
     return [(code, output or None) for code, output in found]
 
 
@@ -49,7 +53,9 @@ def _left_clean() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_left_clean")
-@pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if examples(page)], ids=lambda page: page.name
+)
 def test_the_examples_print_what_they_claim(page: Path, server: ScriptedServer) -> None:
     names: dict[str, object] = {}
     for code, output in examples(page):
@@ -58,7 +64,13 @@ def test_the_examples_print_what_they_claim(page: Path, server: ScriptedServer) 
             exec(compile(code.replace(LOCAL, server.origin), page.name, "exec"), names)
         if output is not None:
             host = server.origin.removeprefix("http://")
-            assert printed.getvalue().rstrip().replace(server.origin, LOCAL).replace(host, "localhost:8000") == output.rstrip()
+            assert (
+                printed.getvalue()
+                .rstrip()
+                .replace(server.origin, LOCAL)
+                .replace(host, "localhost:8000")
+                == output.rstrip()
+            )
     for value in names.values():
         if isinstance(value, OPEA):
             value.close()
@@ -80,7 +92,9 @@ WRONG: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("case", [case for case, _ in blocks(ROOT / "docs/errors.md", "error")])
-def test_errors_are_worded_as_documented(case: str, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_worded_as_documented(
+    case: str, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-another-host")
     documented = dict(blocks(ROOT / "docs/errors.md", "error"))[case]
     if case == "refused":
@@ -88,7 +102,12 @@ def test_errors_are_worded_as_documented(case: str, server: ScriptedServer, monk
     else:
         server.script(WRONG[case])
     if case == "model":
-        server.script(Answer(headers={"content-type": "application/json"}, steps=(b'{"data":[{"id":"llama3.2"},{"id":"qwen3:8b"}]}',)))
+        server.script(
+            Answer(
+                headers={"content-type": "application/json"},
+                steps=(b'{"data":[{"id":"llama3.2"},{"id":"qwen3:8b"}]}',),
+            )
+        )
     with OPEA(base_url=server.origin, max_retries=0) as opea, pytest.raises(OPEAError) as caught:
         list(opea.stream_chat("Hello", **({"model": "qwen3"} if case == "overflow" else {})))
     said = "\n".join(str(caught.value).splitlines()[:2])

@@ -22,8 +22,24 @@ from opea_core import BreakerPolicy, RetryPolicy  # noqa: E402
 from opea_core.testing import ScriptedServer  # noqa: E402
 
 QUICK = RetryPolicy(initial_delay=0.005, max_delay=0.01)
-_NAMES = ("OPEA_API_URL", "OPEA_API_KEY", "OPEA_MODEL", "OPEA_TIMEOUT", "OPEA_LOG", "OPENAI_API_KEY", "SSL_CERT_FILE", "SSL_CERT_DIR")
-_NAMES += ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_NAMES = (
+    "OPEA_API_URL",
+    "OPEA_API_KEY",
+    "OPEA_MODEL",
+    "OPEA_TIMEOUT",
+    "OPEA_LOG",
+    "OPENAI_API_KEY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
+_NAMES += (
+    "LANGSMITH_TRACING",
+    "LANGCHAIN_TRACING_V2",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+)
 
 
 _resolve = socket.getaddrinfo
@@ -72,8 +88,20 @@ def made() -> Iterator[Callable[..., Any]]:
     objects: list[Any] = []
 
     def make(way: Way, *at: ScriptedServer, **options: Any) -> Any:
-        endpoints = [{"base_url": server.url, "label": label} for server, label in zip(at, LABELS, strict=False)]
-        objects.append(way.make(**{"endpoints": endpoints, "retry": QUICK, "breaker": BreakerPolicy(break_duration=0.05)} | options))
+        endpoints = [
+            {"base_url": server.url, "label": label}
+            for server, label in zip(at, LABELS, strict=False)
+        ]
+        objects.append(
+            way.make(
+                **{
+                    "endpoints": endpoints,
+                    "retry": QUICK,
+                    "breaker": BreakerPolicy(break_duration=0.05),
+                }
+                | options
+            )
+        )
         return objects[-1]
 
     yield make

@@ -34,18 +34,34 @@ LANGCHAIN: Mapping[type[errors.OPEAError], tuple[type[Exception], bool | None]] 
     errors.StreamInterrupted: (lc.ModelAPIError, True),
 }
 """LangChain's class for each error, and whether it says that trying again may help (None: that depends on the status)."""
-CORE_ERRORS = [it for it in vars(errors).values() if isinstance(it, type) and issubclass(it, errors.OPEAError)]
+CORE_ERRORS = [
+    it for it in vars(errors).values() if isinstance(it, type) and issubclass(it, errors.OPEAError)
+]
 
 
 def core_class(error: BaseException | None) -> type | None:
     """The core's own class of an error of any package."""
-    return next((cls for cls in type(error).__mro__ if cls in CORE_ERRORS), type(error)) if error is not None else None
+    return (
+        next((cls for cls in type(error).__mro__ if cls in CORE_ERRORS), type(error))
+        if error is not None
+        else None
+    )
 
 
-def the_caller_is_told_the_right_answer_or_the_right_error(way: Way, done: Done, outcome: Outcome) -> Any:
+def the_caller_is_told_the_right_answer_or_the_right_error(
+    way: Way, done: Done, outcome: Outcome
+) -> Any:
     if outcome.error is None:
-        return None if (done.told.text, done.told.error) == (RIGHT, None) else (done.told.text, done.told.error)
-    return None if core_class(done.told.error) is outcome.error else (done.told.text, repr(done.told.error))
+        return (
+            None
+            if (done.told.text, done.told.error) == (RIGHT, None)
+            else (done.told.text, done.told.error)
+        )
+    return (
+        None
+        if core_class(done.told.error) is outcome.error
+        else (done.told.text, repr(done.told.error))
+    )
 
 
 def an_error_has_the_servers_words_and_helps(way: Way, done: Done, outcome: Outcome) -> Any:
@@ -60,7 +76,9 @@ def a_framework_knows_the_error_too(way: Way, done: Done, outcome: Outcome) -> A
     if outcome.error is None or way.package != "langchain":
         return None
     cls, may_help = LANGCHAIN[outcome.error]
-    return None if isinstance(error, cls) and may_help in (None, error.is_retryable) else repr(error)  # type: ignore[attr-defined]
+    return (
+        None if isinstance(error, cls) and may_help in (None, error.is_retryable) else repr(error)
+    )  # type: ignore[attr-defined]
 
 
 def a_stream_that_breaks_off_hands_over_what_came(way: Way, done: Done, outcome: Outcome) -> Any:
@@ -72,13 +90,16 @@ def a_stream_that_breaks_off_hands_over_what_came(way: Way, done: Done, outcome:
     partial = error.partial.content if error.partial else None
     begun = bool(text) and (outcome.without_end or (RIGHT.startswith(text) and text != RIGHT))
     phases = [attempt.phase for attempt in error.attempts]
-    return None if partial == text and begun and phases == ["delivered"] else (text, partial, phases)
+    return (
+        None if partial == text and begun and phases == ["delivered"] else (text, partial, phases)
+    )
 
 
 def each_server_gets_as_many_requests_as_it_should(way: Way, done: Done, outcome: Outcome) -> Any:
     counts = [len(seen) for seen in done.seen]
     fits = [
-        count in wanted if isinstance(wanted, range) else count == wanted for count, wanted in zip(counts, outcome.requests, strict=True)
+        count in wanted if isinstance(wanted, range) else count == wanted
+        for count, wanted in zip(counts, outcome.requests, strict=True)
     ]
     attempts = len(getattr(done.told.error, "attempts", ())) if outcome.error else None
     told = attempts in (None, sum(counts) if outcome.attempts is None else outcome.attempts)
@@ -95,7 +116,10 @@ def the_client_hangs_up_so_that_the_server_stops(way: Way, done: Done, outcome: 
 
 
 def everything_comes_back(way: Way, done: Done, outcome: Outcome) -> Any:
-    return [*done.left_over, *(f"{done.stats[name]} {name}" for name in ("in_flight", "queued") if done.stats[name])]
+    return [
+        *done.left_over,
+        *(f"{done.stats[name]} {name}" for name in ("in_flight", "queued") if done.stats[name]),
+    ]
 
 
 def the_breaker_counts_what_it_should(way: Way, done: Done, outcome: Outcome) -> Any:
@@ -106,7 +130,11 @@ def the_breaker_counts_what_it_should(way: Way, done: Done, outcome: Outcome) ->
 def events_balance(way: Way, done: Done, outcome: Outcome) -> Any:
     count = Counter(type(event) for event in done.heard)
     ends = [event for event in done.heard if isinstance(event, events.CallEnded)]
-    one_call = count[events.CallStarted] == len(ends) == len({event.call_id for event in done.heard if event.call_id})
+    one_call = (
+        count[events.CallStarted]
+        == len(ends)
+        == len({event.call_id for event in done.heard if event.call_id})
+    )
     told = [event.error for event in ends] == [outcome.error.__name__ if outcome.error else ""]
     attempts = count[events.AttemptStarted] == count[events.AttemptEnded] > 0
     return None if one_call and told and attempts else (dict(count), ends)
@@ -118,7 +146,11 @@ def no_secret_shows(way: Way, done: Done, outcome: Outcome) -> Any:
 
 def an_error_comes_through_a_pickle(way: Way, done: Done, outcome: Outcome) -> Any:
     again = pickle.loads(pickle.dumps(done.told.error))
-    return None if (type(again), str(again)) == (type(done.told.error), str(done.told.error)) else repr(again)
+    return (
+        None
+        if (type(again), str(again)) == (type(done.told.error), str(done.told.error))
+        else repr(again)
+    )
 
 
 CHECKS: tuple[Check, ...] = (
@@ -142,10 +174,20 @@ def problems(played: Played) -> list[str]:
     record = played.record
     found = [(way, "is asked", repr(error)) for way, error in played.not_asked.items()]
     for way, done in played.done.items():
-        found += [(way, words(check), said) for check in CHECKS if (said := _said(check, way, done, record.outcome(way)))]
+        found += [
+            (way, words(check), said)
+            for check in CHECKS
+            if (said := _said(check, way, done, record.outcome(way)))
+        ]
     left = {"open files": max(0, played.files_left), "threads": max(0, played.threads_left)}
-    found += [("all ways", "nothing is left in the process", f"{count} {what}") for what, count in left.items() if count]
-    found += [("all ways", "no secret is logged", shown) for shown in found_in(" ".join(played.log))]
+    found += [
+        ("all ways", "nothing is left in the process", f"{count} {what}")
+        for what, count in left.items()
+        if count
+    ]
+    found += [
+        ("all ways", "no secret is logged", shown) for shown in found_in(" ".join(played.log))
+    ]
     return [f"{record} | {way} | {what} | {said}" for way, what, said in found]
 
 

@@ -63,6 +63,7 @@ def _in_turn(number: int, record: Record) -> tuple[Way, ...]:
 
 
 WAYS_OF: dict[Record, tuple[Way, ...]] = {
-    record: record.ways if str(record) in IN_ALL_WAYS else _in_turn(number, record) for number, record in enumerate(TABLE)
+    record: record.ways if str(record) in IN_ALL_WAYS else _in_turn(number, record)
+    for number, record in enumerate(TABLE)
 }
 """How each record is asked in ``make test``; ``make test-all`` asks all in all ways."""

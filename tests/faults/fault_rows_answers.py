@@ -9,18 +9,30 @@ from opea_core import errors
 from opea_core.testing import FAULTS, faults
 
 _NO_JSON, _NO_MARK = "the answer is no JSON", "connection closed without an end mark"
-_MIDDLE, _CHUNKS = "connection closed in the middle of the answer", "the chunks of the answer are broken"
+_MIDDLE, _CHUNKS = (
+    "connection closed in the middle of the answer",
+    "the chunks of the answer are broken",
+)
 
 
 def _twice(
-    row: str, name: str, plain: tuple[type[errors.OPEAError], str], stream: Outcome | None, says: tuple[str, ...] = ()
+    row: str,
+    name: str,
+    plain: tuple[type[errors.OPEAError], str],
+    stream: Outcome | None,
+    says: tuple[str, ...] = (),
 ) -> list[Record]:
     """Once, and for good: tried again, unless part of a stream was handed out."""
     cls, what = plain
-    fault, other = FAULTS[name], stream and (stream if stream.breaks_off or stream.error is None else None)
+    fault, other = (
+        FAULTS[name],
+        stream and (stream if stream.breaks_off or stream.error is None else None),
+    )
     return [
         Record(row, f"{name}, once", (first(fault),), gives(2), other),
-        Record(row, f"{name}, always", (always(fault),), fails(cls, what, *says, requests=3), stream),
+        Record(
+            row, f"{name}, always", (always(fault),), fails(cls, what, *says, requests=3), stream
+        ),
     ]
 
 
@@ -28,7 +40,9 @@ FRAMING = [
     *_twice("framing", "cut-chunk", (CONNECTION, _MIDDLE), breaks(_MIDDLE)),
     *_twice("framing", "bad-chunk", (CONNECTION, _CHUNKS), breaks(_CHUNKS)),
     *_twice("framing", "short-length", (BAD, _NO_JSON), breaks(_NO_MARK)),
-    *_twice("framing", "long-length", (CONNECTION, _MIDDLE), gives(1)),  # a stream is whole with its end mark
+    *_twice(
+        "framing", "long-length", (CONNECTION, _MIDDLE), gives(1)
+    ),  # a stream is whole with its end mark
     *_twice("framing", "no-length-cut", (BAD, _NO_JSON), breaks(_NO_MARK)),
     *_twice("framing", "unfinished", (BAD, _NO_JSON), breaks(_NO_MARK)),
     Record("framing", "no length", (always(faults.no_length),), gives(1)),
@@ -36,7 +50,9 @@ FRAMING = [
 _WORDS = 'the server reported an error: "CUDA out of memory"'
 _NO_EVENT = fails(BAD, "an event is no JSON object", requests=3)
 CONTENT = [
-    *_twice("content", "html", (BAD, 'the answer is HTML: "Sign in"'), None, ("Is the base URL right",)),
+    *_twice(
+        "content", "html", (BAD, 'the answer is HTML: "Sign in"'), None, ("Is the base URL right",)
+    ),
     *_twice("content", "html-502", (errors.ServerError, '502 from .*"502 Bad Gateway"'), None),
     *_twice("content", "error-in-200", (errors.ServerError, _WORDS), None),
     *_twice("content", "error-first", (errors.ServerError, _WORDS), None),
@@ -44,10 +60,19 @@ CONTENT = [
     *_twice("content", "broken-json", (BAD, _NO_JSON), _NO_EVENT),
     *_twice("content", "deep-json", (BAD, _NO_JSON), _NO_EVENT),
     *_twice("content", "empty", (BAD, "the answer is empty"), None),
-    *_twice("content", "empty-object", (BAD, "the answer has no choices"), fails(BAD, "the answer is empty", requests=3)),
+    *_twice(
+        "content",
+        "empty-object",
+        (BAD, "the answer has no choices"),
+        fails(BAD, "the answer is empty", requests=3),
+    ),
     Record("content", "html, another endpoint", (always(faults.html), WELL), gives(1, 1)),
 ]
-FORM = [Record("form", fault.name, (always(fault),), gives(1)) for fault in FAULTS.values() if fault.harmless and fault != faults.slow]
+FORM = [
+    Record("form", fault.name, (always(fault),), gives(1))
+    for fault in FAULTS.values()
+    if fault.harmless and fault != faults.slow
+]
 
 _BOUNDS = {"options": {"max_response_bytes": 2_000_000, "max_event_bytes": 500_000}}
 _TOO_LARGE = r"larger than 2000000 bytes \(max_response_bytes\)"
@@ -61,9 +86,29 @@ HUGE = [
         breaks(_TOO_LARGE, left=True, without_end=True),
         **_BOUNDS,
     ),
-    Record("huge", "a decompression bomb", (always(faults.bomb),), fails(BAD, _TOO_LARGE, left=True), _BIG_EVENT, **_BOUNDS),
-    Record("huge", "a line without end", (always(faults.long_line),), fails(BAD, _TOO_LARGE, left=True), _BIG_EVENT, **_BOUNDS),
-    Record("huge", "nor is another endpoint asked", (always(faults.bomb), WELL), fails(BAD, requests=(1, 0)), **_BOUNDS),
+    Record(
+        "huge",
+        "a decompression bomb",
+        (always(faults.bomb),),
+        fails(BAD, _TOO_LARGE, left=True),
+        _BIG_EVENT,
+        **_BOUNDS,
+    ),
+    Record(
+        "huge",
+        "a line without end",
+        (always(faults.long_line),),
+        fails(BAD, _TOO_LARGE, left=True),
+        _BIG_EVENT,
+        **_BOUNDS,
+    ),
+    Record(
+        "huge",
+        "nor is another endpoint asked",
+        (always(faults.bomb), WELL),
+        fails(BAD, requests=(1, 0)),
+        **_BOUNDS,
+    ),
 ]
 
 

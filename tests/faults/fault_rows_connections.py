@@ -19,20 +19,48 @@ def _nowhere(_: str) -> str:
 
 _GONE = {"requests": 0, "attempts": 3, "breaker": "open"}
 CONNECT = [
-    Record("connect", "refused", (down("refuse"),), fails(CONNECTION, "connection refused", USUAL_HINT, **_GONE)),
+    Record(
+        "connect",
+        "refused",
+        (down("refuse"),),
+        fails(CONNECTION, "connection refused", USUAL_HINT, **_GONE),
+    ),
     Record("connect", "refused, another endpoint", (down("refuse"), WELL), gives(0, 1)),
-    Record("connect", "DNS failure", (Node(url=_nowhere),), fails(CONNECTION, "host name", **_GONE)),
+    Record(
+        "connect", "DNS failure", (Node(url=_nowhere),), fails(CONNECTION, "host name", **_GONE)
+    ),
     Record("connect", "DNS failure, another endpoint", (Node(url=_nowhere), WELL), gives(0, 1)),
     Record(
         "connect",
         "black hole",
         (down("ignore", options={"timeouts": Timeouts(connect=0.1)}),),
-        fails(TIMEOUT, r"took no connection within 0\.1 s \(connect\)", "Raise timeout=", USUAL_HINT, **_GONE),
+        fails(
+            TIMEOUT,
+            r"took no connection within 0\.1 s \(connect\)",
+            "Raise timeout=",
+            USUAL_HINT,
+            **_GONE,
+        ),
     ),
-    Record("connect", "black hole, another endpoint", (down("ignore", options={"timeouts": Timeouts(connect=0.1)}), WELL), gives(0, 1)),
-    Record("connect", "TLS reset", (down("reset", url=_tls),), fails(CONNECTION, "Nothing answers at https://127", USUAL_HINT, **_GONE)),
+    Record(
+        "connect",
+        "black hole, another endpoint",
+        (down("ignore", options={"timeouts": Timeouts(connect=0.1)}), WELL),
+        gives(0, 1),
+    ),
+    Record(
+        "connect",
+        "TLS reset",
+        (down("reset", url=_tls),),
+        fails(CONNECTION, "Nothing answers at https://127", USUAL_HINT, **_GONE),
+    ),
     Record("connect", "TLS reset, another endpoint", (down("reset", url=_tls), WELL), gives(0, 1)),
-    Record("connect", "TLS closed", (down("close", url=_tls),), fails(CONNECTION, "Nothing answers at https://127", USUAL_HINT, **_GONE)),
+    Record(
+        "connect",
+        "TLS closed",
+        (down("close", url=_tls),),
+        fails(CONNECTION, "Nothing answers at https://127", USUAL_HINT, **_GONE),
+    ),
     Record(
         "connect",
         "TLS hangs",
@@ -45,9 +73,24 @@ _ONCE = {"requests": 0, "attempts": 1, "breaker": "closed"}
 _CERTIFICATE = ("the TLS certificate was not accepted", "verify=", "SSL_CERT_FILE")
 CERTIFICATE = [
     Record("certificate", "good", (Node(tls="good"),), gives(1)),
-    Record("certificate", "self-signed", (Node(tls="self-signed"),), fails(errors.CertificateError, *_CERTIFICATE, **_ONCE)),
-    Record("certificate", "expired", (Node(tls="expired"),), fails(errors.CertificateError, "expired", *_CERTIFICATE, **_ONCE)),
-    Record("certificate", "wrong host name", (Node(tls="of another host"),), fails(errors.CertificateError, *_CERTIFICATE, **_ONCE)),
+    Record(
+        "certificate",
+        "self-signed",
+        (Node(tls="self-signed"),),
+        fails(errors.CertificateError, *_CERTIFICATE, **_ONCE),
+    ),
+    Record(
+        "certificate",
+        "expired",
+        (Node(tls="expired"),),
+        fails(errors.CertificateError, "expired", *_CERTIFICATE, **_ONCE),
+    ),
+    Record(
+        "certificate",
+        "wrong host name",
+        (Node(tls="of another host"),),
+        fails(errors.CertificateError, *_CERTIFICATE, **_ONCE),
+    ),
     Record(
         "certificate",
         "nor is another endpoint asked",
@@ -58,7 +101,9 @@ CERTIFICATE = [
         "certificate",
         "https to a plain port",
         (Node(url=_tls),),
-        fails(errors.ConfigurationError, "does not speak TLS", "Write http:// in base_url", **_ONCE),
+        fails(
+            errors.ConfigurationError, "does not speak TLS", "Write http:// in base_url", **_ONCE
+        ),
     ),
 ]
 
@@ -94,19 +139,42 @@ def _broken() -> list[Record]:
                 fails(CONNECTION, says, requests=3, breaker="open" if name in _EARLY else None),
                 stream,
             ),
-            Record("broken", f"{name}, another endpoint", (always(fault), WELL), gives(1, 1), stream and breaks(says, requests=(1, 0))),
+            Record(
+                "broken",
+                f"{name}, another endpoint",
+                (always(fault), WELL),
+                gives(1, 1),
+                stream and breaks(says, requests=(1, 0)),
+            ),
         ]
     return found
 
 
 def _reused() -> list[Record]:
     """The connection was used for a call that went well."""
-    again = [Record("reused", name, (first(right, FAULTS[name]),), gives(2), before=1) for name in ("close", "reset")]
+    again = [
+        Record("reused", name, (first(right, FAULTS[name]),), gives(2), before=1)
+        for name in ("close", "reset")
+    ]
     for name in ("cut-head", "reset-head", *_IN_BODY):
         stream = breaks(_IN_BODY[name]) if name in _HANDED else None
-        again.append(Record("reused", name, (first(right, FAULTS[name]),), gives(2), stream, before=1))
-    again.append(Record("reused", "closed after the answer before", (first(faults.closing),), gives(1), before=1))
-    again.append(Record("reused", "a stray answer after the one before", (first(faults.stray),), gives(1), before=1))
+        again.append(
+            Record("reused", name, (first(right, FAULTS[name]),), gives(2), stream, before=1)
+        )
+    again.append(
+        Record(
+            "reused", "closed after the answer before", (first(faults.closing),), gives(1), before=1
+        )
+    )
+    again.append(
+        Record(
+            "reused",
+            "a stray answer after the one before",
+            (first(faults.stray),),
+            gives(1),
+            before=1,
+        )
+    )
     return again
 
 
@@ -119,8 +187,12 @@ LATE = [
     record
     for fault in (faults.hang, faults.drip_head)
     for record in (
-        Record("late", fault.name, (always(fault),), fails(TIMEOUT, *_NO_ANSWER, left=True), **_FIRST),
-        Record("late", f"{fault.name}, another endpoint", (always(fault, **_SHORT), WELL), gives(1, 1)),
+        Record(
+            "late", fault.name, (always(fault),), fails(TIMEOUT, *_NO_ANSWER, left=True), **_FIRST
+        ),
+        Record(
+            "late", f"{fault.name}, another endpoint", (always(fault, **_SHORT), WELL), gives(1, 1)
+        ),
         Record(
             "late",
             f"{fault.name}, and a deadline",
@@ -139,8 +211,20 @@ STUCK = [
         breaks(*_NOTHING_MORE, left=True),
         **_IDLE,
     ),
-    Record("stuck", "after the headers", (always(faults.stall_early),), fails(TIMEOUT, *_NO_ANSWER, requests=2, left=True), **_FIRST),
-    Record("stuck", "keep-alives", (always(faults.keepalives),), fails(TIMEOUT, *_NO_ANSWER, requests=2, left=True), **_FIRST),
+    Record(
+        "stuck",
+        "after the headers",
+        (always(faults.stall_early),),
+        fails(TIMEOUT, *_NO_ANSWER, requests=2, left=True),
+        **_FIRST,
+    ),
+    Record(
+        "stuck",
+        "keep-alives",
+        (always(faults.keepalives),),
+        fails(TIMEOUT, *_NO_ANSWER, requests=2, left=True),
+        **_FIRST,
+    ),
     Record(
         "stuck",
         "keep-alives after a while",
@@ -149,12 +233,25 @@ STUCK = [
         breaks(*_NOTHING_MORE, left=True),
         **_IDLE,
     ),
-    Record("stuck", "keep-alives, another endpoint", (always(faults.keepalives, **_SHORT), WELL), gives(1, 1)),
     Record(
-        "stuck", "in the body, another endpoint", (always(faults.stall, **_SHORT), WELL), gives(1, 1), breaks(requests=(1, 0), left=True)
+        "stuck",
+        "keep-alives, another endpoint",
+        (always(faults.keepalives, **_SHORT), WELL),
+        gives(1, 1),
+    ),
+    Record(
+        "stuck",
+        "in the body, another endpoint",
+        (always(faults.stall, **_SHORT), WELL),
+        gives(1, 1),
+        breaks(requests=(1, 0), left=True),
     ),
 ]
-_STEADY = Fault("slow", "tokens 0.15 s apart", lambda answer: damage.slow(answer, 0.15) if answer.is_stream else answer)
+_STEADY = Fault(
+    "slow",
+    "tokens 0.15 s apart",
+    lambda answer: damage.slow(answer, 0.15) if answer.is_stream else answer,
+)
 SLOW = [
     Record("slow", "longer than any limit", (always(_STEADY),), gives(1), options={"timeout": 1}),
     Record("slow", "slow", (always(faults.slow),), gives(1)),

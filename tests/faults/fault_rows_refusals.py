@@ -14,16 +14,33 @@ from opea_core.testing import ABSURD_WAITS, FAULTS, Answer, Fault, error, faults
 
 def _absurd(wait: str) -> Record:
     capped = wait in ("3600", "Fri, 31 Dec 9999 23:59:59 GMT")
-    told = fails(errors.RateLimited, "Rate limit reached", "The server asks to wait", breaker="closed") if capped else gives(2)
+    told = (
+        fails(errors.RateLimited, "Rate limit reached", "The server asks to wait", breaker="closed")
+        if capped
+        else gives(2)
+    )
     return Record("absurd", wait[:40] or "(empty)", (first(faults.rate_limited(wait)),), told)
 
 
 STATED = [
-    Record("storm", f"one caller, a wait in {form}", (first(faults.rate_limited(0.2, form)),), gives(2, waits=0.2, breaker="closed"))
-    for form in ("seconds", "milliseconds", "the IETF's header", "in the message", "Google's retryDelay")
+    Record(
+        "storm",
+        f"one caller, a wait in {form}",
+        (first(faults.rate_limited(0.2, form)),),
+        gives(2, waits=0.2, breaker="closed"),
+    )
+    for form in (
+        "seconds",
+        "milliseconds",
+        "the IETF's header",
+        "in the message",
+        "Google's retryDelay",
+    )
 ]
 STATED += [
-    Record("storm", "another endpoint at once", (first(faults.rate_limited(30)), WELL), gives(1, 1)),
+    Record(
+        "storm", "another endpoint at once", (first(faults.rate_limited(30)), WELL), gives(1, 1)
+    ),
     Record(
         "storm",
         "longer than anybody waits",
@@ -35,13 +52,26 @@ STATED += [
         "storm",
         "no quota",
         (always(faults.no_quota),),
-        fails(errors.QuotaExceeded, "You exceeded your current quota", "does not help", breaker="closed"),
+        fails(
+            errors.QuotaExceeded,
+            "You exceeded your current quota",
+            "does not help",
+            breaker="closed",
+        ),
     ),
     Record("storm", "no quota, another endpoint", (always(faults.no_quota), WELL), gives(1, 1)),
     Record(
         "storm",
         "503 with a wait",
-        (first(Fault("503", "a short wait", lambda _: error(503, "loading", headers={"retry-after-ms": "200"}))),),
+        (
+            first(
+                Fault(
+                    "503",
+                    "a short wait",
+                    lambda _: error(503, "loading", headers={"retry-after-ms": "200"}),
+                )
+            ),
+        ),
         gives(2, waits=0.2),
     ),
     Record(
@@ -54,7 +84,10 @@ STATED += [
 ]
 ABSURD = [_absurd(wait) for wait in ABSURD_WAITS]
 BURST = [
-    *(Record("burst", f"{code}, once", (first(faults.status(code)),), gives(2)) for code in (408, 500, 502, 503, 504, 520, 529)),
+    *(
+        Record("burst", f"{code}, once", (first(faults.status(code)),), gives(2))
+        for code in (408, 500, 502, 503, 504, 520, 529)
+    ),
     *(
         Record(
             "burst",
@@ -64,7 +97,12 @@ BURST = [
         )
         for code in (502, 503, 529)
     ),
-    Record("burst", "500 is tried again once", (always(faults.status(500)),), fails(errors.ServerError, "scripted 500", requests=2)),
+    Record(
+        "burst",
+        "500 is tried again once",
+        (always(faults.status(500)),),
+        fails(errors.ServerError, "scripted 500", requests=2),
+    ),
     Record("burst", "503, another endpoint", (always(faults.status(503)), WELL), gives(1, 1)),
     Record(
         "burst",
@@ -73,7 +111,12 @@ BURST = [
         fails(errors.ServerError, requests=1),
     ),
     *(
-        Record("burst", f"{code} is no matter of time", (always(faults.status(code)),), fails(errors.ServerError, requests=1))
+        Record(
+            "burst",
+            f"{code} is no matter of time",
+            (always(faults.status(code)),),
+            fails(errors.ServerError, requests=1),
+        )
         for code in (501, 507)
     ),
 ]
@@ -83,20 +126,37 @@ REDIRECT = [
         "redirect",
         f"{code}",
         (always(faults.redirect(_TARGET, code)),),
-        fails(errors.ConfigurationError, f"redirects \\({code}\\) to {_TARGET}", "Set base_url", breaker="closed"),
+        fails(
+            errors.ConfigurationError,
+            f"redirects \\({code}\\) to {_TARGET}",
+            "Set base_url",
+            breaker="closed",
+        ),
     )
     for code in (301, 302, 303, 307, 308)
 ]
-REDIRECT.append(Record("redirect", "another endpoint", (always(faults.redirect(_TARGET)), WELL), gives(1, 1)))
 REDIRECT.append(
-    Record("redirect", "by name", (always(FAULTS["redirect-302"]),), fails(errors.ConfigurationError, "to http://elsewhere.invalid/v1"))
+    Record("redirect", "another endpoint", (always(faults.redirect(_TARGET)), WELL), gives(1, 1))
+)
+REDIRECT.append(
+    Record(
+        "redirect",
+        "by name",
+        (always(FAULTS["redirect-302"]),),
+        fails(errors.ConfigurationError, "to http://elsewhere.invalid/v1"),
+    )
 )
 SECOND = [
     Record(
         "second",
         "wrong key",
         (first(right, then=faults.status(401, "no such key")),),
-        fails(errors.AuthenticationError, '401 from one .*"no such key"', "check api_key=", breaker="closed"),
+        fails(
+            errors.AuthenticationError,
+            '401 from one .*"no such key"',
+            "check api_key=",
+            breaker="closed",
+        ),
         before=1,
     ),
     Record(
@@ -106,7 +166,10 @@ SECOND = [
         fails(errors.PermissionDeniedError, "not yours", "may not do that"),
     ),
     Record(
-        "second", "unknown model", (always(faults.no_model),), fails(errors.NotFoundError, 'has no model "scripted-model"', "Pass model=")
+        "second",
+        "unknown model",
+        (always(faults.no_model),),
+        fails(errors.NotFoundError, 'has no model "scripted-model"', "Pass model="),
     ),
     Record(
         "second",
@@ -118,7 +181,12 @@ SECOND = [
         "second",
         "more than the context",
         (always(faults.too_long), WELL),
-        fails(errors.ContextOverflowError, "9,000 tokens asked, 8,192 possible", "Shorten the messages", requests=(1, 0)),
+        fails(
+            errors.ContextOverflowError,
+            "9,000 tokens asked, 8,192 possible",
+            "Shorten the messages",
+            requests=(1, 0),
+        ),
     ),
     Record(
         "second",
@@ -126,9 +194,27 @@ SECOND = [
         (always(faults.status(400, "no such thing")), WELL),
         fails(errors.InvalidRequestError, "no such thing", requests=(1, 0)),
     ),
-    Record("revoked", "alone", (first(right, then=faults.status(401, "revoked")),), fails(errors.AuthenticationError, "revoked"), before=1),
-    Record("revoked", "another endpoint", (first(right, then=faults.status(401, "revoked")), WELL), gives(1, 1), before=1),
-    Record("restart", "by one call", (first(right, faults.close, faults.reset, faults.status(503)),), gives(4), before=1),
+    Record(
+        "revoked",
+        "alone",
+        (first(right, then=faults.status(401, "revoked")),),
+        fails(errors.AuthenticationError, "revoked"),
+        before=1,
+    ),
+    Record(
+        "revoked",
+        "another endpoint",
+        (first(right, then=faults.status(401, "revoked")), WELL),
+        gives(1, 1),
+        before=1,
+    ),
+    Record(
+        "restart",
+        "by one call",
+        (first(right, faults.close, faults.reset, faults.status(503)),),
+        gives(4),
+        before=1,
+    ),
 ]
 
 # --- what must not be seen
@@ -136,16 +222,39 @@ SECOND = [
 _ECHOES: dict[str, tuple[Any, type[errors.OPEAError]]] = {
     "400": (lambda seen: error(400, echo(seen)), errors.InvalidRequestError),
     "401": (lambda seen: error(401, echo(seen)), errors.AuthenticationError),
-    "404 of a model": (lambda seen: error(404, f"model not found: {echo(seen)}", code="model_not_found"), errors.NotFoundError),
-    "429": (lambda seen: error(429, echo(seen), headers={"retry-after": "3600"}), errors.RateLimited),
+    "404 of a model": (
+        lambda seen: error(404, f"model not found: {echo(seen)}", code="model_not_found"),
+        errors.NotFoundError,
+    ),
+    "429": (
+        lambda seen: error(429, echo(seen), headers={"retry-after": "3600"}),
+        errors.RateLimited,
+    ),
     "501": (lambda seen: error(501, echo(seen)), errors.ServerError),
-    "codes": (lambda seen: error(400, "no", code=echo(seen), type=echo(seen), param=echo(seen)), errors.InvalidRequestError),
-    "a request id": (lambda seen: error(400, "no", headers={"x-request-id": credential(seen)}), errors.InvalidRequestError),
-    "too long": (lambda seen: error(400, f"maximum context length exceeded: {echo(seen)}"), errors.ContextOverflowError),
+    "codes": (
+        lambda seen: error(400, "no", code=echo(seen), type=echo(seen), param=echo(seen)),
+        errors.InvalidRequestError,
+    ),
+    "a request id": (
+        lambda seen: error(400, "no", headers={"x-request-id": credential(seen)}),
+        errors.InvalidRequestError,
+    ),
+    "too long": (
+        lambda seen: error(400, f"maximum context length exceeded: {echo(seen)}"),
+        errors.ContextOverflowError,
+    ),
     "HTML": (lambda seen: html(502, f"<h1>{echo(seen)}</h1>"), errors.ServerError),
-    "an error in 200": (lambda seen: json_answer({"error": {"message": echo(seen), "code": "400"}}), errors.InvalidRequestError),
+    "an error in 200": (
+        lambda seen: json_answer({"error": {"message": echo(seen), "code": "400"}}),
+        errors.InvalidRequestError,
+    ),
     "a redirect": (
-        lambda seen: Answer(302, {"location": f"http://{USER}:{PASSWORD}@elsewhere.example/?q={QUERY}&k={credential(seen)}"}),
+        lambda seen: Answer(
+            302,
+            {
+                "location": f"http://{USER}:{PASSWORD}@elsewhere.example/?q={QUERY}&k={credential(seen)}"
+            },
+        ),
         errors.ConfigurationError,
     ),
 }
@@ -162,10 +271,22 @@ SECRET = [
     for name, (answer, cls) in _ECHOES.items()
     for record in (
         Record("secrets", f"an echo: {name}", (always(answer),), fails(cls, requests=_TIMES)),
-        Record("secrets", f"an echo, by user: {name}", (always(answer, **_BY_USER),), fails(cls, requests=_TIMES)),
+        Record(
+            "secrets",
+            f"an echo, by user: {name}",
+            (always(answer, **_BY_USER),),
+            fails(cls, requests=_TIMES),
+        ),
     )
 ]
-SECRET.append(Record("secrets", "refused, by user", (down("refuse", **_BY_USER),), fails(CONNECTION, requests=0, attempts=3)))
+SECRET.append(
+    Record(
+        "secrets",
+        "refused, by user",
+        (down("refuse", **_BY_USER),),
+        fails(CONNECTION, requests=0, attempts=3),
+    )
+)
 SECRET.append(Record("secrets", "a right answer, by user", (Node(**_BY_USER),), gives(1)))
 
 
@@ -175,9 +296,19 @@ def _raises(event: object) -> None:
 
 HOOK = [
     Record("hook", "a right answer", (WELL,), gives(1), options={"hooks": [_raises]}),
-    Record("hook", "after a fault", (first(faults.status(503)),), gives(2), options={"hooks": [_raises]}),
     Record(
-        "hook", "an error", (always(faults.status(400, "no")),), fails(errors.InvalidRequestError, '"no"'), options={"hooks": [_raises]}
+        "hook",
+        "after a fault",
+        (first(faults.status(503)),),
+        gives(2),
+        options={"hooks": [_raises]},
+    ),
+    Record(
+        "hook",
+        "an error",
+        (always(faults.status(400, "no")),),
+        fails(errors.InvalidRequestError, '"no"'),
+        options={"hooks": [_raises]},
     ),
 ]
 

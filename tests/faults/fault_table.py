@@ -122,7 +122,9 @@ def gives(*requests: int | range, **more: Any) -> Outcome:
     return Outcome(requests=requests or (1,), **more)
 
 
-def fails(error: type[OPEAError], *says: str, requests: int | tuple[int | range, ...] = 1, **more: Any) -> Outcome:
+def fails(
+    error: type[OPEAError], *says: str, requests: int | tuple[int | range, ...] = 1, **more: Any
+) -> Outcome:
     """An error that says so."""
     return Outcome(error, says, requests if isinstance(requests, tuple) else (requests,), **more)
 
@@ -150,7 +152,9 @@ class Record:
     def ways(self) -> tuple[Way, ...]:
         """How it can be asked: over aiohttp not what it sees as another fault; ``test_with_aiohttp.py`` has those."""
         other = any(node.faults & READ_AT_ONCE for node in self.at)
-        return tuple(way for way in WAYS if not (other and way.package == "aiohttp" and way.is_async))
+        return tuple(
+            way for way in WAYS if not (other and way.package == "aiohttp" and way.is_async)
+        )
 
     def outcome(self, way: Way) -> Outcome:
         return self.stream if way.is_stream and self.stream is not None else self.plain
@@ -183,8 +187,15 @@ class Played:
         with self._listening():
             self._run(certificates)
         with contextlib.suppress(TimeoutError):
-            until(lambda: open_files() <= files and threading.active_count() <= threads, "files and threads", PATIENCE)
-        self.files_left, self.threads_left = open_files() - files, threading.active_count() - threads
+            until(
+                lambda: open_files() <= files and threading.active_count() <= threads,
+                "files and threads",
+                PATIENCE,
+            )
+        self.files_left, self.threads_left = (
+            open_files() - files,
+            threading.active_count() - threads,
+        )
 
     def _run(self, certificates: Certificates) -> None:
         """In every way: at once if that is mostly waiting, else one after the other."""
@@ -197,7 +208,10 @@ class Played:
                     self.not_asked[way] = error
 
         at_once = self.record.row in WAITING or "reset" in self.record.name
-        threads = [threading.Thread(target=play, args=ways, daemon=True) for ways in (zip(self.ways) if at_once else [self.ways])]
+        threads = [
+            threading.Thread(target=play, args=ways, daemon=True)
+            for ways in (zip(self.ways) if at_once else [self.ways])
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -234,18 +248,26 @@ def _play(record: Record, way: Way, certificates: Certificates) -> Done:
         told = session.ask(**PER_CALL | record.call)
         left_over = session.settle(lambda: not any(server.in_flight for server in servers))
         core = session.core
-        stats, printed = core.get_stats(), f"{session.made!r} {core!r} {core.endpoints} {core.recent_requests()}"
+        stats, printed = (
+            core.get_stats(),
+            f"{session.made!r} {core!r} {core.endpoints} {core.recent_requests()}",
+        )
         session.close()
         for server in servers:
             with contextlib.suppress(TimeoutError):
                 until(lambda server=server: not server._open, "the connections to end", PATIENCE)
             left_over += ["a connection after close"] * len(server._open)
-        seen = [[it for it in server.seen[count:] if it.method == "POST"] for server, count in zip(servers, already, strict=True)]
+        seen = [
+            [it for it in server.seen[count:] if it.method == "POST"]
+            for server, count in zip(servers, already, strict=True)
+        ]
     return Done(told, seen, heard, left_over, stats, printed)
 
 
 def _started(node: Node, stack: ExitStack, certificates: Certificates) -> ScriptedServer:
-    server = stack.enter_context(ScriptedServer(tls=certificates.server(node.tls) if node.tls else None))
+    server = stack.enter_context(
+        ScriptedServer(tls=certificates.server(node.tls) if node.tls else None)
+    )
     server.script(*map(_loud, node.first))
     if node.then is not None:
         server.always(_loud(node.then))
@@ -263,7 +285,9 @@ def _loud(script: Script) -> Script:
         if isinstance(said, Answer):
             return said.replace(headers={**said.headers, **echoes})
         if isinstance(said, Fault):
-            return dataclasses.replace(said, damage=lambda answer: _with_headers(said.damage(answer), echoes))
+            return dataclasses.replace(
+                said, damage=lambda answer: _with_headers(said.damage(answer), echoes)
+            )
         return said
 
     return loud
@@ -273,7 +297,12 @@ def _with_headers(answer: Answer, headers: Mapping[str, str]) -> Answer:
     return answer.replace(headers={**answer.headers, **headers})
 
 
-def _options(record: Record, servers: list[ScriptedServer], heard: list[events.Event], certificates: Certificates) -> dict[str, Any]:
+def _options(
+    record: Record,
+    servers: list[ScriptedServer],
+    heard: list[events.Event],
+    certificates: Certificates,
+) -> dict[str, Any]:
     endpoints = []
     for number, (node, server) in enumerate(zip(record.at, servers, strict=True)):
         verify = {"verify": certificates.trusted} if node.tls and node.tls != "self-signed" else {}
@@ -297,7 +326,9 @@ class Certificates:
         return {
             "good": self._authority.issue_cert("127.0.0.1"),
             "self-signed": trustme.CA().issue_cert("127.0.0.1"),
-            "expired": self._authority.issue_cert("127.0.0.1", not_before=past, not_after=past + datetime.timedelta(days=1)),
+            "expired": self._authority.issue_cert(
+                "127.0.0.1", not_before=past, not_after=past + datetime.timedelta(days=1)
+            ),
             "of another host": self._authority.issue_cert("elsewhere.example"),
         }
 

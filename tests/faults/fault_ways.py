@@ -57,9 +57,14 @@ _WHOLE: dict[str, Callable[[Any], str]] = {
     "core": lambda answer: answer.content,
     "aiohttp": lambda answer: answer.content,
     "langchain": lambda message: str(message.text),
-    "llama_index": lambda answer: answer.text if hasattr(answer, "text") else answer.message.content,
+    "llama_index": lambda answer: (
+        answer.text if hasattr(answer, "text") else answer.message.content
+    ),
 }
-_PIECE: dict[str, Callable[[Any], str]] = {**_WHOLE, "llama_index": lambda response: response.delta or ""}
+_PIECE: dict[str, Callable[[Any], str]] = {
+    **_WHOLE,
+    "llama_index": lambda response: response.delta or "",
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,9 @@ class Way:
     def call(self, made: Any, text: str = "Hello", **options: Any) -> Any:
         """What the method gives: an answer, an awaitable, or something that streams."""
         takes_messages = self.package == "llama_index" and "chat" in self.method
-        return getattr(made, self.method)([ChatMessage(role="user", content=text)] if takes_messages else text, **options)
+        return getattr(made, self.method)(
+            [ChatMessage(role="user", content=text)] if takes_messages else text, **options
+        )
 
     def ask(self, made: Any, text: str = "Hello", **options: Any) -> Told:
         """One call of a sync method."""
@@ -159,10 +166,15 @@ def _pairs() -> list[tuple[Way, Way]]:
         (plain, stream)
         for plain in WAYS
         for stream in WAYS
-        if (plain.is_stream, stream.is_stream) == (False, True) and plain.is_async != stream.is_async and plain.face != stream.face
+        if (plain.is_stream, stream.is_stream) == (False, True)
+        and plain.is_async != stream.is_async
+        and plain.face != stream.face
     ]
     kinds = ["core langchain", "langchain llama_index", "core llama_index"]
-    by_kind = [[pair for pair in found if " ".join(sorted(way.face for way in pair)) == kind] for kind in kinds]
+    by_kind = [
+        [pair for pair in found if " ".join(sorted(way.face for way in pair)) == kind]
+        for kind in kinds
+    ]
     return [pairs[turn % len(pairs)] for turn in range(max(map(len, by_kind))) for pairs in by_kind]
 
 
@@ -186,7 +198,14 @@ class Session:
         """Wait until everything came back and ``quiet`` holds; what did not."""
 
         def left() -> list[str]:
-            return [what for what, is_left in (("places or connections", not idle(self.core)), ("requests", not quiet())) if is_left]
+            return [
+                what
+                for what, is_left in (
+                    ("places or connections", not idle(self.core)),
+                    ("requests", not quiet()),
+                )
+                if is_left
+            ]
 
         if self._runner is not None:
             return self._runner.run(_settled(left, patience))
@@ -205,7 +224,11 @@ class Session:
 
 async def _settled(left: Callable[[], list[str]], patience: float) -> list[str]:
     def all_left() -> list[str]:
-        return left() + [f"the task {task.get_name()}" for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        return left() + [
+            f"the task {task.get_name()}"
+            for task in asyncio.all_tasks()
+            if task is not asyncio.current_task()
+        ]
 
     end = time.monotonic() + patience
     while (found := all_left()) and time.monotonic() < end:  # noqa: ASYNC110 - what changes is in other threads
@@ -216,7 +239,9 @@ async def _settled(left: Callable[[], list[str]], patience: float) -> list[str]:
 class Crowd:
     """Many callers of one object at once, in threads or in one event loop, while the test does something else."""
 
-    def __init__(self, way: Way, made: Any, questions: Iterable[str] | int, rounds: int = 1, **options: Any) -> None:
+    def __init__(
+        self, way: Way, made: Any, questions: Iterable[str] | int, rounds: int = 1, **options: Any
+    ) -> None:
         texts = ["Hello"] * questions if isinstance(questions, int) else list(questions)
         self._told: list[Told] = []
 
@@ -233,7 +258,9 @@ class Crowd:
         if way.is_async:
             self._threads = [threading.Thread(target=lambda: asyncio.run(gather()), daemon=True)]
         else:
-            self._threads = [threading.Thread(target=ask, args=(text,), daemon=True) for text in texts]
+            self._threads = [
+                threading.Thread(target=ask, args=(text,), daemon=True) for text in texts
+            ]
         for thread in self._threads:
             thread.start()
 
@@ -244,7 +271,9 @@ class Crowd:
 
     def told(self, patience: float = 30) -> list[Told]:
         """What all of them were told."""
-        until(lambda: not any(thread.is_alive() for thread in self._threads), "all callers", patience)
+        until(
+            lambda: not any(thread.is_alive() for thread in self._threads), "all callers", patience
+        )
         return self._told
 
     def errors(self, patience: float = 30) -> list[str]:

@@ -9,7 +9,11 @@ from fault_table import Outcome, fails
 
 from opea_core import RetryPolicy, Timeouts, errors
 
-CONNECTION, TIMEOUT, BAD = errors.EndpointConnectionError, errors.EndpointTimeout, errors.BadAnswerError
+CONNECTION, TIMEOUT, BAD = (
+    errors.EndpointConnectionError,
+    errors.EndpointTimeout,
+    errors.BadAnswerError,
+)
 PARTIAL = r"error\.partial"
 USUAL_HINT = r"Is the server running\?"
 Options = Mapping[str, Any]
@@ -17,7 +21,10 @@ Options = Mapping[str, Any]
 
 def limits(**seconds: float) -> Options:
     """Time limits, and one retry."""
-    return {"timeout": Timeouts(**seconds), "retry": RetryPolicy(max_retries=1, initial_delay=0.005, jitter="none")}
+    return {
+        "timeout": Timeouts(**seconds),
+        "retry": RetryPolicy(max_retries=1, initial_delay=0.005, jitter="none"),
+    }
 
 
 def breaks(*says: str, **more: Any) -> Outcome:

@@ -28,7 +28,9 @@ def in_turn(**cases: Sequence[Any]) -> Any:
     every = list(product(*cases.values()))
     count = 3 if len(every) == 1 else 2
     found = [
-        pytest.param(way, *case, id="-".join([str(way), *(getattr(it, "name", str(it)) for it in case)]))
+        pytest.param(
+            way, *case, id="-".join([str(way), *(getattr(it, "name", str(it)) for it in case)])
+        )
         for case in every
         for way in islice(_deck, count)
     ]
@@ -60,7 +62,9 @@ def test_a_storm_of_rate_limits_is_served(way: Way, servers: Servers, made: Made
 
 @of("storm")
 @in_turn(status=[429, 503])
-def test_others_do_not_come_earlier_than_one_was_told(way: Way, server: ScriptedServer, made: Made, status: int) -> None:
+def test_others_do_not_come_earlier_than_one_was_told(
+    way: Way, server: ScriptedServer, made: Made, status: int
+) -> None:
     it = made(way, server)
     server.script(rate_limit(0.4, status=status))
     assert len(Crowd(way, it, 1, max_retries=0).errors()) == 1
@@ -70,7 +74,9 @@ def test_others_do_not_come_earlier_than_one_was_told(way: Way, server: Scripted
 
 @of("burst")
 @in_turn(bad=[faults.status(500), faults.status(503), faults.html, faults.reset])
-def test_one_of_three_that_fails_fast_is_left_alone(way: Way, servers: Servers, made: Made, bad: faults.Fault) -> None:
+def test_one_of_three_that_fails_fast_is_left_alone(
+    way: Way, servers: Servers, made: Made, bad: faults.Fault
+) -> None:
     three = [servers() for _ in range(3)]
     three[0].always(bad)
     it = made(way, *three, breaker=BreakerPolicy(break_duration=30), max_concurrent=4)
@@ -81,7 +87,9 @@ def test_one_of_three_that_fails_fast_is_left_alone(way: Way, servers: Servers, 
 
 @of("burst")
 @in_turn(how=["refuse", "close", "reset"])
-def test_one_of_three_that_is_down_is_not_missed_and_comes_back(way: Way, servers: Servers, made: Made, how: Any) -> None:
+def test_one_of_three_that_is_down_is_not_missed_and_comes_back(
+    way: Way, servers: Servers, made: Made, how: Any
+) -> None:
     three = [servers(latency=0.002) for _ in range(3)]
     it = made(way, *three, max_concurrent=4)
     three[0].pause(how)
@@ -112,8 +120,14 @@ def test_a_brownout_is_not_made_worse_and_passes(way: Way, servers: Servers, mad
     it = made(way, server, max_concurrent=16, breaker=False)
     crowd = Crowd(way, it, 60)
     served = [told for told in crowd.told() if told.error is None]
-    assert {type(told.error).__mro__.__contains__(errors.ServerError) for told in crowd.told() if told.error} <= {True}
-    assert len(server.seen) <= 60 + 32 + 0.1 * len(served) + 2  # the budget: twice the places, a tenth of the successes, and with time
+    assert {
+        type(told.error).__mro__.__contains__(errors.ServerError)
+        for told in crowd.told()
+        if told.error
+    } <= {True}
+    assert (
+        len(server.seen) <= 60 + 32 + 0.1 * len(served) + 2
+    )  # the budget: twice the places, a tenth of the successes, and with time
     server.capacity = None
     assert Crowd(way, it, 8).errors() == []
     assert idle(core_of(it))
@@ -121,7 +135,9 @@ def test_a_brownout_is_not_made_worse_and_passes(way: Way, servers: Servers, mad
 
 @of("outage")
 @in_turn(callers=[64, 4, 1], how=["refuse", "reset"])
-def test_callers_are_carried_over_an_outage(way: Way, servers: Servers, made: Made, callers: int, how: Any) -> None:
+def test_callers_are_carried_over_an_outage(
+    way: Way, servers: Servers, made: Made, callers: int, how: Any
+) -> None:
     server = servers(capacity=8, latency=0.01, overload="wait")
     it = made(way, server, max_concurrent=8)
     assert Crowd(way, it, 1).errors() == []
@@ -134,7 +150,9 @@ def test_callers_are_carried_over_an_outage(way: Way, servers: Servers, made: Ma
     server.resume()
     assert crowd.errors() == []
     assert crowd.finished == 3 * callers
-    assert len(server.seen) - 1 <= 1.1 * 3 * callers + 8  # those under way were lost, and no storm followed
+    assert (
+        len(server.seen) - 1 <= 1.1 * 3 * callers + 8
+    )  # those under way were lost, and no storm followed
     assert idle(core_of(it))
 
 
@@ -155,18 +173,27 @@ def test_an_outage_told_by_a_gateway(way: Way, servers: Servers, made: Made) -> 
 
 @of("dead")
 @in_turn()
-def test_down_for_good_ends_with_the_reasons_and_recovers(way: Way, servers: Servers, made: Made) -> None:
+def test_down_for_good_ends_with_the_reasons_and_recovers(
+    way: Way, servers: Servers, made: Made
+) -> None:
     two = [servers(), servers()]
     it = made(way, *two, recovery_wait=0.3)
     session = Session(way, it)
     assert [session.ask(endpoint=label).error for label in ("one", "two")] == [None, None]
     for server in two:
         server.pause()
-    while core_of(it).get_stats("one")["breaker"] == "closed" or core_of(it).get_stats("two")["breaker"] == "closed":
+    while (
+        core_of(it).get_stats("one")["breaker"] == "closed"
+        or core_of(it).get_stats("two")["breaker"] == "closed"
+    ):
         assert session.ask(recovery_wait=0).error is not None
     told = session.ask()
     assert isinstance(told.error, errors.NoEndpointAvailable), repr(told.error)
-    assert [word for word in ("one", "two", "connection refused", "recovery_wait=0.3") if word not in str(told.error)] == []
+    assert [
+        word
+        for word in ("one", "two", "connection refused", "recovery_wait=0.3")
+        if word not in str(told.error)
+    ] == []
     two[1].resume()
     assert session.ask(recovery_wait=20).text == RIGHT
     session.close()
@@ -187,7 +214,9 @@ def test_a_key_that_is_revoked_in_the_middle(way: Way, servers: Servers, made: M
 
 @of("second")
 @in_turn(fault=[faults.status(401), faults.no_model])
-def test_what_is_wrong_is_told_at_once_until_it_is_mended(way: Way, server: ScriptedServer, made: Made, fault: faults.Fault) -> None:
+def test_what_is_wrong_is_told_at_once_until_it_is_mended(
+    way: Way, server: ScriptedServer, made: Made, fault: faults.Fault
+) -> None:
     cls = errors.NotFoundError if fault is faults.no_model else errors.AuthenticationError
     session = Session(way, made(way, server, breaker=BreakerPolicy(break_duration=30)))
     server.always(fault)
@@ -264,7 +293,11 @@ def test_a_crowd_tells_of_each_of_its_callers(way: Way, server: ScriptedServer, 
 def test_every_test_meets_every_package_sync_and_async() -> None:
     """And every way gets its share."""
     asked: Counter[Way] = Counter()
-    for test in [it for name, it in globals().items() if name.startswith("test_") and hasattr(it, "pytestmark")]:
+    for test in [
+        it
+        for name, it in globals().items()
+        if name.startswith("test_") and hasattr(it, "pytestmark")
+    ]:
         ways = [case.values[0] for mark in test.pytestmark for case in mark.args[1]]
         asked.update(ways)
         assert {way.face for way in ways} == {"core", "langchain", "llama_index"}, test.__name__

@@ -22,12 +22,25 @@ Made = Callable[..., Any]
 SYNC_STREAMS = [way for way in STREAMS if not way.is_async]
 ASYNC_STREAMS = [way for way in STREAMS if way.is_async]
 SYNC, ASYNC = [way for way in CROWDS if not way.is_async], [way for way in CROWDS if way.is_async]
-pytestmark = pytest.mark.filterwarnings("ignore:a stream was dropped before its end:ResourceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:a stream was dropped before its end:ResourceWarning"
+)
 
 
 def endless(server: ScriptedServer) -> None:
     """The next answer begins, and goes on for ever."""
-    server.script(stream(["a ", {"reasoning_content": "."}, "b ", {"reasoning_content": "."}, Hold(threading.Event()), "c"]))
+    server.script(
+        stream(
+            [
+                "a ",
+                {"reasoning_content": "."},
+                "b ",
+                {"reasoning_content": "."},
+                Hold(threading.Event()),
+                "c",
+            ]
+        )
+    )
 
 
 def everything_is_back(server: ScriptedServer, it: Any) -> None:
@@ -44,7 +57,9 @@ def leave(how: str, given: Any) -> None:
 @of("left")
 @pytest.mark.parametrize("how", ["closed", "dropped"])
 @pytest.mark.parametrize("way", SYNC_STREAMS, ids=str)
-def test_a_consumer_that_leaves_the_loop(way: Way, server: ScriptedServer, made: Made, how: str) -> None:
+def test_a_consumer_that_leaves_the_loop(
+    way: Way, server: ScriptedServer, made: Made, how: str
+) -> None:
     it = made(way, server)
     endless(server)
     given = way.call(it)
@@ -59,7 +74,9 @@ def test_a_consumer_that_leaves_the_loop(way: Way, server: ScriptedServer, made:
 @of("left")
 @pytest.mark.parametrize("how", ["closed", "dropped", "cancelled"])
 @pytest.mark.parametrize("way", ASYNC_STREAMS, ids=str)
-async def test_an_async_consumer_that_leaves_the_loop(way: Way, server: ScriptedServer, made: Made, how: str) -> None:
+async def test_an_async_consumer_that_leaves_the_loop(
+    way: Way, server: ScriptedServer, made: Made, how: str
+) -> None:
     it = made(way, server)
     endless(server)
     begun = asyncio.Event()
@@ -89,7 +106,9 @@ async def test_an_async_consumer_that_leaves_the_loop(way: Way, server: Scripted
 @of("left")
 @pytest.mark.parametrize("way", ASYNC, ids=str)
 @pytest.mark.parametrize("late", [False, True])
-def test_a_task_cancelled_wherever_it_waits(way: Way, server: ScriptedServer, made: Made, late: bool) -> None:
+def test_a_task_cancelled_wherever_it_waits(
+    way: Way, server: ScriptedServer, made: Made, late: bool
+) -> None:
     """A call that waits for a place, is refused, sent again and answered; cancelled at each of its suspensions."""
     it = made(way, server, max_concurrent=1)
 
@@ -101,7 +120,9 @@ def test_a_task_cancelled_wherever_it_waits(way: Way, server: ScriptedServer, ma
             await stepper
 
         await asyncio.wait([asyncio.ensure_future(run())])
-        await asyncio.to_thread(until, lambda: idle(core_of(it)), f"everything to come back ({number})")
+        await asyncio.to_thread(
+            until, lambda: idle(core_of(it)), f"everything to come back ({number})"
+        )
         server._script.clear()  # it may not have got so far
         return stepper.reached
 
@@ -129,7 +150,9 @@ def test_ctrl_c_in_the_middle_of_a_call(way: Way, server: ScriptedServer, made: 
 
 @of("left")
 @pytest.mark.parametrize("way", CROWDS, ids=str)
-def test_an_object_that_is_closed_ends_its_calls(way: Way, server: ScriptedServer, made: Made) -> None:
+def test_an_object_that_is_closed_ends_its_calls(
+    way: Way, server: ScriptedServer, made: Made
+) -> None:
     it = made(way, server, max_concurrent=1)
     server.script(faults.hang)
     crowd = Crowd(way, it, 3)

@@ -20,13 +20,18 @@ from opea_core import ConfigurationError
 from opea_core.testing import Hold, ScriptedServer, chat
 
 Made = Callable[..., Any]
-PAIRS = [pytest.param(sync, other, id=sync.package) for sync, other in zip(CROWDS[::2], CROWDS[1::2], strict=True)]
+PAIRS = [
+    pytest.param(sync, other, id=sync.package)
+    for sync, other in zip(CROWDS[::2], CROWDS[1::2], strict=True)
+]
 """The sync and the async way of each package."""
 
 
 @of("loops")
 @pytest.mark.parametrize(("sync", "other"), PAIRS)
-def test_a_limit_holds_over_loops_and_threads(sync: Way, other: Way, server: ScriptedServer, made: Made) -> None:
+def test_a_limit_holds_over_loops_and_threads(
+    sync: Way, other: Way, server: ScriptedServer, made: Made
+) -> None:
     server.latency = 0.003
     it = made(sync, server, max_concurrent=5)
     crowds = [Crowd(other, it, 10) for _ in range(4)] + [Crowd(sync, it, 8, rounds=4)]
@@ -38,7 +43,9 @@ def test_a_limit_holds_over_loops_and_threads(sync: Way, other: Way, server: Scr
 
 @of("loops")
 @pytest.mark.parametrize(("sync", "other"), PAIRS)
-def test_asyncio_run_a_hundred_times(sync: Way, other: Way, server: ScriptedServer, made: Made) -> None:
+def test_asyncio_run_a_hundred_times(
+    sync: Way, other: Way, server: ScriptedServer, made: Made
+) -> None:
     it = made(other, server)
 
     def work() -> None:
@@ -57,7 +64,9 @@ def test_asyncio_run_a_hundred_times(sync: Way, other: Way, server: ScriptedServ
     "ignore", "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # asyncio itself warns of tasks and transports of a loop that was closed on them
 @pytest.mark.parametrize(("sync", "other"), PAIRS)
-def test_a_loop_closed_with_calls_waiting(sync: Way, other: Way, server: ScriptedServer, made: Made) -> None:
+def test_a_loop_closed_with_calls_waiting(
+    sync: Way, other: Way, server: ScriptedServer, made: Made
+) -> None:
     it, go = made(other, server, max_concurrent=1), threading.Event()
     server.script(chat("held").after(Hold(go)))
     holder = Crowd(sync, it, 1)
@@ -67,7 +76,9 @@ def test_a_loop_closed_with_calls_waiting(sync: Way, other: Way, server: Scripte
 
     async def begin() -> list[asyncio.Task[Any]]:
         tasks = [asyncio.ensure_future(other.aask(it)) for _ in range(3)]
-        await asyncio.to_thread(until, lambda: core_of(it).get_stats()["queued"] == 3, "three to wait")
+        await asyncio.to_thread(
+            until, lambda: core_of(it).get_stats()["queued"] == 3, "three to wait"
+        )
         return tasks
 
     tasks = loop.run_until_complete(begin())
@@ -95,11 +106,19 @@ def test_a_fork_shares_nothing(way: Way, server: ScriptedServer, made: Made) -> 
     assert session.ask("parent").error is None
     of_child = {seen.connection for seen in server.seen if "child" in str(seen.body)}
     assert len(of_child) == 1
-    assert of_child & {seen.connection for seen in server.seen if "child" not in str(seen.body)} == set()
+    assert (
+        of_child & {seen.connection for seen in server.seen if "child" not in str(seen.body)}
+        == set()
+    )
     session.close()
 
 
-BAD_KEYS = {"a newline": "sk-SECRET\n", "a newline inside": "sk-SEC\nRET", "a space before": " sk-SECRET", "a space after": "sk-SECRET "}
+BAD_KEYS = {
+    "a newline": "sk-SECRET\n",
+    "a newline inside": "sk-SEC\nRET",
+    "a space before": " sk-SECRET",
+    "a space after": "sk-SECRET ",
+}
 BAD_KEYS |= {"a letter that is not ASCII": "sk-SECRET-é", "a zero byte": "sk-SECRET\0"}
 
 
@@ -107,7 +126,11 @@ BAD_KEYS |= {"a letter that is not ASCII": "sk-SECRET-é", "a zero byte": "sk-SE
 @pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS)
 @pytest.mark.parametrize("way", CROWDS[::2], ids=lambda way: way.package)
 def test_a_key_that_cannot_be_sent_is_refused_at_once(way: Way, key: str) -> None:
-    for options in ({"api_key": key}, {"endpoints": [{"base_url": "http://gpu1", "api_key": key}]}, {"default": key}):
+    for options in (
+        {"api_key": key},
+        {"endpoints": [{"base_url": "http://gpu1", "api_key": key}]},
+        {"default": key},
+    ):
         if "default" in options and way.package == "core":
             continue
         given = {"default_headers": {"x-key": key + "\n"}} if "default" in options else options

@@ -30,7 +30,9 @@ def test_everything_holds(record: Record, certificates: Certificates) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("record", [record for record in TABLE if str(record) not in IN_ALL_WAYS], ids=str)
+@pytest.mark.parametrize(
+    "record", [record for record in TABLE if str(record) not in IN_ALL_WAYS], ids=str
+)
 def test_everything_holds_in_every_way(record: Record, certificates: Certificates) -> None:
     assert problems(Played(record, record.ways, certificates)) == []
 
@@ -39,7 +41,12 @@ def test_everything_holds_in_every_way(record: Record, certificates: Certificate
 
 
 _WAY = Way("langchain", "stream")
-_LIMITED = Record("storm", "no quota", (always(faults.rate_limited(3600)),), fails(errors.RateLimited, "asks to wait 3600 s"))
+_LIMITED = Record(
+    "storm",
+    "no quota",
+    (always(faults.rate_limited(3600)),),
+    fails(errors.RateLimited, "asks to wait 3600 s"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +69,22 @@ def _unpicklable(done: Done) -> Done:
 
 
 _AMISS: dict[str, tuple[Callable[[Done], Done], dict[str, Any]]] = {
-    "the caller is told the right answer or the right error": (lambda done: done, {"error": errors.QuotaExceeded}),
-    "an error has the servers words and helps": (lambda done: done, {"says": ("asks to wait 3601 s",)}),
-    "a framework knows the error too": (lambda done: replace(done, told=Told(error=errors.RateLimited("no"))), {}),
-    "a stream that breaks off hands over what came": (lambda done: replace(done, told=Told(["x"], done.told.error)), {}),
+    "the caller is told the right answer or the right error": (
+        lambda done: done,
+        {"error": errors.QuotaExceeded},
+    ),
+    "an error has the servers words and helps": (
+        lambda done: done,
+        {"says": ("asks to wait 3601 s",)},
+    ),
+    "a framework knows the error too": (
+        lambda done: replace(done, told=Told(error=errors.RateLimited("no"))),
+        {},
+    ),
+    "a stream that breaks off hands over what came": (
+        lambda done: replace(done, told=Told(["x"], done.told.error)),
+        {},
+    ),
     "each server gets as many requests as it should": (lambda done: done, {"requests": (2,)}),
     "nobody is asked earlier than he said": (lambda done: done, {"waits": 0.1}),
     "the client hangs up so that the server stops": (lambda done: done, {"left": True}),
@@ -82,11 +101,17 @@ def test_nothing_is_amiss_where_everything_holds(limited: Played) -> None:
 
 
 @pytest.mark.parametrize("what", [words(check) for check in CHECKS])
-def test_a_check_notices_and_says_in_which_record_and_way(limited: Played, certificates: Certificates, what: str) -> None:
+def test_a_check_notices_and_says_in_which_record_and_way(
+    limited: Played, certificates: Certificates, what: str
+) -> None:
     spoil, expected = _AMISS[what]
     spoilt = Played(replace(_LIMITED, plain=replace(_LIMITED.plain, **expected)), (), certificates)
     spoilt.done = {_WAY: spoil(limited.done[_WAY])}
-    assert [said for said in problems(spoilt) if said.startswith(f"storm: no quota | langchain stream | {what} | ")] != []
+    assert [
+        said
+        for said in problems(spoilt)
+        if said.startswith(f"storm: no quota | langchain stream | {what} | ")
+    ] != []
 
 
 def test_what_is_left_or_logged_is_told(certificates: Certificates) -> None:
@@ -132,7 +157,11 @@ def test_every_record_is_of_a_row() -> None:
 
 
 def test_every_row_of_the_table_is_proved() -> None:
-    tests = [it for module in (test_fault_crowds, test_fault_leavers, test_fault_loops) for it in vars(module).values()]
+    tests = [
+        it
+        for module in (test_fault_crowds, test_fault_leavers, test_fault_loops)
+        for it in vars(module).values()
+    ]
     proved = {record.row for record in TABLE} | {it.row for it in tests if hasattr(it, "row")}
     assert proved == set(ROWS)
 
@@ -142,7 +171,9 @@ def test_every_row_of_the_table_is_proved() -> None:
 
 def _kinds(record: Record) -> set[str]:
     """Its row, and the errors that come of it."""
-    return {record.row} | {outcome.error.__name__ for outcome in (record.plain, record.outcome(_WAY)) if outcome.error}
+    return {record.row} | {
+        outcome.error.__name__ for outcome in (record.plain, record.outcome(_WAY)) if outcome.error
+    }
 
 
 def _traits(way: Way) -> set[str]:
@@ -150,7 +181,9 @@ def _traits(way: Way) -> set[str]:
 
 
 def test_every_record_is_asked_for_an_answer_and_for_a_stream() -> None:
-    assert [str(record) for record, ways in WAYS_OF.items() if len({way.is_stream for way in ways}) != 2] == []
+    assert [
+        str(record) for record, ways in WAYS_OF.items() if len({way.is_stream for way in ways}) != 2
+    ] == []
 
 
 def test_every_kind_of_record_meets_every_package_sync_and_async() -> None:
@@ -163,7 +196,9 @@ def test_every_kind_of_record_meets_every_package_sync_and_async() -> None:
 
 
 def test_every_way_has_its_share() -> None:
-    asked = Counter(way for record, ways in WAYS_OF.items() if str(record) not in IN_ALL_WAYS for way in ways)
+    asked = Counter(
+        way for record, ways in WAYS_OF.items() if str(record) not in IN_ALL_WAYS for way in ways
+    )
     assert {str(way): asked[way] for way in WAYS if asked[way] < 10} == {}
 
 

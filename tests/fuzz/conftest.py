@@ -11,8 +11,24 @@ from llama_index.core.utils import set_global_tokenizer
 
 sys.path += [str(Path(__file__).parent.parent / "core")]
 
-_NAMES = ("OPEA_API_URL", "OPEA_API_KEY", "OPEA_MODEL", "OPEA_TIMEOUT", "OPEA_LOG", "OPENAI_API_KEY", "SSL_CERT_FILE", "SSL_CERT_DIR")
-_NAMES += ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_NAMES = (
+    "OPEA_API_URL",
+    "OPEA_API_KEY",
+    "OPEA_MODEL",
+    "OPEA_TIMEOUT",
+    "OPEA_LOG",
+    "OPENAI_API_KEY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
+_NAMES += (
+    "LANGSMITH_TRACING",
+    "LANGCHAIN_TRACING_V2",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

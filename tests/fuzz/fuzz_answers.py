@@ -92,7 +92,11 @@ def answer(chance: Random, kind: str) -> Sent:
     _change_headers(chance, headers, status)
     if chance.random() < 0.08:
         body = _packed(chance, body, headers)
-    size = chance.choice((0, 0, 0, 1, 7, 64, 1000)) if len(body) < 3000 else chance.choice((0, 500, 4096))
+    size = (
+        chance.choice((0, 0, 0, 1, 7, 64, 1000))
+        if len(body) < 3000
+        else chance.choice((0, 500, 4096))
+    )
     end: End = chance.choice(("cut", "reset", "late")) if chance.random() < 0.05 else ""
     return Sent(status, tuple(headers.items()), body, size, end)
 
@@ -171,14 +175,33 @@ def _break_off(chance: Random, blocks: _Blocks) -> None:
 
 def _put_in(chance: Random, blocks: _Blocks) -> None:
     other = written(
-        chance, chance.choice((mutated(chance, sample(chance, "chat")), _refusal(chance), chance.choice(sample(chance, "stream"))))
+        chance,
+        chance.choice(
+            (
+                mutated(chance, sample(chance, "chat")),
+                _refusal(chance),
+                chance.choice(sample(chance, "stream")),
+            )
+        ),
     )
     blocks.insert(
-        chance.randrange(len(blocks) + 1), chance.choice((b"data: [DONE]\n\n", b"data:\n\n", b":\n\n", b"\n", _dressed(chance, other)))
+        chance.randrange(len(blocks) + 1),
+        chance.choice(
+            (b"data: [DONE]\n\n", b"data:\n\n", b":\n\n", b"\n", _dressed(chance, other))
+        ),
     )
 
 
-_MOVES: tuple[Callable[[Random, _Blocks], None], ...] = (_leave_out, _leave_out, _repeat, _move, _shuffle, _break_off, _put_in, _put_in)
+_MOVES: tuple[Callable[[Random, _Blocks], None], ...] = (
+    _leave_out,
+    _leave_out,
+    _repeat,
+    _move,
+    _shuffle,
+    _break_off,
+    _put_in,
+    _put_in,
+)
 
 
 # --- bytes
@@ -244,7 +267,13 @@ def _packed(chance: Random, body: bytes, headers: dict[str, str]) -> bytes:
     headers["content-encoding"] = chance.choice(PACKINGS)
     how = chance.choice(_HOW)
     made = how(body)
-    return made if chance.random() < 0.6 else _changed_bytes(Random(chance.random()), made)[: chance.choice((None, 10, len(made) // 2))]
+    return (
+        made
+        if chance.random() < 0.6
+        else _changed_bytes(Random(chance.random()), made)[
+            : chance.choice((None, 10, len(made) // 2))
+        ]
+    )
 
 
 def _change_headers(chance: Random, headers: dict[str, str], status: int) -> None:
@@ -261,13 +290,22 @@ def _change_headers(chance: Random, headers: dict[str, str], status: int) -> Non
 def on_the_wire(chance: Random, sent: Sent) -> bytes:
     """The whole answer with its head and framing, both changed, too."""
     status = sent.status if 100 <= sent.status <= 999 else 200
-    lines = [f"HTTP/1.1 {status} OK".encode(), *(f"{name}: {value}".encode("latin-1") for name, value in sent.headers)]
+    lines = [
+        f"HTTP/1.1 {status} OK".encode(),
+        *(f"{name}: {value}".encode("latin-1") for name, value in sent.headers),
+    ]
     body = sent.body
     if chance.random() < 0.5:
         lines.append(b"content-length: %d" % len(body))
     elif chance.random() < 0.7:
         lines.append(b"transfer-encoding: chunked")
-        body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in replace(sent, size=max(sent.size, 50)).pieces) + b"0\r\n\r\n"
+        body = (
+            b"".join(
+                b"%x\r\n%b\r\n" % (len(piece), piece)
+                for piece in replace(sent, size=max(sent.size, 50)).pieces
+            )
+            + b"0\r\n\r\n"
+        )
     for _ in range(chance.choice((0, 1, 1, 2, 4))):
         chance.choice(_HEADS)(chance, lines)
     head = b"\r\n".join(lines) + b"\r\n\r\n"
@@ -326,4 +364,12 @@ def _many_lines(chance: Random, lines: list[bytes]) -> None:
     lines += [b"x-%d: y" % number for number in range(chance.choice((50, 120, 5000)))]
 
 
-_HEADS = (_other_status_line, _further_line, _further_line, _further_line, _without_line, _doubled_line, _many_lines)
+_HEADS = (
+    _other_status_line,
+    _further_line,
+    _further_line,
+    _further_line,
+    _without_line,
+    _doubled_line,
+    _many_lines,
+)

@@ -34,7 +34,11 @@ OPTIONS: dict[str, Any] = {
     "queue": QueuePolicy(queue_timeout=0.05, recovery_wait=0),
 }
 """Whatever a server says, nobody waits."""
-_ENDS = {"cut": httpx.RemoteProtocolError("cut"), "reset": httpx.ReadError("reset"), "late": httpx.ReadTimeout("late")}
+_ENDS = {
+    "cut": httpx.RemoteProtocolError("cut"),
+    "reset": httpx.ReadError("reset"),
+    "late": httpx.ReadTimeout("late"),
+}
 
 
 class Replies(httpx.BaseTransport, httpx.AsyncBaseTransport):
@@ -53,11 +57,25 @@ class Replies(httpx.BaseTransport, httpx.AsyncBaseTransport):
     def _next(self, request: httpx.Request) -> httpx.Response:
         if self._first:
             sent = self._first.pop(0)
-            headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent.headers]
+            headers = [
+                (name.encode("latin-1"), value.encode("latin-1")) for name, value in sent.headers
+            ]
             return httpx.Response(sent.status, headers=headers, stream=_Body(sent), request=request)
         body = request.content
-        made = self._model.answer(Seen(request.method, request.url.path, {}, {}, body, json.loads(body) if body else None, 1))
-        return httpx.Response(made.status, headers=dict(made.headers), content=made.body, request=request)
+        made = self._model.answer(
+            Seen(
+                request.method,
+                request.url.path,
+                {},
+                {},
+                body,
+                json.loads(body) if body else None,
+                1,
+            )
+        )
+        return httpx.Response(
+            made.status, headers=dict(made.headers), content=made.body, request=request
+        )
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -94,7 +112,9 @@ class Run:
 
     def cases(self, numbers: Iterable[int], ways: tuple[Way, ...] = WAYS) -> Run:
         """Tries each number of each way, in a thread that is watched."""
-        self.thread = thread = threading.Thread(target=self._all, args=(list(numbers), ways), daemon=True)
+        self.thread = thread = threading.Thread(
+            target=self._all, args=(list(numbers), ways), daemon=True
+        )
         thread.start()
         before, since = -1, time.monotonic()
         while thread.is_alive():
@@ -102,7 +122,9 @@ class Run:
             if self.tried != before:
                 before, since = self.tried, time.monotonic()
             elif time.monotonic() - since > self.hangs:
-                stack = "".join(traceback.format_stack(sys._current_frames()[thread.ident or 0])[-12:])
+                stack = "".join(
+                    traceback.format_stack(sys._current_frames()[thread.ident or 0])[-12:]
+                )
                 self.faults.append(f"{self._now} hangs:\n{stack}")
                 break
         return self
@@ -114,14 +136,18 @@ class Run:
                     self._now = f"again({str(way)!r}, {self.seed}, {number}, wire={self.wire})"
                     began = time.monotonic()
                     try:
-                        self._case(way, Random(f"{self.seed} {number} {way} {self.wire}"), runner, server)
+                        self._case(
+                            way, Random(f"{self.seed} {number} {way} {self.wire}"), runner, server
+                        )
                     except Exception as error:  # noqa: BLE001 - what is wrong with the fuzzer itself is told, too
                         self._fault([], error)
                     self.slowest = max(self.slowest, (time.monotonic() - began, self._now))
                     self.tried += 1
                 gc.collect()
 
-    def _case(self, way: Way, chance: Random, runner: asyncio.Runner, server: ScriptedServer) -> None:
+    def _case(
+        self, way: Way, chance: Random, runner: asyncio.Runner, server: ScriptedServer
+    ) -> None:
         answers = [answer(chance, way.kind) for _ in range(chance.choice((1, 2, 2, 4)))]
         if not self.wire:
             self.ask(way, answers, runner)
@@ -135,9 +161,21 @@ class Run:
     def ask(self, way: Way, answers: list[Sent], runner: asyncio.Runner) -> None:
         """One case without sockets."""
         transport = Replies(answers)
-        self._ask(way, answers, runner, OPEA(base_url="http://fuzz.test/v1", transport=transport, async_transport=transport, **OPTIONS))
+        self._ask(
+            way,
+            answers,
+            runner,
+            OPEA(
+                base_url="http://fuzz.test/v1",
+                transport=transport,
+                async_transport=transport,
+                **OPTIONS,
+            ),
+        )
 
-    def _ask(self, way: Way, told: Sequence[Sent | bytes], runner: asyncio.Runner, opea: OPEA) -> None:
+    def _ask(
+        self, way: Way, told: Sequence[Sent | bytes], runner: asyncio.Runner, opea: OPEA
+    ) -> None:
         """Twice, as the second answer may be one that the first spoiled."""
         for _ in range(2):
             with self._checked(way, told):
@@ -164,7 +202,9 @@ class Run:
 
     def _fault(self, told: Sequence[Sent | bytes], error: BaseException) -> None:
         where = "".join(traceback.format_exception(error, limit=-6, chain=False)).strip()
-        self.faults.append(f"{self._now}\nanswers: " + "\n         ".join(map(_short, told)) + f"\n{where}")
+        self.faults.append(
+            f"{self._now}\nanswers: " + "\n         ".join(map(_short, told)) + f"\n{where}"
+        )
 
 
 @contextmanager
@@ -188,9 +228,9 @@ def _unusable(error: Exception) -> Exception | None:
         if isinstance(error, OPEAError):
             again = pickle.loads(pickle.dumps(error))
             assert (type(again), str(again)) == (type(error), str(error))
-            assert error.__cause__ is None or isinstance(error.__cause__, OPEAError | httpx.HTTPError | ValueError | OSError), repr(
-                error.__cause__
-            )
+            assert error.__cause__ is None or isinstance(
+                error.__cause__, OPEAError | httpx.HTTPError | ValueError | OSError
+            ), repr(error.__cause__)
     except Exception as problem:  # noqa: BLE001 - it is handed on
         return problem
     return None

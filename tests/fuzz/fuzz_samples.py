@@ -8,33 +8,70 @@ from typing import Any
 
 from opea_core.types import Json
 
-KINDS = ("chat", "stream", "completion", "completion stream", "embeddings", "rerank", "models", "tokens")
+KINDS = (
+    "chat",
+    "stream",
+    "completion",
+    "completion stream",
+    "embeddings",
+    "rerank",
+    "models",
+    "tokens",
+)
 USAGE: Json = {
     "prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21, "cached_tokens": 3,
     "prompt_tokens_details": {"cached_tokens": 3, "audio_tokens": 0},
     "completion_tokens_details": {"reasoning_tokens": 2, "accepted_prediction_tokens": 0},
 }  # fmt: skip
 TOKEN: Json = {"token": " the", "logprob": -0.12, "bytes": [32, 116, 104, 101]}
-LOGPROBS: Json = {"content": [{**TOKEN, "top_logprobs": [TOKEN, {**TOKEN, "token": "a", "logprob": -3.5}]}], "refusal": None}
+LOGPROBS: Json = {
+    "content": [{**TOKEN, "top_logprobs": [TOKEN, {**TOKEN, "token": "a", "logprob": -3.5}]}],
+    "refusal": None,
+}
 PERSON = '{"name": "Ada", "age": 36}'
 
 
 def call(name: str = "get_weather", arguments: Any = '{"city": "Rome"}', **more: Any) -> Json:
-    return {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}, **more}
+    return {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+        **more,
+    }
 
 
 def _root(kind: str, choices: list[Json], **more: Any) -> Json:
-    return {"id": "c1", "object": kind, "created": 1_700_000_000, "model": "m", "system_fingerprint": "fp", "choices": choices, **more}
+    return {
+        "id": "c1",
+        "object": kind,
+        "created": 1_700_000_000,
+        "model": "m",
+        "system_fingerprint": "fp",
+        "choices": choices,
+        **more,
+    }
 
 
 def _plain(message: Json, finish: str = "stop", **choice: Any) -> Json:
     return _root(
-        "chat.completion", [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish, **choice}], usage=USAGE
+        "chat.completion",
+        [
+            {
+                "index": 0,
+                "message": {"role": "assistant", **message},
+                "finish_reason": finish,
+                **choice,
+            }
+        ],
+        usage=USAGE,
     )
 
 
 def _event(delta: Json, finish: str | None = None, index: int = 0, **choice: Any) -> Json:
-    return _root("chat.completion.chunk", [{"index": index, "delta": delta, "finish_reason": finish, **choice}])
+    return _root(
+        "chat.completion.chunk",
+        [{"index": index, "delta": delta, "finish_reason": finish, **choice}],
+    )
 
 
 _MESSAGES: list[tuple[Json, str]] = [
@@ -58,7 +95,9 @@ _MESSAGES: list[tuple[Json, str]] = [
 def _chat() -> list[Json]:
     found = [_plain(message, finish, logprobs=LOGPROBS) for message, finish in _MESSAGES]
     several = _plain({"content": "one"})
-    several["choices"] += [{"index": 1, "message": {"role": "assistant", "content": "two"}, "finish_reason": "stop"}]
+    several["choices"] += [
+        {"index": 1, "message": {"role": "assistant", "content": "two"}, "finish_reason": "stop"}
+    ]
     return [*found, several]
 
 
@@ -73,8 +112,21 @@ def _deltas(message: Json) -> list[Json]:
         if name == "tool_calls":
             for number, made in enumerate(value):
                 pieces = _cut(made["function"]["arguments"])
-                found.append({"tool_calls": [{**made, "index": number, "function": {"name": made["function"]["name"], "arguments": ""}}]})
-                found += [{"tool_calls": [{"index": number, "function": {"arguments": piece}}]} for piece in pieces]
+                found.append(
+                    {
+                        "tool_calls": [
+                            {
+                                **made,
+                                "index": number,
+                                "function": {"name": made["function"]["name"], "arguments": ""},
+                            }
+                        ]
+                    }
+                )
+                found += [
+                    {"tool_calls": [{"index": number, "function": {"arguments": piece}}]}
+                    for piece in pieces
+                ]
         elif isinstance(value, str):
             found += [{name: piece} for piece in _cut(value)]
         else:
@@ -85,11 +137,19 @@ def _deltas(message: Json) -> list[Json]:
 def _streams() -> list[list[Any]]:
     found: list[list[Any]] = []
     for message, finish in _MESSAGES:
-        events: list[Any] = [_event(delta, logprobs=LOGPROBS if number == 1 else None) for number, delta in enumerate(_deltas(message))]
+        events: list[Any] = [
+            _event(delta, logprobs=LOGPROBS if number == 1 else None)
+            for number, delta in enumerate(_deltas(message))
+        ]
         found.append([*events, _event({}, finish), _root("chat.completion.chunk", [], usage=USAGE)])
     two = [_event({"content": word}, index=index) for word in ("Hel", "lo") for index in (0, 1)]
     found.append([*two, _event({}, "stop"), _event({}, "stop", 1)])
-    found.append([_event({"content": "Hel"}), {"error": {"message": "overloaded", "type": "server_error", "code": 503}}])
+    found.append(
+        [
+            _event({"content": "Hel"}),
+            {"error": {"message": "overloaded", "type": "server_error", "code": 503}},
+        ]
+    )
     return found
 
 
@@ -101,7 +161,10 @@ def _texts(stream: bool) -> Json:
 _EMBEDDED: Json = {"object": "list", "model": "m", "usage": {"prompt_tokens": 2, "total_tokens": 2}, "data": [
     {"object": "embedding", "index": 0, "embedding": [0.25, -0.5, 1]},
     {"object": "embedding", "index": 1, "embedding": [1, 0, 0.5]}]}  # fmt: skip
-_PACKED: Json = {**_EMBEDDED, "data": [{"index": index, "embedding": "AACAPgAAAL8AAIA/"} for index in (0, 1)]}
+_PACKED: Json = {
+    **_EMBEDDED,
+    "data": [{"index": index, "embedding": "AACAPgAAAL8AAIA/"} for index in (0, 1)],
+}
 _RANKED: list[Json] = [
     {"index": 1, "relevance_score": 0.9, "document": {"text": "b"}}, {"index": 0, "relevance_score": 0.1, "document": "a"},
 ]  # fmt: skip
@@ -115,10 +178,19 @@ DOCUMENTS: dict[str, list[Any]] = {
     "embeddings": [_EMBEDDED, _PACKED],
     "rerank": [
         {"model": "m", "results": _RANKED, "usage": {"total_tokens": 3}},
-        {"data": [{"index": 0, "score": 3.5}, {"index": 1, "score": -3}], "meta": {"tokens": {"input_tokens": 4}, "billed_units": {}}},
+        {
+            "data": [{"index": 0, "score": 3.5}, {"index": 1, "score": -3}],
+            "meta": {"tokens": {"input_tokens": 4}, "billed_units": {}},
+        },
     ],
-    "models": [{"object": "list", "data": [_MODEL, {**_MODEL, "id": "n"}]}, {"models": [{"name": "m", "model": "m"}]}],
-    "tokens": [{"count": 3, "max_model_len": 8, "tokens": [1, 2, 3]}, {"tokens": [{"id": 1, "piece": "a"}]}],
+    "models": [
+        {"object": "list", "data": [_MODEL, {**_MODEL, "id": "n"}]},
+        {"models": [{"name": "m", "model": "m"}]},
+    ],
+    "tokens": [
+        {"count": 3, "max_model_len": 8, "tokens": [1, 2, 3]},
+        {"tokens": [{"id": 1, "piece": "a"}]},
+    ],
 }
 """By kind: documents, or (streams) lists of events."""
 ERRORS: list[Json] = [

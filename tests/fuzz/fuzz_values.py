@@ -64,7 +64,10 @@ def _nested(chance: Random) -> Any:
 
 
 def _object(chance: Random) -> Any:
-    return {chance.choice(NAMES): chance.choice(_ODD[:6])(chance) for _ in range(chance.choice((0, 1, 3)))}
+    return {
+        chance.choice(NAMES): chance.choice(_ODD[:6])(chance)
+        for _ in range(chance.choice((0, 1, 3)))
+    }
 
 
 def _list(chance: Random) -> Any:
@@ -90,7 +93,13 @@ def places(document: Any) -> list[_Place]:
     waiting = [document]
     while waiting and len(found) < 3000:
         value = waiting.pop()
-        keys = range(len(value)) if isinstance(value, list) else list(value) if isinstance(value, dict) else ()
+        keys = (
+            range(len(value))
+            if isinstance(value, list)
+            else list(value)
+            if isinstance(value, dict)
+            else ()
+        )
         found += [(value, key) for key in keys]
         waiting += [value[key] for key in keys]
     return found
@@ -150,24 +159,49 @@ def _swap(chance: Random, found: list[_Place]) -> None:
 
 def _wrap(chance: Random, found: list[_Place]) -> None:
     where, key = chance.choice(found)
-    where[key] = chance.choice(([where[key]], {chance.choice(NAMES): where[key]}, json.dumps(where[key])))
+    where[key] = chance.choice(
+        ([where[key]], {chance.choice(NAMES): where[key]}, json.dumps(where[key]))
+    )
 
 
 def _inside(chance: Random, found: list[_Place]) -> None:
     """A change to a document that is the text of another one, as arguments are."""
-    texts = [(where, key) for where, key in found if isinstance(where[key], str) and where[key][:1] == "{"]
+    texts = [
+        (where, key)
+        for where, key in found
+        if isinstance(where[key], str) and where[key][:1] == "{"
+    ]
     if texts:
         where, key = chance.choice(texts)
         with contextlib.suppress(ValueError, RecursionError):
-            where[key] = written(chance, mutated(chance, json.loads(where[key]))).decode("utf-8", "surrogatepass")
+            where[key] = written(chance, mutated(chance, json.loads(where[key]))).decode(
+                "utf-8", "surrogatepass"
+            )
 
 
-_CHANGES = (_inside, _inside, _replace, _replace, _replace, _of_same_kind, _of_same_kind, _drop, _rename, _add, _swap, _wrap)
+_CHANGES = (
+    _inside,
+    _inside,
+    _replace,
+    _replace,
+    _replace,
+    _of_same_kind,
+    _of_same_kind,
+    _drop,
+    _rename,
+    _add,
+    _swap,
+    _wrap,
+)
 
 
 def written(chance: Random, document: Any) -> bytes:
     """The document as text, in some spelling; lone surrogates may become bytes that are no UTF-8."""
-    text = json.dumps(document, ensure_ascii=chance.random() < 0.5, separators=chance.choice(((",", ":"), (", ", ": "), (" ,\n", " : "))))
+    text = json.dumps(
+        document,
+        ensure_ascii=chance.random() < 0.5,
+        separators=chance.choice(((",", ":"), (", ", ": "), (" ,\n", " : "))),
+    )
     for number, raw in enumerate(RAW):
         text = text.replace(f'"{_MARK % number}"', raw)
     return text.encode("utf-8", "surrogatepass")

@@ -27,7 +27,10 @@ from opea_core import OPEA, OPEAError
 Ask = Callable[[OPEA], Any]
 TOOL = {
     "type": "function",
-    "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+    "function": {
+        "name": "get_weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
 }
 
 
@@ -38,7 +41,12 @@ class Person(BaseModel):
     age: int
 
 
-SCHEMA = {"title": "Person", "type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name"]}
+SCHEMA = {
+    "title": "Person",
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name"],
+}
 FORM = {"name": "Person", "schema": SCHEMA}
 
 
@@ -87,7 +95,9 @@ def look(part: Any) -> str:
         if isinstance(value, str):
             value.encode()
     if hasattr(part, "content_blocks"):
-        json.dumps([block for block in part.content_blocks if block["type"] != "non_standard"], default=str)
+        json.dumps(
+            [block for block in part.content_blocks if block["type"] != "non_standard"], default=str
+        )
     return f"{part!r}"
 
 
@@ -102,9 +112,26 @@ def _engine() -> list[Way]:
     for more, given in options.items():
         found += [
             Way("core", f"chat{more}", "chat", lambda opea, given=given: opea.chat("Hi", **given)),
-            Way("core", f"achat{more}", "chat", lambda opea, given=given: opea.achat("Hi", **given), True),
-            Way("core", f"stream_chat{more}", "stream", lambda opea, given=given: _polled(opea, given)),
-            Way("core", f"astream_chat{more}", "stream", lambda opea, given=given: opea.astream_chat("Hi", **given), True),
+            Way(
+                "core",
+                f"achat{more}",
+                "chat",
+                lambda opea, given=given: opea.achat("Hi", **given),
+                True,
+            ),
+            Way(
+                "core",
+                f"stream_chat{more}",
+                "stream",
+                lambda opea, given=given: _polled(opea, given),
+            ),
+            Way(
+                "core",
+                f"astream_chat{more}",
+                "stream",
+                lambda opea, given=given: opea.astream_chat("Hi", **given),
+                True,
+            ),
         ]
     for name, kind, args in (
         ("complete", "completion", ("Hi",)),
@@ -117,13 +144,26 @@ def _engine() -> list[Way]:
     ):
         found += [
             Way("core", name, kind, lambda opea, name=name, args=args: getattr(opea, name)(*args)),
-            Way("core", f"a{name}", kind, lambda opea, name=name, args=args: getattr(opea, f"a{name}")(*args), True),
+            Way(
+                "core",
+                f"a{name}",
+                kind,
+                lambda opea, name=name, args=args: getattr(opea, f"a{name}")(*args),
+                True,
+            ),
         ]
     data = {"messages": [{"role": "user", "content": "Hi"}]}
     found += [
-        Way("core", "stream_complete", "completion stream", lambda opea: opea.stream_complete("Hi")),
+        Way(
+            "core", "stream_complete", "completion stream", lambda opea: opea.stream_complete("Hi")
+        ),
         Way("core", "make_stream_request", "stream", lambda opea: opea.make_stream_request(data)),
-        Way("core", "make_stream_request_opea", "stream", lambda opea: opea.make_stream_request_opea(None, data)),
+        Way(
+            "core",
+            "make_stream_request_opea",
+            "stream",
+            lambda opea: opea.make_stream_request_opea(None, data),
+        ),
         Way("core", "a stream that is left", "stream", _left),
     ]
     return found
@@ -157,29 +197,81 @@ def _langchain() -> list[Way]:
         "": model,
         " with tools": lambda opea: model(opea).bind_tools([TOOL]),
         " of a form": lambda opea: model(opea).with_structured_output(Person),
-        " of a form by a call": lambda opea: model(opea).with_structured_output(SCHEMA, method="function_calling"),
-        " of a form in JSON": lambda opea: model(opea).with_structured_output(None, method="json_mode"),
-        " of a form, raw": lambda opea: model(opea).with_structured_output(Person, include_raw=True),
-        " of blocks": lambda opea: ChatOPEA(client=opea, output_version="v1", logprobs=True, include_response_headers=True),
+        " of a form by a call": lambda opea: model(opea).with_structured_output(
+            SCHEMA, method="function_calling"
+        ),
+        " of a form in JSON": lambda opea: model(opea).with_structured_output(
+            None, method="json_mode"
+        ),
+        " of a form, raw": lambda opea: model(opea).with_structured_output(
+            Person, include_raw=True
+        ),
+        " of blocks": lambda opea: ChatOPEA(
+            client=opea, output_version="v1", logprobs=True, include_response_headers=True
+        ),
     }
     found = []
     for more, make in forms.items():
         found += [
-            Way("langchain", f"invoke{more}", "chat", lambda opea, make=make: make(opea).invoke("Hi")),
-            Way("langchain", f"ainvoke{more}", "chat", lambda opea, make=make: make(opea).ainvoke("Hi"), True),
-            Way("langchain", f"stream{more}", "stream", lambda opea, make=make: make(opea).stream("Hi")),
-            Way("langchain", f"astream{more}", "stream", lambda opea, make=make: make(opea).astream("Hi"), True),
+            Way(
+                "langchain",
+                f"invoke{more}",
+                "chat",
+                lambda opea, make=make: make(opea).invoke("Hi"),
+            ),
+            Way(
+                "langchain",
+                f"ainvoke{more}",
+                "chat",
+                lambda opea, make=make: make(opea).ainvoke("Hi"),
+                True,
+            ),
+            Way(
+                "langchain",
+                f"stream{more}",
+                "stream",
+                lambda opea, make=make: make(opea).stream("Hi"),
+            ),
+            Way(
+                "langchain",
+                f"astream{more}",
+                "stream",
+                lambda opea, make=make: make(opea).astream("Hi"),
+                True,
+            ),
         ]
     return [
         *found,
         Way("langchain", "a second turn", "chat", lambda opea: _second_turn(model(opea))),
         Way("langchain", "streamed and joined", "stream", lambda opea: _joined(model(opea))),
         Way("langchain", "events v3", "stream", lambda opea: _events(model(opea))),
-        Way("langchain", "aevents v2", "stream", lambda opea: model(opea).astream_events("Hi", version="v2"), True),
+        Way(
+            "langchain",
+            "aevents v2",
+            "stream",
+            lambda opea: model(opea).astream_events("Hi", version="v2"),
+            True,
+        ),
         Way("langchain", "aevents v3", "stream", lambda opea: _aevents(model(opea)), True),
-        Way("langchain", "compress", "rerank", lambda opea: Compressor(client=opea, model="m").compress_documents(PAGES, "a")),
-        Way("langchain", "acompress", "rerank", lambda opea: Compressor(client=opea, model="m").acompress_documents(PAGES, "a"), True),
-        Way("langchain", "embed_documents", "embeddings", lambda opea: OPEAEmbeddings(client=opea, model="m").embed_documents(["a", "b"])),
+        Way(
+            "langchain",
+            "compress",
+            "rerank",
+            lambda opea: Compressor(client=opea, model="m").compress_documents(PAGES, "a"),
+        ),
+        Way(
+            "langchain",
+            "acompress",
+            "rerank",
+            lambda opea: Compressor(client=opea, model="m").acompress_documents(PAGES, "a"),
+            True,
+        ),
+        Way(
+            "langchain",
+            "embed_documents",
+            "embeddings",
+            lambda opea: OPEAEmbeddings(client=opea, model="m").embed_documents(["a", "b"]),
+        ),
         Way(
             "langchain",
             "aembed_documents",
@@ -231,35 +323,77 @@ MESSAGES = [ChatMessage(role="user", content="Hi")]
 def _llama_index() -> list[Way]:
     ways: dict[str, tuple[str, Callable[[OPEALLM, str], Any]]] = {
         "chat": ("chat", lambda llm, a: getattr(llm, f"{a}chat")(MESSAGES)),
-        "stream_chat": ("stream", lambda llm, a: getattr(llm, f"{a}stream_chat")(MESSAGES, logprobs=True)),
+        "stream_chat": (
+            "stream",
+            lambda llm, a: getattr(llm, f"{a}stream_chat")(MESSAGES, logprobs=True),
+        ),
         "complete": ("chat", lambda llm, a: getattr(llm, f"{a}complete")("Hi")),
         "stream_complete": ("stream", lambda llm, a: getattr(llm, f"{a}stream_complete")("Hi")),
-        "chat_with_tools": ("chat", lambda llm, a: getattr(llm, f"{a}chat_with_tools")(TOOLS, "Hi")),
-        "stream_chat_with_tools": ("stream", lambda llm, a: getattr(llm, f"{a}stream_chat_with_tools")(TOOLS, "Hi")),
-        "predict_and_call": ("chat", lambda llm, a: getattr(llm, f"{a}predict_and_call")(TOOLS, "Hi", allow_parallel_tool_calls=True)),
-        "structured_predict": ("chat", lambda llm, a: getattr(llm, f"{a}structured_predict")(Person, PROMPT)),
-        "stream_structured_predict": ("stream", lambda llm, a: getattr(llm, f"{a}stream_structured_predict")(Person, PROMPT)),
+        "chat_with_tools": (
+            "chat",
+            lambda llm, a: getattr(llm, f"{a}chat_with_tools")(TOOLS, "Hi"),
+        ),
+        "stream_chat_with_tools": (
+            "stream",
+            lambda llm, a: getattr(llm, f"{a}stream_chat_with_tools")(TOOLS, "Hi"),
+        ),
+        "predict_and_call": (
+            "chat",
+            lambda llm, a: getattr(llm, f"{a}predict_and_call")(
+                TOOLS, "Hi", allow_parallel_tool_calls=True
+            ),
+        ),
+        "structured_predict": (
+            "chat",
+            lambda llm, a: getattr(llm, f"{a}structured_predict")(Person, PROMPT),
+        ),
+        "stream_structured_predict": (
+            "stream",
+            lambda llm, a: getattr(llm, f"{a}stream_structured_predict")(Person, PROMPT),
+        ),
     }
     found = []
     for name, (kind, ask) in ways.items():
         found += [
             Way("llama_index", name, kind, lambda opea, ask=ask: ask(OPEALLM(client=opea), "")),
-            Way("llama_index", f"a{name}", kind, lambda opea, ask=ask: ask(OPEALLM(client=opea), "a"), True),
+            Way(
+                "llama_index",
+                f"a{name}",
+                kind,
+                lambda opea, ask=ask: ask(OPEALLM(client=opea), "a"),
+                True,
+            ),
         ]
     nodes = [NodeWithScore(node=TextNode(text=text)) for text in ("a", "b")]
     return [
         *found,
         Way("llama_index", "a second turn", "chat", lambda opea: _next_turn(OPEALLM(client=opea))),
-        Way("llama_index", "calls of a stream", "stream", lambda opea: _calls(OPEALLM(client=opea))),
-        Way("llama_index", "embed", "embeddings", lambda opea: OPEAEmbedding(client=opea, model="m").get_text_embedding_batch(["a", "b"])),
+        Way(
+            "llama_index", "calls of a stream", "stream", lambda opea: _calls(OPEALLM(client=opea))
+        ),
+        Way(
+            "llama_index",
+            "embed",
+            "embeddings",
+            lambda opea: OPEAEmbedding(client=opea, model="m").get_text_embedding_batch(["a", "b"]),
+        ),
         Way(
             "llama_index",
             "aembed",
             "embeddings",
-            lambda opea: OPEAEmbedding(client=opea, model="m").aget_text_embedding_batch(["a", "b"]),
+            lambda opea: OPEAEmbedding(client=opea, model="m").aget_text_embedding_batch(
+                ["a", "b"]
+            ),
             True,
         ),
-        Way("llama_index", "rerank", "rerank", lambda opea: OPEARerank(client=opea, model="m").postprocess_nodes(nodes, QueryBundle("a"))),
+        Way(
+            "llama_index",
+            "rerank",
+            "rerank",
+            lambda opea: OPEARerank(client=opea, model="m").postprocess_nodes(
+                nodes, QueryBundle("a")
+            ),
+        ),
     ]
 
 
@@ -270,7 +404,10 @@ def _next_turn(llm: OPEALLM) -> Any:
 def _calls(llm: OPEALLM) -> Any:
     """The calls of each response of a stream, as an agent reads them."""
     for response in llm.stream_chat_with_tools(TOOLS, "Hi", allow_parallel_tool_calls=True):
-        yield [call.model_dump() for call in llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)]
+        yield [
+            call.model_dump()
+            for call in llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
+        ]
 
 
 WAYS = (*_engine(), *_langchain(), *_llama_index())

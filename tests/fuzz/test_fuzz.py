@@ -29,7 +29,9 @@ def of(package: str) -> tuple[Way, ...]:
 
 
 def check(run: Run) -> None:
-    faults = [fault for fault in run.faults if not any(found.words in fault for found in KNOWN.values())]
+    faults = [
+        fault for fault in run.faults if not any(found.words in fault for found in KNOWN.values())
+    ]
     assert not faults, "\n\n".join([f"{len(faults)} of {run.tried} cases", *faults[:_SHOWN]])
 
 
@@ -74,9 +76,15 @@ _UNHASHABLE = "TypeError: unhashable type"
 _DIFFERENT = "already exists in this message, but with a different type"
 _RERANK = "opea_core/wire/rerank.py"
 FOUND: dict[str, Found] = {
-    "meta of ranks is no object": Found("core rerank", plain('{"results":[{"index":0,"score":1}],"meta":[1]}'), _RERANK),
-    "the type of a part is no text": Found("langchain invoke of blocks", plain(_PARTS % "message"), _UNHASHABLE),
-    "the type of a streamed part is no text": Found("langchain stream of blocks", streamed(_PARTS % "delta"), _UNHASHABLE),
+    "meta of ranks is no object": Found(
+        "core rerank", plain('{"results":[{"index":0,"score":1}],"meta":[1]}'), _RERANK
+    ),
+    "the type of a part is no text": Found(
+        "langchain invoke of blocks", plain(_PARTS % "message"), _UNHASHABLE
+    ),
+    "the type of a streamed part is no text": Found(
+        "langchain stream of blocks", streamed(_PARTS % "delta"), _UNHASHABLE
+    ),
     "a field of a choice has the name of a field of the message": Found(
         "langchain streamed and joined",
         streamed(
@@ -95,7 +103,10 @@ KNOWN: dict[str, Found] = {}
     "found",
     [
         *(pytest.param(found, id=name) for name, found in FOUND.items()),
-        *(pytest.param(found, id=name, marks=pytest.mark.xfail(strict=True, reason=name)) for name, found in KNOWN.items()),
+        *(
+            pytest.param(found, id=name, marks=pytest.mark.xfail(strict=True, reason=name))
+            for name, found in KNOWN.items()
+        ),
     ],
 )
 def test_what_it_found_is_mended(found: Found) -> None:
@@ -138,7 +149,10 @@ def test_another_error_is_told_with_its_answers(monkeypatch: pytest.MonkeyPatch)
     run = Run(0).cases(range(1), tuple(way for way in WAYS if way.name == "models"))
     assert run.faults
     assert all(
-        "again('core models', 0, 0, wire=False)" in fault and "Sent(status=200" in fault and "KeyError" in fault for fault in run.faults
+        "again('core models', 0, 0, wire=False)" in fault
+        and "Sent(status=200" in fault
+        and "KeyError" in fault
+        for fault in run.faults
     )
 
 

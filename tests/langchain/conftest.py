@@ -15,7 +15,14 @@ from opea_core.testing import ScriptedServer
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set on the machine of whoever runs the tests does not matter."""
-    for name in ("OPEA_API_URL", "OPEA_API_KEY", "OPEA_LOG", "OPENAI_API_KEY", "LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):
+    for name in (
+        "OPEA_API_URL",
+        "OPEA_API_KEY",
+        "OPEA_LOG",
+        "OPENAI_API_KEY",
+        "LANGSMITH_TRACING",
+        "LANGCHAIN_TRACING_V2",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)

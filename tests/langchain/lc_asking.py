@@ -47,7 +47,13 @@ class Told:
         text = [("text", self.text)] if self.text else []
         refusal = [("refusal", self.refusal)] if self.refusal else []
         calls = [("tool_call", (name, args, id_)) for name, args, id_ in self.calls]
-        return [*reasoning, *text, *refusal, *calls, *[("invalid_tool_call", name) for name, _, _ in self.invalid]]
+        return [
+            *reasoning,
+            *text,
+            *refusal,
+            *calls,
+            *[("invalid_tool_call", name) for name, _, _ in self.invalid],
+        ]
 
 
 def told(message: AIMessage, expected: Told = Told()) -> Told:
@@ -58,7 +64,10 @@ def told(message: AIMessage, expected: Told = Told()) -> Told:
     return Told(
         text=str(message.text),
         reasoning=message.additional_kwargs.get("reasoning_content", ""),
-        calls=tuple((c["name"], c["args"], _id(c["id"], i, expected.calls)) for i, c in enumerate(message.tool_calls)),
+        calls=tuple(
+            (c["name"], c["args"], _id(c["id"], i, expected.calls))
+            for i, c in enumerate(message.tool_calls)
+        ),
         invalid=tuple(
             (c["name"], _raw(c["args"], i, expected.invalid), _id(c["id"], i, expected.invalid))
             for i, c in enumerate(message.invalid_tool_calls)
@@ -78,7 +87,10 @@ def blocks(message: AIMessage, expected: Told = Told()) -> list[Block]:
         if kind == "tool_call":
             seen = sum(1 for known, _ in found if known == "tool_call")
             value = (block["name"], block["args"], _id(block["id"], seen, expected.calls))
-        elif kind in ("invalid_tool_call", "tool_call_chunk"):  # LangChain leaves a broken call a chunk when it merges v1
+        elif kind in (
+            "invalid_tool_call",
+            "tool_call_chunk",
+        ):  # LangChain leaves a broken call a chunk when it merges v1
             kind, value = "invalid_tool_call", block["name"]
         found.append((kind, value))
     return found
@@ -109,7 +121,9 @@ def _raw(args: str | None, position: int, expected: tuple[Invalid, ...]) -> str:
 
 def chat_model(server: ScriptedServer, **options: Any) -> ChatOPEA:
     """A model at the server that does not try again."""
-    return ChatOPEA(**{"model": "m", "base_url": server.url, "label": "one", "retry": _NO_RETRIES} | options)
+    return ChatOPEA(
+        **{"model": "m", "base_url": server.url, "label": "one", "retry": _NO_RETRIES} | options
+    )
 
 
 def merged(chunks: Any) -> AIMessageChunk:
@@ -185,7 +199,9 @@ BLOCK_WAYS: dict[str, Way] = {
     "invoke v1": _way(lambda model, messages: model.invoke(messages), output_version="v1"),
     "stream": STREAMED["stream"],
     "stream v1": STREAMED["stream v1"],
-    "astream v1": _way(lambda model, messages: asyncio.run(amerged(model.astream(messages))), output_version="v1"),
+    "astream v1": _way(
+        lambda model, messages: asyncio.run(amerged(model.astream(messages))), output_version="v1"
+    ),
     "events v3": STREAMED["events v3"],
 }
 """The ways whose messages hold blocks of their own."""

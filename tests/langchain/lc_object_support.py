@@ -14,13 +14,22 @@ from opea_core.testing import Answer, ScriptedServer, json_answer
 
 def made(server: ScriptedServer, **options: Any) -> ChatOPEA:
     """A model at this server that tries everything once and waits for nothing."""
-    defaults: dict[str, Any] = {"base_url": server.url, "model": "m", "max_retries": 0, "recovery_wait": 0}
+    defaults: dict[str, Any] = {
+        "base_url": server.url,
+        "model": "m",
+        "max_retries": 0,
+        "recovery_wait": 0,
+    }
     return ChatOPEA(**defaults | options)
 
 
 def body(server: ScriptedServer) -> dict[str, Any]:
     """The parameters of the last request: its body without messages and ``stream``."""
-    return {key: value for key, value in server.seen[-1].body.items() if key not in ("messages", "stream")}
+    return {
+        key: value
+        for key, value in server.seen[-1].body.items()
+        if key not in ("messages", "stream")
+    }
 
 
 def use(model: Any) -> None:
@@ -35,7 +44,9 @@ def use(model: Any) -> None:
 
 def ranked(*scores: tuple[int, float]) -> Answer:
     """A reranker's answer: (index, score) in this order."""
-    return json_answer({"results": [{"index": index, "relevance_score": score} for index, score in scores]})
+    return json_answer(
+        {"results": [{"index": index, "relevance_score": score} for index, score in scores]}
+    )
 
 
 CLASSES: tuple[Any, ...] = (ChatOPEA, OPEAEmbeddings, OPEARerank)
@@ -63,12 +74,19 @@ def _merged(chunks: list[Any]) -> Any:
     """Message chunks (and dicts of them) are added up; of anything else the last one is the whole."""
     whole, *rest = chunks
     for chunk in rest:
-        whole = whole + chunk if hasattr(type(whole), "__add__") and type(whole).__name__ in ("AIMessageChunk", "AddableDict") else chunk
+        whole = (
+            whole + chunk
+            if hasattr(type(whole), "__add__")
+            and type(whole).__name__ in ("AIMessageChunk", "AddableDict")
+            else chunk
+        )
     return whole
 
 
 WAYS: dict[str, Callable[..., Any]] = {
-    "invoke": lambda runnable, input_, config, **options: runnable.invoke(input_, config, **options),
+    "invoke": lambda runnable, input_, config, **options: runnable.invoke(
+        input_, config, **options
+    ),
     "ainvoke": _ainvoke,
     "stream": _stream,
     "astream": _astream,
@@ -92,7 +110,9 @@ class Listener(BaseCallbackHandler):
         self.error: BaseException | None = None
         self.response: Any = None
 
-    def on_chat_model_start(self, serialized: dict[str, Any], messages: Any, **details: Any) -> None:
+    def on_chat_model_start(
+        self, serialized: dict[str, Any], messages: Any, **details: Any
+    ) -> None:
         """A call begins."""
         self.told.append({"serialized": serialized, "messages": messages, **details})
 

@@ -20,4 +20,8 @@ TABLES = {
     "reasoning": lc_shapes_more.REASONING,
     "usage": lc_shapes_more.USAGE,
 }
-SHAPES = [pytest.param(shape, id=f"{table}: {name}") for table, shapes in TABLES.items() for name, shape in shapes.items()]
+SHAPES = [
+    pytest.param(shape, id=f"{table}: {name}")
+    for table, shapes in TABLES.items()
+    for name, shape in shapes.items()
+]

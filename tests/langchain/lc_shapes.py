@@ -40,7 +40,10 @@ def body(message: Json | None, finish: str | None = "stop", **root: Any) -> Answ
     choice: Json = {"index": 0, "finish_reason": finish}
     if message is not None:
         choice["message"] = {"role": "assistant", **message}
-    return json_answer({"id": "c-1", "object": "chat.completion", "model": "scripted-model", "choices": [choice]} | root)
+    return json_answer(
+        {"id": "c-1", "object": "chat.completion", "model": "scripted-model", "choices": [choice]}
+        | root
+    )
 
 
 def events(*steps: bytes, length: Any = "chunked") -> Answer:
@@ -54,7 +57,13 @@ def choice(**entry: Any) -> Json:
 
 
 def _with_text(*before: Json, after: tuple[Json, ...] = (), **root: Any) -> Answer:
-    return sse(*before, chunk({"content": "Hel"}) | root, chunk({"content": "lo"}) | root, chunk({}, "stop") | root, *after)
+    return sse(
+        *before,
+        chunk({"content": "Hel"}) | root,
+        chunk({"content": "lo"}) | root,
+        chunk({}, "stop") | root,
+        *after,
+    )
 
 
 _DATA = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":"stop"}]}'
@@ -62,13 +71,17 @@ _PLAIN = body({"content": "Hello"})
 _EMOJI = 'data: {"choices":[{"delta":{"content":"H\u00e9 \U0001f600 \u4f60\u2028"},"finish_reason":"stop"}]}\n\n'.encode()
 
 FRAMING = {
-    "no space after the colon, CRLF": Shape(events(_DATA.replace(b"data: ", b"data:") + b"\r\n\r\ndata:[DONE]\r\n\r\n"), HELLO),
+    "no space after the colon, CRLF": Shape(
+        events(_DATA.replace(b"data: ", b"data:") + b"\r\n\r\ndata:[DONE]\r\n\r\n"), HELLO
+    ),
     "comments and heartbeats between": Shape(
-        events(b": KEEPALIVE\n\ndata: : PROCESSING\n\ndata: \n\n" + _DATA + b"\n\ndata: [DONE]"), HELLO
+        events(b": KEEPALIVE\n\ndata: : PROCESSING\n\ndata: \n\n" + _DATA + b"\n\ndata: [DONE]"),
+        HELLO,
     ),
     "no blank line at the end": Shape(events(_DATA), HELLO),
     "characters cut between reads": Shape(
-        events(*[bytes([byte]) for byte in _EMOJI], b"data: [DONE]\n\n"), Told("H\u00e9 \U0001f600 \u4f60\u2028")
+        events(*[bytes([byte]) for byte in _EMOJI], b"data: [DONE]\n\n"),
+        Told("H\u00e9 \U0001f600 \u4f60\u2028"),
     ),
     "surrogates cut between events": Shape(
         events(
@@ -77,41 +90,86 @@ FRAMING = {
         ),
         Told("\U0001f600"),
     ),
-    "called JSON, but events": Shape(events(_DATA + b"\n\n").replace(headers={"content-type": "application/json"}), HELLO),
+    "called JSON, but events": Shape(
+        events(_DATA + b"\n\n").replace(headers={"content-type": "application/json"}), HELLO
+    ),
     "a plain answer to a stream": Shape(_PLAIN, HELLO),
     "a plain answer and an end mark": Shape(
-        Answer(200, SSE, (b'{"choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}]}\n', b"data: [DONE]\n\n")), HELLO
+        Answer(
+            200,
+            SSE,
+            (
+                b'{"choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}]}\n',
+                b"data: [DONE]\n\n",
+            ),
+        ),
+        HELLO,
     ),
     "padding before a plain answer": Shape(
-        Answer(200, SSE, (b" \n" * 100, b'{"choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}]}')), HELLO
+        Answer(
+            200,
+            SSE,
+            (b" \n" * 100, b'{"choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}]}'),
+        ),
+        HELLO,
     ),
 }
 
 CHUNKS = {
-    "choices empty, first": Shape(_with_text({"id": "", "object": "", "model": "", "choices": [], "prompt_filter_results": []}), HELLO),
-    "choices null and absent": Shape(_with_text({"choices": None}, {"id": "x"}, after=({"choices": None},)), HELLO),
-    "choices null between": Shape(sse(chunk({"content": "Hel"}), {"choices": None}, chunk({"content": "lo"}, "stop")), HELLO),
-    "delta absent beside the finish reason": Shape(sse(choice(index=0, delta={"content": "Hello"}), choice(finish_reason="stop")), HELLO),
+    "choices empty, first": Shape(
+        _with_text(
+            {"id": "", "object": "", "model": "", "choices": [], "prompt_filter_results": []}
+        ),
+        HELLO,
+    ),
+    "choices null and absent": Shape(
+        _with_text({"choices": None}, {"id": "x"}, after=({"choices": None},)), HELLO
+    ),
+    "choices null between": Shape(
+        sse(chunk({"content": "Hel"}), {"choices": None}, chunk({"content": "lo"}, "stop")), HELLO
+    ),
+    "delta absent beside the finish reason": Shape(
+        sse(choice(index=0, delta={"content": "Hello"}), choice(finish_reason="stop")), HELLO
+    ),
     "delta null beside the finish reason": Shape(
-        sse(choice(index=0, delta={"content": "Hello"}), choice(delta=None, finish_reason="stop")), HELLO
+        sse(choice(index=0, delta={"content": "Hello"}), choice(delta=None, finish_reason="stop")),
+        HELLO,
     ),
     "finish reason beside the text": Shape(sse(chunk({"content": "Hello"}, "stop")), HELLO, _PLAIN),
     "object empty": Shape(_with_text(object=""), HELLO),
     "object of a whole answer": Shape(_with_text(object="chat.completion"), HELLO),
     "text completions": Shape(
-        sse(*[{"object": "text_completion"} | choice(index=0, text=t, finish_reason=f) for t, f in (("Hel", None), ("lo", "stop"))]), HELLO
+        sse(
+            *[
+                {"object": "text_completion"} | choice(index=0, text=t, finish_reason=f)
+                for t, f in (("Hel", None), ("lo", "stop"))
+            ]
+        ),
+        HELLO,
     ),
     "delta and cumulative message": Shape(
         sse(
-            choice(index=0, delta={"content": "Hel"}, message={"role": "assistant", "content": "Hel"}),
-            choice(index=0, delta={"content": "lo"}, message={"role": "assistant", "content": "Hello"}, finish_reason="stop"),
+            choice(
+                index=0, delta={"content": "Hel"}, message={"role": "assistant", "content": "Hel"}
+            ),
+            choice(
+                index=0,
+                delta={"content": "lo"},
+                message={"role": "assistant", "content": "Hello"},
+                finish_reason="stop",
+            ),
         ),
         HELLO,
     ),
     "cumulative message beside empty deltas": Shape(
         sse(
             choice(index=0, delta={}, message={"role": "assistant", "content": "Hel"}),
-            choice(index=0, delta={}, message={"role": "assistant", "content": "Hello"}, finish_reason="stop"),
+            choice(
+                index=0,
+                delta={},
+                message={"role": "assistant", "content": "Hello"},
+                finish_reason="stop",
+            ),
         ),
         HELLO,
     ),
@@ -119,13 +177,28 @@ CHUNKS = {
         json_answer({"choices": [{"delta": {"content": "Hello"}, "finish_reason": "stop"}]}),
         HELLO,
     ),
-    "id, model and created missing": Shape(sse(choice(delta={"content": "Hello"}), choice(delta={}, finish_reason="stop")), HELLO),
-    "id changes": Shape(sse(chunk({"content": "Hel"}) | {"id": "a"}, chunk({"content": "lo"}, "stop") | {"id": "b"}), HELLO),
+    "id, model and created missing": Shape(
+        sse(choice(delta={"content": "Hello"}), choice(delta={}, finish_reason="stop")), HELLO
+    ),
+    "id changes": Shape(
+        sse(
+            chunk({"content": "Hel"}) | {"id": "a"}, chunk({"content": "lo"}, "stop") | {"id": "b"}
+        ),
+        HELLO,
+    ),
     "created in odd forms": Shape(
-        sse(chunk({"content": "Hel"}) | {"created": 1.5}, chunk({"content": "lo"}, "stop") | {"created": 0}), HELLO
+        sse(
+            chunk({"content": "Hel"}) | {"created": 1.5},
+            chunk({"content": "lo"}, "stop") | {"created": 0},
+        ),
+        HELLO,
     ),
     "role on every chunk": Shape(
-        sse(*[chunk({"role": "assistant", "content": t}) for t in ("Hel", "lo")], chunk({"role": "assistant"}, "stop")), HELLO
+        sse(
+            *[chunk({"role": "assistant", "content": t}) for t in ("Hel", "lo")],
+            chunk({"role": "assistant"}, "stop"),
+        ),
+        HELLO,
     ),
     "role null": Shape(sse(chunk({"role": None, "content": "Hello"}, "stop")), HELLO),
     "a second choice that nobody asked for": Shape(
@@ -141,7 +214,9 @@ CHUNKS = {
     "the only choice is number 1": Shape(
         sse(chunk({"content": "Hello"}, index=1), chunk({}, "stop", index=1)),
         HELLO,
-        json_answer({"choices": [{"index": 1, "message": {"content": "Hello"}, "finish_reason": "stop"}]}),
+        json_answer(
+            {"choices": [{"index": 1, "message": {"content": "Hello"}, "finish_reason": "stop"}]}
+        ),
     ),
 }
 
@@ -179,23 +254,37 @@ CONTENT = {
     "content null": Shape(deltas({"content": None}), Told(""), body({"content": None})),
     "content absent": Shape(deltas({}), Told(""), body({})),
     "content a list of texts": Shape(deltas({"content": _PARTS}), HELLO, body({"content": _PARTS})),
-    "content lists in pieces": Shape(deltas({"content": _PARTS[:1]}, {"content": _PARTS[1:]}), HELLO, body({"content": _PARTS})),
-    "content an object": Shape(deltas({"content": {"a": 1}}), Told('{"a": 1}'), body({"content": {"a": 1}})),
+    "content lists in pieces": Shape(
+        deltas({"content": _PARTS[:1]}, {"content": _PARTS[1:]}), HELLO, body({"content": _PARTS})
+    ),
+    "content an object": Shape(
+        deltas({"content": {"a": 1}}), Told('{"a": 1}'), body({"content": {"a": 1}})
+    ),
     "content empty on every chunk": Shape(
-        deltas({"content": ""}, {"content": "Hello"}, {"content": ""}), HELLO, body({"content": "Hello"})
+        deltas({"content": ""}, {"content": "Hello"}, {"content": ""}),
+        HELLO,
+        body({"content": "Hello"}),
     ),
     "refusal": Shape(
-        deltas({"refusal": "I "}, {"refusal": "won't."}), Told("", refusal="I won't."), body({"content": None, "refusal": "I won't."})
+        deltas({"refusal": "I "}, {"refusal": "won't."}),
+        Told("", refusal="I won't."),
+        body({"content": None, "refusal": "I won't."}),
     ),
     "message absent": Shape(
-        sse(choice(index=0, finish_reason="content_filter")), Told("", finish="content_filter"), body(None, "content_filter")
+        sse(choice(index=0, finish_reason="content_filter")),
+        Told("", finish="content_filter"),
+        body(None, "content_filter"),
     ),
 }
 
 ODD_PARTS = {
     "an unknown part": Shape(
-        deltas({"content": [_PARTS[0], _UNKNOWN, _PARTS[1]]}), HELLO, body({"content": [_PARTS[0], _UNKNOWN, _PARTS[1]]})
+        deltas({"content": [_PARTS[0], _UNKNOWN, _PARTS[1]]}),
+        HELLO,
+        body({"content": [_PARTS[0], _UNKNOWN, _PARTS[1]]}),
     ),
-    "an image": Shape(deltas({"content": [*_PARTS, _IMAGE]}), HELLO, body({"content": [*_PARTS, _IMAGE]})),
+    "an image": Shape(
+        deltas({"content": [*_PARTS, _IMAGE]}), HELLO, body({"content": [*_PARTS, _IMAGE]})
+    ),
 }
 """Answers with blocks that are neither text nor reasoning nor calls."""

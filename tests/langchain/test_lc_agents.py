@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRefusalMiddleware
-from langchain.agents.structured_output import ProviderStrategy, StructuredOutputValidationError, ToolStrategy
+from langchain.agents.structured_output import (
+    ProviderStrategy,
+    StructuredOutputValidationError,
+    ToolStrategy,
+)
 from langchain_core.exceptions import ModelRefusalError
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
@@ -47,14 +51,19 @@ def _asked(seen: Seen, whole: Answer, streamed: Answer) -> Answer:
     return streamed if seen.body.get("stream") else whole
 
 
-def _both(message: str | None = None, *calls: Json, finish: str | None = None) -> Callable[[Seen], Answer]:
+def _both(
+    message: str | None = None, *calls: Json, finish: str | None = None
+) -> Callable[[Seen], Answer]:
     """An answer as it is asked for."""
     finish = finish or ("tool_calls" if calls else "stop")
     content: Json = {"content": message} | ({"tool_calls": list(calls)} if calls else {})
     pieces: list[Json] = [{"content": message}] if message else []
     for number, call in enumerate(calls):
         name, text = call["function"]["name"], call["function"]["arguments"]
-        pieces += [{"tool_calls": [entry(number, call["id"], name, text[:5])]}, {"tool_calls": [entry(number, None, None, text[5:])]}]
+        pieces += [
+            {"tool_calls": [entry(number, call["id"], name, text[:5])]},
+            {"tool_calls": [entry(number, None, None, text[5:])]},
+        ]
     return lambda seen: _asked(seen, body(content, finish), deltas(*pieces, finish=finish))
 
 
@@ -62,9 +71,11 @@ MODES = ["messages", "values"]
 RUNS: dict[str, Callable[[Any, Any], Any]] = {
     "invoke": lambda agent, state: agent.invoke(state),
     "ainvoke": lambda agent, state: asyncio.run(agent.ainvoke(state)),
-    "stream": lambda agent, state: [piece for mode, piece in agent.stream(state, stream_mode=["messages", "values"]) if mode == "values"][
-        -1
-    ],
+    "stream": lambda agent, state: [
+        piece
+        for mode, piece in agent.stream(state, stream_mode=["messages", "values"])
+        if mode == "values"
+    ][-1],
 }
 """Ways to run an agent; the last one streams from the server."""
 HI: Any = {"messages": [HumanMessage("Hi")]}
@@ -74,7 +85,11 @@ HI: Any = {"messages": [HumanMessage("Hi")]}
 
 
 def _refusing(seen: Seen) -> Answer:
-    return _asked(seen, body({"content": None, "refusal": "I won't."}), deltas({"refusal": "I "}, {"refusal": "won't."}))
+    return _asked(
+        seen,
+        body({"content": None, "refusal": "I won't."}),
+        deltas({"refusal": "I "}, {"refusal": "won't."}),
+    )
 
 
 @pytest.mark.parametrize("way", WAYS | BLOCK_WAYS)
@@ -90,14 +105,22 @@ def test_a_refusal_is_a_standard_block(server: ScriptedServer, way: str) -> None
 def test_a_refusal_stands_behind_the_text(server: ScriptedServer, model_with: ModelWith) -> None:
     server.script(body({"content": "Hm.", "refusal": "I won't.", "reasoning": "Let me see"}))
 
-    assert blocks(model_with().invoke("Hi")) == [("reasoning", "Let me see"), ("text", "Hm."), ("refusal", "I won't.")]
+    assert blocks(model_with().invoke("Hi")) == [
+        ("reasoning", "Let me see"),
+        ("text", "Hm."),
+        ("refusal", "I won't."),
+    ]
 
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
 @pytest.mark.parametrize("run", RUNS)
-def test_the_middleware_for_refusals_sees_them(server: ScriptedServer, model_with: ModelWith, run: str, version: str) -> None:
+def test_the_middleware_for_refusals_sees_them(
+    server: ScriptedServer, model_with: ModelWith, run: str, version: str
+) -> None:
     server.always(_refusing)
-    agent = create_agent(model_with(output_version=version), [weather], middleware=[ModelRefusalMiddleware()])
+    agent = create_agent(
+        model_with(output_version=version), [weather], middleware=[ModelRefusalMiddleware()]
+    )
 
     with pytest.raises(ModelRefusalError, match="I won't") as caught:
         RUNS[run](agent, HI)
@@ -106,7 +129,9 @@ def test_the_middleware_for_refusals_sees_them(server: ScriptedServer, model_wit
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_refusal_where_a_form_was_asked_for(server: ScriptedServer, model_with: ModelWith, streaming: bool) -> None:
+def test_a_refusal_where_a_form_was_asked_for(
+    server: ScriptedServer, model_with: ModelWith, streaming: bool
+) -> None:
     server.always(_refusing)
 
     with pytest.raises(ModelRefusalError) as caught:
@@ -123,10 +148,16 @@ def test_a_refusal_where_a_form_was_asked_for(server: ScriptedServer, model_with
 REPORT = '{"city": "Bern", "degrees": 18}'
 NOT_BOTH = error(400, "tools cannot be combined with response_format")
 NO_SCHEMA = error(400, "response_format of type json_schema is not supported")
-FORMS: dict[str, Any] = {"by itself": Report, "native": ProviderStrategy(Report), "as a tool": ToolStrategy(Report)}
+FORMS: dict[str, Any] = {
+    "by itself": Report,
+    "native": ProviderStrategy(Report),
+    "as a tool": ToolStrategy(Report),
+}
 SERVERS: dict[str, Callable[[Json], Answer | None]] = {
     "takes both": lambda _: None,
-    "takes one of them": lambda sent: NOT_BOTH if "response_format" in sent and "tools" in sent else None,
+    "takes one of them": lambda sent: (
+        NOT_BOTH if "response_format" in sent and "tools" in sent else None
+    ),
     "takes no schema": lambda sent: NO_SCHEMA if "response_format" in sent else None,
 }
 
@@ -145,7 +176,9 @@ def _reporting(refuses: Callable[[Json], Answer | None]) -> Callable[[Seen], Ans
             return _both(REPORT)(seen)
         names = [each["function"]["name"] for each in sent["tools"]]
         assert sent["tool_choice"] == "required"
-        return _both(None, tool_call(next(name for name in names if name != "weather"), REPORT, id="b"))(seen)
+        return _both(
+            None, tool_call(next(name for name in names if name != "weather"), REPORT, id="b")
+        )(seen)
 
     return answer
 
@@ -153,7 +186,9 @@ def _reporting(refuses: Callable[[Json], Answer | None]) -> Callable[[Seen], Ans
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("takes", SERVERS)
-def test_tools_and_a_final_schema(server: ScriptedServer, model_with: ModelWith, takes: str, form: str, run: str) -> None:
+def test_tools_and_a_final_schema(
+    server: ScriptedServer, model_with: ModelWith, takes: str, form: str, run: str
+) -> None:
     RAN.clear()
     server.always(_reporting(SERVERS[takes]))
     agent: Any = create_agent(model_with(), [weather], response_format=FORMS[form])
@@ -166,8 +201,17 @@ def test_tools_and_a_final_schema(server: ScriptedServer, model_with: ModelWith,
     assert len(server.seen) == (3 if is_changed else 2)
     if form == "native":
         last = state["messages"][-1]
-        assert (last.text, last.tool_calls, last.response_metadata["finish_reason"]) == (REPORT, [], "stop")
-    dropped = [name for m in state["messages"] if isinstance(m, AIMessage) for name in m.response_metadata.get("dropped_parameters", ())]
+        assert (last.text, last.tool_calls, last.response_metadata["finish_reason"]) == (
+            REPORT,
+            [],
+            "stop",
+        )
+    dropped = [
+        name
+        for m in state["messages"]
+        if isinstance(m, AIMessage)
+        for name in m.response_metadata.get("dropped_parameters", ())
+    ]
     assert dropped[:1] == (["response_format -> tools"] if is_changed else [])
 
 
@@ -180,9 +224,13 @@ def test_without_tools_a_written_form_stays(server: ScriptedServer, model_with: 
     assert len(server.seen) == 1
 
 
-def test_nothing_is_changed_where_that_is_switched_off(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_nothing_is_changed_where_that_is_switched_off(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.always(_reporting(SERVERS["takes one of them"]))
-    agent: Any = create_agent(model_with(adapt=False), [weather], response_format=ProviderStrategy(Report))
+    agent: Any = create_agent(
+        model_with(adapt=False), [weather], response_format=ProviderStrategy(Report)
+    )
 
     with pytest.raises(core.InvalidRequestError):
         agent.invoke(HI)
@@ -191,7 +239,9 @@ def test_nothing_is_changed_where_that_is_switched_off(server: ScriptedServer, m
 
 
 @pytest.mark.parametrize("run", ["invoke", "stream"])
-def test_a_final_answer_that_was_cut_off_says_so(server: ScriptedServer, model_with: ModelWith, run: str) -> None:
+def test_a_final_answer_that_was_cut_off_says_so(
+    server: ScriptedServer, model_with: ModelWith, run: str
+) -> None:
     broken = _both(None, tool_call("Report", REPORT[:12], id="b"), finish="length")
     server.always(lambda seen: NOT_BOTH if "response_format" in seen.body else broken(seen))
     agent: Any = create_agent(model_with(), [weather], response_format=ProviderStrategy(Report))
@@ -211,16 +261,30 @@ LIST = tool_call("weather", '["Bern"]', id="list")
 
 
 def _agent(model_with: ModelWith, *, response_format: Any = None, **options: Any) -> Any:
-    return create_agent(model_with(), [weather], middleware=[InvalidToolCallMiddleware(**options)], response_format=response_format)
+    return create_agent(
+        model_with(),
+        [weather],
+        middleware=[InvalidToolCallMiddleware(**options)],
+        response_format=response_format,
+    )
 
 
 def _told(state: Any) -> list[tuple[str, str]]:
-    return [(message.tool_call_id, message.status) for message in state["messages"] if isinstance(message, ToolMessage)]
+    return [
+        (message.tool_call_id, message.status)
+        for message in state["messages"]
+        if isinstance(message, ToolMessage)
+    ]
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_the_model_hears_what_is_wrong_with_a_call(server: ScriptedServer, model_with: ModelWith, run: str) -> None:
-    for first, says in ((_both(None, BROKEN, finish="length"), "cut off at the token limit"), (_both(None, LIST), "no JSON object")):
+def test_the_model_hears_what_is_wrong_with_a_call(
+    server: ScriptedServer, model_with: ModelWith, run: str
+) -> None:
+    for first, says in (
+        (_both(None, BROKEN, finish="length"), "cut off at the token limit"),
+        (_both(None, LIST), "no JSON object"),
+    ):
         RAN.clear()
         server.script(first, _both(None, RIGHT), _both("Fine."))
 
@@ -235,7 +299,9 @@ def test_the_model_hears_what_is_wrong_with_a_call(server: ScriptedServer, model
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_beside_valid_calls_the_invalid_ones_are_answered_too(server: ScriptedServer, model_with: ModelWith, run: str) -> None:
+def test_beside_valid_calls_the_invalid_ones_are_answered_too(
+    server: ScriptedServer, model_with: ModelWith, run: str
+) -> None:
     RAN.clear()
     server.script(_both(None, RIGHT, LIST), _both("Fine."))
 
@@ -244,11 +310,16 @@ def test_beside_valid_calls_the_invalid_ones_are_answered_too(server: ScriptedSe
     assert state["messages"][-1].text == "Fine."
     assert RAN == ["Bern"]
     assert sorted(_told(state)) == [("good", "success"), ("list", "error")]
-    assert {call["id"] for call in server.seen[-1].body["messages"][1]["tool_calls"]} == {"good", "list"}
+    assert {call["id"] for call in server.seen[-1].body["messages"][1]["tool_calls"]} == {
+        "good",
+        "list",
+    }
 
 
 @pytest.mark.parametrize(("retries", "asked"), [(0, 1), (1, 2), (2, 3)])
-def test_it_ends_after_so_many_in_a_row(server: ScriptedServer, model_with: ModelWith, retries: int, asked: int) -> None:
+def test_it_ends_after_so_many_in_a_row(
+    server: ScriptedServer, model_with: ModelWith, retries: int, asked: int
+) -> None:
     for run in RUNS:
         before = len(server.seen)
         server.always(_both(None, LIST))
@@ -261,12 +332,18 @@ def test_it_ends_after_so_many_in_a_row(server: ScriptedServer, model_with: Mode
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_final_schema_may_wait_for_it(server: ScriptedServer, model_with: ModelWith, form: str) -> None:
+def test_a_final_schema_may_wait_for_it(
+    server: ScriptedServer, model_with: ModelWith, form: str
+) -> None:
     for run in ("invoke", "ainvoke"):
-        final = _both(None, tool_call("Report", REPORT, id="b")) if form != "native" else _both(REPORT)
+        final = (
+            _both(None, tool_call("Report", REPORT, id="b")) if form != "native" else _both(REPORT)
+        )
         server.script(_both(None, LIST), final)
 
-        assert RUNS[run](_agent(model_with, response_format=FORMS[form]), HI)["structured_response"] == Report(city="Bern", degrees=18)
+        assert RUNS[run](_agent(model_with, response_format=FORMS[form]), HI)[
+            "structured_response"
+        ] == Report(city="Bern", degrees=18)
 
 
 def test_what_is_no_number_of_retries_is_refused() -> None:
@@ -276,7 +353,18 @@ def test_what_is_no_number_of_retries_is_refused() -> None:
 
 
 def test_without_langchain_an_error_says_what_to_install() -> None:
-    lines = ("import sys", "sys.modules['langchain'] = None", "import langchain_opea", "langchain_opea.InvalidToolCallMiddleware")
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=False)
+    lines = (
+        "import sys",
+        "sys.modules['langchain'] = None",
+        "import langchain_opea",
+        "langchain_opea.InvalidToolCallMiddleware",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
     assert "ImportError: InvalidToolCallMiddleware needs the package langchain" in done.stderr

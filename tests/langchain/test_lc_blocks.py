@@ -76,17 +76,30 @@ def test_text_after_a_call_stands_after_it(server: ScriptedServer, way: str) -> 
 
 
 @both
-def test_indices_of_blocks_never_meet(server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf) -> None:
+def test_indices_of_blocks_never_meet(
+    server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf
+) -> None:
     server.always(EVERYTHING)
 
-    found = {(block["type"], block["index"]) for piece in chunks_of(model_with(output_version="v1")) for block in piece.content_blocks}
+    found = {
+        (block["type"], block["index"])
+        for piece in chunks_of(model_with(output_version="v1"))
+        for block in piece.content_blocks
+    }
 
-    assert found == {("reasoning", "lc_rs_0"), ("text", "lc_txt_0"), ("tool_call_chunk", 0), ("tool_call_chunk", 1)}
+    assert found == {
+        ("reasoning", "lc_rs_0"),
+        ("text", "lc_txt_0"),
+        ("tool_call_chunk", 0),
+        ("tool_call_chunk", 1),
+    }
 
 
 @both
 @versions
-def test_a_long_text_is_one_block(server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf, version: str) -> None:
+def test_a_long_text_is_one_block(
+    server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf, version: str
+) -> None:
     server.always(deltas(*[{"content": f"{number} "} for number in range(50)]))
 
     message = merged(chunks_of(model_with(output_version=version)))
@@ -94,10 +107,17 @@ def test_a_long_text_is_one_block(server: ScriptedServer, model_with: ModelWith,
     assert blocks(message) == [("text", "".join(f"{number} " for number in range(50)))]
 
 
-def test_text_in_pieces_is_a_text_while_it_comes(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_text_in_pieces_is_a_text_while_it_comes(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.always(EVERYTHING)
 
-    pieces = [block["text"] for piece in _stream(model_with(output_version="v1")) for block in piece.content if block["type"] == "text"]
+    pieces = [
+        block["text"]
+        for piece in _stream(model_with(output_version="v1"))
+        for block in piece.content
+        if block["type"] == "text"
+    ]
 
     assert pieces == ["Hel", "lo"]
 
@@ -125,25 +145,39 @@ def test_one_chunk_carries_what_was_said_of_the_answer(
 
     chunks = chunks_of(model_with(output_version=version))
 
-    assert [name in piece.response_metadata for piece in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert [name in piece.response_metadata for piece in chunks] == [False] * (len(chunks) - 1) + [
+        True
+    ]
 
 
 @both
 @versions
-def test_one_chunk_carries_usage(server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf, version: str) -> None:
+def test_one_chunk_carries_usage(
+    server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf, version: str
+) -> None:
     server.always(EVERYTHING)
 
-    found = [piece.usage_metadata for piece in chunks_of(model_with(output_version=version)) if piece.usage_metadata is not None]
+    found = [
+        piece.usage_metadata
+        for piece in chunks_of(model_with(output_version=version))
+        if piece.usage_metadata is not None
+    ]
 
     assert found == [{"input_tokens": 9, "output_tokens": 2, "total_tokens": 11}]
 
 
 @both
 @versions
-def test_id_and_name_of_a_call_come_once(server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf, version: str) -> None:
+def test_id_and_name_of_a_call_come_once(
+    server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf, version: str
+) -> None:
     server.always(EVERYTHING)
 
-    calls = [call for piece in chunks_of(model_with(output_version=version)) for call in piece.tool_call_chunks]
+    calls = [
+        call
+        for piece in chunks_of(model_with(output_version=version))
+        for call in piece.tool_call_chunks
+    ]
 
     assert [call["id"] for call in calls if call["id"]] == ["a", "b"]
     assert [call["name"] for call in calls if call["name"]] == ["f", "g"]
@@ -151,12 +185,17 @@ def test_id_and_name_of_a_call_come_once(server: ScriptedServer, model_with: Mod
 
 @both
 @versions
-def test_merged_metadata_is_that_of_one_answer(server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf, version: str) -> None:
+def test_merged_metadata_is_that_of_one_answer(
+    server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf, version: str
+) -> None:
     server.always(EVERYTHING)
 
     metadata = merged(chunks_of(model_with(output_version=version))).response_metadata
 
-    assert {name: metadata[name] for name in ("model_name", "model_provider", "finish_reason", "id", "endpoint")} == {
+    assert {
+        name: metadata[name]
+        for name in ("model_name", "model_provider", "finish_reason", "id", "endpoint")
+    } == {
         "model_name": "scripted-model",
         "model_provider": "opea",
         "finish_reason": "tool_calls",
@@ -166,7 +205,9 @@ def test_merged_metadata_is_that_of_one_answer(server: ScriptedServer, model_wit
 
 
 @both
-def test_a_call_in_the_only_chunk_is_a_whole_call(server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf) -> None:
+def test_a_call_in_the_only_chunk_is_a_whole_call(
+    server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf
+) -> None:
     server.always(DELTAS["a plain answer to a stream"].streamed)
 
     message = merged(chunks_of(model_with(output_version="v1")))
@@ -186,9 +227,15 @@ def test_a_whole_answer_and_a_stream_have_the_same_blocks(server: ScriptedServer
 def test_an_image_that_the_model_drew_is_a_block(server: ScriptedServer, way: str) -> None:
     server.always(ODD_PARTS["an image"].answer(stream=way != "invoke v1"))
 
-    found = [{key: value for key, value in block.items() if key not in ("index", "id")} for block in BLOCK_WAYS[way](server).content_blocks]
+    found = [
+        {key: value for key, value in block.items() if key not in ("index", "id")}
+        for block in BLOCK_WAYS[way](server).content_blocks
+    ]
 
-    assert found == [{"type": "text", "text": "Hello"}, {"type": "image", "base64": "QUJD", "mime_type": "image/png"}]
+    assert found == [
+        {"type": "text", "text": "Hello"},
+        {"type": "image", "base64": "QUJD", "mime_type": "image/png"},
+    ]
 
 
 @pytest.mark.parametrize("way", BLOCK_WAYS)
@@ -199,7 +246,9 @@ def test_an_unknown_part_is_a_block_of_no_standard(server: ScriptedServer, way: 
     others = [block for block in message.content_blocks if block["type"] != "text"]
 
     assert message.text == "Hello"
-    assert [(other["type"], other["value"]) for other in others] == [("non_standard", {"type": "reference", "reference_ids": [1]})]
+    assert [(other["type"], other["value"]) for other in others] == [
+        ("non_standard", {"type": "reference", "reference_ids": [1]})
+    ]
 
 
 @pytest.mark.parametrize("way", STREAMED)
@@ -229,7 +278,9 @@ def test_an_answer_of_nothing_has_no_blocks(server: ScriptedServer, way: str) ->
     assert message.text == ""
 
 
-def test_events_begin_and_end_each_block_once(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_events_begin_and_end_each_block_once(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.always(EVERYTHING)
 
     with beta():
@@ -243,7 +294,9 @@ def test_events_begin_and_end_each_block_once(server: ScriptedServer, model_with
     ]  # fmt: skip
 
 
-def test_projections_of_events_have_reasoning_text_and_calls(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_projections_of_events_have_reasoning_text_and_calls(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.always(EVERYTHING)
 
     with beta():
@@ -255,7 +308,9 @@ def test_projections_of_events_have_reasoning_text_and_calls(server: ScriptedSer
     assert [(call["name"], call["args"], call["id"]) for call in calls] == [F, G]
 
 
-async def test_projections_of_async_events_have_reasoning_text_and_calls(server: ScriptedServer, model_with: ModelWith) -> None:
+async def test_projections_of_async_events_have_reasoning_text_and_calls(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.always(EVERYTHING)
     with beta():
         stream = await model_with().astream_events("Hi", version="v3")
@@ -266,10 +321,15 @@ async def test_projections_of_async_events_have_reasoning_text_and_calls(server:
 
 
 @both
-def test_arguments_that_came_at_once_are_one_piece(server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf) -> None:
+def test_arguments_that_came_at_once_are_one_piece(
+    server: ScriptedServer, model_with: ModelWith, chunks_of: ChunksOf
+) -> None:
     document = '{"text": "' + "word " * 50 + '"}'
     fragments = [entry(0, None, None, document[at : at + 5]) for at in range(0, len(document), 5)]
-    answer = deltas({"tool_calls": [entry(0, "a", "f", "")]}, *[{"tool_calls": [fragment]} for fragment in fragments])
+    answer = deltas(
+        {"tool_calls": [entry(0, "a", "f", "")]},
+        *[{"tool_calls": [fragment]} for fragment in fragments],
+    )
     server.always(Answer(200, SSE, (answer.body,)))
 
     chunks = chunks_of(model_with())

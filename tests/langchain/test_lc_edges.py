@@ -18,7 +18,17 @@ from waiting import in_threads, joined, until
 from langchain_opea import ChatOPEA, OPEAEmbeddings, register
 from langchain_opea.errors import OPEATimeout
 from opea_core import OPEA, Timeouts
-from opea_core.testing import Answer, Hold, ScriptedServer, chat, chunk, json_answer, sse, stream, tool_call
+from opea_core.testing import (
+    Answer,
+    Hold,
+    ScriptedServer,
+    chat,
+    chunk,
+    json_answer,
+    sse,
+    stream,
+    tool_call,
+)
 
 SCHEMA = {"title": "City", "type": "object", "properties": {"a": {"type": "integer"}}}
 
@@ -60,21 +70,30 @@ def test_a_given_url_wins_over_the_endpoints_of_a_subclass(server: ScriptedServe
 
 
 def test_a_second_name_that_is_none_takes_nothing_back() -> None:
-    assert ChatOPEA(timeout=7, request_timeout=None, model="m", max_tokens=5, max_completion_tokens=None).max_tokens == 5
+    assert (
+        ChatOPEA(
+            timeout=7, request_timeout=None, model="m", max_tokens=5, max_completion_tokens=None
+        ).max_tokens
+        == 5
+    )
 
 
 # --- test_lc_options_calls.py: times beside a given object
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-def test_times_of_a_given_object_hold_where_the_model_has_none(silent: ScriptedServer, way: str) -> None:
+def test_times_of_a_given_object_hold_where_the_model_has_none(
+    silent: ScriptedServer, way: str
+) -> None:
     opea = OPEA(silent.url, model="m", timeout=Timeouts(first_event=0.1), max_retries=0, deadline=2)
     with pytest.raises(OPEATimeout):  # and not OPEADeadlineExceeded
         ask(way, ChatOPEA(client=opea))
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
-def test_the_pause_between_pieces_leaves_the_models_other_times_beside_a_given_object(silent: ScriptedServer, way: str) -> None:
+def test_the_pause_between_pieces_leaves_the_models_other_times_beside_a_given_object(
+    silent: ScriptedServer, way: str
+) -> None:
     opea = OPEA(silent.url, model="m", max_retries=0, deadline=2)
     with pytest.raises(OPEATimeout):
         ask(way, ChatOPEA(client=opea, timeout=0.1, stream_chunk_timeout=5))
@@ -86,12 +105,20 @@ def test_the_priority_of_a_call_wins_over_the_models(server: ScriptedServer) -> 
     server.script(chat("x").after(Hold(held)))
     threads, _ = in_threads(lambda: model.invoke("first"))
     server.wait_seen(1)
-    for number, call in enumerate((lambda: model.invoke("later", priority=5), lambda: model.invoke("urgent", priority=0)), 1):
+    for number, call in enumerate(
+        (lambda: model.invoke("later", priority=5), lambda: model.invoke("urgent", priority=0)), 1
+    ):
         threads += in_threads(call)[0]
-        until(lambda number=number: model.client.get_stats()["queued"] == number, "the call to queue")  # type: ignore[misc]
+        until(
+            lambda number=number: model.client.get_stats()["queued"] == number, "the call to queue"
+        )  # type: ignore[misc]
     held.set()
     joined(threads)
-    assert [seen.body["messages"][0]["content"] for seen in server.seen] == ["first", "urgent", "later"]
+    assert [seen.body["messages"][0]["content"] for seen in server.seen] == [
+        "first",
+        "urgent",
+        "later",
+    ]
 
 
 # --- test_lc_options_body.py
@@ -107,12 +134,16 @@ def test_a_disabled_parameter_is_left_out_of_the_extra_body_too(server: Scripted
 
 def test_a_model_named_in_model_kwargs_is_not_asked_for(server: ScriptedServer) -> None:
     ChatOPEA(base_url=server.url, model_kwargs={"model": "qwen3"}).invoke("x")
-    assert [(seen.method, seen.body and seen.body["model"]) for seen in server.seen] == [("POST", "qwen3")]
+    assert [(seen.method, seen.body and seen.body["model"]) for seen in server.seen] == [
+        ("POST", "qwen3")
+    ]
 
 
 def test_a_model_named_in_the_extra_body_of_a_call_is_not_asked_for(server: ScriptedServer) -> None:
     ChatOPEA(base_url=server.url).invoke("x", extra_body={"model": "qwen3"})
-    assert [(seen.method, seen.body and seen.body["model"]) for seen in server.seen] == [("POST", "qwen3")]
+    assert [(seen.method, seen.body and seen.body["model"]) for seen in server.seen] == [
+        ("POST", "qwen3")
+    ]
 
 
 def test_registering_leaves_an_entry_of_the_user_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +159,9 @@ def test_registering_leaves_an_entry_of_the_user_alone(monkeypatch: pytest.Monke
 
 
 def test_an_answer_of_a_model_nobody_named_is_not_found_for_another(server: ScriptedServer) -> None:
-    cache = InMemoryCache()  # these servers tell no window, so that discovery changes nothing else of the model
+    cache = (
+        InMemoryCache()
+    )  # these servers tell no window, so that discovery changes nothing else of the model
     for name in ("qwen3", "llama3"):
         server.script(json_answer({"object": "list", "data": [{"id": name}]}), chat(name))
         assert ChatOPEA(base_url=server.url, cache=cache).invoke("x").text == name
@@ -143,15 +176,26 @@ def _in_one_read(*events: Any) -> Answer:
 
 
 def _call(arguments: str, **about: Any) -> dict[str, Any]:
-    return {"index": 0, **about, "function": {"arguments": arguments, **({"name": "f"} if about else {})}}
+    return {
+        "index": 0,
+        **about,
+        "function": {"arguments": arguments, **({"name": "f"} if about else {})},
+    }
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-def test_text_beside_a_call_is_handed_on_although_more_has_come(server: ScriptedServer, model_with: ModelWith, asynchronous: bool) -> None:
-    first, second = {"content": "a", "tool_calls": [_call("{", id="1")]}, {"content": "b", "tool_calls": [_call("}")]}
+def test_text_beside_a_call_is_handed_on_although_more_has_come(
+    server: ScriptedServer, model_with: ModelWith, asynchronous: bool
+) -> None:
+    first, second = (
+        {"content": "a", "tool_calls": [_call("{", id="1")]},
+        {"content": "b", "tool_calls": [_call("}")]},
+    )
     server.always(_in_one_read(chunk(first), chunk(second), chunk({}, "tool_calls")))
     model = model_with()
-    message = asyncio.run(amerged(model.astream("x"))) if asynchronous else merged(model.stream("x"))
+    message = (
+        asyncio.run(amerged(model.astream("x"))) if asynchronous else merged(model.stream("x"))
+    )
     assert (message.text, [call["args"] for call in message.tool_calls]) == ("ab", [{}])
 
 
@@ -166,8 +210,13 @@ def test_chunks_share_no_lists(server: ScriptedServer, model_with: ModelWith) ->
 # --- test_lc_streams_tokens.py
 
 
-def test_log_probabilities_of_a_token_without_text_are_kept(server: ScriptedServer, model_with: ModelWith) -> None:
-    tokens = [{"token": token, "logprob": -0.5, "bytes": None, "top_logprobs": []} for token in ("Hi", "<|end|>")]
+def test_log_probabilities_of_a_token_without_text_are_kept(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
+    tokens = [
+        {"token": token, "logprob": -0.5, "bytes": None, "top_logprobs": []}
+        for token in ("Hi", "<|end|>")
+    ]
     server.always(
         sse(
             chunk({"content": "Hi"}, logprobs={"content": tokens[:1]}),
@@ -181,7 +230,9 @@ def test_log_probabilities_of_a_token_without_text_are_kept(server: ScriptedServ
 # --- test_lc_streams_arguments.py
 
 
-def test_a_fragment_that_ends_in_a_backslash_escapes_one_character(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_fragment_that_ends_in_a_backslash_escapes_one_character(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     fragments = ['{"a": "x\\', "n", '",\n', '"b": 1}']
     calls = [_call("", id="1"), *map(_call, fragments)]
     server.always(sse(*(chunk({"tool_calls": [call]}) for call in calls), chunk({}, "tool_calls")))
@@ -193,7 +244,9 @@ def test_a_fragment_that_ends_in_a_backslash_escapes_one_character(server: Scrip
 
 @pytest.mark.parametrize("way", ["invoke", "stream"])
 def test_several_answers_are_none(server: ScriptedServer, way: str) -> None:
-    server.always(chat('[{"a": 1}, {"a": 2}]') if way == "invoke" else stream(['[{"a": 1}, {"a": 2}]']))
+    server.always(
+        chat('[{"a": 1}, {"a": 2}]') if way == "invoke" else stream(['[{"a": 1}, {"a": 2}]'])
+    )
     with pytest.raises(OutputParserException):
         ask(way, made(server).with_structured_output(SCHEMA))
 
@@ -204,7 +257,9 @@ def test_a_dict_that_only_began_is_not_handed_on(server: ScriptedServer) -> None
 
 
 @pytest.mark.filterwarnings("ignore:Core Pydantic V1")
-def test_an_answer_that_does_not_fit_a_class_of_pydantic_1_raises_with_the_text(server: ScriptedServer) -> None:
+def test_an_answer_that_does_not_fit_a_class_of_pydantic_1_raises_with_the_text(
+    server: ScriptedServer,
+) -> None:
     from pydantic.v1 import BaseModel
 
     class City(BaseModel):
@@ -219,20 +274,39 @@ def test_an_answer_that_does_not_fit_a_class_of_pydantic_1_raises_with_the_text(
 
 
 def test_the_index_of_a_part_is_not_sent(server: ScriptedServer) -> None:
-    made(server).invoke([HumanMessage([{"type": "image_url", "image_url": {"url": "http://x/y.png"}, "index": 0}])])
-    assert server.seen[-1].body["messages"][0]["content"] == [{"type": "image_url", "image_url": {"url": "http://x/y.png"}}]
+    made(server).invoke(
+        [HumanMessage([{"type": "image_url", "image_url": {"url": "http://x/y.png"}, "index": 0}])]
+    )
+    assert server.seen[-1].body["messages"][0]["content"] == [
+        {"type": "image_url", "image_url": {"url": "http://x/y.png"}}
+    ]
 
 
 def test_a_tool_of_anthropic_with_a_type_becomes_a_function(server: ScriptedServer) -> None:
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
-    made(server).bind_tools([{"type": "custom", "name": "weather", "description": "Weather.", "input_schema": parameters}]).invoke("x")
+    made(server).bind_tools(
+        [
+            {
+                "type": "custom",
+                "name": "weather",
+                "description": "Weather.",
+                "input_schema": parameters,
+            }
+        ]
+    ).invoke("x")
     [tool] = server.seen[-1].body["tools"]
-    assert (tool["type"], tool["function"]["name"], tool["function"]["parameters"]) == ("function", "weather", parameters)
+    assert (tool["type"], tool["function"]["name"], tool["function"]["parameters"]) == (
+        "function",
+        "weather",
+        parameters,
+    )
 
 
 # --- test_lc_embeddings.py
 
 
 def test_a_field_wins_over_further_fields_of_the_request(server: ScriptedServer) -> None:
-    OPEAEmbeddings(base_url=server.url, model="m", dimensions=3, model_kwargs={"dimensions": 5}).embed_query("x")
+    OPEAEmbeddings(
+        base_url=server.url, model="m", dimensions=3, model_kwargs={"dimensions": 5}
+    ).embed_query("x")
     assert server.seen[-1].body["dimensions"] == 3

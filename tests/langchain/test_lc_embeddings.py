@@ -33,12 +33,18 @@ def second() -> Iterator[ScriptedServer]:
 
 def made(server: ScriptedServer, **options: Any) -> OPEAEmbeddings:
     """Embeddings at this server that try everything once and wait for nothing."""
-    return OPEAEmbeddings(**{"base_url": server.url, "model": "m", "max_retries": 0, "recovery_wait": 0} | options)
+    return OPEAEmbeddings(
+        **{"base_url": server.url, "model": "m", "max_retries": 0, "recovery_wait": 0} | options
+    )
 
 
 def documents(way: str, model: OPEAEmbeddings, texts: Any, **options: Any) -> list[list[float]]:
     """Vectors of documents."""
-    return model.embed_documents(texts, **options) if way == "sync" else asyncio.run(model.aembed_documents(texts, **options))
+    return (
+        model.embed_documents(texts, **options)
+        if way == "sync"
+        else asyncio.run(model.aembed_documents(texts, **options))
+    )
 
 
 def query(way: str, model: OPEAEmbeddings, text: Any) -> list[float]:
@@ -76,7 +82,10 @@ def test_the_count_of_a_call_wins(server: ScriptedServer, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_vectors_come_in_the_order_of_the_texts(server: ScriptedServer, way: str) -> None:
     def backwards(seen: Any) -> Answer:
-        data = [{"index": number, "embedding": [float(text)]} for number, text in enumerate(seen.body["input"])]
+        data = [
+            {"index": number, "embedding": [float(text)]}
+            for number, text in enumerate(seen.body["input"])
+        ]
         return json_answer({"data": data[::-1]})
 
     server.always(backwards)
@@ -117,16 +126,41 @@ def test_prefixes_of_queries_and_documents(server: ScriptedServer, way: str) -> 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_dimensions_and_further_fields(server: ScriptedServer, way: str) -> None:
-    model = made(server, dimensions=4, model_kwargs={"user": "u", "truncate": "END"}, extra_body={"user": "v"})
+    model = made(
+        server,
+        dimensions=4,
+        model_kwargs={"user": "u", "truncate": "END"},
+        extra_body={"user": "v"},
+    )
     assert len(query(way, model, "x")) == 4
-    assert server.seen[-1].body == {"model": "m", "input": ["x"], "dimensions": 4, "user": "v", "truncate": "END"}
+    assert server.seen[-1].body == {
+        "model": "m",
+        "input": ["x"],
+        "dimensions": 4,
+        "user": "v",
+        "truncate": "END",
+    }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_headers_query_and_key(server: ScriptedServer, way: str) -> None:
-    query(way, made(server, api_key="k", default_headers={"x-a": "b"}, default_query={"q": "1"}, organization="o"), "x")
+    query(
+        way,
+        made(
+            server,
+            api_key="k",
+            default_headers={"x-a": "b"},
+            default_query={"q": "1"},
+            organization="o",
+        ),
+        "x",
+    )
     seen = server.seen[-1]
-    assert (seen.headers["authorization"], seen.headers["x-a"], seen.headers["openai-organization"]) == ("Bearer k", "b", "o")
+    assert (
+        seen.headers["authorization"],
+        seen.headers["x-a"],
+        seen.headers["openai-organization"],
+    ) == ("Bearer k", "b", "o")
     assert seen.query == {"q": "1"}
 
 
@@ -135,7 +169,11 @@ def test_a_model_nobody_named_is_asked_for_once(server: ScriptedServer, way: str
     model = made(server, model=None)
     for _ in range(2):
         query(way, model, "x")
-    assert [seen.path.rpartition("/")[2] for seen in server.seen] == ["models", "embeddings", "embeddings"]
+    assert [seen.path.rpartition("/")[2] for seen in server.seen] == [
+        "models",
+        "embeddings",
+        "embeddings",
+    ]
     assert server.seen[-1].body["model"] == model.model == "scripted-model"
 
 
@@ -172,16 +210,24 @@ def test_base64_is_read_although_nobody_asked_for_it(server: ScriptedServer, way
 WRONG: dict[str, Any] = {
     "too few": {"data": [{"index": 0, "embedding": [1.0]}]},
     "too many": {"data": [{"index": n, "embedding": [1.0]} for n in range(3)]},
-    "different lengths": {"data": [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [1.0, 2.0]}]},
-    "null inside": {"data": [{"index": 0, "embedding": [1.0, None]}, {"index": 1, "embedding": [1.0, 2.0]}]},
-    "one vector per token": {"data": [{"index": 0, "embedding": [[1.0]]}, {"index": 1, "embedding": [[1.0]]}]},
+    "different lengths": {
+        "data": [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [1.0, 2.0]}]
+    },
+    "null inside": {
+        "data": [{"index": 0, "embedding": [1.0, None]}, {"index": 1, "embedding": [1.0, 2.0]}]
+    },
+    "one vector per token": {
+        "data": [{"index": 0, "embedding": [[1.0]]}, {"index": 1, "embedding": [[1.0]]}]
+    },
     "no data": {"object": "list"},
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", WRONG)
-def test_vectors_that_do_not_fit_the_texts_are_an_error(server: ScriptedServer, case: str, way: str) -> None:
+def test_vectors_that_do_not_fit_the_texts_are_an_error(
+    server: ScriptedServer, case: str, way: str
+) -> None:
     server.script(json_answer(WRONG[case]))
     with pytest.raises(lc.ModelAPIError) as caught:
         documents(way, made(server), ["a", "b"])
@@ -193,8 +239,12 @@ def test_vectors_that_do_not_fit_the_texts_are_an_error(server: ScriptedServer, 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("model", ["m", None])
-@pytest.mark.parametrize("texts", ["one text", [1, 2], [[1, 2]], [b"x"], None, [None], {"a": 1}, 5], ids=str)
-def test_only_lists_of_strings_are_documents(server: ScriptedServer, texts: Any, model: str | None, way: str) -> None:
+@pytest.mark.parametrize(
+    "texts", ["one text", [1, 2], [[1, 2]], [b"x"], None, [None], {"a": 1}, 5], ids=str
+)
+def test_only_lists_of_strings_are_documents(
+    server: ScriptedServer, texts: Any, model: str | None, way: str
+) -> None:
     with pytest.raises(OPEAConfigurationError, match="Only strings"):
         documents(way, made(server, model=model), texts)
     assert server.seen == []
@@ -212,22 +262,38 @@ def test_only_a_string_is_a_query(server: ScriptedServer, text: Any, way: str) -
 @pytest.mark.parametrize(
     ("answer", "in_core", "in_langchain"),
     [
-        pytest.param(error(400, "no"), core.InvalidRequestError, lc.ModelInvalidRequestError, id="400"),
-        pytest.param(error(401, "no"), core.AuthenticationError, lc.ModelAuthenticationError, id="401"),
+        pytest.param(
+            error(400, "no"), core.InvalidRequestError, lc.ModelInvalidRequestError, id="400"
+        ),
+        pytest.param(
+            error(401, "no"), core.AuthenticationError, lc.ModelAuthenticationError, id="401"
+        ),
         pytest.param(error(404, "no"), core.NotFoundError, lc.ModelNotFoundError, id="404"),
         pytest.param(error(429, "no"), core.RateLimited, lc.ModelRateLimitError, id="429"),
-        pytest.param(error(501, "embeddings are not enabled"), core.ServerError, lc.ModelAPIError, id="501"),
+        pytest.param(
+            error(501, "embeddings are not enabled"), core.ServerError, lc.ModelAPIError, id="501"
+        ),
         pytest.param(html(200), core.BadAnswerError, lc.ModelAPIError, id="HTML"),
         pytest.param(
-            error(400, "This model's maximum context length is 512 tokens. However, you requested 600 tokens in the input."),
+            error(
+                400,
+                "This model's maximum context length is 512 tokens. However, you requested 600 tokens in the input.",
+            ),
             core.ContextOverflowError,
             lc.ContextOverflowError,
             id="overflow",
         ),
-        pytest.param(Answer(before="close"), core.EndpointConnectionError, lc.ModelConnectionError, id="no answer"),
+        pytest.param(
+            Answer(before="close"),
+            core.EndpointConnectionError,
+            lc.ModelConnectionError,
+            id="no answer",
+        ),
     ],
 )
-def test_errors_are_langchains_too(server: ScriptedServer, answer: Answer, in_core: Any, in_langchain: Any, way: str) -> None:
+def test_errors_are_langchains_too(
+    server: ScriptedServer, answer: Answer, in_core: Any, in_langchain: Any, way: str
+) -> None:
     server.script(answer)
     with pytest.raises(in_core) as caught:
         query(way, made(server), "x")
@@ -264,12 +330,16 @@ def test_several_event_loops_and_threads(server: ScriptedServer) -> None:
     model = made(server)
     first = query("sync", model, "x")
     assert [query("async", model, "x") for _ in range(3)] == [first] * 3
-    threads, results = in_threads(*[lambda: asyncio.run(model.aembed_query("x"))] * 4, *[lambda: model.embed_query("x")] * 4)
+    threads, results = in_threads(
+        *[lambda: asyncio.run(model.aembed_query("x"))] * 4, *[lambda: model.embed_query("x")] * 4
+    )
     joined(threads)
     assert results == [first] * 8
 
 
-@pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy, lambda model: model.model_copy(update={"chunk_size": 3})])
+@pytest.mark.parametrize(
+    "copier", [copy.copy, copy.deepcopy, lambda model: model.model_copy(update={"chunk_size": 3})]
+)
 def test_copies_share_the_object(server: ScriptedServer, copier: Any) -> None:
     model = made(server, api_key=lambda: "k")
     assert copier(model).client is model.client
@@ -279,7 +349,9 @@ def test_a_limit_holds_over_copies(server: ScriptedServer) -> None:
     model = made(server, max_concurrent=1)
     held = threading.Event()
     server.script(json_answer({"data": [{"index": 0, "embedding": [1.0]}]}).after(Hold(held)))
-    threads, results = in_threads(*(lambda m=m: m.embed_query("x") for m in (model, copy.deepcopy(model), model.model_copy())))
+    threads, results = in_threads(
+        *(lambda m=m: m.embed_query("x") for m in (model, copy.deepcopy(model), model.model_copy()))
+    )
     until(lambda: model.client.get_stats()["queued"] == 2, "the others to queue")
     held.set()
     joined(threads)
@@ -300,7 +372,11 @@ def test_a_pickled_one_answers_the_same(server: ScriptedServer) -> None:
 
 
 def test_failover(server: ScriptedServer, second: ScriptedServer) -> None:
-    model = OPEAEmbeddings(model="m", endpoints=[server.url, {"base_url": second.url, "tier": 1}], initial_retry_delay=0)
+    model = OPEAEmbeddings(
+        model="m",
+        endpoints=[server.url, {"base_url": second.url, "tier": 1}],
+        initial_retry_delay=0,
+    )
     server.pause()
     assert len(model.embed_documents(["a", "b"])) == 2
     assert len(second.seen) == 1

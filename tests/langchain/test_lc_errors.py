@@ -55,7 +55,9 @@ def _raised(problem: core.OPEAError) -> Any:
 
 
 @pytest.mark.parametrize("cls", CORE_ERRORS, ids=lambda cls: cls.__name__)
-def test_no_error_of_the_core_leaves_without_a_class_of_langchain(cls: type[core.OPEAError]) -> None:
+def test_no_error_of_the_core_leaves_without_a_class_of_langchain(
+    cls: type[core.OPEAError],
+) -> None:
     found = _raised(cls("what", "hint"))
     assert isinstance(found, cls)
     assert isinstance(found, lc.ModelError)
@@ -67,11 +69,17 @@ def test_an_error_is_langchains_class_for_the_same_condition(name: str) -> None:
 
 
 def test_an_overflow_is_no_invalid_request_of_langchain() -> None:
-    assert not isinstance(_raised(core.ContextOverflowError("too long")), lc.ModelInvalidRequestError)
+    assert not isinstance(
+        _raised(core.ContextOverflowError("too long")), lc.ModelInvalidRequestError
+    )
 
 
 def test_every_error_of_this_package_is_made_of_one_of_the_core() -> None:
-    classes = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.LangChainError)]
+    classes = [
+        cls
+        for cls in vars(errors).values()
+        if isinstance(cls, type) and issubclass(cls, errors.LangChainError)
+    ]
     covered = {below for cls in classes for below in cls.__mro__} & set(CORE_ERRORS)
     assert covered == set(CORE_ERRORS)
 
@@ -97,12 +105,24 @@ def test_what_an_error_knows_is_kept() -> None:
     attempts = (core.Attempt("one", "status", "ServerError", "busy", 503),)
     cause = OSError("root")
     problem = core.ServerError(
-        "what", "hint", status_code=503, attempts=attempts, seconds=1.5, endpoint="one", retry_after=2.0, request_id="r"
+        "what",
+        "hint",
+        status_code=503,
+        attempts=attempts,
+        seconds=1.5,
+        endpoint="one",
+        retry_after=2.0,
+        request_id="r",
     )
     problem.__cause__ = cause
     found = _raised(problem)
     assert str(found) == str(problem)
-    assert (found.attempts, found.endpoint, found.retry_after, found.seconds) == (attempts, "one", 2.0, 1.5)
+    assert (found.attempts, found.endpoint, found.retry_after, found.seconds) == (
+        attempts,
+        "one",
+        2.0,
+        1.5,
+    )
     assert found.__cause__ is cause
 
 
@@ -110,7 +130,12 @@ def test_errors_can_be_pickled_and_copied() -> None:
     found = _raised(core.ServerError("what", "hint", status_code=501, request_id="r"))
     for other in (pickle.loads(pickle.dumps(found)), copy.copy(found)):
         assert type(other) is errors.OPEAServerError
-        assert (str(other), other.status_code, other.is_retryable, other.request_id) == (str(found), 501, False, "r")
+        assert (str(other), other.status_code, other.is_retryable, other.request_id) == (
+            str(found),
+            501,
+            False,
+            "r",
+        )
 
 
 # --- from the wire, in every way
@@ -126,7 +151,12 @@ STATUSES: dict[str, tuple[Answer, type[core.OPEAError], type[Exception], bool]] 
     "413": (error(413, "no"), core.InvalidRequestError, lc.ModelInvalidRequestError, False),
     "422": (error(422, "no"), core.InvalidRequestError, lc.ModelInvalidRequestError, False),
     "429": (error(429, "no"), core.RateLimited, lc.ModelRateLimitError, True),
-    "429, quota": (error(429, "no", code="insufficient_quota"), core.QuotaExceeded, lc.ModelRateLimitError, False),
+    "429, quota": (
+        error(429, "no", code="insufficient_quota"),
+        core.QuotaExceeded,
+        lc.ModelRateLimitError,
+        False,
+    ),
     "499": (error(499, "no"), core.ServerError, lc.ModelAPIError, True),
     "500": (error(500, "no"), core.ServerError, lc.ModelAPIError, True),
     "501": (error(501, "no"), core.ServerError, lc.ModelAPIError, False),
@@ -136,20 +166,32 @@ STATUSES: dict[str, tuple[Answer, type[core.OPEAError], type[Exception], bool]] 
     "525": (error(525, "no"), core.ServerError, lc.ModelAPIError, False),
     "526": (error(526, "no"), core.ServerError, lc.ModelAPIError, False),
     "529": (error(529, "no"), core.ServerError, lc.ModelAPIError, True),
-    "a redirect": (Answer(302, {"location": "http://elsewhere/"}), core.ConfigurationError, lc.ModelInvalidRequestError, False),
+    "a redirect": (
+        Answer(302, {"location": "http://elsewhere/"}),
+        core.ConfigurationError,
+        lc.ModelInvalidRequestError,
+        False,
+    ),
     "an error at 200": (
         json_answer({"error": {"message": "no", "code": 400}}),
         core.InvalidRequestError,
         lc.ModelInvalidRequestError,
         False,
     ),
-    "no answer": (Answer(before="close"), core.EndpointConnectionError, lc.ModelConnectionError, True),
+    "no answer": (
+        Answer(before="close"),
+        core.EndpointConnectionError,
+        lc.ModelConnectionError,
+        True,
+    ),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", STATUSES)
-def test_the_class_of_an_answer_and_whether_it_may_be_asked_again(server: ScriptedServer, case: str, way: str) -> None:
+def test_the_class_of_an_answer_and_whether_it_may_be_asked_again(
+    server: ScriptedServer, case: str, way: str
+) -> None:
     answer, in_core, in_langchain, retryable = STATUSES[case]
     server.script(answer)
     with pytest.raises(in_core) as caught:
@@ -217,7 +259,11 @@ def test_a_full_queue_is_a_rate_limit(server: ScriptedServer) -> None:
 # --- what reaches on_llm_error
 
 
-SECRETS = {"api_key": "sk-very-secret", "default_headers": {"x-tenant": "tenant-secret"}, "default_query": {"sig": "query-secret"}}
+SECRETS = {
+    "api_key": "sk-very-secret",
+    "default_headers": {"x-tenant": "tenant-secret"},
+    "default_query": {"sig": "query-secret"},
+}
 
 
 def _refusing(status: int = 401) -> Answer:
@@ -226,7 +272,9 @@ def _refusing(status: int = 401) -> Answer:
     return error(status, said, code="invalid_api_key", headers=headers)
 
 
-def _told(server: ScriptedServer, way: str, answer: Answer, **options: Any) -> tuple[Any, dict[str, Any]]:
+def _told(
+    server: ScriptedServer, way: str, answer: Answer, **options: Any
+) -> tuple[Any, dict[str, Any]]:
     listener = Listener()
     server.script(answer)
     with pytest.raises(core.OPEAError) as caught:
@@ -250,7 +298,14 @@ def test_callbacks_get_what_the_server_answered(server: ScriptedServer, way: str
 @pytest.mark.parametrize("way", WAYS)
 def test_callbacks_get_no_secrets(server: ScriptedServer, way: str) -> None:
     found, metadata = _told(server, way, _refusing(), **SECRETS)
-    for text in (str(found), repr(found), str(vars(found)), str(metadata), found.response.text, str(found.response)):
+    for text in (
+        str(found),
+        repr(found),
+        str(vars(found)),
+        str(metadata),
+        found.response.text,
+        str(found.response),
+    ):
         for secret in ("sk-very-secret", "tenant-secret", "query-secret", "abcdef"):
             assert secret not in text
 

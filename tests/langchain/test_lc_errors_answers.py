@@ -14,7 +14,9 @@ import opea_core as core
 from langchain_opea import ChatOPEA, errors
 from opea_core.testing import Answer, ScriptedServer, chat, chunk, html, json_answer, sse, stream
 
-LOGIN = html(text="<html><head><title>Sign in to Corp Portal</title></head><body><form></form></body></html>")
+LOGIN = html(
+    text="<html><head><title>Sign in to Corp Portal</title></head><body><form></form></body></html>"
+)
 PLAIN = Answer(200, {"content-type": "text/plain"}, (b"Ollama is running",))
 NOTHING = {
     "no bytes": Answer(200, {"content-type": "application/json"}, (b"",)),
@@ -56,7 +58,13 @@ def test_text_that_is_no_answer_is_quoted(server: ScriptedServer, way: str) -> N
 
 @pytest.mark.parametrize("way", WAYS)
 def test_broken_json_is_an_error(server: ScriptedServer, way: str) -> None:
-    server.script(Answer(200, {"content-type": "application/json"}, (b'{"choices": [{"message": {"content": "Hel',)))
+    server.script(
+        Answer(
+            200,
+            {"content-type": "application/json"},
+            (b'{"choices": [{"message": {"content": "Hel',),
+        )
+    )
     with pytest.raises(lc.ModelAPIError) as caught:
         ask(way, made(server))
     assert isinstance(caught.value, core.BadAnswerError)
@@ -64,7 +72,9 @@ def test_broken_json_is_an_error(server: ScriptedServer, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", NOTHING)
-def test_nothing_is_an_error_not_an_empty_message(server: ScriptedServer, case: str, way: str) -> None:
+def test_nothing_is_an_error_not_an_empty_message(
+    server: ScriptedServer, case: str, way: str
+) -> None:
     server.script(NOTHING[case])
     with pytest.raises(lc.ModelAPIError, match=r"empty|no choices") as caught:
         ask(way, made(server))
@@ -98,17 +108,29 @@ def test_an_unknown_path_answered_with_200_is_not_found(server: ScriptedServer, 
 BROKEN = {
     "cut": stream(["Hel", "lo"], finish_reason=None, done=False, end="cut"),
     "reset": stream(["Hel", "lo"], finish_reason=None, done=False, end="reset"),
-    "closed without an end mark": stream(["Hel", "lo"], finish_reason=None, done=False, end="close"),
-    "an error inside": sse(chunk({"content": "Hel"}), chunk({"content": "lo"}), {"error": {"message": "gone", "code": 502}}),
-    "finish_reason error": sse(chunk({"content": "Hel"}), chunk({"content": "lo"}), chunk({}, "error")),
+    "closed without an end mark": stream(
+        ["Hel", "lo"], finish_reason=None, done=False, end="close"
+    ),
+    "an error inside": sse(
+        chunk({"content": "Hel"}),
+        chunk({"content": "lo"}),
+        {"error": {"message": "gone", "code": 502}},
+    ),
+    "finish_reason error": sse(
+        chunk({"content": "Hel"}), chunk({"content": "lo"}), chunk({}, "error")
+    ),
 }
 
 
-def _pieces(way: str, model: ChatOPEA, config: Any = None) -> tuple[list[AIMessageChunk], Exception]:
+def _pieces(
+    way: str, model: ChatOPEA, config: Any = None
+) -> tuple[list[AIMessageChunk], Exception]:
     """The chunks that came, and the error that ended them."""
     found: list[Any] = []
     with pytest.raises(core.OPEAError) as caught:
-        _drain(model, config, found) if way == "stream" else asyncio.run(_adrain(model, config, found))
+        _drain(model, config, found) if way == "stream" else asyncio.run(
+            _adrain(model, config, found)
+        )
     return found, caught.value
 
 
@@ -123,7 +145,9 @@ async def _adrain(model: ChatOPEA, config: Any, into: list[Any]) -> None:
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_stream_that_breaks_off_raises_after_what_came(server: ScriptedServer, case: str, way: str) -> None:
+def test_a_stream_that_breaks_off_raises_after_what_came(
+    server: ScriptedServer, case: str, way: str
+) -> None:
     server.script(BROKEN[case])
     pieces, found = _pieces(way, made(server, max_retries=2))
     assert "".join(str(piece.text) for piece in pieces) == "Hello"
@@ -137,7 +161,9 @@ def test_a_stream_that_breaks_off_raises_after_what_came(server: ScriptedServer,
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 @pytest.mark.parametrize("case", BROKEN)
-def test_invoke_that_streams_never_takes_half_for_the_whole(server: ScriptedServer, case: str, way: str) -> None:
+def test_invoke_that_streams_never_takes_half_for_the_whole(
+    server: ScriptedServer, case: str, way: str
+) -> None:
     server.script(BROKEN[case])
     with pytest.raises(lc.ModelAPIError):
         ask(way, made(server, streaming=True))
@@ -149,7 +175,11 @@ def test_callbacks_get_what_had_come(server: ScriptedServer, way: str) -> None:
     server.script(BROKEN["cut"])
     _, found = _pieces(way, made(server), listener.config)
     assert listener.error is found
-    assert any("Hello" in str(generation.text) for generations in listener.response.generations for generation in generations)
+    assert any(
+        "Hello" in str(generation.text)
+        for generations in listener.response.generations
+        for generation in generations
+    )
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])

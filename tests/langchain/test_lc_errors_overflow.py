@@ -38,8 +38,25 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
             }
         },
     ),
-    "llama.cpp, 500": (500, {"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}),
-    "Ollama": (400, {"error": {"message": "the input length exceeds the context length", "type": "invalid_request_error"}}),
+    "llama.cpp, 500": (
+        500,
+        {
+            "error": {
+                "code": 500,
+                "message": "Context size has been exceeded.",
+                "type": "server_error",
+            }
+        },
+    ),
+    "Ollama": (
+        400,
+        {
+            "error": {
+                "message": "the input length exceeds the context length",
+                "type": "invalid_request_error",
+            }
+        },
+    ),
     "TGI": (
         422,
         {
@@ -49,11 +66,17 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
     ),
     "SGLang": (
         400,
-        {"object": "error", "message": "The input (5000 tokens) is longer than the model's context length (4096 tokens).", "code": 400},
+        {
+            "object": "error",
+            "message": "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+            "code": 400,
+        },
     ),
     "LM Studio": (
         400,
-        {"error": "Trying to keep the first 5000 tokens when context the overflows. The model is loaded with context length of 4096"},
+        {
+            "error": "Trying to keep the first 5000 tokens when context the overflows. The model is loaded with context length of 4096"
+        },
     ),
     "OpenAI": (
         400,
@@ -85,10 +108,21 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
             "code": "3051",
         },
     ),
-    "LiteLLM": (400, {"error": {"message": "litellm.ContextWindowExceededError: BadRequestError: too long", "type": None, "code": "400"}}),
+    "LiteLLM": (
+        400,
+        {
+            "error": {
+                "message": "litellm.ContextWindowExceededError: BadRequestError: too long",
+                "type": None,
+                "code": "400",
+            }
+        },
+    ),
 }
 TOO_LONG = error(
-    400, "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens.", code="context_length_exceeded"
+    400,
+    "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens.",
+    code="context_length_exceeded",
 )
 
 
@@ -111,7 +145,12 @@ def test_an_overflow_in_the_words_of(server: ScriptedServer, whose: str, way: st
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
 def test_an_overflow_inside_a_stream(server: ScriptedServer, way: str) -> None:
-    said = {"error": {"message": "out of context: the request exceeds the available context size", "code": 400}}
+    said = {
+        "error": {
+            "message": "out of context: the request exceeds the available context size",
+            "code": 400,
+        }
+    }
     server.script(json_answer(said, headers={"content-type": "text/event-stream"}))
     with pytest.raises(lc.ContextOverflowError):
         ask(way, made(server))
@@ -139,7 +178,9 @@ def _asked(way: str, agent: Any, messages: Any) -> list[BaseMessage]:
 
 
 def _retrying(server: ScriptedServer, **options: Any) -> Any:
-    at_once = ModelRetryMiddleware(max_retries=2, initial_delay=0, backoff_factor=0, jitter=False, on_failure="error")
+    at_once = ModelRetryMiddleware(
+        max_retries=2, initial_delay=0, backoff_factor=0, jitter=False, on_failure="error"
+    )
     return create_agent(made(server, **options), tools=[], middleware=[at_once])
 
 
@@ -164,7 +205,9 @@ def test_the_middleware_asks_again_after(server: ScriptedServer, status: int, wa
         pytest.param(TOO_LONG, id="overflow"),
     ],
 )
-def test_the_middleware_does_not_ask_again_after(server: ScriptedServer, answer: Answer, way: str) -> None:
+def test_the_middleware_does_not_ask_again_after(
+    server: ScriptedServer, answer: Answer, way: str
+) -> None:
     server.script(answer, chat("Hello"))
     with pytest.raises(lc.ModelError):
         _asked(way, _retrying(server), "x")
@@ -182,7 +225,10 @@ def test_the_middleware_gives_up_with_our_error(server: ScriptedServer, way: str
 @pytest.mark.parametrize("way", AGENT_WAYS)
 def test_the_cores_own_retries_come_first(server: ScriptedServer, way: str) -> None:
     server.script(error(503, "later"), chat("Hello"))
-    assert _asked(way, _retrying(server, max_retries=1, initial_retry_delay=0), "x")[-1].text == "Hello"
+    assert (
+        _asked(way, _retrying(server, max_retries=1, initial_retry_delay=0), "x")[-1].text
+        == "Hello"
+    )
     assert len(server.seen) == 2
 
 
@@ -192,13 +238,18 @@ def test_the_cores_own_retries_come_first(server: ScriptedServer, way: str) -> N
 HISTORY: list[BaseMessage] = [
     message
     for number in range(6)
-    for message in (HumanMessage(f"question {number} " + "word " * 50), AIMessage(f"answer {number} " + "word " * 50))
+    for message in (
+        HumanMessage(f"question {number} " + "word " * 50),
+        AIMessage(f"answer {number} " + "word " * 50),
+    )
 ]
 
 
 def _summarizing(server: ScriptedServer) -> Any:
     model = made(server)
-    middle = SummarizationMiddleware(model, trigger=("messages", 4), keep=("messages", 1), trim_tokens_to_summarize=None)
+    middle = SummarizationMiddleware(
+        model, trigger=("messages", 4), keep=("messages", 1), trim_tokens_to_summarize=None
+    )
     return create_agent(model, tools=[], middleware=[middle])
 
 
@@ -209,16 +260,22 @@ def _prompt(server: ScriptedServer, number: int) -> str:
 @pytest.mark.parametrize("way", AGENT_WAYS)
 def test_a_history_is_summarised(server: ScriptedServer, way: str) -> None:
     server.script(chat("They counted."), chat("Hello"))
-    assert _asked(way, _summarizing(server), [*HISTORY, HumanMessage("and now?")])[-1].text == "Hello"
+    assert (
+        _asked(way, _summarizing(server), [*HISTORY, HumanMessage("and now?")])[-1].text == "Hello"
+    )
     assert "They counted." in _prompt(server, 1)
     assert "question 3" not in _prompt(server, 1)
 
 
 @pytest.mark.parametrize("way", AGENT_WAYS)
 @pytest.mark.parametrize("whose", OVERFLOWS)
-def test_a_summary_that_does_not_fit_is_asked_for_again_with_less(server: ScriptedServer, whose: str, way: str) -> None:
+def test_a_summary_that_does_not_fit_is_asked_for_again_with_less(
+    server: ScriptedServer, whose: str, way: str
+) -> None:
     server.script(_overflow(whose), chat("They counted."), chat("Hello"))
-    assert _asked(way, _summarizing(server), [*HISTORY, HumanMessage("and now?")])[-1].text == "Hello"
+    assert (
+        _asked(way, _summarizing(server), [*HISTORY, HumanMessage("and now?")])[-1].text == "Hello"
+    )
     assert len(server.seen) == 3
     assert len(_prompt(server, 1)) < len(_prompt(server, 0))
     assert "middle of conversation omitted" in _prompt(server, 1)
@@ -235,7 +292,9 @@ def test_a_summary_that_never_fits_ends_with_the_overflow(server: ScriptedServer
 @pytest.mark.parametrize("way", AGENT_WAYS)
 def test_a_summary_follows_the_window_the_server_told(server: ScriptedServer, way: str) -> None:
     """A fraction needs ``profile["max_input_tokens"]``, which ``discover()`` fills."""
-    listing = json_answer({"object": "list", "data": [{"id": "m", "object": "model", "max_model_len": 600}]})
+    listing = json_answer(
+        {"object": "list", "data": [{"id": "m", "object": "model", "max_model_len": 600}]}
+    )
     server.script(listing, chat("They counted."), chat("Hello"))
     model = made(server).discover()
     middle = SummarizationMiddleware(model, trigger=("fraction", 0.5), keep=("messages", 1))

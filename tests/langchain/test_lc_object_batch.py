@@ -17,17 +17,24 @@ from opea_core.testing import Hold, ScriptedServer, chat
 
 BATCHES: dict[str, Callable[..., Any]] = {
     "batch": lambda model, inputs, config: model.batch(inputs, config),
-    "batch_as_completed": lambda model, inputs, config: list(model.batch_as_completed(inputs, config)),
-    "of a binding": lambda model, inputs, config: model.bind(temperature=0).batch(inputs, config),
-    "of a chain": lambda model, inputs, config: (ChatPromptTemplate.from_messages([("human", "{x}")]) | model).batch(
-        [{"x": text} for text in inputs], config
+    "batch_as_completed": lambda model, inputs, config: list(
+        model.batch_as_completed(inputs, config)
     ),
+    "of a binding": lambda model, inputs, config: model.bind(temperature=0).batch(inputs, config),
+    "of a chain": lambda model, inputs, config: (
+        ChatPromptTemplate.from_messages([("human", "{x}")]) | model
+    ).batch([{"x": text} for text in inputs], config),
 }
 ROWS: dict[str, tuple[dict[str, Any], int, Any, int]] = {
     "as many as there are places": ({"max_concurrent": 20}, 24, None, 20),
     "no more than there are inputs": ({"max_concurrent": 100}, 24, None, 24),
     "as the config says": ({"max_concurrent": 20}, 24, {"max_concurrency": 3}, 3),
-    "as the first of several configs says": ({"max_concurrent": 20}, 24, [{"max_concurrency": 3}] * 24, 3),
+    "as the first of several configs says": (
+        {"max_concurrent": 20},
+        24,
+        [{"max_concurrency": 3}] * 24,
+        3,
+    ),
     "several configs that say nothing": ({"max_concurrent": 20}, 24, [{"tags": ["a"]}] * 24, 20),
     "where it is measured": ({}, 24, None, 24),
 }
@@ -45,7 +52,9 @@ def test_a_batch_takes_the_places_there_are(server: ScriptedServer, row: str) ->
         model, held = made(server, **options), threading.Event()
         server.always(chat("x").after(Hold(held)))
 
-        threads, results = in_threads(lambda batch=batch, model=model: batch(model, ["Hi"] * inputs, config))
+        threads, results = in_threads(
+            lambda batch=batch, model=model: batch(model, ["Hi"] * inputs, config)
+        )
         until(lambda model=model: _begun(model, server) == expected, f"{expected} calls of {name}")
         held.set()
         joined(threads)
@@ -57,7 +66,10 @@ def test_a_batch_takes_the_places_there_are(server: ScriptedServer, row: str) ->
 
 def test_the_places_of_all_endpoints_count(server: ScriptedServer) -> None:
     with ScriptedServer() as second:
-        places = [{"base_url": place.url, "max_concurrent": most} for place, most in ((server, 9), (second, 7))]
+        places = [
+            {"base_url": place.url, "max_concurrent": most}
+            for place, most in ((server, 9), (second, 7))
+        ]
         with OPEA(endpoints=places, model="m") as opea:
             held = threading.Event()
             for place in (server, second):
@@ -85,4 +97,6 @@ def test_errors_of_a_batch_are_given_where_they_are_asked_for(server: ScriptedSe
     errors = model.batch(["a", "b"], return_exceptions=True)
 
     assert [type(error).__name__ for error in errors] == ["OPEAClientClosed"] * 2
-    assert sorted(place for place, _ in model.batch_as_completed(["a", "b"], return_exceptions=True)) == [0, 1]
+    assert sorted(
+        place for place, _ in model.batch_as_completed(["a", "b"], return_exceptions=True)
+    ) == [0, 1]

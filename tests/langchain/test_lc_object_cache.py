@@ -72,7 +72,9 @@ def _requests(server: ScriptedServer, one: ChatOPEA, other: ChatOPEA) -> int:
     ],
     ids=steady,
 )
-def test_the_key_of_the_cache_does_not_depend_on(server: ScriptedServer, options: dict[str, Any]) -> None:
+def test_the_key_of_the_cache_does_not_depend_on(
+    server: ScriptedServer, options: dict[str, Any]
+) -> None:
     cache = InMemoryCache()
     defaults: dict[str, Any] = {"cache": cache, "api_key": "one"}
     assert _requests(server, made(server, **defaults), made(server, **defaults | options)) == 1
@@ -98,7 +100,9 @@ def test_the_key_of_the_cache_depends_on(server: ScriptedServer, options: dict[s
     assert _requests(server, made(server, cache=cache), made(server, cache=cache, **options)) == 2
 
 
-def test_the_key_of_the_cache_depends_on_the_server(server: ScriptedServer, second: ScriptedServer) -> None:
+def test_the_key_of_the_cache_depends_on_the_server(
+    server: ScriptedServer, second: ScriptedServer
+) -> None:
     cache = InMemoryCache()
     made(server, cache=cache).invoke("Hello")
     made(second, cache=cache).invoke("Hello")
@@ -106,7 +110,9 @@ def test_the_key_of_the_cache_depends_on_the_server(server: ScriptedServer, seco
 
 
 @pytest.mark.parametrize("where", ["client", "endpoint", "environment"])
-def test_the_key_of_the_cache_depends_on_a_model_named_elsewhere(server: ScriptedServer, monkeypatch: Any, where: str) -> None:
+def test_the_key_of_the_cache_depends_on_a_model_named_elsewhere(
+    server: ScriptedServer, monkeypatch: Any, where: str
+) -> None:
     cache = InMemoryCache()
 
     def model(name: str) -> ChatOPEA:
@@ -121,14 +127,18 @@ def test_the_key_of_the_cache_depends_on_a_model_named_elsewhere(server: Scripte
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-def test_a_model_nobody_named_is_cached_from_the_first_call(server: ScriptedServer, way: str) -> None:
+def test_a_model_nobody_named_is_cached_from_the_first_call(
+    server: ScriptedServer, way: str
+) -> None:
     model = ChatOPEA(base_url=server.url, cache=InMemoryCache())
     for _ in range(2):
         ask(way, model)
     assert [seen.method for seen in server.seen] == ["GET", "POST"]
 
 
-def test_the_key_of_the_cache_does_not_depend_on_further_endpoints(server: ScriptedServer, second: ScriptedServer) -> None:
+def test_the_key_of_the_cache_does_not_depend_on_further_endpoints(
+    server: ScriptedServer, second: ScriptedServer
+) -> None:
     cache = InMemoryCache()
     one = ChatOPEA(base_url=server.url, model="m", cache=cache)
     two = ChatOPEA(endpoints=[server.url, second.url], model="m", cache=cache)
@@ -137,8 +147,15 @@ def test_the_key_of_the_cache_does_not_depend_on_further_endpoints(server: Scrip
     assert (len(server.seen), len(second.seen)) == (1, 0)
 
 
-def test_an_answer_of_another_endpoint_is_found_again(server: ScriptedServer, second: ScriptedServer) -> None:
-    model = ChatOPEA(endpoints=[server.url, {"base_url": second.url, "tier": 1}], model="m", cache=InMemoryCache(), initial_retry_delay=0)
+def test_an_answer_of_another_endpoint_is_found_again(
+    server: ScriptedServer, second: ScriptedServer
+) -> None:
+    model = ChatOPEA(
+        endpoints=[server.url, {"base_url": second.url, "tier": 1}],
+        model="m",
+        cache=InMemoryCache(),
+        initial_retry_delay=0,
+    )
     server.pause()
     one = model.invoke("Hello")
     server.resume()
@@ -154,7 +171,9 @@ def test_a_changed_temperature_is_another_key(server: ScriptedServer, form: str)
         "bind": lambda: model.bind(temperature=0.5),
         "model_copy": lambda: model.model_copy(update={"temperature": 0.5}),
         "assigned": lambda: _warmer(model),
-        "configured": lambda: model.configurable_fields(temperature=ConfigurableField(id="t")).with_config(configurable={"t": 0.5}),
+        "configured": lambda: model.configurable_fields(
+            temperature=ConfigurableField(id="t")
+        ).with_config(configurable={"t": 0.5}),
     }
     forms[form]().invoke("Hello")
     assert len(server.seen) == 2
@@ -213,14 +232,22 @@ def test_the_rate_limiter_is_not_asked_for_cached_answers(server: ScriptedServer
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 def test_with_retry_knows_our_errors(server: ScriptedServer, way: str) -> None:
-    patient = made(server).with_retry(retry_if_exception_type=(lc.ModelAPIError,), stop_after_attempt=2, wait_exponential_jitter=False)
+    patient = made(server).with_retry(
+        retry_if_exception_type=(lc.ModelAPIError,),
+        stop_after_attempt=2,
+        wait_exponential_jitter=False,
+    )
     server.script(error(503, "busy"), chat("yes"))
     assert ask(way, patient).text == "yes"
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 def test_with_retry_leaves_other_errors_alone(server: ScriptedServer, way: str) -> None:
-    patient = made(server).with_retry(retry_if_exception_type=(lc.ModelAPIError,), stop_after_attempt=2, wait_exponential_jitter=False)
+    patient = made(server).with_retry(
+        retry_if_exception_type=(lc.ModelAPIError,),
+        stop_after_attempt=2,
+        wait_exponential_jitter=False,
+    )
     server.script(error(401, "no"))
     with pytest.raises(lc.ModelAuthenticationError):
         ask(way, patient)
@@ -228,7 +255,9 @@ def test_with_retry_leaves_other_errors_alone(server: ScriptedServer, way: str) 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_fallbacks_before_the_first_piece(server: ScriptedServer, second: ScriptedServer, way: str) -> None:
+def test_fallbacks_before_the_first_piece(
+    server: ScriptedServer, second: ScriptedServer, way: str
+) -> None:
     both = made(server).with_fallbacks([made(second)], exceptions_to_handle=(lc.ModelError,))
     server.script(error(503, "busy"))
     second.script(chat("yes") if way.endswith("invoke") else stream(["yes"]))
@@ -236,7 +265,9 @@ def test_fallbacks_before_the_first_piece(server: ScriptedServer, second: Script
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
-def test_no_fallback_after_the_first_piece(server: ScriptedServer, second: ScriptedServer, way: str) -> None:
+def test_no_fallback_after_the_first_piece(
+    server: ScriptedServer, second: ScriptedServer, way: str
+) -> None:
     both = made(server).with_fallbacks([made(second)])
     server.script(stream(["Hel"], finish_reason=None, done=False, end="cut"))
     with pytest.raises(lc.ModelAPIError):
@@ -259,10 +290,14 @@ def _streamed(server: ScriptedServer) -> bool:
         pytest.param({"streaming": True}, set(WAYS), id="streaming"),
         pytest.param({"disable_streaming": True}, set(), id="disabled"),
         pytest.param({"disable_streaming": True, "streaming": True}, set(), id="disabled wins"),
-        pytest.param({"disable_streaming": "tool_calling"}, {"stream", "astream"}, id="disabled for tools"),
+        pytest.param(
+            {"disable_streaming": "tool_calling"}, {"stream", "astream"}, id="disabled for tools"
+        ),
     ],
 )
-def test_what_streams(server: ScriptedServer, options: dict[str, Any], streamed: set[str], way: str) -> None:
+def test_what_streams(
+    server: ScriptedServer, options: dict[str, Any], streamed: set[str], way: str
+) -> None:
     assert ask(way, made(server, **options)).text
     assert _streamed(server) is (way in streamed)
 
@@ -271,7 +306,9 @@ def test_what_streams(server: ScriptedServer, options: dict[str, Any], streamed:
 def test_streaming_may_be_disabled_for_tools(server: ScriptedServer, way: str) -> None:
     ask(
         way,
-        made(server, disable_streaming="tool_calling").bind_tools([{"title": "f", "description": "d", "type": "object", "properties": {}}]),
+        made(server, disable_streaming="tool_calling").bind_tools(
+            [{"title": "f", "description": "d", "type": "object", "properties": {}}]
+        ),
     )
     assert _streamed(server) is False
 

@@ -46,9 +46,17 @@ def test_a_model_can_be_pickled_after_calls(server: ScriptedServer) -> None:
     "options",
     [
         pytest.param({"api_key": _key}, id="a function as key"),
-        pytest.param({"timeout": (1, 2), "max_retries": 3, "deadline": 9, "recovery_wait": 1}, id="times"),
-        pytest.param({"capabilities": Capabilities(max_tokens_field="max_completion_tokens")}, id="capabilities"),
-        pytest.param({"default_headers": {"X-A": "b"}, "default_query": {"a": "b"}, "organization": "o"}, id="headers"),
+        pytest.param(
+            {"timeout": (1, 2), "max_retries": 3, "deadline": 9, "recovery_wait": 1}, id="times"
+        ),
+        pytest.param(
+            {"capabilities": Capabilities(max_tokens_field="max_completion_tokens")},
+            id="capabilities",
+        ),
+        pytest.param(
+            {"default_headers": {"X-A": "b"}, "default_query": {"a": "b"}, "organization": "o"},
+            id="headers",
+        ),
         pytest.param({"extra_body": {"a": 1}, "model_kwargs": {"b": 2}, "stop": ["x"]}, id="body"),
     ],
 )
@@ -64,35 +72,57 @@ def test_what_was_set_survives_pickling(server: ScriptedServer, options: dict[st
 
 
 def test_endpoints_survive_pickling(server: ScriptedServer) -> None:
-    endpoints = [{"base_url": server.url, "model": "a", "api_key": "k"}, Endpoint(base_url="http://localhost:1", tier=1)]
+    endpoints = [
+        {"base_url": server.url, "model": "a", "api_key": "k"},
+        Endpoint(base_url="http://localhost:1", tier=1),
+    ]
     model = pickle.loads(pickle.dumps(ChatOPEA(endpoints=endpoints, max_retries=0)))
     model.invoke("x")
-    assert (server.seen[-1].body["model"], server.seen[-1].headers["authorization"]) == ("a", "Bearer k")
+    assert (server.seen[-1].body["model"], server.seen[-1].headers["authorization"]) == (
+        "a",
+        "Bearer k",
+    )
     assert [endpoint.tier for endpoint in model.client.endpoints] == [0, 1]
 
 
 def test_a_pickled_model_and_its_copies_share_one_object(server: ScriptedServer) -> None:
     model = pickle.loads(pickle.dumps(made(server)))
-    configured, _ = model.configurable_fields(temperature=ConfigurableField(id="t"))._prepare({"configurable": {"t": 0.3}})
+    configured, _ = model.configurable_fields(temperature=ConfigurableField(id="t"))._prepare(
+        {"configurable": {"t": 0.3}}
+    )
     assert configured.client is copy.deepcopy(model).client is model.client
 
 
 def test_a_model_with_a_given_object_can_be_pickled(server: ScriptedServer) -> None:
-    model = pickle.loads(pickle.dumps(ChatOPEA(client=OPEA(server.url, model="object's"), timeout=3)))
+    model = pickle.loads(
+        pickle.dumps(ChatOPEA(client=OPEA(server.url, model="object's"), timeout=3))
+    )
     model.invoke("x")
     assert server.seen[-1].body["model"] == "object's"
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("verify", ssl.create_default_context()), ("http_client", httpx.Client()), ("hooks", [lambda e: None])],
+    [
+        ("verify", ssl.create_default_context()),
+        ("http_client", httpx.Client()),
+        ("hooks", [lambda e: None]),
+    ],
 )
 def test_what_cannot_be_pickled_is_named(server: ScriptedServer, name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"because of {name}="):
         pickle.dumps(made(server, **{name: value}))
 
 
-@pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy, lambda model: model.model_copy(), lambda model: model.model_copy(deep=True)])
+@pytest.mark.parametrize(
+    "copier",
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda model: model.model_copy(),
+        lambda model: model.model_copy(deep=True),
+    ],
+)
 def test_copies_answer_and_are_independent(server: ScriptedServer, copier: Any) -> None:
     with httpx.Client() as client:
         model = made(server, temperature=0.5, http_client=client)
@@ -165,7 +195,11 @@ async def test_batches_in_a_loop(server: ScriptedServer) -> None:
 
 
 def test_a_batch_may_give_errors_back(server: ScriptedServer) -> None:
-    server.always(lambda seen: error(400, "no") if seen.body["messages"][0]["content"] == "two" else chat("yes"))
+    server.always(
+        lambda seen: (
+            error(400, "no") if seen.body["messages"][0]["content"] == "two" else chat("yes")
+        )
+    )
     one, two, three = made(server).batch(["one", "two", "three"], return_exceptions=True)
     assert (one.text, three.text) == ("yes", "yes")
     assert isinstance(two, Exception)
@@ -183,7 +217,11 @@ async def test_cancelling_a_call_ends_its_request(server: ScriptedServer) -> Non
 
 
 def test_a_model_in_a_chain(server: ScriptedServer) -> None:
-    chain = RunnableLambda(lambda text: f"{text}!") | made(server) | RunnableLambda(lambda message: message.text.split('"')[1])
+    chain = (
+        RunnableLambda(lambda text: f"{text}!")
+        | made(server)
+        | RunnableLambda(lambda message: message.text.split('"')[1])
+    )
     assert chain.invoke("one") == "one!"
     assert asyncio.run(chain.ainvoke("two")) == "two!"
 

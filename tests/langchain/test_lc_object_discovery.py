@@ -32,7 +32,11 @@ def test_a_model_nobody_named_is_asked_for_once(server: ScriptedServer, way: str
     assert server.seen == []
     for _ in range(2):
         ask(way, model)
-    assert [seen.path.rpartition("/")[2] for seen in server.seen] == ["models", "completions", "completions"]
+    assert [seen.path.rpartition("/")[2] for seen in server.seen] == [
+        "models",
+        "completions",
+        "completions",
+    ]
     assert server.seen[-1].body["model"] == model.model == "scripted-model"
 
 
@@ -51,7 +55,9 @@ def test_of_several_models_one_must_be_named(server: ScriptedServer, way: str) -
     assert len(server.seen) == 1
 
 
-def test_a_model_of_the_environment_is_not_asked_for(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_the_environment_is_not_asked_for(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPEA_MODEL", "qwen3")
     ChatOPEA(base_url=server.url).invoke("x")
     assert [seen.body["model"] for seen in server.seen] == ["qwen3"]
@@ -90,9 +96,17 @@ async def _found(model: ChatOPEA, way: str) -> ChatOPEA:
 
 @pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize(
-    "entry", [{"max_model_len": 4096}, {"meta": {"n_ctx": 4096, "n_ctx_train": 131072}}, {"context_window": 4096}], ids=str
+    "entry",
+    [
+        {"max_model_len": 4096},
+        {"meta": {"n_ctx": 4096, "n_ctx_train": 131072}},
+        {"context_window": 4096},
+    ],
+    ids=str,
 )
-async def test_the_window_is_taken_from_the_server(server: ScriptedServer, entry: dict[str, Any], way: str) -> None:
+async def test_the_window_is_taken_from_the_server(
+    server: ScriptedServer, entry: dict[str, Any], way: str
+) -> None:
     server.script(_listing(**entry), error(404, "no props"))
     model = await _found(made(server, model=None), way)
     assert model.profile == {"max_input_tokens": 4096}
@@ -101,7 +115,9 @@ async def test_the_window_is_taken_from_the_server(server: ScriptedServer, entry
 @pytest.mark.parametrize("way", ["sync", "async"])
 async def test_a_given_profile_wins(server: ScriptedServer, way: str) -> None:
     server.script(_listing(max_model_len=4096))
-    model = await _found(made(server, model=None, profile={"max_input_tokens": 100, "tool_calling": True}), way)
+    model = await _found(
+        made(server, model=None, profile={"max_input_tokens": 100, "tool_calling": True}), way
+    )
     assert model.profile == {"max_input_tokens": 100, "tool_calling": True}
 
 
@@ -111,12 +127,16 @@ def test_a_given_window_needs_no_question(server: ScriptedServer) -> None:
 
 
 def test_a_server_that_keeps_to_schemas_says_so_in_the_profile(server: ScriptedServer) -> None:
-    assert made(server, capabilities=Capabilities(structured_output="json_schema")).profile == {"structured_output": True}
+    assert made(server, capabilities=Capabilities(structured_output="json_schema")).profile == {
+        "structured_output": True
+    }
     assert not made(server, capabilities=Capabilities(structured_output="function_calling")).profile
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])
-async def test_a_server_that_does_not_tell_leaves_no_profile(server: ScriptedServer, way: str) -> None:
+async def test_a_server_that_does_not_tell_leaves_no_profile(
+    server: ScriptedServer, way: str
+) -> None:
     server.script(_listing())
     assert not (await _found(made(server, model=None), way)).profile
 
@@ -132,7 +152,11 @@ async def test_errors_of_discovery_are_langchains_too(server: ScriptedServer, wa
 def test_the_object_of_the_caller_learns_it_too(server: ScriptedServer) -> None:
     opea = OPEA(server.url)
     model = ChatOPEA(client=opea).discover()
-    assert (model.model, opea.model, opea.context_window) == ("scripted-model", "scripted-model", 8192)
+    assert (model.model, opea.model, opea.context_window) == (
+        "scripted-model",
+        "scripted-model",
+        8192,
+    )
     assert ChatOPEA(client=opea).profile == {"max_input_tokens": 8192}
 
 
@@ -143,7 +167,11 @@ def test_tokens_are_counted_without_asking_anyone(server: ScriptedServer) -> Non
     model = made(server)
     assert 2 <= model.get_num_tokens("two words and some more") <= 30
     messages = [SystemMessage("be brief"), HumanMessage("two words and some more")]
-    assert model.get_num_tokens_from_messages(messages) > model.get_num_tokens_from_messages(messages[:1]) > 0
+    assert (
+        model.get_num_tokens_from_messages(messages)
+        > model.get_num_tokens_from_messages(messages[:1])
+        > 0
+    )
     assert server.seen == []
 
 
@@ -161,9 +189,9 @@ def test_tools_count_as_well(server: ScriptedServer) -> None:
         return city
 
     model = made(server)
-    assert model.get_num_tokens_from_messages([HumanMessage("x")], tools=[weather]) > model.get_num_tokens_from_messages(
-        [HumanMessage("x")]
-    )
+    assert model.get_num_tokens_from_messages(
+        [HumanMessage("x")], tools=[weather]
+    ) > model.get_num_tokens_from_messages([HumanMessage("x")])
 
 
 def test_a_tokenizer_of_the_caller_is_used(server: ScriptedServer) -> None:
@@ -206,16 +234,28 @@ def test_init_chat_model_knows_the_provider(server: ScriptedServer) -> None:
     ):
         assert isinstance(model, ChatOPEA)
         assert model.invoke("x").text
-        assert (server.seen[-1].body["model"], server.seen[-1].body["temperature"]) == ("qwen3", 0.5)
+        assert (server.seen[-1].body["model"], server.seen[-1].body["temperature"]) == (
+            "qwen3",
+            0.5,
+        )
 
 
 @pytest.mark.usefixtures("_registered")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_configurable_model(server: ScriptedServer, way: str) -> None:
-    model = init_chat_model(model_provider="opea", configurable_fields=("model", "temperature"), config_prefix="my", base_url=server.url)
+    model = init_chat_model(
+        model_provider="opea",
+        configurable_fields=("model", "temperature"),
+        config_prefix="my",
+        base_url=server.url,
+    )
     ask(way, model, config={"configurable": {"my_model": "qwen3", "my_temperature": 0.5}})
     body = server.seen[-1].body
-    assert (body["model"], body["temperature"], body["stream"]) == ("qwen3", 0.5, way.endswith("stream"))
+    assert (body["model"], body["temperature"], body["stream"]) == (
+        "qwen3",
+        0.5,
+        way.endswith("stream"),
+    )
 
 
 @pytest.mark.usefixtures("_registered")
@@ -268,26 +308,57 @@ def test_without_langchain_register_says_what_to_install() -> None:
 def _run(*lines: str) -> str:
     """Run lines in a Python of their own; gives what they print."""
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(("import sys", *lines))], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", "\n".join(("import sys", *lines))],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-FOREIGN = ("openai", "tiktoken", "transformers", "tokenizers", "torch", "numpy", "langchain", "langgraph", "litellm")
+FOREIGN = (
+    "openai",
+    "tiktoken",
+    "transformers",
+    "tokenizers",
+    "torch",
+    "numpy",
+    "langchain",
+    "langgraph",
+    "litellm",
+)
 
 
 def test_an_import_brings_no_other_package() -> None:
-    found = _run("from langchain_opea import *", "print(*{name.partition('.')[0] for name in sys.modules})").split()
+    found = _run(
+        "from langchain_opea import *", "print(*{name.partition('.')[0] for name in sys.modules})"
+    ).split()
     assert set(found) & set(FOREIGN) == set()
 
 
 def test_an_import_adds_few_modules_to_langchain_core() -> None:
     baseline = "import langchain_core.language_models.chat_models, langchain_core.embeddings, langchain_core.output_parsers"
-    added = _run(baseline, "before = set(sys.modules)", "from langchain_opea import *", "print(*sorted(set(sys.modules) - before))").split()
+    added = _run(
+        baseline,
+        "before = set(sys.modules)",
+        "from langchain_opea import *",
+        "print(*sorted(set(sys.modules) - before))",
+    ).split()
     packages = {name.partition(".")[0] for name in added}
     assert {"langchain_opea", "opea_core"} <= packages
-    allowed = {"langchain_opea", "opea_core", "langchain_core", "pydantic", "httpx", "httpcore", "h11", "certifi", "idna"}
+    allowed = {
+        "langchain_opea",
+        "opea_core",
+        "langchain_core",
+        "pydantic",
+        "httpx",
+        "httpcore",
+        "h11",
+        "certifi",
+        "idna",
+    }
     assert packages <= allowed, packages - allowed
     assert len(added) <= 160
 

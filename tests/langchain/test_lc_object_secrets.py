@@ -40,16 +40,31 @@ def _with_user(server: ScriptedServer, cls: Any = ChatOPEA) -> Any:
 
 
 def _with_endpoints(server: ScriptedServer, cls: Any = ChatOPEA) -> Any:
-    endpoint = {"base_url": f"{server.url}?sig=qry-secret", "api_key": "sk-key-secret", "headers": {"x-a": "hdr-secret"}}
-    return cls(model="m", endpoints=[endpoint, {"base_url": "http://u:pass-secret@localhost:1", "tier": 1}], max_retries=0)
+    endpoint = {
+        "base_url": f"{server.url}?sig=qry-secret",
+        "api_key": "sk-key-secret",
+        "headers": {"x-a": "hdr-secret"},
+    }
+    return cls(
+        model="m",
+        endpoints=[endpoint, {"base_url": "http://u:pass-secret@localhost:1", "tier": 1}],
+        max_retries=0,
+    )
 
 
 def _with_keys(server: ScriptedServer, cls: Any = ChatOPEA) -> Any:
-    return cls(model="m", base_url=server.url, api_keys=["sk-key-secret", "sk-key-secret-2"], max_retries=0)
+    return cls(
+        model="m", base_url=server.url, api_keys=["sk-key-secret", "sk-key-secret-2"], max_retries=0
+    )
 
 
 def _with_object(server: ScriptedServer, cls: Any = ChatOPEA) -> Any:
-    return cls(model="m", client=OPEA(f"{server.url}?sig=qry-secret", api_key="sk-key-secret", headers={"x-a": "hdr-secret"}))
+    return cls(
+        model="m",
+        client=OPEA(
+            f"{server.url}?sig=qry-secret", api_key="sk-key-secret", headers={"x-a": "hdr-secret"}
+        ),
+    )
 
 
 MAKERS: dict[str, Callable[..., Any]] = {
@@ -72,9 +87,17 @@ def _clean(*texts: Any) -> None:
 
 @pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("maker", MAKERS)
-def test_no_secret_in_what_a_model_shows_of_itself(server: ScriptedServer, maker: str, cls: Any) -> None:
+def test_no_secret_in_what_a_model_shows_of_itself(
+    server: ScriptedServer, maker: str, cls: Any
+) -> None:
     model = MAKERS[maker](server, cls)
-    _clean(repr(model), str(model), repr(pickle.loads(pickle.dumps(model))), repr(copy.deepcopy(model)), model.__repr_args__())
+    _clean(
+        repr(model),
+        str(model),
+        repr(pickle.loads(pickle.dumps(model))),
+        repr(copy.deepcopy(model)),
+        model.__repr_args__(),
+    )
     _clean(repr(model.client))
 
 
@@ -88,7 +111,13 @@ def test_no_secret_in_a_dump(server: ScriptedServer, maker: str, cls: Any) -> No
 @pytest.mark.parametrize("maker", MAKERS)
 def test_no_secret_in_what_is_serialised(server: ScriptedServer, maker: str) -> None:
     model = MAKERS[maker](server)
-    _clean(dumps(model), dumpd(model), model.asdict(), json.dumps(model.to_json(), default=repr), model._get_llm_string())
+    _clean(
+        dumps(model),
+        dumpd(model),
+        model.asdict(),
+        json.dumps(model.to_json(), default=repr),
+        model._get_llm_string(),
+    )
     _clean(model._identifying_params, model.lc_attributes)
 
 
@@ -98,13 +127,17 @@ def test_a_representation_says_model_and_server(server: ScriptedServer) -> None:
     assert "temperature=0.5" in shown
 
 
-@pytest.mark.parametrize("form", ["bind", "with_config", "with_structured_output", "configured", "chain"])
+@pytest.mark.parametrize(
+    "form", ["bind", "with_config", "with_structured_output", "configured", "chain"]
+)
 def test_no_secret_in_what_is_made_of_a_model(server: ScriptedServer, form: str) -> None:
     model = _secretive(server)
     forms = {
         "bind": lambda: model.bind(temperature=0.5),
         "with_config": lambda: model.with_config(tags=["a"]),
-        "with_structured_output": lambda: model.with_structured_output({"title": "A", "type": "object"}),
+        "with_structured_output": lambda: model.with_structured_output(
+            {"title": "A", "type": "object"}
+        ),
         "configured": lambda: model.configurable_fields(temperature=ConfigurableField(id="t")),
         "chain": lambda: model | str,
     }
@@ -123,9 +156,17 @@ def test_no_secret_reaches_tracers(server: ScriptedServer, maker: str, way: str)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_header_and_query_values_of_a_call_do_not_reach_tracers(server: ScriptedServer, way: str) -> None:
+def test_header_and_query_values_of_a_call_do_not_reach_tracers(
+    server: ScriptedServer, way: str
+) -> None:
     listener = Listener()
-    ask(way, made(server), config=listener.config, extra_headers={"x-a": "hdr-secret"}, extra_query={"sig": "qry-secret"})
+    ask(
+        way,
+        made(server),
+        config=listener.config,
+        extra_headers={"x-a": "hdr-secret"},
+        extra_query={"sig": "qry-secret"},
+    )
     assert server.seen[-1].headers["x-a"] == "hdr-secret"
     assert server.seen[-1].query["sig"] == "qry-secret"
     _clean(listener.told)
@@ -141,7 +182,12 @@ def test_no_secret_in_errors(server: ScriptedServer, maker: Callable[..., Any], 
     sent = {*server.seen[0].headers.values(), *server.seen[0].query.values()}
     hidden = [secret for secret in SECRETS[:3] if any(secret in value for value in sent)]
     assert hidden
-    for text in (str(caught.value), repr(caught.value), str(vars(caught.value)), str(listener.response)):
+    for text in (
+        str(caught.value),
+        repr(caught.value),
+        str(vars(caught.value)),
+        str(listener.response),
+    ):
         assert not any(secret in text for secret in hidden)
 
 
@@ -184,7 +230,9 @@ def test_no_secret_in_errors_of_the_constructor(cls: Any, name: str, value: Any)
         ("max_concurrent", 3),
     ],
 )
-def test_what_the_object_was_made_of_cannot_be_assigned(server: ScriptedServer, cls: Any, name: str, value: Any) -> None:
+def test_what_the_object_was_made_of_cannot_be_assigned(
+    server: ScriptedServer, cls: Any, name: str, value: Any
+) -> None:
     model = _secretive(server, cls)
     before = getattr(model, name)
     with pytest.raises(Exception, match=name) as caught:
@@ -210,12 +258,24 @@ class TestLoading:
 
     def _loaded(self, model: ChatOPEA, **secrets: str) -> ChatOPEA:
         data = json.loads(json.dumps(dumpd(model)))
-        found: ChatOPEA = load(data, allowed_objects=[ChatOPEA], valid_namespaces=["langchain_opea"], secrets_map=secrets)
+        found: ChatOPEA = load(
+            data,
+            allowed_objects=[ChatOPEA],
+            valid_namespaces=["langchain_opea"],
+            secrets_map=secrets,
+        )
         return found
 
     def test_a_loaded_model_asks_the_same(self, server: ScriptedServer) -> None:
         model = made(
-            server, temperature=0.5, stop=["END"], extra_body={"a": 1}, model_kwargs={"b": 2}, n=1, streaming=True, stream_usage=False
+            server,
+            temperature=0.5,
+            stop=["END"],
+            extra_body={"a": 1},
+            model_kwargs={"b": 2},
+            n=1,
+            streaming=True,
+            stream_usage=False,
         )
         other = self._loaded(model)
         assert other.asdict() == model.asdict()
@@ -236,10 +296,16 @@ class TestLoading:
 
     def test_excluded_settings_take_their_defaults(self, server: ScriptedServer) -> None:
         other = self._loaded(made(server, timeout=3, max_retries=9, default_headers={"a": "b"}))
-        assert (other.timeout, other.max_retries, other.default_headers) == (made(server).timeout, None, None)
+        assert (other.timeout, other.max_retries, other.default_headers) == (
+            made(server).timeout,
+            None,
+            None,
+        )
 
     @pytest.mark.parametrize("maker", ["endpoints", "client"])
-    def test_a_model_of_several_servers_becomes_one_of_the_first(self, server: ScriptedServer, maker: str) -> None:
+    def test_a_model_of_several_servers_becomes_one_of_the_first(
+        self, server: ScriptedServer, maker: str
+    ) -> None:
         other = self._loaded(MAKERS[maker](server))
         other.invoke("x")
         assert server.seen[-1].body["model"] == "m"
@@ -266,7 +332,9 @@ def _params(server: ScriptedServer, chat: Any, **options: Any) -> dict[str, Any]
 
 def test_langsmith_gets_model_and_sampling(server: ScriptedServer) -> None:
     found = _params(server, made(server, temperature=0.5, max_tokens=7, stop=["END"]))
-    assert {key: found[key] for key in found if key.startswith("ls_") and key != "ls_integration"} == {
+    assert {
+        key: found[key] for key in found if key.startswith("ls_") and key != "ls_integration"
+    } == {
         "ls_provider": "opea",
         "ls_model_type": "chat",
         "ls_model_name": "m",
@@ -278,9 +346,16 @@ def test_langsmith_gets_model_and_sampling(server: ScriptedServer) -> None:
 
 def test_langsmith_gets_what_the_call_says(server: ScriptedServer) -> None:
     found = _params(
-        server, made(server, temperature=0.5, max_tokens=7, stop=["END"]), model="m2", temperature=0.1, max_tokens=3, stop=["STOP"]
+        server,
+        made(server, temperature=0.5, max_tokens=7, stop=["END"]),
+        model="m2",
+        temperature=0.1,
+        max_tokens=3,
+        stop=["STOP"],
     )
-    assert [found[f"ls_{name}"] for name in ("model_name", "temperature", "max_tokens", "stop")] == ["m2", 0.1, 3, ["STOP"]]
+    assert [
+        found[f"ls_{name}"] for name in ("model_name", "temperature", "max_tokens", "stop")
+    ] == ["m2", 0.1, 3, ["STOP"]]
 
 
 def test_langsmith_gets_the_discovered_model(server: ScriptedServer) -> None:

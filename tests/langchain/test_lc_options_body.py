@@ -31,7 +31,10 @@ FIELDS: dict[str, Any] = {
     "service_tier": "auto",
     "store": False,
 }
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
+}
 
 
 def sent(server: ScriptedServer) -> dict[str, Any]:
@@ -54,7 +57,9 @@ def test_every_field_is_sent_under_its_name(server: ScriptedServer, way: str) ->
     assert sent(server) == {"model": "m", **FIELDS}
 
 
-@pytest.mark.parametrize("name", [name for name, value in FIELDS.items() if isinstance(value, int | float)])
+@pytest.mark.parametrize(
+    "name", [name for name, value in FIELDS.items() if isinstance(value, int | float)]
+)
 def test_zero_and_false_are_values(server: ScriptedServer, name: str) -> None:
     zero: Any = type(FIELDS[name])()
     made(server, **{name: zero}).invoke("x")
@@ -63,19 +68,31 @@ def test_zero_and_false_are_values(server: ScriptedServer, name: str) -> None:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_call_wins_over_a_field(server: ScriptedServer, name: str) -> None:
-    special: dict[str, Any] = {"stop": ["STOP"], "logit_bias": {"7": 1}, "logprobs": False, "store": True}
+    special: dict[str, Any] = {
+        "stop": ["STOP"],
+        "logit_bias": {"7": 1},
+        "logprobs": False,
+        "store": True,
+    }
     other = special[name] if name in special else FIELDS[name] * 2
     made(server, **FIELDS).bind(**{name: other}).invoke("x")
     assert sent(server)[name] == other
 
 
-@pytest.mark.parametrize("name", sorted(FIELDS.keys() - {"stop"}))  # LangChain's own stop=None means that nothing was given
+@pytest.mark.parametrize(
+    "name", sorted(FIELDS.keys() - {"stop"})
+)  # LangChain's own stop=None means that nothing was given
 def test_none_in_a_call_takes_a_field_away(server: ScriptedServer, name: str) -> None:
     made(server, **FIELDS).bind(**{name: None}).invoke("x")
-    assert sent(server) == {"model": "m", **{key: value for key, value in FIELDS.items() if key != name}}
+    assert sent(server) == {
+        "model": "m",
+        **{key: value for key, value in FIELDS.items() if key != name},
+    }
 
 
-@pytest.mark.parametrize(("given", "wire"), [([], None), ("END", "END"), (["a", "b"], ["a", "b"]), (None, None)])
+@pytest.mark.parametrize(
+    ("given", "wire"), [([], None), ("END", "END"), (["a", "b"], ["a", "b"]), (None, None)]
+)
 def test_forms_of_stop(server: ScriptedServer, given: Any, wire: Any) -> None:
     made(server, stop=given).invoke("x")
     assert sent(server).get("stop") == wire
@@ -123,7 +140,11 @@ def test_extra_body_of_model_and_call_are_merged(server: ScriptedServer) -> None
 
 def test_unknown_fields_of_a_call_are_sent(server: ScriptedServer) -> None:
     made(server).invoke("x", top_k=5, chat_template_kwargs={"enable_thinking": False})
-    assert sent(server) == {"model": "m", "top_k": 5, "chat_template_kwargs": {"enable_thinking": False}}
+    assert sent(server) == {
+        "model": "m",
+        "top_k": 5,
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
 
 
 @pytest.mark.parametrize(
@@ -134,25 +155,51 @@ def test_unknown_fields_of_a_call_are_sent(server: ScriptedServer) -> None:
         ({"max_tokens": 5}, {"max_tokens": 7}, {"max_tokens": 7}),
         ({"max_tokens": 5}, {"max_completion_tokens": 7}, {"max_completion_tokens": 7}),
         ({"model_kwargs": {"max_completion_tokens": 5}}, {"max_tokens": 7}, {"max_tokens": 7}),
-        ({"extra_body": {"max_tokens": 5}}, {"max_completion_tokens": 7}, {"max_completion_tokens": 7}),
-        ({"max_tokens": 3, "extra_body": {"max_completion_tokens": 5}}, {}, {"max_completion_tokens": 5}),
-        ({"max_tokens": 3, "model_kwargs": {"max_completion_tokens": 5}}, {}, {"max_completion_tokens": 5}),
-        ({"max_tokens": 3}, {"extra_body": {"max_completion_tokens": 5}}, {"max_completion_tokens": 5}),
+        (
+            {"extra_body": {"max_tokens": 5}},
+            {"max_completion_tokens": 7},
+            {"max_completion_tokens": 7},
+        ),
+        (
+            {"max_tokens": 3, "extra_body": {"max_completion_tokens": 5}},
+            {},
+            {"max_completion_tokens": 5},
+        ),
+        (
+            {"max_tokens": 3, "model_kwargs": {"max_completion_tokens": 5}},
+            {},
+            {"max_completion_tokens": 5},
+        ),
+        (
+            {"max_tokens": 3},
+            {"extra_body": {"max_completion_tokens": 5}},
+            {"max_completion_tokens": 5},
+        ),
     ],
 )
-def test_one_limit_of_tokens_under_one_name(server: ScriptedServer, options: Any, call: Any, wire: Any) -> None:
+def test_one_limit_of_tokens_under_one_name(
+    server: ScriptedServer, options: Any, call: Any, wire: Any
+) -> None:
     made(server, **options).invoke("x", **call)
     assert sent(server) == {"model": "m", **wire}
 
 
 def test_the_name_of_the_limit_a_server_wants(server: ScriptedServer) -> None:
-    made(server, max_tokens=5, capabilities=Capabilities(max_tokens_field="max_completion_tokens")).invoke("x")
+    made(
+        server, max_tokens=5, capabilities=Capabilities(max_tokens_field="max_completion_tokens")
+    ).invoke("x")
     assert sent(server) == {"model": "m", "max_completion_tokens": 5}
 
 
 def test_the_name_of_the_limit_is_learned(server: ScriptedServer) -> None:
     model = made(server, max_tokens=5)
-    server.script(error(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", param="max_tokens"))
+    server.script(
+        error(
+            400,
+            "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+            param="max_tokens",
+        )
+    )
     answer = model.invoke("x")
     assert sent(server) == {"model": "m", "max_completion_tokens": 5}
     assert answer.response_metadata["dropped_parameters"] == ["max_tokens -> max_completion_tokens"]
@@ -171,13 +218,17 @@ def test_the_name_of_the_limit_is_learned(server: ScriptedServer) -> None:
         ({"seed": None}, False),
     ],
 )
-def test_disabled_parameters_are_not_sent(server: ScriptedServer, disabled: Any, gone: bool, way: str) -> None:
+def test_disabled_parameters_are_not_sent(
+    server: ScriptedServer, disabled: Any, gone: bool, way: str
+) -> None:
     ask(way, made(server, temperature=0.5, disabled_params=disabled))
     assert ("temperature" not in sent(server)) is gone
 
 
 def test_disabled_parameters_of_tools(server: ScriptedServer) -> None:
-    made(server, disabled_params={"parallel_tool_calls": None}).bind_tools([TOOL], parallel_tool_calls=False).invoke("x")
+    made(server, disabled_params={"parallel_tool_calls": None}).bind_tools(
+        [TOOL], parallel_tool_calls=False
+    ).invoke("x")
     assert sent(server).keys() == {"model", "tools"}
 
 
@@ -199,10 +250,16 @@ def test_stream_options_can_be_disabled(server: ScriptedServer, way: str) -> Non
         ({}, {"stream_usage": False}, None),
         ({"stream_usage": False}, {"stream_usage": True}, {"include_usage": True}),
         ({}, {"stream_options": {"include_usage": False}}, {"include_usage": False}),
-        ({"model_kwargs": {"stream_options": {"include_usage": False}}}, {}, {"include_usage": False}),
+        (
+            {"model_kwargs": {"stream_options": {"include_usage": False}}},
+            {},
+            {"include_usage": False},
+        ),
     ],
 )
-def test_streams_ask_for_usage(server: ScriptedServer, options: Any, call: Any, wire: Any, way: str) -> None:
+def test_streams_ask_for_usage(
+    server: ScriptedServer, options: Any, call: Any, wire: Any, way: str
+) -> None:
     ask(way, made(server, **options), **call)
     assert body(server).get("stream_options") == (wire if way.endswith("stream") else None)
 
@@ -225,18 +282,27 @@ async def test_several_answers(server: ScriptedServer, way: str) -> None:
     found = model.generate(messages) if way == "sync" else await model.agenerate(messages)
     assert len(found.generations[0]) == 3
     assert len({generation.text for generation in found.generations[0]}) == 3
-    assert sum(generation.message.usage_metadata is not None for generation in found.generations[0]) == 1
+    assert (
+        sum(generation.message.usage_metadata is not None for generation in found.generations[0])
+        == 1
+    )
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
-@pytest.mark.parametrize(("options", "call"), [({"n": 2}, {}), ({}, {"n": 2}), ({"extra_body": {"n": 2}}, {})])
-def test_several_answers_cannot_be_streamed(server: ScriptedServer, options: Any, call: Any, way: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "call"), [({"n": 2}, {}), ({}, {"n": 2}), ({"extra_body": {"n": 2}}, {})]
+)
+def test_several_answers_cannot_be_streamed(
+    server: ScriptedServer, options: Any, call: Any, way: str
+) -> None:
     with pytest.raises(OPEAConfigurationError, match="n="):
         ask(way, made(server, **options), **call)
     assert server.seen == []
 
 
-def test_several_answers_are_not_streamed_when_streaming_is_disabled(server: ScriptedServer) -> None:
+def test_several_answers_are_not_streamed_when_streaming_is_disabled(
+    server: ScriptedServer,
+) -> None:
     assert ask("stream", made(server, n=2, disable_streaming=True)).text
 
 
@@ -251,7 +317,9 @@ def test_logprobs_come_back(server: ScriptedServer, way: str) -> None:
 def test_headers_of_the_answer_on_request(server: ScriptedServer, way: str) -> None:
     assert "headers" not in ask(way, made(server)).response_metadata
     found = ask(way, made(server, include_response_headers=True)).response_metadata["headers"]
-    assert found["content-type"].startswith("text/event-stream" if way.endswith("stream") else "application/json")
+    assert found["content-type"].startswith(
+        "text/event-stream" if way.endswith("stream") else "application/json"
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -276,7 +344,11 @@ class Answer(BaseModel):
 def test_a_schema_as_response_format(server: ScriptedServer, given: Any, way: str) -> None:
     ask(way, made(server), response_format=given)
     form = sent(server)["response_format"]
-    assert (form["type"], form["json_schema"]["name"], form["json_schema"]["schema"]["required"]) == ("json_schema", "Answer", ["word"])
+    assert (
+        form["type"],
+        form["json_schema"]["name"],
+        form["json_schema"]["schema"]["required"],
+    ) == ("json_schema", "Answer", ["word"])
 
 
 @pytest.mark.parametrize(
@@ -290,6 +362,8 @@ def test_a_schema_as_response_format(server: ScriptedServer, given: Any, way: st
     ],
     ids=str,
 )
-def test_a_response_format_of_the_protocol_stays(server: ScriptedServer, given: dict[str, Any]) -> None:
+def test_a_response_format_of_the_protocol_stays(
+    server: ScriptedServer, given: dict[str, Any]
+) -> None:
     ChatOPEA(base_url=server.url, model="m").invoke("x", response_format=given)
     assert sent(server)["response_format"] == given

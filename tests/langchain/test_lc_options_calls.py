@@ -41,13 +41,22 @@ RESERVED: dict[str, Any] = {
 
 @pytest.mark.parametrize("bound", [False, True], ids=["call", "bind"])
 @pytest.mark.parametrize("way", WAYS)
-def test_reserved_options_are_honoured_and_not_in_the_body(server: ScriptedServer, way: str, bound: bool) -> None:
+def test_reserved_options_are_honoured_and_not_in_the_body(
+    server: ScriptedServer, way: str, bound: bool
+) -> None:
     model = made(server, label="here")
     options = RESERVED | {"endpoint": "here"}
     ask(way, model.bind(**options)) if bound else ask(way, model, **options)
     seen = server.seen[-1]
-    assert {key: value for key, value in body(server).items() if key != "stream_options"} == {"model": "m", "a": 1}
-    assert (seen.headers["x-request-id"], seen.headers["x-a"], seen.query) == ("req-1", "b", {"q": "1"})
+    assert {key: value for key, value in body(server).items() if key != "stream_options"} == {
+        "model": "m",
+        "a": 1,
+    }
+    assert (seen.headers["x-request-id"], seen.headers["x-a"], seen.query) == (
+        "req-1",
+        "b",
+        {"q": "1"},
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -93,8 +102,13 @@ def test_a_timeout_counts_from_piece_to_piece(server: ScriptedServer, way: str) 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_endpoint_can_be_pinned(server: ScriptedServer, second: ScriptedServer, way: str) -> None:
-    endpoints = [{"base_url": server.url, "label": "one"}, {"base_url": second.url, "label": "two", "tier": 1}]
+def test_an_endpoint_can_be_pinned(
+    server: ScriptedServer, second: ScriptedServer, way: str
+) -> None:
+    endpoints = [
+        {"base_url": server.url, "label": "one"},
+        {"base_url": second.url, "label": "two", "tier": 1},
+    ]
     model = ChatOPEA(endpoints=endpoints, model="m")
     assert ask(way, model, endpoint="two").response_metadata["endpoint"] == "two"
     assert (len(server.seen), len(second.seen)) == (0, 1)
@@ -107,8 +121,12 @@ def test_an_unknown_endpoint_is_an_error_that_lists_them(server: ScriptedServer,
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("wrong", ["timeot", "max_retires", "deadlin", "api_key", "base_url", "headers"])
-def test_a_typo_of_a_reserved_option_is_not_sent(server: ScriptedServer, wrong: str, way: str) -> None:
+@pytest.mark.parametrize(
+    "wrong", ["timeot", "max_retires", "deadlin", "api_key", "base_url", "headers"]
+)
+def test_a_typo_of_a_reserved_option_is_not_sent(
+    server: ScriptedServer, wrong: str, way: str
+) -> None:
     with pytest.raises(ConfigurationError, match=wrong):
         ask(way, made(server), **{wrong: "1"})
     assert server.seen == []
@@ -121,20 +139,30 @@ ENDPOINTS = "endpoint's"
 
 
 def _with_names(server: ScriptedServer, **options: Any) -> ChatOPEA:
-    return ChatOPEA(endpoints=[{"base_url": server.url, "model": ENDPOINTS}], max_retries=0, **options)
+    return ChatOPEA(
+        endpoints=[{"base_url": server.url, "model": ENDPOINTS}], max_retries=0, **options
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("options", [{}, {"model": "field"}], ids=str)
-def test_an_endpoint_has_its_own_name_for_the_model(server: ScriptedServer, options: dict[str, Any], way: str) -> None:
+def test_an_endpoint_has_its_own_name_for_the_model(
+    server: ScriptedServer, options: dict[str, Any], way: str
+) -> None:
     ask(way, _with_names(server, **options))
     assert body(server)["model"] == ENDPOINTS
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["call", "field"])
-def test_a_model_in_a_call_wins_over_every_other(server: ScriptedServer, name: str, way: str) -> None:
-    for model in (_with_names(server, model="field"), made(server, model="field"), ChatOPEA(client=OPEA(server.url, model="object"))):
+def test_a_model_in_a_call_wins_over_every_other(
+    server: ScriptedServer, name: str, way: str
+) -> None:
+    for model in (
+        _with_names(server, model="field"),
+        made(server, model="field"),
+        ChatOPEA(client=OPEA(server.url, model="object")),
+    ):
         ask(way, model, model=name)
         assert body(server)["model"] == name
         ask(way, model.bind(model=name))
@@ -151,7 +179,12 @@ def test_the_answer_tells_the_servers_name_of_the_model(server: ScriptedServer, 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_headers_and_query_of_every_request(server: ScriptedServer, way: str) -> None:
-    options = {"organization": "org", "default_headers": {"X-A": "b"}, "default_query": {"q": "1"}, "api_version": "v9"}
+    options = {
+        "organization": "org",
+        "default_headers": {"X-A": "b"},
+        "default_query": {"q": "1"},
+        "api_version": "v9",
+    }
     ask(way, made(server, **options), extra_headers={"x-a": "call"}, extra_query={"r": "2"})
     seen = server.seen[-1]
     assert (seen.headers["openai-organization"], seen.headers["x-a"]) == ("org", "call")
@@ -175,18 +208,25 @@ def test_a_header_of_the_caller_wins_over_organization(server: ScriptedServer) -
         ({"request_timeout": 3}, Timeouts(connect=3, first_event=3, idle=3)),
         ({"stream_chunk_timeout": 8}, Timeouts(idle=8)),
         ({"timeout": 3, "stream_chunk_timeout": 8}, Timeouts(connect=3, first_event=3, idle=8)),
-        ({"timeout": None, "stream_chunk_timeout": 8}, Timeouts(connect=None, first_event=None, idle=8)),
+        (
+            {"timeout": None, "stream_chunk_timeout": 8},
+            Timeouts(connect=None, first_event=None, idle=8),
+        ),
         ({"deadline": 9}, Timeouts(total=9)),
         ({"timeout": 3, "deadline": 9}, Timeouts(connect=3, first_event=3, idle=3, total=9)),
         ({}, Timeouts()),
     ],
     ids=str,
 )
-def test_forms_of_a_timeout(server: ScriptedServer, given: dict[str, Any], limits: Timeouts) -> None:
+def test_forms_of_a_timeout(
+    server: ScriptedServer, given: dict[str, Any], limits: Timeouts
+) -> None:
     assert made(server, **given).client.settings.timeouts == limits
 
 
-def test_a_timeout_of_the_environment_is_overruled_by_none(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeout_of_the_environment_is_overruled_by_none(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPEA_TIMEOUT", "7")
     assert made(server).client.settings.timeouts.idle == 7
     assert made(server, timeout=None).client.settings.timeouts.idle is None
@@ -195,13 +235,20 @@ def test_a_timeout_of_the_environment_is_overruled_by_none(server: ScriptedServe
 def test_http_clients_of_the_caller_are_used() -> None:
     def answered(request: httpx.Request) -> httpx.Response:
         message = {"role": "assistant", "content": str(request.url)}
-        return httpx.Response(200, json={"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+        return httpx.Response(
+            200, json={"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+        )
 
     async def both() -> list[str]:
         transport = httpx.MockTransport(answered)
         async with httpx.AsyncClient(transport=transport) as asynchronous:
             with httpx.Client(transport=transport) as plain:
-                model = ChatOPEA(model="m", base_url="http://nowhere.test", http_client=plain, http_async_client=asynchronous)
+                model = ChatOPEA(
+                    model="m",
+                    base_url="http://nowhere.test",
+                    http_client=plain,
+                    http_async_client=asynchronous,
+                )
                 return [model.invoke("x").text, (await model.ainvoke("x")).text]
 
     assert asyncio.run(both()) == ["http://nowhere.test/v1/chat/completions"] * 2
@@ -223,8 +270,14 @@ def test_a_subclass_may_have_defaults_of_its_own(server: ScriptedServer, cls: An
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-@pytest.mark.parametrize("given", [lambda url: {"client": OPEA(url)}, lambda url: {"endpoints": [url]}], ids=["client", "endpoints"])
-def test_what_is_given_wins_over_a_default_of_a_subclass(server: ScriptedServer, cls: Any, given: Any) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [lambda url: {"client": OPEA(url)}, lambda url: {"endpoints": [url]}],
+    ids=["client", "endpoints"],
+)
+def test_what_is_given_wins_over_a_default_of_a_subclass(
+    server: ScriptedServer, cls: Any, given: Any
+) -> None:
     class House(cls):  # type: ignore[misc]
         base_url: str | None = "http://nowhere.test"
 
@@ -260,13 +313,19 @@ def test_kinds_of_keys(server: ScriptedServer, kind: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_function_is_asked_for_each_call_and_again_after_401(server: ScriptedServer, way: str) -> None:
+def test_a_function_is_asked_for_each_call_and_again_after_401(
+    server: ScriptedServer, way: str
+) -> None:
     keys = iter(["one", "two", "three"])
     model = made(server, api_key=lambda: next(keys))
     ask(way, model)
     server.script(error(401, "expired"))
     ask(way, model)
-    assert [seen.headers["authorization"] for seen in server.seen] == ["Bearer one", "Bearer two", "Bearer three"]
+    assert [seen.headers["authorization"] for seen in server.seen] == [
+        "Bearer one",
+        "Bearer two",
+        "Bearer three",
+    ]
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -290,14 +349,22 @@ class TestEnvironment:
     def test_keywords_win(self, server: ScriptedServer, second: ScriptedServer, cls: Any) -> None:
         self._ask(cls(base_url=second.url, api_key="sk-own", model="own"))
         assert server.seen == []
-        assert (second.seen[-1].headers["authorization"], second.seen[-1].body["model"]) == ("Bearer sk-own", "own")
+        assert (second.seen[-1].headers["authorization"], second.seen[-1].body["model"]) == (
+            "Bearer sk-own",
+            "own",
+        )
 
     def test_an_empty_key_means_none(self, server: ScriptedServer, cls: Any) -> None:
         self._ask(cls(api_key=""))
         assert "authorization" not in server.seen[-1].headers
 
-    @pytest.mark.parametrize("endpoint", [lambda url: url, lambda url: {"base_url": url}, lambda url: Endpoint(base_url=url)])
-    def test_the_key_never_goes_to_listed_endpoints(self, second: ScriptedServer, cls: Any, endpoint: Any) -> None:
+    @pytest.mark.parametrize(
+        "endpoint",
+        [lambda url: url, lambda url: {"base_url": url}, lambda url: Endpoint(base_url=url)],
+    )
+    def test_the_key_never_goes_to_listed_endpoints(
+        self, second: ScriptedServer, cls: Any, endpoint: Any
+    ) -> None:
         self._ask(cls(endpoints=[endpoint(second.url)]))
         assert "authorization" not in second.seen[-1].headers
 
@@ -313,7 +380,9 @@ class TestEnvironment:
         assert "sk-env" not in repr(cls()) + str(cls()) + str(cls().model_dump())
 
 
-def test_a_key_of_openai_is_never_sent(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_of_openai_is_never_sent(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
     monkeypatch.setenv("OPENAI_API_BASE", "http://elsewhere")
     made(server).invoke("x")

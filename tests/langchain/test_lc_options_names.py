@@ -88,7 +88,11 @@ TAKEN: dict[str, Any] = {
     "service_tier": "auto",
     "store": False,
 }
-NO_EFFECT: dict[str, Any] = {"tiktoken_model_name": "gpt-4", "http_socket_options": [(1, 2, 3)], "use_responses_api": False}
+NO_EFFECT: dict[str, Any] = {
+    "tiktoken_model_name": "gpt-4",
+    "http_socket_options": [(1, 2, 3)],
+    "use_responses_api": False,
+}
 REFUSED: dict[str, Any] = {
     "client": object(),
     "async_client": object(),
@@ -130,7 +134,13 @@ VECTORS_REFUSED: dict[str, Any] = {"client": object(), "async_client": object(),
 
 CLASSES: dict[str, tuple[Any, list[str], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "chat": (ChatOPEA, CHAT_OPENAI, TAKEN, NO_EFFECT, REFUSED),
-    "embeddings": (OPEAEmbeddings, OPENAI_EMBEDDINGS, VECTORS_TAKEN, VECTORS_NO_EFFECT, VECTORS_REFUSED),
+    "embeddings": (
+        OPEAEmbeddings,
+        OPENAI_EMBEDDINGS,
+        VECTORS_TAKEN,
+        VECTORS_NO_EFFECT,
+        VECTORS_REFUSED,
+    ),
 }
 TAKEN_CASES = [(kind, name) for kind in CLASSES for name in CLASSES[kind][2]]
 NO_EFFECT_CASES = [(kind, name) for kind in CLASSES for name in CLASSES[kind][3]]
@@ -142,13 +152,19 @@ def test_every_name_stands_in_one_group(kind: str) -> None:
     _, names, taken, no_effect, refused = CLASSES[kind]
     assert set(names) == taken.keys() | no_effect.keys() | refused.keys()
     assert not taken.keys() & (no_effect.keys() | refused.keys())
-    assert no_effect.keys() & refused.keys() <= {"use_responses_api"}  # False is taken, True is refused
+    assert no_effect.keys() & refused.keys() <= {
+        "use_responses_api"
+    }  # False is taken, True is refused
 
 
 @pytest.mark.parametrize(("kind", "name"), TAKEN_CASES)
 def test_taken_without_a_word(kind: str, name: str) -> None:
     cls, taken = CLASSES[kind][0], CLASSES[kind][2]
-    given = {name: taken[name]} if name in ("model", "model_name") else {"model": "m", name: taken[name]}
+    given = (
+        {name: taken[name]}
+        if name in ("model", "model_name")
+        else {"model": "m", name: taken[name]}
+    )
     cls(**given)  # a warning would be an error here
 
 
@@ -208,7 +224,9 @@ def test_an_unknown_name_is_told_the_nearest(cls: Any, wrong: str, right: str) -
     assert isinstance(caught.value, ConfigurationError)
 
 
-@pytest.mark.parametrize("name", ["top_k", "min_p", "repetition_penalty", "guided_json", "frobnicate"])
+@pytest.mark.parametrize(
+    "name", ["top_k", "min_p", "repetition_penalty", "guided_json", "frobnicate"]
+)
 def test_other_fields_of_the_body_have_their_place(name: str) -> None:
     with pytest.raises(OPEAConfigurationError, match="extra_body"):
         ChatOPEA(model="m", **{name: 1})
@@ -235,7 +253,10 @@ def test_two_names_for_one_thing_are_an_error(one: str, other: str) -> None:
 
 
 def test_a_second_name_that_is_none_does_not_matter() -> None:
-    assert ChatOPEA(model="m", model_name=None, max_tokens=None, max_completion_tokens=5).max_tokens == 5
+    assert (
+        ChatOPEA(model="m", model_name=None, max_tokens=None, max_completion_tokens=5).max_tokens
+        == 5
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,7 +271,9 @@ def test_a_second_name_that_is_none_does_not_matter() -> None:
     ],
     ids=str,
 )
-def test_the_names_of_the_core_are_known(server: ScriptedServer, given: dict[str, Any], of_core: dict[str, Any]) -> None:
+def test_the_names_of_the_core_are_known(
+    server: ScriptedServer, given: dict[str, Any], of_core: dict[str, Any]
+) -> None:
     one, other = made(server, **given), made(server, **of_core)
     assert one.client.settings == other.client.settings
 

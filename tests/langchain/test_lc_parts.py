@@ -62,14 +62,20 @@ ROWS = {
 
 
 def _plain(blocks: list[Any]) -> list[Json]:
-    return [{key: value for key, value in block.items() if key not in ("id", "index")} for block in blocks]
+    return [
+        {key: value for key, value in block.items() if key not in ("id", "index")}
+        for block in blocks
+    ]
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_parts_are_blocks_in_their_order(server: ScriptedServer, name: str) -> None:
     row = ROWS[name]
     for way, ask in (WAYS | BLOCK_WAYS).items():
-        pieces = [*({"content": [part]} for part in row.content), *([row.beside] if row.beside else [])]
+        pieces = [
+            *({"content": [part]} for part in row.content),
+            *([row.beside] if row.beside else []),
+        ]
         is_whole = way in ("invoke", "ainvoke", "invoke v1")
         server.script(body({"content": row.content, **row.beside}) if is_whole else deltas(*pieces))
 
@@ -82,7 +88,9 @@ def test_parts_are_blocks_in_their_order(server: ScriptedServer, name: str) -> N
 
 
 def test_an_image_stands_where_it_came(server: ScriptedServer, model_with: ModelWith) -> None:
-    server.script(body({"content": [_text("a"), {"type": "image_url", "image_url": URL}, _text("b")]}))
+    server.script(
+        body({"content": [_text("a"), {"type": "image_url", "image_url": URL}, _text("b")]})
+    )
 
     assert _plain(model_with().invoke("Hi").content_blocks) == [_text("a"), IMAGE, _text("b")]
 
@@ -97,7 +105,9 @@ def test_fields_beside_each_other_have_no_order(server: ScriptedServer) -> None:
         assert _plain(ask(server).content_blocks) == [_thought("AB"), _text("abcd")], way
 
 
-def test_a_message_that_was_changed_has_the_usual_order(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_message_that_was_changed_has_the_usual_order(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(body({"content": ROWS["thought, text, thought, text"].content}))
     message = model_with().invoke("Hi")
 
@@ -110,11 +120,15 @@ def test_a_message_that_was_changed_has_the_usual_order(server: ScriptedServer, 
 def test_parts_go_back_as_one_text(server: ScriptedServer, version: str) -> None:
     for row in (ROWS["thought, text, thought, text"], ROWS["images beside the text"]):
         server.script(body({"content": row.content, **row.beside}))
-        model = chat_model(server, output_version=version, capabilities=Capabilities(send_reasoning="always"))
+        model = chat_model(
+            server, output_version=version, capabilities=Capabilities(send_reasoning="always")
+        )
         message: AIMessage = model.invoke("Hi")
         model.invoke([HumanMessage("Hi"), message, HumanMessage("Go on")])
         model.client.close()
 
         sent = server.seen[-1].body["messages"][1]
         thoughts = message.additional_kwargs.get("reasoning_content")
-        assert sent == {"role": "assistant", "content": message.text} | ({"reasoning_content": thoughts} if thoughts else {})
+        assert sent == {"role": "assistant", "content": message.text} | (
+            {"reasoning_content": thoughts} if thoughts else {}
+        )

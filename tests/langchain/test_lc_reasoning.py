@@ -17,20 +17,38 @@ from opea_core.testing import Answer, ScriptedServer, Seen, chat, error
 CALL = {"name": "f", "args": {"x": 1}, "id": "a"}
 SENT_CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
 DETAILS = [
-    {"type": "reasoning.text", "text": "Let me see", "signature": "c2ln", "format": "x-v1", "index": 0},
+    {
+        "type": "reasoning.text",
+        "text": "Let me see",
+        "signature": "c2ln",
+        "format": "x-v1",
+        "index": 0,
+    },
     {"type": "reasoning.encrypted", "data": "QUJD", "id": "r1", "index": 1},
 ]
 PASS_BACK = "The `reasoning_content` in the thinking mode must be passed back to the API."
 FORMS = {
     "v0": AIMessage("", tool_calls=[CALL], additional_kwargs={"reasoning_content": "Let me see"}),
-    "v1": AIMessage(content_blocks=[{"type": "reasoning", "reasoning": "Let me see"}, {"type": "tool_call", **CALL}]),
+    "v1": AIMessage(
+        content_blocks=[
+            {"type": "reasoning", "reasoning": "Let me see"},
+            {"type": "tool_call", **CALL},
+        ]
+    ),
     "v1 with indices": AIMessage(
-        content=[{"type": "reasoning", "reasoning": "Let me see", "index": "lc_rs_0"}, {"type": "tool_call", **CALL, "index": 1}],
+        content=[
+            {"type": "reasoning", "reasoning": "Let me see", "index": "lc_rs_0"},
+            {"type": "tool_call", **CALL, "index": 1},
+        ],
         tool_calls=[CALL],
         response_metadata={"output_version": "v1"},
     ),
     "v1 in two pieces": AIMessage(
-        content=[{"type": "reasoning", "reasoning": "Let me "}, {"type": "reasoning", "reasoning": "see"}], tool_calls=[CALL]
+        content=[
+            {"type": "reasoning", "reasoning": "Let me "},
+            {"type": "reasoning", "reasoning": "see"},
+        ],
+        tool_calls=[CALL],
     ),
     "both": AIMessage(
         content=[{"type": "reasoning", "reasoning": "Let me see"}],
@@ -44,9 +62,18 @@ FORMS = {
         ],
         tool_calls=[CALL],
     ),
-    "Mistral": AIMessage(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "Let me see"}]}], tool_calls=[CALL]),
+    "Mistral": AIMessage(
+        content=[{"type": "thinking", "thinking": [{"type": "text", "text": "Let me see"}]}],
+        tool_calls=[CALL],
+    ),
     "Bedrock": AIMessage(
-        content=[{"type": "reasoning_content", "reasoning_content": {"text": "Let me see", "signature": "s"}}], tool_calls=[CALL]
+        content=[
+            {
+                "type": "reasoning_content",
+                "reasoning_content": {"text": "Let me see", "signature": "s"},
+            }
+        ],
+        tool_calls=[CALL],
     ),
 }
 
@@ -57,7 +84,9 @@ def _history(message: AIMessage, *more: Any) -> list[Any]:
 
 def _sent(server: ScriptedServer) -> dict[str, Any]:
     """The assistant's message in the last request."""
-    (message,) = [message for message in server.seen[-1].body["messages"] if message["role"] == "assistant"]
+    (message,) = [
+        message for message in server.seen[-1].body["messages"] if message["role"] == "assistant"
+    ]
     return dict(message)
 
 
@@ -66,15 +95,26 @@ def _sent(server: ScriptedServer) -> dict[str, Any]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_details_are_kept_verbatim(server: ScriptedServer, way: str) -> None:
-    server.always(body({"content": "Hello", "reasoning": "Let me see", "reasoning_details": DETAILS}))
+    server.always(
+        body({"content": "Hello", "reasoning": "Let me see", "reasoning_details": DETAILS})
+    )
 
     assert WAYS[way](server).additional_kwargs["reasoning_details"] == DETAILS
 
 
 @pytest.mark.parametrize("way", STREAMED)
 def test_details_in_pieces_are_joined_by_their_index(server: ScriptedServer, way: str) -> None:
-    pieces = [DETAILS[0] | {"text": "Let ", "signature": None}, DETAILS[0] | {"text": "me see"}, DETAILS[1]]
-    server.always(deltas(*[{"reasoning": "...", "reasoning_details": [piece]} for piece in pieces], {"content": "Hello"}))
+    pieces = [
+        DETAILS[0] | {"text": "Let ", "signature": None},
+        DETAILS[0] | {"text": "me see"},
+        DETAILS[1],
+    ]
+    server.always(
+        deltas(
+            *[{"reasoning": "...", "reasoning_details": [piece]} for piece in pieces],
+            {"content": "Hello"},
+        )
+    )
 
     assert STREAMED[way](server).additional_kwargs["reasoning_details"] == DETAILS
 
@@ -96,7 +136,12 @@ def test_reasoning_that_comes_again_keeps_its_place(server: ScriptedServer, way:
 
     message = BLOCK_WAYS[way](server)
 
-    assert blocks(message) == [("reasoning", "Let "), ("text", "Hel"), ("reasoning", "me see"), ("text", "lo")]
+    assert blocks(message) == [
+        ("reasoning", "Let "),
+        ("text", "Hel"),
+        ("reasoning", "me see"),
+        ("text", "lo"),
+    ]
     assert message.text == "Hello"
 
 
@@ -105,7 +150,9 @@ def test_reasoning_that_comes_again_keeps_its_place(server: ScriptedServer, way:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("policy", ["auto", "never"])
-def test_it_is_not_sent_back_unasked(server: ScriptedServer, model_with: ModelWith, form: str, policy: Any) -> None:
+def test_it_is_not_sent_back_unasked(
+    server: ScriptedServer, model_with: ModelWith, form: str, policy: Any
+) -> None:
     model_with(capabilities=Capabilities(send_reasoning=policy)).invoke(_history(FORMS[form]))
 
     assert _sent(server) == {"role": "assistant", "content": "", "tool_calls": [SENT_CALL]}
@@ -113,10 +160,17 @@ def test_it_is_not_sent_back_unasked(server: ScriptedServer, model_with: ModelWi
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("policy", ["tool_turns", "always"])
-def test_it_is_sent_back_beside_a_call(server: ScriptedServer, model_with: ModelWith, form: str, policy: Any) -> None:
+def test_it_is_sent_back_beside_a_call(
+    server: ScriptedServer, model_with: ModelWith, form: str, policy: Any
+) -> None:
     model_with(capabilities=Capabilities(send_reasoning=policy)).invoke(_history(FORMS[form]))
 
-    assert _sent(server) == {"role": "assistant", "content": "", "tool_calls": [SENT_CALL], "reasoning_content": "Let me see"}
+    assert _sent(server) == {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [SENT_CALL],
+        "reasoning_content": "Let me see",
+    }
 
 
 @pytest.mark.parametrize(("policy", "expected"), [("tool_turns", None), ("always", "Let me see")])
@@ -132,17 +186,32 @@ def test_of_turns_that_are_over_only_always_sends_it(
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "stream v1", "events v3"])
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
-def test_it_goes_back_under_the_name_the_server_used(server: ScriptedServer, model_with: ModelWith, way: str, name: str) -> None:
-    server.script(deltas({name: "Let me see"}, {"tool_calls": [entry(0, "a", "f", '{"x": 1}')]}, finish="tool_calls"))
+def test_it_goes_back_under_the_name_the_server_used(
+    server: ScriptedServer, model_with: ModelWith, way: str, name: str
+) -> None:
+    server.script(
+        deltas(
+            {name: "Let me see"},
+            {"tool_calls": [entry(0, "a", "f", '{"x": 1}')]},
+            finish="tool_calls",
+        )
+    )
     answer = WAYS[way](server)
 
     model_with(capabilities=Capabilities(send_reasoning="always")).invoke(_history(answer))
 
-    assert _sent(server) == {"role": "assistant", "content": "", "tool_calls": [SENT_CALL], name: "Let me see"}
+    assert _sent(server) == {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [SENT_CALL],
+        name: "Let me see",
+    }
 
 
 def test_the_name_can_be_set(server: ScriptedServer, model_with: ModelWith) -> None:
-    model_with(capabilities=Capabilities(send_reasoning="always", reasoning_field="reasoning")).invoke(_history(FORMS["v0"]))
+    model_with(
+        capabilities=Capabilities(send_reasoning="always", reasoning_field="reasoning")
+    ).invoke(_history(FORMS["v0"]))
 
     assert _sent(server)["reasoning"] == "Let me see"
     assert "reasoning_content" not in _sent(server)
@@ -151,7 +220,17 @@ def test_the_name_can_be_set(server: ScriptedServer, model_with: ModelWith) -> N
 @pytest.mark.parametrize("way", ["invoke", "stream", "stream v1", "events v3"])
 def test_details_go_back_verbatim(server: ScriptedServer, model_with: ModelWith, way: str) -> None:
     call = entry(0, "a", "f", '{"x": 1}')
-    server.script(body({"content": None, "reasoning": "Let me see", "reasoning_details": DETAILS, "tool_calls": [call]}, "tool_calls"))
+    server.script(
+        body(
+            {
+                "content": None,
+                "reasoning": "Let me see",
+                "reasoning_details": DETAILS,
+                "tool_calls": [call],
+            },
+            "tool_calls",
+        )
+    )
     answer = WAYS[way](server)
 
     model_with(capabilities=Capabilities(send_reasoning="always")).invoke(_history(answer))
@@ -159,8 +238,14 @@ def test_details_go_back_verbatim(server: ScriptedServer, model_with: ModelWith,
     assert _sent(server)["reasoning_details"] == DETAILS
 
 
-def test_details_stay_away_where_reasoning_does(server: ScriptedServer, model_with: ModelWith) -> None:
-    message = AIMessage("", tool_calls=[CALL], additional_kwargs={"reasoning_content": "r", "reasoning_details": DETAILS})
+def test_details_stay_away_where_reasoning_does(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
+    message = AIMessage(
+        "",
+        tool_calls=[CALL],
+        additional_kwargs={"reasoning_content": "r", "reasoning_details": DETAILS},
+    )
 
     model_with().invoke(_history(message))
 
@@ -171,7 +256,9 @@ def test_details_stay_away_where_reasoning_does(server: ScriptedServer, model_wi
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_server_that_wants_it_back_gets_it_at_once(server: ScriptedServer, model_with: ModelWith, form: str) -> None:
+def test_a_server_that_wants_it_back_gets_it_at_once(
+    server: ScriptedServer, model_with: ModelWith, form: str
+) -> None:
     server.script(error(400, PASS_BACK), chat("Sunny."))
 
     message = model_with().invoke(_history(FORMS[form]))
@@ -210,7 +297,9 @@ async def test_async_calls_learn_it_too(server: ScriptedServer, model_with: Mode
     assert _sent(server)["reasoning_content"] == "Let me see"
 
 
-def test_a_server_told_never_to_get_it_does_not(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_server_told_never_to_get_it_does_not(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.always(error(400, PASS_BACK))
 
     with pytest.raises(Exception, match="must be passed back"):
@@ -219,8 +308,12 @@ def test_a_server_told_never_to_get_it_does_not(server: ScriptedServer, model_wi
     assert len(server.seen) == 1
 
 
-def test_a_server_that_wants_all_reasoning_back_gets_it_in_the_next_turn_too(server: ScriptedServer, model_with: ModelWith) -> None:
-    wanted = error(400, "The `reasoning_content` in the thinking mode must be passed back to the API.")
+def test_a_server_that_wants_all_reasoning_back_gets_it_in_the_next_turn_too(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
+    wanted = error(
+        400, "The `reasoning_content` in the thinking mode must be passed back to the API."
+    )
 
     def strict(seen: Seen) -> Answer:
         body: Any = seen.body
@@ -229,7 +322,10 @@ def test_a_server_that_wants_all_reasoning_back_gets_it_in_the_next_turn_too(ser
 
     server.always(strict)
     call = {"name": "f", "args": {}, "id": "a"}
-    turn = [AIMessage("", tool_calls=[call], additional_kwargs={"reasoning_content": "r"}), ToolMessage("x", tool_call_id="a")]
+    turn = [
+        AIMessage("", tool_calls=[call], additional_kwargs={"reasoning_content": "r"}),
+        ToolMessage("x", tool_call_id="a"),
+    ]
     model = model_with()
     assert model.invoke([HumanMessage("1"), *turn, HumanMessage("2")]).text == "done"
     assert model.invoke([HumanMessage("1"), *turn, HumanMessage("2"), *turn]).text == "done"

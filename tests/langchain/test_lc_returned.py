@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 from langchain_core.load import dumpd, dumps, load, loads
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, message_to_dict, messages_from_dict
+from langchain_core.messages import (
+    AIMessage,
+    HumanMessage,
+    ToolMessage,
+    message_to_dict,
+    messages_from_dict,
+)
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import MessagesState, StateGraph
 from lc_asking import BLOCK_WAYS, WAYS, beta, chat_model
@@ -47,28 +53,62 @@ SIGNED = [
     {"type": "redacted_thinking", "data": "ZW5jcnlwdGVk"},
 ]
 DETAILS = [
-    {"type": "reasoning.text", "text": "Let me see", "signature": "c2ln", "format": "anthropic-claude-v1", "index": 0},
-    {"type": "reasoning.encrypted", "data": "ZW5j", "id": "a", "format": "google-gemini-v1", "index": 1},
+    {
+        "type": "reasoning.text",
+        "text": "Let me see",
+        "signature": "c2ln",
+        "format": "anthropic-claude-v1",
+        "index": 0,
+    },
+    {
+        "type": "reasoning.encrypted",
+        "data": "ZW5j",
+        "id": "a",
+        "format": "google-gemini-v1",
+        "index": 1,
+    },
 ]
 SIGNATURE = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
 SPACED = '{"x":1,  "y" : [1e2, "\\u00e9"]}'
 CUSTOM = {"id": "a", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1"}}
-BUILTIN = {"id": "a", "type": "builtin_function", "function": {"name": "$web_search", "arguments": '{"query": "x"}'}}
+BUILTIN = {
+    "id": "a",
+    "type": "builtin_function",
+    "function": {"name": "$web_search", "arguments": '{"query": "x"}'},
+}
 SOUND = {"id": "audio_1", "data": "UklGRg==", "transcript": "Hello", "expires_at": 1}
 
 GIVEN = {
     "arguments, not written anew": Given(
         {"content": None, "tool_calls": [_call(SPACED)]},
-        ({"tool_calls": [entry(0, "a", "f", SPACED[:9])]}, {"tool_calls": [entry(0, None, None, SPACED[9:])]}),
+        (
+            {"tool_calls": [entry(0, "a", "f", SPACED[:9])]},
+            {"tool_calls": [entry(0, None, None, SPACED[9:])]},
+        ),
         {"content": "", "tool_calls": [_call(SPACED)]},
         {"content": "", "tool_calls": [_call(SPACED)]},
     ),
     "signed thinking": Given(
-        {"content": "Wait.", "reasoning_content": "Let me see", "thinking_blocks": SIGNED, "tool_calls": [_call()]},
+        {
+            "content": "Wait.",
+            "reasoning_content": "Let me see",
+            "thinking_blocks": SIGNED,
+            "tool_calls": [_call()],
+        },
         (
-            {"reasoning_content": "Let ", "thinking_blocks": [{"type": "thinking", "thinking": "Let "}]},
-            {"reasoning_content": "me see", "thinking_blocks": [{"type": "thinking", "thinking": "me see"}]},
-            {"thinking_blocks": [{"type": "thinking", "thinking": "", "signature": "c2lnbmF0dXJl"}]},
+            {
+                "reasoning_content": "Let ",
+                "thinking_blocks": [{"type": "thinking", "thinking": "Let "}],
+            },
+            {
+                "reasoning_content": "me see",
+                "thinking_blocks": [{"type": "thinking", "thinking": "me see"}],
+            },
+            {
+                "thinking_blocks": [
+                    {"type": "thinking", "thinking": "", "signature": "c2lnbmF0dXJl"}
+                ]
+            },
             {"thinking_blocks": [SIGNED[1]]},
             {"content": "Wait."},
             {"tool_calls": [entry(0, "a", "f", '{"x": 1}')]},
@@ -77,23 +117,44 @@ GIVEN = {
         {"content": "Wait.", "tool_calls": [_call()]},
     ),
     "details of reasoning": Given(
-        {"content": None, "reasoning": "Let me see", "reasoning_details": DETAILS, "tool_calls": [_call()]},
+        {
+            "content": None,
+            "reasoning": "Let me see",
+            "reasoning_details": DETAILS,
+            "tool_calls": [_call()],
+        },
         (
-            {"reasoning": "Let ", "reasoning_details": [{**DETAILS[0], "text": "Let ", "signature": None}]},
-            {"reasoning": "me see", "reasoning_details": [{**DETAILS[0], "text": "me see", "signature": "c2ln"}]},
+            {
+                "reasoning": "Let ",
+                "reasoning_details": [{**DETAILS[0], "text": "Let ", "signature": None}],
+            },
+            {
+                "reasoning": "me see",
+                "reasoning_details": [{**DETAILS[0], "text": "me see", "signature": "c2ln"}],
+            },
             {"reasoning_details": [DETAILS[1]], "tool_calls": [entry(0, "a", "f", '{"x": 1}')]},
         ),
         {"content": "", "reasoning_details": DETAILS, "tool_calls": [_call()]},
         {"content": "", "tool_calls": [_call()]},
     ),
     "opaque reasoning": Given(
-        {"content": None, "reasoning_text": "Let me see", "reasoning_opaque": "b3BhcXVl", "tool_calls": [_call()]},
+        {
+            "content": None,
+            "reasoning_text": "Let me see",
+            "reasoning_opaque": "b3BhcXVl",
+            "tool_calls": [_call()],
+        },
         (
             {"reasoning_text": "Let "},
             {"reasoning_text": "me see", "reasoning_opaque": "b3BhcXVl"},
             {"tool_calls": [entry(0, "a", "f", '{"x": 1}')]},
         ),
-        {"content": "", "reasoning_text": "Let me see", "reasoning_opaque": "b3BhcXVl", "tool_calls": [_call()]},
+        {
+            "content": "",
+            "reasoning_text": "Let me see",
+            "reasoning_opaque": "b3BhcXVl",
+            "tool_calls": [_call()],
+        },
         {"content": "", "tool_calls": [_call()]},
     ),
     "the signature of a message": Given(
@@ -147,7 +208,9 @@ FORMS: dict[str, Callable[[AIMessage], Any]] = {
     "as it is": lambda message: message,
     "dumpd and load": lambda message: _loaded(load, dumpd(message)),
     "dumps and loads": lambda message: _loaded(loads, dumps(message)),
-    "message_to_dict": lambda message: messages_from_dict(json.loads(json.dumps([message_to_dict(message)])))[0],
+    "message_to_dict": lambda message: messages_from_dict(
+        json.loads(json.dumps([message_to_dict(message)]))
+    )[0],
     "model_dump": lambda message: AIMessage.model_validate(message.model_dump(exclude={"type"})),
 }
 ALL_WAYS = WAYS | BLOCK_WAYS
@@ -176,7 +239,10 @@ def test_what_came_goes_back_where_it_came_from(server: ScriptedServer, name: st
 
         assert _sent_back(server, given, FORMS[form](message)) == given.back, (way, form)
         assert _sent_back(server, given, message, model="another") == given.elsewhere, way
-        assert _sent_back(server, given, message, base_url=f"{server.origin}/other/v1") == given.elsewhere, way
+        assert (
+            _sent_back(server, given, message, base_url=f"{server.origin}/other/v1")
+            == given.elsewhere
+        ), way
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -213,7 +279,10 @@ def test_a_checkpoint_keeps_it(server: ScriptedServer, stream: bool) -> None:
 def test_of_several_endpoints_only_the_one_that_signed_gets_it_back(server: ScriptedServer) -> None:
     given = GIVEN["signed thinking"]
     with ScriptedServer() as other:
-        places = [{"base_url": place.url, "label": name} for place, name in ((server, "one"), (other, "two"))]
+        places = [
+            {"base_url": place.url, "label": name}
+            for place, name in ((server, "one"), (other, "two"))
+        ]
         model = ChatOPEA(model="m", endpoints=places, max_retries=0)
         server.script(given.answer(stream=False))
         message = model.invoke("Hi", endpoint="one")
@@ -228,7 +297,9 @@ def test_arguments_that_a_program_changed_are_the_changed_ones(server: ScriptedS
     given = GIVEN["arguments, not written anew"]
     server.script(given.answer(stream=False))
     message = WAYS["invoke"](server)
-    changed = message.model_copy(update={"tool_calls": [{**message.tool_calls[0], "args": {"x": 2}}]})
+    changed = message.model_copy(
+        update={"tool_calls": [{**message.tool_calls[0], "args": {"x": 2}}]}
+    )
 
     assert _sent_back(server, given, changed)["tool_calls"] == [_call('{"x": 2}')]
 
@@ -249,4 +320,8 @@ def test_a_refusal_of_another_model_goes_out_as_one(server: ScriptedServer) -> N
 
     chat_model(server).invoke([HumanMessage("Hi"), foreign, HumanMessage("Please")])
 
-    assert server.seen[-1].body["messages"][1] == {"role": "assistant", "content": "", "refusal": "I won't."}
+    assert server.seen[-1].body["messages"][1] == {
+        "role": "assistant",
+        "content": "",
+        "refusal": "I won't.",
+    }

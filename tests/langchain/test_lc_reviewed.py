@@ -23,7 +23,11 @@ from langchain_opea.errors import OPEAConfigurationError
 from opea_core import OPEA, OPEAError
 from opea_core.testing import ScriptedServer, chat, error, stream
 
-SCHEMA = {"title": "City", "type": "object", "properties": {"name": {"type": "string"}, "type": {"type": "string"}}}
+SCHEMA = {
+    "title": "City",
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "type": {"type": "string"}},
+}
 
 
 @pytest.mark.parametrize("name", ["api_key", "hooks"])
@@ -45,7 +49,9 @@ def test_a_model_is_freed_although_its_settings_refer_to_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("cls", ["OPEA", "ChatOPEA"])
-def test_first_objects_may_be_made_in_several_threads(cls: str) -> None:  # fails with pydantic 2.11.0, at times with 2.12.0
+def test_first_objects_may_be_made_in_several_threads(
+    cls: str,
+) -> None:  # fails with pydantic 2.11.0, at times with 2.12.0
     lines = (
         "import threading, sys; sys.setswitchinterval(1e-6)",
         "from opea_core import OPEA; from langchain_opea import ChatOPEA",
@@ -55,7 +61,13 @@ def test_first_objects_may_be_made_in_several_threads(cls: str) -> None:  # fail
         "[t.start() for t in threads]; [t.join() for t in threads]",
         "assert len(made) == 8",
     )
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -73,7 +85,10 @@ def test_a_copy_knows_no_unknown_option(server: ScriptedServer) -> None:
 
 
 def test_a_copy_with_another_pause_between_pieces_keeps_to_it(server: ScriptedServer) -> None:
-    assert made(server).model_copy(update={"stream_chunk_timeout": 1}).client.settings.timeouts.idle == 1
+    assert (
+        made(server).model_copy(update={"stream_chunk_timeout": 1}).client.settings.timeouts.idle
+        == 1
+    )
 
 
 def test_a_key_does_not_follow_to_another_origin(server: ScriptedServer) -> None:
@@ -101,7 +116,13 @@ def test_headers_among_model_kwargs_are_shown_nowhere(server: ScriptedServer) ->
     listener = Listener()
     model = made(server, model_kwargs={"extra_headers": {"x-a": "hdr-secret"}})
     model.invoke("x", listener.config)
-    shown = (repr(model), dumps(model), str(model.model_dump()), model._get_llm_string(), str(listener.told))
+    shown = (
+        repr(model),
+        dumps(model),
+        str(model.model_dump()),
+        model._get_llm_string(),
+        str(listener.told),
+    )
     assert [text for text in shown if "hdr-secret" in text] == []
 
 
@@ -109,7 +130,9 @@ def test_headers_of_a_call_are_no_part_of_the_cache_key(server: ScriptedServer) 
     cache = InMemoryCache()
     model = made(server, cache=cache)
     for number in ("1", "2"):
-        model.invoke("x", extra_headers={"x-a": "hdr-secret"}, request_id=number, timeout=5, priority=1)
+        model.invoke(
+            "x", extra_headers={"x-a": "hdr-secret"}, request_id=number, timeout=5, priority=1
+        )
     assert "hdr-secret" not in str(cache._cache)
     assert len(server.seen) == 1
 
@@ -118,15 +141,25 @@ def test_headers_of_a_call_are_no_part_of_the_cache_key(server: ScriptedServer) 
 
 
 @pytest.mark.parametrize("depth", [5_000])
-def test_deeply_nested_arguments_are_an_invalid_call_in_a_stream_too(server: ScriptedServer, model_with: ModelWith, depth: int) -> None:
-    call = {"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a":' * depth}}
+def test_deeply_nested_arguments_are_an_invalid_call_in_a_stream_too(
+    server: ScriptedServer, model_with: ModelWith, depth: int
+) -> None:
+    call = {
+        "index": 0,
+        "id": "1",
+        "type": "function",
+        "function": {"name": "f", "arguments": '{"a":' * depth},
+    }
     server.always(stream([{"tool_calls": [call]}], finish_reason="tool_calls"))
     assert len(merged(model_with().stream("x")).invalid_tool_calls) == 1
 
 
 def test_deeply_nested_text_is_a_parsing_error(server: ScriptedServer) -> None:
     server.always(chat("[" * 100_000))
-    assert made(server).with_structured_output(SCHEMA, include_raw=True).invoke("x")["parsing_error"] is not None
+    assert (
+        made(server).with_structured_output(SCHEMA, include_raw=True).invoke("x")["parsing_error"]
+        is not None
+    )
 
 
 def test_the_end_of_long_broken_arguments_is_found_quickly() -> None:
@@ -137,7 +170,10 @@ def test_the_end_of_long_broken_arguments_is_found_quickly() -> None:
 
 def test_an_answer_that_has_the_name_of_its_schema_is_an_answer(server: ScriptedServer) -> None:
     server.always(chat('{"name": "City", "type": "town"}'))
-    assert made(server).with_structured_output(SCHEMA).invoke("x") == {"name": "City", "type": "town"}
+    assert made(server).with_structured_output(SCHEMA).invoke("x") == {
+        "name": "City",
+        "type": "town",
+    }
 
 
 def test_thoughts_are_no_pieces_of_the_answer(server: ScriptedServer) -> None:
@@ -157,7 +193,9 @@ def test_embeddings_named_in_model_kwargs_are_not_asked_for(server: ScriptedServ
 
 
 def test_a_complaint_about_one_schema_teaches_nothing_about_all(server: ScriptedServer) -> None:
-    server.script(error(400, "The provided JSON schema contains features not supported by xgrammar."))
+    server.script(
+        error(400, "The provided JSON schema contains features not supported by xgrammar.")
+    )
     opea = OPEA(server.url, model="m", max_retries=0)
     for _ in range(2):
         try:
@@ -186,5 +224,7 @@ async def test_an_error_of_a_handler_comes_out_as_it_is(server: ScriptedServer, 
 
     model = ChatOPEA(model="m", base_url=server.url, callbacks=[Handler()])
     with pytest.raises(OfTheUser) as caught:
-        list(model.stream("Hi")) if way == "stream" else [chunk async for chunk in model.astream("Hi")]
+        list(model.stream("Hi")) if way == "stream" else [
+            chunk async for chunk in model.astream("Hi")
+        ]
     assert type(caught.value) is OfTheUser

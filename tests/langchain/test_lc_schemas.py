@@ -106,11 +106,33 @@ TREE = {
 }
 ROOTED = {"type": "object", "properties": {"left": {"$ref": "#"}}}
 FORMS: dict[str, Json] = {
-    "a name and a schema": {"name": "Tree", "description": "A tree.", "schema": TREE, "strict": True},
-    "OpenAI's": {"type": "json_schema", "json_schema": {"name": "Tree", "description": "A tree.", "schema": TREE, "strict": True}},
-    "of the Responses API": {"type": "json_schema", "name": "Tree", "description": "A tree.", "schema": TREE, "strict": True},
-    "a function": {"type": "function", "function": {"name": "Tree", "description": "A tree.", "parameters": TREE, "strict": True}},
-    "a bare function": {"name": "Tree", "description": "A tree.", "parameters": TREE, "strict": True},
+    "a name and a schema": {
+        "name": "Tree",
+        "description": "A tree.",
+        "schema": TREE,
+        "strict": True,
+    },
+    "OpenAI's": {
+        "type": "json_schema",
+        "json_schema": {"name": "Tree", "description": "A tree.", "schema": TREE, "strict": True},
+    },
+    "of the Responses API": {
+        "type": "json_schema",
+        "name": "Tree",
+        "description": "A tree.",
+        "schema": TREE,
+        "strict": True,
+    },
+    "a function": {
+        "type": "function",
+        "function": {"name": "Tree", "description": "A tree.", "parameters": TREE, "strict": True},
+    },
+    "a bare function": {
+        "name": "Tree",
+        "description": "A tree.",
+        "parameters": TREE,
+        "strict": True,
+    },
     "a schema with a title": {"title": "Tree", "description": "A tree.", "strict": True, **TREE},
     "a schema that refers to its root": {"title": "Tree", "description": "A tree.", **ROOTED},
 }
@@ -126,9 +148,13 @@ def _as_tool(server: ScriptedServer, model_with: ModelWith, given: Any, **option
     return function
 
 
-def _as_answer(server: ScriptedServer, model_with: ModelWith, given: Any, method: Any, **options: Any) -> Json:
+def _as_answer(
+    server: ScriptedServer, model_with: ModelWith, given: Any, method: Any, **options: Any
+) -> Json:
     server.script(chat("{}"))
-    model_with().with_structured_output(given, method=method, include_raw=True, **options).invoke("Hi")
+    model_with().with_structured_output(given, method=method, include_raw=True, **options).invoke(
+        "Hi"
+    )
     sent = body(server)
     if "tools" in sent:
         function: Json = sent["tools"][0]["function"]
@@ -137,19 +163,25 @@ def _as_answer(server: ScriptedServer, model_with: ModelWith, given: Any, method
     return {**form, "parameters": form.pop("schema")}
 
 
-def _everywhere(server: ScriptedServer, model_with: ModelWith, given: Any, **options: Any) -> list[Json]:
+def _everywhere(
+    server: ScriptedServer, model_with: ModelWith, given: Any, **options: Any
+) -> list[Json]:
     answers = [_as_answer(server, model_with, given, method, **options) for method in METHODS]
     return [_as_tool(server, model_with, given, **options), *answers]
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_a_schema_in_any_form_is_sent_as_it_was_given(server: ScriptedServer, model_with: ModelWith, name: str) -> None:
+def test_a_schema_in_any_form_is_sent_as_it_was_given(
+    server: ScriptedServer, model_with: ModelWith, name: str
+) -> None:
     given = FORMS[name]
     for function in _everywhere(server, model_with, given):
         expected = ROOTED if "root" in name else TREE
         assert (function["name"], function["description"]) == ("Tree", "A tree.")
         assert {key: function["parameters"][key] for key in expected} == expected
-        assert function.get("strict") is (True if "title" not in name and "root" not in name else None)
+        assert function.get("strict") is (
+            True if "title" not in name and "root" not in name else None
+        )
 
 
 RECURSIVE: dict[str, tuple[Any, str]] = {
@@ -163,7 +195,9 @@ RECURSIVE: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("strict", [None, True])
 @pytest.mark.parametrize("kind", RECURSIVE)
-def test_recursion_is_kept(server: ScriptedServer, model_with: ModelWith, kind: str, strict: Any) -> None:
+def test_recursion_is_kept(
+    server: ScriptedServer, model_with: ModelWith, kind: str, strict: Any
+) -> None:
     given, name = RECURSIVE[kind]
     for function in _everywhere(server, model_with, given, strict=strict):
         parameters = function["parameters"]
@@ -178,28 +212,44 @@ def test_recursion_is_kept(server: ScriptedServer, model_with: ModelWith, kind: 
 def test_unions_enums_and_defaults_are_kept(server: ScriptedServer, model_with: ModelWith) -> None:
     for function in _everywhere(server, model_with, Pet):
         fields = function["parameters"]["properties"]
-        assert [option["properties"]["kind"]["const"] for option in fields["animal"]["anyOf"]] == ["cat", "dog"]
+        assert [option["properties"]["kind"]["const"] for option in fields["animal"]["anyOf"]] == [
+            "cat",
+            "dog",
+        ]
         assert fields["animal"]["description"] == "which"
         assert (fields["color"]["enum"], fields["color"]["default"]) == (["red", "blue"], "red")
         assert fields["age"]["anyOf"] == [{"type": "integer"}, {"type": "null"}]
         assert function["parameters"]["required"] == ["animal"]
 
 
-def test_a_typed_dict_says_what_may_be_absent(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_typed_dict_says_what_may_be_absent(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     for function in _everywhere(server, model_with, PetDict):
         fields = function["parameters"]["properties"]
-        assert (fields["name"]["description"], fields["age"]["description"]) == ("how it is called", "in years")
+        assert (fields["name"]["description"], fields["age"]["description"]) == (
+            "how it is called",
+            "in years",
+        )
         assert fields["color"]["enum"] == ["red", "blue"]
         assert function["parameters"]["required"] == ["name", "color"]
     for function in _everywhere(server, model_with, LooseDict):
         assert function["parameters"].get("required", []) == []
 
 
-def test_what_is_no_schema_is_refused_and_named(server: ScriptedServer, model_with: ModelWith) -> None:
-    for given in (TreeDict, {"type": "object", "properties": {}}, {"type": "json_schema", "json_schema": {"name": "Tree"}}):
+def test_what_is_no_schema_is_refused_and_named(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
+    for given in (
+        TreeDict,
+        {"type": "object", "properties": {}},
+        {"type": "json_schema", "json_schema": {"name": "Tree"}},
+    ):
         with pytest.raises(ModelInvalidRequestError, match="The schema must be"):
             model_with().with_structured_output(given)
-    with pytest.raises(ValueError, match=r"TreeDict cannot be written as a JSON schema .*; a pydantic class can"):
+    with pytest.raises(
+        ValueError, match=r"TreeDict cannot be written as a JSON schema .*; a pydantic class can"
+    ):
         model_with().bind_tools([TreeDict])
     assert server.seen == []
 
@@ -207,4 +257,6 @@ def test_what_is_no_schema_is_refused_and_named(server: ScriptedServer, model_wi
 def test_a_recursive_answer_is_read(server: ScriptedServer, model_with: ModelWith) -> None:
     server.script(chat('{"value": 1, "children": [{"value": 2}]}'))
 
-    assert model_with().with_structured_output(Node).invoke("Hi") == Node(value=1, children=[Node(value=2)])
+    assert model_with().with_structured_output(Node).invoke("Hi") == Node(
+        value=1, children=[Node(value=2)]
+    )

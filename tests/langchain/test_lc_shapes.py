@@ -46,7 +46,10 @@ def in_ways(shapes: Sequence[Any], *groups: Iterable[str]) -> list[Any]:
             chosen = [(way,) for group in groups for way in group]
         else:
             chosen = [tuple(ways[place % len(ways)] for ways in map(list, groups))]
-        found += [pytest.param(*shape.values, ways, id=f"{shape.id} ({', '.join(ways)})") for ways in chosen]
+        found += [
+            pytest.param(*shape.values, ways, id=f"{shape.id} ({', '.join(ways)})")
+            for ways in chosen
+        ]
     return found
 
 
@@ -55,7 +58,9 @@ def test_shapes_for_every_way_are_in_the_table() -> None:
 
 
 @pytest.mark.parametrize(("shape", "ways"), in_ways(SHAPES, WHOLE, STREAMED))
-def test_every_way_gives_the_same_message(server: ScriptedServer, shape: Shape, ways: tuple[str, ...]) -> None:
+def test_every_way_gives_the_same_message(
+    server: ScriptedServer, shape: Shape, ways: tuple[str, ...]
+) -> None:
     found = {}
     for way in ways:
         server.always(shape.answer(stream=way not in WHOLE))
@@ -64,8 +69,13 @@ def test_every_way_gives_the_same_message(server: ScriptedServer, shape: Shape, 
     assert found == dict.fromkeys(ways, shape.expected)
 
 
-@pytest.mark.parametrize(("shape", "ways"), in_ways(STANDARD, ["invoke v1"], [way for way in BLOCK_WAYS if way != "invoke v1"]))
-def test_every_way_gives_the_same_content_blocks(server: ScriptedServer, shape: Shape, ways: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "ways"),
+    in_ways(STANDARD, ["invoke v1"], [way for way in BLOCK_WAYS if way != "invoke v1"]),
+)
+def test_every_way_gives_the_same_content_blocks(
+    server: ScriptedServer, shape: Shape, ways: tuple[str, ...]
+) -> None:
     found = {}
     for way in ways:
         server.always(shape.answer(stream=way != "invoke v1"))
@@ -80,7 +90,10 @@ _PIECES = sse(
     chunk({"content": ".", "tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]}),
     chunk({}, "tool_calls"),
 )
-IN_ONE_READ = Shape(_PIECES.replace(steps=(_PIECES.body,)), Told("Wait.", calls=(("f", {"x": 1}, "a"),), finish="tool_calls"))
+IN_ONE_READ = Shape(
+    _PIECES.replace(steps=(_PIECES.body,)),
+    Told("Wait.", calls=(("f", {"x": 1}, "a"),), finish="tool_calls"),
+)
 """Text beside a call, with more of both behind it."""
 
 

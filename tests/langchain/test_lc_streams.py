@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.exceptions import ContextOverflowError, ModelAPIError, ModelError, ModelRateLimitError
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelAPIError,
+    ModelError,
+    ModelRateLimitError,
+)
 from lc_asking import STREAMED, WAYS, WHOLE, ModelWith, beta
 from lc_shapes import SSE, events
 from lc_shapes_tools import entry
@@ -17,7 +22,17 @@ from lc_shapes_tools import entry
 from langchain_opea import ChatOPEA
 from langchain_opea.errors import OPEAStreamInterrupted
 from opea_core import StreamInterrupted
-from opea_core.testing import Answer, Hold, ScriptedServer, chat, chunk, html, json_answer, sse, stream
+from opea_core.testing import (
+    Answer,
+    Hold,
+    ScriptedServer,
+    chat,
+    chunk,
+    html,
+    json_answer,
+    sse,
+    stream,
+)
 
 FIRST = {"role": "assistant", "content": "Hel"}
 
@@ -66,7 +81,9 @@ def test_a_loop_that_is_left_closes_the_connection(server: ScriptedServer, model
     assert _left(model, server)
 
 
-def test_a_stream_that_is_closed_closes_the_connection(server: ScriptedServer, model: ChatOPEA) -> None:
+def test_a_stream_that_is_closed_closes_the_connection(
+    server: ScriptedServer, model: ChatOPEA
+) -> None:
     pieces: Any = model.stream("Hi")
     next(pieces)
 
@@ -76,9 +93,13 @@ def test_a_stream_that_is_closed_closes_the_connection(server: ScriptedServer, m
 
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
-def test_handlers_are_told_that_a_stream_was_left(server: ScriptedServer, model: ChatOPEA, version: str) -> None:
+def test_handlers_are_told_that_a_stream_was_left(
+    server: ScriptedServer, model: ChatOPEA, version: str
+) -> None:
     heard = Heard()
-    pieces: Any = model.model_copy(update={"output_version": version}).stream("Hi", config={"callbacks": [heard]})
+    pieces: Any = model.model_copy(update={"output_version": version}).stream(
+        "Hi", config={"callbacks": [heard]}
+    )
     next(pieces)
 
     pieces.close()
@@ -88,7 +109,9 @@ def test_handlers_are_told_that_a_stream_was_left(server: ScriptedServer, model:
     assert len(heard.tokens) == 1
 
 
-def test_an_error_in_the_loop_closes_the_connection(server: ScriptedServer, model: ChatOPEA) -> None:
+def test_an_error_in_the_loop_closes_the_connection(
+    server: ScriptedServer, model: ChatOPEA
+) -> None:
     def read() -> None:
         for _ in model.stream("Hi"):
             raise KeyError("mine")
@@ -99,7 +122,9 @@ def test_an_error_in_the_loop_closes_the_connection(server: ScriptedServer, mode
     assert _left(model, server)
 
 
-async def test_an_async_stream_that_is_closed_closes_the_connection(server: ScriptedServer, model: ChatOPEA) -> None:
+async def test_an_async_stream_that_is_closed_closes_the_connection(
+    server: ScriptedServer, model: ChatOPEA
+) -> None:
     pieces: Any = model.astream("Hi")
     await anext(pieces)
 
@@ -108,14 +133,18 @@ async def test_an_async_stream_that_is_closed_closes_the_connection(server: Scri
     assert await asyncio.to_thread(_left, model, server)
 
 
-async def test_an_async_loop_that_is_left_closes_the_connection(server: ScriptedServer, model: ChatOPEA) -> None:
+async def test_an_async_loop_that_is_left_closes_the_connection(
+    server: ScriptedServer, model: ChatOPEA
+) -> None:
     async for _ in model.astream("Hi"):
         break
 
     assert await asyncio.to_thread(_left, model, server)
 
 
-async def test_a_cancelled_task_closes_the_connection(server: ScriptedServer, model: ChatOPEA) -> None:
+async def test_a_cancelled_task_closes_the_connection(
+    server: ScriptedServer, model: ChatOPEA
+) -> None:
     begun = asyncio.Event()
 
     async def read() -> None:
@@ -131,7 +160,9 @@ async def test_a_cancelled_task_closes_the_connection(server: ScriptedServer, mo
     assert await asyncio.to_thread(_left, model, server)
 
 
-async def test_async_events_that_are_closed_close_the_connection(server: ScriptedServer, model: ChatOPEA) -> None:
+async def test_async_events_that_are_closed_close_the_connection(
+    server: ScriptedServer, model: ChatOPEA
+) -> None:
     with beta():
         async with await model.astream_events("Hi", version="v3") as events:
             async for text in events.text:
@@ -141,7 +172,9 @@ async def test_async_events_that_are_closed_close_the_connection(server: Scripte
     assert await asyncio.to_thread(_left, model, server)
 
 
-async def test_events_of_version_2_that_are_closed_close_the_connection(server: ScriptedServer, model: ChatOPEA) -> None:
+async def test_events_of_version_2_that_are_closed_close_the_connection(
+    server: ScriptedServer, model: ChatOPEA
+) -> None:
     events: Any = model.astream_events("Hi", version="v2")
     async for event in events:
         if event["event"] == "on_chat_model_stream":
@@ -153,13 +186,20 @@ async def test_events_of_version_2_that_are_closed_close_the_connection(server: 
 
 # --- cut off
 
-CUT = sse(chunk({"reasoning": "Hm."}), chunk(FIRST), chunk({"tool_calls": [entry(0, "a", "f", '{"x"')]}), done=False)
+CUT = sse(
+    chunk({"reasoning": "Hm."}),
+    chunk(FIRST),
+    chunk({"tool_calls": [entry(0, "a", "f", '{"x"')]}),
+    done=False,
+)
 CUTS = {"ended early": CUT, "cut": CUT.replace(end="cut"), "reset": CUT.replace(end="reset")}
 
 
 @pytest.mark.parametrize("way", STREAMED)
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_stream_that_is_cut_off_raises_with_what_came(server: ScriptedServer, cut: str, way: str) -> None:
+def test_a_stream_that_is_cut_off_raises_with_what_came(
+    server: ScriptedServer, cut: str, way: str
+) -> None:
     server.script(CUTS[cut])
 
     with pytest.raises(OPEAStreamInterrupted) as caught:
@@ -174,7 +214,9 @@ def test_a_stream_that_is_cut_off_raises_with_what_came(server: ScriptedServer, 
 
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
-def test_what_came_before_the_cut_was_handed_out(server: ScriptedServer, model_with: ModelWith, version: str) -> None:
+def test_what_came_before_the_cut_was_handed_out(
+    server: ScriptedServer, model_with: ModelWith, version: str
+) -> None:
     server.script(CUT)
     texts: list[str] = []
 
@@ -184,7 +226,9 @@ def test_what_came_before_the_cut_was_handed_out(server: ScriptedServer, model_w
     assert "".join(texts) == "Hel"
 
 
-def test_handlers_are_told_of_a_cut_with_what_came(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_handlers_are_told_of_a_cut_with_what_came(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(sse(chunk(FIRST), done=False))
     heard = Heard()
 
@@ -195,7 +239,9 @@ def test_handlers_are_told_of_a_cut_with_what_came(server: ScriptedServer, model
     assert heard.ends == []
 
 
-def test_a_stream_that_broke_after_its_first_piece_is_not_asked_for_again(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_stream_that_broke_after_its_first_piece_is_not_asked_for_again(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(CUT, chat("again"))
 
     with pytest.raises(OPEAStreamInterrupted):
@@ -204,7 +250,9 @@ def test_a_stream_that_broke_after_its_first_piece_is_not_asked_for_again(server
     assert len(server.seen) == 1
 
 
-def test_a_stream_that_broke_before_its_first_piece_is_asked_for_again(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_stream_that_broke_before_its_first_piece_is_asked_for_again(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(sse(chunk({"role": "assistant"}), done=False), stream(["Hello"]))
 
     pieces = list(model_with(max_retries=1, initial_retry_delay=0, retry=None).stream("Hi"))
@@ -216,10 +264,18 @@ def test_a_stream_that_broke_before_its_first_piece_is_asked_for_again(server: S
 
 Failure = Callable[[], Answer]
 WENT_AWAY = {"error": {"message": "Provider went away", "code": 502}}
-TOO_LONG = {"error": {"message": "This model's maximum context length is 10 tokens", "code": "context_length_exceeded"}}
+TOO_LONG = {
+    "error": {
+        "message": "This model's maximum context length is 10 tokens",
+        "code": "context_length_exceeded",
+    }
+}
 AFTER_TEXT: dict[str, tuple[Answer, str]] = {
     "an error": (sse(chunk(FIRST), WENT_AWAY, done=False), "Provider went away"),
-    "an error beside choices": (sse(chunk(FIRST), chunk({"content": ""}) | {"error": {"code": 400, "message": "Limit"}}), "Limit"),
+    "an error beside choices": (
+        sse(chunk(FIRST), chunk({"content": ""}) | {"error": {"code": 400, "message": "Limit"}}),
+        "Limit",
+    ),
     "an error event": (
         events(
             b'data: {"choices":[{"delta":{"content":"Hel"}}]}\n\n',
@@ -229,11 +285,15 @@ AFTER_TEXT: dict[str, tuple[Answer, str]] = {
     ),
     "an error field": (
         events(
-            b'data: {"choices":[{"delta":{"content":"Hel"}}]}\n\n', b'error: {"detail":"decode failed","error":{"message":"out of it"}}\n\n'
+            b'data: {"choices":[{"delta":{"content":"Hel"}}]}\n\n',
+            b'error: {"detail":"decode failed","error":{"message":"out of it"}}\n\n',
         ),
         "out of it",
     ),
-    "LM Studio's": (sse(chunk(FIRST), {"error": {"message": "Compute error."}, "message": "Compute error."}), "Compute error"),
+    "LM Studio's": (
+        sse(chunk(FIRST), {"error": {"message": "Compute error."}, "message": "Compute error."}),
+        "Compute error",
+    ),
     "finish reason error": (sse(chunk(FIRST), chunk({}, "error")), "gave up"),
     "finish reason abort": (sse(chunk(FIRST), chunk({}, "abort")), "gave up"),
     "no JSON": (sse(chunk(FIRST), "oops"), "no JSON"),
@@ -246,20 +306,28 @@ AT_ONCE: dict[str, tuple[Answer, type[ModelError]]] = {
     "an error in a plain body": (json_answer(WENT_AWAY), ModelAPIError),
     "finish reason error": (sse(chunk({}, "error")), ModelAPIError),
     "a page": (html(text="<html><title>Log in</title></html>"), ModelAPIError),
-    "a page that calls itself JSON": (html().replace(headers={"content-type": "application/json"}), ModelAPIError),
+    "a page that calls itself JSON": (
+        html().replace(headers={"content-type": "application/json"}),
+        ModelAPIError,
+    ),
     "nothing": (Answer(200, SSE, (b"",)), ModelAPIError),
     "only space": (Answer(200, SSE, (b"\n \n",)), ModelAPIError),
     "only an end": (sse(), ModelAPIError),
     "only a role": (sse(chunk({"role": "assistant"})), ModelAPIError),
     "no choices": (json_answer({"id": "x", "choices": []}), ModelAPIError),
     "no answer at all": (json_answer({"status": "ok"}), ModelAPIError),
-    "a call without a name": (sse(chunk({"tool_calls": [entry(0, "a", None, "{}")]}, "tool_calls")), ModelAPIError),
+    "a call without a name": (
+        sse(chunk({"tool_calls": [entry(0, "a", None, "{}")]}, "tool_calls")),
+        ModelAPIError,
+    ),
 }
 
 
 @pytest.mark.parametrize("way", STREAMED)
 @pytest.mark.parametrize("name", AFTER_TEXT)
-def test_an_error_after_text_raises_with_the_text(server: ScriptedServer, name: str, way: str) -> None:
+def test_an_error_after_text_raises_with_the_text(
+    server: ScriptedServer, name: str, way: str
+) -> None:
     answer, says = AFTER_TEXT[name]
     server.script(answer)
 

@@ -39,7 +39,9 @@ def ask(request: pytest.FixtureRequest) -> Iterator[Callable[[list[str]], AIMess
         v0, v1 = chat_model(server), chat_model(server, output_version="v1")
 
         def ask(pieces: list[str]) -> AIMessage:
-            server.script(one_by_one((0, "a", "f", ""), *((0, None, None, piece) for piece in pieces)))
+            server.script(
+                one_by_one((0, "a", "f", ""), *((0, None, None, piece) for piece in pieces))
+            )
             return ASK[request.param](v0, v1)
 
         yield ask
@@ -57,7 +59,9 @@ _PLACES = st.lists(st.integers(0, 200), max_size=4)
 
 @_FEW
 @given(value=OBJECTS, places=_PLACES, ascii_only=st.booleans(), indent=st.sampled_from([None, 1]))
-def test_whole_arguments_arrive_however_they_are_cut(ask: Any, value: Any, places: list[int], ascii_only: bool, indent: int | None) -> None:
+def test_whole_arguments_arrive_however_they_are_cut(
+    ask: Any, value: Any, places: list[int], ascii_only: bool, indent: int | None
+) -> None:
     message = ask(_cut(json.dumps(value, ensure_ascii=ascii_only, indent=indent), places))
 
     assert [call["args"] for call in message.tool_calls] == [value]
@@ -69,7 +73,9 @@ def test_whole_arguments_arrive_however_they_are_cut(ask: Any, value: Any, place
 @example(value={"a": ["b\\"]}, end=8, places=[], ascii_only=True)
 @example(value={"a": [1, 2]}, end=9, places=[], ascii_only=True)
 @example(value={"a": {"b": "]"}}, end=13, places=[], ascii_only=True)
-def test_arguments_that_broke_off_are_one_invalid_call(ask: Any, value: Any, end: int, places: list[int], ascii_only: bool) -> None:
+def test_arguments_that_broke_off_are_one_invalid_call(
+    ask: Any, value: Any, end: int, places: list[int], ascii_only: bool
+) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only)
     text = text[: 1 + end % (len(text) - 1)]
 
@@ -82,8 +88,12 @@ def test_arguments_that_broke_off_are_one_invalid_call(ask: Any, value: Any, end
 
 
 @_FEW
-@given(value=OBJECTS, behind=st.text(alphabet='ab"\\{}[]:,1', min_size=1, max_size=5), places=_PLACES)
-def test_arguments_with_something_behind_are_one_invalid_call(ask: Any, value: Any, behind: str, places: list[int]) -> None:
+@given(
+    value=OBJECTS, behind=st.text(alphabet='ab"\\{}[]:,1', min_size=1, max_size=5), places=_PLACES
+)
+def test_arguments_with_something_behind_are_one_invalid_call(
+    ask: Any, value: Any, behind: str, places: list[int]
+) -> None:
     message = ask(_cut(json.dumps(value) + behind, places))
 
     assert message.tool_calls == []
@@ -91,8 +101,13 @@ def test_arguments_with_something_behind_are_one_invalid_call(ask: Any, value: A
 
 
 @_FEW
-@given(value=_VALUES.filter(lambda value: value is not None and not isinstance(value, dict)), places=_PLACES)
-def test_arguments_that_are_json_but_no_object_are_one_invalid_call(ask: Any, value: Any, places: list[int]) -> None:
+@given(
+    value=_VALUES.filter(lambda value: value is not None and not isinstance(value, dict)),
+    places=_PLACES,
+)
+def test_arguments_that_are_json_but_no_object_are_one_invalid_call(
+    ask: Any, value: Any, places: list[int]
+) -> None:
     message = ask(_cut(json.dumps(value), places))
 
     assert message.tool_calls == []

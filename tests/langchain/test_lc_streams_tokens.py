@@ -53,7 +53,9 @@ class AsyncTokens(AsyncCallbackHandler):
 # --- handlers
 
 
-def test_a_handler_gets_each_piece_of_a_stream_once(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_handler_gets_each_piece_of_a_stream_once(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(ANSWER)
     heard = Tokens()
 
@@ -63,7 +65,9 @@ def test_a_handler_gets_each_piece_of_a_stream_once(server: ScriptedServer, mode
     assert "".join(heard.texts) == TEXT
 
 
-async def test_an_async_handler_gets_each_piece_of_a_stream_once(server: ScriptedServer, model_with: ModelWith) -> None:
+async def test_an_async_handler_gets_each_piece_of_a_stream_once(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(ANSWER)
     heard = AsyncTokens()
 
@@ -73,7 +77,9 @@ async def test_an_async_handler_gets_each_piece_of_a_stream_once(server: Scripte
     assert "".join(heard.texts) == TEXT
 
 
-def test_a_handler_gets_each_piece_of_an_invoke_that_streams_once(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_handler_gets_each_piece_of_an_invoke_that_streams_once(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(ANSWER)
     heard = Tokens()
 
@@ -82,7 +88,9 @@ def test_a_handler_gets_each_piece_of_an_invoke_that_streams_once(server: Script
     assert "".join(heard.texts) == message.text == TEXT
 
 
-async def test_a_handler_gets_each_piece_of_an_ainvoke_that_streams_once(server: ScriptedServer, model_with: ModelWith) -> None:
+async def test_a_handler_gets_each_piece_of_an_ainvoke_that_streams_once(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(ANSWER)
     heard = AsyncTokens()
 
@@ -91,7 +99,9 @@ async def test_a_handler_gets_each_piece_of_an_ainvoke_that_streams_once(server:
     assert "".join(heard.texts) == message.text == TEXT
 
 
-def test_a_handler_gets_each_piece_of_events_once(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_handler_gets_each_piece_of_events_once(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(ANSWER)
     heard = Tokens()
 
@@ -100,7 +110,9 @@ def test_a_handler_gets_each_piece_of_events_once(server: ScriptedServer, model_
     assert "".join(heard.texts) == message.text == TEXT
 
 
-async def test_an_async_handler_gets_each_piece_of_events_once(server: ScriptedServer, model_with: ModelWith) -> None:
+async def test_an_async_handler_gets_each_piece_of_events_once(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(ANSWER)
     heard = AsyncTokens()
 
@@ -117,7 +129,9 @@ def test_a_plain_invoke_has_no_tokens(model_with: ModelWith) -> None:
     assert heard.texts == []
 
 
-def test_the_chunks_a_handler_gets_are_those_of_the_stream(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_the_chunks_a_handler_gets_are_those_of_the_stream(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(CALLING)
     heard = Tokens()
 
@@ -126,7 +140,9 @@ def test_the_chunks_a_handler_gets_are_those_of_the_stream(server: ScriptedServe
     assert merged(heard.chunks) == merged(pieces)
 
 
-def test_a_run_manager_that_is_passed_is_told(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_run_manager_that_is_passed_is_told(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(ANSWER)
     heard = Tokens()
     (manager,) = CallbackManager([heard]).on_llm_start({}, ["Hi"])
@@ -141,10 +157,16 @@ def test_a_run_manager_that_is_passed_is_told(server: ScriptedServer, model_with
 
 
 async def _events(model: Any, kind: str, **options: Any) -> list[Any]:
-    return [event["data"]["chunk"] async for event in model.astream_events("Hi", version="v2", **options) if event["event"] == kind]
+    return [
+        event["data"]["chunk"]
+        async for event in model.astream_events("Hi", version="v2", **options)
+        if event["event"] == kind
+    ]
 
 
-async def test_events_of_version_2_have_every_token(server: ScriptedServer, model_with: ModelWith) -> None:
+async def test_events_of_version_2_have_every_token(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(ANSWER)
 
     chunks = await _events(model_with(), "on_chat_model_stream")
@@ -153,7 +175,9 @@ async def test_events_of_version_2_have_every_token(server: ScriptedServer, mode
     assert merged(chunks).response_metadata["finish_reason"] == "stop"
 
 
-async def test_events_of_version_2_have_reasoning_and_calls(server: ScriptedServer, model_with: ModelWith) -> None:
+async def test_events_of_version_2_have_reasoning_and_calls(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(CALLING)
 
     message = merged(await _events(model_with(), "on_chat_model_stream"))
@@ -162,7 +186,9 @@ async def test_events_of_version_2_have_reasoning_and_calls(server: ScriptedServ
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["invoke", "ainvoke"])
-async def test_a_model_invoked_inside_streams_for_events(server: ScriptedServer, model_with: ModelWith, asynchronous: bool) -> None:
+async def test_a_model_invoked_inside_streams_for_events(
+    server: ScriptedServer, model_with: ModelWith, asynchronous: bool
+) -> None:
     server.script(ANSWER)
     model = model_with()
 
@@ -202,60 +228,112 @@ def _graph(model: Any, asynchronous: bool) -> Any:
     return graph.compile()
 
 
-def test_a_graph_streams_the_tokens_of_its_model(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_graph_streams_the_tokens_of_its_model(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(CALLING)
 
-    pieces = list(_graph(model_with(), False).stream({"messages": [("user", "Hi")]}, stream_mode="messages"))
+    pieces = list(
+        _graph(model_with(), False).stream({"messages": [("user", "Hi")]}, stream_mode="messages")
+    )
 
     assert all(isinstance(piece, AIMessageChunk) for piece, _ in pieces)
-    assert blocks(merged([piece for piece, _ in pieces])) == [("reasoning", "Hm."), ("text", "Wait."), ("tool_call", F)]
+    assert blocks(merged([piece for piece, _ in pieces])) == [
+        ("reasoning", "Hm."),
+        ("text", "Wait."),
+        ("tool_call", F),
+    ]
 
 
-async def test_an_async_graph_streams_the_tokens_of_its_model(server: ScriptedServer, model_with: ModelWith) -> None:
+async def test_an_async_graph_streams_the_tokens_of_its_model(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(CALLING)
 
-    pieces = [piece async for piece, _ in _graph(model_with(), True).astream({"messages": [("user", "Hi")]}, stream_mode="messages")]
+    pieces = [
+        piece
+        async for piece, _ in _graph(model_with(), True).astream(
+            {"messages": [("user", "Hi")]}, stream_mode="messages"
+        )
+    ]
 
     assert blocks(merged(pieces)) == [("reasoning", "Hm."), ("text", "Wait."), ("tool_call", F)]
 
 
-def test_the_message_a_graph_keeps_is_that_of_the_stream(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_the_message_a_graph_keeps_is_that_of_the_stream(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.always(CALLING)
     graph = _graph(model_with(), False)
 
     (values,) = [
-        state for mode, state in graph.stream({"messages": [("user", "Hi")]}, stream_mode=["messages", "values"]) if mode == "values"
+        state
+        for mode, state in graph.stream(
+            {"messages": [("user", "Hi")]}, stream_mode=["messages", "values"]
+        )
+        if mode == "values"
     ][-1:]
 
-    assert blocks(values["messages"][-1]) == [("reasoning", "Hm."), ("text", "Wait."), ("tool_call", F)]
+    assert blocks(values["messages"][-1]) == [
+        ("reasoning", "Hm."),
+        ("text", "Wait."),
+        ("tool_call", F),
+    ]
 
 
 # --- what the pieces say
 
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
-async def test_sync_and_async_streams_say_the_same(server: ScriptedServer, model_with: ModelWith, version: str) -> None:
+async def test_sync_and_async_streams_say_the_same(
+    server: ScriptedServer, model_with: ModelWith, version: str
+) -> None:
     server.always(CALLING)
     model = model_with(output_version=version)
 
     asynchronous = await amerged(model.astream("Hi", request_id="r"))
 
-    assert asynchronous.model_copy(update={"id": "x"}) == merged(model.stream("Hi", request_id="r")).model_copy(update={"id": "x"})
+    assert asynchronous.model_copy(update={"id": "x"}) == merged(
+        model.stream("Hi", request_id="r")
+    ).model_copy(update={"id": "x"})
 
 
-@pytest.mark.parametrize("way", ["invoke", "streaming invoke", "stream", "astream", "stream v1", "events v3"])
-def test_log_probabilities_of_a_stream_are_those_of_the_answer(server: ScriptedServer, way: str) -> None:
+@pytest.mark.parametrize(
+    "way", ["invoke", "streaming invoke", "stream", "astream", "stream v1", "events v3"]
+)
+def test_log_probabilities_of_a_stream_are_those_of_the_answer(
+    server: ScriptedServer, way: str
+) -> None:
     tokens = [{"token": word, "logprob": -0.5, "bytes": None, "top_logprobs": []} for word in WORDS]
-    server.always(sse(*[chunk({"content": t["token"]}, logprobs={"content": [t], "refusal": None}) for t in tokens], chunk({}, "stop")))
+    server.always(
+        sse(
+            *[
+                chunk({"content": t["token"]}, logprobs={"content": [t], "refusal": None})
+                for t in tokens
+            ],
+            chunk({}, "stop"),
+        )
+    )
 
     assert WAYS[way](server).response_metadata["logprobs"] == {"content": tokens, "refusal": None}
 
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
-def test_unknown_fields_of_an_answer_are_kept_once(server: ScriptedServer, model_with: ModelWith, version: str) -> None:
-    root = {"citations": ["http://x"], "system_fingerprint": "fp", "service_tier": "flex", "timings": {"ms": 1.5}}
+def test_unknown_fields_of_an_answer_are_kept_once(
+    server: ScriptedServer, model_with: ModelWith, version: str
+) -> None:
+    root = {
+        "citations": ["http://x"],
+        "system_fingerprint": "fp",
+        "service_tier": "flex",
+        "timings": {"ms": 1.5},
+    }
     fields = {"status": "calm", "mood": {"level": 1}, "weather": "sunny, with clouds"}
-    server.always(sse(*[chunk({"content": word, **fields}) | root for word in WORDS], chunk({}, "stop") | root))
+    server.always(
+        sse(
+            *[chunk({"content": word, **fields}) | root for word in WORDS], chunk({}, "stop") | root
+        )
+    )
     model = model_with(output_version=version)
 
     for message in (merged(model.stream("Hi")), model.invoke("Hi")):

@@ -54,7 +54,11 @@ SCHEMA = {
     "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
     "required": ["name", "age"],
 }
-FUNCTION = {"name": "Person", "description": "A person.", "parameters": {key: SCHEMA[key] for key in ("type", "properties", "required")}}
+FUNCTION = {
+    "name": "Person",
+    "description": "A person.",
+    "parameters": {key: SCHEMA[key] for key in ("type", "properties", "required")},
+}
 WIRE = {"type": "json_schema", "json_schema": {"name": "Person", "schema": FUNCTION["parameters"]}}
 
 Item = TypeVar("Item")
@@ -93,15 +97,33 @@ def answering(text: str = TEXT, finish_reason: str | None = None) -> Callable[[A
     def script(seen: Any) -> Any:
         wanted = seen.body.get("tools")
         if not wanted:
-            whole, pieces, finish = chat(text, finish_reason=finish_reason), [text[at : at + 5] for at in range(0, len(text), 5)], "stop"
+            whole, pieces, finish = (
+                chat(text, finish_reason=finish_reason),
+                [text[at : at + 5] for at in range(0, len(text), 5)],
+                "stop",
+            )
         else:
             name = wanted[0]["function"]["name"]
-            call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": text}}
+            call = {
+                "id": "call_1",
+                "type": "function",
+                "function": {"name": name, "arguments": text},
+            }
             whole, finish = chat(None, tool_calls=[call], finish_reason=finish_reason), "tool_calls"
             parts = [text[at : at + 5] for at in range(0, len(text), 5)]
-            first = {"tool_calls": [{"index": 0, **call, "function": {"name": name, "arguments": ""}}]}
-            pieces = [first, *({"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in parts)]
-        return stream(pieces, finish_reason=finish_reason or finish) if seen.body["stream"] else whole
+            first = {
+                "tool_calls": [{"index": 0, **call, "function": {"name": name, "arguments": ""}}]
+            }
+            pieces = [
+                first,
+                *(
+                    {"tool_calls": [{"index": 0, "function": {"arguments": part}}]}
+                    for part in parts
+                ),
+            ]
+        return (
+            stream(pieces, finish_reason=finish_reason or finish) if seen.body["stream"] else whole
+        )
 
     return script
 
@@ -121,7 +143,9 @@ def test_every_kind_of_schema(server: ScriptedServer, kind: str, method: Any, wa
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", SCHEMAS)
-def test_every_kind_of_schema_with_the_raw_message(server: ScriptedServer, kind: str, method: Any, way: str) -> None:
+def test_every_kind_of_schema_with_the_raw_message(
+    server: ScriptedServer, kind: str, method: Any, way: str
+) -> None:
     schema, expected = SCHEMAS[kind]
     server.always(answering())
     found = ask(way, made(server).with_structured_output(schema, method=method, include_raw=True))
@@ -134,10 +158,15 @@ def test_every_kind_of_schema_with_the_raw_message(server: ScriptedServer, kind:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["pydantic", "TypedDict"])
-def test_standard_blocks_as_content_change_nothing(server: ScriptedServer, kind: str, method: Any, way: str) -> None:
+def test_standard_blocks_as_content_change_nothing(
+    server: ScriptedServer, kind: str, method: Any, way: str
+) -> None:
     schema, expected = SCHEMAS[kind]
     server.always(answering())
-    assert ask(way, made(server, output_version="v1").with_structured_output(schema, method=method)) == expected
+    assert (
+        ask(way, made(server, output_version="v1").with_structured_output(schema, method=method))
+        == expected
+    )
 
 
 # --- what is asked for
@@ -145,7 +174,9 @@ def test_standard_blocks_as_content_change_nothing(server: ScriptedServer, kind:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("method", [None, "json_schema"])
-@pytest.mark.parametrize("kind", ["pydantic", "TypedDict", "JSON schema", "OpenAI function", "dataclass"])
+@pytest.mark.parametrize(
+    "kind", ["pydantic", "TypedDict", "JSON schema", "OpenAI function", "dataclass"]
+)
 def test_a_schema_on_the_wire(server: ScriptedServer, kind: str, method: Any, way: str) -> None:
     server.always(answering())
     ask(way, made(server).with_structured_output(SCHEMAS[kind][0], method=method))
@@ -165,15 +196,22 @@ def test_a_function_on_the_wire(server: ScriptedServer, kind: str, way: str) -> 
     ask(way, made(server).with_structured_output(SCHEMAS[kind][0], method="function_calling"))
     [sent] = body(server)["tools"]
     assert sent["function"]["parameters"]["required"] == ["name", "age"]
-    assert body(server)["tool_choice"] == {"type": "function", "function": {"name": sent["function"]["name"]}}
+    assert body(server)["tool_choice"] == {
+        "type": "function",
+        "function": {"name": sent["function"]["name"]},
+    }
     assert body(server)["parallel_tool_calls"] is False
     assert "response_format" not in body(server)
 
 
 @pytest.mark.parametrize("method", [None, "json_schema"])
-def test_a_class_of_pydantic_1_is_asked_for_as_a_function(server: ScriptedServer, method: Any) -> None:
+def test_a_class_of_pydantic_1_is_asked_for_as_a_function(
+    server: ScriptedServer, method: Any
+) -> None:
     server.always(answering())
-    assert made(server).with_structured_output(PersonV1, method=method).invoke("x") == PersonV1(**_DICT)
+    assert made(server).with_structured_output(PersonV1, method=method).invoke("x") == PersonV1(
+        **_DICT
+    )
     assert body(server)["tools"][0]["function"]["name"] == "PersonV1"
 
 
@@ -190,7 +228,11 @@ def test_strict(server: ScriptedServer, method: Any, strict: bool | None) -> Non
     server.always(answering())
     made(server).with_structured_output(Person, method=method, strict=strict).invoke("x")
     sent = body(server)
-    place = sent["tools"][0]["function"] if method == "function_calling" else sent["response_format"]["json_schema"]
+    place = (
+        sent["tools"][0]["function"]
+        if method == "function_calling"
+        else sent["response_format"]["json_schema"]
+    )
     assert place.get("strict") is strict
     schema = place.get("parameters") or place["schema"]
     assert schema.get("additionalProperties") == (False if strict else None)
@@ -199,15 +241,23 @@ def test_strict(server: ScriptedServer, method: Any, strict: bool | None) -> Non
 @pytest.mark.parametrize("method", METHODS)
 def test_options_of_every_call(server: ScriptedServer, method: Any) -> None:
     server.always(answering())
-    made(server).with_structured_output(Person, method=method, temperature=0.5, timeout=5).invoke("x")
+    made(server).with_structured_output(Person, method=method, temperature=0.5, timeout=5).invoke(
+        "x"
+    )
     assert body(server)["temperature"] == 0.5
     assert "timeout" not in body(server)
 
 
-@pytest.mark.parametrize(("name", "value"), [("tool_choice", "auto"), ("parallel_tool_calls", True)])
-def test_an_option_of_the_caller_wins_over_ours(server: ScriptedServer, name: str, value: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"), [("tool_choice", "auto"), ("parallel_tool_calls", True)]
+)
+def test_an_option_of_the_caller_wins_over_ours(
+    server: ScriptedServer, name: str, value: Any
+) -> None:
     server.always(answering())
-    made(server).with_structured_output(Person, method="function_calling", **{name: value}).invoke("x")
+    made(server).with_structured_output(Person, method="function_calling", **{name: value}).invoke(
+        "x"
+    )
     assert body(server)[name] == value
 
 
@@ -216,12 +266,22 @@ def test_an_option_of_the_caller_wins_over_ours(server: ScriptedServer, name: st
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("method", [None, "json_schema", "function_calling"])
-@pytest.mark.parametrize(("schema", "text"), [(Box[int], '{"item": 3}'), (Box[Person], f'{{"item": {TEXT}}}')], ids=["int", "class"])
-def test_generic_classes_have_a_name_that_servers_take(server: ScriptedServer, schema: Any, text: str, method: Any, way: str) -> None:
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [(Box[int], '{"item": 3}'), (Box[Person], f'{{"item": {TEXT}}}')],
+    ids=["int", "class"],
+)
+def test_generic_classes_have_a_name_that_servers_take(
+    server: ScriptedServer, schema: Any, text: str, method: Any, way: str
+) -> None:
     server.always(answering(text))
-    assert ask(way, made(server).with_structured_output(schema, method=method)) == schema.model_validate_json(text)
+    assert ask(
+        way, made(server).with_structured_output(schema, method=method)
+    ) == schema.model_validate_json(text)
     sent = body(server)
-    names = [tool["function"]["name"] for tool in sent.get("tools", ())] or [sent["response_format"]["json_schema"]["name"]]
+    names = [tool["function"]["name"] for tool in sent.get("tools", ())] or [
+        sent["response_format"]["json_schema"]["name"]
+    ]
     assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in names)
 
 
@@ -229,9 +289,16 @@ def test_generic_classes_have_a_name_that_servers_take(server: ScriptedServer, s
 def test_a_title_of_several_words(server: ScriptedServer, method: Any) -> None:
     server.always(answering())
     title = "A person, with name & age " + "and more " * 10
-    assert made(server).with_structured_output({**SCHEMA, "title": title}, method=method).invoke("x") == _DICT
+    assert (
+        made(server).with_structured_output({**SCHEMA, "title": title}, method=method).invoke("x")
+        == _DICT
+    )
     sent = body(server)
-    name = sent["tools"][0]["function"]["name"] if "tools" in sent else sent["response_format"]["json_schema"]["name"]
+    name = (
+        sent["tools"][0]["function"]["name"]
+        if "tools" in sent
+        else sent["response_format"]["json_schema"]["name"]
+    )
     assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name)
 
 
@@ -240,7 +307,9 @@ def test_a_title_of_several_words(server: ScriptedServer, method: Any) -> None:
 def test_nested_classes(server: ScriptedServer, method: Any, way: str) -> None:
     text = f'{{"lead": {TEXT}, "others": [{TEXT}], "parent": {{"lead": {TEXT}}}}}'
     server.always(answering(text))
-    assert ask(way, made(server).with_structured_output(Team, method=method)) == Team.model_validate_json(text)
+    assert ask(
+        way, made(server).with_structured_output(Team, method=method)
+    ) == Team.model_validate_json(text)
 
 
 # --- streams
@@ -260,7 +329,10 @@ def test_a_dict_grows_while_it_streams(server: ScriptedServer, kind: str, method
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_dict_grows_while_it_streams_in_a_loop(server: ScriptedServer, method: Any) -> None:
     server.always(answering())
-    found = [value async for value in made(server).with_structured_output(SCHEMA, method=method).astream("x")]
+    found = [
+        value
+        async for value in made(server).with_structured_output(SCHEMA, method=method).astream("x")
+    ]
     assert found[-1] == _DICT
     assert len(found) > 2
 
@@ -268,7 +340,9 @@ async def test_a_dict_grows_while_it_streams_in_a_loop(server: ScriptedServer, m
 @pytest.mark.parametrize("method", METHODS)
 def test_an_object_comes_once_at_the_end(server: ScriptedServer, method: Any) -> None:
     server.always(answering())
-    assert list(made(server).with_structured_output(Person, method=method).stream("x")) == [Person(**_DICT)]
+    assert list(made(server).with_structured_output(Person, method=method).stream("x")) == [
+        Person(**_DICT)
+    ]
 
 
 def test_an_empty_object_is_an_answer_where_nothing_is_required(server: ScriptedServer) -> None:
@@ -308,7 +382,9 @@ def test_what_is_no_schema_is_an_error(server: ScriptedServer, schema: Any) -> N
 def test_tracers_are_told_the_schema(server: ScriptedServer, kind: str, method: Any) -> None:
     listener = Listener()
     server.always(answering())
-    made(server).with_structured_output(SCHEMAS[kind][0], method=method).invoke("x", listener.config)
+    made(server).with_structured_output(SCHEMAS[kind][0], method=method).invoke(
+        "x", listener.config
+    )
     told = listener.told[0]["options"]["ls_structured_output_format"]
     assert told["schema"]["properties"].keys() == {"name", "age"}
     assert "ls_structured_output_format" not in server.seen[-1].body

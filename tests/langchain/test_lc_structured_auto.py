@@ -49,13 +49,26 @@ def _how(request: Any) -> str:
 
 
 REFUSED: dict[str, Answer] = {
-    "DeepSeek": error(400, "This response_format type is unavailable now", type="invalid_request_error", code="invalid_request_error"),
-    "LM Studio": json_answer({"error": "'response_format.type' must be 'json_schema' or 'text'"}, 400),
-    "an older llama.cpp": error(400, "'response_format.type' must be one of 'text' or 'json_object', but got: json_schema"),
+    "DeepSeek": error(
+        400,
+        "This response_format type is unavailable now",
+        type="invalid_request_error",
+        code="invalid_request_error",
+    ),
+    "LM Studio": json_answer(
+        {"error": "'response_format.type' must be 'json_schema' or 'text'"}, 400
+    ),
+    "an older llama.cpp": error(
+        400, "'response_format.type' must be one of 'text' or 'json_object', but got: json_schema"
+    ),
     "a pydantic loc": json_answer(
         {
             "detail": [
-                {"type": "literal_error", "loc": ["body", "response_format", "type"], "msg": "Input should be 'text' or 'json_object'"}
+                {
+                    "type": "literal_error",
+                    "loc": ["body", "response_format", "type"],
+                    "msg": "Input should be 'text' or 'json_object'",
+                }
             ]
         },
         422,
@@ -77,15 +90,23 @@ REFUSED: dict[str, Answer] = {
         type="invalid_request_error",
         param="response_format",
     ),
-    "Groq": error(400, "This model does not support response format `json_schema`. See supported models.", type="invalid_request_error"),
-    "Together": error(400, "json_schema response format is not supported for this model", param=None),
+    "Groq": error(
+        400,
+        "This model does not support response format `json_schema`. See supported models.",
+        type="invalid_request_error",
+    ),
+    "Together": error(
+        400, "json_schema response format is not supported for this model", param=None
+    ),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("schema", [Person, SCHEMA], ids=["class", "dict"])
 @pytest.mark.parametrize("whose", REFUSED)
-def test_a_refused_response_format_becomes_a_function(server: ScriptedServer, whose: str, schema: Any, way: str) -> None:
+def test_a_refused_response_format_becomes_a_function(
+    server: ScriptedServer, whose: str, schema: Any, way: str
+) -> None:
     server.script(REFUSED[whose])
     found = ask(way, made(server).with_structured_output(schema))
     assert found == (Person(name="text", age=0) if schema is Person else {"name": "text", "age": 0})
@@ -104,9 +125,13 @@ def test_a_refusal_is_remembered_and_reported(server: ScriptedServer, whose: str
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_forced_function_that_is_refused_too_becomes_auto(server: ScriptedServer, way: str) -> None:
+def test_a_forced_function_that_is_refused_too_becomes_auto(
+    server: ScriptedServer, way: str
+) -> None:
     model = made(server)
-    server.script(REFUSED["DeepSeek"], error(400, "deepseek-reasoner does not support this tool_choice"))
+    server.script(
+        REFUSED["DeepSeek"], error(400, "deepseek-reasoner does not support this tool_choice")
+    )
     assert ask(way, model.with_structured_output(Person)) == Person(name="text", age=0)
     assert [_how(seen) for seen in server.seen] == ["json_schema", "function", "auto"]
     ask(way, model.with_structured_output(Person))
@@ -114,7 +139,9 @@ def test_a_forced_function_that_is_refused_too_becomes_auto(server: ScriptedServ
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_explicit_function_that_may_not_be_forced_becomes_auto_once(server: ScriptedServer, way: str) -> None:
+def test_an_explicit_function_that_may_not_be_forced_becomes_auto_once(
+    server: ScriptedServer, way: str
+) -> None:
     model = made(server).with_structured_output(Person, method="function_calling", include_raw=True)
     server.script(error(400, "Thinking mode does not support this tool_choice"))
     found = ask(way, model)
@@ -143,7 +170,13 @@ def test_a_bad_schema_is_no_reason_for_another_method(server: ScriptedServer, wa
 
 @pytest.mark.parametrize("way", WAYS)
 def test_strict_that_is_refused_is_left_out(server: ScriptedServer, way: str) -> None:
-    server.script(error(400, "Unknown parameter: 'response_format.json_schema.strict'.", param="response_format.json_schema.strict"))
+    server.script(
+        error(
+            400,
+            "Unknown parameter: 'response_format.json_schema.strict'.",
+            param="response_format.json_schema.strict",
+        )
+    )
     found = ask(way, made(server).with_structured_output(Person, strict=True, include_raw=True))
     assert found["parsed"] == Person(name="text", age=0)
     assert found["raw"].response_metadata["dropped_parameters"] == ["strict"]
@@ -166,9 +199,16 @@ def test_a_setting_forbids_such_changes(server: ScriptedServer) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("known", "how"),
-    [(None, "json_schema"), ("json_schema", "json_schema"), ("function_calling", "function"), ("json_mode", "json_object")],
+    [
+        (None, "json_schema"),
+        ("json_schema", "json_schema"),
+        ("function_calling", "function"),
+        ("json_mode", "json_object"),
+    ],
 )
-def test_the_method_an_endpoint_names(server: ScriptedServer, known: Any, how: str, way: str) -> None:
+def test_the_method_an_endpoint_names(
+    server: ScriptedServer, known: Any, how: str, way: str
+) -> None:
     model = made(server, capabilities=Capabilities(structured_output=known))
     text = '{"name": "text", "age": 0}'
     if how == "json_object":
@@ -179,10 +219,15 @@ def test_the_method_an_endpoint_names(server: ScriptedServer, known: Any, how: s
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
 @pytest.mark.parametrize("known", ["json_schema", "function_calling", "json_mode"])
-def test_an_explicit_method_wins_over_the_endpoints(server: ScriptedServer, known: Any, method: Any) -> None:
+def test_an_explicit_method_wins_over_the_endpoints(
+    server: ScriptedServer, known: Any, method: Any
+) -> None:
     model = made(server, capabilities=Capabilities(structured_output=known))
     model.with_structured_output(Person, method=method, include_raw=True).invoke("x")
-    assert _how(server.seen[-1]) == {"function_calling": "function", "json_mode": "json_object"}.get(method, "json_schema")
+    assert _how(server.seen[-1]) == {
+        "function_calling": "function",
+        "json_mode": "json_object",
+    }.get(method, "json_schema")
 
 
 # --- further tools
@@ -192,9 +237,15 @@ def test_an_explicit_method_wins_over_the_endpoints(server: ScriptedServer, know
 @pytest.mark.parametrize("method", [None, "json_schema", "function_calling", "json_mode"])
 def test_further_tools_may_be_called_instead(server: ScriptedServer, method: Any, way: str) -> None:
     call = tool_call("weather", {"city": "Oslo"})
-    server.always(chat(None, tool_calls=[call]) if way.endswith("invoke") else stream([{"tool_calls": [{"index": 0, **call}]}]))
+    server.always(
+        chat(None, tool_calls=[call])
+        if way.endswith("invoke")
+        else stream([{"tool_calls": [{"index": 0, **call}]}])
+    )
     model = made(server)
-    found = ask(way, model.with_structured_output(Person, method=method, tools=[weather], include_raw=True))
+    found = ask(
+        way, model.with_structured_output(Person, method=method, tools=[weather], include_raw=True)
+    )
     assert "weather" in [tool["function"]["name"] for tool in body(server)["tools"]]
     assert not isinstance(body(server).get("tool_choice"), dict)
     assert found["raw"].tool_calls[0]["args"] == {"city": "Oslo"}
@@ -207,7 +258,9 @@ def test_further_tools_may_be_called_instead(server: ScriptedServer, method: Any
 def test_an_answer_beside_further_tools(server: ScriptedServer, way: str) -> None:
     text = '{"name": "Ann", "age": 7}'
     server.script(chat(text) if way.endswith("invoke") else stream([text]))
-    assert ask(way, made(server).with_structured_output(Person, tools=[weather])) == Person(name="Ann", age=7)
+    assert ask(way, made(server).with_structured_output(Person, tools=[weather])) == Person(
+        name="Ann", age=7
+    )
 
 
 # --- agents
@@ -229,12 +282,16 @@ def test_an_agent_with_the_servers_own_schemas(server: ScriptedServer) -> None:
 
 
 def test_an_agent_with_a_tool_for_the_answer(server: ScriptedServer) -> None:
-    server.script(*_call_then(chat(None, tool_calls=[tool_call("Person", {"name": "Ann", "age": 7})])))
+    server.script(
+        *_call_then(chat(None, tool_calls=[tool_call("Person", {"name": "Ann", "age": 7})]))
+    )
     assert _agent_answer(made(server), ToolStrategy(Person)) == Person(name="Ann", age=7)
     assert body(server)["tool_choice"] == "required"
 
 
-@pytest.mark.parametrize(("known", "how"), [("json_schema", "json_schema"), ("function_calling", "required")])
+@pytest.mark.parametrize(
+    ("known", "how"), [("json_schema", "json_schema"), ("function_calling", "required")]
+)
 def test_an_agent_chooses_by_the_profile(server: ScriptedServer, known: Any, how: str) -> None:
     answer = (
         chat('{"name": "Ann", "age": 7}')

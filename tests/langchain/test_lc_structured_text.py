@@ -39,15 +39,23 @@ def _said(way: str, text: str, finish_reason: str = "stop") -> Answer:
     """An answer that is text, streamed in small pieces where the way streams."""
     if way.endswith("invoke"):
         return chat(text, finish_reason=finish_reason)
-    return stream([text[at : at + 4] for at in range(0, len(text), 4)] or [""], finish_reason=finish_reason)
+    return stream(
+        [text[at : at + 4] for at in range(0, len(text), 4)] or [""], finish_reason=finish_reason
+    )
 
 
 def _called(way: str, *calls: tuple[str, str], finish_reason: str = "tool_calls") -> Answer:
     """An answer that calls functions with these arguments."""
-    whole = [{"id": f"call_{n}", "type": "function", "function": {"name": name, "arguments": text}} for n, (name, text) in enumerate(calls)]
+    whole = [
+        {"id": f"call_{n}", "type": "function", "function": {"name": name, "arguments": text}}
+        for n, (name, text) in enumerate(calls)
+    ]
     if way.endswith("invoke"):
         return chat(None, tool_calls=whole, finish_reason=finish_reason)
-    return stream([{"tool_calls": [{"index": n, **call}]} for n, call in enumerate(whole)], finish_reason=finish_reason)
+    return stream(
+        [{"tool_calls": [{"index": n, **call}]} for n, call in enumerate(whole)],
+        finish_reason=finish_reason,
+    )
 
 
 def _asked(server: ScriptedServer, way: str, schema: Any, answer: Answer, **options: Any) -> Any:
@@ -63,13 +71,18 @@ def test_an_answer_written_as_text(server: ScriptedServer, case: str) -> None:
     for kind, way in product(KINDS, WAYS):
         schema, expected = KINDS[kind]
         with in_way(server, kind, way):
-            assert _asked(server, way, schema, _said(way, WRITTEN[case]), method="function_calling") == expected
+            assert (
+                _asked(server, way, schema, _said(way, WRITTEN[case]), method="function_calling")
+                == expected
+            )
 
 
 @pytest.mark.parametrize("case", WRITTEN)
 def test_what_streams_meanwhile_belongs_to_the_answer(server: ScriptedServer, case: str) -> None:
     server.script(_said("stream", WRITTEN[case]))
-    for so_far in made(server).with_structured_output(SCHEMA, method="function_calling").stream("x"):
+    for so_far in (
+        made(server).with_structured_output(SCHEMA, method="function_calling").stream("x")
+    ):
         assert so_far.keys() <= PERSON.keys()
         assert all(str(PERSON[key]).startswith(str(value)) for key, value in so_far.items())
 
@@ -78,7 +91,9 @@ def test_what_streams_meanwhile_belongs_to_the_answer(server: ScriptedServer, ca
 def test_every_method_reads_text_leniently(server: ScriptedServer, case: str) -> None:
     for method, way in product(METHODS, WAYS):
         with in_way(server, method, way):
-            assert _asked(server, way, Person, _said(way, WRITTEN[case]), method=method) == Person(**PERSON)
+            assert _asked(server, way, Person, _said(way, WRITTEN[case]), method=method) == Person(
+                **PERSON
+            )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +107,9 @@ def test_every_method_reads_text_leniently(server: ScriptedServer, case: str) ->
     ],
     ids=lambda value: value["name"][:12],
 )
-def test_what_stands_inside_the_answer_is_left_alone(server: ScriptedServer, inside: dict[str, Any]) -> None:
+def test_what_stands_inside_the_answer_is_left_alone(
+    server: ScriptedServer, inside: dict[str, Any]
+) -> None:
     for way in WAYS:
         with in_way(server, way):
             assert _asked(server, way, SCHEMA, _said(way, json.dumps(inside))) == inside
@@ -100,26 +117,42 @@ def test_what_stands_inside_the_answer_is_left_alone(server: ScriptedServer, ins
 
 @pytest.mark.parametrize("way", WAYS)
 def test_raw_control_characters_are_tolerated(server: ScriptedServer, way: str) -> None:
-    assert _asked(server, way, SCHEMA, _said(way, '{"name": "An\nn", "age": 7}')) == {"name": "An\nn", "age": 7}
+    assert _asked(server, way, SCHEMA, _said(way, '{"name": "An\nn", "age": 7}')) == {
+        "name": "An\nn",
+        "age": 7,
+    }
 
 
 @pytest.mark.parametrize("name", ["Person", "person", "respond"])
 def test_a_call_under_another_name_is_the_answer(server: ScriptedServer, name: str) -> None:
     for way in WAYS:
         with in_way(server, way):
-            assert _asked(server, way, Person, _called(way, (name, TEXT)), method="function_calling") == Person(**PERSON)
+            assert _asked(
+                server, way, Person, _called(way, (name, TEXT)), method="function_calling"
+            ) == Person(**PERSON)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_of_several_calls_the_first_of_the_schema_counts(server: ScriptedServer, way: str) -> None:
-    answer = _called(way, ("other", '{"a": 1}'), ("Person", TEXT), ("Person", '{"name": "Bob", "age": 1}'))
+    answer = _called(
+        way, ("other", '{"a": 1}'), ("Person", TEXT), ("Person", '{"name": "Bob", "age": 1}')
+    )
     assert _asked(server, way, Person, answer, method="function_calling") == Person(**PERSON)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_arguments_that_came_as_an_object(server: ScriptedServer, way: str) -> None:
-    call = {"index": 0, "id": "a", "type": "function", "function": {"name": "Person", "arguments": PERSON}}
-    answer = chat(None, tool_calls=[call]) if way.endswith("invoke") else stream([{"tool_calls": [call]}], finish_reason="tool_calls")
+    call = {
+        "index": 0,
+        "id": "a",
+        "type": "function",
+        "function": {"name": "Person", "arguments": PERSON},
+    }
+    answer = (
+        chat(None, tool_calls=[call])
+        if way.endswith("invoke")
+        else stream([{"tool_calls": [call]}], finish_reason="tool_calls")
+    )
     assert _asked(server, way, Person, answer, method="function_calling") == Person(**PERSON)
 
 
@@ -161,7 +194,9 @@ def test_every_method_raises_for_what_is_no_answer(server: ScriptedServer, metho
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_no_answer_is_a_parsing_error_beside_the_raw_message(server: ScriptedServer, case: str) -> None:
+def test_what_is_no_answer_is_a_parsing_error_beside_the_raw_message(
+    server: ScriptedServer, case: str
+) -> None:
     for way in WAYS:
         with in_way(server, way):
             found = _asked(server, way, SCHEMA, _said(way, BROKEN[case]), include_raw=True)
@@ -172,7 +207,9 @@ def test_what_is_no_answer_is_a_parsing_error_beside_the_raw_message(server: Scr
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_answer_that_does_not_fit_says_where(server: ScriptedServer, way: str) -> None:
-    with pytest.raises(OutputParserException, match=r"does not fit Person: 1 validation error.*\nage") as caught:
+    with pytest.raises(
+        OutputParserException, match=r"does not fit Person: 1 validation error.*\nage"
+    ) as caught:
         _asked(server, way, Person, _said(way, '{"name": "Ann", "age": "old"}'))
     assert caught.value.llm_output == '{"name": "Ann", "age": "old"}'
 
@@ -182,15 +219,29 @@ def test_text_that_was_cut_off_says_so(server: ScriptedServer, method: Any) -> N
     for kind, way in product(KINDS, WAYS):
         with in_way(server, kind, way):
             with pytest.raises(OutputParserException, match="max_tokens") as caught:
-                _asked(server, way, KINDS[kind][0], _said(way, '{"name": "Ann", "age": 7', "length"), method=method)
+                _asked(
+                    server,
+                    way,
+                    KINDS[kind][0],
+                    _said(way, '{"name": "Ann", "age": 7', "length"),
+                    method=method,
+                )
             assert caught.value.llm_output == '{"name": "Ann", "age": 7'
 
 
-CUT = ['{"name": "Ann", "age": 7', '{"name": "An', '{"name": "Ann",', "{", '{"name": "Ann", "age": 7}}']
+CUT = [
+    '{"name": "Ann", "age": 7',
+    '{"name": "An',
+    '{"name": "Ann",',
+    "{",
+    '{"name": "Ann", "age": 7}}',
+]
 
 
 @pytest.mark.parametrize("arguments", CUT)
-def test_a_call_with_broken_arguments_raises_with_them(server: ScriptedServer, arguments: str) -> None:
+def test_a_call_with_broken_arguments_raises_with_them(
+    server: ScriptedServer, arguments: str
+) -> None:
     for kind, way in product(KINDS, WAYS):
         answer = _called(way, ("Person", arguments), finish_reason="length")
         with in_way(server, kind, way):
@@ -234,6 +285,8 @@ def test_a_refusal_beside_the_raw_message(server: ScriptedServer, way: str) -> N
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_without_a_schema_a_refusal_is_part_of_the_message(server: ScriptedServer, way: str) -> None:
+def test_without_a_schema_a_refusal_is_part_of_the_message(
+    server: ScriptedServer, way: str
+) -> None:
     server.script(_refused(way))
     assert ask(way, made(server)).additional_kwargs["refusal"] == "I cannot help."

@@ -54,9 +54,22 @@ class WeatherDict(TypedDict):
     days: Annotated[int, 1, "how long"]
 
 
-OPENAI = {"type": "function", "function": {"name": "weather", "description": "d", "parameters": {"type": "object", "properties": {}}}}
+OPENAI = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "d",
+        "parameters": {"type": "object", "properties": {}},
+    },
+}
 BARE = {"name": "weather", "description": "d", "parameters": {"type": "object", "properties": {}}}
-SCHEMA = {"title": "weather", "description": "d", "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+SCHEMA = {
+    "title": "weather",
+    "description": "d",
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+}
 ANTHROPIC = {
     "name": "weather",
     "description": "d",
@@ -112,7 +125,9 @@ def test_parameters_are_described(server: ScriptedServer) -> None:
     ],
     ids=lambda native: native["type"],
 )
-def test_tools_only_a_server_knows_stay_as_they_are(server: ScriptedServer, native: dict[str, Any]) -> None:
+def test_tools_only_a_server_knows_stay_as_they_are(
+    server: ScriptedServer, native: dict[str, Any]
+) -> None:
     server.script(chat("x"))
     made(server).bind_tools([native, weather]).invoke("x")
     assert body(server)["tools"][0] == native
@@ -204,9 +219,15 @@ def test_a_choice_without_tools_is_an_error(server: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_forced_choice_that_is_refused_becomes_auto_once(server: ScriptedServer, way: str) -> None:
+def test_a_forced_choice_that_is_refused_becomes_auto_once(
+    server: ScriptedServer, way: str
+) -> None:
     model = made(server).bind_tools([weather], tool_choice="any")
-    server.script(error(400, "deepseek-reasoner does not support this tool_choice", type="invalid_request_error"))
+    server.script(
+        error(
+            400, "deepseek-reasoner does not support this tool_choice", type="invalid_request_error"
+        )
+    )
     answer = ask(way, model)
     ask(way, model)
     assert [seen.body["tool_choice"] for seen in server.seen] == ["required", "auto", "auto"]
@@ -216,7 +237,9 @@ def test_a_forced_choice_that_is_refused_becomes_auto_once(server: ScriptedServe
 
 def test_parallel_calls_that_are_refused_are_left_out_once(server: ScriptedServer) -> None:
     model = made(server).bind_tools([weather], parallel_tool_calls=False)
-    server.script(error(400, "Unknown parameter: 'parallel_tool_calls'.", param="parallel_tool_calls"))
+    server.script(
+        error(400, "Unknown parameter: 'parallel_tool_calls'.", param="parallel_tool_calls")
+    )
     assert model.invoke("x").response_metadata["dropped_parameters"] == ["parallel_tool_calls"]
     model.invoke("x")
     assert ["parallel_tool_calls" in seen.body for seen in server.seen] == [True, False, False]
@@ -240,11 +263,21 @@ def test_the_result_of_a_tool_goes_back(server: ScriptedServer, way: str) -> Non
 
 @pytest.mark.parametrize("way", WAYS)
 def test_several_calls_at_once(server: ScriptedServer, way: str) -> None:
-    calls = [tool_call("weather", {"city": "Oslo"}, "a"), tool_call("weather", {"city": "Rome"}, "b")]
+    calls = [
+        tool_call("weather", {"city": "Oslo"}, "a"),
+        tool_call("weather", {"city": "Rome"}, "b"),
+    ]
     deltas = {"tool_calls": [{"index": number, **call} for number, call in enumerate(calls)]}
-    server.script(chat(None, tool_calls=calls) if way.endswith("invoke") else stream([deltas], finish_reason="tool_calls"))
+    server.script(
+        chat(None, tool_calls=calls)
+        if way.endswith("invoke")
+        else stream([deltas], finish_reason="tool_calls")
+    )
     found: AIMessage = ask(way, made(server).bind_tools([weather]))
-    assert [(call["id"], call["args"]) for call in found.tool_calls] == [("a", {"city": "Oslo"}), ("b", {"city": "Rome"})]
+    assert [(call["id"], call["args"]) for call in found.tool_calls] == [
+        ("a", {"city": "Oslo"}),
+        ("b", {"city": "Rome"}),
+    ]
 
 
 def test_a_tool_with_an_enum(server: ScriptedServer) -> None:

@@ -13,10 +13,17 @@ from lc_shapes_more import USAGE
 
 from opea_core.testing import ScriptedServer, chunk, error, json_answer, sse, stream
 
-REFUSED = error(400, "Unrecognized request argument supplied: stream_options", type="invalid_request_error", param="stream_options")
+REFUSED = error(
+    400,
+    "Unrecognized request argument supplied: stream_options",
+    type="invalid_request_error",
+    param="stream_options",
+)
 COUNTS = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 READ = {"input_tokens": 9, "output_tokens": 2, "total_tokens": 11}
-WITH_DETAILS = {name: shape for name, shape in USAGE.items() if set(shape.expected.usage or ()) - set(READ)}
+WITH_DETAILS = {
+    name: shape for name, shape in USAGE.items() if set(shape.expected.usage or ()) - set(READ)
+}
 
 
 def _asked(server: ScriptedServer) -> list[Any]:
@@ -40,7 +47,11 @@ def test_details_are_no_more_than_the_whole(server: ScriptedServer, name: str, w
 
 @pytest.mark.parametrize("way", WAYS)
 def test_what_the_server_counted_is_kept_as_it_came(server: ScriptedServer, way: str) -> None:
-    usage = COUNTS | {"cost": 0.25, "queue_time": 0.5, "prompt_tokens_details": {"cached_tokens": 4, "odd": None}}
+    usage = COUNTS | {
+        "cost": 0.25,
+        "queue_time": 0.5,
+        "prompt_tokens_details": {"cached_tokens": 4, "odd": None},
+    }
     server.always(body({"content": "Hello"}, usage=usage))
 
     assert WAYS[way](server).response_metadata["token_usage"] == usage
@@ -49,12 +60,19 @@ def test_what_the_server_counted_is_kept_as_it_came(server: ScriptedServer, way:
 @pytest.mark.parametrize("way", STREAMED)
 def test_a_cost_on_every_event_is_not_added_up(server: ScriptedServer, way: str) -> None:
     usage = COUNTS | {"cost": 0.25}
-    server.always(sse(*[chunk({"content": text}) | {"usage": usage} for text in ("Hel", "lo")], chunk({}, "stop") | {"usage": usage}))
+    server.always(
+        sse(
+            *[chunk({"content": text}) | {"usage": usage} for text in ("Hel", "lo")],
+            chunk({}, "stop") | {"usage": usage},
+        )
+    )
 
     assert STREAMED[way](server).response_metadata["token_usage"] == usage
 
 
-def test_a_handler_sees_the_usage_of_a_stream_once(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_handler_sees_the_usage_of_a_stream_once(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.always(USAGE["twice"].streamed)
     handler = UsageMetadataCallbackHandler()
 
@@ -63,7 +81,9 @@ def test_a_handler_sees_the_usage_of_a_stream_once(server: ScriptedServer, model
     assert handler.usage_metadata == {"scripted-model": READ}
 
 
-def test_a_handler_sees_the_usage_of_events_once(server: ScriptedServer, model_with: ModelWith) -> None:
+def test_a_handler_sees_the_usage_of_events_once(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.always(USAGE["twice"].streamed)
     handler = UsageMetadataCallbackHandler()
 
@@ -72,8 +92,12 @@ def test_a_handler_sees_the_usage_of_events_once(server: ScriptedServer, model_w
     assert handler.usage_metadata == {"scripted-model": READ}
 
 
-def test_several_answers_have_their_usage_once(server: ScriptedServer, model_with: ModelWith) -> None:
-    choices = [{"index": i, "message": {"content": str(i)}, "finish_reason": "stop"} for i in (0, 1)]
+def test_several_answers_have_their_usage_once(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
+    choices = [
+        {"index": i, "message": {"content": str(i)}, "finish_reason": "stop"} for i in (0, 1)
+    ]
     server.always(json_answer({"choices": choices, "usage": COUNTS}))
 
     (generations,) = model_with(n=2).generate([[HumanMessage("Hi")]]).generations
@@ -106,8 +130,12 @@ def test_streams_do_not_ask_when_told_so(server: ScriptedServer, way: str) -> No
     assert _asked(server) == [None]
 
 
-@pytest.mark.parametrize(("field", "call", "expected"), [(True, False, None), (False, True, {"include_usage": True})])
-def test_a_call_may_say_otherwise(server: ScriptedServer, model_with: ModelWith, field: bool, call: bool, expected: Any) -> None:
+@pytest.mark.parametrize(
+    ("field", "call", "expected"), [(True, False, None), (False, True, {"include_usage": True})]
+)
+def test_a_call_may_say_otherwise(
+    server: ScriptedServer, model_with: ModelWith, field: bool, call: bool, expected: Any
+) -> None:
     merged(model_with(stream_usage=field).stream("Hi", stream_usage=call))
 
     assert _asked(server) == [expected]
@@ -147,7 +175,9 @@ def test_the_refusal_is_remembered(server: ScriptedServer, model_with: ModelWith
     assert message.usage_metadata == READ
 
 
-async def test_the_refusal_is_remembered_by_async_calls_and_bound_models(server: ScriptedServer, model_with: ModelWith) -> None:
+async def test_the_refusal_is_remembered_by_async_calls_and_bound_models(
+    server: ScriptedServer, model_with: ModelWith
+) -> None:
     server.script(REFUSED)
     server.always(stream(["Hello"]))
     model = model_with()

@@ -68,7 +68,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     result = yield
     played = pyfuncitem.funcargs.get("cassette")
     if played is not None and played.record_mode == RecordMode.NONE:
-        assert played.all_played, f"{played.play_count} of the {len(played)} recorded answers were asked for"
+        assert played.all_played, (
+            f"{played.play_count} of the {len(played)} recorded answers were asked for"
+        )
     return result
 
 
@@ -79,7 +81,13 @@ def connect(server: Server, cassette: Cassette | None, way: str) -> Iterator[Cal
     runner = asyncio.Runner() if way == "async" else None
 
     def connect(**options: Any) -> Client:
-        given = {"base_url": server.url, "api_key": KEY, "model": server.model, "max_retries": 0, "timeout": 60.0} | options
+        given = {
+            "base_url": server.url,
+            "api_key": KEY,
+            "model": server.model,
+            "max_retries": 0,
+            "timeout": 60.0,
+        } | options
         clients.append(Client(OPEA(**given), runner))
         return clients[-1]
 
@@ -104,7 +112,9 @@ def embedder(connect: Callable[..., Client], server: Server) -> Client:
 
 def pytest_report_header() -> str:
     """Says which of the three modes runs."""
-    return f"live suite: {MODE}" + ("" if MODE == "replay" else " " + ", ".join(url for url in URLS.values() if url))
+    return f"live suite: {MODE}" + (
+        "" if MODE == "replay" else " " + ", ".join(url for url in URLS.values() if url)
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

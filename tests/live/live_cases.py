@@ -137,7 +137,10 @@ class Cases:
         assert all(choice.content and choice.finish_reason == "stop" for choice in response.choices)
 
     def test_json_schema(self, client: Any) -> None:
-        wanted = {"type": "json_schema", "json_schema": {"name": "person", "strict": True, "schema": PERSON}}
+        wanted = {
+            "type": "json_schema",
+            "json_schema": {"name": "person", "strict": True, "schema": PERSON},
+        }
         response = client.chat(GREETING, response_format=wanted, temperature=0, max_tokens=150)
         check_whole(response)
         person = json.loads(response.content)
@@ -152,7 +155,9 @@ class Cases:
         assert response.meta.first_content is not None
 
     def test_stream_is_the_answer(self, client: Any) -> None:
-        streamed = check_chunks(client.stream_chat(GREETING, seed=12, max_tokens=40))  # words with an accent
+        streamed = check_chunks(
+            client.stream_chat(GREETING, seed=12, max_tokens=40)
+        )  # words with an accent
         whole = client.chat(GREETING, seed=12, max_tokens=40)
         check_whole(streamed)
         assert streamed.content == whole.content
@@ -179,14 +184,19 @@ class Cases:
         assert b"".join(bytes(token["bytes"]) for token in tokens).decode() == response.content
 
     def test_stream_n(self, client: Any) -> None:
-        chunks = client.stream_chat(GREETING, n=2, seed=7, max_tokens=40, stream_options={"include_usage": True})
+        chunks = client.stream_chat(
+            GREETING, n=2, seed=7, max_tokens=40, stream_options={"include_usage": True}
+        )
         response = check_chunks([chunk for chunk in chunks if chunk.index == 0])
         check_whole(response)
         check_usage(response)
         assert [choice.index for choice in response.choices] == [0, 1]
         assert response.choices[1].content
         pieces = [piece for chunk in chunks for piece in (chunk, *chunk.other_choices)]
-        assert "".join(piece.content for piece in pieces if piece.index == 1) == response.choices[1].content
+        assert (
+            "".join(piece.content for piece in pieces if piece.index == 1)
+            == response.choices[1].content
+        )
 
     # --- tools
 
@@ -201,12 +211,20 @@ class Cases:
         check_usage(response)
 
     def test_tool_choice(self, client: Any) -> None:
-        response = client.chat("Weather in Paris?", tools=[WEATHER], tool_choice="required", temperature=0, max_tokens=90)
+        response = client.chat(
+            "Weather in Paris?",
+            tools=[WEATHER],
+            tool_choice="required",
+            temperature=0,
+            max_tokens=90,
+        )
         assert response.finish_reason == "tool_calls"
         assert [call.name for call in response.tool_calls] == ["get_weather"]
 
     def test_stream_tools(self, client: Any) -> None:
-        chunks = client.stream_chat("Weather in Paris?", tools=[WEATHER], temperature=0, max_tokens=90)
+        chunks = client.stream_chat(
+            "Weather in Paris?", tools=[WEATHER], temperature=0, max_tokens=90
+        )
         response = check_chunks(chunks)
         (call,) = response.tool_calls
         assert response.finish_reason == "tool_calls"
@@ -225,8 +243,16 @@ class Cases:
         # the id is the server's own, another one each time; ours makes the request the same as the recorded one
         function = {"name": call.name, "arguments": json.dumps(call.args)}
         messages += [
-            {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": function}]},
-            {"role": "tool", "tool_call_id": "call_1", "content": '{"forecast": ["sunny", "rain"]}'},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
+            },
+            {
+                "role": "tool",
+                "tool_call_id": "call_1",
+                "content": '{"forecast": ["sunny", "rain"]}',
+            },
         ]
         answer = client.chat(messages, tools=[WEATHER], **STEADY)
         check_whole(answer)

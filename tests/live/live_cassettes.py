@@ -56,7 +56,11 @@ def make_vcr(addresses: Mapping[str, str]) -> vcr.VCR:
             if request.uri.startswith(root):
                 request.uri = stored.removesuffix("v1") + request.uri.removeprefix(root)
                 break
-        request.headers = {name: value for name, value in request.headers.items() if name.lower() in ("accept", "content-type")}
+        request.headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name.lower() in ("accept", "content-type")
+        }
         return request
 
     recorder = vcr.VCR(

@@ -28,8 +28,13 @@ import opea_core
 from langchain_opea import ChatOPEA, OPEAEmbeddings
 
 HELLO = "Say hello."
-PROMPT = ChatPromptTemplate.from_messages([("system", "Answer in {count} words."), ("human", "{question}")])
-ASKED: list[dict[str, Any]] = [{"count": "two", "question": HELLO}, {"count": "three", "question": "How are you today, and what is new?"}]
+PROMPT = ChatPromptTemplate.from_messages(
+    [("system", "Answer in {count} words."), ("human", "{question}")]
+)
+ASKED: list[dict[str, Any]] = [
+    {"count": "two", "question": HELLO},
+    {"count": "three", "question": "How are you today, and what is new?"},
+]
 WEATHER = "Weather in Paris?"
 V3 = pytest.mark.filterwarnings("ignore:.*in beta")
 
@@ -48,7 +53,10 @@ class PersonDict(TypedDict):
     age: int
 
 
-PERSON = {"title": "person", **{key: value for key, value in Person.model_json_schema().items() if key != "title"}}
+PERSON = {
+    "title": "person",
+    **{key: value for key, value in Person.model_json_schema().items() if key != "title"},
+}
 """The same as a JSON schema."""
 
 
@@ -88,10 +96,17 @@ class LangChainCases:
         made: list[Any] = []
 
         def connect(cls: type[Any] = ChatOPEA, **options: Any) -> Any:
-            known = {"base_url": server.url, "model": server.model, "temperature": 0, "max_tokens": 40}
+            known = {
+                "base_url": server.url,
+                "model": server.model,
+                "temperature": 0,
+                "max_tokens": 40,
+            }
             if cls is OPEAEmbeddings:
                 known = {"base_url": server.embed_url, "model": server.embed_model}
-            made.append(cls(**{"api_key": KEY, "max_retries": 0, "timeout": 60.0} | known | options))
+            made.append(
+                cls(**{"api_key": KEY, "max_retries": 0, "timeout": 60.0} | known | options)
+            )
             return made[-1]
 
         yield connect
@@ -130,7 +145,10 @@ class LangChainCases:
         check_message(message)
         assert type(message) is AIMessage
         assert message.content_blocks == [{"type": "text", "text": message.content}]
-        assert message.response_metadata["token_usage"]["total_tokens"] == message.usage_metadata["total_tokens"]
+        assert (
+            message.response_metadata["token_usage"]["total_tokens"]
+            == message.usage_metadata["total_tokens"]
+        )
         assert "reasoning_content" not in message.additional_kwargs
 
     def test_langchain_stream(self, ask: Ask, model: ChatOPEA) -> None:
@@ -145,7 +163,9 @@ class LangChainCases:
     @V3
     def test_langchain_events(self, ask: Ask, model: ChatOPEA) -> None:
         events, message = ask.events(model, HELLO)
-        deltas = [event["delta"]["text"] for event in events if event["event"] == "content-block-delta"]
+        deltas = [
+            event["delta"]["text"] for event in events if event["event"] == "content-block-delta"
+        ]
         assert len(deltas) > 1
         assert "".join(deltas) == message.text
         assert [event["event"] for event in events].count("message-finish") == 1
@@ -153,7 +173,11 @@ class LangChainCases:
 
     def test_langchain_history(self, ask: Ask, model: ChatOPEA) -> None:
         first = ask(model, "invoke", [("system", "Be brief. 你好, café, 🙂"), ("human", HELLO)])
-        second = ask(model, "invoke", [("human", HELLO), first, HumanMessage([{"type": "text", "text": "And once more."}])])
+        second = ask(
+            model,
+            "invoke",
+            [("human", HELLO), first, HumanMessage([{"type": "text", "text": "And once more."}])],
+        )
         check_message(second)
 
     def test_langchain_several_answers(self, ask: Ask, connect_lc: Any) -> None:
@@ -216,13 +240,22 @@ class LangChainCases:
         agent = create_agent(connect_lc(max_tokens=90, output_version="v1"), [get_weather])
         messages = ask(agent, "invoke", {"messages": [("user", WEATHER)]})["messages"]
         check_loop(messages)
-        assert [[block["type"] for block in m.content] for m in messages if isinstance(m, AIMessage)] == [["tool_call"], ["text"]]
+        assert [
+            [block["type"] for block in m.content] for m in messages if isinstance(m, AIMessage)
+        ] == [["tool_call"], ["text"]]
 
     def test_langchain_agent_stream(self, ask: Ask, connect_lc: Any) -> None:
         agent = create_agent(connect_lc(max_tokens=90), [get_weather])
-        pieces = [piece for piece, _ in ask(agent, "stream", {"messages": [("user", WEATHER)]}, stream_mode="messages")]
+        pieces = [
+            piece
+            for piece, _ in ask(
+                agent, "stream", {"messages": [("user", WEATHER)]}, stream_mode="messages"
+            )
+        ]
         at = next(i for i, piece in enumerate(pieces) if isinstance(piece, ToolMessage))
-        call, answer = (message_chunk_to_message(whole(chunks)) for chunks in (pieces[:at], pieces[at + 1 :]))
+        call, answer = (
+            message_chunk_to_message(whole(chunks)) for chunks in (pieces[:at], pieces[at + 1 :])
+        )
         check_loop([HumanMessage(WEATHER), call, pieces[at], answer])
         assert len(pieces) > 4
 
@@ -237,20 +270,28 @@ class LangChainCases:
 
     def test_langchain_agent_answers_by_format(self, ask: Ask, connect_lc: Any) -> None:
         agent = create_agent(connect_lc(max_tokens=150), response_format=ProviderStrategy(Person))
-        assert isinstance(ask(agent, "invoke", {"messages": [("user", "Who?")]})["structured_response"], Person)
+        assert isinstance(
+            ask(agent, "invoke", {"messages": [("user", "Who?")]})["structured_response"], Person
+        )
 
     def test_langchain_agent_answers_by_tool(self, ask: Ask, connect_lc: Any) -> None:
         agent = create_agent(connect_lc(max_tokens=150), response_format=ToolStrategy(Person))
-        assert isinstance(ask(agent, "invoke", {"messages": [("user", "Who?")]})["structured_response"], Person)
+        assert isinstance(
+            ask(agent, "invoke", {"messages": [("user", "Who?")]})["structured_response"], Person
+        )
 
     # --- structured output
 
     def test_langchain_structured(self, ask: Ask, connect_lc: Any) -> None:
-        found = ask(PROMPT | connect_lc(max_tokens=150).with_structured_output(Person), "invoke", ASKED[0])
+        found = ask(
+            PROMPT | connect_lc(max_tokens=150).with_structured_output(Person), "invoke", ASKED[0]
+        )
         assert isinstance(found, Person)
 
     def test_langchain_structured_json_schema(self, ask: Ask, connect_lc: Any) -> None:
-        model = connect_lc(max_tokens=150).with_structured_output(Person, method="json_schema", strict=True)
+        model = connect_lc(max_tokens=150).with_structured_output(
+            Person, method="json_schema", strict=True
+        )
         assert isinstance(ask(model, "invoke", HELLO), Person)
 
     def test_langchain_structured_function_calling(self, ask: Ask, connect_lc: Any) -> None:
@@ -258,7 +299,11 @@ class LangChainCases:
         assert isinstance(ask(model, "invoke", HELLO), Person)
 
     def test_langchain_structured_json_mode(self, ask: Ask, connect_lc: Any) -> None:
-        found = ask(connect_lc(max_tokens=150).with_structured_output(method="json_mode"), "invoke", "Answer in JSON.")
+        found = ask(
+            connect_lc(max_tokens=150).with_structured_output(method="json_mode"),
+            "invoke",
+            "Answer in JSON.",
+        )
         assert isinstance(found, dict)
         assert found
 
@@ -273,18 +318,26 @@ class LangChainCases:
         model = connect_lc(max_tokens=150).with_structured_output(PERSON)
         *parts, last = ask(model, "stream", HELLO)
         assert parts
-        assert all(last["name"].startswith(part["name"]) and part.keys() <= last.keys() for part in parts)
+        assert all(
+            last["name"].startswith(part["name"]) and part.keys() <= last.keys() for part in parts
+        )
         assert last == ask(model, "invoke", HELLO)
 
     def test_langchain_structured_raw(self, ask: Ask, connect_lc: Any) -> None:
-        found = ask(connect_lc(max_tokens=150).with_structured_output(Person, include_raw=True), "invoke", HELLO)
+        found = ask(
+            connect_lc(max_tokens=150).with_structured_output(Person, include_raw=True),
+            "invoke",
+            HELLO,
+        )
         check_message(found["raw"])
         assert found["parsed"] == Person.model_validate_json(found["raw"].text)
         assert found["parsing_error"] is None
 
     def test_langchain_structured_misfit(self, ask: Ask, connect_lc: Any) -> None:
         """A server in JSON mode knows nothing of the schema."""
-        model = connect_lc(max_tokens=150).with_structured_output(Person, method="json_mode", include_raw=True)
+        model = connect_lc(max_tokens=150).with_structured_output(
+            Person, method="json_mode", include_raw=True
+        )
         found = ask(model, "invoke", "Answer in JSON.")
         assert found["parsed"] is None
         assert isinstance(found["parsing_error"], OutputParserException)
@@ -296,7 +349,10 @@ class LangChainCases:
         message = ask(connect_lc(extra_body=THINKING, max_tokens=100), "invoke", HELLO)
         check_message(message)
         thought, text = message.content_blocks
-        assert thought == {"type": "reasoning", "reasoning": message.additional_kwargs["reasoning_content"]}
+        assert thought == {
+            "type": "reasoning",
+            "reasoning": message.additional_kwargs["reasoning_content"],
+        }
         assert text == {"type": "text", "text": message.content}
         assert "<think>" not in str(message.content_blocks)
 
@@ -307,10 +363,14 @@ class LangChainCases:
         assert [block["type"] for block in message.content_blocks] == ["reasoning", "text"]
         first_word = next(i for i, chunk in enumerate(chunks) if chunk.text)
         assert first_word > 0
-        assert not any("reasoning_content" in chunk.additional_kwargs for chunk in chunks[first_word:])
+        assert not any(
+            "reasoning_content" in chunk.additional_kwargs for chunk in chunks[first_word:]
+        )
 
     def test_langchain_blocks(self, ask: Ask, connect_lc: Any) -> None:
-        message = ask(connect_lc(extra_body=THINKING, max_tokens=100, output_version="v1"), "invoke", HELLO)
+        message = ask(
+            connect_lc(extra_body=THINKING, max_tokens=100, output_version="v1"), "invoke", HELLO
+        )
         check_message(message)
         assert [block["type"] for block in message.content] == ["reasoning", "text"]
         assert message.content == message.content_blocks
@@ -327,20 +387,28 @@ class LangChainCases:
     def test_langchain_reasoning_events(self, ask: Ask, connect_lc: Any) -> None:
         events, message = ask.events(connect_lc(extra_body=THINKING, max_tokens=100), HELLO)
         assert [block["type"] for block in message.content_blocks] == ["reasoning", "text"]
-        assert [event["content"]["type"] for event in events if event["event"] == "content-block-finish"] == ["reasoning", "text"]
+        assert [
+            event["content"]["type"] for event in events if event["event"] == "content-block-finish"
+        ] == ["reasoning", "text"]
 
     # --- embeddings
 
     def test_langchain_embeddings(self, ask: Ask, connect_lc: Any) -> None:
         embeddings = connect_lc(OPEAEmbeddings)
-        first, second, third = ask(embeddings, "embed_documents", ["hello world", "a queue", "the answer"], chunk_size=2)
+        first, second, third = ask(
+            embeddings, "embed_documents", ["hello world", "a queue", "the answer"], chunk_size=2
+        )
         assert len({len(vector) for vector in (first, second, third)}) == 1
         assert all(type(number) is float for number in second)
         assert ask(embeddings, "embed_query", "a queue") == pytest.approx(second, abs=1e-4)
         assert first != second != third
 
     def test_langchain_vector_store(self, ask: Ask, connect_lc: Any) -> None:
-        texts = ["A queue keeps the order of the calls.", "The weather in Paris is fine today.", "A café on the street."]
+        texts = [
+            "A queue keeps the order of the calls.",
+            "The weather in Paris is fine today.",
+            "A café on the street.",
+        ]
         store = InMemoryVectorStore(connect_lc(OPEAEmbeddings))
         ask(store, "add_texts", texts)
         (found,) = ask(store, "similarity_search", "weather in Paris", k=1)
@@ -355,7 +423,9 @@ class LangChainCases:
         assert isinstance(caught.value, opea_core.ContextOverflowError)
 
     def test_langchain_stream_context_overflow(self, ask: Ask, model: ChatOPEA) -> None:
-        with pytest.raises(lc.ContextOverflowError, match="2,119 tokens asked, 2,048 possible") as caught:
+        with pytest.raises(
+            lc.ContextOverflowError, match="2,119 tokens asked, 2,048 possible"
+        ) as caught:
             ask(model, "stream", TOO_LONG)
         check_error(caught.value, 400)
 
@@ -372,4 +442,10 @@ class LangChainCases:
     def test_langchain_fallback(self, ask: Ask, connect_lc: Any) -> None:
         """A model that cannot take the question, and one that can."""
         narrow = connect_lc(max_tokens=1).bind(temperature="hot")
-        check_message(ask(narrow.with_fallbacks([connect_lc()], exceptions_to_handle=(lc.ModelError,)), "invoke", HELLO))
+        check_message(
+            ask(
+                narrow.with_fallbacks([connect_lc()], exceptions_to_handle=(lc.ModelError,)),
+                "invoke",
+                HELLO,
+            )
+        )

@@ -74,13 +74,21 @@ class LlamaIndexBase:
         """Makes an object of LlamaIndex's at the server; short, steady answers, and nothing is tried twice."""
         made: list[Any] = []
         places: dict[Any, dict[str, Any]] = {
-            OPEALLM: {"api_base": server.url, "model": server.model, "temperature": 0, "max_tokens": 40, "context_window": 2048},
+            OPEALLM: {
+                "api_base": server.url,
+                "model": server.model,
+                "temperature": 0,
+                "max_tokens": 40,
+                "context_window": 2048,
+            },
             OPEAEmbedding: {"api_base": server.embed_url, "model_name": server.embed_model},
             OPEARerank: {"api_base": server.rerank_url, "model": server.rerank_model},
         }
 
         def connect(cls: type[Any] = OPEALLM, **options: Any) -> Any:
-            made.append(cls(**{"api_key": KEY, "max_retries": 0, "timeout": 60.0} | places[cls] | options))
+            made.append(
+                cls(**{"api_key": KEY, "max_retries": 0, "timeout": 60.0} | places[cls] | options)
+            )
             return made[-1]
 
         yield connect
@@ -126,7 +134,11 @@ class LLMCases(LlamaIndexBase):
         assert requests(llm) == 2
 
     def test_llama_index_history(self, ask: Ask, llm: OPEALLM) -> None:
-        first = ask(llm, "chat", [ChatMessage(role="system", content="Be brief. 你好, café, 🙂"), *user(HELLO)])
+        first = ask(
+            llm,
+            "chat",
+            [ChatMessage(role="system", content="Be brief. 你好, café, 🙂"), *user(HELLO)],
+        )
         blocks = [TextBlock(text="And once more."), TextBlock(text="In one sentence.")]
         history = [*user(HELLO), first.message, ChatMessage(role="user", blocks=blocks)]
         check_answer(ask(llm, "chat", history))
@@ -189,8 +201,12 @@ class LLMCases(LlamaIndexBase):
             ask(llm, "stream_complete", HELLO)[-1],
         ]
         told = [answer.additional_kwargs for answer in answers]
-        assert [event.prompt_token_count for event in counter.llm_token_counts] == [counts["prompt_tokens"] for counts in told]
-        assert [event.completion_token_count for event in counter.llm_token_counts] == [counts["completion_tokens"] for counts in told]
+        assert [event.prompt_token_count for event in counter.llm_token_counts] == [
+            counts["prompt_tokens"] for counts in told
+        ]
+        assert [event.completion_token_count for event in counter.llm_token_counts] == [
+            counts["completion_tokens"] for counts in told
+        ]
 
     # --- completions mode
 
@@ -199,7 +215,9 @@ class LLMCases(LlamaIndexBase):
         response = ask(llm, "complete", "The answer")
         check_answer(response, response.additional_kwargs["finish_reason"])
         assert response.raw["object"] == "text_completion"
-        last = check_growing(ask(llm, "stream_complete", "The answer"), response.additional_kwargs["finish_reason"])
+        last = check_growing(
+            ask(llm, "stream_complete", "The answer"), response.additional_kwargs["finish_reason"]
+        )
         assert last.text == response.text
 
     def test_llama_index_prompts_of_messages(self, ask: Ask, connect_li: Any) -> None:
@@ -255,8 +273,15 @@ class LLMCases(LlamaIndexBase):
         check_call(last.message, {"city": "Paris", "days": 2})
         assert last.additional_kwargs["finish_reason"] == "tool_calls"
         assert last.raw["usage"]["total_tokens"]
-        growing = [selected.tool_kwargs for r in responses for selected in llm.get_tool_calls_from_response(r, error_on_no_tool_call=False)]
-        assert growing[-1] == {"city": "Paris", "days": 2}  # what comes in one read, as from a cassette, is handed on at once
+        growing = [
+            selected.tool_kwargs
+            for r in responses
+            for selected in llm.get_tool_calls_from_response(r, error_on_no_tool_call=False)
+        ]
+        assert growing[-1] == {
+            "city": "Paris",
+            "days": 2,
+        }  # what comes in one read, as from a cassette, is handed on at once
         assert all(arguments.keys() <= {"city", "days"} for arguments in growing)
 
     def test_llama_index_tool_result(self, ask: Ask, connect_li: Any) -> None:
@@ -264,8 +289,12 @@ class LLMCases(LlamaIndexBase):
         llm = connect_li(max_tokens=90)
         called = ask(llm, "chat_with_tools", [TOOL], WEATHER).message
         call_id = check_call(called, {"city": "Paris", "days": 2})
-        result = ChatMessage(role="tool", content=FORECAST, additional_kwargs={"tool_call_id": call_id})
-        check_answer(ask(llm, "chat_with_tools", [TOOL], chat_history=[*user(WEATHER), called, result]))
+        result = ChatMessage(
+            role="tool", content=FORECAST, additional_kwargs={"tool_call_id": call_id}
+        )
+        check_answer(
+            ask(llm, "chat_with_tools", [TOOL], chat_history=[*user(WEATHER), called, result])
+        )
 
     def test_llama_index_predict_and_call(self, ask: Ask, connect_li: Any) -> None:
         llm = connect_li(max_tokens=90)
@@ -284,7 +313,9 @@ class LLMCases(LlamaIndexBase):
         assert requests(llm) == 1
 
     def test_llama_index_stream_context_overflow(self, ask: Ask, llm: OPEALLM) -> None:
-        with pytest.raises(errors.ContextOverflowError, match="2,119 tokens asked, 2,048 possible") as caught:
+        with pytest.raises(
+            errors.ContextOverflowError, match="2,119 tokens asked, 2,048 possible"
+        ) as caught:
             ask(llm, "stream_chat", user(TOO_LONG))
         check_error(caught.value, 400)
 

@@ -75,7 +75,11 @@ def check_loop(events: Sequence[Any], result: Any, streaming: bool) -> None:
     if streaming:
         assert "".join(piece.delta for piece in pieces) == result.response.content
         assert pieces[-1].raw["usage"]["total_tokens"]
-        assert any(call.tool_kwargs == {"city": "Paris", "days": 2} for piece in pieces for call in piece.tool_calls)
+        assert any(
+            call.tool_kwargs == {"city": "Paris", "days": 2}
+            for piece in pieces
+            for call in piece.tool_calls
+        )
 
 
 @AGENTS
@@ -84,13 +88,17 @@ class AgentCases(LlamaIndexBase):
 
     def test_llama_index_agent(self, ask: Ask, connect_li: Any) -> None:
         llm = connect_li(max_tokens=90)
-        events, result = ask.agent(FunctionAgent(tools=[get_weather], llm=llm, streaming=False), WEATHER)
+        events, result = ask.agent(
+            FunctionAgent(tools=[get_weather], llm=llm, streaming=False), WEATHER
+        )
         check_loop(events, result, streaming=False)
         assert requests(llm) == 2
 
     def test_llama_index_agent_stream(self, ask: Ask, connect_li: Any) -> None:
         llm = connect_li(max_tokens=90)
-        events, result = ask.agent(FunctionAgent(tools=[get_weather], llm=llm, system_prompt="Be brief."), WEATHER)
+        events, result = ask.agent(
+            FunctionAgent(tools=[get_weather], llm=llm, system_prompt="Be brief."), WEATHER
+        )
         check_loop(events, result, streaming=True)
         assert requests(llm) == 2
 
@@ -102,7 +110,13 @@ class AgentCases(LlamaIndexBase):
         for _ in range(2):
             events, result = ask.agent(agent, WEATHER, memory=memory)
             check_loop(events, result, streaming=True)
-        assert [message.role.value for message in events[0].input] == ["user", "assistant", "tool", "assistant", "user"]
+        assert [message.role.value for message in events[0].input] == [
+            "user",
+            "assistant",
+            "tool",
+            "assistant",
+            "user",
+        ]
         assert requests(llm) == 4
 
     def test_llama_index_agent_returns_directly(self, ask: Ask, connect_li: Any) -> None:
@@ -124,7 +138,9 @@ class AgentCases(LlamaIndexBase):
         llm = connect_li(max_tokens=90)
         workflow = AgentWorkflow.from_tools_or_functions([get_weather], llm=llm)
         events, result = ask.agent(workflow, WEATHER)
-        assert [event.tool_output.content for event in events if isinstance(event, ToolCallResult)] == [FORECAST]
+        assert [
+            event.tool_output.content for event in events if isinstance(event, ToolCallResult)
+        ] == [FORECAST]
         assert result.response.content.strip()
         assert requests(llm) == 2
 
@@ -139,7 +155,9 @@ class AgentCases(LlamaIndexBase):
 
     def test_llama_index_agent_answers_with_an_object(self, ask: Ask, connect_li: Any) -> None:
         llm = connect_li(max_tokens=150)
-        _, result = ask.agent(FunctionAgent(tools=[get_weather], llm=llm, output_cls=Person), WEATHER)
+        _, result = ask.agent(
+            FunctionAgent(tools=[get_weather], llm=llm, output_cls=Person), WEATHER
+        )
         assert isinstance(result.get_pydantic_model(Person), Person)
         assert requests(llm) == 3
 
@@ -153,9 +171,15 @@ class AgentCases(LlamaIndexBase):
             return get_weather(city, days)
 
         tool = FunctionTool.from_defaults(get_weather_once, name="get_weather")
-        formatter = ReActChatFormatter(system_header="Think, then use a tool or answer. The tools:\n{tool_desc}\nTheir names: {tool_names}")
-        events, result = ask.agent(ReActAgent(tools=[tool], llm=llm, formatter=formatter, streaming=False), WEATHER)
-        assert [event.tool_output.content for event in events if isinstance(event, ToolCallResult)] == [FORECAST]
+        formatter = ReActChatFormatter(
+            system_header="Think, then use a tool or answer. The tools:\n{tool_desc}\nTheir names: {tool_names}"
+        )
+        events, result = ask.agent(
+            ReActAgent(tools=[tool], llm=llm, formatter=formatter, streaming=False), WEATHER
+        )
+        assert [
+            event.tool_output.content for event in events if isinstance(event, ToolCallResult)
+        ] == [FORECAST]
         assert "Thought" not in result.response.content
         assert len(result.response.content) <= 20
         assert requests(llm) == 2
@@ -188,8 +212,14 @@ class AgentCases(LlamaIndexBase):
         assert isinstance(ask(llm, "structured_predict", Person, WHO, name="Ada"), Person)
 
     def test_llama_index_structured_nested(self, ask: Ask, connect_li: Any) -> None:
-        for options in ({}, {"strict": True}, {"pydantic_program_mode": PydanticProgramMode.FUNCTION}):
-            found = ask(connect_li(max_tokens=200, **options), "structured_predict", Team, WHO, name="Ada")
+        for options in (
+            {},
+            {"strict": True},
+            {"pydantic_program_mode": PydanticProgramMode.FUNCTION},
+        ):
+            found = ask(
+                connect_li(max_tokens=200, **options), "structured_predict", Team, WHO, name="Ada"
+            )
             assert isinstance(found, Team)
             assert all(isinstance(member, Person) for member in found.members)
 
@@ -207,8 +237,14 @@ class AgentCases(LlamaIndexBase):
 
     def test_llama_index_structured_misfit(self, ask: Ask, connect_li: Any) -> None:
         """A server that knows nothing of the class, and a model that answers with something else, twice."""
-        llm = connect_li(max_tokens=150, pydantic_program_mode=PydanticProgramMode.LLM, extra_body=only('{"name": "Ada"}'))
-        with pytest.raises(StructuredOutputError, match="gave no Person, twice: age: Field required") as caught:
+        llm = connect_li(
+            max_tokens=150,
+            pydantic_program_mode=PydanticProgramMode.LLM,
+            extra_body=only('{"name": "Ada"}'),
+        )
+        with pytest.raises(
+            StructuredOutputError, match="gave no Person, twice: age: Field required"
+        ) as caught:
             ask(llm, "structured_predict", Person, WHO, name="Ada")
         assert caught.value.raw_text == '{"name": "Ada"}'
         assert requests(llm) == 2
@@ -216,9 +252,13 @@ class AgentCases(LlamaIndexBase):
     def test_llama_index_structured_by_words(self, ask: Ask, connect_li: Any) -> None:
         """The schema stands in the prompt; a grammar stands for a model that follows it."""
         text = 'Here you are:\n```json\n{"name": "Ada", "age": 36}\n```'
-        llm = connect_li(max_tokens=150, pydantic_program_mode=PydanticProgramMode.LLM, extra_body=only(text))
+        llm = connect_li(
+            max_tokens=150, pydantic_program_mode=PydanticProgramMode.LLM, extra_body=only(text)
+        )
         assert ask(llm, "structured_predict", Person, WHO, name="Ada") == Person(name="Ada", age=36)
-        assert ask(llm, "stream_structured_predict", Person, WHO, name="Ada")[-1] == Person(name="Ada", age=36)
+        assert ask(llm, "stream_structured_predict", Person, WHO, name="Ada")[-1] == Person(
+            name="Ada", age=36
+        )
         assert requests(llm) == 2
 
     def test_llama_index_response_format(self, ask: Ask, connect_li: Any) -> None:

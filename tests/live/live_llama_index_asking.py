@@ -8,7 +8,14 @@ from contextlib import aclosing, closing
 from itertools import pairwise
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, MessageRole, ThinkingBlock, ToolCallBlock
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    MessageRole,
+    ThinkingBlock,
+    ToolCallBlock,
+)
 
 
 class Ask:
@@ -70,7 +77,11 @@ def user(text: str) -> list[ChatMessage]:
 
 def text_of(response: Any) -> str:
     """The text of an answer of either kind."""
-    return response.text if isinstance(response, CompletionResponse) else response.message.content or ""
+    return (
+        response.text
+        if isinstance(response, CompletionResponse)
+        else response.message.content or ""
+    )
 
 
 def requests(thing: Any) -> int:
@@ -99,7 +110,10 @@ def check_told(response: Any, finish_reason: str) -> None:
     assert told["prompt_tokens"] > 0
     assert told["completion_tokens"] > 0
     assert told["total_tokens"] == told["prompt_tokens"] + told["completion_tokens"]
-    counts = {name: response.raw["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    counts = {
+        name: response.raw["usage"][name]
+        for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+    }
     assert counts.items() <= told.items()
 
 
@@ -108,7 +122,9 @@ def check_growing(responses: Sequence[Any], finish_reason: str = "stop") -> Any:
     *parts, last = responses
     assert len(parts) > 1
     assert "".join(response.delta for response in responses) == text_of(last)
-    assert all(text_of(later).startswith(text_of(earlier)) for earlier, later in pairwise(responses))
+    assert all(
+        text_of(later).startswith(text_of(earlier)) for earlier, later in pairwise(responses)
+    )
     assert not any("finish_reason" in part.additional_kwargs for part in parts)
     assert all(isinstance(part.raw, dict) for part in parts)
     check_answer(last, finish_reason)
@@ -130,8 +146,12 @@ def check_thoughts(message: ChatMessage) -> str:
 
 def check_logprobs(response: Any) -> None:
     """A list for each token: the token itself, then the others that were likely."""
-    assert b"".join(bytes(token[0].bytes) for token in response.logprobs).decode() == text_of(response)
-    assert all(2 <= len(token) <= 3 for token in response.logprobs)  # two were asked for, the token may be one of them
+    assert b"".join(bytes(token[0].bytes) for token in response.logprobs).decode() == text_of(
+        response
+    )
+    assert all(
+        2 <= len(token) <= 3 for token in response.logprobs
+    )  # two were asked for, the token may be one of them
     assert all(found.logprob <= 0 for token in response.logprobs for found in token)
 
 

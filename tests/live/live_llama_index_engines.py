@@ -36,7 +36,10 @@ class Weather(BaseModel):
 
 def nodes() -> list[TextNode]:
     """A handful of documents."""
-    return [TextNode(id_=str(number), text=text, metadata={"page": number}) for number, text in enumerate(TEXTS)]
+    return [
+        TextNode(id_=str(number), text=text, metadata={"page": number})
+        for number, text in enumerate(TEXTS)
+    ]
 
 
 def memory() -> ChatMemoryBuffer:
@@ -86,7 +89,9 @@ class EngineCases(LlamaIndexBase):
         assert len({len(vector) for vector in vectors}) == 1
         assert all(type(number) is float for vector in vectors for number in vector)
         assert requests(embedding) == 1
-        assert ask(embedding, "get_query_embedding", WORDS[1]) == pytest.approx(vectors[1], abs=1e-4)
+        assert ask(embedding, "get_query_embedding", WORDS[1]) == pytest.approx(
+            vectors[1], abs=1e-4
+        )
         assert ask(embedding, "get_text_embedding", WORDS[2]) == pytest.approx(vectors[2], abs=1e-4)
         assert vectors[0] != vectors[1] != vectors[2]
 
@@ -95,12 +100,19 @@ class EngineCases(LlamaIndexBase):
         embedding = connect_li(OPEAEmbedding, embed_batch_size=2, num_workers=2)
         vectors = ask(embedding, "get_text_embedding_batch", WORDS)
         assert requests(embedding) == 3
-        for vector, alone in zip(vectors, (ask(embedding, "get_text_embedding", word) for word in WORDS), strict=True):
+        for vector, alone in zip(
+            vectors, (ask(embedding, "get_text_embedding", word) for word in WORDS), strict=True
+        ):
             assert vector == pytest.approx(alone, abs=1e-4)
 
     def test_llama_index_embedding_events(self, ask: Ask, connect_li: Any) -> None:
         counter = TokenCountingHandler(tokenizer=str.split)
-        embedding = connect_li(OPEAEmbedding, callback_manager=CallbackManager([counter]), embed_batch_size=2, num_workers=1)
+        embedding = connect_li(
+            OPEAEmbedding,
+            callback_manager=CallbackManager([counter]),
+            embed_batch_size=2,
+            num_workers=1,
+        )
         ask(embedding, "get_text_embedding_batch", list(TEXTS))
         assert counter.total_embedding_token_count == sum(len(text.split()) for text in TEXTS)
         assert requests(embedding) == 2
@@ -109,7 +121,9 @@ class EngineCases(LlamaIndexBase):
 
     def test_llama_index_ingestion(self, ask: Ask, embedding: OPEAEmbedding) -> None:
         """What was embedded once is not sent again."""
-        pipeline = IngestionPipeline(transformations=[SentenceSplitter(chunk_size=60, chunk_overlap=0), embedding])
+        pipeline = IngestionPipeline(
+            transformations=[SentenceSplitter(chunk_size=60, chunk_overlap=0), embedding]
+        )
         documents = [Document(text=text, id_=str(number)) for number, text in enumerate(TEXTS)]
         made = ask(pipeline, "run", documents=documents)
         assert [node.get_content() for node in made] == list(TEXTS)
@@ -121,10 +135,17 @@ class EngineCases(LlamaIndexBase):
 
     def test_llama_index_extractor(self, ask: Ask, embedding: OPEAEmbedding, llm: OPEALLM) -> None:
         """It asks for all nodes at once; in sync code on a loop of its own for each run."""
-        pipeline = IngestionPipeline(transformations=[SummaryExtractor(llm=llm, summaries=["self"], show_progress=False), embedding])
+        pipeline = IngestionPipeline(
+            transformations=[
+                SummaryExtractor(llm=llm, summaries=["self"], show_progress=False),
+                embedding,
+            ]
+        )
         for texts in (TEXTS[:2], TEXTS[2:]):
             made = ask(pipeline, "run", nodes=[TextNode(text=text) for text in texts])
-            assert all(node.metadata["section_summary"].strip() and any(node.embedding) for node in made)
+            assert all(
+                node.metadata["section_summary"].strip() and any(node.embedding) for node in made
+            )
         assert (requests(llm), requests(embedding)) == (3, 2)
 
     # --- retrieval and query engines
@@ -134,13 +155,17 @@ class EngineCases(LlamaIndexBase):
         assert found.node.get_content() == TEXTS[1]
         assert found.score > other.score
 
-    def test_llama_index_query_engine(self, ask: Ask, index: VectorStoreIndex, llm: OPEALLM) -> None:
+    def test_llama_index_query_engine(
+        self, ask: Ask, index: VectorStoreIndex, llm: OPEALLM
+    ) -> None:
         response = ask(index.as_query_engine(llm=llm, similarity_top_k=2), "query", QUESTION)
         assert response.response.strip()
         check_sources(response)
         assert requests(llm) == 1
 
-    def test_llama_index_query_engine_stream(self, ask: Ask, index: VectorStoreIndex, llm: OPEALLM) -> None:
+    def test_llama_index_query_engine_stream(
+        self, ask: Ask, index: VectorStoreIndex, llm: OPEALLM
+    ) -> None:
         engine = index.as_query_engine(llm=llm, similarity_top_k=2, streaming=True)
         pieces, response = ask.words(engine, "query", QUESTION)
         assert len(pieces) > 1
@@ -149,7 +174,9 @@ class EngineCases(LlamaIndexBase):
         whole = ask(index.as_query_engine(llm=llm, similarity_top_k=2), "query", QUESTION)
         assert "".join(pieces) == whole.response
 
-    def test_llama_index_query_engine_of_objects(self, ask: Ask, index: VectorStoreIndex, connect_li: Any) -> None:
+    def test_llama_index_query_engine_of_objects(
+        self, ask: Ask, index: VectorStoreIndex, connect_li: Any
+    ) -> None:
         llm = connect_li(max_tokens=150)
         engine = index.as_query_engine(llm=llm, similarity_top_k=2, output_cls=Weather)
         response = ask(engine, "query", QUESTION)
@@ -157,23 +184,35 @@ class EngineCases(LlamaIndexBase):
         check_sources(response)
         assert requests(llm) == 1
 
-    def test_llama_index_query_engine_of_prompts(self, ask: Ask, index: VectorStoreIndex, connect_li: Any) -> None:
+    def test_llama_index_query_engine_of_prompts(
+        self, ask: Ask, index: VectorStoreIndex, connect_li: Any
+    ) -> None:
         """By ``/completions``."""
         llm = connect_li(is_chat_model=False, max_tokens=12)
         response = ask(index.as_query_engine(llm=llm, similarity_top_k=2), "query", QUESTION)
         assert response.response.strip()
         assert requests(llm) == 1
 
-    def test_llama_index_refined_answer(self, ask: Ask, index: VectorStoreIndex, llm: OPEALLM) -> None:
+    def test_llama_index_refined_answer(
+        self, ask: Ask, index: VectorStoreIndex, llm: OPEALLM
+    ) -> None:
         """An answer from the first node, made better with the second one."""
-        response = ask(index.as_query_engine(llm=llm, similarity_top_k=2, response_mode="refine"), "query", QUESTION)
+        response = ask(
+            index.as_query_engine(llm=llm, similarity_top_k=2, response_mode="refine"),
+            "query",
+            QUESTION,
+        )
         assert response.response.strip()
         check_sources(response)
         assert requests(llm) == 2
 
-    def test_llama_index_answers_of_all_nodes(self, ask: Ask, index: VectorStoreIndex, llm: OPEALLM) -> None:
+    def test_llama_index_answers_of_all_nodes(
+        self, ask: Ask, index: VectorStoreIndex, llm: OPEALLM
+    ) -> None:
         """One question for each node, all at once."""
-        engine = index.as_query_engine(llm=llm, similarity_top_k=3, response_mode="accumulate", use_async=True)
+        engine = index.as_query_engine(
+            llm=llm, similarity_top_k=3, response_mode="accumulate", use_async=True
+        )
         response = ask(engine, "query", QUESTION)
         assert all(f"Response {number}:" in response.response for number in (1, 2, 3))
         assert requests(llm) == 3
@@ -182,7 +221,9 @@ class EngineCases(LlamaIndexBase):
 
     def test_llama_index_chat_engine(self, ask: Ask, index: VectorStoreIndex, llm: OPEALLM) -> None:
         """The second question is first put so that it stands alone."""
-        engine = index.as_chat_engine(llm=llm, memory=memory(), chat_mode="condense_plus_context", similarity_top_k=2)
+        engine = index.as_chat_engine(
+            llm=llm, memory=memory(), chat_mode="condense_plus_context", similarity_top_k=2
+        )
         for count in (1, 3):
             response = ask(engine, "chat", QUESTION)
             assert response.response.strip()
@@ -190,8 +231,12 @@ class EngineCases(LlamaIndexBase):
             assert requests(llm) == count
         assert [message.role.value for message in engine.chat_history] == ["user", "assistant"] * 2
 
-    def test_llama_index_chat_engine_stream(self, ask: Ask, index: VectorStoreIndex, llm: OPEALLM) -> None:
-        engine = index.as_chat_engine(llm=llm, memory=memory(), chat_mode="context", similarity_top_k=2)
+    def test_llama_index_chat_engine_stream(
+        self, ask: Ask, index: VectorStoreIndex, llm: OPEALLM
+    ) -> None:
+        engine = index.as_chat_engine(
+            llm=llm, memory=memory(), chat_mode="context", similarity_top_k=2
+        )
         pieces, response = ask.words(engine, "stream_chat", QUESTION)
         assert len(pieces) > 1
         check_sources(response)

@@ -13,7 +13,14 @@ from live_cassettes import make_vcr
 from opea_core import OPEA
 from opea_core.types import ChatChunk, ChatResponse, EmbeddingResponse, ModelInfo
 
-MODE = next((mode for mode in ("record", "live") if os.environ.get(f"OPEA_{mode.upper()}", "0") not in ("", "0")), "replay")
+MODE = next(
+    (
+        mode
+        for mode in ("record", "live")
+        if os.environ.get(f"OPEA_{mode.upper()}", "0") not in ("", "0")
+    ),
+    "replay",
+)
 RECORDED = {
     "OPEA_LIVE_LLAMA": "http://127.0.0.1:8080/v1",
     "OPEA_LIVE_EMBED": "http://127.0.0.1:8082/v1",
@@ -21,7 +28,10 @@ RECORDED = {
     "OPEA_LIVE_LITELLM": "http://127.0.0.1:4100/v1",
 }
 """The base URLs that stand in the cassettes; the default for running servers, too."""
-URLS = {name: url if MODE == "replay" else os.environ.get(name, url).rstrip("/") for name, url in RECORDED.items()}
+URLS = {
+    name: url if MODE == "replay" else os.environ.get(name, url).rstrip("/")
+    for name, url in RECORDED.items()
+}
 KEY = "none" if MODE == "replay" else os.environ.get("OPEA_LIVE_KEY", "sk-local")
 RECORDER = make_vcr({URLS[name]: url for name, url in RECORDED.items() if URLS[name]})
 
@@ -42,7 +52,9 @@ class Server:
 
 
 SERVERS = {
-    "llama-server": Server("llama-server", URLS["OPEA_LIVE_LLAMA"], URLS["OPEA_LIVE_EMBED"], URLS["OPEA_LIVE_RERANK"]),
+    "llama-server": Server(
+        "llama-server", URLS["OPEA_LIVE_LLAMA"], URLS["OPEA_LIVE_EMBED"], URLS["OPEA_LIVE_RERANK"]
+    ),
     "litellm": Server("litellm", URLS["OPEA_LIVE_LITELLM"], URLS["OPEA_LIVE_LITELLM"]),
 }
 
@@ -78,10 +90,26 @@ class Client:
         else:
             self._runner.run(self.opea.aclose())
 
-    def _call(self, sync: Callable[..., Any], twin: Callable[..., Coroutine[Any, Any, Any]], asked: Any, options: dict[str, Any]) -> Any:
-        return sync(asked, **options) if self._runner is None else self._runner.run(twin(asked, **options))
+    def _call(
+        self,
+        sync: Callable[..., Any],
+        twin: Callable[..., Coroutine[Any, Any, Any]],
+        asked: Any,
+        options: dict[str, Any],
+    ) -> Any:
+        return (
+            sync(asked, **options)
+            if self._runner is None
+            else self._runner.run(twin(asked, **options))
+        )
 
-    def _chunks(self, sync: Callable[..., Any], twin: Callable[..., Any], asked: Any, options: dict[str, Any]) -> list[ChatChunk]:
+    def _chunks(
+        self,
+        sync: Callable[..., Any],
+        twin: Callable[..., Any],
+        asked: Any,
+        options: dict[str, Any],
+    ) -> list[ChatChunk]:
         async def collect() -> list[ChatChunk]:
             return [chunk async for chunk in twin(asked, **options)]
 

@@ -21,7 +21,14 @@ import test_llama_index_litellm
 import test_llama_index_llama_server
 import test_llama_server
 import yaml
-from live_cassettes import KEPT, KEPT_OF_LITELLM, cassette_path, make_vcr, no_network, response_as_stored
+from live_cassettes import (
+    KEPT,
+    KEPT_OF_LITELLM,
+    cassette_path,
+    make_vcr,
+    no_network,
+    response_as_stored,
+)
 from live_servers import RECORDER, SERVERS
 from readable_cassettes import FOLDER, ReadableSerializer, pretty, private_parts
 from vcr.errors import CannotOverwriteExistingCassetteException
@@ -42,7 +49,10 @@ TESTS = {
         test_llama_index_litellm.TestLlamaIndexLiteLLM,
     ),
 }
-NAMES = {server: [name for cases in classes for name in dir(cases) if name.startswith("test_")] for server, classes in TESTS.items()}
+NAMES = {
+    server: [name for cases in classes for name in dir(cases) if name.startswith("test_")]
+    for server, classes in TESTS.items()
+}
 FILES = [cassette_path(server, name) for server, names in NAMES.items() for name in names]
 README = FOLDER / "README.md"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -69,8 +79,14 @@ def complaints(text: str, name: str, origin: str) -> Iterator[str]:
         yield "bodies are quoted text, not blocks"
     if f"`{name}`" not in origin:
         yield "the README does not list it by origin"
-    versions = set(re.findall(r'"system_fingerprint": ?"([^"]+)"', text)) | set(re.findall(r"x-litellm-version:\s+- (\S+)", text))
-    yield from (f"the README does not state version {version}" for version in sorted(versions) if version not in origin)
+    versions = set(re.findall(r'"system_fingerprint": ?"([^"]+)"', text)) | set(
+        re.findall(r"x-litellm-version:\s+- (\S+)", text)
+    )
+    yield from (
+        f"the README does not state version {version}"
+        for version in sorted(versions)
+        if version not in origin
+    )
 
 
 def _complaints_of_one(interaction: dict[str, Any]) -> Iterator[str]:
@@ -113,12 +129,16 @@ def test_everything_wrong_with_a_cassette_is_told() -> None:
         "the README does not list it by origin",
         "the README does not state version b0-0000000",
     ]
-    assert list(complaints("interactions: []", "chat.yaml", section("llama-server"))) == ["it holds no request"]
+    assert list(complaints("interactions: []", "chat.yaml", section("llama-server"))) == [
+        "it holds no request"
+    ]
 
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_each_test_has_a_cassette_and_each_cassette_a_test(server: str) -> None:
-    assert {path for path in FILES if path.parent.name == server} == set((FOLDER / server).iterdir())
+    assert {path for path in FILES if path.parent.name == server} == set(
+        (FOLDER / server).iterdir()
+    )
 
 
 def test_every_folder_is_a_server_or_scripted() -> None:
@@ -132,7 +152,11 @@ class TestHarness:
 
     def test_a_request_that_was_not_recorded_fails(self) -> None:
         opea = OPEA(base_url=SERVERS["llama-server"].url, model="tiny-chat")
-        with opea, no_network(), RECORDER.use_cassette(str(self.CHAT), record_mode="none") as cassette:
+        with (
+            opea,
+            no_network(),
+            RECORDER.use_cassette(str(self.CHAT), record_mode="none") as cassette,
+        ):
             with pytest.raises(EndpointConnectionError) as caught:
                 opea.chat("Something else.")
             assert isinstance(caught.value.__cause__, CannotOverwriteExistingCassetteException)
@@ -144,7 +168,12 @@ class TestHarness:
             with socket.socket() as sock, contextlib.suppress(BaseException if swallow else ()):
                 sock.connect(("127.0.0.1", 9))
 
-        with pytest.raises(AssertionError if swallow else pytest.fail.Exception, match="tried to connect"), no_network():
+        with (
+            pytest.raises(
+                AssertionError if swallow else pytest.fail.Exception, match="tried to connect"
+            ),
+            no_network(),
+        ):
             attempt()
 
     async def test_no_way_to_the_network_from_a_loop(self) -> None:
@@ -163,21 +192,42 @@ class TestHarness:
 
         text = ReadableSerializer.serialize(cassette())
         assert '{"text": "café"}' in text
-        loaded = ReadableSerializer.deserialize(text)["interactions"][0]["response"]["body"]["string"]
+        loaded = ReadableSerializer.deserialize(text)["interactions"][0]["response"]["body"][
+            "string"
+        ]
         assert json.loads(gzip.decompress(loaded)) == {"text": "café"}
 
     @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/props"])
     def test_urls_are_stored_as_the_readme_has_them(self, path: str) -> None:
         recorder = make_vcr({"http://gpu.corp:9000/llama/v1": "http://127.0.0.1:8080/v1"})
-        request = recorder.before_record_request(Request("GET", f"http://gpu.corp:9000/llama{path}", b"", {}))
+        request = recorder.before_record_request(
+            Request("GET", f"http://gpu.corp:9000/llama{path}", b"", {})
+        )
         assert request.uri == f"http://127.0.0.1:8080{path}"
 
     def test_folders_of_the_model_are_not_stored(self) -> None:
-        stored = response_as_stored({"headers": {}, "body": {"string": b'{"model_path":"/data/models/tiny.gguf","model_alias":"a/b"}'}})
-        assert json.loads(stored["body"]["string"]) == {"model_path": "tiny.gguf", "model_alias": "a/b"}
+        stored = response_as_stored(
+            {
+                "headers": {},
+                "body": {"string": b'{"model_path":"/data/models/tiny.gguf","model_alias":"a/b"}'},
+            }
+        )
+        assert json.loads(stored["body"]["string"]) == {
+            "model_path": "tiny.gguf",
+            "model_alias": "a/b",
+        }
 
     @pytest.mark.parametrize(
-        "document", [{"a": ["x" * 200, {"b": None}]}, [0.1, -1e-9] * 200, {"vectors": [[0.5] * 99] * 2}, [], {}, "plain", {"é": "🙂"}]
+        "document",
+        [
+            {"a": ["x" * 200, {"b": None}]},
+            [0.1, -1e-9] * 200,
+            {"vectors": [[0.5] * 99] * 2},
+            [],
+            {},
+            "plain",
+            {"é": "🙂"},
+        ],
     )
     def test_laying_out_changes_nothing(self, document: object) -> None:
         text = pretty(json.dumps(document))

@@ -22,7 +22,9 @@ class TestLangChainLiteLLM(LangChainCases):
     """What all servers do, and what the proxy adds."""
 
     def test_langchain_no_model(self, ask: Ask, connect_lc: Any) -> None:
-        with pytest.raises(lc.ModelInvalidRequestError, match="serves several: tiny-chat, tiny-embed, dead") as caught:
+        with pytest.raises(
+            lc.ModelInvalidRequestError, match="serves several: tiny-chat, tiny-embed, dead"
+        ) as caught:
             ask(connect_lc(model=None), "invoke", HELLO)
         assert not caught.value.is_retryable
         assert caught.value.response is None
@@ -36,7 +38,10 @@ class TestLangChainLiteLLM(LangChainCases):
     def test_langchain_headers(self, ask: Ask, connect_lc: Any) -> None:
         message = ask(connect_lc(include_response_headers=True), "invoke", HELLO)
         assert message.response_metadata["headers"]["x-litellm-model-group"] == "tiny-chat"
-        assert message.response_metadata["request_id"] == message.response_metadata["headers"]["x-litellm-call-id"]
+        assert (
+            message.response_metadata["request_id"]
+            == message.response_metadata["headers"]["x-litellm-call-id"]
+        )
 
     def test_langchain_unknown_model(self, ask: Ask, connect_lc: Any) -> None:
         with pytest.raises(lc.ModelInvalidRequestError, match="Invalid model name") as caught:
@@ -72,7 +77,9 @@ class TestLangChainLiteLLM(LangChainCases):
     def test_langchain_fallback_of_proxy(self, ask: Ask, connect_lc: Any) -> None:
         check_message(ask(connect_lc(model="dead-with-fallback"), "invoke", HELLO))
 
-    def test_langchain_embeddings_of_chat_model(self, ask: Ask, connect_lc: Any, server: Server) -> None:
+    def test_langchain_embeddings_of_chat_model(
+        self, ask: Ask, connect_lc: Any, server: Server
+    ) -> None:
         with pytest.raises(lc.ModelAPIError, match="does not support embeddings") as caught:
             ask(connect_lc(OPEAEmbeddings, model=server.model), "embed_query", "hello")
         check_error(caught.value, 501)

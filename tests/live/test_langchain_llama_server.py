@@ -61,8 +61,14 @@ class TestLangChainLlamaServer(LangChainCases):
             ask(connect_lc(OPEAEmbeddings, api_key="sk-wrong"), "embed_query", "hello")
         check_error(caught.value, 401)
 
-    def test_langchain_embeddings_of_chat_model(self, ask: Ask, connect_lc: Any, model: ChatOPEA, server: Server) -> None:
+    def test_langchain_embeddings_of_chat_model(
+        self, ask: Ask, connect_lc: Any, model: ChatOPEA, server: Server
+    ) -> None:
         """A server that was started without ``--embeddings``: asking again will not help."""
         with pytest.raises(lc.ModelAPIError, match="does not support embeddings") as caught:
-            ask(connect_lc(OPEAEmbeddings, base_url=server.url, model=server.model), "embed_query", "hello")
+            ask(
+                connect_lc(OPEAEmbeddings, base_url=server.url, model=server.model),
+                "embed_query",
+                "hello",
+            )
         check_error(caught.value, 501)

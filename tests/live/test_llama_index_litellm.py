@@ -29,8 +29,12 @@ class TestLlamaIndexLiteLLM(LLMCases, EngineCases, AgentCases):
     def test_llama_index_shared_client(self, ask: Ask, connect_li: Any, server: Server) -> None:
         """One set of limits and connections for the LLM and the embeddings of an engine."""
         opea = OPEA(base_url=server.url, api_key=KEY, max_retries=0)
-        llm = OPEALLM(client=opea, model=server.model, temperature=0, max_tokens=40, context_window=2048)
-        index = VectorStoreIndex([], embed_model=OPEAEmbedding(client=opea, model_name=server.embed_model))
+        llm = OPEALLM(
+            client=opea, model=server.model, temperature=0, max_tokens=40, context_window=2048
+        )
+        index = VectorStoreIndex(
+            [], embed_model=OPEAEmbedding(client=opea, model_name=server.embed_model)
+        )
         ask(index, "insert_nodes", nodes())
         assert ask(index.as_query_engine(llm=llm), "query", QUESTION).response.strip()
         assert opea.get_stats()["requests"] == 3
@@ -38,7 +42,9 @@ class TestLlamaIndexLiteLLM(LLMCases, EngineCases, AgentCases):
 
     # --- what the proxy tells
 
-    def test_llama_index_discover(self, ask: Ask, connect_li: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def test_llama_index_discover(
+        self, ask: Ask, connect_li: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """The proxy does not tell how much a model takes."""
         llm = connect_li(context_window=None)
         assert ask(llm, "discover") is llm
@@ -46,7 +52,9 @@ class TestLlamaIndexLiteLLM(LLMCases, EngineCases, AgentCases):
         assert caplog.text.count("3900 tokens are assumed") == 1
 
     def test_llama_index_no_model(self, ask: Ask, connect_li: Any) -> None:
-        with pytest.raises(errors.ConfigurationError, match="serves several: tiny-chat, tiny-embed, dead"):
+        with pytest.raises(
+            errors.ConfigurationError, match="serves several: tiny-chat, tiny-embed, dead"
+        ):
             ask(connect_li(model=None), "chat", user(HELLO))
 
     def test_llama_index_unknown_model(self, ask: Ask, connect_li: Any) -> None:
@@ -92,14 +100,22 @@ class TestLlamaIndexLiteLLM(LLMCases, EngineCases, AgentCases):
         with pytest.raises(errors.ServerError, match="Connection error"):
             ask.agent(FunctionAgent(tools=[get_weather], llm=connect_li(model="dead")), WEATHER)
 
-    def test_llama_index_query_at_dead_upstream(self, ask: Ask, connect_li: Any, index: VectorStoreIndex) -> None:
+    def test_llama_index_query_at_dead_upstream(
+        self, ask: Ask, connect_li: Any, index: VectorStoreIndex
+    ) -> None:
         with pytest.raises(errors.ServerError, match="Connection error"):
             ask(index.as_query_engine(llm=connect_li(model="dead")), "query", QUESTION)
 
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # LlamaIndex raises it in its thread, too
-    def test_llama_index_chat_engine_at_dead_upstream(self, ask: Ask, connect_li: Any, index: VectorStoreIndex) -> None:
+    @pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+    )  # LlamaIndex raises it in its thread, too
+    def test_llama_index_chat_engine_at_dead_upstream(
+        self, ask: Ask, connect_li: Any, index: VectorStoreIndex
+    ) -> None:
         """A stream that never begins: the error reaches who reads it."""
-        engine = index.as_chat_engine(llm=connect_li(model="dead"), memory=memory(), chat_mode="context")
+        engine = index.as_chat_engine(
+            llm=connect_li(model="dead"), memory=memory(), chat_mode="context"
+        )
         with pytest.raises(errors.ServerError, match="Connection error"):
             ask.words(engine, "stream_chat", QUESTION)
 
@@ -107,20 +123,36 @@ class TestLlamaIndexLiteLLM(LLMCases, EngineCases, AgentCases):
         """Two deployments of a model, the first of them dead."""
         dead = {"base_url": server.url, "api_key": KEY, "model": "dead", "tier": 0}
         alive = {**dead, "model": server.model, "tier": 1}
-        llm = connect_li(api_base=None, api_key=None, model=None, endpoints=[dead, alive], max_retries=1, initial_retry_delay=0.01)
+        llm = connect_li(
+            api_base=None,
+            api_key=None,
+            model=None,
+            endpoints=[dead, alive],
+            max_retries=1,
+            initial_retry_delay=0.01,
+        )
         check_answer(ask(llm, "chat", user(HELLO)))
         check_growing(ask(llm, "stream_chat", user(HELLO)))
 
     def test_llama_index_fallback_of_proxy(self, ask: Ask, connect_li: Any) -> None:
         check_answer(ask(connect_li(model="dead-with-fallback"), "chat", user(HELLO)))
 
-    def test_llama_index_embeddings_of_chat_model(self, ask: Ask, connect_li: Any, server: Server) -> None:
+    def test_llama_index_embeddings_of_chat_model(
+        self, ask: Ask, connect_li: Any, server: Server
+    ) -> None:
         with pytest.raises(errors.OPEAError, match="does not support embeddings") as caught:
             ask(connect_li(OPEAEmbedding, model_name=server.model), "get_text_embedding", "hello")
         check_error(caught.value, 501)
 
-    def test_llama_index_rerank_of_unknown_model(self, ask: Ask, connect_li: Any, server: Server) -> None:
+    def test_llama_index_rerank_of_unknown_model(
+        self, ask: Ask, connect_li: Any, server: Server
+    ) -> None:
         reranker = connect_li(OPEARerank, api_base=server.url, model="no-such-model")
         with pytest.raises(errors.InvalidRequestError, match="Invalid model name") as caught:
-            ask(reranker, "postprocess_nodes", [NodeWithScore(node=node) for node in nodes()], query_str=QUESTION)
+            ask(
+                reranker,
+                "postprocess_nodes",
+                [NodeWithScore(node=node) for node in nodes()],
+                query_str=QUESTION,
+            )
         check_error(caught.value, 400)

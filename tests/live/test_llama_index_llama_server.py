@@ -32,7 +32,9 @@ class TestLlamaIndexLlamaServer(LLMCases, EngineCases, AgentCases):
 
     # --- what the server tells
 
-    def test_llama_index_discover(self, ask: Ask, connect_li: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def test_llama_index_discover(
+        self, ask: Ask, connect_li: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
         llm = connect_li(model=None, context_window=None)
         assert ask(llm, "discover") is llm
         assert llm.metadata.context_window == 2048
@@ -74,11 +76,18 @@ class TestLlamaIndexLlamaServer(LLMCases, EngineCases, AgentCases):
 
     def test_llama_index_rerank_no_model(self, reranks: None, ask: Ask, connect_li: Any) -> None:
         reranker = connect_li(OPEARerank, model=None, top_n=5)
-        found = ask(reranker, "postprocess_nodes", [NodeWithScore(node=node) for node in nodes()], query_str=QUESTION)
+        found = ask(
+            reranker,
+            "postprocess_nodes",
+            [NodeWithScore(node=node) for node in nodes()],
+            query_str=QUESTION,
+        )
         assert sorted(node.node.node_id for node in found) == ["0", "1", "2"]
         assert reranker.client.model
 
-    def test_llama_index_reranked_query(self, reranks: None, ask: Ask, connect_li: Any, index: Any, llm: OPEALLM) -> None:
+    def test_llama_index_reranked_query(
+        self, reranks: None, ask: Ask, connect_li: Any, index: Any, llm: OPEALLM
+    ) -> None:
         reranker = connect_li(OPEARerank, top_n=1)
         engine = index.as_query_engine(llm=llm, similarity_top_k=3, node_postprocessors=[reranker])
         response = ask(engine, "query", QUESTION)
@@ -86,18 +95,29 @@ class TestLlamaIndexLlamaServer(LLMCases, EngineCases, AgentCases):
         check_sources(response, 1)
         assert (requests(reranker), requests(llm)) == (1, 1)
 
-    def test_llama_index_reranked_query_stream(self, reranks: None, ask: Ask, connect_li: Any, index: Any, llm: OPEALLM) -> None:
+    def test_llama_index_reranked_query_stream(
+        self, reranks: None, ask: Ask, connect_li: Any, index: Any, llm: OPEALLM
+    ) -> None:
         reranker = connect_li(OPEARerank, top_n=2)
-        engine = index.as_query_engine(llm=llm, similarity_top_k=3, node_postprocessors=[reranker], streaming=True)
+        engine = index.as_query_engine(
+            llm=llm, similarity_top_k=3, node_postprocessors=[reranker], streaming=True
+        )
         pieces, response = ask.words(engine, "query", QUESTION)
         assert "".join(pieces).strip()
         check_sources(response)
 
-    def test_llama_index_rerank_of_chat_model(self, ask: Ask, connect_li: Any, server: Server) -> None:
+    def test_llama_index_rerank_of_chat_model(
+        self, ask: Ask, connect_li: Any, server: Server
+    ) -> None:
         """A server that was started without ``--reranking``: asking again will not help."""
         reranker = connect_li(OPEARerank, api_base=server.url, model=server.model)
         with pytest.raises(errors.OPEAError, match="does not support reranking") as caught:
-            ask(reranker, "postprocess_nodes", [NodeWithScore(node=node) for node in nodes()], query_str=QUESTION)
+            ask(
+                reranker,
+                "postprocess_nodes",
+                [NodeWithScore(node=node) for node in nodes()],
+                query_str=QUESTION,
+            )
         check_error(caught.value, 501)
 
     # --- errors
@@ -115,7 +135,13 @@ class TestLlamaIndexLlamaServer(LLMCases, EngineCases, AgentCases):
             ask(connect_li(OPEAEmbedding, api_key="sk-wrong"), "get_text_embedding", "hello")
         check_error(caught.value, 401)
 
-    def test_llama_index_embeddings_of_chat_model(self, ask: Ask, connect_li: Any, server: Server) -> None:
+    def test_llama_index_embeddings_of_chat_model(
+        self, ask: Ask, connect_li: Any, server: Server
+    ) -> None:
         with pytest.raises(errors.OPEAError, match="does not support embeddings") as caught:
-            ask(connect_li(OPEAEmbedding, api_base=server.url, model_name=server.model), "get_text_embedding_batch", ["hello"])
+            ask(
+                connect_li(OPEAEmbedding, api_base=server.url, model_name=server.model),
+                "get_text_embedding_batch",
+                ["hello"],
+            )
         check_error(caught.value, 501)

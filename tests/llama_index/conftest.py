@@ -14,9 +14,20 @@ from llama_index.core.utils import set_global_tokenizer
 from llama_index_opea import OPEALLM
 from opea_core.testing import ScriptedServer
 
-sys.path.append(str(Path(__file__).parent.parent / "langchain"))  # for the table of odd answers that lies there
+sys.path.append(
+    str(Path(__file__).parent.parent / "langchain")
+)  # for the table of odd answers that lies there
 
-_NAMES = ("OPEA_API_URL", "OPEA_API_KEY", "OPEA_LOG", "OPENAI_API_KEY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_NAMES = (
+    "OPEA_API_URL",
+    "OPEA_API_KEY",
+    "OPEA_LOG",
+    "OPENAI_API_KEY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -26,14 +26,18 @@ _NO_RETRIES = RetryPolicy(max_retries=0)
 
 def llm_at(server: ScriptedServer, **options: Any) -> OPEALLM:
     """An LLM at the server that does not try again."""
-    return OPEALLM(**{"model": "m", "api_base": server.url, "label": "one", "retry": _NO_RETRIES} | options)
+    return OPEALLM(
+        **{"model": "m", "api_base": server.url, "label": "one", "retry": _NO_RETRIES} | options
+    )
 
 
 async def alist(responses: AsyncIterator[Any]) -> list[Any]:
     return [response async for response in responses]
 
 
-def responses_of(way: str, llm: OPEALLM, messages: Sequence[ChatMessage] = HI, **options: Any) -> list[Any]:
+def responses_of(
+    way: str, llm: OPEALLM, messages: Sequence[ChatMessage] = HI, **options: Any
+) -> list[Any]:
     """All responses of one of the eight ways; the four of completions get the text of the last message."""
 
     given = (messages[-1].content or "") if way.endswith("complete") else messages
@@ -90,7 +94,11 @@ def known_id(id_: str | None) -> str:
 def said(response: Response) -> Said:
     """What a whole response tells: of a chat by its blocks, of a completion by ``additional_kwargs``."""
     known = response.additional_kwargs
-    usage = (known["prompt_tokens"], known["completion_tokens"], known["total_tokens"]) if "prompt_tokens" in known else None
+    usage = (
+        (known["prompt_tokens"], known["completion_tokens"], known["total_tokens"])
+        if "prompt_tokens" in known
+        else None
+    )
     if isinstance(response, ChatResponse):
         text, reasoning, calls, invalid = _of_blocks(response.message)
     else:
@@ -100,15 +108,32 @@ def said(response: Response) -> Said:
 
 
 def _of_blocks(message: ChatMessage) -> tuple[str, str, Any, Any]:
-    reasoning = "".join(block.content or "" for block in message.blocks if isinstance(block, ThinkingBlock))
+    reasoning = "".join(
+        block.content or "" for block in message.blocks if isinstance(block, ThinkingBlock)
+    )
     calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
-    whole = tuple((known_id(c.tool_call_id), c.tool_name, c.tool_kwargs) for c in calls if isinstance(c.tool_kwargs, dict))
-    broken = tuple((known_id(c.tool_call_id), c.tool_name, c.tool_kwargs) for c in calls if isinstance(c.tool_kwargs, str))
+    whole = tuple(
+        (known_id(c.tool_call_id), c.tool_name, c.tool_kwargs)
+        for c in calls
+        if isinstance(c.tool_kwargs, dict)
+    )
+    broken = tuple(
+        (known_id(c.tool_call_id), c.tool_name, c.tool_kwargs)
+        for c in calls
+        if isinstance(c.tool_kwargs, str)
+    )
     return message.content or "", reasoning, whole, broken
 
 
 def _of_dicts(known: Json) -> tuple[Any, Any]:
     broken = {call["id"] for call in known.get("invalid_tool_calls", ())}
-    calls = [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in known.get("tool_calls", ())]
-    whole = tuple((known_id(id_), name, json.loads(args, strict=False)) for id_, name, args in calls if id_ not in broken)
+    calls = [
+        (call["id"], call["function"]["name"], call["function"]["arguments"])
+        for call in known.get("tool_calls", ())
+    ]
+    whole = tuple(
+        (known_id(id_), name, json.loads(args, strict=False))
+        for id_, name, args in calls
+        if id_ not in broken
+    )
     return whole, tuple((known_id(id_), name, args) for id_, name, args in calls if id_ in broken)

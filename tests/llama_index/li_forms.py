@@ -15,7 +15,12 @@ from written_answers import PERSON
 from llama_index_opea import OPEALLM
 from opea_core.testing import Answer, Seen, chat, stream, tool_call
 
-PREDICTS = ("structured_predict", "astructured_predict", "stream_structured_predict", "astream_structured_predict")
+PREDICTS = (
+    "structured_predict",
+    "astructured_predict",
+    "stream_structured_predict",
+    "astream_structured_predict",
+)
 AS_LLM = ("chat", "achat", "stream_chat", "astream_chat", "complete", "acomplete")
 ALL = (*PREDICTS, *(f"as_structured_llm.{way}" for way in AS_LLM))
 PROMPT = PromptTemplate("Tell about {topic}.")
@@ -70,14 +75,21 @@ def saying(text: str, finish_reason: str = "stop", size: int = 4) -> Script:
     def answer(seen: Seen) -> Answer:
         if not seen.body["stream"]:
             return chat(text, finish_reason=finish_reason)
-        return stream([text[at : at + size] for at in range(0, len(text), size)] or [""], finish_reason=finish_reason)
+        return stream(
+            [text[at : at + size] for at in range(0, len(text), size)] or [""],
+            finish_reason=finish_reason,
+        )
 
     return answer
 
 
-def calling(*calls: tuple[str, str], finish_reason: str = "tool_calls", text: str = "", size: int = 4) -> Script:
+def calling(
+    *calls: tuple[str, str], finish_reason: str = "tool_calls", text: str = "", size: int = 4
+) -> Script:
     """A server that calls functions with these arguments."""
-    whole = [tool_call(name, arguments, f"c{number}") for number, (name, arguments) in enumerate(calls)]
+    whole = [
+        tool_call(name, arguments, f"c{number}") for number, (name, arguments) in enumerate(calls)
+    ]
 
     def answer(seen: Seen) -> Answer:
         if not seen.body["stream"]:
@@ -86,7 +98,13 @@ def calling(*calls: tuple[str, str], finish_reason: str = "tool_calls", text: st
         for index, (name, arguments) in enumerate(calls):
             head = {"index": index, "id": f"c{index}", "function": {"name": name, "arguments": ""}}
             parts = [arguments[at : at + size] for at in range(0, len(arguments), size)]
-            pieces += [{"tool_calls": [head]}, *({"tool_calls": [{"index": index, "function": {"arguments": part}}]} for part in parts)]
+            pieces += [
+                {"tool_calls": [head]},
+                *(
+                    {"tool_calls": [{"index": index, "function": {"arguments": part}}]}
+                    for part in parts
+                ),
+            ]
         return stream(pieces, finish_reason=finish_reason)
 
     return answer

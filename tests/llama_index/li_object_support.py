@@ -30,7 +30,9 @@ _ONCE: dict[str, Any] = {"max_retries": 0, "recovery_wait": 0}
 
 def llm(server: ScriptedServer, **options: Any) -> OPEALLM:
     """An LLM at this server that tries everything once and waits for nothing."""
-    return OPEALLM(**{"model": "m", "api_base": server.url, "context_window": 8000, **_ONCE} | options)
+    return OPEALLM(
+        **{"model": "m", "api_base": server.url, "context_window": 8000, **_ONCE} | options
+    )
 
 
 def embedding(server: ScriptedServer, **options: Any) -> OPEAEmbedding:
@@ -49,7 +51,11 @@ CLASSES: dict[str, Any] = {"llm": OPEALLM, "embedding": OPEAEmbedding, "rerank":
 
 def body(server: ScriptedServer) -> dict[str, Any]:
     """The parameters of the last request: its body without what was asked and ``stream``."""
-    return {key: value for key, value in server.seen[-1].body.items() if key not in ("messages", "prompt", "stream", "stream_options")}
+    return {
+        key: value
+        for key, value in server.seen[-1].body.items()
+        if key not in ("messages", "prompt", "stream", "stream_options")
+    }
 
 
 # --- the eight ways
@@ -100,7 +106,9 @@ def says(text: str = "yes", **options: Any) -> Any:
 
 def ranked(*scores: tuple[int, float]) -> Answer:
     """A reranker's answer: (index, score) in this order."""
-    return json_answer({"results": [{"index": index, "relevance_score": score} for index, score in scores]})
+    return json_answer(
+        {"results": [{"index": index, "relevance_score": score} for index, score in scores]}
+    )
 
 
 # --- tools and forms
@@ -128,18 +136,32 @@ async def _drained(responses: Any) -> None:
 
 WITH_TOOLS: dict[str, Callable[..., Any]] = {
     "chat_with_tools": lambda made, **options: made.chat_with_tools([TOOL], "x", **options),
-    "achat_with_tools": lambda made, **options: asyncio.run(made.achat_with_tools([TOOL], "x", **options)),
-    "stream_chat_with_tools": lambda made, **options: list(made.stream_chat_with_tools([TOOL], "x", **options)),
-    "astream_chat_with_tools": lambda made, **options: asyncio.run(_drained(made.astream_chat_with_tools([TOOL], "x", **options))),
+    "achat_with_tools": lambda made, **options: asyncio.run(
+        made.achat_with_tools([TOOL], "x", **options)
+    ),
+    "stream_chat_with_tools": lambda made, **options: list(
+        made.stream_chat_with_tools([TOOL], "x", **options)
+    ),
+    "astream_chat_with_tools": lambda made, **options: asyncio.run(
+        _drained(made.astream_chat_with_tools([TOOL], "x", **options))
+    ),
     "predict_and_call": lambda made, **options: made.predict_and_call([TOOL], "x", **options),
-    "apredict_and_call": lambda made, **options: asyncio.run(made.apredict_and_call([TOOL], "x", **options)),
+    "apredict_and_call": lambda made, **options: asyncio.run(
+        made.apredict_and_call([TOOL], "x", **options)
+    ),
 }
 """Calls with one tool, ``add``."""
 
 STRUCTURED: dict[str, Callable[..., Any]] = {
-    "structured_predict": lambda made, **options: made.structured_predict(City, _CITY, llm_kwargs=options),
-    "astructured_predict": lambda made, **options: asyncio.run(made.astructured_predict(City, _CITY, llm_kwargs=options)),
-    "stream_structured_predict": lambda made, **options: list(made.stream_structured_predict(City, _CITY, llm_kwargs=options)),
+    "structured_predict": lambda made, **options: made.structured_predict(
+        City, _CITY, llm_kwargs=options
+    ),
+    "astructured_predict": lambda made, **options: asyncio.run(
+        made.astructured_predict(City, _CITY, llm_kwargs=options)
+    ),
+    "stream_structured_predict": lambda made, **options: list(
+        made.stream_structured_predict(City, _CITY, llm_kwargs=options)
+    ),
     "astream_structured_predict": lambda made, **options: asyncio.run(
         _drained(made.astream_structured_predict(City, _CITY, llm_kwargs=options))
     ),
@@ -167,12 +189,21 @@ class Listener(BaseCallbackHandler):
         self.started: list[tuple[CBEventType, dict[Any, Any], str]] = []
         self.ended: list[tuple[CBEventType, dict[Any, Any], str]] = []
 
-    def on_event_start(self, event_type: Any, payload: Any = None, event_id: str = "", parent_id: str = "", **kwargs: Any) -> str:
+    def on_event_start(
+        self,
+        event_type: Any,
+        payload: Any = None,
+        event_id: str = "",
+        parent_id: str = "",
+        **kwargs: Any,
+    ) -> str:
         """Something begins."""
         self.started.append((event_type, payload or {}, event_id))
         return event_id
 
-    def on_event_end(self, event_type: Any, payload: Any = None, event_id: str = "", **kwargs: Any) -> None:
+    def on_event_end(
+        self, event_type: Any, payload: Any = None, event_id: str = "", **kwargs: Any
+    ) -> None:
         """Something ended."""
         self.ended.append((event_type, payload or {}, event_id))
 
@@ -191,7 +222,13 @@ class Listener(BaseCallbackHandler):
     def counts(self) -> dict[str, tuple[int, int]]:
         """Starts and ends of each type; the exceptions that core counts as events of their own are left out."""
         kinds = {kind for kind, _, _ in [*self.started, *self.ended]} - {CBEventType.EXCEPTION}
-        return {kind.value: (sum(k == kind for k, _, _ in self.started), sum(k == kind for k, _, _ in self.ended)) for kind in kinds}
+        return {
+            kind.value: (
+                sum(k == kind for k, _, _ in self.started),
+                sum(k == kind for k, _, _ in self.ended),
+            )
+            for kind in kinds
+        }
 
 
 class Events(BaseEventHandler):
@@ -211,7 +248,11 @@ class Events(BaseEventHandler):
     @property
     def names(self) -> list[str]:
         """The names of the events, spans' left out."""
-        return [type(event).__name__ for event in self._kept if not type(event).__name__.startswith("Span")]
+        return [
+            type(event).__name__
+            for event in self._kept
+            if not type(event).__name__.startswith("Span")
+        ]
 
     def of(self, name: str) -> list[Any]:
         """The events of one class."""
@@ -228,19 +269,33 @@ class Spans(BaseSpanHandler[SimpleSpan]):
 
     _seen: list[str] = PrivateAttr(default_factory=list)
 
-    def new_span(self, id_: str, bound_args: Any, instance: Any = None, parent_span_id: Any = None, tags: Any = None, **kwargs: Any) -> Any:
+    def new_span(
+        self,
+        id_: str,
+        bound_args: Any,
+        instance: Any = None,
+        parent_span_id: Any = None,
+        tags: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """A span begins."""
-        self._seen.append(f"{bound_args!r} {bound_args.arguments!r} {dict(bound_args.kwargs)!r} {instance!r}")
+        self._seen.append(
+            f"{bound_args!r} {bound_args.arguments!r} {dict(bound_args.kwargs)!r} {instance!r}"
+        )
         return SimpleSpan(id_=id_, parent_id=parent_span_id, tags=tags or {})
 
-    def prepare_to_exit_span(self, id_: str, bound_args: Any, instance: Any = None, result: Any = None, **kwargs: Any) -> Any:
+    def prepare_to_exit_span(
+        self, id_: str, bound_args: Any, instance: Any = None, result: Any = None, **kwargs: Any
+    ) -> Any:
         """A span ended well."""
         self._seen.append(f"{bound_args.arguments!r} {result!r}")
         span = self.open_spans[id_]
         self.completed_spans.append(span)
         return span
 
-    def prepare_to_drop_span(self, id_: str, bound_args: Any, instance: Any = None, err: Any = None, **kwargs: Any) -> Any:
+    def prepare_to_drop_span(
+        self, id_: str, bound_args: Any, instance: Any = None, err: Any = None, **kwargs: Any
+    ) -> Any:
         """A span failed."""
         self._seen.append(f"{bound_args.arguments!r} {err!r}")
         span = self.open_spans[id_]
@@ -254,7 +309,9 @@ class Spans(BaseSpanHandler[SimpleSpan]):
 
     def named(self, name: str) -> int:
         """How many spans of this name ended."""
-        return sum(span.id_.startswith(f"{name}-") for span in [*self.completed_spans, *self.dropped_spans])
+        return sum(
+            span.id_.startswith(f"{name}-") for span in [*self.completed_spans, *self.dropped_spans]
+        )
 
 
 @contextmanager

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 from li_object_support import Counter, Events, Listener, instrumented, llm
-from llama_index.core.agent.workflow import AgentOutput, AgentStream, AgentWorkflow, FunctionAgent, ReActAgent, ToolCallResult
+from llama_index.core.agent.workflow import (
+    AgentOutput,
+    AgentStream,
+    AgentWorkflow,
+    FunctionAgent,
+    ReActAgent,
+    ToolCallResult,
+)
 from llama_index.core.async_utils import asyncio_run
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage
@@ -54,7 +61,9 @@ def now() -> str:
     return "noon"
 
 
-ADD, WEATHER, FAIL, NOW = (FunctionTool.from_defaults(function) for function in (add, weather, fail, now))
+ADD, WEATHER, FAIL, NOW = (
+    FunctionTool.from_defaults(function) for function in (add, weather, fail, now)
+)
 
 
 def turn(text: str = "", *calls: Any, thoughts: str = "") -> Any:
@@ -69,8 +78,15 @@ def turn(text: str = "", *calls: Any, thoughts: str = "") -> Any:
         for index, call in enumerate(calls):
             arguments = call["function"]["arguments"]
             half = len(arguments) // 2
-            first = {"index": index, **call, "function": {"name": call["function"]["name"], "arguments": arguments[:half]}}
-            pieces += [{"tool_calls": [first]}, {"tool_calls": [{"index": index, "function": {"arguments": arguments[half:]}}]}]
+            first = {
+                "index": index,
+                **call,
+                "function": {"name": call["function"]["name"], "arguments": arguments[:half]},
+            }
+            pieces += [
+                {"tool_calls": [first]},
+                {"tool_calls": [{"index": index, "function": {"arguments": arguments[half:]}}]},
+            ]
         return stream(pieces, finish_reason=finish, usage=USAGE)
 
     return answer
@@ -83,7 +99,9 @@ def agent(server: ScriptedServer, *tools: Any, **options: Any) -> FunctionAgent:
 
 async def run(made: Any, prompt: str = "Hello", **options: Any) -> tuple[AgentOutput, list[Any]]:
     """The output and all events; core's default memory keeps a database open."""
-    handler = made.run(user_msg=prompt, memory=ChatMemoryBuffer.from_defaults(token_limit=100_000), **options)
+    handler = made.run(
+        user_msg=prompt, memory=ChatMemoryBuffer.from_defaults(token_limit=100_000), **options
+    )
     events = [event async for event in handler.stream_events()]
     return await handler, events
 
@@ -113,19 +131,27 @@ async def test_an_agent_without_need_of_tools(server: ScriptedServer, streaming:
 
 
 @STREAMING
-async def test_a_tool_is_called_and_its_result_sent_back(server: ScriptedServer, streaming: bool) -> None:
+async def test_a_tool_is_called_and_its_result_sent_back(
+    server: ScriptedServer, streaming: bool
+) -> None:
     server.script(turn("", tool_call("add", {"a": 2, "b": 3}, "c1")), turn("It is 5"))
     output, events = await run(agent(server, ADD, streaming=streaming))
     assert str(output.response.content).strip() == "It is 5"
     assert results(events) == [5]
-    assert [(call.tool_name, call.tool_kwargs) for call in output.tool_calls] == [("add", {"a": 2, "b": 3})]
+    assert [(call.tool_name, call.tool_kwargs) for call in output.tool_calls] == [
+        ("add", {"a": 2, "b": 3})
+    ]
     asked, answered = messages(server)[-2:]
-    assert [(call["id"], json.loads(call["function"]["arguments"])) for call in asked["tool_calls"]] == [("c1", {"a": 2, "b": 3})]
+    assert [
+        (call["id"], json.loads(call["function"]["arguments"])) for call in asked["tool_calls"]
+    ] == [("c1", {"a": 2, "b": 3})]
     assert (answered["role"], answered["tool_call_id"], answered["content"]) == ("tool", "c1", "5")
 
 
 @STREAMING
-async def test_text_and_call_of_one_turn_both_survive(server: ScriptedServer, streaming: bool) -> None:
+async def test_text_and_call_of_one_turn_both_survive(
+    server: ScriptedServer, streaming: bool
+) -> None:
     server.script(turn("Let me add.", tool_call("add", {"a": 2, "b": 3}, "c1")), turn("5"))
     await run(agent(server, ADD, streaming=streaming))
     asked = messages(server)[-2]
@@ -135,17 +161,27 @@ async def test_text_and_call_of_one_turn_both_survive(server: ScriptedServer, st
 
 @STREAMING
 async def test_several_calls_of_one_turn(server: ScriptedServer, streaming: bool) -> None:
-    calls = [tool_call("add", {"a": 1, "b": 1}, "c1"), tool_call("weather", {"city": "Rome"}, "c2"), tool_call("now", "", "c3")]
+    calls = [
+        tool_call("add", {"a": 1, "b": 1}, "c1"),
+        tool_call("weather", {"city": "Rome"}, "c2"),
+        tool_call("now", "", "c3"),
+    ]
     server.script(turn("", *calls), turn("Done"))
     _, events = await run(agent(server, ADD, WEATHER, NOW, streaming=streaming))
     assert sorted(map(str, results(events))) == ["2", "Rain in Rome.", "noon"]
     assert server.seen[0].body["parallel_tool_calls"] is True
-    answered = {message["tool_call_id"]: message["content"] for message in messages(server) if message["role"] == "tool"}
+    answered = {
+        message["tool_call_id"]: message["content"]
+        for message in messages(server)
+        if message["role"] == "tool"
+    }
     assert answered == {"c1": "2", "c2": "Rain in Rome.", "c3": "noon"}
 
 
 @STREAMING
-async def test_one_call_at_a_time_if_parallel_ones_are_not_allowed(server: ScriptedServer, streaming: bool) -> None:
+async def test_one_call_at_a_time_if_parallel_ones_are_not_allowed(
+    server: ScriptedServer, streaming: bool
+) -> None:
     calls = [tool_call("add", {"a": 1, "b": 1}, "c1"), tool_call("add", {"a": 2, "b": 2}, "c2")]
     server.script(turn("", *calls), turn("Done"))
     _, events = await run(agent(server, ADD, streaming=streaming, allow_parallel_tool_calls=False))
@@ -155,7 +191,9 @@ async def test_one_call_at_a_time_if_parallel_ones_are_not_allowed(server: Scrip
 
 
 @STREAMING
-async def test_an_error_of_a_tool_is_told_the_model(server: ScriptedServer, streaming: bool) -> None:
+async def test_an_error_of_a_tool_is_told_the_model(
+    server: ScriptedServer, streaming: bool
+) -> None:
     server.script(turn("", tool_call("fail", {"why": "x"}, "c1")), turn("Sorry"))
     output, _ = await run(agent(server, FAIL, streaming=streaming))
     assert str(output.response.content).strip() == "Sorry"
@@ -164,11 +202,15 @@ async def test_an_error_of_a_tool_is_told_the_model(server: ScriptedServer, stre
 
 @STREAMING
 @pytest.mark.parametrize("arguments", ["{broken", "[1]", '"x"', "null"])
-async def test_arguments_that_cannot_be_read_do_not_end_the_agent(server: ScriptedServer, arguments: str, streaming: bool) -> None:
+async def test_arguments_that_cannot_be_read_do_not_end_the_agent(
+    server: ScriptedServer, arguments: str, streaming: bool
+) -> None:
     server.script(turn("", tool_call("add", arguments, "c1")), turn("Sorry"))
     output, events = await run(agent(server, ADD, streaming=streaming))
     assert str(output.response.content).strip() == "Sorry"
-    assert [event.tool_output.is_error for event in events if isinstance(event, ToolCallResult)] == [True]
+    assert [
+        event.tool_output.is_error for event in events if isinstance(event, ToolCallResult)
+    ] == [True]
     sent = messages(server)[-2]["tool_calls"][0]["function"]["arguments"]
     assert isinstance(json.loads(sent), dict)
 
@@ -190,30 +232,52 @@ async def test_a_result_may_be_the_answer(server: ScriptedServer, streaming: boo
     assert (str(first.response.content), len(server.seen)) == ("5", 1)
     await made.run(user_msg="y", memory=memory)
     sent = messages(server)
-    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "assistant", "user"]
+    assert [message["role"] for message in sent] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+        "user",
+    ]
     assert sent[3] == {"role": "assistant", "content": "5"}
 
 
 @STREAMING
-async def test_the_first_choice_of_a_tool_reaches_the_server_once(server: ScriptedServer, streaming: bool) -> None:
+async def test_the_first_choice_of_a_tool_reaches_the_server_once(
+    server: ScriptedServer, streaming: bool
+) -> None:
     server.script(turn("", tool_call("add", {"a": 2, "b": 3}, "c1")), turn("5"))
     await run(agent(server, ADD, NOW, streaming=streaming, initial_tool_choice="add"))
-    assert [seen.body["tool_choice"] for seen in server.seen] == [{"type": "function", "function": {"name": "add"}}, "auto"]
+    assert [seen.body["tool_choice"] for seen in server.seen] == [
+        {"type": "function", "function": {"name": "add"}},
+        "auto",
+    ]
 
 
 @STREAMING
-async def test_a_last_answer_when_there_were_too_many_turns(server: ScriptedServer, streaming: bool) -> None:
+async def test_a_last_answer_when_there_were_too_many_turns(
+    server: ScriptedServer, streaming: bool
+) -> None:
     server.always(turn("", tool_call("now", {}, "c1")))
     server.script(*[turn("", tool_call("now", {}, "c1"))] * 2, turn("Enough"))
-    output, _ = await run(agent(server, NOW, streaming=streaming), max_iterations=2, early_stopping_method="generate")
+    output, _ = await run(
+        agent(server, NOW, streaming=streaming), max_iterations=2, early_stopping_method="generate"
+    )
     assert str(output.response.content).strip() == "Enough"
     assert messages(server)[-1]["role"] == "system"
 
 
 async def test_thoughts_are_handed_on_as_they_come(server: ScriptedServer) -> None:
-    server.script(turn("", tool_call("now", {}, "c1"), thoughts="I must look"), turn("It is noon", thoughts="Now I know"))
+    server.script(
+        turn("", tool_call("now", {}, "c1"), thoughts="I must look"),
+        turn("It is noon", thoughts="Now I know"),
+    )
     _, events = await run(agent(server, NOW))
-    thoughts = [event.thinking_delta for event in events if isinstance(event, AgentStream) and event.thinking_delta]
+    thoughts = [
+        event.thinking_delta
+        for event in events
+        if isinstance(event, AgentStream) and event.thinking_delta
+    ]
     assert thoughts == ["I", "must", "look", "Now", "I", "know"]
 
 
@@ -230,17 +294,25 @@ async def test_what_agents_stream_grows_and_is_plain(server: ScriptedServer) -> 
     assert output.raw["usage"]["total_tokens"] == 12
 
 
-async def test_arguments_grow_in_the_stream_and_are_whole_at_the_end(server: ScriptedServer) -> None:
+async def test_arguments_grow_in_the_stream_and_are_whole_at_the_end(
+    server: ScriptedServer,
+) -> None:
     server.script(turn("", tool_call("weather", {"city": "Constantinople"}, "c1")), turn("Rain"))
     _, events = await run(agent(server, WEATHER))
-    grown = [event.tool_calls[0].tool_kwargs for event in events if isinstance(event, AgentStream) and event.tool_calls]
+    grown = [
+        event.tool_calls[0].tool_kwargs
+        for event in events
+        if isinstance(event, AgentStream) and event.tool_calls
+    ]
     assert grown[-1] == {"city": "Constantinople"}
     assert all("Constantinople".startswith(kwargs.get("city", "")) for kwargs in grown)
 
 
 @STREAMING
 async def test_an_answer_of_a_given_form(server: ScriptedServer, streaming: bool) -> None:
-    server.script(turn("", tool_call("add", {"a": 2, "b": 3}, "c1")), turn("It is 5"), turn('{"value": 5}'))
+    server.script(
+        turn("", tool_call("add", {"a": 2, "b": 3}, "c1")), turn("It is 5"), turn('{"value": 5}')
+    )
     output, _ = await run(agent(server, ADD, streaming=streaming, output_cls=Sum))
     assert output.structured_response == {"value": 5}
 
@@ -265,7 +337,9 @@ async def test_a_model_without_tools_cannot_be_a_function_agent(server: Scripted
 
 
 @STREAMING
-async def test_events_counts_and_limits_of_an_agent(server: ScriptedServer, streaming: bool) -> None:
+async def test_events_counts_and_limits_of_an_agent(
+    server: ScriptedServer, streaming: bool
+) -> None:
     server.script(turn("", tool_call("now", {}, "c1")), turn("noon"))
     listener, limiter, counter = Listener(), Counter(), TokenCountingHandler(tokenizer=str.split)
     model = llm(server, callback_manager=CallbackManager([listener, counter]), rate_limiter=limiter)
@@ -282,8 +356,12 @@ def _balanced(events: Events) -> None:
 
 
 @STREAMING
-async def test_a_conversation_can_be_stored_and_goes_on(server: ScriptedServer, streaming: bool) -> None:
-    server.script(turn("so", tool_call("now", {}, "c1"), thoughts="hm"), turn("noon"), turn("again"))
+async def test_a_conversation_can_be_stored_and_goes_on(
+    server: ScriptedServer, streaming: bool
+) -> None:
+    server.script(
+        turn("so", tool_call("now", {}, "c1"), thoughts="hm"), turn("noon"), turn("again")
+    )
     made = agent(server, NOW, streaming=streaming)
     memory = ChatMemoryBuffer.from_defaults(token_limit=100_000)
     await made.run(user_msg="x", memory=memory)
@@ -291,8 +369,18 @@ async def test_a_conversation_can_be_stored_and_goes_on(server: ScriptedServer, 
     history = [ChatMessage.model_validate_json(text) for text in stored]
     await run(made, "y", chat_history=history)
     sent = messages(server)
-    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "assistant", "user"]
-    assert (sent[1]["content"].strip(), sent[1]["tool_calls"][0]["id"], sent[2]["tool_call_id"]) == ("so", "c1", "c1")
+    assert [message["role"] for message in sent] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+        "user",
+    ]
+    assert (
+        sent[1]["content"].strip(),
+        sent[1]["tool_calls"][0]["id"],
+        sent[2]["tool_call_id"],
+    ) == ("so", "c1", "c1")
 
 
 # --- others
@@ -304,26 +392,44 @@ REACT = 'Thought: I need the sum.\nAction: add\nAction Input: {"a": 2, "b": 3}'
 @STREAMING
 async def test_a_react_agent(server: ScriptedServer, streaming: bool) -> None:
     server.script(turn(REACT), turn("Thought: I can answer.\nAnswer: It is 5"))
-    output, events = await run(ReActAgent(tools=[ADD], llm=llm(server, is_function_calling_model=False), streaming=streaming))
+    output, events = await run(
+        ReActAgent(
+            tools=[ADD], llm=llm(server, is_function_calling_model=False), streaming=streaming
+        )
+    )
     assert str(output.response.content).strip() == "It is 5"
     assert results(events) == [5]
     assert all("tools" not in seen.body for seen in server.seen)
 
 
 @STREAMING
-async def test_a_react_agent_of_a_model_that_thinks(server: ScriptedServer, streaming: bool) -> None:
+async def test_a_react_agent_of_a_model_that_thinks(
+    server: ScriptedServer, streaming: bool
+) -> None:
     server.script(turn("Thought: (Implicit) I can answer.\nAnswer: Hi", thoughts="let me see"))
     output, events = await run(ReActAgent(tools=[ADD], llm=llm(server), streaming=streaming))
     assert str(output.response.content).strip() == "Hi"
     if streaming:
-        thoughts = [event.thinking_delta for event in events if isinstance(event, AgentStream) and event.thinking_delta]
+        thoughts = [
+            event.thinking_delta
+            for event in events
+            if isinstance(event, AgentStream) and event.thinking_delta
+        ]
         assert thoughts == ["let", "me", "see"]
 
 
 @STREAMING
 async def test_two_agents_and_a_handoff(server: ScriptedServer, streaming: bool) -> None:
     model = llm(server)
-    talker = agent(server, NOW, llm=model, name="talker", description="Talks.", can_handoff_to=["adder"], streaming=streaming)
+    talker = agent(
+        server,
+        NOW,
+        llm=model,
+        name="talker",
+        description="Talks.",
+        can_handoff_to=["adder"],
+        streaming=streaming,
+    )
     adder = agent(server, ADD, llm=model, name="adder", description="Adds.", streaming=streaming)
     server.script(
         turn("", tool_call("handoff", {"to_agent": "adder", "reason": "sums"}, "h1")),
@@ -334,7 +440,9 @@ async def test_two_agents_and_a_handoff(server: ScriptedServer, streaming: bool)
     assert str(output.response.content).strip() == "It is 5"
     assert output.current_agent_name == "adder"
     assert results(events)[-1] == 5
-    assert [sorted(tool["function"]["name"] for tool in seen.body["tools"]) for seen in server.seen] == [
+    assert [
+        sorted(tool["function"]["name"] for tool in seen.body["tools"]) for seen in server.seen
+    ] == [
         ["handoff", "now"],
         ["add", "handoff"],
         ["add", "handoff"],
@@ -342,8 +450,12 @@ async def test_two_agents_and_a_handoff(server: ScriptedServer, streaming: bool)
 
 
 @pytest.mark.parametrize(("calls_functions", "kind"), [(True, FunctionAgent), (False, ReActAgent)])
-def test_a_workflow_chooses_the_agent_that_fits_the_model(server: ScriptedServer, calls_functions: bool, kind: Any) -> None:
-    made = AgentWorkflow.from_tools_or_functions([ADD], llm=llm(server, is_function_calling_model=calls_functions))
+def test_a_workflow_chooses_the_agent_that_fits_the_model(
+    server: ScriptedServer, calls_functions: bool, kind: Any
+) -> None:
+    made = AgentWorkflow.from_tools_or_functions(
+        [ADD], llm=llm(server, is_function_calling_model=calls_functions)
+    )
     assert [type(one) for one in made.agents.values()] == [kind]
 
 
@@ -366,7 +478,9 @@ async def test_a_history_of_another_integration(server: ScriptedServer) -> None:
     history = [
         ChatMessage(role="user", content="What time is it?"),
         ChatMessage(role="assistant", content=None, additional_kwargs={"tool_calls": calls}),
-        ChatMessage(role="tool", content="noon", additional_kwargs={"tool_call_id": "c1", "name": "now"}),
+        ChatMessage(
+            role="tool", content="noon", additional_kwargs={"tool_call_id": "c1", "name": "now"}
+        ),
     ]
     before = [message.model_dump() for message in history]
     server.script(turn("It is noon"))

@@ -12,7 +12,14 @@ from llama_index.core.base.embeddings.base import SimilarityMode
 from llama_index.core.schema import Document, TextNode
 
 from llama_index_opea import OPEAEmbedding
-from opea_core import BadAnswerError, Capabilities, ConfigurationError, ContextOverflowError, InvalidRequestError, OPEAError
+from opea_core import (
+    BadAnswerError,
+    Capabilities,
+    ConfigurationError,
+    ContextOverflowError,
+    InvalidRequestError,
+    OPEAError,
+)
 from opea_core.testing import Answer, ScriptedServer, error, html, json_answer
 from opea_core.testing.model import vector
 
@@ -28,12 +35,20 @@ def batch(way: str, made: OPEAEmbedding, texts: Any, **options: Any) -> list[lis
 
 def text(way: str, made: OPEAEmbedding, one: Any) -> list[float]:
     """The vector of a text."""
-    return made.get_text_embedding(one) if way == "sync" else asyncio.run(made.aget_text_embedding(one))
+    return (
+        made.get_text_embedding(one)
+        if way == "sync"
+        else asyncio.run(made.aget_text_embedding(one))
+    )
 
 
 def query(way: str, made: OPEAEmbedding, one: Any) -> list[float]:
     """The vector of a query."""
-    return made.get_query_embedding(one) if way == "sync" else asyncio.run(made.aget_query_embedding(one))
+    return (
+        made.get_query_embedding(one)
+        if way == "sync"
+        else asyncio.run(made.aget_query_embedding(one))
+    )
 
 
 SINGLE: dict[str, Callable[..., list[float]]] = {"text": text, "query": query}
@@ -46,7 +61,10 @@ def inputs(server: ScriptedServer) -> list[list[str]]:
 
 def backwards(seen: Any) -> Answer:
     """Right vectors in the wrong order: each is the number the text is."""
-    data = [{"index": number, "embedding": [float(one), 1.0]} for number, one in enumerate(seen.body["input"])]
+    data = [
+        {"index": number, "embedding": [float(one), 1.0]}
+        for number, one in enumerate(seen.body["input"])
+    ]
     return json_answer({"data": data[::-1]})
 
 
@@ -67,11 +85,19 @@ def test_prefixes_of_queries_and_texts(server: ScriptedServer, way: str) -> None
     query(way, made, "a")
     text(way, made, "b")
     batch(way, made, ["c", "d"])
-    assert [seen.body["input"] for seen in server.seen] == [["query: a"], ["passage: b"], ["passage: c", "passage: d"]]
+    assert [seen.body["input"] for seen in server.seen] == [
+        ["query: a"],
+        ["passage: b"],
+        ["passage: c", "passage: d"],
+    ]
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("one", ["a\nb", "a\r\n\r\nb", "  a  ", "\n", "", "ä€🙂", "x" * 10000], ids=lambda one: repr(one[:9]))
+@pytest.mark.parametrize(
+    "one",
+    ["a\nb", "a\r\n\r\nb", "  a  ", "\n", "", "ä€🙂", "x" * 10000],
+    ids=lambda one: repr(one[:9]),
+)
 def test_texts_are_sent_as_they_are(server: ScriptedServer, one: str, way: str) -> None:
     text(way, embedding(server), one)
     batch(way, embedding(server), [one, "b"])
@@ -138,14 +164,18 @@ def test_batches_hold_10_texts_if_nothing_else_is_said(server: ScriptedServer, w
 
 @pytest.mark.parametrize("way", WAYS)
 def test_batches_are_limited_in_bytes_too(server: ScriptedServer, way: str) -> None:
-    found = batch(way, embedding(server, max_request_bytes=4), ["ab", "cd", "e", "much too long", "ää", "f"])
+    found = batch(
+        way, embedding(server, max_request_bytes=4), ["ab", "cd", "e", "much too long", "ää", "f"]
+    )
     assert inputs(server) == sorted([["ab", "cd"], ["e"], ["much too long"], ["ää"], ["f"]])
     assert found == [vector(one) for one in ("ab", "cd", "e", "much too long", "ää", "f")]
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("workers", [None, 1, 3])
-def test_every_text_gets_its_own_vector_whatever_the_servers_order(server: ScriptedServer, workers: int | None, way: str) -> None:
+def test_every_text_gets_its_own_vector_whatever_the_servers_order(
+    server: ScriptedServer, workers: int | None, way: str
+) -> None:
     server.always(backwards)
     texts = [str(number) for number in range(20)]
     found = batch(way, embedding(server, embed_batch_size=3, num_workers=workers), texts)
@@ -159,15 +189,21 @@ def test_the_same_text_twice_is_asked_twice_and_right(server: ScriptedServer, wa
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_batch_that_is_too_large_is_split(server: ScriptedServer, way: str) -> None:
-    server.always(lambda seen: error(413, "input is too large") if len(seen.body["input"]) > 2 else None)
+    server.always(
+        lambda seen: error(413, "input is too large") if len(seen.body["input"]) > 2 else None
+    )
     texts = [str(number) for number in range(8)]
-    assert batch(way, embedding(server, embed_batch_size=8), texts) == [vector(one) for one in texts]
+    assert batch(way, embedding(server, embed_batch_size=8), texts) == [
+        vector(one) for one in texts
+    ]
     assert max(len(seen.body["input"]) for seen in server.seen[1:]) < 8
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_size_a_server_takes_is_remembered(server: ScriptedServer, way: str) -> None:
-    server.always(lambda seen: error(413, "input is too large") if len(seen.body["input"]) > 2 else None)
+    server.always(
+        lambda seen: error(413, "input is too large") if len(seen.body["input"]) > 2 else None
+    )
     made = embedding(server, embed_batch_size=8)
     batch(way, made, [str(number) for number in range(8)])
     count = len(server.seen)
@@ -179,7 +215,9 @@ def test_the_size_a_server_takes_is_remembered(server: ScriptedServer, way: str)
 def test_too_many_inputs_in_words_split_a_batch_too(server: ScriptedServer, way: str) -> None:
     refused = error(422, "batch size 4 > maximum allowed batch size 2", type="Validation")
     server.always(lambda seen: refused if len(seen.body["input"]) > 2 else None)
-    assert batch(way, embedding(server, embed_batch_size=4), list("abcd")) == [vector(one) for one in "abcd"]
+    assert batch(way, embedding(server, embed_batch_size=4), list("abcd")) == [
+        vector(one) for one in "abcd"
+    ]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -215,22 +253,32 @@ def test_base64_may_be_asked_for(server: ScriptedServer, way: str) -> None:
 
 def test_a_server_that_counts_in_bytes(server: ScriptedServer) -> None:
     server.script(json_answer({"data": [{"index": 0, "embedding": "AQL/"}]}))
-    assert query("sync", embedding(server, capabilities=Capabilities(embedding_dtype="int8")), "x") == [1.0, 2.0, -1.0]
+    assert query(
+        "sync", embedding(server, capabilities=Capabilities(embedding_dtype="int8")), "x"
+    ) == [1.0, 2.0, -1.0]
 
 
 WRONG: dict[str, Any] = {
     "too few": {"data": [{"index": 0, "embedding": [1.0]}]},
     "too many": {"data": [{"index": n, "embedding": [1.0]} for n in range(3)]},
-    "different lengths": {"data": [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [1.0, 2.0]}]},
-    "null inside": {"data": [{"index": 0, "embedding": [1.0, None]}, {"index": 1, "embedding": [1.0, 2.0]}]},
-    "one vector per token": {"data": [{"index": 0, "embedding": [[1.0]]}, {"index": 1, "embedding": [[1.0]]}]},
+    "different lengths": {
+        "data": [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [1.0, 2.0]}]
+    },
+    "null inside": {
+        "data": [{"index": 0, "embedding": [1.0, None]}, {"index": 1, "embedding": [1.0, 2.0]}]
+    },
+    "one vector per token": {
+        "data": [{"index": 0, "embedding": [[1.0]]}, {"index": 1, "embedding": [[1.0]]}]
+    },
     "no data": {"object": "list"},
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", WRONG)
-def test_vectors_that_do_not_fit_the_texts_are_an_error(server: ScriptedServer, case: str, way: str) -> None:
+def test_vectors_that_do_not_fit_the_texts_are_an_error(
+    server: ScriptedServer, case: str, way: str
+) -> None:
     server.always(json_answer(WRONG[case]))
     with pytest.raises(BadAnswerError):
         batch(way, embedding(server), ["a", "b"])
@@ -242,11 +290,19 @@ def test_vectors_that_do_not_fit_the_texts_are_an_error(server: ScriptedServer, 
     [
         (error(400, "no"), InvalidRequestError),
         (html(200), BadAnswerError),
-        (error(400, "This model's maximum context length is 512 tokens. However, you requested 600 tokens."), ContextOverflowError),
+        (
+            error(
+                400,
+                "This model's maximum context length is 512 tokens. However, you requested 600 tokens.",
+            ),
+            ContextOverflowError,
+        ),
     ],
     ids=["400", "HTML", "overflow"],
 )
-def test_errors_are_the_cores(server: ScriptedServer, answer: Answer, raised: Any, way: str) -> None:
+def test_errors_are_the_cores(
+    server: ScriptedServer, answer: Answer, raised: Any, way: str
+) -> None:
     server.always(answer)
     with pytest.raises(raised):
         query(way, embedding(server), "x")
@@ -260,7 +316,9 @@ def test_the_mean_of_several_queries(server: ScriptedServer, asynchronous: bool)
     server.always(backwards)
     made = embedding(server)
     found = (
-        asyncio.run(made.aget_agg_embedding_from_queries(["1", "3"])) if asynchronous else made.get_agg_embedding_from_queries(["1", "3"])
+        asyncio.run(made.aget_agg_embedding_from_queries(["1", "3"]))
+        if asynchronous
+        else made.get_agg_embedding_from_queries(["1", "3"])
     )
     assert found == [2.0, 1.0]
 
@@ -282,7 +340,9 @@ def test_as_a_transformation_it_fills_the_nodes(server: ScriptedServer, way: str
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_progress_is_shown_when_asked_for(server: ScriptedServer, way: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_when_asked_for(
+    server: ScriptedServer, way: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     batch(way, embedding(server, embed_batch_size=1), ["a", "b"], show_progress=True)
     assert "Generating embeddings" in capfd.readouterr().err
     batch(way, embedding(server, embed_batch_size=1), ["a", "b"])

@@ -57,7 +57,9 @@ def held(event: threading.Event) -> Any:
     ],
     ids=str,
 )
-def test_so_many_batches_are_under_way_at_once(server: ScriptedServer, options: dict[str, Any], at_once: int, way: str) -> None:
+def test_so_many_batches_are_under_way_at_once(
+    server: ScriptedServer, options: dict[str, Any], at_once: int, way: str
+) -> None:
     release = threading.Event()
     server.always(held(release))
     made = embedding(server, embed_batch_size=1, **options)
@@ -73,7 +75,9 @@ def test_so_many_batches_are_under_way_at_once(server: ScriptedServer, options: 
 def test_the_limit_of_a_shared_object_holds(server: ScriptedServer, way: str) -> None:
     release = threading.Event()
     server.always(held(release))
-    made = OPEAEmbedding(client=OPEA(server.url, max_concurrent=2), model="e", embed_batch_size=1, num_workers=8)
+    made = OPEAEmbedding(
+        client=OPEA(server.url, max_concurrent=2), model="e", embed_batch_size=1, num_workers=8
+    )
     threads, results = in_threads(lambda: batch(way, made, TEXTS))
     server.wait(lambda: server.in_flight == 2)
     release.set()
@@ -99,7 +103,9 @@ def test_with_several_endpoints_all_of_them_work(server: ScriptedServer, way: st
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_vectors_stay_in_order_when_the_first_batch_is_the_last_to_come(server: ScriptedServer, way: str) -> None:
+def test_vectors_stay_in_order_when_the_first_batch_is_the_last_to_come(
+    server: ScriptedServer, way: str
+) -> None:
     release = threading.Event()
     server.script(held(release))
     made = embedding(server, embed_batch_size=5, num_workers=4)
@@ -119,7 +125,11 @@ def test_workers_must_be_some(server: ScriptedServer, workers: int) -> None:
 
 async def test_a_batch_within_a_running_loop(server: ScriptedServer) -> None:
     made = embedding(server, embed_batch_size=2)
-    assert made.get_text_embedding_batch(TEXTS) == await made.aget_text_embedding_batch(TEXTS) == VECTORS
+    assert (
+        made.get_text_embedding_batch(TEXTS)
+        == await made.aget_text_embedding_batch(TEXTS)
+        == VECTORS
+    )
 
 
 # --- events
@@ -128,7 +138,9 @@ async def test_a_batch_within_a_running_loop(server: ScriptedServer) -> None:
 def _told(events: Events, listener: Listener, batches: list[list[str]]) -> None:
     ends = events.of("EmbeddingEndEvent")
     assert [end.chunks for end in ends] == batches
-    assert [end.embeddings for end in ends] == [[vector(text) for text in texts] for texts in batches]
+    assert [end.embeddings for end in ends] == [
+        [vector(text) for text in texts] for texts in batches
+    ]
     assert len(events.of("EmbeddingStartEvent")) == len(batches)
     assert [payload[EventPayload.CHUNKS] for _, payload, _ in listener.ended] == batches
     assert [id_ for _, _, id_ in listener.started] == [id_ for _, _, id_ in listener.ended]
@@ -138,7 +150,9 @@ def _told(events: Events, listener: Listener, batches: list[list[str]]) -> None:
 @pytest.mark.parametrize("workers", [1, 4])
 def test_each_batch_has_its_events_in_order(server: ScriptedServer, workers: int, way: str) -> None:
     listener = Listener()
-    made = embedding(server, embed_batch_size=5, num_workers=workers, callback_manager=listener.manager)
+    made = embedding(
+        server, embed_batch_size=5, num_workers=workers, callback_manager=listener.manager
+    )
     with instrumented() as (events, spans):
         batch(way, made, TEXTS)
     _told(events, listener, [TEXTS[start : start + 5] for start in range(0, 20, 5)])
@@ -147,10 +161,14 @@ def test_each_batch_has_its_events_in_order(server: ScriptedServer, workers: int
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_error_in_one_batch_ends_the_rest_and_balances_the_events(server: ScriptedServer, workers: int, way: str) -> None:
+def test_an_error_in_one_batch_ends_the_rest_and_balances_the_events(
+    server: ScriptedServer, workers: int, way: str
+) -> None:
     server.always(lambda seen: error(400, "no") if seen.body["input"] == ["text 3"] else None)
     listener = Listener()
-    made = embedding(server, embed_batch_size=1, num_workers=workers, callback_manager=listener.manager)
+    made = embedding(
+        server, embed_batch_size=1, num_workers=workers, callback_manager=listener.manager
+    )
     with instrumented() as (events, spans), pytest.raises(InvalidRequestError):
         batch(way, made, TEXTS)
     starts, ends = listener.counts["embedding"]
@@ -161,7 +179,9 @@ def test_an_error_in_one_batch_ends_the_rest_and_balances_the_events(server: Scr
     assert spans.dropped_spans
 
 
-async def test_cancelling_a_batch_ends_its_requests_and_balances_the_events(server: ScriptedServer) -> None:
+async def test_cancelling_a_batch_ends_its_requests_and_balances_the_events(
+    server: ScriptedServer,
+) -> None:
     server.always(held(threading.Event()))
     listener = Listener()
     made = embedding(server, embed_batch_size=1, num_workers=3, callback_manager=listener.manager)
@@ -181,12 +201,18 @@ async def test_cancelling_a_batch_ends_its_requests_and_balances_the_events(serv
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("workers", [1, 4])
-def test_cached_texts_are_not_asked_for_again(server: ScriptedServer, workers: int, way: str) -> None:
-    made = embedding(server, embed_batch_size=5, num_workers=workers, embeddings_cache=SimpleKVStore())
+def test_cached_texts_are_not_asked_for_again(
+    server: ScriptedServer, workers: int, way: str
+) -> None:
+    made = embedding(
+        server, embed_batch_size=5, num_workers=workers, embeddings_cache=SimpleKVStore()
+    )
     first = batch(way, made, TEXTS[:10])
     count = len(server.seen)
     assert batch(way, made, TEXTS) == first + VECTORS[10:] == VECTORS
-    assert sorted(text for seen in server.seen[count:] for text in seen.body["input"]) == sorted(TEXTS[10:])
+    assert sorted(text for seen in server.seen[count:] for text in seen.body["input"]) == sorted(
+        TEXTS[10:]
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -201,15 +227,25 @@ def test_a_batch_partly_cached_keeps_its_order(server: ScriptedServer, way: str)
 def test_single_texts_and_queries_are_cached(server: ScriptedServer, way: str) -> None:
     made = embedding(server, embeddings_cache=SimpleKVStore())
     for _ in range(2):
-        made.get_text_embedding("x") if way == "sync" else asyncio.run(made.aget_text_embedding("x"))
-        made.get_query_embedding("y") if way == "sync" else asyncio.run(made.aget_query_embedding("y"))
+        made.get_text_embedding("x") if way == "sync" else asyncio.run(
+            made.aget_text_embedding("x")
+        )
+        made.get_query_embedding("y") if way == "sync" else asyncio.run(
+            made.aget_query_embedding("y")
+        )
     assert len(server.seen) == 2
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_limiter_is_asked_with_a_cache_too(server: ScriptedServer, way: str) -> None:
     limiter = Counter()
-    batch(way, embedding(server, embed_batch_size=2, rate_limiter=limiter, embeddings_cache=SimpleKVStore()), list("abcde"))
+    batch(
+        way,
+        embedding(
+            server, embed_batch_size=2, rate_limiter=limiter, embeddings_cache=SimpleKVStore()
+        ),
+        list("abcde"),
+    )
     assert limiter.total == 3
 
 
@@ -221,8 +257,17 @@ DOCUMENTS = [Document(text=f"Document {number}.", id_=str(number)) for number in
 
 @pytest.mark.parametrize("way", WAYS)
 def test_in_an_ingestion_pipeline(server: ScriptedServer, way: str) -> None:
-    pipeline = IngestionPipeline(transformations=[SentenceSplitter(tokenizer=str.split), embedding(server, embed_batch_size=2)])
-    found = pipeline.run(documents=DOCUMENTS) if way == "sync" else asyncio.run(pipeline.arun(documents=DOCUMENTS))
+    pipeline = IngestionPipeline(
+        transformations=[
+            SentenceSplitter(tokenizer=str.split),
+            embedding(server, embed_batch_size=2),
+        ]
+    )
+    found = (
+        pipeline.run(documents=DOCUMENTS)
+        if way == "sync"
+        else asyncio.run(pipeline.arun(documents=DOCUMENTS))
+    )
     assert [node.embedding for node in found] == [vector(document.text) for document in DOCUMENTS]
 
 
@@ -254,24 +299,36 @@ def test_in_an_index_with_many_nodes(server: ScriptedServer) -> None:
 
 async def test_in_an_index_by_async_code(server: ScriptedServer) -> None:
     nodes = [TextNode(text=text) for text in TEXTS]
-    index = await asyncio.to_thread(VectorStoreIndex, nodes, embed_model=embedding(server), use_async=True)
+    index = await asyncio.to_thread(
+        VectorStoreIndex, nodes, embed_model=embedding(server), use_async=True
+    )
     [found] = await index.as_retriever(similarity_top_k=1).aretrieve("text 3")
     assert found.node.get_content() == "text 3"
 
 
 def test_loops_and_threads_share_one_object(server: ScriptedServer) -> None:
     made = embedding(server, embed_batch_size=2, max_concurrent=3)
-    threads, results = in_threads(*[lambda way=way: batch(way, made, TEXTS) for way in [*WAYS, *WAYS]])
+    threads, results = in_threads(
+        *[lambda way=way: batch(way, made, TEXTS) for way in [*WAYS, *WAYS]]
+    )
     joined(threads)
     assert results == [VECTORS] * 4
     assert server.max_in_flight <= 3
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_query_and_text_do_not_share_a_cache_entry_where_their_prefixes_differ(server: ScriptedServer, way: str) -> None:
-    made = embedding(server, embeddings_cache=SimpleKVStore(), query_prefix="query: ", text_prefix="passage: ")
+def test_query_and_text_do_not_share_a_cache_entry_where_their_prefixes_differ(
+    server: ScriptedServer, way: str
+) -> None:
+    made = embedding(
+        server, embeddings_cache=SimpleKVStore(), query_prefix="query: ", text_prefix="passage: "
+    )
     batch(way, made, ["x"])
-    found = made.get_query_embedding("x") if way == "sync" else asyncio.run(made.aget_query_embedding("x"))
+    found = (
+        made.get_query_embedding("x")
+        if way == "sync"
+        else asyncio.run(made.aget_query_embedding("x"))
+    )
     assert found == vector("query: x")
 
 

@@ -9,10 +9,20 @@ from typing import Any
 
 import pytest
 from li_object_support import Listener, embedding, llm, ranked, reranker
-from llama_index.core import PromptTemplate, Settings, SummaryIndex, VectorStoreIndex, get_response_synthesizer
+from llama_index.core import (
+    PromptTemplate,
+    Settings,
+    SummaryIndex,
+    VectorStoreIndex,
+    get_response_synthesizer,
+)
 from llama_index.core.async_utils import asyncio_run
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
-from llama_index.core.chat_engine import CondensePlusContextChatEngine, ContextChatEngine, SimpleChatEngine
+from llama_index.core.chat_engine import (
+    CondensePlusContextChatEngine,
+    ContextChatEngine,
+    SimpleChatEngine,
+)
 from llama_index.core.evaluation import FaithfulnessEvaluator
 from llama_index.core.llms import ChatMessage
 from llama_index.core.memory import ChatMemoryBuffer
@@ -65,7 +75,10 @@ def answers(*texts: str, thoughts: str = "") -> Any:
         if not seen.body.get("stream"):
             return chat(text, usage=USAGE, reasoning=thoughts or None)
         thinking = [{"reasoning_content": thoughts}] if thoughts else []
-        return stream([*thinking, *[part for word in text.split(" ") for part in (word, " ")][:-1]], usage=USAGE)
+        return stream(
+            [*thinking, *[part for word in text.split(" ") for part in (word, " ")][:-1]],
+            usage=USAGE,
+        )
 
     return answer
 
@@ -77,7 +90,10 @@ def asked(server: ScriptedServer) -> list[str]:
 
 def index(server: ScriptedServer) -> VectorStoreIndex:
     """An index of two texts."""
-    return VectorStoreIndex([TextNode(text="Ada wrote notes."), TextNode(text="Rome has a river.")], embed_model=embedding(server))
+    return VectorStoreIndex(
+        [TextNode(text="Ada wrote notes."), TextNode(text="Rome has a river.")],
+        embed_model=embedding(server),
+    )
 
 
 def memory() -> ChatMemoryBuffer:
@@ -106,10 +122,14 @@ def query(way: str, server: ScriptedServer, text: str = "Who?", **options: Any) 
     given = {"llm": llm(server), **options}
 
     async def streamed() -> str:
-        return await _streamed(await index(server).as_query_engine(streaming=True, **given).aquery(text))
+        return await _streamed(
+            await index(server).as_query_engine(streaming=True, **given).aquery(text)
+        )
 
     if way == "stream":
-        return "".join(index(server).as_query_engine(streaming=True, **given).query(text).response_gen)
+        return "".join(
+            index(server).as_query_engine(streaming=True, **given).query(text).response_gen
+        )
     if way == "astream":
         return asyncio.run(streamed())
     engine = index(server).as_query_engine(**given)
@@ -126,10 +146,18 @@ def test_a_query_engine_answers_from_what_it_found(server: ScriptedServer, way: 
 
 
 @pytest.mark.parametrize(
-    "mode", [ResponseMode.REFINE, ResponseMode.TREE_SUMMARIZE, ResponseMode.COMPACT_ACCUMULATE, ResponseMode.SIMPLE_SUMMARIZE]
+    "mode",
+    [
+        ResponseMode.REFINE,
+        ResponseMode.TREE_SUMMARIZE,
+        ResponseMode.COMPACT_ACCUMULATE,
+        ResponseMode.SIMPLE_SUMMARIZE,
+    ],
 )
 @pytest.mark.parametrize("way", ["sync", "async"])
-def test_every_way_to_put_an_answer_together(server: ScriptedServer, way: str, mode: ResponseMode) -> None:
+def test_every_way_to_put_an_answer_together(
+    server: ScriptedServer, way: str, mode: ResponseMode
+) -> None:
     server.always(answers("Ada did."))
     assert "Ada did." in query(way, server, response_mode=mode)
 
@@ -143,7 +171,9 @@ def test_thoughts_do_not_stand_in_the_answer(server: ScriptedServer, way: str) -
 @pytest.mark.parametrize("way", WAYS)
 def test_a_reranker_among_the_postprocessors(server: ScriptedServer, way: str) -> None:
     plain = answers("Ada did.")
-    server.always(lambda seen: ranked((1, 0.9), (0, 0.1)) if seen.path.endswith("rerank") else plain(seen))
+    server.always(
+        lambda seen: ranked((1, 0.9), (0, 0.1)) if seen.path.endswith("rerank") else plain(seen)
+    )
     assert query(way, server, node_postprocessors=[reranker(server, top_n=1)]) == "Ada did."
     [documents] = [seen.body["documents"] for seen in server.seen if seen.path.endswith("rerank")]
     [prompt] = asked(server)
@@ -153,9 +183,13 @@ def test_a_reranker_among_the_postprocessors(server: ScriptedServer, way: str) -
 
 @pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("system_prompt", [None, "Be brief."])
-def test_an_engine_of_a_form_gives_objects(server: ScriptedServer, way: str, system_prompt: str | None) -> None:
+def test_an_engine_of_a_form_gives_objects(
+    server: ScriptedServer, way: str, system_prompt: str | None
+) -> None:
     server.always(answers('{"name": "Rome", "rivers": ["Tiber"]}'))
-    engine = index(server).as_query_engine(llm=llm(server, system_prompt=system_prompt).as_structured_llm(City))
+    engine = index(server).as_query_engine(
+        llm=llm(server, system_prompt=system_prompt).as_structured_llm(City)
+    )
     response = engine.query("Which?") if way == "sync" else asyncio.run(engine.aquery("Which?"))
     assert response.response == City(name="Rome", rivers=["Tiber"])
     roles = [message["role"] for message in server.seen[-1].body["messages"]]
@@ -165,7 +199,9 @@ def test_an_engine_of_a_form_gives_objects(server: ScriptedServer, way: str, sys
 @pytest.mark.parametrize("way", ["sync", "async"])
 def test_a_form_for_the_synthesizer(server: ScriptedServer, way: str) -> None:
     server.always(answers('{"name": "Rome"}'))
-    engine = index(server).as_query_engine(llm=llm(server), output_cls=City, response_mode=ResponseMode.COMPACT)
+    engine = index(server).as_query_engine(
+        llm=llm(server), output_cls=City, response_mode=ResponseMode.COMPACT
+    )
     response = engine.query("Which?") if way == "sync" else asyncio.run(engine.aquery("Which?"))
     assert response.response == City(name="Rome")
 
@@ -173,7 +209,11 @@ def test_a_form_for_the_synthesizer(server: ScriptedServer, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_errors_of_the_server_reach_the_caller(server: ScriptedServer, way: str) -> None:
     model = ScriptedModel("m")
-    server.always(lambda seen: error(401, "wrong key") if seen.path.endswith("completions") else model.answer(seen))
+    server.always(
+        lambda seen: (
+            error(401, "wrong key") if seen.path.endswith("completions") else model.answer(seen)
+        )
+    )
     with pytest.raises(OPEAError, match="401"):
         query(way, server)
 
@@ -196,13 +236,20 @@ async def test_a_synthesizer_in_a_tree_asks_at_once(server: ScriptedServer) -> N
     server.always(answers("So far."))
     nodes = [TextNode(text=f"{number} " + "word " * 100) for number in range(6)]
     made = get_response_synthesizer(
-        llm=llm(server, context_window=700, max_tokens=50), response_mode=ResponseMode.TREE_SUMMARIZE, use_async=True
+        llm=llm(server, context_window=700, max_tokens=50),
+        response_mode=ResponseMode.TREE_SUMMARIZE,
+        use_async=True,
     )
-    assert str(await made.asynthesize("What?", nodes=[NodeWithScore(node=node) for node in nodes])) == "So far."
+    assert (
+        str(await made.asynthesize("What?", nodes=[NodeWithScore(node=node) for node in nodes]))
+        == "So far."
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_events_of_a_query_are_balanced_and_its_tokens_counted(server: ScriptedServer, settings: Any, way: str) -> None:
+def test_events_of_a_query_are_balanced_and_its_tokens_counted(
+    server: ScriptedServer, settings: Any, way: str
+) -> None:
     server.always(answers("Ada did."))
     listener, counter = Listener(), TokenCountingHandler(tokenizer=str.split)
     settings.callback_manager = CallbackManager([listener, counter])
@@ -219,7 +266,10 @@ def test_settings_serve_index_and_engine(server: ScriptedServer, settings: Any, 
     server.always(answers("Ada did."))
     settings.llm, settings.embed_model = llm(server), embedding(server)
     engine = VectorStoreIndex([TextNode(text="Ada wrote notes.")]).as_query_engine()
-    assert str(engine.query("Who?") if way == "sync" else asyncio.run(engine.aquery("Who?"))) == "Ada did."
+    assert (
+        str(engine.query("Who?") if way == "sync" else asyncio.run(engine.aquery("Who?")))
+        == "Ada did."
+    )
     assert {seen.path for seen in server.seen} == {"/v1/embeddings", "/v1/chat/completions"}
 
 
@@ -241,12 +291,20 @@ def test_settings_know_the_window(server: ScriptedServer, settings: Any) -> None
 
 
 ENGINES: dict[str, Any] = {
-    "simple": lambda server: SimpleChatEngine.from_defaults(llm=llm(server), memory=memory(), system_prompt="Be brief."),
+    "simple": lambda server: SimpleChatEngine.from_defaults(
+        llm=llm(server), memory=memory(), system_prompt="Be brief."
+    ),
     "context": lambda server: ContextChatEngine.from_defaults(
-        retriever=index(server).as_retriever(), llm=llm(server), memory=memory(), system_prompt="Be brief."
+        retriever=index(server).as_retriever(),
+        llm=llm(server),
+        memory=memory(),
+        system_prompt="Be brief.",
     ),
     "condense plus context": lambda server: CondensePlusContextChatEngine.from_defaults(
-        retriever=index(server).as_retriever(), llm=llm(server), memory=memory(), system_prompt="Be brief."
+        retriever=index(server).as_retriever(),
+        llm=llm(server),
+        memory=memory(),
+        system_prompt="Be brief.",
     ),
 }
 
@@ -264,39 +322,61 @@ async def say(way: str, engine: Any, text: str) -> str:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ENGINES)
-async def test_a_chat_engine_keeps_the_conversation(server: ScriptedServer, name: str, way: str) -> None:
+async def test_a_chat_engine_keeps_the_conversation(
+    server: ScriptedServer, name: str, way: str
+) -> None:
     server.always(answers("Hello to you."))
     engine = ENGINES[name](server)
     assert [await say(way, engine, text) for text in ("Hi", "And?")] == ["Hello to you."] * 2
     history = [(message.role.value, message.content) for message in engine.chat_history]
-    assert history == [("user", "Hi"), ("assistant", "Hello to you."), ("user", "And?"), ("assistant", "Hello to you.")]
+    assert history == [
+        ("user", "Hi"),
+        ("assistant", "Hello to you."),
+        ("user", "And?"),
+        ("assistant", "Hello to you."),
+    ]
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ENGINES)
-async def test_the_system_prompt_of_a_chat_engine_is_sent(server: ScriptedServer, name: str, way: str) -> None:
+async def test_the_system_prompt_of_a_chat_engine_is_sent(
+    server: ScriptedServer, name: str, way: str
+) -> None:
     server.always(answers("Hello."))
     await say(way, ENGINES[name](server), "Hi")
     assert any("Be brief." in message["content"] for message in server.seen[-1].body["messages"])
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_thoughts_of_an_answer_do_not_disturb_a_chat_engine(server: ScriptedServer, way: str) -> None:
+async def test_thoughts_of_an_answer_do_not_disturb_a_chat_engine(
+    server: ScriptedServer, way: str
+) -> None:
     server.always(answers("Hello.", thoughts="hm hm"))
     engine = ENGINES["simple"](server)
     assert [await say(way, engine, text) for text in ("Hi", "And?")] == ["Hello."] * 2
-    assert [message.content for message in engine.chat_history] == ["Hi", "Hello.", "And?", "Hello."]
+    assert [message.content for message in engine.chat_history] == [
+        "Hi",
+        "Hello.",
+        "And?",
+        "Hello.",
+    ]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # core reads the stream in a thread of its own
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+)  # core reads the stream in a thread of its own
 @pytest.mark.parametrize("way", ["stream", "astream"])
-async def test_a_broken_stream_is_an_error_of_the_chat_engine(server: ScriptedServer, way: str) -> None:
+async def test_a_broken_stream_is_an_error_of_the_chat_engine(
+    server: ScriptedServer, way: str
+) -> None:
     server.always(stream(["Hello"], finish_reason=None, done=False, end="cut"))
     with pytest.raises(StreamInterrupted):
         await say(way, ENGINES["simple"](server), "Hi")
 
 
-@pytest.mark.parametrize("mode", ["condense_question", "condense_plus_context", "context", "simple"])
+@pytest.mark.parametrize(
+    "mode", ["condense_question", "condense_plus_context", "context", "simple"]
+)
 async def test_chat_engines_of_an_index(server: ScriptedServer, mode: str) -> None:
     server.always(answers("Ada did."))
     engine = index(server).as_chat_engine(chat_mode=mode, llm=llm(server), memory=memory())
@@ -320,15 +400,29 @@ def test_cores_own_programs(server: ScriptedServer, program: Any, way: str) -> N
 
 def _tools(server: ScriptedServer) -> list[QueryEngineTool]:
     engine = index(server).as_query_engine(llm=llm(server))
-    return [QueryEngineTool.from_defaults(engine, name=name, description=f"About {name}.") for name in ("ada", "rome")]
+    return [
+        QueryEngineTool.from_defaults(engine, name=name, description=f"About {name}.")
+        for name in ("ada", "rome")
+    ]
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])
 def test_a_router_chooses_by_the_models_words(server: ScriptedServer, way: str) -> None:
     server.always(answers('[{"choice": 2, "reason": "rivers"}]', "The Tiber."))
     model = llm(server)
-    made = RouterQueryEngine(selector=LLMSingleSelector.from_defaults(llm=model), query_engine_tools=_tools(server), llm=model)
-    assert str(made.query("Which river?") if way == "sync" else asyncio.run(made.aquery("Which river?"))) == "The Tiber."
+    made = RouterQueryEngine(
+        selector=LLMSingleSelector.from_defaults(llm=model),
+        query_engine_tools=_tools(server),
+        llm=model,
+    )
+    assert (
+        str(
+            made.query("Which river?")
+            if way == "sync"
+            else asyncio.run(made.aquery("Which river?"))
+        )
+        == "The Tiber."
+    )
 
 
 def test_an_evaluator(server: ScriptedServer) -> None:
@@ -358,5 +452,7 @@ def test_a_structured_llm_chats_and_completes(server: ScriptedServer) -> None:
     made = llm(server).as_structured_llm(City)
     assert made.chat([ChatMessage(content="A city.")]).raw == City(name="Rome")
     assert made.complete("A city.").raw == City(name="Rome")
-    assert [response.raw for response in made.stream_chat([ChatMessage(content="A city.")])][-1] == City(name="Rome")
+    assert [response.raw for response in made.stream_chat([ChatMessage(content="A city.")])][
+        -1
+    ] == City(name="Rome")
     assert asyncio.run(made.achat([ChatMessage(content="A city.")])).raw == City(name="Rome")

@@ -35,7 +35,16 @@ from llama_index.core.schema import NodeWithScore, TextNode
 
 from llama_index_opea import OPEALLM
 from opea_core import OPEAError, ServerError, StreamInterrupted
-from opea_core.testing import Answer, Hold, ScriptedServer, chat, error, json_answer, stream, tool_call
+from opea_core.testing import (
+    Answer,
+    Hold,
+    ScriptedServer,
+    chat,
+    error,
+    json_answer,
+    stream,
+    tool_call,
+)
 
 NODES = [NodeWithScore(node=TextNode(text="a"))]
 
@@ -84,9 +93,15 @@ def test_what_the_callback_is_told(server: ScriptedServer, way: str) -> None:
     assert (EventPayload.MESSAGES if "chat" in way else EventPayload.PROMPT) in start
 
 
-@pytest.mark.parametrize("answer", [error(400, "no"), error(500, "no"), Answer(before="close"), json_answer({"nonsense": 1})], ids=str)
+@pytest.mark.parametrize(
+    "answer",
+    [error(400, "no"), error(500, "no"), Answer(before="close"), json_answer({"nonsense": 1})],
+    ids=str,
+)
 @pytest.mark.parametrize("way", WAYS)
-def test_one_start_and_one_end_of_a_call_that_fails(server: ScriptedServer, way: str, answer: Answer) -> None:
+def test_one_start_and_one_end_of_a_call_that_fails(
+    server: ScriptedServer, way: str, answer: Answer
+) -> None:
     server.always(answer)
     listener = Listener()
     with instrumented() as (events, spans), pytest.raises(OPEAError) as caught:
@@ -170,7 +185,11 @@ def test_events_of_a_stream(server: ScriptedServer, way: str) -> None:
     with instrumented() as (events, spans):
         responses = ask_all(way, llm(server))
     kind = _kind(way)
-    assert events.names == [f"{kind}StartEvent", *[f"{kind}InProgressEvent"] * len(responses), f"{kind}EndEvent"]
+    assert events.names == [
+        f"{kind}StartEvent",
+        *[f"{kind}InProgressEvent"] * len(responses),
+        f"{kind}EndEvent",
+    ]
     assert spans.named(f"OPEALLM.{way}") == 1
     assert (spans.open_spans, spans.dropped_spans) == ({}, [])
 
@@ -202,7 +221,9 @@ def test_the_end_event_has_the_tool_calls(server: ScriptedServer, way: str) -> N
     call = tool_call("add", {"a": 1})
     server.always(
         lambda seen: (
-            stream([{"tool_calls": [{"index": 0, **call}]}], finish_reason="tool_calls", usage=USAGE)
+            stream(
+                [{"tool_calls": [{"index": 0, **call}]}], finish_reason="tool_calls", usage=USAGE
+            )
             if seen.body.get("stream")
             else chat(None, tool_calls=[call], usage=USAGE)
         )
@@ -210,12 +231,16 @@ def test_the_end_event_has_the_tool_calls(server: ScriptedServer, way: str) -> N
     with instrumented() as (events, _):
         ask(way, llm(server))
     [end] = events.of("LLMChatEndEvent")
-    assert [c["function"]["name"] for c in end.response.message.additional_kwargs["tool_calls"]] == ["add"]
+    assert [
+        c["function"]["name"] for c in end.response.message.additional_kwargs["tool_calls"]
+    ] == ["add"]
     assert end.response.additional_kwargs["finish_reason"] == "tool_calls"
 
 
 @pytest.mark.parametrize("name", [*WITH_TOOLS, *STRUCTURED])
-def test_one_llm_event_for_each_request_with_tools_or_a_form(server: ScriptedServer, name: str) -> None:
+def test_one_llm_event_for_each_request_with_tools_or_a_form(
+    server: ScriptedServer, name: str
+) -> None:
     listener = Listener()
     with instrumented() as (events, spans):
         (WITH_TOOLS | STRUCTURED)[name](llm(server, callback_manager=listener.manager))
@@ -229,7 +254,10 @@ def test_one_llm_event_for_each_request_with_tools_or_a_form(server: ScriptedSer
 def test_structured_events_are_balanced(server: ScriptedServer, name: str) -> None:
     with instrumented() as (events, spans):
         STRUCTURED[name](llm(server))
-    assert [events.names.count(f"LLMStructuredPredict{end}Event") for end in ("Start", "End")] == [1, 1]
+    assert [events.names.count(f"LLMStructuredPredict{end}Event") for end in ("Start", "End")] == [
+        1,
+        1,
+    ]
     assert events.of("LLMStructuredPredictEndEvent")[0].output.name
     assert spans.named(f"OPEALLM.{name}") == 1
 
@@ -284,16 +312,22 @@ def _predicted(way: str, made: OPEALLM) -> str:
 
 
 @pytest.mark.parametrize("answer", [None, error(400, "no")], ids=["well", "failed"])
-@pytest.mark.parametrize("name", ["get_text_embedding", "get_query_embedding", "get_text_embedding_batch"])
+@pytest.mark.parametrize(
+    "name", ["get_text_embedding", "get_query_embedding", "get_text_embedding_batch"]
+)
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_embedding_events_are_balanced(server: ScriptedServer, name: str, asynchronous: bool, answer: Answer | None) -> None:
+def test_embedding_events_are_balanced(
+    server: ScriptedServer, name: str, asynchronous: bool, answer: Answer | None
+) -> None:
     server.always(answer)
     listener = Listener()
     made = embedding(server, callback_manager=listener.manager)
     given: Any = ["x"] if name.endswith("batch") else "x"
     with instrumented() as (events, spans):
         try:
-            asyncio.run(getattr(made, f"a{name}")(given)) if asynchronous else getattr(made, name)(given)
+            asyncio.run(getattr(made, f"a{name}")(given)) if asynchronous else getattr(made, name)(
+                given
+            )
         except OPEAError:
             assert answer is not None
     ended = int(answer is None)
@@ -304,7 +338,9 @@ def test_embedding_events_are_balanced(server: ScriptedServer, name: str, asynch
 
 @pytest.mark.parametrize("answer", [ranked((0, 1.0)), error(400, "no")], ids=["well", "failed"])
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_rerank_events_are_balanced(server: ScriptedServer, asynchronous: bool, answer: Answer) -> None:
+def test_rerank_events_are_balanced(
+    server: ScriptedServer, asynchronous: bool, answer: Answer
+) -> None:
     server.always(answer)
     listener = Listener()
     made = reranker(server, callback_manager=listener.manager)
@@ -327,4 +363,8 @@ def test_the_types_of_callback_events(server: ScriptedServer) -> None:
     reranker(server, callback_manager=listener.manager).postprocess_nodes(NODES, query_str="q")
     embedding(server, callback_manager=listener.manager).get_text_embedding("x")
     llm(server, callback_manager=listener.manager).complete("x")
-    assert [kind for kind, _, _ in listener.started] == [CBEventType.RERANKING, CBEventType.EMBEDDING, CBEventType.LLM]
+    assert [kind for kind, _, _ in listener.started] == [
+        CBEventType.RERANKING,
+        CBEventType.EMBEDDING,
+        CBEventType.LLM,
+    ]

@@ -9,7 +9,19 @@ from typing import Any
 
 import httpx
 import pytest
-from li_object_support import CLASSES, MAKERS, WAYS, aask_all, ask, in_threads, joined, llm, ranked, says, until
+from li_object_support import (
+    CLASSES,
+    MAKERS,
+    WAYS,
+    aask_all,
+    ask,
+    in_threads,
+    joined,
+    llm,
+    ranked,
+    says,
+    until,
+)
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -19,7 +31,16 @@ from pydantic import SecretStr
 
 from langchain_opea import ChatOPEA
 from llama_index_opea import OPEALLM, OPEAEmbedding, OPEARerank
-from opea_core import OPEA, AuthenticationError, ClientClosed, ConfigurationError, EndpointTimeout, RateLimited, ServerError, Timeouts
+from opea_core import (
+    OPEA,
+    AuthenticationError,
+    ClientClosed,
+    ConfigurationError,
+    EndpointTimeout,
+    RateLimited,
+    ServerError,
+    Timeouts,
+)
 from opea_core.testing import Hold, ScriptedServer, chat, error
 
 NODE = [NodeWithScore(node=TextNode(text="n"))]
@@ -51,7 +72,11 @@ def test_their_bases() -> None:
 
 
 def test_class_names_do_not_clash_with_those_of_other_packages() -> None:
-    assert [cls.class_name() for cls in (OPEALLM, OPEAEmbedding, OPEARerank)] == ["OPEALLM", "OPEAProxyEmbedding", "OPEARerank"]
+    assert [cls.class_name() for cls in (OPEALLM, OPEAEmbedding, OPEARerank)] == [
+        "OPEALLM",
+        "OPEAProxyEmbedding",
+        "OPEARerank",
+    ]
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -65,7 +90,9 @@ def test_no_key_is_needed(server: ScriptedServer, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["llm", "embedding"])
-def test_url_key_and_timeout_come_from_the_environment(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_url_key_and_timeout_come_from_the_environment(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     monkeypatch.setenv("OPEA_API_URL", server.url)
     monkeypatch.setenv("OPEA_API_KEY", "sk-env")
     monkeypatch.setenv("OPEA_TIMEOUT", "7")
@@ -76,7 +103,9 @@ def test_url_key_and_timeout_come_from_the_environment(server: ScriptedServer, m
 
 
 @pytest.mark.parametrize("kind", ["llm", "embedding"])
-def test_what_is_given_wins_over_the_environment(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_what_is_given_wins_over_the_environment(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     monkeypatch.setenv("OPEA_API_URL", "http://localhost:1")
     monkeypatch.setenv("OPEA_API_KEY", "sk-env")
     monkeypatch.setenv("OPEA_TIMEOUT", "7")
@@ -93,15 +122,24 @@ def test_an_empty_key_sends_none(server: ScriptedServer, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("kind", ["llm", "embedding"])
-def test_what_is_openais_in_the_environment_is_never_read(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    for name, value in (("API_KEY", "sk-openai"), ("API_BASE", "http://localhost:1"), ("BASE_URL", "http://localhost:1"), ("ORG_ID", "o")):
+def test_what_is_openais_in_the_environment_is_never_read(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for name, value in (
+        ("API_KEY", "sk-openai"),
+        ("API_BASE", "http://localhost:1"),
+        ("BASE_URL", "http://localhost:1"),
+        ("ORG_ID", "o"),
+    ):
         monkeypatch.setenv(f"OPENAI_{name}", value)
     use(MAKERS[kind](server))
     assert not any("openai" in f"{name} {value}" for name, value in server.seen[-1].headers.items())
     assert CLASSES[kind](model="m").client.endpoints[0].url.root == "http://localhost:8000/v1"
 
 
-def test_the_environments_key_does_not_go_to_listed_endpoints(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environments_key_does_not_go_to_listed_endpoints(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPEA_API_KEY", "sk-env")
     use(OPEALLM(model="m", endpoints=[server.url], max_retries=0))
     assert "authorization" not in server.seen[-1].headers
@@ -113,7 +151,9 @@ def test_the_url_may_end_in_v1_or_not(server: ScriptedServer, url: str) -> None:
     assert server.seen[-1].path == "/v1/chat/completions"
 
 
-@pytest.mark.parametrize("key", ["sk-a", SecretStr("sk-a"), lambda: "sk-a"], ids=["text", "SecretStr", "function"])
+@pytest.mark.parametrize(
+    "key", ["sk-a", SecretStr("sk-a"), lambda: "sk-a"], ids=["text", "SecretStr", "function"]
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_keys_are_texts_secrets_or_functions(server: ScriptedServer, way: str, key: Any) -> None:
     ask(way, llm(server, api_key=key))
@@ -144,12 +184,17 @@ def test_a_subclass_sets_house_defaults(server: ScriptedServer) -> None:
     made.complete("x")
     assert (server.seen[-1].body["model"], server.seen[-1].body["temperature"]) == ("house", 0.7)
     assert server.seen[-1].headers["x-house"] == "1"
-    assert (made.client.settings.retry.max_retries, made.client.settings.timeouts) == (1, Timeouts.of(17))
+    assert (made.client.settings.retry.max_retries, made.client.settings.timeouts) == (
+        1,
+        Timeouts.of(17),
+    )
     assert made.to_dict()["class_name"] == "HouseLLM"
 
 
 def test_what_is_given_wins_over_house_defaults(server: ScriptedServer) -> None:
-    made = HouseLLM(api_base=server.url, model="mine", temperature=0, timeout=3, default_headers={"x-mine": "1"})
+    made = HouseLLM(
+        api_base=server.url, model="mine", temperature=0, timeout=3, default_headers={"x-mine": "1"}
+    )
     made.complete("x")
     assert (server.seen[-1].body["model"], server.seen[-1].body["temperature"]) == ("mine", 0)
     assert "x-house" not in server.seen[-1].headers
@@ -199,7 +244,9 @@ def test_a_model_of_its_own_wins_over_the_objects(server: ScriptedServer, way: s
     assert server.seen[-1].body["model"] == "mine"
 
 
-def test_the_environment_does_not_reach_past_a_given_object(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_does_not_reach_past_a_given_object(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPEA_API_URL", "http://localhost:1")
     monkeypatch.setenv("OPEA_API_KEY", "sk-env")
     use(OPEALLM(client=OPEA(server.url, api_key="sk-object"), model="m"))
@@ -208,9 +255,18 @@ def test_the_environment_does_not_reach_past_a_given_object(server: ScriptedServ
 
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize(
-    "option", [{"api_base": "http://localhost:1"}, {"api_key": "k"}, {"default_headers": {"a": "b"}}, {"max_concurrent": 1}], ids=str
+    "option",
+    [
+        {"api_base": "http://localhost:1"},
+        {"api_key": "k"},
+        {"default_headers": {"a": "b"}},
+        {"max_concurrent": 1},
+    ],
+    ids=str,
 )
-def test_connection_keywords_beside_an_object_are_an_error(kind: str, option: dict[str, Any]) -> None:
+def test_connection_keywords_beside_an_object_are_an_error(
+    kind: str, option: dict[str, Any]
+) -> None:
     with pytest.raises(ConfigurationError, match=f"client= and {next(iter(option))}="):
         CLASSES[kind](client=OPEA("http://localhost:1"), **option)
 
@@ -233,7 +289,9 @@ def test_a_timeout_beside_an_object_holds_for_each_call(server: ScriptedServer, 
 
 
 @pytest.mark.parametrize("kind", ["llm", "embedding"])
-def test_max_retries_beside_an_object_holds_for_each_call(server: ScriptedServer, kind: str) -> None:
+def test_max_retries_beside_an_object_holds_for_each_call(
+    server: ScriptedServer, kind: str
+) -> None:
     server.always(error(500, "no"))
     shared = OPEA(server.url, max_retries=5, initial_retry_delay=0, breaker=False, recovery_wait=0)
     with pytest.raises(ServerError):
@@ -285,7 +343,11 @@ def test_a_closed_object_is_closed_for_all(server: ScriptedServer) -> None:
 
 def test_a_second_endpoint_takes_over(server: ScriptedServer, second: ScriptedServer) -> None:
     server.pause()
-    made = OPEALLM(model="m", endpoints=[server.url, {"base_url": second.url, "tier": 1}], initial_retry_delay=0)
+    made = OPEALLM(
+        model="m",
+        endpoints=[server.url, {"base_url": second.url, "tier": 1}],
+        initial_retry_delay=0,
+    )
     assert made.complete("x").text
     assert len(second.seen) == 1
 

@@ -71,7 +71,9 @@ def _shout(prompt: str) -> str:
     ],
 )
 @pytest.mark.parametrize("way", WAYS)
-def test_fields_of_the_request_may_be_set(server: ScriptedServer, way: str, name: str, value: Any, sent: Any) -> None:
+def test_fields_of_the_request_may_be_set(
+    server: ScriptedServer, way: str, name: str, value: Any, sent: Any
+) -> None:
     made = llm(server)
     setattr(made, name, value)
     ask(way, made)
@@ -109,7 +111,10 @@ def test_system_prompt_and_prompt_functions_may_be_set(server: ScriptedServer) -
     assert made.system_prompt == "Be brief."
 
 
-@pytest.mark.parametrize(("name", "value"), [("embed_batch_size", 2), ("num_workers", 3), ("query_prefix", "q: "), ("dimensions", 4)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("embed_batch_size", 2), ("num_workers", 3), ("query_prefix", "q: "), ("dimensions", 4)],
+)
 def test_fields_of_embeddings_may_be_set(server: ScriptedServer, name: str, value: Any) -> None:
     made = embedding(server)
     setattr(made, name, value)
@@ -143,7 +148,9 @@ def test_another_count_of_nodes_may_be_set(server: ScriptedServer) -> None:
         ("client", None),
     ],
 )
-def test_what_the_connections_were_made_of_may_not_be_set(server: ScriptedServer, kind: str, name: str, value: Any) -> None:
+def test_what_the_connections_were_made_of_may_not_be_set(
+    server: ScriptedServer, kind: str, name: str, value: Any
+) -> None:
     with pytest.raises(ConfigurationError, match=f"{name} cannot be changed afterwards") as caught:
         setattr(MAKERS[kind](server), name, value)
     assert "model_copy" in str(caught.value)
@@ -160,7 +167,9 @@ def test_an_unknown_field_cannot_be_set(server: ScriptedServer, kind: str) -> No
 
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("copier", COPIERS)
-def test_copies_share_connections_and_limits(server: ScriptedServer, copier: str, kind: str) -> None:
+def test_copies_share_connections_and_limits(
+    server: ScriptedServer, copier: str, kind: str
+) -> None:
     made = MAKERS[kind](server, api_key=lambda: "k", verify=ssl.create_default_context())
     assert COPIERS[copier](made).client is made.client
 

@@ -23,7 +23,9 @@ NODES = [NodeWithScore(node=TextNode(text="a"))]
 
 def listed(*models: str, **more: Any) -> Answer:
     """A list of models."""
-    return json_answer({"object": "list", "data": [{"id": name, "object": "model", **more} for name in models]})
+    return json_answer(
+        {"object": "list", "data": [{"id": name, "object": "model", **more} for name in models]}
+    )
 
 
 @pytest.fixture
@@ -48,8 +50,14 @@ def test_no_limit_of_tokens_is_minus_one(server: ScriptedServer) -> None:
     assert llm(server).metadata.num_output == -1
 
 
-@pytest.mark.parametrize("options", [{}, {"context_window": None}, {"model": None}, {"api_base": "http://localhost:1"}], ids=str)
-def test_metadata_never_asks_anybody(server: ScriptedServer, options: dict[str, Any], disable_socket: None) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"context_window": None}, {"model": None}, {"api_base": "http://localhost:1"}],
+    ids=str,
+)
+def test_metadata_never_asks_anybody(
+    server: ScriptedServer, options: dict[str, Any], disable_socket: None
+) -> None:
     made = llm(server, **options)
     for _ in range(3):
         assert made.metadata.context_window > 0
@@ -69,7 +77,9 @@ def disable_socket(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("socket.getaddrinfo", refused)
 
 
-def test_an_unknown_window_is_assumed_with_one_warning(server: ScriptedServer, warnings_of: Any) -> None:
+def test_an_unknown_window_is_assumed_with_one_warning(
+    server: ScriptedServer, warnings_of: Any
+) -> None:
     made = llm(server, context_window=None)
     assert [made.metadata.context_window for _ in range(3)] == [3900] * 3
     [warning] = warnings_of()
@@ -78,7 +88,9 @@ def test_an_unknown_window_is_assumed_with_one_warning(server: ScriptedServer, w
     assert "discover" in warning
 
 
-def test_a_window_is_assumed_without_a_word_in_payloads(server: ScriptedServer, warnings_of: Any) -> None:
+def test_a_window_is_assumed_without_a_word_in_payloads(
+    server: ScriptedServer, warnings_of: Any
+) -> None:
     made = llm(server, context_window=None)
     made.to_payload()
     made.complete("x")
@@ -91,19 +103,35 @@ def test_a_given_window_needs_no_warning(server: ScriptedServer, warnings_of: An
 
 
 def test_the_window_of_a_given_object_is_known(server: ScriptedServer, warnings_of: Any) -> None:
-    assert OPEALLM(client=OPEA(server.url, model="m", context_window=7000)).metadata.context_window == 7000
+    assert (
+        OPEALLM(client=OPEA(server.url, model="m", context_window=7000)).metadata.context_window
+        == 7000
+    )
     assert warnings_of() == []
 
 
 def test_a_model_of_an_unknown_name_is_as_good_as_any(server: ScriptedServer) -> None:
-    assert llm(server, model="no/such-model:latest", context_window=9000).metadata.model_name == "no/such-model:latest"
+    assert (
+        llm(server, model="no/such-model:latest", context_window=9000).metadata.model_name
+        == "no/such-model:latest"
+    )
 
 
 def test_metadata_follows_the_fields(server: ScriptedServer) -> None:
     made = llm(server)
-    made.model, made.max_tokens, made.context_window, made.is_function_calling_model = "other", 9, 1000, False
+    made.model, made.max_tokens, made.context_window, made.is_function_calling_model = (
+        "other",
+        9,
+        1000,
+        False,
+    )
     found = made.metadata
-    assert (found.model_name, found.num_output, found.context_window, found.is_function_calling_model) == ("other", 9, 1000, False)
+    assert (
+        found.model_name,
+        found.num_output,
+        found.context_window,
+        found.is_function_calling_model,
+    ) == ("other", 9, 1000, False)
 
 
 def test_the_default_window_serves_prompt_helper_and_memory(server: ScriptedServer) -> None:
@@ -116,7 +144,9 @@ def test_the_default_window_serves_prompt_helper_and_memory(server: ScriptedServ
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_discovery_finds_model_and_window(server: ScriptedServer, warnings_of: Any, asynchronous: bool) -> None:
+def test_discovery_finds_model_and_window(
+    server: ScriptedServer, warnings_of: Any, asynchronous: bool
+) -> None:
     made = OPEALLM(api_base=server.url, max_retries=0)
     found = asyncio.run(made.adiscover()) if asynchronous else made.discover()
     assert found is made
@@ -141,11 +171,17 @@ def test_the_window_of_the_given_model_is_taken_from_the_list(server: ScriptedSe
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_model_nobody_named_is_asked_for_at_the_first_call(server: ScriptedServer, way: str) -> None:
+def test_a_model_nobody_named_is_asked_for_at_the_first_call(
+    server: ScriptedServer, way: str
+) -> None:
     made = OPEALLM(api_base=server.url, max_retries=0)
     for _ in range(2):
         ask(way, made)
-    assert [seen.path.rpartition("/")[2] for seen in server.seen] == ["models", "completions", "completions"]
+    assert [seen.path.rpartition("/")[2] for seen in server.seen] == [
+        "models",
+        "completions",
+        "completions",
+    ]
     assert server.seen[-1].body["model"] == made.metadata.model_name == "scripted-model"
 
 
@@ -200,7 +236,9 @@ def test_the_window_is_that_of_the_model_asked(server: ScriptedServer) -> None:
     assert OPEALLM(client=shared, model="b").discover().metadata.context_window == 2000
 
 
-def test_a_model_set_later_does_not_keep_the_window_of_the_one_before(server: ScriptedServer) -> None:
+def test_a_model_set_later_does_not_keep_the_window_of_the_one_before(
+    server: ScriptedServer,
+) -> None:
     entries = [{"id": "a", "max_model_len": 1000}, {"id": "b", "max_model_len": 2000}]
     server.always(json_answer({"object": "list", "data": entries}))
     made = llm(server, model="a", context_window=None).discover()

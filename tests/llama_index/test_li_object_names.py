@@ -82,7 +82,13 @@ SAME_NAME: dict[str, dict[str, Any]] = {
         "top_logprobs": 2,
     },
     "embedding": _SAME_IN_BOTH
-    | {"dimensions": 8, "embed_batch_size": 3, "embeddings_cache": SimpleKVStore(), "model_name": "m", "num_workers": 2},
+    | {
+        "dimensions": 8,
+        "embed_batch_size": 3,
+        "embeddings_cache": SimpleKVStore(),
+        "model_name": "m",
+        "num_workers": 2,
+    },
 }
 OTHER_NAME = {"llm": {"max_new_tokens": ("max_tokens", 7)}, "embedding": {}}
 NO_EFFECT = {"llm": {"reuse_client": False}, "embedding": {"reuse_client": False}}
@@ -99,26 +105,39 @@ def test_every_name_stands_in_one_group(kind: str) -> None:
     assert sum(map(len, groups)) == len(NAMES[kind])
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, name in _CASES if name in SAME_NAME[kind]])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, name in _CASES if name in SAME_NAME[kind]]
+)
 def test_the_same_name_is_a_field_that_keeps_the_value(kind: str, name: str) -> None:
     value = SAME_NAME[kind][name]
     found = getattr(CLASSES[kind](**{"api_base": "http://localhost:1", name: value}), name)
     assert (found.get_secret_value() if name == "api_key" else found) == value
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, name in _CASES if name in OTHER_NAME[kind]])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, name in _CASES if name in OTHER_NAME[kind]]
+)
 def test_another_name_sets_the_field(kind: str, name: str) -> None:
     field, value = OTHER_NAME[kind][name]
     assert getattr(CLASSES[kind](**{name: value}), field) == value
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, name in _CASES if name in NO_EFFECT[kind]])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, name in _CASES if name in NO_EFFECT[kind]]
+)
 def test_taken_without_effect_and_without_a_word(kind: str, name: str) -> None:
     plain = CLASSES[kind](model="m", api_base="http://localhost:1")
-    assert CLASSES[kind](model="m", api_base="http://localhost:1", **{name: NO_EFFECT[kind][name]}).to_dict() == plain.to_dict()
+    assert (
+        CLASSES[kind](
+            model="m", api_base="http://localhost:1", **{name: NO_EFFECT[kind][name]}
+        ).to_dict()
+        == plain.to_dict()
+    )
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, name in _CASES if name in REFUSED[kind]])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, name in _CASES if name in REFUSED[kind]]
+)
 def test_refused_with_what_to_do_instead(kind: str, name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"cannot honour {name}=") as caught:
         CLASSES[kind](**{name: REFUSED[kind][name]})
@@ -140,7 +159,9 @@ NULLABLE = {
 """Their signatures say Optional."""
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, name in _CASES if name in NULLABLE[kind]])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, name in _CASES if name in NULLABLE[kind]]
+)
 def test_none_is_as_not_given_where_theirs_takes_none(kind: str, name: str) -> None:
     given = CLASSES[kind](**{"model": "m", name: None})
     assert given.to_dict() == CLASSES[kind](model="m").to_dict()
@@ -164,9 +185,17 @@ def test_everything_at_once_as_it_was_written_for_openai_like() -> None:
 
 def test_defaults_are_those_of_openai_like_except_for_the_modes() -> None:
     found = OPEALLM(model="m")
-    assert (found.temperature, found.max_tokens, found.additional_kwargs, found.strict) == (0.1, None, {}, False)
+    assert (found.temperature, found.max_tokens, found.additional_kwargs, found.strict) == (
+        0.1,
+        None,
+        {},
+        False,
+    )
     assert (found.is_chat_model, found.is_function_calling_model) == (True, True)
-    assert (found.client.settings.retry.max_retries, OPEAEmbedding(model="m").embed_batch_size) == (3, 10)
+    assert (found.client.settings.retry.max_retries, OPEAEmbedding(model="m").embed_batch_size) == (
+        3,
+        10,
+    )
 
 
 # --- other names
@@ -210,13 +239,17 @@ class TestOtherNames:
     }  # fmt: skip
 
     def test_it_sets_the_field(self, cls: Any, name: str, field: str) -> None:
-        assert getattr(cls(**{name: self.VALUES[field]}), field) == getattr(cls(**{field: self.VALUES[field]}), field)
+        assert getattr(cls(**{name: self.VALUES[field]}), field) == getattr(
+            cls(**{field: self.VALUES[field]}), field
+        )
 
     def test_both_are_an_error(self, cls: Any, name: str, field: str) -> None:
         with pytest.raises(ConfigurationError, match="another name of"):
             cls(**{name: self.VALUES[field], field: self.VALUES[field]})
 
-    def test_a_second_one_that_is_none_does_not_matter(self, cls: Any, name: str, field: str) -> None:
+    def test_a_second_one_that_is_none_does_not_matter(
+        self, cls: Any, name: str, field: str
+    ) -> None:
         found = cls(**{name: None, field: self.VALUES[field]})
         assert getattr(found, field) == getattr(cls(**{field: self.VALUES[field]}), field)
 
@@ -245,7 +278,9 @@ def test_an_unknown_name_is_told_the_nearest(cls: Any, wrong: str, right: str) -
         cls(**{wrong: 1})
 
 
-@pytest.mark.parametrize("name", ["top_k", "min_p", "repetition_penalty", "guided_json", "chat_template_kwargs"])
+@pytest.mark.parametrize(
+    "name", ["top_k", "min_p", "repetition_penalty", "guided_json", "chat_template_kwargs"]
+)
 def test_other_fields_of_the_body_are_told_their_place(name: str) -> None:
     with pytest.raises(ConfigurationError, match="extra_body"):
         OPEALLM(model="m", **{name: 1})
@@ -269,7 +304,9 @@ def test_an_unknown_name_raises_before_anything_is_asked(server: ScriptedServer,
         (OPEARerank, {"top_n": 0}, "top_n"),
     ],
 )
-def test_a_value_that_makes_no_sense_names_its_field(cls: Any, options: dict[str, Any], named: str) -> None:
+def test_a_value_that_makes_no_sense_names_its_field(
+    cls: Any, options: dict[str, Any], named: str
+) -> None:
     with pytest.raises((ValueError, ConfigurationError), match=named):
         cls(model="m", **options)
 

@@ -8,7 +8,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from li_object_support import CHATS, STREAMED, WAYS, WHOLE, ask, body, embedding, llm, question, ranked, reranker
+from li_object_support import (
+    CHATS,
+    STREAMED,
+    WAYS,
+    WHOLE,
+    ask,
+    body,
+    embedding,
+    llm,
+    question,
+    ranked,
+    reranker,
+)
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
@@ -39,11 +51,17 @@ class _Words:
 
 
 @pytest.mark.parametrize("way", WHOLE)
-def test_a_plain_request_says_model_messages_and_temperature(server: ScriptedServer, way: str) -> None:
+def test_a_plain_request_says_model_messages_and_temperature(
+    server: ScriptedServer, way: str
+) -> None:
     ask(way, llm(server))
     found = dict(server.seen[-1].body)
     assert found.pop("stream", False) is False
-    assert found == {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "temperature": 0.1}
+    assert found == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "temperature": 0.1,
+    }
 
 
 @pytest.mark.parametrize("way", STREAMED)
@@ -59,9 +77,13 @@ def test_a_plain_stream_says_that_and_wants_the_usage(server: ScriptedServer, wa
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_completions_mode_says_model_prompt_and_temperature(server: ScriptedServer, way: str) -> None:
+def test_completions_mode_says_model_prompt_and_temperature(
+    server: ScriptedServer, way: str
+) -> None:
     ask(way, llm(server, is_chat_model=False))
-    found = {key: value for key, value in server.seen[-1].body.items() if not key.startswith("stream")}
+    found = {
+        key: value for key, value in server.seen[-1].body.items() if not key.startswith("stream")
+    }
     assert server.seen[-1].path == "/v1/completions"
     assert "Hello" in found.pop("prompt")
     assert found == {"model": "m", "temperature": 0.1}
@@ -91,22 +113,43 @@ FIELDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "stop, one": ({"stop": "END"}, {"stop": "END"}),
     "stop, several": ({"stop": ["A", "B"]}, {"stop": ["A", "B"]}),
     "sampling": (
-        {"top_p": 0.5, "seed": 1, "presence_penalty": 0.1, "frequency_penalty": 0.2, "logit_bias": {5: 1}},
-        {"top_p": 0.5, "seed": 1, "presence_penalty": 0.1, "frequency_penalty": 0.2, "logit_bias": {"5": 1}},
+        {
+            "top_p": 0.5,
+            "seed": 1,
+            "presence_penalty": 0.1,
+            "frequency_penalty": 0.2,
+            "logit_bias": {5: 1},
+        },
+        {
+            "top_p": 0.5,
+            "seed": 1,
+            "presence_penalty": 0.1,
+            "frequency_penalty": 0.2,
+            "logit_bias": {"5": 1},
+        },
     ),
     "zeros": (
         {"temperature": 0, "top_p": 0.0, "seed": 0, "presence_penalty": 0},
         {"temperature": 0, "top_p": 0.0, "seed": 0, "presence_penalty": 0},
     ),
     "logprobs": ({"logprobs": True}, {"logprobs": True}),
-    "logprobs and others": ({"logprobs": True, "top_logprobs": 3}, {"logprobs": True, "top_logprobs": 3}),
+    "logprobs and others": (
+        {"logprobs": True, "top_logprobs": 3},
+        {"logprobs": True, "top_logprobs": 3},
+    ),
     "others without logprobs": ({"top_logprobs": 3}, {}),
     "audio": (
         {"modalities": ["text", "audio"], "audio_config": {"voice": "v", "format": "wav"}},
         {"modalities": ["text", "audio"], "audio": {"voice": "v", "format": "wav"}},
     ),
-    "further": ({"additional_kwargs": {"user": "u"}, "extra_body": {"top_k": 5}}, {"user": "u", "top_k": 5}),
-    "service": ({"verbosity": "low", "service_tier": "flex"}, {"verbosity": "low", "service_tier": "flex"}),
+    "further": (
+        {"additional_kwargs": {"user": "u"}, "extra_body": {"top_k": 5}},
+        {"user": "u", "top_k": 5},
+    ),
+    "service": (
+        {"verbosity": "low", "service_tier": "flex"},
+        {"verbosity": "low", "service_tier": "flex"},
+    ),
 }
 
 
@@ -118,27 +161,51 @@ def test_fields_are_sent_when_set(server: ScriptedServer, case: str, way: str) -
     assert body(server) == {"model": "m", "temperature": 0.1} | sent
 
 
-@pytest.mark.parametrize(("logprobs", "sent"), [({"logprobs": True}, 0), ({"logprobs": True, "top_logprobs": 3}, 3)])
-def test_logprobs_are_a_number_in_completions_mode(server: ScriptedServer, logprobs: dict[str, Any], sent: int) -> None:
+@pytest.mark.parametrize(
+    ("logprobs", "sent"), [({"logprobs": True}, 0), ({"logprobs": True, "top_logprobs": 3}, 3)]
+)
+def test_logprobs_are_a_number_in_completions_mode(
+    server: ScriptedServer, logprobs: dict[str, Any], sent: int
+) -> None:
     ask("complete", llm(server, is_chat_model=False, **logprobs))
     assert body(server) == {"model": "m", "temperature": 0.1, "logprobs": sent}
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_tokenizer_gives_completions_the_rest_of_the_window(server: ScriptedServer, way: str) -> None:
-    made = llm(server, is_chat_model=False, tokenizer=_Words(), context_window=100, messages_to_prompt=lambda messages: "one two three")
+def test_a_tokenizer_gives_completions_the_rest_of_the_window(
+    server: ScriptedServer, way: str
+) -> None:
+    made = llm(
+        server,
+        is_chat_model=False,
+        tokenizer=_Words(),
+        context_window=100,
+        messages_to_prompt=lambda messages: "one two three",
+    )
     ask(way, made, "one two three")
     assert body(server)["max_tokens"] == 97
 
 
 @pytest.mark.parametrize("options", [{"max_tokens": 5}, {"is_chat_model": True, "max_tokens": 5}])
-def test_given_max_tokens_win_over_the_tokenizer(server: ScriptedServer, options: dict[str, Any]) -> None:
-    ask("complete", llm(server, **{"is_chat_model": False, "tokenizer": _Words(), "context_window": 100} | options))
+def test_given_max_tokens_win_over_the_tokenizer(
+    server: ScriptedServer, options: dict[str, Any]
+) -> None:
+    ask(
+        "complete",
+        llm(
+            server,
+            **{"is_chat_model": False, "tokenizer": _Words(), "context_window": 100} | options,
+        ),
+    )
     assert body(server)["max_tokens"] == 5
 
 
 def test_max_tokens_of_a_call_win_over_the_tokenizer(server: ScriptedServer) -> None:
-    ask("complete", llm(server, is_chat_model=False, tokenizer=_Words(), context_window=100), max_tokens=5)
+    ask(
+        "complete",
+        llm(server, is_chat_model=False, tokenizer=_Words(), context_window=100),
+        max_tokens=5,
+    )
     assert body(server)["max_tokens"] == 5
 
 
@@ -158,17 +225,36 @@ def test_max_tokens_of_a_call_win_over_the_tokenizer(server: ScriptedServer) -> 
         ("user", "u"),
     ],
 )
-def test_options_of_a_call_win_over_fields(server: ScriptedServer, way: str, name: str, value: Any) -> None:
-    made = llm(server, max_tokens=1, stop=["x"], seed=1, reasoning_effort="high", additional_kwargs={"user": "a"})
+def test_options_of_a_call_win_over_fields(
+    server: ScriptedServer, way: str, name: str, value: Any
+) -> None:
+    made = llm(
+        server,
+        max_tokens=1,
+        stop=["x"],
+        seed=1,
+        reasoning_effort="high",
+        additional_kwargs={"user": "a"},
+    )
     ask(way, made, **{name: value})
     assert body(server)[name] == value
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_unknown_options_of_a_call_go_into_the_body(server: ScriptedServer, way: str) -> None:
-    ask(way, llm(server), top_k=5, chat_template_kwargs={"enable_thinking": False}, guided_json={"type": "object"})
+    ask(
+        way,
+        llm(server),
+        top_k=5,
+        chat_template_kwargs={"enable_thinking": False},
+        guided_json={"type": "object"},
+    )
     found = body(server)
-    assert (found["top_k"], found["chat_template_kwargs"], found["guided_json"]) == (5, {"enable_thinking": False}, {"type": "object"})
+    assert (found["top_k"], found["chat_template_kwargs"], found["guided_json"]) == (
+        5,
+        {"enable_thinking": False},
+        {"type": "object"},
+    )
 
 
 @pytest.mark.parametrize("way", ["chat", "acomplete", "stream_chat", "astream_complete"])
@@ -176,12 +262,22 @@ def test_every_layer_wins_over_those_below(server: ScriptedServer, way: str) -> 
     names = "abcdef"
     made = llm(
         server,
-        additional_kwargs={**dict.fromkeys(names[:5], "kwargs"), "extra_body": dict.fromkeys(names[:4], "kwargs' body")},
+        additional_kwargs={
+            **dict.fromkeys(names[:5], "kwargs"),
+            "extra_body": dict.fromkeys(names[:4], "kwargs' body"),
+        },
         extra_body=dict.fromkeys(names[:3], "body"),
     )
     ask(way, made, a="call", b="call", extra_body={"a": "call's body"})
     found = body(server)
-    assert [found.get(name) for name in names] == ["call's body", "call", "body", "kwargs' body", "kwargs", None]
+    assert [found.get(name) for name in names] == [
+        "call's body",
+        "call",
+        "body",
+        "kwargs' body",
+        "kwargs",
+        None,
+    ]
 
 
 def test_a_body_of_the_call_may_set_model_and_temperature(server: ScriptedServer) -> None:
@@ -202,7 +298,9 @@ def test_none_in_a_call_takes_a_field_out(server: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["max_tokens", "max_completion_tokens"])
-def test_one_limit_of_tokens_is_sent_whatever_its_spelling(server: ScriptedServer, spelling: str) -> None:
+def test_one_limit_of_tokens_is_sent_whatever_its_spelling(
+    server: ScriptedServer, spelling: str
+) -> None:
     ask("chat", llm(server, max_tokens=5), **{spelling: 9})
     found = body(server)
     assert [found[name] for name in ("max_tokens", "max_completion_tokens") if name in found] == [9]
@@ -242,7 +340,9 @@ def test_usage_of_streams_can_be_switched_off(server: ScriptedServer) -> None:
 
 
 def test_an_endpoint_may_refuse_stream_options(server: ScriptedServer) -> None:
-    server.script(error(400, "Unrecognized request argument supplied: stream_options", param="stream_options"))
+    server.script(
+        error(400, "Unrecognized request argument supplied: stream_options", param="stream_options")
+    )
     assert ask("stream_chat", llm(server)).message.content
     assert "stream_options" not in server.seen[-1].body
 
@@ -251,11 +351,21 @@ def test_a_class_as_response_format_is_sent_as_its_schema(server: ScriptedServer
     ask("chat", llm(server), response_format=Answer)
     sent = body(server)["response_format"]
     assert sent["type"] == "json_schema"
-    assert (sent["json_schema"]["name"], sent["json_schema"]["schema"]["required"]) == ("Answer", ["text"])
+    assert (sent["json_schema"]["name"], sent["json_schema"]["schema"]["required"]) == (
+        "Answer",
+        ["text"],
+    )
 
 
 def test_the_words_of_a_server_are_known(server: ScriptedServer) -> None:
-    ask("chat", llm(server, max_tokens=5, capabilities=Capabilities(max_tokens_field="max_completion_tokens")))
+    ask(
+        "chat",
+        llm(
+            server,
+            max_tokens=5,
+            capabilities=Capabilities(max_tokens_field="max_completion_tokens"),
+        ),
+    )
     assert body(server)["max_completion_tokens"] == 5
     assert "max_tokens" not in body(server)
 
@@ -265,16 +375,32 @@ def test_the_words_of_a_server_are_known(server: ScriptedServer) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_options_about_the_call_are_not_in_the_body(server: ScriptedServer, way: str) -> None:
-    options = {"timeout": 5, "deadline": 9, "max_retries": 1, "priority": 1, "request_id": "req-1", "recovery_wait": 1, "endpoint": "one"}
-    ask(way, llm(server, label="one"), **options, extra_headers={"x-a": "b"}, extra_query={"q": "1"})
+    options = {
+        "timeout": 5,
+        "deadline": 9,
+        "max_retries": 1,
+        "priority": 1,
+        "request_id": "req-1",
+        "recovery_wait": 1,
+        "endpoint": "one",
+    }
+    ask(
+        way, llm(server, label="one"), **options, extra_headers={"x-a": "b"}, extra_query={"q": "1"}
+    )
     seen = server.seen[-1]
     assert body(server) == {"model": "m", "temperature": 0.1}
-    assert (seen.headers["x-request-id"], seen.headers["x-a"], seen.query) == ("req-1", "b", {"q": "1"})
+    assert (seen.headers["x-request-id"], seen.headers["x-a"], seen.query) == (
+        "req-1",
+        "b",
+        {"q": "1"},
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["api_key", "api_base", "base_url"])
-def test_what_the_object_is_made_of_is_no_option_of_a_call(server: ScriptedServer, way: str, name: str) -> None:
+def test_what_the_object_is_made_of_is_no_option_of_a_call(
+    server: ScriptedServer, way: str, name: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         ask(way, llm(server), **{name: "sk-secret"})
     assert "sk-secret" not in str(caught.value)
@@ -300,7 +426,10 @@ def test_retries_of_a_call(server: ScriptedServer, way: str) -> None:
 
 @pytest.mark.parametrize("way", ["chat", "astream_complete"])
 def test_headers_among_further_fields_are_headers(server: ScriptedServer, way: str) -> None:
-    made = llm(server, additional_kwargs={"extra_headers": {"x-a": "b"}, "extra_query": {"q": "1"}, "user": "u"})
+    made = llm(
+        server,
+        additional_kwargs={"extra_headers": {"x-a": "b"}, "extra_query": {"q": "1"}, "user": "u"},
+    )
     ask(way, made)
     assert (server.seen[-1].headers["x-a"], server.seen[-1].query) == ("b", {"q": "1"})
     assert body(server) == {"model": "m", "temperature": 0.1, "user": "u"}
@@ -327,7 +456,13 @@ def test_options_reach_calls_with_tools(server: ScriptedServer) -> None:
         """Add."""
         return a + b
 
-    llm(server).chat_with_tools([FunctionTool.from_defaults(add)], user_msg="x", temperature=0.9, top_k=3, extra_headers={"x-a": "b"})
+    llm(server).chat_with_tools(
+        [FunctionTool.from_defaults(add)],
+        user_msg="x",
+        temperature=0.9,
+        top_k=3,
+        extra_headers={"x-a": "b"},
+    )
     found = body(server)
     assert (found["temperature"], found["top_k"], found["tool_choice"]) == (0.9, 3, "auto")
     assert server.seen[-1].headers["x-a"] == "b"
@@ -339,22 +474,35 @@ def test_options_reach_calls_with_tools(server: ScriptedServer) -> None:
 def test_embeddings_send_model_input_and_what_was_set(server: ScriptedServer) -> None:
     embedding(server).get_text_embedding("x")
     assert server.seen[-1].body == {"model": "e", "input": ["x"]}
-    made = embedding(server, dimensions=4, additional_kwargs={"user": "u", "truncate": "END"}, extra_body={"user": "v"})
+    made = embedding(
+        server,
+        dimensions=4,
+        additional_kwargs={"user": "u", "truncate": "END"},
+        extra_body={"user": "v"},
+    )
     made.get_text_embedding("x")
-    assert server.seen[-1].body == {"model": "e", "input": ["x"], "dimensions": 4, "user": "v", "truncate": "END"}
+    assert server.seen[-1].body == {
+        "model": "e",
+        "input": ["x"],
+        "dimensions": 4,
+        "user": "v",
+        "truncate": "END",
+    }
 
 
 def test_embeddings_take_a_body_among_further_fields(server: ScriptedServer) -> None:
-    embedding(server, additional_kwargs={"extra_body": {"a": 1, "b": 1}}, extra_body={"b": 2}).get_text_embedding("x")
+    embedding(
+        server, additional_kwargs={"extra_body": {"a": 1, "b": 1}}, extra_body={"b": 2}
+    ).get_text_embedding("x")
     assert server.seen[-1].body == {"model": "e", "input": ["x"], "a": 1, "b": 2}
 
 
 def test_rerank_sends_query_documents_and_what_was_set(server: ScriptedServer) -> None:
     server.always(ranked((0, 1.0)))
     nodes = [NodeWithScore(node=TextNode(text="a"))]
-    reranker(server, top_n=3, additional_kwargs={"user": "u"}, extra_body={"truncate_prompt_tokens": 5}).postprocess_nodes(
-        nodes, query_str="q"
-    )
+    reranker(
+        server, top_n=3, additional_kwargs={"user": "u"}, extra_body={"truncate_prompt_tokens": 5}
+    ).postprocess_nodes(nodes, query_str="q")
     assert server.seen[-1].body == {
         "model": "r", "query": "q", "documents": ["a"], "top_n": 3, "user": "u", "truncate_prompt_tokens": 5,
     }  # fmt: skip

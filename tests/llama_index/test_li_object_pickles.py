@@ -64,11 +64,24 @@ def _use_both(server: ScriptedServer, kind: str, made: Any) -> None:
     "options",
     [
         pytest.param({"api_key": _key}, id="a function as key"),
-        pytest.param({"timeout": (1, 2), "max_retries": 3, "deadline": 9, "recovery_wait": 1}, id="times"),
-        pytest.param({"capabilities": Capabilities(max_tokens_field="max_completion_tokens")}, id="capabilities"),
-        pytest.param({"default_headers": {"x-a": "b"}, "default_query": {"a": "b"}, "organization": "o"}, id="headers"),
-        pytest.param({"extra_body": {"a": 1}, "additional_kwargs": {"b": 2}, "stop": ["x"]}, id="body"),
-        pytest.param({"is_chat_model": False, "completion_to_prompt": _shout, "system_prompt": "s"}, id="prompts"),
+        pytest.param(
+            {"timeout": (1, 2), "max_retries": 3, "deadline": 9, "recovery_wait": 1}, id="times"
+        ),
+        pytest.param(
+            {"capabilities": Capabilities(max_tokens_field="max_completion_tokens")},
+            id="capabilities",
+        ),
+        pytest.param(
+            {"default_headers": {"x-a": "b"}, "default_query": {"a": "b"}, "organization": "o"},
+            id="headers",
+        ),
+        pytest.param(
+            {"extra_body": {"a": 1}, "additional_kwargs": {"b": 2}, "stop": ["x"]}, id="body"
+        ),
+        pytest.param(
+            {"is_chat_model": False, "completion_to_prompt": _shout, "system_prompt": "s"},
+            id="prompts",
+        ),
     ],
 )
 def test_what_was_set_survives_pickling(server: ScriptedServer, options: dict[str, Any]) -> None:
@@ -77,19 +90,32 @@ def test_what_was_set_survives_pickling(server: ScriptedServer, options: dict[st
     for one in (made, other):
         one.complete("x", max_tokens=5, request_id="r")
     first, then = server.seen
-    assert (first.path, first.body, first.query, first.headers) == (then.path, then.body, then.query, then.headers)
+    assert (first.path, first.body, first.query, first.headers) == (
+        then.path,
+        then.body,
+        then.query,
+        then.headers,
+    )
     assert other.client.settings == made.client.settings
 
 
 def test_endpoints_survive_pickling(server: ScriptedServer) -> None:
-    endpoints = [{"base_url": server.url, "model": "a", "api_key": "k"}, Endpoint(base_url="http://localhost:1", tier=1)]
+    endpoints = [
+        {"base_url": server.url, "model": "a", "api_key": "k"},
+        Endpoint(base_url="http://localhost:1", tier=1),
+    ]
     made = pickle.loads(pickle.dumps(OPEALLM(endpoints=endpoints, max_retries=0)))
     made.complete("x")
-    assert (server.seen[-1].body["model"], server.seen[-1].headers["authorization"]) == ("a", "Bearer k")
+    assert (server.seen[-1].body["model"], server.seen[-1].headers["authorization"]) == (
+        "a",
+        "Bearer k",
+    )
     assert [endpoint.tier for endpoint in made.client.endpoints] == [0, 1]
 
 
-def test_the_environment_of_the_first_process_is_kept(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_first_process_is_kept(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPEA_API_URL", server.url)
     monkeypatch.setenv("OPEA_API_KEY", "sk-env")
     data = pickle.dumps(OPEALLM(model="m", max_retries=0))
@@ -100,7 +126,9 @@ def test_the_environment_of_the_first_process_is_kept(server: ScriptedServer, mo
 
 
 def test_with_a_given_object_it_can_be_pickled(server: ScriptedServer) -> None:
-    made = pickle.loads(pickle.dumps(OPEALLM(client=OPEA(server.url, model="object's", api_key="k"), timeout=3)))
+    made = pickle.loads(
+        pickle.dumps(OPEALLM(client=OPEA(server.url, model="object's", api_key="k"), timeout=3))
+    )
     made.complete("x")
     assert server.seen[-1].body["model"] == "object's"
     assert server.seen[-1].headers["authorization"] == "Bearer k"
@@ -117,7 +145,9 @@ def test_with_a_given_object_it_can_be_pickled(server: ScriptedServer) -> None:
     ],
     ids=["verify", "http_client", "hooks", "api_key"],
 )
-def test_what_cannot_be_pickled_is_named_and_the_object_lives_on(server: ScriptedServer, name: str, value: Any, kind: str) -> None:
+def test_what_cannot_be_pickled_is_named_and_the_object_lives_on(
+    server: ScriptedServer, name: str, value: Any, kind: str
+) -> None:
     made = MAKERS[kind](server, **{name: value})
     before = dict(vars(made))
     with pytest.raises(ConfigurationError, match=f"{name}="):
@@ -126,7 +156,9 @@ def test_what_cannot_be_pickled_is_named_and_the_object_lives_on(server: Scripte
     _use_both(server, kind, made)
 
 
-def test_callbacks_that_cannot_be_pickled_are_left_out_and_stay(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_callbacks_that_cannot_be_pickled_are_left_out_and_stay(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
     listener = Listener()
     listener.lock = threading.Lock()  # type: ignore[attr-defined]
     made = llm(server, callback_manager=listener.manager, messages_to_prompt=lambda messages: "x")
@@ -135,7 +167,9 @@ def test_callbacks_that_cannot_be_pickled_are_left_out_and_stay(server: Scripted
     made.complete("x")
     assert listener.counts == {"llm": (1, 1)}
     assert made.messages_to_prompt([]) == "x"
-    assert {"callback_manager", "messages_to_prompt"} <= {word for record in caplog.records for word in record.getMessage().split()}
+    assert {"callback_manager", "messages_to_prompt"} <= {
+        word for record in caplog.records for word in record.getMessage().split()
+    }
 
 
 def test_a_discovered_model_and_window_are_asked_for_again_or_kept(server: ScriptedServer) -> None:
@@ -157,11 +191,21 @@ else:
 
 @pytest.mark.parametrize("kind", ["llm", "embedding"])
 def test_it_works_in_another_process(server: ScriptedServer, kind: str) -> None:
-    made = MAKERS[kind](server, api_key="sk-secret", retry=RetryPolicy(max_retries=0), timeout=Timeouts(first_event=9))
+    made = MAKERS[kind](
+        server,
+        api_key="sk-secret",
+        retry=RetryPolicy(max_retries=0),
+        timeout=Timeouts(first_event=9),
+    )
     _use_both(server, kind, made)
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, "-c", _OTHER_PROCESS], input=pickle.dumps(made), capture_output=True, timeout=120, check=False, env=paths
+        [sys.executable, "-c", _OTHER_PROCESS],
+        input=pickle.dumps(made),
+        capture_output=True,
+        timeout=120,
+        check=False,
+        env=paths,
     )
     assert done.returncode == 0, done.stderr.decode()
     assert len(server.seen) == 4

@@ -7,7 +7,17 @@ import json
 from typing import Any
 
 import pytest
-from li_object_support import CLASSES, MAKERS, Counter, Listener, ask, embedding, llm, ranked, reranker
+from li_object_support import (
+    CLASSES,
+    MAKERS,
+    Counter,
+    Listener,
+    ask,
+    embedding,
+    llm,
+    ranked,
+    reranker,
+)
 from llama_index.core.embeddings.loading import load_embed_model
 from llama_index.core.ingestion import IngestionCache, IngestionPipeline
 from llama_index.core.ingestion.pipeline import get_transformation_hash
@@ -16,7 +26,15 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index.core.types import PydanticProgramMode
 
 from llama_index_opea import OPEALLM, OPEAEmbedding, OPEARerank
-from opea_core import OPEA, BreakerPolicy, Capabilities, Endpoint, QueuePolicy, RetryPolicy, Timeouts
+from opea_core import (
+    OPEA,
+    BreakerPolicy,
+    Capabilities,
+    Endpoint,
+    QueuePolicy,
+    RetryPolicy,
+    Timeouts,
+)
 from opea_core.testing import ScriptedServer
 
 NODES = [NodeWithScore(node=TextNode(text="a"))]
@@ -27,15 +45,37 @@ CONNECTIONS: dict[str, dict[str, Any]] = {
     "two times": {"timeout": (1, 2)},
     "no limit": {"timeout": None},
     "times as an object": {"timeout": Timeouts(connect=1, first_event=2, idle=3, total=9)},
-    "retry as an object": {"retry": RetryPolicy(max_retries=5, initial_delay=0.5), "max_retries": None},
+    "retry as an object": {
+        "retry": RetryPolicy(max_retries=5, initial_delay=0.5),
+        "max_retries": None,
+    },
     "retry as a dict": {"retry": {"max_retries": 5}, "max_retries": None},
     "breaker": {"breaker": BreakerPolicy(min_calls=3)},
     "no breaker": {"breaker": False},
     "queue": {"queue": QueuePolicy(max_queued=5), "recovery_wait": None},
-    "limits": {"max_concurrent": 3, "max_queued": 9, "queue_timeout": 4, "max_response_bytes": 1000, "max_event_bytes": 1000},
-    "pauses": {"initial_retry_delay": 0.1, "backoff_factor": 3, "max_delay": 4, "max_retry_after": 5},
-    "capabilities": {"capabilities": Capabilities(max_tokens_field="max_completion_tokens", cache_points=True)},
-    "placement": {"label": "here", "api_version": "2026-01-01", "auth_header": "api-key", "auth_scheme": None, "trust_env": False},
+    "limits": {
+        "max_concurrent": 3,
+        "max_queued": 9,
+        "queue_timeout": 4,
+        "max_response_bytes": 1000,
+        "max_event_bytes": 1000,
+    },
+    "pauses": {
+        "initial_retry_delay": 0.1,
+        "backoff_factor": 3,
+        "max_delay": 4,
+        "max_retry_after": 5,
+    },
+    "capabilities": {
+        "capabilities": Capabilities(max_tokens_field="max_completion_tokens", cache_points=True)
+    },
+    "placement": {
+        "label": "here",
+        "api_version": "2026-01-01",
+        "auth_header": "api-key",
+        "auth_scheme": None,
+        "trust_env": False,
+    },
 }
 
 
@@ -50,7 +90,9 @@ def _again(made: Any, json_text: bool) -> Any:
 @pytest.mark.parametrize("json_text", [False, True], ids=["dict", "json"])
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("case", CONNECTIONS)
-def test_what_was_said_about_the_server_comes_back(server: ScriptedServer, case: str, kind: str, json_text: bool) -> None:
+def test_what_was_said_about_the_server_comes_back(
+    server: ScriptedServer, case: str, kind: str, json_text: bool
+) -> None:
     made = MAKERS[kind](server, **CONNECTIONS[case])
     again = _again(made, json_text)
     assert again.client.settings == made.client.settings
@@ -71,7 +113,11 @@ def test_fields_of_an_llm_come_back(server: ScriptedServer, json_text: bool) -> 
         ask("complete", one, request_id="r")
     first, then = server.seen
     assert (first.path, first.body, first.headers) == (then.path, then.body, then.headers)
-    assert (again.system_prompt, again.pydantic_program_mode, again.context_window) == ("s", PydanticProgramMode.LLM, 1000)
+    assert (again.system_prompt, again.pydantic_program_mode, again.context_window) == (
+        "s",
+        PydanticProgramMode.LLM,
+        1000,
+    )
 
 
 def test_fields_of_embeddings_come_back(server: ScriptedServer) -> None:
@@ -96,29 +142,54 @@ def test_fields_of_a_reranker_come_back(server: ScriptedServer) -> None:
 
 @pytest.mark.parametrize("json_text", [False, True], ids=["dict", "json"])
 @pytest.mark.parametrize("kind", CLASSES)
-def test_endpoints_come_back_without_their_keys(server: ScriptedServer, kind: str, json_text: bool) -> None:
+def test_endpoints_come_back_without_their_keys(
+    server: ScriptedServer, kind: str, json_text: bool
+) -> None:
     endpoints = [
-        {"base_url": server.url, "model": "a", "api_key": "sk-secret", "weight": 2, "max_concurrent": 3},
+        {
+            "base_url": server.url,
+            "model": "a",
+            "api_key": "sk-secret",
+            "weight": 2,
+            "max_concurrent": 3,
+        },
         Endpoint(base_url="http://localhost:1", label="two", tier=1, headers={"x-a": "hdr-secret"}),
         "http://localhost:2/v1",
     ]
     again = _again(CLASSES[kind](endpoints=endpoints, max_retries=0), json_text)
-    found = [(e.url.root, e.model, e.tier, e.weight, e.max_concurrent) for e in again.client.endpoints]
+    found = [
+        (e.url.root, e.model, e.tier, e.weight, e.max_concurrent) for e in again.client.endpoints
+    ]
     assert found[0] == (server.url, "a", 0, 2, 3)
     assert [(e.label, e.api_key) for e in again.client.endpoints][1] == ("two", None)
     assert [url for url, *_ in found[1:]] == ["http://localhost:1/v1", "http://localhost:2/v1"]
 
 
 def test_one_listed_endpoint_comes_back_with_what_it_is(server: ScriptedServer) -> None:
-    made = OPEALLM(endpoints=[{"base_url": server.url, "model": "a", "max_concurrent": 3, "context_window": 500}], max_retries=0)
+    made = OPEALLM(
+        endpoints=[
+            {"base_url": server.url, "model": "a", "max_concurrent": 3, "context_window": 500}
+        ],
+        max_retries=0,
+    )
     again = _again(made, json_text=True)
     [endpoint] = again.client.endpoints
-    assert (endpoint.url.root, endpoint.model, endpoint.max_concurrent, endpoint.context_window) == (server.url, "a", 3, 500)
+    assert (
+        endpoint.url.root,
+        endpoint.model,
+        endpoint.max_concurrent,
+        endpoint.context_window,
+    ) == (server.url, "a", 3, 500)
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_with_a_given_object_its_first_server_and_model_are_stored(server: ScriptedServer, kind: str) -> None:
-    again = _again(CLASSES[kind](client=OPEA(server.url, model="object's", api_key="sk-secret")), json_text=True)
+def test_with_a_given_object_its_first_server_and_model_are_stored(
+    server: ScriptedServer, kind: str
+) -> None:
+    again = _again(
+        CLASSES[kind](client=OPEA(server.url, model="object's", api_key="sk-secret")),
+        json_text=True,
+    )
     assert again.client.endpoints[0].url.root == server.url
     if kind == "llm":
         again.complete("x")
@@ -126,7 +197,9 @@ def test_with_a_given_object_its_first_server_and_model_are_stored(server: Scrip
 
 
 @pytest.mark.parametrize("kind", ["llm", "embedding"])
-def test_the_key_of_a_loaded_object_comes_from_the_environment(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_the_key_of_a_loaded_object_comes_from_the_environment(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     data = MAKERS[kind](server, api_key="sk-old").to_dict()
     monkeypatch.setenv("OPEA_API_KEY", "sk-new")
     again = CLASSES[kind].from_dict(data)
@@ -136,7 +209,9 @@ def test_the_key_of_a_loaded_object_comes_from_the_environment(server: ScriptedS
 
 @pytest.mark.parametrize("kind", ["llm", "embedding"])
 def test_a_loaded_object_may_be_given_its_key_and_more(server: ScriptedServer, kind: str) -> None:
-    again = CLASSES[kind].from_dict(MAKERS[kind](server, api_key="sk-old").to_dict(), api_key="sk-new", timeout=3)
+    again = CLASSES[kind].from_dict(
+        MAKERS[kind](server, api_key="sk-old").to_dict(), api_key="sk-new", timeout=3
+    )
     again.complete("x") if kind == "llm" else again.get_text_embedding("x")
     assert server.seen[-1].headers["authorization"] == "Bearer sk-new"
     assert again.client.settings.timeouts == Timeouts.of(3)
@@ -151,7 +226,11 @@ def test_objects_of_this_process_are_left_out(server: ScriptedServer, kind: str)
     if kind == "embedding":
         options["embeddings_cache"] = SimpleKVStore()
     if kind == "llm":
-        options |= {"messages_to_prompt": repr, "completion_to_prompt": str.upper, "tokenizer": object()}
+        options |= {
+            "messages_to_prompt": repr,
+            "completion_to_prompt": str.upper,
+            "tokenizer": object(),
+        }
     data = json.loads(MAKERS[kind](server, **options).to_json())
     assert not data.keys() & {*options, "client", "api_key"}
 
@@ -161,7 +240,9 @@ def test_the_dict_names_class_model_and_server(server: ScriptedServer, kind: str
     data = MAKERS[kind](server).to_dict()
     assert data["class_name"] == CLASSES[kind].class_name()
     assert data["api_base"] == server.url
-    assert data["model_name" if kind == "embedding" else "model"] == MAKERS[kind](server).to_dict().get("model", "e")
+    assert data["model_name" if kind == "embedding" else "model"] == MAKERS[kind](
+        server
+    ).to_dict().get("model", "e")
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -182,7 +263,10 @@ def test_parts_of_a_dump_may_be_left_out(server: ScriptedServer, kind: str, mode
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_a_dump_may_be_limited_to_some_fields(server: ScriptedServer, kind: str) -> None:
-    assert MAKERS[kind](server, timeout=3).model_dump(include={"extra_body"}).keys() <= {"extra_body", "class_name"}
+    assert MAKERS[kind](server, timeout=3).model_dump(include={"extra_body"}).keys() <= {
+        "extra_body",
+        "class_name",
+    }
 
 
 def test_a_subclass_comes_back_as_itself(server: ScriptedServer) -> None:
@@ -195,7 +279,11 @@ def test_a_subclass_comes_back_as_itself(server: ScriptedServer) -> None:
             return "House"
 
     again = House.from_dict(House(api_base=server.url, greeting="ho").to_dict())
-    assert (again.class_name(), again.greeting, again.client.settings.timeouts) == ("House", "ho", Timeouts.of(17))
+    assert (again.class_name(), again.greeting, again.client.settings.timeouts) == (
+        "House",
+        "ho",
+        Timeouts.of(17),
+    )
 
 
 def test_cores_own_loader_does_not_take_it_for_another_package(server: ScriptedServer) -> None:
@@ -225,36 +313,53 @@ def test_the_dict_is_the_same_after_calls(server: ScriptedServer, kind: str) -> 
 
 def test_the_dict_of_embeddings_does_not_depend_on_keys(server: ScriptedServer) -> None:
     keys: list[Any] = ["sk-one", "sk-two", lambda: "sk-three", None, ""]
-    assert len({json.dumps(embedding(server, api_key=key).to_dict(), sort_keys=True) for key in keys}) == 1
+    assert (
+        len({json.dumps(embedding(server, api_key=key).to_dict(), sort_keys=True) for key in keys})
+        == 1
+    )
 
 
 def test_the_dict_of_embeddings_depends_on_what_changes_vectors(server: ScriptedServer) -> None:
     changes: list[dict[str, Any]] = [
         {}, {"model_name": "other"}, {"dimensions": 4}, {"text_prefix": "p: "}, {"query_prefix": "q: "}, {"extra_body": {"a": 1}},
     ]  # fmt: skip
-    assert len({json.dumps(embedding(server, **change).to_dict(), sort_keys=True) for change in changes}) == len(changes)
+    assert len(
+        {json.dumps(embedding(server, **change).to_dict(), sort_keys=True) for change in changes}
+    ) == len(changes)
 
 
 def test_the_ingestion_cache_survives_a_rotated_key(server: ScriptedServer) -> None:
     cache = IngestionCache()
     documents = [Document(text=text, id_=text) for text in ("one", "two")]
     for key in ("sk-old", "sk-new"):
-        found = IngestionPipeline(transformations=[embedding(server, api_key=key)], cache=cache).run(documents=documents)
+        found = IngestionPipeline(
+            transformations=[embedding(server, api_key=key)], cache=cache
+        ).run(documents=documents)
         assert all(node.embedding for node in found)
     assert len(server.seen) == 1
 
 
-def test_the_hash_of_a_transformation_is_stable_with_objects_of_this_process(server: ScriptedServer) -> None:
+def test_the_hash_of_a_transformation_is_stable_with_objects_of_this_process(
+    server: ScriptedServer,
+) -> None:
     nodes = [TextNode(text="x")]
     hashes = {
-        get_transformation_hash(nodes, embedding(server, embeddings_cache=SimpleKVStore(), rate_limiter=Counter(), hooks=[print]))
+        get_transformation_hash(
+            nodes,
+            embedding(
+                server, embeddings_cache=SimpleKVStore(), rate_limiter=Counter(), hooks=[print]
+            ),
+        )
         for _ in range(3)
     }
     assert len(hashes) == 1
 
 
 def test_a_dumped_reranker_or_embedding_is_json(server: ScriptedServer) -> None:
-    for made in (OPEAEmbedding(model="m", api_base=server.url), OPEARerank(model="m", api_base=server.url)):
+    for made in (
+        OPEAEmbedding(model="m", api_base=server.url),
+        OPEARerank(model="m", api_base=server.url),
+    ):
         assert json.loads(made.to_json()) == json.loads(json.dumps(made.to_dict()))
 
 
@@ -279,4 +384,8 @@ def test_what_openai_like_stored_can_be_loaded(server: ScriptedServer, kind: str
     made = CLASSES[kind].from_dict(STORED_BY_OPENAI_LIKE[kind], api_base=server.url)
     made.complete("x") if kind == "llm" else made.get_text_embedding("x")
     seen = server.seen[-1]
-    assert (seen.body["model"], seen.headers["authorization"], seen.query) == ("m", "Bearer fake", {})
+    assert (seen.body["model"], seen.headers["authorization"], seen.query) == (
+        "m",
+        "Bearer fake",
+        {},
+    )

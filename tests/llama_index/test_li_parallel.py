@@ -28,31 +28,46 @@ async def _astream(llm: OPEALLM) -> str:
 
 
 async def _all(opea: OPEA, one: Callable[[OPEALLM, OPEAEmbedding, OPEARerank], Any]) -> None:
-    llm, embedding, rerank = OPEALLM(client=opea), OPEAEmbedding(client=opea), OPEARerank(client=opea)
+    llm, embedding, rerank = (
+        OPEALLM(client=opea),
+        OPEAEmbedding(client=opea),
+        OPEARerank(client=opea),
+    )
     await asyncio.gather(*(one(llm, embedding, rerank) for _ in range(MANY)))
 
 
 async def _mixed(llm: OPEALLM, embedding: OPEAEmbedding, rerank: OPEARerank) -> None:
     nodes = [NodeWithScore(node=TextNode(text="a"))]
-    await asyncio.gather(llm.achat(HI), _astream(llm), embedding.aget_text_embedding("a"), rerank.apostprocess_nodes(nodes, query_str="a"))
+    await asyncio.gather(
+        llm.achat(HI),
+        _astream(llm),
+        embedding.aget_text_embedding("a"),
+        rerank.apostprocess_nodes(nodes, query_str="a"),
+    )
 
 
 DOCUMENTS = [Document(text=f"Fact {number}") for number in range(MANY)]
 
 
 async def _ingested(opea: OPEA) -> None:
-    pipeline = IngestionPipeline(transformations=[OPEAEmbedding(client=opea, embed_batch_size=1)], disable_cache=True)
+    pipeline = IngestionPipeline(
+        transformations=[OPEAEmbedding(client=opea, embed_batch_size=1)], disable_cache=True
+    )
     assert len(await pipeline.arun(documents=DOCUMENTS)) == MANY
 
 
 async def _extracted(opea: OPEA) -> None:
-    await SummaryExtractor(llm=OPEALLM(client=opea), num_workers=MANY, show_progress=False).aextract([TextNode(text="a")] * MANY)
+    await SummaryExtractor(
+        llm=OPEALLM(client=opea), num_workers=MANY, show_progress=False
+    ).aextract([TextNode(text="a")] * MANY)
 
 
 RUNS: dict[str, Callable[[OPEA], Any]] = {
     "achat": lambda opea: _all(opea, lambda llm, *_: llm.achat(HI)),
     "astream_chat": lambda opea: _all(opea, lambda llm, *_: _astream(llm)),
-    "aget_text_embedding": lambda opea: _all(opea, lambda _, embedding, __: embedding.aget_text_embedding("a")),
+    "aget_text_embedding": lambda opea: _all(
+        opea, lambda _, embedding, __: embedding.aget_text_embedding("a")
+    ),
     "all kinds on one object": lambda opea: _all(opea, _mixed),
     "an ingestion pipeline": _ingested,
     "an extractor": _extracted,

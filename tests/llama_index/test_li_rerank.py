@@ -12,10 +12,26 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import MockLLM
-from llama_index.core.schema import ImageNode, NodeRelationship, NodeWithScore, QueryBundle, RelatedNodeInfo, TextNode
+from llama_index.core.schema import (
+    ImageNode,
+    NodeRelationship,
+    NodeWithScore,
+    QueryBundle,
+    RelatedNodeInfo,
+    TextNode,
+)
 
 from llama_index_opea import OPEARerank
-from opea_core import OPEA, AuthenticationError, BadAnswerError, Capabilities, ConfigurationError, NotFoundError, OPEAError, ServerError
+from opea_core import (
+    OPEA,
+    AuthenticationError,
+    BadAnswerError,
+    Capabilities,
+    ConfigurationError,
+    NotFoundError,
+    OPEAError,
+    ServerError,
+)
 from opea_core.testing import Answer, Hold, ScriptedServer, error, html, json_answer
 
 WAYS = ("sync", "async")
@@ -26,7 +42,9 @@ def nodes(*texts: str, score: float | None = 0.5) -> list[NodeWithScore]:
     return [NodeWithScore(node=TextNode(text=text, id_=text), score=score) for text in texts]
 
 
-def rank(way: str, made: OPEARerank, given: list[NodeWithScore], query: Any = "q") -> list[NodeWithScore]:
+def rank(
+    way: str, made: OPEARerank, given: list[NodeWithScore], query: Any = "q"
+) -> list[NodeWithScore]:
     """Nodes in their new order."""
     bundle = QueryBundle(query) if isinstance(query, str) else query
     if way == "sync":
@@ -48,19 +66,32 @@ def told(found: list[NodeWithScore]) -> list[tuple[str, float | None]]:
     [
         ranked((2, 0.9), (0, 0.5), (1, 0.1)),
         ranked((1, 0.1), (0, 0.5), (2, 0.9)),
-        json_answer({"data": [{"index": 0, "relevance_score": 0.5}, {"index": 2, "relevance_score": 0.9}]}),
-        json_answer({"results": [{"index": i, "relevance_score": s, "document": {"text": "other"}} for i, s in ((2, 0.9), (0, 0.5))]}),
+        json_answer(
+            {"data": [{"index": 0, "relevance_score": 0.5}, {"index": 2, "relevance_score": 0.9}]}
+        ),
+        json_answer(
+            {
+                "results": [
+                    {"index": i, "relevance_score": s, "document": {"text": "other"}}
+                    for i, s in ((2, 0.9), (0, 0.5))
+                ]
+            }
+        ),
     ],
     ids=["in order", "in no order", "as Voyage says it", "with documents"],
 )
-def test_the_best_nodes_come_first_with_the_rerankers_scores(server: ScriptedServer, answer: Answer, way: str) -> None:
+def test_the_best_nodes_come_first_with_the_rerankers_scores(
+    server: ScriptedServer, answer: Answer, way: str
+) -> None:
     server.always(answer)
     assert told(rank(way, reranker(server), nodes("a", "b", "c"))) == [("c", 0.9), ("a", 0.5)]
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("top_n", "count"), [(1, 1), (2, 2), (3, 3), (99, 3)])
-def test_top_n_limits_what_comes_back(server: ScriptedServer, top_n: int, count: int, way: str) -> None:
+def test_top_n_limits_what_comes_back(
+    server: ScriptedServer, top_n: int, count: int, way: str
+) -> None:
     server.always(ranked((0, 0.3), (1, 0.2), (2, 0.1)))
     assert len(rank(way, reranker(server, top_n=top_n), nodes("a", "b", "c"))) == count
 
@@ -68,7 +99,11 @@ def test_top_n_limits_what_comes_back(server: ScriptedServer, top_n: int, count:
 @pytest.mark.parametrize("way", WAYS)
 def test_scores_below_zero_and_equal_ones_are_kept(server: ScriptedServer, way: str) -> None:
     server.always(ranked((0, -3.5), (1, -3.5), (2, -7.0)))
-    assert told(rank(way, reranker(server, top_n=3), nodes("a", "b", "c"))) == [("a", -3.5), ("b", -3.5), ("c", -7.0)]
+    assert told(rank(way, reranker(server, top_n=3), nodes("a", "b", "c"))) == [
+        ("a", -3.5),
+        ("b", -3.5),
+        ("c", -7.0),
+    ]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -98,12 +133,21 @@ def test_query_documents_and_top_n_are_sent(server: ScriptedServer, way: str) ->
     server.always(ranked((0, 1.0)))
     rank(way, reranker(server, top_n=1), nodes("a", "b"), "which?")
     assert server.seen[-1].path == "/v1/rerank"
-    assert server.seen[-1].body == {"model": "r", "query": "which?", "documents": ["a", "b"], "top_n": 1}
+    assert server.seen[-1].body == {
+        "model": "r",
+        "query": "which?",
+        "documents": ["a", "b"],
+        "top_n": 1,
+    }
 
 
 @pytest.mark.parametrize("field", ["additional_kwargs", "extra_body"])
 def test_what_the_call_says_is_no_further_field(server: ScriptedServer, field: str) -> None:
-    for name, value, advice in (("top_n", 1, "top_n= to OPEARerank"), ("query", "x", "Take it out"), ("documents", ["x"], "Take it out")):
+    for name, value, advice in (
+        ("top_n", 1, "top_n= to OPEARerank"),
+        ("query", "x", "Take it out"),
+        ("documents", ["x"], "Take it out"),
+    ):
         with pytest.raises(ConfigurationError, match=f"{name}(.|\n)*{advice}"):
             rank("sync", reranker(server, **{field: {name: value}}), nodes("a", "b"))
     rank("sync", reranker(server, **{field: {"return_documents": False}}), nodes("a", "b"))
@@ -112,21 +156,34 @@ def test_what_the_call_says_is_no_further_field(server: ScriptedServer, field: s
 
 def test_metadata_goes_along_as_for_embeddings(server: ScriptedServer) -> None:
     server.always(ranked((0, 1.0)))
-    node = TextNode(text="a", metadata={"topic": "t", "secret": "s"}, excluded_embed_metadata_keys=["secret"])
+    node = TextNode(
+        text="a", metadata={"topic": "t", "secret": "s"}, excluded_embed_metadata_keys=["secret"]
+    )
     rank("sync", reranker(server), [NodeWithScore(node=node)])
     assert server.seen[-1].body["documents"] == ["topic: t\n\na"]
 
 
 def test_a_query_with_embeddings_of_its_own_is_sent_as_text(server: ScriptedServer) -> None:
     server.always(ranked((0, 1.0)))
-    rank("sync", reranker(server), nodes("a"), QueryBundle("q", custom_embedding_strs=["other"], embedding=[1.0]))
+    rank(
+        "sync",
+        reranker(server),
+        nodes("a"),
+        QueryBundle("q", custom_embedding_strs=["other"], embedding=[1.0]),
+    )
     assert server.seen[-1].body["query"] == "q"
 
 
 def test_other_kinds_of_nodes(server: ScriptedServer) -> None:
     server.always(ranked((0, 1.0), (1, 0.5)))
-    related = TextNode(text="a", relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id="d")})
-    found = rank("sync", reranker(server), [NodeWithScore(node=ImageNode(text="i")), NodeWithScore(node=related)])
+    related = TextNode(
+        text="a", relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id="d")}
+    )
+    found = rank(
+        "sync",
+        reranker(server),
+        [NodeWithScore(node=ImageNode(text="i")), NodeWithScore(node=related)],
+    )
     assert [type(node.node).__name__ for node in found] == ["ImageNode", "TextNode"]
 
 
@@ -142,7 +199,9 @@ def test_no_node_no_request_and_no_event(server: ScriptedServer, way: str) -> No
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("given", [[], nodes("a")], ids=["no node", "a node"])
-def test_no_query_is_a_value_error(server: ScriptedServer, given: list[NodeWithScore], way: str) -> None:
+def test_no_query_is_a_value_error(
+    server: ScriptedServer, given: list[NodeWithScore], way: str
+) -> None:
     with pytest.raises(ValueError, match="query"):
         rank(way, reranker(server), given, None)
     assert server.seen == []
@@ -151,15 +210,21 @@ def test_no_query_is_a_value_error(server: ScriptedServer, given: list[NodeWithS
 def test_the_query_may_be_a_string(server: ScriptedServer) -> None:
     server.always(ranked((0, 1.0)))
     made = reranker(server)
-    assert told(made.postprocess_nodes(nodes("a"), query_str="q")) == told(asyncio.run(made.apostprocess_nodes(nodes("a"), query_str="q")))
+    assert told(made.postprocess_nodes(nodes("a"), query_str="q")) == told(
+        asyncio.run(made.apostprocess_nodes(nodes("a"), query_str="q"))
+    )
 
 
 # --- where the server listens
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_server_without_v1_rerank_is_asked_beside_it_and_remembered(server: ScriptedServer, way: str) -> None:
-    server.always(lambda seen: ranked((0, 1.0)) if seen.path == "/rerank" else error(404, "Not Found"))
+def test_a_server_without_v1_rerank_is_asked_beside_it_and_remembered(
+    server: ScriptedServer, way: str
+) -> None:
+    server.always(
+        lambda seen: ranked((0, 1.0)) if seen.path == "/rerank" else error(404, "Not Found")
+    )
     made = reranker(server)
     for _ in range(2):
         assert told(rank(way, made, nodes("a"))) == [("a", 1.0)]
@@ -190,7 +255,12 @@ def test_instrumentation_events(server: ScriptedServer, way: str) -> None:
     with instrumented() as (events, spans):
         found = rank(way, reranker(server, top_n=1), given, "which?")
     [start], [end] = events.of("ReRankStartEvent"), events.of("ReRankEndEvent")
-    assert (start.query.query_str, start.top_n, start.model_name, told(start.nodes)) == ("which?", 1, "r", told(given))
+    assert (start.query.query_str, start.top_n, start.model_name, told(start.nodes)) == (
+        "which?",
+        1,
+        "r",
+        told(given),
+    )
     assert told(end.nodes) == told(found) == [("b", 0.9)]
     assert spans.open_spans == {}
 
@@ -199,10 +269,15 @@ def test_instrumentation_events(server: ScriptedServer, way: str) -> None:
 def test_callback_events(server: ScriptedServer, way: str) -> None:
     server.always(ranked((1, 0.9), (0, 0.1)))
     listener = Listener()
-    found = rank(way, reranker(server, callback_manager=listener.manager), nodes("a", "b"), "which?")
+    found = rank(
+        way, reranker(server, callback_manager=listener.manager), nodes("a", "b"), "which?"
+    )
     [(kind, start, _)], [(_, end, _)] = listener.started, listener.ended
     assert kind == CBEventType.RERANKING
-    assert {key: start[key] for key in (EventPayload.MODEL_NAME, EventPayload.QUERY_STR, EventPayload.TOP_K)} == {
+    assert {
+        key: start[key]
+        for key in (EventPayload.MODEL_NAME, EventPayload.QUERY_STR, EventPayload.TOP_K)
+    } == {
         EventPayload.MODEL_NAME: "r",
         EventPayload.QUERY_STR: "which?",
         EventPayload.TOP_K: 2,
@@ -236,7 +311,9 @@ BROKEN: dict[str, tuple[Answer, type[OPEAError]]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", BROKEN)
-def test_errors_are_the_cores_and_events_are_balanced(server: ScriptedServer, case: str, way: str) -> None:
+def test_errors_are_the_cores_and_events_are_balanced(
+    server: ScriptedServer, case: str, way: str
+) -> None:
     answer, raised = BROKEN[case]
     server.always(answer)
     listener = Listener()
@@ -262,7 +339,9 @@ async def test_async_calls_need_no_thread(server: ScriptedServer) -> None:
     made = reranker(server)
     await asyncio.to_thread(int)  # the thread that waits below
     before = set(threading.enumerate())
-    calls = [asyncio.ensure_future(made.apostprocess_nodes(nodes("a"), query_str="q")) for _ in range(5)]
+    calls = [
+        asyncio.ensure_future(made.apostprocess_nodes(nodes("a"), query_str="q")) for _ in range(5)
+    ]
     await asyncio.to_thread(server.wait, lambda: server.in_flight == 5)
     started = {thread.name for thread in set(threading.enumerate()) - before}
     release.set()
@@ -273,7 +352,11 @@ async def test_async_calls_need_no_thread(server: ScriptedServer) -> None:
 async def test_cancelling_a_call_ends_its_request(server: ScriptedServer) -> None:
     listener = Listener()
     server.always(ranked((0, 1.0)).after(Hold(threading.Event())))
-    call = asyncio.ensure_future(reranker(server, callback_manager=listener.manager).apostprocess_nodes(nodes("a"), query_str="q"))
+    call = asyncio.ensure_future(
+        reranker(server, callback_manager=listener.manager).apostprocess_nodes(
+            nodes("a"), query_str="q"
+        )
+    )
     await asyncio.to_thread(server.wait_seen, 1)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -285,7 +368,10 @@ async def test_cancelling_a_call_ends_its_request(server: ScriptedServer) -> Non
 def test_loops_and_threads_share_the_limits_of_one_object(server: ScriptedServer) -> None:
     server.always(ranked((0, 1.0)))
     shared = OPEA(server.url, max_concurrent=1)
-    calls = [lambda way=way: rank(way, OPEARerank(client=shared, model="r"), nodes("a")) for way in [*WAYS, *WAYS]]
+    calls = [
+        lambda way=way: rank(way, OPEARerank(client=shared, model="r"), nodes("a"))
+        for way in [*WAYS, *WAYS]
+    ]
     threads, results = in_threads(*calls)
     joined(threads)
     assert [told(found) for found in results] == [[("a", 1.0)]] * 4
@@ -298,8 +384,14 @@ def test_loops_and_threads_share_the_limits_of_one_object(server: ScriptedServer
 @pytest.mark.parametrize("way", WAYS)
 def test_among_the_postprocessors_of_a_retriever(server: ScriptedServer, way: str) -> None:
     server.always(ranked((1, 0.9), (0, 0.1)))
-    index = VectorStoreIndex([TextNode(text="a"), TextNode(text="b")], embed_model=MockEmbedding(embed_dim=3))
-    engine = index.as_query_engine(llm=MockLLM(), node_postprocessors=[reranker(server, top_n=1)], similarity_top_k=2)
+    index = VectorStoreIndex(
+        [TextNode(text="a"), TextNode(text="b")], embed_model=MockEmbedding(embed_dim=3)
+    )
+    engine = index.as_query_engine(
+        llm=MockLLM(), node_postprocessors=[reranker(server, top_n=1)], similarity_top_k=2
+    )
     response = engine.query("q") if way == "sync" else asyncio.run(engine.aquery("q"))
     documents = server.seen[-1].body["documents"]
-    assert [(node.node.get_content(), node.score) for node in response.source_nodes] == [(documents[1], 0.9)]
+    assert [(node.node.get_content(), node.score) for node in response.source_nodes] == [
+        (documents[1], 0.9)
+    ]

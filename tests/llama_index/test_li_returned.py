@@ -23,7 +23,12 @@ ASKED = ChatMessage(role="user", content="Hi")
 
 
 def call(**more: Any) -> Json:
-    return {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{ "x":1.0,"y": "\\u00e9" }'}, **more}
+    return {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "f", "arguments": '{ "x":1.0,"y": "\\u00e9" }'},
+        **more,
+    }
 
 
 class Came(NamedTuple):
@@ -40,24 +45,49 @@ class Came(NamedTuple):
 def _came(signed: Json, deltas: list[Json], away: Json, **message: Any) -> Came:
     calls = message.pop("tool_calls", [call()])
     plain = [{key: value for key, value in one.items() if key != "extra_content"} for one in calls]
-    message = {"role": "assistant", "content": None, **message, **({"tool_calls": calls} if calls else {})}
+    message = {
+        "role": "assistant",
+        "content": None,
+        **message,
+        **({"tool_calls": calls} if calls else {}),
+    }
     last = [{"tool_calls": [{**one, "index": at} for at, one in enumerate(calls)]}] if calls else []
     home: Json = {**({"tool_calls": calls} if calls else {}), **signed}
-    return Came(message, [*deltas, *last], home, {**({"tool_calls": plain} if calls else {}), **away})
+    return Came(
+        message, [*deltas, *last], home, {**({"tool_calls": plain} if calls else {}), **away}
+    )
 
 
 THOUGHT = {"type": "thinking", "thinking": "Let me see.", "signature": "c2ln+/=="}
 HIDDEN = {"type": "redacted_thinking", "data": "ZW5j"}
-DETAIL = {"type": "reasoning.text", "text": "Let me see.", "signature": "c2ln", "format": "anthropic-claude-v1", "index": 0}
-LOCKED = {"type": "reasoning.encrypted", "data": "gAAA", "id": "rs_1", "format": "openai-responses-v1", "index": 1}
+DETAIL = {
+    "type": "reasoning.text",
+    "text": "Let me see.",
+    "signature": "c2ln",
+    "format": "anthropic-claude-v1",
+    "index": 0,
+}
+LOCKED = {
+    "type": "reasoning.encrypted",
+    "data": "gAAA",
+    "id": "rs_1",
+    "format": "openai-responses-v1",
+    "index": 1,
+}
 SIGNED = {"google": {"thought_signature": "EiYK+/="}}
 ROWS: dict[str, Came] = {
     "arguments": _came({}, [], {}),
     "thinking blocks": _came(
         {"thinking_blocks": [THOUGHT, HIDDEN]},
         [
-            {"reasoning_content": "Let me ", "thinking_blocks": [{"type": "thinking", "thinking": "Let me "}]},
-            {"reasoning_content": "see.", "thinking_blocks": [{"type": "thinking", "thinking": "see."}]},
+            {
+                "reasoning_content": "Let me ",
+                "thinking_blocks": [{"type": "thinking", "thinking": "Let me "}],
+            },
+            {
+                "reasoning_content": "see.",
+                "thinking_blocks": [{"type": "thinking", "thinking": "see."}],
+            },
             {"thinking_blocks": [{"type": "thinking", "thinking": "", "signature": "c2ln+/=="}]},
             {"thinking_blocks": [HIDDEN]},
         ],
@@ -68,17 +98,33 @@ ROWS: dict[str, Came] = {
     "reasoning details": _came(
         {"reasoning_details": [DETAIL, LOCKED]},
         [
-            {"reasoning": "Let me ", "reasoning_details": [{**DETAIL, "text": "Let me ", "signature": None}]},
-            {"reasoning": "see.", "reasoning_details": [{"type": "reasoning.text", "text": "see.", "signature": "c2ln", "index": 0}]},
+            {
+                "reasoning": "Let me ",
+                "reasoning_details": [{**DETAIL, "text": "Let me ", "signature": None}],
+            },
+            {
+                "reasoning": "see.",
+                "reasoning_details": [
+                    {"type": "reasoning.text", "text": "see.", "signature": "c2ln", "index": 0}
+                ],
+            },
             {"reasoning_details": [LOCKED]},
         ],
         {},
         reasoning="Let me see.",
         reasoning_details=[DETAIL, LOCKED],
     ),
-    "details alone": _came({"reasoning_details": [LOCKED]}, [{"reasoning_details": [LOCKED]}], {}, reasoning_details=[LOCKED]),
+    "details alone": _came(
+        {"reasoning_details": [LOCKED]},
+        [{"reasoning_details": [LOCKED]}],
+        {},
+        reasoning_details=[LOCKED],
+    ),
     "details with their text alone": _came(
-        {"reasoning_details": [DETAIL]}, [{"reasoning_details": [DETAIL]}], {}, reasoning_details=[DETAIL]
+        {"reasoning_details": [DETAIL]},
+        [{"reasoning_details": [DETAIL]}],
+        {},
+        reasoning_details=[DETAIL],
     ),
     "Copilot's": _came(
         {"reasoning_text": "Let me see.", "reasoning_opaque": "b3Bh"},
@@ -88,13 +134,33 @@ ROWS: dict[str, Came] = {
         reasoning_opaque="b3Bh",
     ),
     "Gemini's": _came({}, [], {}, tool_calls=[call(extra_content=SIGNED), {**call(), "id": "c2"}]),
-    "a custom call": _came({}, [], {}, tool_calls=[{"id": "c1", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1;\n"}}]),
+    "a custom call": _came(
+        {},
+        [],
+        {},
+        tool_calls=[
+            {"id": "c1", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1;\n"}}
+        ],
+    ),
     "a builtin function": _came(
-        {}, [], {}, tool_calls=[{**call(), "type": "builtin_function", "function": {"name": "web_search", "arguments": '{"q":"x"}'}}]
+        {},
+        [],
+        {},
+        tool_calls=[
+            {
+                **call(),
+                "type": "builtin_function",
+                "function": {"name": "web_search", "arguments": '{"q":"x"}'},
+            }
+        ],
     ),
     "a sound": _came(
         {"audio": {"id": "aud_1"}},
-        [{"audio": {"id": "aud_1"}}, {"audio": {"data": "QUJD", "transcript": "Hel"}}, {"audio": {"transcript": "lo"}}],
+        [
+            {"audio": {"id": "aud_1"}},
+            {"audio": {"data": "QUJD", "transcript": "Hel"}},
+            {"audio": {"transcript": "lo"}},
+        ],
         {"content": "Hello"},
         tool_calls=[],
         audio={"id": "aud_1", "data": "QUJD", "transcript": "Hello", "expires_at": 9},
@@ -119,7 +185,9 @@ def _as_json(message: ChatMessage, _: Path) -> ChatMessage:
 
 def _stored(message: ChatMessage, path: Path) -> ChatMessage:
     file = path / "store.json"
-    kept = {"store": {"k": [message.model_dump(mode="json")]}}  # as persist() writes it, which fails with pydantic 2.14 for any message
+    kept = {
+        "store": {"k": [message.model_dump(mode="json")]}
+    }  # as persist() writes it, which fails with pydantic 2.14 for any message
     file.write_text(json.dumps(kept), encoding="utf-8")
     return SimpleChatStore.from_persist_path(str(file)).get_messages("k")[0]
 
@@ -130,7 +198,13 @@ def _remembered(message: ChatMessage, _: Path) -> ChatMessage:
     return memory.get()[1]
 
 
-CARRIERS: list[Callable[[ChatMessage, Path], ChatMessage]] = [lambda message, _: message, _dumped, _as_json, _stored, _remembered]
+CARRIERS: list[Callable[[ChatMessage, Path], ChatMessage]] = [
+    lambda message, _: message,
+    _dumped,
+    _as_json,
+    _stored,
+    _remembered,
+]
 
 
 @pytest.fixture
@@ -142,7 +216,13 @@ def other() -> Iterator[ScriptedServer]:
 @pytest.fixture
 def two(server: ScriptedServer, other: ScriptedServer) -> Iterator[OPEALLM]:
     """An LLM with two endpoints; ``one`` is asked first."""
-    llm = OPEALLM(model="m", endpoints=[Endpoint(base_url=server.url, label="one"), Endpoint(base_url=other.url, label="two", tier=1)])
+    llm = OPEALLM(
+        model="m",
+        endpoints=[
+            Endpoint(base_url=server.url, label="one"),
+            Endpoint(base_url=other.url, label="two", tier=1),
+        ],
+    )
     yield llm
     llm.client.close()
 
@@ -150,20 +230,31 @@ def two(server: ScriptedServer, other: ScriptedServer) -> Iterator[OPEALLM]:
 def _sent(server: ScriptedServer, at: int = 1) -> Json:
     """An assistant's message of the last request, without what says nothing."""
     message: Json = server.seen[-1].body["messages"][at]
-    return {key: value for key, value in message.items() if key != "role" and not (key == "content" and not value)}
+    return {
+        key: value
+        for key, value in message.items()
+        if key != "role" and not (key == "content" and not value)
+    }
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_what_came_goes_back(server: ScriptedServer, other: ScriptedServer, two: OPEALLM, tmp_path: Path, name: str) -> None:
+def test_what_came_goes_back(
+    server: ScriptedServer, other: ScriptedServer, two: OPEALLM, tmp_path: Path, name: str
+) -> None:
     row = ROWS[name]
     for number, carry in enumerate(CARRIERS):
         way = CHATS[number % len(CHATS)]
-        whole = json_answer({"choices": [{"index": 0, "message": row.message, "finish_reason": "stop"}]})
+        whole = json_answer(
+            {"choices": [{"index": 0, "message": row.message, "finish_reason": "stop"}]}
+        )
         server.script(stream(row.deltas) if "stream" in way else whole)
 
         answer = carry(last_of(way, two, [ASKED]).message, tmp_path)
         calls = row.message.get("tool_calls", ())
-        results = [ChatMessage(role="tool", content="1", additional_kwargs={"tool_call_id": one["id"]}) for one in calls]
+        results = [
+            ChatMessage(role="tool", content="1", additional_kwargs={"tool_call_id": one["id"]})
+            for one in calls
+        ]
 
         two.chat([ASKED, answer, *results], endpoint="one")
         shown = {"content": "Hello"} if name == "a sound" else {}
@@ -174,11 +265,17 @@ def test_what_came_goes_back(server: ScriptedServer, other: ScriptedServer, two:
         assert _sent(server) == row.away, f"{way}, carried by {carry}, to another model"
 
 
-@pytest.mark.parametrize("name", ["arguments", "thinking blocks", "reasoning details", "Gemini's", "a builtin function"])
+@pytest.mark.parametrize(
+    "name", ["arguments", "thinking blocks", "reasoning details", "Gemini's", "a builtin function"]
+)
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "whole"])
-async def test_an_agent_gives_back_what_came(server: ScriptedServer, two: OPEALLM, streaming: bool, name: str) -> None:
+async def test_an_agent_gives_back_what_came(
+    server: ScriptedServer, two: OPEALLM, streaming: bool, name: str
+) -> None:
     row = ROWS[name]
-    whole = json_answer({"choices": [{"index": 0, "message": row.message, "finish_reason": "tool_calls"}]})
+    whole = json_answer(
+        {"choices": [{"index": 0, "message": row.message, "finish_reason": "tool_calls"}]}
+    )
     server.script(stream(row.deltas, finish_reason="tool_calls") if streaming else whole)
 
     memory = ChatMemoryBuffer.from_defaults(token_limit=100_000)
@@ -194,7 +291,15 @@ def f(x: float, y: str = "") -> str:
 
 
 def test_a_call_that_was_changed_is_sent_as_it_is_now(server: ScriptedServer, two: OPEALLM) -> None:
-    server.script(json_answer({"choices": [{"index": 0, "message": ROWS["arguments"].message, "finish_reason": "stop"}]}))
+    server.script(
+        json_answer(
+            {
+                "choices": [
+                    {"index": 0, "message": ROWS["arguments"].message, "finish_reason": "stop"}
+                ]
+            }
+        )
+    )
     answer = two.chat([ASKED]).message
     answer.blocks[0].tool_kwargs["x"] = 2
 
@@ -204,8 +309,15 @@ def test_a_call_that_was_changed_is_sent_as_it_is_now(server: ScriptedServer, tw
 
 
 def test_what_a_server_calls_itself_is_not_sent_back(server: ScriptedServer, two: OPEALLM) -> None:
-    message = {"role": "assistant", "content": "Hello", "name": "assistant-7", "reasoning_content": "Let me see."}
-    server.script(json_answer({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}))
+    message = {
+        "role": "assistant",
+        "content": "Hello",
+        "name": "assistant-7",
+        "reasoning_content": "Let me see.",
+    }
+    server.script(
+        json_answer({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    )
 
     two.chat([ASKED, two.chat([ASKED]).message, ASKED])
 

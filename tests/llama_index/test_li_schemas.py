@@ -64,7 +64,10 @@ class Kinds(BaseModel):
 ROWS: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "recursive": (Tree, {"name": "a", "branches": [{"name": "b", "branches": [{"name": "c"}]}]}),
     "recursive by turns": (Even, {"rest": {"rest": {"rest": None}}}),
-    "unions, enums, defaults": (Drawing, {"colour": "blue", "shape": {"kind": "square", "side": 2.0}, "size": "L"}),
+    "unions, enums, defaults": (
+        Drawing,
+        {"colour": "blue", "shape": {"kind": "square", "side": 2.0}, "size": "L"},
+    ),
     "dicts and tuples": (Kinds, {"scores": {"b": 2}, "level": 3, "pair": [1, "x"]}),
 }
 
@@ -93,7 +96,11 @@ def _root(schema: Any) -> Any:
 
 def _plain(schema: Any) -> Any:
     """A schema without its title and description, which LlamaIndex's tools have elsewhere."""
-    return {key: value for key, value in schema.items() if key in ("type", "properties", "required", "$defs")}
+    return {
+        key: value
+        for key, value in schema.items()
+        if key in ("type", "properties", "required", "$defs")
+    }
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -124,7 +131,9 @@ def test_a_schema_is_sent_whole(server: ScriptedServer, llm_with: LLMWith, name:
 def test_a_tools_schema_is_sent_whole(server: ScriptedServer, llm_with: LLMWith, name: str) -> None:
     cls, value = ROWS[name]
     schema = _root(cls.model_json_schema())
-    tool = FunctionTool.from_defaults(lambda **given: str(given), name="take", description="Take it.", fn_schema=cls)
+    tool = FunctionTool.from_defaults(
+        lambda **given: str(given), name="take", description="Take it.", fn_schema=cls
+    )
     for strict in (False, True):
         server.script(calling(("take", json.dumps(value))))
         llm = llm_with(strict=strict)
@@ -134,6 +143,9 @@ def test_a_tools_schema_is_sent_whole(server: ScriptedServer, llm_with: LLMWith,
         sent = server.seen[-1].body["tools"][0]["function"]
         assert _references(sent["parameters"]) == _references(schema)
         if strict:
-            assert all(each["required"] == list(each["properties"]) for each in _objects(sent["parameters"]))
+            assert all(
+                each["required"] == list(each["properties"])
+                for each in _objects(sent["parameters"])
+            )
         else:
             assert sent["parameters"] == _plain(schema)

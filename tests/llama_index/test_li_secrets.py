@@ -11,7 +11,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from li_object_support import CLASSES, STRUCTURED, WAYS, WITH_TOOLS, Events, Listener, Spans, ask, instrumented, llm, ranked
+from li_object_support import (
+    CLASSES,
+    STRUCTURED,
+    WAYS,
+    WITH_TOOLS,
+    Events,
+    Listener,
+    Spans,
+    ask,
+    instrumented,
+    llm,
+    ranked,
+)
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.callbacks import LlamaDebugHandler
 from llama_index.core.memory import ChatMemoryBuffer
@@ -57,13 +69,23 @@ def _user_in_the_url(server: ScriptedServer, cls: Any = OPEALLM) -> Any:
 
 
 def _endpoints(server: ScriptedServer, cls: Any = OPEALLM) -> Any:
-    endpoint = {"base_url": f"{server.url}?sig=qry-secret", "api_key": "sk-key-secret", "headers": {"x-a": "hdr-secret"}}
-    other = {"base_url": "http://u:pass-secret@localhost:1", "tier": 1, "query": {"sig": "qry-secret"}}
+    endpoint = {
+        "base_url": f"{server.url}?sig=qry-secret",
+        "api_key": "sk-key-secret",
+        "headers": {"x-a": "hdr-secret"},
+    }
+    other = {
+        "base_url": "http://u:pass-secret@localhost:1",
+        "tier": 1,
+        "query": {"sig": "qry-secret"},
+    }
     return cls(model="m", endpoints=[endpoint, other], max_retries=0)
 
 
 def _keys(server: ScriptedServer, cls: Any = OPEALLM) -> Any:
-    return cls(model="m", api_base=server.url, api_keys=["sk-key-secret", "sk-key-secret-2"], max_retries=0)
+    return cls(
+        model="m", api_base=server.url, api_keys=["sk-key-secret", "sk-key-secret-2"], max_retries=0
+    )
 
 
 def _further_fields(server: ScriptedServer, cls: Any = OPEALLM) -> Any:
@@ -72,7 +94,12 @@ def _further_fields(server: ScriptedServer, cls: Any = OPEALLM) -> Any:
 
 
 def _object(server: ScriptedServer, cls: Any = OPEALLM) -> Any:
-    return cls(model="m", client=OPEA(f"{server.url}?sig=qry-secret", api_key="sk-key-secret", headers={"x-a": "hdr-secret"}))
+    return cls(
+        model="m",
+        client=OPEA(
+            f"{server.url}?sig=qry-secret", api_key="sk-key-secret", headers={"x-a": "hdr-secret"}
+        ),
+    )
 
 
 MAKERS: dict[str, Callable[..., Any]] = {
@@ -90,7 +117,9 @@ MAKERS: dict[str, Callable[..., Any]] = {
 def clean(*texts: Any) -> None:
     """No secret is in any of these."""
     for text in texts:
-        found = [secret for secret in SECRETS if secret in (text if isinstance(text, str) else str(text))]
+        found = [
+            secret for secret in SECRETS if secret in (text if isinstance(text, str) else str(text))
+        ]
         assert not found
 
 
@@ -101,9 +130,13 @@ def use(server: ScriptedServer, made: Any, way: str = "sync") -> None:
     elif hasattr(made, "top_n"):
         server.always(ranked((0, 1.0)))
         bundle = QueryBundle("q")
-        made.postprocess_nodes(NODES, bundle) if way == "sync" else asyncio.run(made.apostprocess_nodes(NODES, bundle))
+        made.postprocess_nodes(NODES, bundle) if way == "sync" else asyncio.run(
+            made.apostprocess_nodes(NODES, bundle)
+        )
     else:
-        made.get_text_embedding_batch(["x"]) if way == "sync" else asyncio.run(made.aget_text_embedding_batch(["x"]))
+        made.get_text_embedding_batch(["x"]) if way == "sync" else asyncio.run(
+            made.aget_text_embedding_batch(["x"])
+        )
 
 
 # --- shown and stored
@@ -111,9 +144,18 @@ def use(server: ScriptedServer, made: Any, way: str = "sync") -> None:
 
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("maker", MAKERS)
-def test_no_secret_in_what_an_object_shows_of_itself(server: ScriptedServer, maker: str, kind: str) -> None:
+def test_no_secret_in_what_an_object_shows_of_itself(
+    server: ScriptedServer, maker: str, kind: str
+) -> None:
     made = MAKERS[maker](server, CLASSES[kind])
-    clean(repr(made), str(made), f"{made}", made.__repr_args__(), repr(copy.deepcopy(made)), repr(made.client))
+    clean(
+        repr(made),
+        str(made),
+        f"{made}",
+        made.__repr_args__(),
+        repr(copy.deepcopy(made)),
+        repr(made.client),
+    )
     if maker != "function":
         clean(repr(pickle.loads(pickle.dumps(made))))
 
@@ -122,7 +164,15 @@ def test_no_secret_in_what_an_object_shows_of_itself(server: ScriptedServer, mak
 @pytest.mark.parametrize("maker", MAKERS)
 def test_no_secret_in_what_is_stored(server: ScriptedServer, maker: str, kind: str) -> None:
     made = MAKERS[maker](server, CLASSES[kind])
-    clean(made.to_dict(), made.to_json(), made.dict(), made.json(), made.model_dump(), made.model_dump_json(), made.model_dump(mode="json"))
+    clean(
+        made.to_dict(),
+        made.to_json(),
+        made.dict(),
+        made.json(),
+        made.model_dump(),
+        made.model_dump_json(),
+        made.model_dump(mode="json"),
+    )
 
 
 @pytest.mark.parametrize("kind", ["llm", "embedding"])
@@ -139,11 +189,19 @@ def test_a_representation_says_class_model_and_server(server: ScriptedServer) ->
 
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize(
-    "options", [{"api_key": ["sk-key-secret"]}, {"api_base": "ftp://sk-key-secret"}, {"api_base": "http://u:pass-secret@"}], ids=str
+    "options",
+    [
+        {"api_key": ["sk-key-secret"]},
+        {"api_base": "ftp://sk-key-secret"},
+        {"api_base": "http://u:pass-secret@"},
+    ],
+    ids=str,
 )
 def test_no_secret_in_errors_of_the_constructor(kind: str, options: dict[str, Any]) -> None:
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever it is
-        CLASSES[kind](model="m", temperature="hot", **options) if kind == "llm" else CLASSES[kind](model="m", **options)
+        CLASSES[kind](model="m", temperature="hot", **options) if kind == "llm" else CLASSES[kind](
+            model="m", **options
+        )
     clean(str(caught.value), repr(caught.value))
 
 
@@ -156,7 +214,9 @@ def test_no_secret_in_validation_errors_of_other_fields(server: ScriptedServer) 
 # --- traced
 
 
-def _traced(server: ScriptedServer, act: Callable[[], Any], made: Any) -> tuple[Events, Spans, Listener]:
+def _traced(
+    server: ScriptedServer, act: Callable[[], Any], made: Any
+) -> tuple[Events, Spans, Listener]:
     listener = Listener()
     made.callback_manager = listener.manager
     with instrumented() as (events, spans):
@@ -179,21 +239,31 @@ def test_no_secret_of_an_llm_reaches_tracers(server: ScriptedServer, maker: str,
 @pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("kind", ["embedding", "rerank"])
 @pytest.mark.parametrize("maker", MAKERS)
-def test_no_secret_of_embeddings_and_reranker_reaches_tracers(server: ScriptedServer, maker: str, kind: str, way: str) -> None:
+def test_no_secret_of_embeddings_and_reranker_reaches_tracers(
+    server: ScriptedServer, maker: str, kind: str, way: str
+) -> None:
     made = MAKERS[maker](server, CLASSES[kind])
     _clean_traces(*_traced(server, lambda: use(server, made, way), made))
 
 
-CALL: dict[str, Any] = {"extra_headers": {"x-a": "hdr-secret"}, "extra_query": {"sig": "qry-secret"}}
+CALL: dict[str, Any] = {
+    "extra_headers": {"x-a": "hdr-secret"},
+    "extra_query": {"sig": "qry-secret"},
+}
 
 
 def _arrived(server: ScriptedServer) -> None:
-    assert all((seen.headers["x-a"], seen.query["sig"]) == ("hdr-secret", "qry-secret") for seen in server.seen)
+    assert all(
+        (seen.headers["x-a"], seen.query["sig"]) == ("hdr-secret", "qry-secret")
+        for seen in server.seen
+    )
     assert server.seen
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_headers_of_a_call_arrive_and_do_not_reach_tracers(server: ScriptedServer, way: str) -> None:
+def test_headers_of_a_call_arrive_and_do_not_reach_tracers(
+    server: ScriptedServer, way: str
+) -> None:
     made = llm(server)
     _clean_traces(*_traced(server, lambda: ask(way, made, **CALL), made))
     _arrived(server)
@@ -214,13 +284,18 @@ def test_headers_of_a_failed_call_do_not_reach_tracers(server: ScriptedServer, w
 
 
 @pytest.mark.parametrize("name", [*WITH_TOOLS, *STRUCTURED])
-def test_headers_of_a_call_with_tools_or_a_form_do_not_reach_tracers(server: ScriptedServer, name: str) -> None:
+def test_headers_of_a_call_with_tools_or_a_form_do_not_reach_tracers(
+    server: ScriptedServer, name: str
+) -> None:
     made = llm(server)
     _clean_traces(*_traced(server, lambda: (WITH_TOOLS | STRUCTURED)[name](made, **CALL), made))
     _arrived(server)
 
 
-@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20", "ignore::pydantic.warnings.PydanticDeprecatedSince211")
+@pytest.mark.filterwarnings(
+    "ignore::pydantic.warnings.PydanticDeprecatedSince20",
+    "ignore::pydantic.warnings.PydanticDeprecatedSince211",
+)
 async def test_no_secret_reaches_the_stream_of_an_agent(server: ScriptedServer) -> None:
     agent = FunctionAgent(tools=[], llm=_keywords(server))
     with instrumented() as (events, spans):
@@ -245,7 +320,12 @@ def test_events_can_be_pickled_without_secrets(server: ScriptedServer, way: str)
         ask(way, made, **CALL)
     kept = [
         event
-        for name in ("LLMChatStartEvent", "LLMChatEndEvent", "LLMCompletionStartEvent", "LLMCompletionEndEvent")
+        for name in (
+            "LLMChatStartEvent",
+            "LLMChatEndEvent",
+            "LLMCompletionStartEvent",
+            "LLMCompletionEndEvent",
+        )
         for event in events.of(name)
     ]
     assert len(kept) == 2
@@ -272,7 +352,9 @@ def test_the_payload_says_what_a_tracer_wants_to_know(server: ScriptedServer) ->
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("maker", [name for name in MAKERS if name != "api_keys"])
-def test_no_secret_in_errors_even_if_the_server_repeats_it(server: ScriptedServer, maker: str, way: str) -> None:
+def test_no_secret_in_errors_even_if_the_server_repeats_it(
+    server: ScriptedServer, maker: str, way: str
+) -> None:
     server.always(error(401, " ".join(SECRETS), headers={"x-echo": "sk-key-secret"}))
     listener = Listener()
     made = MAKERS[maker](server)
@@ -282,17 +364,30 @@ def test_no_secret_in_errors_even_if_the_server_repeats_it(server: ScriptedServe
     sent = {*server.seen[0].headers.values(), *server.seen[0].query.values()}
     hidden = [secret for secret in SECRETS[:3] if any(secret in value for value in sent)]
     assert hidden
-    texts = [str(caught.value), repr(caught.value), str(vars(caught.value)), pickle.dumps(caught.value).decode("latin-1")]
+    texts = [
+        str(caught.value),
+        repr(caught.value),
+        str(vars(caught.value)),
+        pickle.dumps(caught.value).decode("latin-1"),
+    ]
     for text in [*texts, events.text, spans.text, str(listener.started), str(listener.ended)]:
         assert not [secret for secret in hidden if secret in text]
 
 
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("maker", MAKERS)
-def test_no_secret_in_logs(server: ScriptedServer, caplog: pytest.LogCaptureFixture, maker: str, kind: str) -> None:
+def test_no_secret_in_logs(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture, maker: str, kind: str
+) -> None:
     caplog.set_level(logging.DEBUG)
     use(server, MAKERS[maker](server, CLASSES[kind]))
-    clean(*[record.getMessage() for record in caplog.records if record.name.startswith(("opea", "llama_index"))])
+    clean(
+        *[
+            record.getMessage()
+            for record in caplog.records
+            if record.name.startswith(("opea", "llama_index"))
+        ]
+    )
 
 
 LATER = {"extra_headers": {"x-a": "hdr-secret"}, "user": "u"}
@@ -318,7 +413,9 @@ def test_a_subclass_reads_the_headers_of_a_call(server: ScriptedServer) -> None:
             given = kwargs.get("extra_headers") or {}
             assert given.get("x-b") == "2"
             assert dict(given.items()) == {"x-b": "2"}
-            return super().chat(messages, **{**kwargs, "extra_headers": {**given, "x-a": "1"} | {"x-c": "3"}})
+            return super().chat(
+                messages, **{**kwargs, "extra_headers": {**given, "x-a": "1"} | {"x-c": "3"}}
+            )
 
     More(model="m", api_base=server.url).chat_with_tools([], "x", extra_headers={"x-b": "2"})
     assert [server.seen[0].headers[name] for name in ("x-a", "x-b", "x-c")] == ["1", "2", "3"]

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 from lc_shape_tables import SHAPES
 from lc_shapes import Shape
-from li_asking import CHAT_STREAMS, STREAMS, WAYS, LLMWith, Said, known_id, last_of, responses_of, said
+from li_asking import (
+    CHAT_STREAMS,
+    STREAMS,
+    WAYS,
+    LLMWith,
+    Said,
+    known_id,
+    last_of,
+    responses_of,
+    said,
+)
 from llama_index.core.base.llms.types import ToolCallBlock
 from llama_index.core.llms import ChatResponse
 from test_lc_shapes import IN_ONE_READ, in_ways
@@ -45,7 +55,11 @@ def _core_says(llm: OPEALLM, stream: bool) -> Said:
 def _expected(shape: Shape) -> Said:
     """What the table says, in this package's form."""
     told = shape.expected
-    usage = told.usage and (told.usage["input_tokens"], told.usage["output_tokens"], told.usage["total_tokens"])
+    usage = told.usage and (
+        told.usage["input_tokens"],
+        told.usage["output_tokens"],
+        told.usage["total_tokens"],
+    )
     return Said(
         told.text,
         told.reasoning,
@@ -57,7 +71,9 @@ def _expected(shape: Shape) -> Said:
 
 
 @pytest.mark.parametrize(("shape", "ways"), in_ways(SHAPES, PLAIN, STREAMS))
-def test_every_way_tells_what_the_table_says(server: ScriptedServer, llm_with: LLMWith, shape: Shape, ways: tuple[str, ...]) -> None:
+def test_every_way_tells_what_the_table_says(
+    server: ScriptedServer, llm_with: LLMWith, shape: Shape, ways: tuple[str, ...]
+) -> None:
     found = {}
     for way in ways:
         server.always(shape.answer(stream=way in STREAMS))
@@ -67,7 +83,9 @@ def test_every_way_tells_what_the_table_says(server: ScriptedServer, llm_with: L
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_response_tells_what_the_core_understands(server: ScriptedServer, llm_with: LLMWith, shape: Shape) -> None:
+def test_a_response_tells_what_the_core_understands(
+    server: ScriptedServer, llm_with: LLMWith, shape: Shape
+) -> None:
     llm = llm_with(**shape.options)
     for way in ("chat", "stream_chat"):
         server.always(shape.answer(stream=way in STREAMS))
@@ -83,16 +101,23 @@ def test_every_stream_joins_to_the_whole_with_calls_in_blocks_and_dicts(
     for way in ways:
         responses = responses_of(way, llm_with(**shape.options))
 
-        assert (way, "".join(response.delta for response in responses)) == (way, shape.expected.text)
+        assert (way, "".join(response.delta for response in responses)) == (
+            way,
+            shape.expected.text,
+        )
         if way in CHAT_STREAMS:
-            thoughts = "".join(response.additional_kwargs.get("thinking_delta", "") for response in responses)
+            thoughts = "".join(
+                response.additional_kwargs.get("thinking_delta", "") for response in responses
+            )
             assert (way, thoughts) == (way, shape.expected.reasoning)
             for response in responses:
                 assert (way, _ids_of_dicts(response)) == (way, _ids_of_blocks(response))
 
 
 @pytest.mark.parametrize("way", STREAMS)
-def test_text_and_a_call_that_come_in_one_read(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_text_and_a_call_that_come_in_one_read(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.always(IN_ONE_READ.streamed)
 
     responses = responses_of(way, llm)
@@ -102,8 +127,15 @@ def test_text_and_a_call_that_come_in_one_read(server: ScriptedServer, llm: OPEA
 
 
 def _ids_of_blocks(response: ChatResponse) -> list[tuple[str | None, str]]:
-    return [(block.tool_call_id, block.tool_name) for block in response.message.blocks if isinstance(block, ToolCallBlock)]
+    return [
+        (block.tool_call_id, block.tool_name)
+        for block in response.message.blocks
+        if isinstance(block, ToolCallBlock)
+    ]
 
 
 def _ids_of_dicts(response: ChatResponse) -> list[tuple[str | None, str]]:
-    return [(call["id"], call["function"]["name"]) for call in response.message.additional_kwargs.get("tool_calls", ())]
+    return [
+        (call["id"], call["function"]["name"])
+        for call in response.message.additional_kwargs.get("tool_calls", ())
+    ]

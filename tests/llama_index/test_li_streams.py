@@ -22,13 +22,26 @@ PIECES = ({"reasoning_content": "H"}, {"reasoning_content": "m"}, "Hel", "lo", "
 
 def _fragments(*texts: str, index: int = 0, name: str = "f", id_: str = "a") -> list[Any]:
     """A call, name and id first, then its arguments piece by piece."""
-    head = {"tool_calls": [{"index": index, "id": id_, "type": "function", "function": {"name": name, "arguments": ""}}]}
+    head = {
+        "tool_calls": [
+            {
+                "index": index,
+                "id": id_,
+                "type": "function",
+                "function": {"name": name, "arguments": ""},
+            }
+        ]
+    }
     rest = [{"tool_calls": [{"index": index, "function": {"arguments": text}}]} for text in texts]
     return [head, *rest]
 
 
 def _calls(response: ChatResponse) -> list[tuple[Any, ...]]:
-    return [(b.tool_call_id, b.tool_name, b.tool_kwargs) for b in response.message.blocks if isinstance(b, ToolCallBlock)]
+    return [
+        (b.tool_call_id, b.tool_name, b.tool_kwargs)
+        for b in response.message.blocks
+        if isinstance(b, ToolCallBlock)
+    ]
 
 
 def _text_of(response: Any) -> str:
@@ -51,7 +64,9 @@ async def test_what_the_async_streaming_methods_give(llm: OPEALLM) -> None:
         await responses.aclose()
 
 
-def test_nothing_is_sent_before_the_first_response_is_wanted(server: ScriptedServer, llm: OPEALLM) -> None:
+def test_nothing_is_sent_before_the_first_response_is_wanted(
+    server: ScriptedServer, llm: OPEALLM
+) -> None:
     responses = llm.stream_chat(HI)
     responses.close()
 
@@ -77,46 +92,74 @@ def test_reasoning_grows_in_one_block(server: ScriptedServer, llm: OPEALLM, way:
     server.always(stream(PIECES))
 
     thoughts = [
-        [block.content for block in response.message.blocks if isinstance(block, ThinkingBlock)] for response in responses_of(way, llm)
+        [block.content for block in response.message.blocks if isinstance(block, ThinkingBlock)]
+        for response in responses_of(way, llm)
     ]
 
     assert thoughts == [["H"], ["Hm"], ["Hm"], ["Hm"], ["Hm"], ["Hm"], ["Hm"]]
 
 
 @pytest.mark.parametrize("way", STREAMS)
-def test_one_thinking_delta_for_each_of_reasoning(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_one_thinking_delta_for_each_of_reasoning(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.always(stream(PIECES))
 
-    deltas = [response.additional_kwargs.get("thinking_delta") for response in responses_of(way, llm)]
+    deltas = [
+        response.additional_kwargs.get("thinking_delta") for response in responses_of(way, llm)
+    ]
 
     assert deltas == ["H", "m", None, None, None, None, None]
 
 
 @pytest.mark.parametrize("way", CHAT_STREAMS)
 @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
-def test_reasoning_in_the_first_event_is_not_lost(server: ScriptedServer, llm: OPEALLM, way: str, field: str) -> None:
-    server.always(sse(chunk({"role": "assistant", field: "Hm", "content": ""}), chunk({"content": "Hi"}, "stop")))
+def test_reasoning_in_the_first_event_is_not_lost(
+    server: ScriptedServer, llm: OPEALLM, way: str, field: str
+) -> None:
+    server.always(
+        sse(
+            chunk({"role": "assistant", field: "Hm", "content": ""}),
+            chunk({"content": "Hi"}, "stop"),
+        )
+    )
 
     responses = responses_of(way, llm)
 
-    assert [response.additional_kwargs.get("thinking_delta") for response in responses] == ["Hm", None, None]
+    assert [response.additional_kwargs.get("thinking_delta") for response in responses] == [
+        "Hm",
+        None,
+        None,
+    ]
 
 
-def test_think_tags_are_reasoning_where_the_endpoint_says_so(server: ScriptedServer, llm_with: LLMWith) -> None:
+def test_think_tags_are_reasoning_where_the_endpoint_says_so(
+    server: ScriptedServer, llm_with: LLMWith
+) -> None:
     server.always(stream(["<thi", "nk>H", "m</think>", "Hello"]))
 
     responses = responses_of("stream_chat", llm_with(capabilities=Capabilities(think_tags=True)))
 
-    assert "".join(response.additional_kwargs.get("thinking_delta", "") for response in responses) == "Hm"
+    assert (
+        "".join(response.additional_kwargs.get("thinking_delta", "") for response in responses)
+        == "Hm"
+    )
     assert "".join(response.delta for response in responses) == "Hello"
 
 
 @pytest.mark.parametrize("way", CHAT_STREAMS)
-def test_earlier_responses_do_not_change_later(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
-    server.always(stream(["Hel", "lo", *apart(_fragments('{"x"', ":1}"))], finish_reason="tool_calls"))
+def test_earlier_responses_do_not_change_later(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
+    server.always(
+        stream(["Hel", "lo", *apart(_fragments('{"x"', ":1}"))], finish_reason="tool_calls")
+    )
 
     async def copied() -> list[tuple[Any, Any]]:
-        return [(response, response.model_copy(deep=True)) async for response in await llm.astream_chat(HI)]
+        return [
+            (response, response.model_copy(deep=True))
+            async for response in await llm.astream_chat(HI)
+        ]
 
     if way == "stream_chat":
         pairs = [(response, response.model_copy(deep=True)) for response in llm.stream_chat(HI)]
@@ -129,7 +172,9 @@ def test_earlier_responses_do_not_change_later(server: ScriptedServer, llm: OPEA
 
 
 @pytest.mark.parametrize("way", CHAT_STREAMS)
-def test_arguments_are_text_while_they_grow_and_a_dict_at_the_end(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_arguments_are_text_while_they_grow_and_a_dict_at_the_end(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.always(stream(apart(_fragments('{"x"', ": 1", "}")), finish_reason="tool_calls"))
 
     *growing, last = responses_of(way, llm)
@@ -139,7 +184,9 @@ def test_arguments_are_text_while_they_grow_and_a_dict_at_the_end(server: Script
     assert _calls(last) == [("a", "f", {"x": 1})]
 
 
-def test_a_call_is_told_before_its_arguments_are_there(server: ScriptedServer, llm: OPEALLM) -> None:
+def test_a_call_is_told_before_its_arguments_are_there(
+    server: ScriptedServer, llm: OPEALLM
+) -> None:
     go_on = threading.Event()
     head, rest = _fragments('{"x": 1}')
     server.script(stream([head, Hold(go_on), rest], finish_reason="tool_calls"))
@@ -152,7 +199,9 @@ def test_a_call_is_told_before_its_arguments_are_there(server: ScriptedServer, l
     assert _calls([*responses][-1]) == [("a", "f", {"x": 1})]
 
 
-async def test_a_call_is_told_before_its_arguments_are_there_in_async_code(server: ScriptedServer, llm: OPEALLM) -> None:
+async def test_a_call_is_told_before_its_arguments_are_there_in_async_code(
+    server: ScriptedServer, llm: OPEALLM
+) -> None:
     go_on = threading.Event()
     head, rest = _fragments('{"x": 1}')
     server.script(stream([head, Hold(go_on), rest], finish_reason="tool_calls"))
@@ -167,15 +216,24 @@ async def test_a_call_is_told_before_its_arguments_are_there_in_async_code(serve
 
 @pytest.mark.parametrize("way", CHAT_STREAMS)
 def test_dicts_grow_with_the_blocks(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
-    pieces = ["Wait.", *_fragments('{"x"', ": 1}"), *_fragments('{"y": ', "2}", index=1, name="g", id_="b")]
+    pieces = [
+        "Wait.",
+        *_fragments('{"x"', ": 1}"),
+        *_fragments('{"y": ', "2}", index=1, name="g", id_="b"),
+    ]
     server.always(stream(apart(pieces), finish_reason="tool_calls"))
 
     *growing, last = responses_of(way, llm)
 
     for response in growing:
         dicts = response.message.additional_kwargs.get("tool_calls", [])
-        assert [(c["id"], c["function"]["name"], c["function"]["arguments"]) for c in dicts] == _calls(response)
-    assert last.message.additional_kwargs["tool_calls"] == [tool_call("f", '{"x": 1}', "a"), tool_call("g", '{"y": 2}', "b")]
+        assert [
+            (c["id"], c["function"]["name"], c["function"]["arguments"]) for c in dicts
+        ] == _calls(response)
+    assert last.message.additional_kwargs["tool_calls"] == [
+        tool_call("f", '{"x": 1}', "a"),
+        tool_call("g", '{"y": 2}', "b"),
+    ]
     assert _calls(last) == [("a", "f", {"x": 1}), ("b", "g", {"y": 2})]
 
 
@@ -189,7 +247,9 @@ def test_a_call_whose_name_comes_late(server: ScriptedServer, llm: OPEALLM, way:
 
 
 @pytest.mark.parametrize("way", CHAT_STREAMS)
-def test_text_and_call_of_one_turn_stay_in_order(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_text_and_call_of_one_turn_stay_in_order(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.always(stream(["Wait.", *_fragments('{"x": 1}')], finish_reason="tool_calls"))
 
     responses = responses_of(way, llm)
@@ -199,10 +259,14 @@ def test_text_and_call_of_one_turn_stay_in_order(server: ScriptedServer, llm: OP
 
 
 @pytest.mark.parametrize("way", CHAT_STREAMS)
-def test_a_long_call_is_not_handed_on_character_by_character(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_a_long_call_is_not_handed_on_character_by_character(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     text = '{"x": "' + "a" * 5000 + '"}'
     events = [chunk(piece) for piece in _fragments(*text)]
-    body = b"".join(step for step in sse(*events, chunk({}, "tool_calls")).steps if isinstance(step, bytes))
+    body = b"".join(
+        step for step in sse(*events, chunk({}, "tool_calls")).steps if isinstance(step, bytes)
+    )
     server.always(Answer(200, {"content-type": "text/event-stream"}, (body,)))
 
     responses = responses_of(way, llm)
@@ -216,7 +280,9 @@ def test_a_long_call_is_not_handed_on_character_by_character(server: ScriptedSer
 
 @pytest.mark.parametrize("way", STREAMS)
 @pytest.mark.parametrize("usage", [None, USAGE])
-def test_the_last_response_is_whole(server: ScriptedServer, llm: OPEALLM, way: str, usage: Any) -> None:
+def test_the_last_response_is_whole(
+    server: ScriptedServer, llm: OPEALLM, way: str, usage: Any
+) -> None:
     server.always(stream(["Hel", "lo"], usage=usage))
 
     *_, last = responses_of(way, llm)
@@ -227,8 +293,16 @@ def test_the_last_response_is_whole(server: ScriptedServer, llm: OPEALLM, way: s
 
 
 @pytest.mark.parametrize("way", CHAT_STREAMS)
-def test_the_last_response_after_usage_still_has_thoughts_and_calls(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
-    server.always(stream([{"reasoning": "Hm"}, "Wait.", *_fragments('{"x": 1}')], finish_reason="tool_calls", usage=USAGE))
+def test_the_last_response_after_usage_still_has_thoughts_and_calls(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
+    server.always(
+        stream(
+            [{"reasoning": "Hm"}, "Wait.", *_fragments('{"x": 1}')],
+            finish_reason="tool_calls",
+            usage=USAGE,
+        )
+    )
 
     message = responses_of(way, llm)[-1].message
 
@@ -236,13 +310,23 @@ def test_the_last_response_after_usage_still_has_thoughts_and_calls(server: Scri
 
 
 @pytest.mark.parametrize("way", STREAMS)
-def test_usage_comes_once_with_the_last_response(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_usage_comes_once_with_the_last_response(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     counted = {"usage": USAGE}
-    server.always(sse(chunk({"content": "Hel"}) | counted, chunk({"content": "lo"}, "stop") | counted, {"choices": [], **counted}))
+    server.always(
+        sse(
+            chunk({"content": "Hel"}) | counted,
+            chunk({"content": "lo"}, "stop") | counted,
+            {"choices": [], **counted},
+        )
+    )
 
     responses = responses_of(way, llm)
 
-    assert ["prompt_tokens" in response.additional_kwargs for response in responses] == [False] * (len(responses) - 1) + [True]
+    assert ["prompt_tokens" in response.additional_kwargs for response in responses] == [False] * (
+        len(responses) - 1
+    ) + [True]
     assert responses[-1].raw["usage"] == USAGE
 
 
@@ -254,18 +338,27 @@ def test_usage_is_asked_for(server: ScriptedServer, llm: OPEALLM, way: str) -> N
 
 
 @pytest.mark.parametrize("way", STREAMS)
-def test_usage_is_not_asked_for_by_switch(server: ScriptedServer, llm_with: LLMWith, way: str) -> None:
+def test_usage_is_not_asked_for_by_switch(
+    server: ScriptedServer, llm_with: LLMWith, way: str
+) -> None:
     responses_of(way, llm_with(additional_kwargs={"stream_options": None}))
 
     assert "stream_options" not in server.seen[0].body
 
 
 @pytest.mark.parametrize("way", STREAMS)
-def test_logprobs_come_with_the_last_response(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_logprobs_come_with_the_last_response(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     one = {"content": [{"token": "Hel", "logprob": -0.5}]}
-    server.always(sse(chunk({"content": "Hel"}, logprobs=one), chunk({"content": "lo"}), chunk({}, "stop")))
+    server.always(
+        sse(chunk({"content": "Hel"}, logprobs=one), chunk({"content": "lo"}), chunk({}, "stop"))
+    )
 
-    assert [[found.token for found in alternatives] for alternatives in responses_of(way, llm)[-1].logprobs] == [["Hel"]]
+    assert [
+        [found.token for found in alternatives]
+        for alternatives in responses_of(way, llm)[-1].logprobs
+    ] == [["Hel"]]
 
 
 @pytest.mark.parametrize("way", STREAMS)
@@ -276,19 +369,28 @@ def test_every_raw_is_a_dict(server: ScriptedServer, llm: OPEALLM, way: str) -> 
 
 
 @pytest.mark.parametrize("way", STREAMS)
-def test_a_stream_of_nothing_but_a_finish_reason_has_one_response(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_a_stream_of_nothing_but_a_finish_reason_has_one_response(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.always(stream([], finish_reason="length"))
 
     (response,) = responses_of(way, llm)
 
-    assert (_text_of(response), response.delta, response.additional_kwargs["finish_reason"]) == ("", "", "length")
+    assert (_text_of(response), response.delta, response.additional_kwargs["finish_reason"]) == (
+        "",
+        "",
+        "length",
+    )
 
 
 def test_sync_and_async_streams_are_equal(server: ScriptedServer, llm: OPEALLM) -> None:
     server.always(stream([*PIECES, {"tool_calls": [tool_call("f", {"x": 1}, "a")]}], usage=USAGE))
 
     def shown(way: str) -> list[Any]:
-        return [response.model_dump(exclude={"additional_kwargs": {"request_id"}}) for response in responses_of(way, llm)]
+        return [
+            response.model_dump(exclude={"additional_kwargs": {"request_id"}})
+            for response in responses_of(way, llm)
+        ]
 
     assert shown("stream_chat") == shown("astream_chat")
     assert shown("stream_complete") == shown("astream_complete")
@@ -306,7 +408,9 @@ async def _only_called(way: str, llm: OPEALLM, given: Any, **options: Any) -> No
 
 @pytest.mark.parametrize("options", [{"n": 2}, {"timout": 3}, {"stop": object()}])
 @pytest.mark.parametrize("way", STREAMS)
-async def test_options_that_make_no_sense_are_refused_at_the_call(llm: OPEALLM, way: str, options: Any) -> None:
+async def test_options_that_make_no_sense_are_refused_at_the_call(
+    llm: OPEALLM, way: str, options: Any
+) -> None:
     with pytest.raises(ConfigurationError):
         await _only_called(way, llm, "Hi" if way.endswith("complete") else HI, **options)
 
@@ -324,4 +428,10 @@ def test_options_of_the_call_win(server: ScriptedServer, llm_with: LLMWith, way:
     last_of(way, llm, [ChatMessage("Hi")], temperature=0.7, top_k=2, extra_body={"min_p": 2})
 
     body = server.seen[0].body
-    assert [body[name] for name in ("temperature", "max_tokens", "top_k", "min_p", "stream")] == [0.7, 5, 2, 2, True]
+    assert [body[name] for name in ("temperature", "max_tokens", "top_k", "min_p", "stream")] == [
+        0.7,
+        5,
+        2,
+        2,
+        True,
+    ]

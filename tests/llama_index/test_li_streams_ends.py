@@ -15,7 +15,18 @@ from llama_index.core.tools import FunctionTool
 from llama_index_opea import OPEALLM
 from llama_index_opea.testing.watching import watching
 from opea_core import OPEAError, StreamInterrupted
-from opea_core.testing import Answer, Hold, ScriptedServer, chat, chunk, error, html, json_answer, sse, stream
+from opea_core.testing import (
+    Answer,
+    Hold,
+    ScriptedServer,
+    chat,
+    chunk,
+    error,
+    html,
+    json_answer,
+    sse,
+    stream,
+)
 
 SSE = {"content-type": "text/event-stream"}
 FIRST = {"role": "assistant", "content": "Hel"}
@@ -67,7 +78,9 @@ BEGUN = pytest.mark.parametrize("way", ["stream_chat", "stream_complete", "strea
 
 
 @BEGUN
-def test_a_stream_that_is_closed_closes_the_connection(server: ScriptedServer, slow: OPEALLM, way: str) -> None:
+def test_a_stream_that_is_closed_closes_the_connection(
+    server: ScriptedServer, slow: OPEALLM, way: str
+) -> None:
     responses = _begun(way, slow)
     next(responses)
 
@@ -77,7 +90,9 @@ def test_a_stream_that_is_closed_closes_the_connection(server: ScriptedServer, s
 
 
 @BEGUN
-def test_a_loop_that_is_left_closes_the_connection(server: ScriptedServer, slow: OPEALLM, way: str) -> None:
+def test_a_loop_that_is_left_closes_the_connection(
+    server: ScriptedServer, slow: OPEALLM, way: str
+) -> None:
     for response in _begun(way, slow):
         assert response.delta == "Hel"
         break
@@ -86,7 +101,9 @@ def test_a_loop_that_is_left_closes_the_connection(server: ScriptedServer, slow:
 
 
 @BEGUN
-def test_a_stream_that_is_dropped_closes_the_connection(server: ScriptedServer, slow: OPEALLM, way: str) -> None:
+def test_a_stream_that_is_dropped_closes_the_connection(
+    server: ScriptedServer, slow: OPEALLM, way: str
+) -> None:
     responses = _begun(way, slow)
     next(responses)
 
@@ -97,7 +114,9 @@ def test_a_stream_that_is_dropped_closes_the_connection(server: ScriptedServer, 
 
 
 @BEGUN
-async def test_an_async_stream_that_is_closed_closes_the_connection(server: ScriptedServer, slow: OPEALLM, way: str) -> None:
+async def test_an_async_stream_that_is_closed_closes_the_connection(
+    server: ScriptedServer, slow: OPEALLM, way: str
+) -> None:
     responses = await _abegun(way, slow)
     await anext(responses)
 
@@ -107,7 +126,9 @@ async def test_an_async_stream_that_is_closed_closes_the_connection(server: Scri
 
 
 @BEGUN
-async def test_an_async_loop_that_is_left_closes_the_connection(server: ScriptedServer, slow: OPEALLM, way: str) -> None:
+async def test_an_async_loop_that_is_left_closes_the_connection(
+    server: ScriptedServer, slow: OPEALLM, way: str
+) -> None:
     async for response in await _abegun(way, slow):
         assert response.delta == "Hel"
         break
@@ -116,7 +137,9 @@ async def test_an_async_loop_that_is_left_closes_the_connection(server: Scripted
 
 
 @BEGUN
-async def test_an_async_task_that_is_cancelled_closes_the_connection(server: ScriptedServer, slow: OPEALLM, way: str) -> None:
+async def test_an_async_task_that_is_cancelled_closes_the_connection(
+    server: ScriptedServer, slow: OPEALLM, way: str
+) -> None:
     first = asyncio.Event()
 
     async def read() -> None:
@@ -132,7 +155,9 @@ async def test_an_async_task_that_is_cancelled_closes_the_connection(server: Scr
     assert await _aleft(slow, server)
 
 
-def test_an_error_of_the_reader_closes_the_connection(server: ScriptedServer, slow: OPEALLM) -> None:
+def test_an_error_of_the_reader_closes_the_connection(
+    server: ScriptedServer, slow: OPEALLM
+) -> None:
     def read() -> None:
         for _response in slow.stream_chat(HI):
             raise ZeroDivisionError
@@ -148,21 +173,39 @@ def test_an_error_of_the_reader_closes_the_connection(server: ScriptedServer, sl
 CUT: dict[str, tuple[Answer, str]] = {
     "no end mark": (sse(chunk(FIRST), chunk({"content": "lo"}), done=False), "Hello"),
     "connection cut": (stream(["Hel", "lo"], finish_reason=None, done=False, end="cut"), "Hello"),
-    "an error": (sse(chunk(FIRST), {"error": {"message": "Provider went away", "code": 502}}, done=False), "Hel"),
-    "an error beside choices": (sse(chunk(FIRST), {"error": {"message": "Limit", "code": 400}, **chunk({"content": ""})}), "Hel"),
-    "an error event": (sse(chunk(FIRST), b'event: error\ndata: {"error":{"message":"no"}}\n\n'), "Hel"),
+    "an error": (
+        sse(chunk(FIRST), {"error": {"message": "Provider went away", "code": 502}}, done=False),
+        "Hel",
+    ),
+    "an error beside choices": (
+        sse(chunk(FIRST), {"error": {"message": "Limit", "code": 400}, **chunk({"content": ""})}),
+        "Hel",
+    ),
+    "an error event": (
+        sse(chunk(FIRST), b'event: error\ndata: {"error":{"message":"no"}}\n\n'),
+        "Hel",
+    ),
     "an error field": (sse(chunk(FIRST), b'error: {"error":{"message":"no"}}\n\n'), "Hel"),
     "an error text": (sse(chunk(FIRST), {"error": "no"}), "Hel"),
     "finish reason error": (sse(chunk(FIRST), chunk({}, "error")), "Hel"),
     "finish reason abort": (sse(chunk(FIRST), chunk({}, "abort")), "Hel"),
     "no JSON": (sse(chunk(FIRST), b"data: <html>\n\n"), "Hel"),
-    "an error after usage": (sse(chunk(FIRST), {"choices": [], "usage": {"total_tokens": 1}}, {"error": {"message": "no"}}), "Hel"),
+    "an error after usage": (
+        sse(
+            chunk(FIRST),
+            {"choices": [], "usage": {"total_tokens": 1}},
+            {"error": {"message": "no"}},
+        ),
+        "Hel",
+    ),
 }
 
 
 @pytest.mark.parametrize("way", STREAMS)
 @pytest.mark.parametrize("name", CUT)
-def test_what_came_before_the_end_is_on_the_error(server: ScriptedServer, llm: OPEALLM, name: str, way: str) -> None:
+def test_what_came_before_the_end_is_on_the_error(
+    server: ScriptedServer, llm: OPEALLM, name: str, way: str
+) -> None:
     answer, text = CUT[name]
     server.script(answer)
 
@@ -183,7 +226,9 @@ def test_responses_before_the_cut_are_handed_on(server: ScriptedServer, llm: OPE
 
 
 @pytest.mark.parametrize("way", STREAMS)
-def test_a_cut_stream_is_not_asked_for_again(server: ScriptedServer, llm_with: LLMWith, way: str) -> None:
+def test_a_cut_stream_is_not_asked_for_again(
+    server: ScriptedServer, llm_with: LLMWith, way: str
+) -> None:
     server.script(CUT["connection cut"][0])
 
     with pytest.raises(StreamInterrupted):
@@ -193,8 +238,12 @@ def test_a_cut_stream_is_not_asked_for_again(server: ScriptedServer, llm_with: L
 
 
 @pytest.mark.parametrize("way", STREAMS)
-def test_a_stream_that_fails_before_its_first_word_is_tried_again(server: ScriptedServer, llm_with: LLMWith, way: str) -> None:
-    server.script(sse(done=False), sse({"error": {"message": "busy", "code": 503}}), stream(["Hello"]))
+def test_a_stream_that_fails_before_its_first_word_is_tried_again(
+    server: ScriptedServer, llm_with: LLMWith, way: str
+) -> None:
+    server.script(
+        sse(done=False), sse({"error": {"message": "busy", "code": 503}}), stream(["Hello"])
+    )
 
     responses = responses_of(way, llm_with(retry=None, max_retries=3, initial_retry_delay=0.0))
 
@@ -216,7 +265,10 @@ FAILED: dict[str, Answer] = {
     "429": error(429, "slow down"),
     "quota": error(429, "no money", code="insufficient_quota"),
     "500": error(500, "no"),
-    "500 of llama.cpp": json_answer({"error": {"code": 500, "message": "tools param requires --jinja", "type": "server_error"}}, 500),
+    "500 of llama.cpp": json_answer(
+        {"error": {"code": 500, "message": "tools param requires --jinja", "type": "server_error"}},
+        500,
+    ),
     "503": error(503, "loading"),
     "HTML": html(),
     "HTML 502": html(502),
@@ -237,7 +289,11 @@ FAILED: dict[str, Answer] = {
     "no event at all": Answer(200, SSE, (b"",), length="chunked"),
     "only comments": Answer(200, SSE, (b": hi\n\n",), length="chunked"),
     "an error first": sse({"error": {"message": "no", "code": 429}}),
-    "a call without a name": sse(chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"arguments": "{}"}}]}, "tool_calls")),
+    "a call without a name": sse(
+        chunk(
+            {"tool_calls": [{"index": 0, "id": "a", "function": {"arguments": "{}"}}]}, "tool_calls"
+        )
+    ),
 }
 
 
@@ -254,7 +310,9 @@ def _core_error(llm: OPEALLM, is_stream: bool) -> type[BaseException] | None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", FAILED)
-def test_an_error_is_the_same_as_the_cores(server: ScriptedServer, llm_with: LLMWith, name: str, way: str) -> None:
+def test_an_error_is_the_same_as_the_cores(
+    server: ScriptedServer, llm_with: LLMWith, name: str, way: str
+) -> None:
     server.always(FAILED[name])
     expected = _core_error(llm_with(), "stream" in way)
 
@@ -265,7 +323,9 @@ def test_an_error_is_the_same_as_the_cores(server: ScriptedServer, llm_with: LLM
 
 
 @pytest.mark.parametrize("way", ["chat", "stream_chat"])
-def test_an_error_names_the_server_and_its_words(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_an_error_names_the_server_and_its_words(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.always(error(404, "model gpt not found"))
 
     with pytest.raises(OPEAError, match="model gpt not found") as caught:
@@ -278,7 +338,9 @@ def test_an_error_names_the_server_and_its_words(server: ScriptedServer, llm: OP
 
 
 @pytest.mark.parametrize("way", STREAMS)
-def test_the_events_of_a_cut_stream_are_balanced(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_the_events_of_a_cut_stream_are_balanced(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(CUT["connection cut"][0])
 
     with watching(llm) as watch, pytest.raises(StreamInterrupted):

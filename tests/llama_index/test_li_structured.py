@@ -9,7 +9,20 @@ from typing import Any, Generic, Literal, TypeVar
 
 import pytest
 from li_asking import CHATS, LLMWith, last_of
-from li_forms import ALL, ANN, AS_LLM, PREDICTS, PROMPT, Person, calling, how, objects, predicted, saying, texts
+from li_forms import (
+    ALL,
+    ANN,
+    AS_LLM,
+    PREDICTS,
+    PROMPT,
+    Person,
+    calling,
+    how,
+    objects,
+    predicted,
+    saying,
+    texts,
+)
 from llama_index.core.instrumentation.events.llm import (
     LLMChatEndEvent,
     LLMStructuredPredictEndEvent,
@@ -25,7 +38,9 @@ from llama_index_opea.testing.watching import CountingLimiter, watching
 from opea_core.testing import ScriptedServer
 
 T = TypeVar("T")
-pytestmark = pytest.mark.filterwarnings("ignore:The `json` method is deprecated")  # StructuredLLM uses it
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The `json` method is deprecated"
+)  # StructuredLLM uses it
 
 
 class Color(enum.Enum):
@@ -74,9 +89,23 @@ class Empty(BaseModel):
 ORDER = '{"customer": "Ann", "place": {"city": "Lima"}, "items": ["a", "b"], "color": "blue", "notes": {"n": 1}, "parent": null}'
 CLASSES: dict[str, tuple[Any, str, Any]] = {
     "plain": (Person, TEXT, ANN),
-    "nested": (Order, ORDER, Order(customer="Ann", place=Place(city="Lima"), items=["a", "b"], color=Color.BLUE, notes={"n": 1})),
+    "nested": (
+        Order,
+        ORDER,
+        Order(
+            customer="Ann",
+            place=Place(city="Lima"),
+            items=["a", "b"],
+            color=Color.BLUE,
+            notes={"n": 1},
+        ),
+    ),
     "generic": (Box[int], '{"content": 5}', Box[int](content=5)),
-    "generic of a class": (Box[Place], '{"content": {"city": "Lima"}}', Box[Place](content=Place(city="Lima"))),
+    "generic of a class": (
+        Box[Place],
+        '{"content": {"city": "Lima"}}',
+        Box[Place](content=Place(city="Lima")),
+    ),
     "alias": (Camel, '{"firstName": "Ann"}', Camel(firstName="Ann")),
     "validated": (Checked, '{"name": "ann"}', Checked(name="ANN")),
     "no fields": (Empty, "{}", Empty()),
@@ -127,7 +156,11 @@ def test_the_schema_as_it_is_sent(server: ScriptedServer, llm: OPEALLM) -> None:
 
     assert server.seen[0].body["response_format"] == {
         "type": "json_schema",
-        "json_schema": {"name": "Person", "description": "A person.", "schema": Person.model_json_schema()},
+        "json_schema": {
+            "name": "Person",
+            "description": "A person.",
+            "schema": Person.model_json_schema(),
+        },
     }
     assert texts(server.seen[0]) == [("user", "Tell about Ann.")]
 
@@ -135,29 +168,44 @@ def test_the_schema_as_it_is_sent(server: ScriptedServer, llm: OPEALLM) -> None:
 def test_the_tool_as_it_is_sent(server: ScriptedServer, llm_with: LLMWith) -> None:
     server.script(calling(("Person", TEXT)))
 
-    llm_with(pydantic_program_mode=PydanticProgramMode.FUNCTION).structured_predict(Person, PROMPT, topic="Ann")
+    llm_with(pydantic_program_mode=PydanticProgramMode.FUNCTION).structured_predict(
+        Person, PROMPT, topic="Ann"
+    )
 
     body = server.seen[0].body
     (tool,) = body["tools"]
-    assert (tool["function"]["name"], tool["function"]["parameters"]) == ("Person", Person.model_json_schema())
+    assert (tool["function"]["name"], tool["function"]["parameters"]) == (
+        "Person",
+        Person.model_json_schema(),
+    )
     assert body["tool_choice"] == {"type": "function", "function": {"name": "Person"}}
 
 
 @pytest.mark.parametrize("way", PREDICTS)
 @pytest.mark.parametrize("mode", [PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION])
-def test_names_of_classes_are_cleaned(server: ScriptedServer, llm_with: LLMWith, mode: Any, way: str) -> None:
+def test_names_of_classes_are_cleaned(
+    server: ScriptedServer, llm_with: LLMWith, mode: Any, way: str
+) -> None:
     server.script(saying('{"content": 5}'))
 
     predicted(way, llm_with(pydantic_program_mode=mode), Box[int])
 
     body = server.seen[0].body
-    form = body["response_format"]["json_schema"] if "response_format" in body else body["tools"][0]["function"]
+    form = (
+        body["response_format"]["json_schema"]
+        if "response_format" in body
+        else body["tools"][0]["function"]
+    )
     assert form["name"] == "Box_int_"
 
 
 @pytest.mark.parametrize("way", ALL)
-@pytest.mark.parametrize("mode", [PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION, PydanticProgramMode.LLM])
-def test_the_system_prompt_goes_along(server: ScriptedServer, llm_with: LLMWith, mode: Any, way: str) -> None:
+@pytest.mark.parametrize(
+    "mode", [PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION, PydanticProgramMode.LLM]
+)
+def test_the_system_prompt_goes_along(
+    server: ScriptedServer, llm_with: LLMWith, mode: Any, way: str
+) -> None:
     server.script(saying(TEXT))
 
     predicted(way, llm_with(system_prompt="Be kind.", pydantic_program_mode=mode))
@@ -168,7 +216,9 @@ def test_the_system_prompt_goes_along(server: ScriptedServer, llm_with: LLMWith,
 
 
 @pytest.mark.parametrize("way", PREDICTS)
-def test_a_strict_schema_names_every_field_and_forbids_others(server: ScriptedServer, llm_with: LLMWith, way: str) -> None:
+def test_a_strict_schema_names_every_field_and_forbids_others(
+    server: ScriptedServer, llm_with: LLMWith, way: str
+) -> None:
     server.script(saying(ORDER))
 
     predicted(way, llm_with(strict=True), Order)
@@ -191,15 +241,24 @@ def test_strict_leaves_the_class_alone(server: ScriptedServer, llm_with: LLMWith
 
 
 @pytest.mark.parametrize("way", PREDICTS)
-def test_should_use_structured_outputs_asks_by_schema(server: ScriptedServer, llm_with: LLMWith, way: str) -> None:
+def test_should_use_structured_outputs_asks_by_schema(
+    server: ScriptedServer, llm_with: LLMWith, way: str
+) -> None:
     server.script(saying(TEXT))
 
-    assert predicted(way, llm_with(should_use_structured_outputs=True, is_function_calling_model=False)) == ANN
+    assert (
+        predicted(
+            way, llm_with(should_use_structured_outputs=True, is_function_calling_model=False)
+        )
+        == ANN
+    )
     assert how(server.seen[0]) == "json_schema"
 
 
 @pytest.mark.parametrize("way", ALL)
-def test_llm_kwargs_reach_the_body_and_are_not_changed(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_llm_kwargs_reach_the_body_and_are_not_changed(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(saying(TEXT))
     given: dict[str, Any] = {"temperature": 0.9, "extra_body": {"top_k": 3}, "max_tokens": 50}
 
@@ -211,10 +270,23 @@ def test_llm_kwargs_reach_the_body_and_are_not_changed(server: ScriptedServer, l
 
 
 @pytest.mark.parametrize("way", PREDICTS)
-def test_choices_among_tools_in_llm_kwargs_do_no_harm(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_choices_among_tools_in_llm_kwargs_do_no_harm(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(saying(TEXT))
 
-    assert predicted(way, llm, llm_kwargs={"tool_required": True, "tool_choice": "auto", "allow_parallel_tool_calls": True}) == ANN
+    assert (
+        predicted(
+            way,
+            llm,
+            llm_kwargs={
+                "tool_required": True,
+                "tool_choice": "auto",
+                "allow_parallel_tool_calls": True,
+            },
+        )
+        == ANN
+    )
 
 
 @pytest.mark.parametrize("way", PREDICTS)
@@ -248,7 +320,9 @@ def test_messages_with_braces(server: ScriptedServer, llm: OPEALLM, way: str) ->
 @pytest.mark.parametrize("mode", [PydanticProgramMode.DEFAULT, PydanticProgramMode.LLM])
 def test_chat_prompts(server: ScriptedServer, llm_with: LLMWith, mode: Any) -> None:
     server.script(saying(TEXT))
-    prompt = ChatPromptTemplate.from_messages([("system", "You know {what}."), ("user", "Tell about {topic}.")])
+    prompt = ChatPromptTemplate.from_messages(
+        [("system", "You know {what}."), ("user", "Tell about {topic}.")]
+    )
 
     predicted("structured_predict", llm_with(pydantic_program_mode=mode), prompt=prompt, what="all")
 
@@ -267,14 +341,20 @@ def test_a_prompt_without_variables(server: ScriptedServer, llm: OPEALLM) -> Non
 
 @pytest.mark.parametrize("way", CHATS)
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_class_as_response_format(server: ScriptedServer, llm_with: LLMWith, way: str, strict: bool) -> None:
+def test_a_class_as_response_format(
+    server: ScriptedServer, llm_with: LLMWith, way: str, strict: bool
+) -> None:
     server.script(saying(TEXT))
 
     response = last_of(way, llm_with(strict=strict), response_format=Person)
 
     assert response.message.content == TEXT
     form = server.seen[0].body["response_format"]
-    assert (form["type"], form["json_schema"]["name"], form["json_schema"].get("strict", False)) == ("json_schema", "Person", strict)
+    assert (
+        form["type"],
+        form["json_schema"]["name"],
+        form["json_schema"].get("strict", False),
+    ) == ("json_schema", "Person", strict)
 
 
 # --- what others see
@@ -305,14 +385,18 @@ def test_events_show_the_call_and_its_usage(server: ScriptedServer, llm: OPEALLM
 
 def _with_usage(answer: Any, usage: Any) -> Any:
     if answer.headers["content-type"] == "application/json":
-        return answer.replace(steps=(json.dumps(json.loads(answer.body) | {"usage": usage}).encode(),))
+        return answer.replace(
+            steps=(json.dumps(json.loads(answer.body) | {"usage": usage}).encode(),)
+        )
     *steps, done = answer.steps
     last = b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
     return answer.replace(steps=(*steps, last, done))
 
 
 @pytest.mark.parametrize("way", PREDICTS)
-def test_the_rate_limiter_counts_each_request_once(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_the_rate_limiter_counts_each_request_once(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     llm.rate_limiter = limiter = CountingLimiter()
     server.script(saying("no"), saying(TEXT))
 

@@ -23,8 +23,16 @@ from opea_core import StreamInterrupted
 from opea_core.testing import Hold, ScriptedServer, Seen, chunk, sse, stream
 
 WAYS = ("stream_structured_predict", "astream_structured_predict")
-MODES = {"schema": PydanticProgramMode.DEFAULT, "tool": PydanticProgramMode.FUNCTION, "text": PydanticProgramMode.LLM}
-LONG = {"title": "An order of many things", "items": [{"name": "apple", "count": 1}, {"name": "pear", "count": 2}], "done": True}
+MODES = {
+    "schema": PydanticProgramMode.DEFAULT,
+    "tool": PydanticProgramMode.FUNCTION,
+    "text": PydanticProgramMode.LLM,
+}
+LONG = {
+    "title": "An order of many things",
+    "items": [{"name": "apple", "count": 1}, {"name": "pear", "count": 2}],
+    "done": True,
+}
 
 
 class Item(BaseModel):
@@ -44,16 +52,26 @@ def _answer(mode: str, text: str) -> Any:
 
     def answer(seen: Seen) -> Any:
         pieces = [text[at : at + 4] for at in range(0, len(text), 4)]
-        heads = [{"index": 0, "id": "a", "function": {"name": seen.body["tools"][0]["function"]["name"], "arguments": ""}}]
+        heads = [
+            {
+                "index": 0,
+                "id": "a",
+                "function": {"name": seen.body["tools"][0]["function"]["name"], "arguments": ""},
+            }
+        ]
         rest = [{"index": 0, "function": {"arguments": piece}} for piece in pieces]
-        return stream(apart({"tool_calls": [part]} for part in [*heads, *rest]), finish_reason="tool_calls")
+        return stream(
+            apart({"tool_calls": [part]} for part in [*heads, *rest]), finish_reason="tool_calls"
+        )
 
     return answer
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("mode", MODES)
-def test_objects_grow_and_the_last_is_of_the_class(server: ScriptedServer, llm_with: LLMWith, mode: str, way: str) -> None:
+def test_objects_grow_and_the_last_is_of_the_class(
+    server: ScriptedServer, llm_with: LLMWith, mode: str, way: str
+) -> None:
     server.script(_answer(mode, json.dumps(LONG)))
 
     *growing, last = objects(way, llm_with(pydantic_program_mode=MODES[mode]), Order)
@@ -64,7 +82,9 @@ def test_objects_grow_and_the_last_is_of_the_class(server: ScriptedServer, llm_w
     titles = [one.title or "" for one in growing]
     assert all(LONG["title"].startswith(title) for title in titles)  # type: ignore[attr-defined]
     assert titles == sorted(titles, key=len)
-    assert [len(one.items or []) for one in growing] == sorted(len(one.items or []) for one in growing)
+    assert [len(one.items or []) for one in growing] == sorted(
+        len(one.items or []) for one in growing
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -87,7 +107,9 @@ def test_earlier_objects_stay_as_they_were(server: ScriptedServer, llm: OPEALLM,
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_words_before_the_object_give_no_objects(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_words_before_the_object_give_no_objects(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(saying("<think>{maybe} a list?</think>Here it is: " + TEXT))
 
     found = objects(way, llm)
@@ -97,14 +119,18 @@ def test_words_before_the_object_give_no_objects(server: ScriptedServer, llm: OP
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_call_written_as_text_gives_no_object_of_the_call(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_a_call_written_as_text_gives_no_object_of_the_call(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(saying(json.dumps({"name": "Person", "arguments": {"name": "Ann", "age": 7}})))
 
     assert [one.name for one in objects(way, llm) if one.name] == ["Ann"]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_after_an_answer_that_does_not_fit_the_second_one_grows(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_after_an_answer_that_does_not_fit_the_second_one_grows(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(saying("I do not know."), saying(TEXT))
 
     found = objects(way, llm)
@@ -140,7 +166,9 @@ class Picky(BaseModel):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_validator_that_needs_whole_values_does_not_end_the_stream(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_a_validator_that_needs_whole_values_does_not_end_the_stream(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(saying(TEXT))
 
     assert objects(way, llm, Picky)[-1] == Picky(name="Ann", age=7)
@@ -158,7 +186,9 @@ def slow(server: ScriptedServer, llm_with: LLMWith) -> Iterator[OPEALLM]:
     never.set()
 
 
-def test_a_stream_that_is_closed_closes_the_connection(server: ScriptedServer, slow: OPEALLM) -> None:
+def test_a_stream_that_is_closed_closes_the_connection(
+    server: ScriptedServer, slow: OPEALLM
+) -> None:
     found = slow.stream_structured_predict(Person, PROMPT, topic="Ann")
     assert next(found).name
 
@@ -174,7 +204,9 @@ def test_a_loop_that_is_left_closes_the_connection(server: ScriptedServer, slow:
     server.wait(lambda: server.seen[0].disconnected)
 
 
-async def test_an_async_stream_that_is_closed_closes_the_connection(server: ScriptedServer, slow: OPEALLM) -> None:
+async def test_an_async_stream_that_is_closed_closes_the_connection(
+    server: ScriptedServer, slow: OPEALLM
+) -> None:
     found: Any = await slow.astream_structured_predict(Person, PROMPT, topic="Ann")
     await anext(found)
 
@@ -183,7 +215,9 @@ async def test_an_async_stream_that_is_closed_closes_the_connection(server: Scri
     await asyncio.to_thread(server.wait, lambda: server.seen[0].disconnected)
 
 
-async def test_an_async_loop_that_is_left_closes_the_connection(server: ScriptedServer, slow: OPEALLM) -> None:
+async def test_an_async_loop_that_is_left_closes_the_connection(
+    server: ScriptedServer, slow: OPEALLM
+) -> None:
     async for _found in await slow.astream_structured_predict(Person, PROMPT, topic="Ann"):
         break
 
@@ -204,14 +238,32 @@ def shared() -> Iterator[tuple[ScriptedServer, OPEALLM]]:
 ORDERS = st.builds(
     Order,
     title=st.text(st.characters(codec="utf-8"), max_size=12),
-    items=st.lists(st.builds(Item, name=st.text(st.characters(codec="utf-8"), max_size=5), count=st.integers(-5, 5)), max_size=3),
+    items=st.lists(
+        st.builds(
+            Item, name=st.text(st.characters(codec="utf-8"), max_size=5), count=st.integers(-5, 5)
+        ),
+        max_size=3,
+    ),
     done=st.booleans(),
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(order=ORDERS, size=st.integers(1, 30), fence=st.booleans(), ascii_only=st.booleans(), way=st.sampled_from(WAYS), call=st.booleans())
-def test_every_object_in_all_pieces(shared: Any, order: Order, size: int, fence: bool, ascii_only: bool, way: str, call: bool) -> None:
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    order=ORDERS,
+    size=st.integers(1, 30),
+    fence=st.booleans(),
+    ascii_only=st.booleans(),
+    way=st.sampled_from(WAYS),
+    call=st.booleans(),
+)
+def test_every_object_in_all_pieces(
+    shared: Any, order: Order, size: int, fence: bool, ascii_only: bool, way: str, call: bool
+) -> None:
     server, llm = shared
     text = json.dumps(order.model_dump(), ensure_ascii=ascii_only)
     if call:

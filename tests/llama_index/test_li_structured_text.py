@@ -19,7 +19,11 @@ from llama_index_opea.errors import StructuredOutputError
 from opea_core import OPEAError, RefusalError
 from opea_core.testing import ScriptedServer, Seen, chat, json_answer, stream, tool_call
 
-MODES = {"schema": PydanticProgramMode.DEFAULT, "tool": PydanticProgramMode.FUNCTION, "text": PydanticProgramMode.LLM}
+MODES = {
+    "schema": PydanticProgramMode.DEFAULT,
+    "tool": PydanticProgramMode.FUNCTION,
+    "text": PydanticProgramMode.LLM,
+}
 WRITTEN: dict[str, str] = {
     **written_answers.WRITTEN,
     "in a list": f"[{TEXT}]",
@@ -64,14 +68,34 @@ def test_an_object_in_a_call(server: ScriptedServer, llm_with: LLMWith, case: st
             assert len(server.seen) == 1
 
 
-def test_an_object_in_arguments_that_are_an_object(server: ScriptedServer, llm_with: LLMWith) -> None:
-    server.script(chat(None, tool_calls=[tool_call("Person", "x") | {"function": {"name": "Person", "arguments": PERSON}}]))
+def test_an_object_in_arguments_that_are_an_object(
+    server: ScriptedServer, llm_with: LLMWith
+) -> None:
+    server.script(
+        chat(
+            None,
+            tool_calls=[
+                tool_call("Person", "x") | {"function": {"name": "Person", "arguments": PERSON}}
+            ],
+        )
+    )
 
     assert predicted("structured_predict", llm_with(pydantic_program_mode=MODES["tool"])) == ANN
 
 
-@pytest.mark.parametrize("name", ["a ```json\n{}\n``` fence", "<think>no</think>", "Ann } and {", "Person", "Zo\u00eb \U0001f600 \u2028"])
-def test_what_stands_inside_the_object_is_left_alone(server: ScriptedServer, llm: OPEALLM, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a ```json\n{}\n``` fence",
+        "<think>no</think>",
+        "Ann } and {",
+        "Person",
+        "Zo\u00eb \U0001f600 \u2028",
+    ],
+)
+def test_what_stands_inside_the_object_is_left_alone(
+    server: ScriptedServer, llm: OPEALLM, name: str
+) -> None:
     server.always(saying(json.dumps({"name": name, "age": 7})))
 
     for way in PREDICTS:
@@ -126,7 +150,9 @@ UNFIT: dict[str, str] = {
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_an_answer_that_does_not_fit_is_asked_for_once_more(server: ScriptedServer, llm_with: LLMWith, case: str) -> None:
+def test_an_answer_that_does_not_fit_is_asked_for_once_more(
+    server: ScriptedServer, llm_with: LLMWith, case: str
+) -> None:
     for mode, way in EVERY_WAY:
         server.script(saying(UNFIT[case]), saying(TEXT))
         with in_way(server, mode, way):
@@ -149,7 +175,9 @@ def assert_asked_again(first: Seen, second: Seen, answer: str) -> None:
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_a_second_one_that_does_not_fit_is_an_error_with_its_text(server: ScriptedServer, llm: OPEALLM, case: str) -> None:
+def test_a_second_one_that_does_not_fit_is_an_error_with_its_text(
+    server: ScriptedServer, llm: OPEALLM, case: str
+) -> None:
     for way in PREDICTS:
         server.script(saying("no"), saying(UNFIT[case]))
         with in_way(server, way):
@@ -178,7 +206,9 @@ def test_a_server_that_ignores_the_schema(server: ScriptedServer, llm: OPEALLM, 
 
 
 @pytest.mark.parametrize("way", PREDICTS)
-def test_options_of_the_call_hold_for_both_requests(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_options_of_the_call_hold_for_both_requests(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(saying("no"), saying(TEXT))
 
     predicted(way, llm, llm_kwargs={"temperature": 0.9})
@@ -190,7 +220,9 @@ def test_options_of_the_call_hold_for_both_requests(server: ScriptedServer, llm:
 
 
 @pytest.mark.parametrize("text", ['{"name": "Ann", "ag', "", "Well, "])
-def test_an_answer_cut_at_the_token_limit_names_it(server: ScriptedServer, llm_with: LLMWith, text: str) -> None:
+def test_an_answer_cut_at_the_token_limit_names_it(
+    server: ScriptedServer, llm_with: LLMWith, text: str
+) -> None:
     server.always(saying(text, "length"))
 
     for mode, way in EVERY_WAY:
@@ -202,7 +234,9 @@ def test_an_answer_cut_at_the_token_limit_names_it(server: ScriptedServer, llm_w
 
 
 @pytest.mark.parametrize("way", PREDICTS)
-def test_a_call_cut_at_the_token_limit_names_it(server: ScriptedServer, llm_with: LLMWith, way: str) -> None:
+def test_a_call_cut_at_the_token_limit_names_it(
+    server: ScriptedServer, llm_with: LLMWith, way: str
+) -> None:
     server.script(calling(("Person", '{"name": "Ann", "ag'), finish_reason="length"))
 
     with pytest.raises(StructuredOutputError, match="max_tokens"):
@@ -211,7 +245,9 @@ def test_a_call_cut_at_the_token_limit_names_it(server: ScriptedServer, llm_with
 
 
 @pytest.mark.parametrize("way", PREDICTS)
-def test_a_whole_object_at_the_token_limit_is_an_answer(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_a_whole_object_at_the_token_limit_is_an_answer(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(saying(TEXT, "length"))
 
     assert predicted(way, llm) == ANN
@@ -219,8 +255,14 @@ def test_a_whole_object_at_the_token_limit_is_an_answer(server: ScriptedServer, 
 
 @pytest.mark.parametrize("way", PREDICTS)
 def test_a_refusal_is_an_error_of_its_own(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
-    document = {"choices": [{"message": {"content": None, "refusal": "I won't."}, "finish_reason": "stop"}]}
-    server.script(lambda seen: stream([{"refusal": "I won't."}]) if seen.body["stream"] else json_answer(document))
+    document = {
+        "choices": [{"message": {"content": None, "refusal": "I won't."}, "finish_reason": "stop"}]
+    }
+    server.script(
+        lambda seen: (
+            stream([{"refusal": "I won't."}]) if seen.body["stream"] else json_answer(document)
+        )
+    )
 
     with pytest.raises(RefusalError, match=r"I won't\."):
         predicted(way, llm)
@@ -228,9 +270,15 @@ def test_a_refusal_is_an_error_of_its_own(server: ScriptedServer, llm: OPEALLM, 
 
 
 @pytest.mark.parametrize("way", PREDICTS)
-def test_reasoning_beside_the_object_is_no_matter(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_reasoning_beside_the_object_is_no_matter(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     def answer(seen: Seen) -> Any:
-        return stream([{"reasoning": '{"name": "Bob"}'}, TEXT]) if seen.body["stream"] else chat(TEXT, reasoning='{"name": "Bob"}')
+        return (
+            stream([{"reasoning": '{"name": "Bob"}'}, TEXT])
+            if seen.body["stream"]
+            else chat(TEXT, reasoning='{"name": "Bob"}')
+        )
 
     server.script(answer)
 
@@ -238,7 +286,9 @@ def test_reasoning_beside_the_object_is_no_matter(server: ScriptedServer, llm: O
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_answer_that_is_all_in_the_reasoning_is_called_that(server: ScriptedServer, llm_with: LLMWith, mode: str) -> None:
+def test_an_answer_that_is_all_in_the_reasoning_is_called_that(
+    server: ScriptedServer, llm_with: LLMWith, mode: str
+) -> None:
     def answer(seen: Seen) -> Any:
         if seen.body["stream"]:
             return stream([{"reasoning_content": TEXT[:9]}, {"reasoning_content": TEXT[9:]}])
@@ -246,7 +296,9 @@ def test_an_answer_that_is_all_in_the_reasoning_is_called_that(server: ScriptedS
 
     server.always(answer)
     for way in PREDICTS:
-        with pytest.raises(StructuredOutputError, match="All of it is in the reasoning; there is no answer") as caught:
+        with pytest.raises(
+            StructuredOutputError, match="All of it is in the reasoning; there is no answer"
+        ) as caught:
             predicted(way, llm_with(pydantic_program_mode=MODES[mode]))
         assert caught.value.raw_text == ""
         assert "It wrote" not in str(caught.value)
@@ -254,8 +306,13 @@ def test_an_answer_that_is_all_in_the_reasoning_is_called_that(server: ScriptedS
     assert "All of it is in the reasoning" in str(server.seen[-1].body["messages"][-1]["content"])
 
 
-@pytest.mark.parametrize(("text", "why"), [("", "It is empty"), ("I do not know.", "It is no JSON. It wrote: 'I do not know.'")])
-def test_an_answer_without_json_is_not_said_to_be_in_the_reasoning(server: ScriptedServer, llm: OPEALLM, text: str, why: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("", "It is empty"), ("I do not know.", "It is no JSON. It wrote: 'I do not know.'")],
+)
+def test_an_answer_without_json_is_not_said_to_be_in_the_reasoning(
+    server: ScriptedServer, llm: OPEALLM, text: str, why: str
+) -> None:
     server.always(saying(text))
     with pytest.raises(StructuredOutputError, match=why):
         predicted("structured_predict", llm)

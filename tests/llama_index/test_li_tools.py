@@ -16,7 +16,12 @@ from llama_index_opea import OPEALLM
 from opea_core import Capabilities, ConfigurationError
 from opea_core.testing import ScriptedServer, chat, error, stream, tool_call
 
-TOOL_WAYS = ("chat_with_tools", "achat_with_tools", "stream_chat_with_tools", "astream_chat_with_tools")
+TOOL_WAYS = (
+    "chat_with_tools",
+    "achat_with_tools",
+    "stream_chat_with_tools",
+    "astream_chat_with_tools",
+)
 
 
 def add(a: int, b: int = 1) -> int:
@@ -52,7 +57,9 @@ def ask(way: str, llm: OPEALLM, tools: Any = TOOLS, user_msg: Any = "Hi", **opti
 
 
 @pytest.mark.parametrize("way", TOOL_WAYS)
-def test_tools_are_sent_with_name_description_and_schema(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_tools_are_sent_with_name_description_and_schema(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     ask(way, llm)
 
     body = server.seen[0].body
@@ -92,7 +99,9 @@ def test_choices(server: ScriptedServer, llm: OPEALLM, options: Any, sent: Any, 
 
 
 @pytest.mark.parametrize("way", TOOL_WAYS)
-def test_the_name_of_no_tool_is_an_error_with_the_nearest(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_the_name_of_no_tool_is_an_error_with_the_nearest(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     with pytest.raises(ConfigurationError, match="'add'"):
         ask(way, llm, tool_choice="ad")
 
@@ -100,8 +109,13 @@ def test_the_name_of_no_tool_is_an_error_with_the_nearest(server: ScriptedServer
 
 
 @pytest.mark.parametrize("way", TOOL_WAYS)
-@pytest.mark.parametrize("options", [{}, {"tool_required": True}, {"tool_choice": "x"}, {"allow_parallel_tool_calls": True}])
-def test_no_tools_mean_no_word_about_tools(server: ScriptedServer, llm: OPEALLM, way: str, options: Any) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"tool_required": True}, {"tool_choice": "x"}, {"allow_parallel_tool_calls": True}],
+)
+def test_no_tools_mean_no_word_about_tools(
+    server: ScriptedServer, llm: OPEALLM, way: str, options: Any
+) -> None:
     ask(way, llm, [], **options)
 
     assert not server.seen[0].body.keys() & {"tools", "tool_choice", "parallel_tool_calls"}
@@ -114,7 +128,9 @@ def test_what_is_prepared_without_tools(llm: OPEALLM) -> None:
 
 
 @pytest.mark.parametrize("way", TOOL_WAYS)
-def test_parallel_calls_are_asked_for_only_when_allowed(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_parallel_calls_are_asked_for_only_when_allowed(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     ask(way, llm, allow_parallel_tool_calls=True)
 
     assert server.seen[0].body["parallel_tool_calls"] is True
@@ -128,9 +144,12 @@ def test_parallel_calls_may_be_forbidden(server: ScriptedServer, llm: OPEALLM, w
 
 
 @pytest.mark.parametrize(
-    ("field", "option", "strict"), [(False, True, True), (True, None, True), (True, False, False), (False, None, False)]
+    ("field", "option", "strict"),
+    [(False, True, True), (True, None, True), (True, False, False), (False, None, False)],
 )
-def test_strict_is_sent_when_asked_for(server: ScriptedServer, llm_with: LLMWith, field: bool, option: Any, strict: bool) -> None:
+def test_strict_is_sent_when_asked_for(
+    server: ScriptedServer, llm_with: LLMWith, field: bool, option: Any, strict: bool
+) -> None:
     options = {} if option is None else {"strict": option}
 
     ask("chat_with_tools", llm_with(strict=field), **options)
@@ -150,7 +169,9 @@ class _Order(BaseModel):
     note: str = "none"
 
 
-def test_a_strict_schema_is_one_that_strict_servers_take(server: ScriptedServer, llm: OPEALLM) -> None:
+def test_a_strict_schema_is_one_that_strict_servers_take(
+    server: ScriptedServer, llm: OPEALLM
+) -> None:
     ask("chat_with_tools", llm, [get_function_tool(_Order)], strict=True)
 
     parameters = server.seen[0].body["tools"][0]["function"]["parameters"]
@@ -161,19 +182,31 @@ def test_a_strict_schema_is_one_that_strict_servers_take(server: ScriptedServer,
 
 @pytest.mark.parametrize("way", TOOL_WAYS)
 @pytest.mark.parametrize("user_msg", ["More", ChatMessage(role="user", content="More"), None])
-def test_the_history_is_copied(server: ScriptedServer, llm: OPEALLM, way: str, user_msg: Any) -> None:
-    history = [ChatMessage(role="system", content="Be short."), ChatMessage(role="user", content="Hi")]
+def test_the_history_is_copied(
+    server: ScriptedServer, llm: OPEALLM, way: str, user_msg: Any
+) -> None:
+    history = [
+        ChatMessage(role="system", content="Be short."),
+        ChatMessage(role="user", content="Hi"),
+    ]
     before = list(history)
 
     ask(way, llm, user_msg=user_msg, chat_history=history)
 
     more = [] if user_msg is None else [("user", "More")]
     assert history == before
-    assert [(m["role"], m["content"]) for m in server.seen[0].body["messages"]] == [("system", "Be short."), ("user", "Hi"), *more]
+    assert [(m["role"], m["content"]) for m in server.seen[0].body["messages"]] == [
+        ("system", "Be short."),
+        ("user", "Hi"),
+        *more,
+    ]
 
 
 def test_tools_of_the_protocol_stay_as_they_are(server: ScriptedServer, llm: OPEALLM) -> None:
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "additionalProperties": False}}}
+    tool = {
+        "type": "function",
+        "function": {"name": "f", "parameters": {"type": "object", "additionalProperties": False}},
+    }
 
     ask("chat_with_tools", llm, [tool], tool_choice="f")
 
@@ -202,8 +235,14 @@ def test_other_options_go_into_the_body(server: ScriptedServer, llm: OPEALLM) ->
     assert (server.seen[0].body["temperature"], server.seen[0].body["top_k"]) == (0.9, 3)
 
 
-def test_a_server_that_takes_no_forced_tool_gets_auto(server: ScriptedServer, llm_with: LLMWith) -> None:
-    response = ask("chat_with_tools", llm_with(capabilities=Capabilities(tool_choice="auto")), tool_required=True)
+def test_a_server_that_takes_no_forced_tool_gets_auto(
+    server: ScriptedServer, llm_with: LLMWith
+) -> None:
+    response = ask(
+        "chat_with_tools",
+        llm_with(capabilities=Capabilities(tool_choice="auto")),
+        tool_required=True,
+    )
 
     assert server.seen[0].body["tool_choice"] == "auto"
     assert response.additional_kwargs["dropped_parameters"] == ["tool_choice -> auto"]
@@ -211,7 +250,9 @@ def test_a_server_that_takes_no_forced_tool_gets_auto(server: ScriptedServer, ll
 
 @pytest.mark.parametrize("name", ["parallel_tool_calls", "strict"])
 @pytest.mark.parametrize("way", TOOL_WAYS)
-def test_what_the_server_refuses_is_left_out_once(server: ScriptedServer, llm: OPEALLM, way: str, name: str) -> None:
+def test_what_the_server_refuses_is_left_out_once(
+    server: ScriptedServer, llm: OPEALLM, way: str, name: str
+) -> None:
     server.script(error(400, f"Unsupported parameter: '{name}'", param=name))
 
     ask(way, llm, allow_parallel_tool_calls=True, strict=True)
@@ -236,7 +277,9 @@ def test_names_are_cleaned_in_tools_and_choice(server: ScriptedServer, llm: OPEA
 
 
 @pytest.mark.parametrize("way", ["predict_and_call", "apredict_and_call"])
-def test_a_tool_with_an_odd_name_can_be_called(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_a_tool_with_an_odd_name_can_be_called(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(chat(None, tool_calls=[tool_call("my_add_v2__beta_", {"a": 2, "b": 3})]))
 
     answer = getattr(llm, way)([ODD], "Hi")
@@ -253,36 +296,60 @@ def test_a_tool_with_an_odd_name_can_be_called(server: ScriptedServer, llm: OPEA
 @pytest.mark.parametrize("way", TOOL_WAYS)
 def test_calls_have_the_tools_own_name(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
     calls = [tool_call("my_add_v2__beta_", {"a": 2}, "a"), tool_call("unknown", {}, "b")]
-    pieces = [{"content": "."}, {"tool_calls": [call | {"index": index} for index, call in enumerate(calls)]}, {"content": "."}]
-    server.script(stream(pieces, finish_reason="tool_calls") if "stream" in way else chat("..", tool_calls=calls))
+    pieces = [
+        {"content": "."},
+        {"tool_calls": [call | {"index": index} for index, call in enumerate(calls)]},
+        {"content": "."},
+    ]
+    server.script(
+        stream(pieces, finish_reason="tool_calls")
+        if "stream" in way
+        else chat("..", tool_calls=calls)
+    )
 
     response = ask(way, llm, [ODD], allow_parallel_tool_calls=True)
 
     names = [call.tool_name for call in llm.get_tool_calls_from_response(response)]
     assert names == ["my add.v2 (beta)", "unknown"]
-    assert [call["function"]["name"] for call in response.message.additional_kwargs["tool_calls"]] == names
+    assert [
+        call["function"]["name"] for call in response.message.additional_kwargs["tool_calls"]
+    ] == names
 
 
 @pytest.mark.parametrize("way", TOOL_WAYS)
-def test_names_are_cleaned_again_in_the_history(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_names_are_cleaned_again_in_the_history(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(chat(None, tool_calls=[tool_call("my_add_v2__beta_", {"a": 2}, "a")]))
     answer = llm.chat_with_tools([ODD], "Hi").message
     result = ChatMessage(role="tool", content="3", additional_kwargs={"tool_call_id": "a"})
 
     ask(way, llm, [ODD], user_msg=None, chat_history=[ChatMessage("Hi"), answer, result])
 
-    assert server.seen[1].body["messages"][1]["tool_calls"] == [tool_call("my_add_v2__beta_", {"a": 2}, "a")]
+    assert server.seen[1].body["messages"][1]["tool_calls"] == [
+        tool_call("my_add_v2__beta_", {"a": 2}, "a")
+    ]
 
 
 @pytest.mark.parametrize("way", TOOL_WAYS)
-def test_two_tools_of_one_cleaned_name_are_told_apart(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_two_tools_of_one_cleaned_name_are_told_apart(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     def answer(seen: Any) -> Any:
         name = seen.body["tools"][1]["function"]["name"]
         called = tool_call(name, {"a": 2}, "a")
-        return stream([{"tool_calls": [called]}], finish_reason="tool_calls") if seen.body["stream"] else chat(None, tool_calls=[called])
+        return (
+            stream([{"tool_calls": [called]}], finish_reason="tool_calls")
+            if seen.body["stream"]
+            else chat(None, tool_calls=[called])
+        )
 
     server.script(answer)
-    found = ask(way, llm, [FunctionTool.from_defaults(add, name="a b"), FunctionTool.from_defaults(add, name="a.b")])
+    found = ask(
+        way,
+        llm,
+        [FunctionTool.from_defaults(add, name="a b"), FunctionTool.from_defaults(add, name="a.b")],
+    )
 
     one, other = (tool["function"]["name"] for tool in server.seen[0].body["tools"])
     assert one != other

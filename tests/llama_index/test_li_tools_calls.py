@@ -17,7 +17,12 @@ from llama_index_opea import OPEALLM
 from llama_index_opea.errors import NoToolCallError
 from opea_core.testing import Answer, ScriptedServer, chat, stream, tool_call
 
-TOOL_WAYS = ("chat_with_tools", "achat_with_tools", "stream_chat_with_tools", "astream_chat_with_tools")
+TOOL_WAYS = (
+    "chat_with_tools",
+    "achat_with_tools",
+    "stream_chat_with_tools",
+    "astream_chat_with_tools",
+)
 
 
 def add(a: int, b: int) -> int:
@@ -69,7 +74,9 @@ class _Call(BaseModel):
     function: _Function = _Function()
 
 
-def _response(*blocks: Any, delta: str | None = None, known: Any = None, **additional: Any) -> ChatResponse:
+def _response(
+    *blocks: Any, delta: str | None = None, known: Any = None, **additional: Any
+) -> ChatResponse:
     message = ChatMessage(role="assistant", blocks=list(blocks), additional_kwargs=additional)
     return ChatResponse(message=message, delta=delta, additional_kwargs=known or {})
 
@@ -83,15 +90,28 @@ READ: dict[str, tuple[ChatResponse, Any]] = {  # None: the call is not to be run
     "a block with text": (_response(_block('{"x": 1}')), {"x": 1}),
     "a block beside text": (_response(TextBlock(text="Wait."), _block({"x": 1})), {"x": 1}),
     "a dict": (_response(tool_calls=[tool_call("f", {"x": 1}, "a")]), {"x": 1}),
-    "a dict with a dict": (_response(tool_calls=[{"id": "a", "function": {"name": "f", "arguments": {"x": 1}}}]), {"x": 1}),
-    "an SDK object": (_response(tool_calls=[_Call()]), {"x": 1}),
-    "a plain object": (
-        _response(tool_calls=[SimpleNamespace(id="a", function=SimpleNamespace(name="f", arguments='{"x": 1}'))]),
+    "a dict with a dict": (
+        _response(tool_calls=[{"id": "a", "function": {"name": "f", "arguments": {"x": 1}}}]),
         {"x": 1},
     ),
-    "Anthropic's": (_response(tool_calls=[{"id": "a", "name": "f", "input": {"x": 1}, "type": "tool_use"}]), {"x": 1}),
+    "an SDK object": (_response(tool_calls=[_Call()]), {"x": 1}),
+    "a plain object": (
+        _response(
+            tool_calls=[
+                SimpleNamespace(id="a", function=SimpleNamespace(name="f", arguments='{"x": 1}'))
+            ]
+        ),
+        {"x": 1},
+    ),
+    "Anthropic's": (
+        _response(tool_calls=[{"id": "a", "name": "f", "input": {"x": 1}, "type": "tool_use"}]),
+        {"x": 1},
+    ),
     "Gemini's": (_response(tool_calls=[{"id": "a", "name": "f", "args": {"x": 1}}]), {"x": 1}),
-    "blocks before dicts": (_response(_block({"x": 1}), tool_calls=[tool_call("g", {"y": 2}, "b")]), {"x": 1}),
+    "blocks before dicts": (
+        _response(_block({"x": 1}), tool_calls=[tool_call("g", {"y": 2}, "b")]),
+        {"x": 1},
+    ),
     "no arguments": (_response(_block("")), {}),
     "arguments null": (_response(_block("null")), {}),
     "invalid JSON": (_response(_block("x=1")), None),
@@ -102,14 +122,20 @@ READ: dict[str, tuple[ChatResponse, Any]] = {  # None: the call is not to be run
     "a text": (_response(_block('"x"')), None),
     "raw line breaks": (_response(_block('{"x": "a\nb"}')), {"x": "a\nb"}),
     "growing": (_response(_block('{"x": 1, "y": "a'), delta=""), {"x": 1, "y": "a"}),
-    "growing dict": (_response(tool_calls=[tool_call("f", '{"x": [1, 2', "a")], delta=""), {"x": [1, 2]}),
+    "growing dict": (
+        _response(tool_calls=[tool_call("f", '{"x": [1, 2', "a")], delta=""),
+        {"x": [1, 2]},
+    ),
     "hardly begun": (_response(_block(""), delta=""), {}),
     "begun": (_response(_block("{"), delta=""), {}),
     "begun with a name": (_response(_block('{"x'), delta=""), {}),
     "growing list": (_response(_block("[1"), delta=""), {}),
     "growing nonsense": (_response(_block("x=1"), delta=""), {}),
     "deep nonsense": (_response(_block("[" * 100_000)), None),
-    "cut at the end of a stream": (_response(_block('{"x": 1, "y": '), delta="", known={"finish_reason": "length"}), None),
+    "cut at the end of a stream": (
+        _response(_block('{"x": 1, "y": '), delta="", known={"finish_reason": "length"}),
+        None,
+    ),
 }
 
 
@@ -124,7 +150,9 @@ def test_reading_a_call(llm: OPEALLM, name: str) -> None:
 
 
 def test_reading_a_legacy_function_call(llm: OPEALLM) -> None:
-    (call,) = llm.get_tool_calls_from_response(_response(function_call={"name": "f", "arguments": '{"x": 1}'}))
+    (call,) = llm.get_tool_calls_from_response(
+        _response(function_call={"name": "f", "arguments": '{"x": 1}'})
+    )
 
     assert (call.tool_name, call.tool_kwargs) == ("f", {"x": 1})
 
@@ -146,19 +174,29 @@ def test_no_call_is_an_error_that_says_what_was_answered(llm: OPEALLM) -> None:
     assert isinstance(caught.value, ValueError)
 
 
-@pytest.mark.parametrize("additional", [{}, {"tool_calls": []}, {"tool_calls": None}, {"function_call": None}])
+@pytest.mark.parametrize(
+    "additional", [{}, {"tool_calls": []}, {"tool_calls": None}, {"function_call": None}]
+)
 def test_no_call_is_an_empty_list_where_that_is_wanted(llm: OPEALLM, additional: Any) -> None:
-    assert llm.get_tool_calls_from_response(_response(**additional), error_on_no_tool_call=False) == []
+    assert (
+        llm.get_tool_calls_from_response(_response(**additional), error_on_no_tool_call=False) == []
+    )
 
 
 @pytest.mark.parametrize("way", CHAT_STREAMS)
-def test_arguments_are_readable_while_they_grow(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_arguments_are_readable_while_they_grow(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     texts = ('{"a"', ": 2,", ' "b', '": [3', ", 4]}")
     head = {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "add", "arguments": ""}}]}
     rest = [{"tool_calls": [{"index": 0, "function": {"arguments": text}}]} for text in texts]
     server.script(stream(apart([head, *rest]), finish_reason="tool_calls"))
 
-    found = [call.tool_kwargs for response in responses_of(way, llm) for call in llm.get_tool_calls_from_response(response)]
+    found = [
+        call.tool_kwargs
+        for response in responses_of(way, llm)
+        for call in llm.get_tool_calls_from_response(response)
+    ]
 
     assert found[-1] == {"a": 2, "b": [3, 4]}
     sizes = [len(str(kwargs)) for kwargs in found]
@@ -173,7 +211,9 @@ def _dicts(response: ChatResponse) -> list[Any]:
 
 
 def _blocks(response: ChatResponse) -> list[Any]:
-    return [block.tool_call_id for block in response.message.blocks if isinstance(block, ToolCallBlock)]
+    return [
+        block.tool_call_id for block in response.message.blocks if isinstance(block, ToolCallBlock)
+    ]
 
 
 @pytest.mark.parametrize("way", TOOL_WAYS)
@@ -191,7 +231,9 @@ def test_one_call_at_most_in_both_places(server: ScriptedServer, llm: OPEALLM, w
 
 
 @pytest.mark.parametrize("way", TOOL_WAYS)
-def test_all_calls_where_parallel_ones_are_allowed(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_all_calls_where_parallel_ones_are_allowed(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(_answer(way, CALL, MORE))
 
     found = _run(way, llm, [ADD], "Hi", allow_parallel_tool_calls=True)
@@ -211,7 +253,9 @@ def test_a_trimmed_answer_keeps_the_rest(server: ScriptedServer, llm: OPEALLM, w
     assert isinstance(last.raw, dict)
 
 
-def test_a_trimmed_answer_names_no_calls_that_are_gone(server: ScriptedServer, llm: OPEALLM) -> None:
+def test_a_trimmed_answer_names_no_calls_that_are_gone(
+    server: ScriptedServer, llm: OPEALLM
+) -> None:
     server.script(chat(None, tool_calls=[CALL, tool_call("add", '{"a": ', "b")]))
 
     known = llm.chat_with_tools([ADD], "Hi").message.additional_kwargs
@@ -251,7 +295,9 @@ def test_one_of_two_calls_is_made(server: ScriptedServer, llm: OPEALLM, way: str
 
 
 @pytest.mark.parametrize("way", ["predict_and_call", "apredict_and_call"])
-def test_both_calls_are_made_where_that_is_allowed(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_both_calls_are_made_where_that_is_allowed(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(chat(None, tool_calls=[CALL, MORE]))
 
     assert str(_run(way, llm, [ADD], "Hi", allow_parallel_tool_calls=True)) == "5\n\n9"
@@ -266,7 +312,9 @@ def test_no_call_is_an_error(server: ScriptedServer, llm: OPEALLM, way: str) -> 
 
 
 @pytest.mark.parametrize("way", ["predict_and_call", "apredict_and_call"])
-def test_no_call_is_a_text_where_that_is_wanted(server: ScriptedServer, llm: OPEALLM, way: str) -> None:
+def test_no_call_is_a_text_where_that_is_wanted(
+    server: ScriptedServer, llm: OPEALLM, way: str
+) -> None:
     server.script(chat("No."))
 
     assert str(_run(way, llm, [ADD], "Hi", error_on_no_tool_call=False)) == "No."

@@ -72,7 +72,12 @@ def copied(to: Path) -> Path:
             shutil.copytree(source, to / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, to / part)
-    subprocess.run([sys.executable, "-m", "compileall", "-q", *PARTS[:4]], cwd=to, check=False, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "compileall", "-q", *PARTS[:4]],
+        cwd=to,
+        check=False,
+        stdout=subprocess.DEVNULL,
+    )
     return to
 
 
@@ -91,10 +96,26 @@ def applied(variant: Variant, copy: Path) -> Iterator[None]:
 
 def run(tests: str, copy: Path, patience: float = PATIENCE) -> tuple[str, str]:
     """What becomes of the tests (``passed``, ``failed``, ``hang`` or what went wrong), and the first that failed."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *shlex.split(tests)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        *shlex.split(tests),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(
-        command, cwd=copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=copy,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     ) as process:
         try:
             output, _ = process.communicate(timeout=patience)
@@ -102,8 +123,12 @@ def run(tests: str, copy: Path, patience: float = PATIENCE) -> tuple[str, str]:
             os.killpg(process.pid, signal.SIGKILL)
             return "hang", f"no end after {patience:g} s"
     first = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
-    status = {0: "passed", 1: "failed"}.get(process.returncode, f"pytest ended with {process.returncode}")
-    return status, first.group(1) if first else output.strip().splitlines()[-1] if output.strip() else ""
+    status = {0: "passed", 1: "failed"}.get(
+        process.returncode, f"pytest ended with {process.returncode}"
+    )
+    return status, first.group(1) if first else output.strip().splitlines()[
+        -1
+    ] if output.strip() else ""
 
 
 class Workshop:
@@ -130,7 +155,11 @@ class Workshop:
 
 def chosen(words: list[str]) -> list[Variant]:
     """The variants whose names hold one of the words; all if there are none."""
-    return [variant for variant in VARIANTS if not words or any(word.lower() in variant.name.lower() for word in words)]
+    return [
+        variant
+        for variant in VARIANTS
+        if not words or any(word.lower() in variant.name.lower() for word in words)
+    ]
 
 
 def main() -> int:
@@ -144,7 +173,10 @@ def main() -> int:
     if options.list:
         print("\n".join(variant.name for variant in variants))
         return 0
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(options.jobs) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="mutants-") as folder,
+        ThreadPoolExecutor(options.jobs) as pool,
+    ):
         return report(variants, Workshop(Path(folder), options.jobs), pool)
 
 
@@ -156,14 +188,34 @@ def in_groups(tests: set[str], count: int) -> list[str]:
 
 def report(variants: list[Variant], workshop: Workshop, pool: ThreadPoolExecutor) -> int:
     """Tests first without any change, then with each; tells what came out."""
-    groups = in_groups({part for variant in variants for part in shlex.split(variant.tests) if part.startswith("tests/")}, workshop.workers)
-    bad = [f"fails without any change ({status}): {why}" for status, why, _ in pool.map(workshop.try_out, groups) if status != "passed"]
+    groups = in_groups(
+        {
+            part
+            for variant in variants
+            for part in shlex.split(variant.tests)
+            if part.startswith("tests/")
+        },
+        workshop.workers,
+    )
+    bad = [
+        f"fails without any change ({status}): {why}"
+        for status, why, _ in pool.map(workshop.try_out, groups)
+        if status != "passed"
+    ]
     caught = 0
     tried = pool.map(lambda variant: workshop.try_out(variant.tests, variant), variants)
     for variant, (status, why, seconds) in zip(variants, tried, strict=True):
         good = status in ("failed", "hang")
         caught += good
-        word = "HANG" if status == "hang" else "caught" if good else "MISSED" if status == "passed" else status.upper()
+        word = (
+            "HANG"
+            if status == "hang"
+            else "caught"
+            if good
+            else "MISSED"
+            if status == "passed"
+            else status.upper()
+        )
         print(f"{word} {variant.name} | {why} ({seconds:.1f} s)", flush=True)
         if not good:
             bad.append(f"{word}: {variant.name} ({why})")

@@ -136,7 +136,11 @@ VARIANTS = [
         _LC_TEXT,
     ),
     Variant(
-        "LangChain: a refusal is an answer that does not fit", _LC_STRUCTURED, "        if refusal:\n", "        if False:\n", _LC_TEXT
+        "LangChain: a refusal is an answer that does not fit",
+        _LC_STRUCTURED,
+        "        if refusal:\n",
+        "        if False:\n",
+        _LC_TEXT,
     ),
     # --- LangChain: messages
     Variant(
@@ -204,7 +208,13 @@ VARIANTS = [
         "        own = None  # an",
         _LI_TEXT,
     ),
-    Variant("LlamaIndex: no object in a list is found", _LI_STRUCTURED, ", read_answer(text, is_list=True)]", "]", _LI_TEXT),
+    Variant(
+        "LlamaIndex: no object in a list is found",
+        _LI_STRUCTURED,
+        ", read_answer(text, is_list=True)]",
+        "]",
+        _LI_TEXT,
+    ),
     Variant(
         "LlamaIndex: a cut answer is asked for again",
         _LI_STRUCTURED,

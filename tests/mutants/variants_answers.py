@@ -33,8 +33,16 @@ _NUMBERS = _PARTS + " -k 'choices or entries'"
 
 VARIANTS = [
     # --- linear: patterns
-    Variant("L7: blanks after wait", _HEADERS, r"available)\s++(?:again\s++)?(?:in", r"available)\s+(?:again\s+)?(?:in", _PATTERNS),
-    Variant("L7: line ends after a fence", _WRITTEN, r"[^\S\n]*+\n\s*+(?=", r"\s*\n\s*(?=", _PATTERNS),
+    Variant(
+        "L7: blanks after wait",
+        _HEADERS,
+        r"available)\s++(?:again\s++)?(?:in",
+        r"available)\s+(?:again\s+)?(?:in",
+        _PATTERNS,
+    ),
+    Variant(
+        "L7: line ends after a fence", _WRITTEN, r"[^\S\n]*+\n\s*+(?=", r"\s*\n\s*(?=", _PATTERNS
+    ),
     # --- linear: streams
     Variant(
         "L7: the lines of an event are joined with each",
@@ -128,20 +136,78 @@ VARIANTS = [
         "        for piece in pieces[1:]:\n            first.content += piece.content\n",
         _LINEAR + " -k entries",
     ),
-    Variant("L7: a growing answer is parsed with each letter", _WRITTEN, " and size > _SHORT:", " and False:", _LINEAR + " -k letter"),
-    # --- bounds: numbers
-    Variant("L4: choices", _ASSEMBLE, "            if len(self._states) >= self._most:\n", "            if False:\n", _MANY),
-    Variant("L4: calls", _TOOLS, "        if len(self._calls) >= _MOST_CALLS:\n", "        if False:\n", _MANY),
-    Variant("L4: annotations", _MERGE, '        check_size("annotations", self._annotations)\n', "", _MANY),
-    Variant("L4: details", _MERGE, '        check_size(_WHAT.get(name, "entries of a field"), value)\n', "        pass\n", _MANY),
-    Variant("L4: fields of a message", _MERGE, '            check_size("unknown fields", self._known)\n', "", _MANY),
     Variant(
-        "L4: fields of a choice", _CHOICE, '            check_size("unknown fields", self.choice_extra)\n', "            pass\n", _MANY
+        "L7: a growing answer is parsed with each letter",
+        _WRITTEN,
+        " and size > _SHORT:",
+        " and False:",
+        _LINEAR + " -k letter",
+    ),
+    # --- bounds: numbers
+    Variant(
+        "L4: choices",
+        _ASSEMBLE,
+        "            if len(self._states) >= self._most:\n",
+        "            if False:\n",
+        _MANY,
+    ),
+    Variant(
+        "L4: calls",
+        _TOOLS,
+        "        if len(self._calls) >= _MOST_CALLS:\n",
+        "        if False:\n",
+        _MANY,
+    ),
+    Variant(
+        "L4: annotations",
+        _MERGE,
+        '        check_size("annotations", self._annotations)\n',
+        "",
+        _MANY,
+    ),
+    Variant(
+        "L4: details",
+        _MERGE,
+        '        check_size(_WHAT.get(name, "entries of a field"), value)\n',
+        "        pass\n",
+        _MANY,
+    ),
+    Variant(
+        "L4: fields of a message",
+        _MERGE,
+        '            check_size("unknown fields", self._known)\n',
+        "",
+        _MANY,
+    ),
+    Variant(
+        "L4: fields of a choice",
+        _CHOICE,
+        '            check_size("unknown fields", self.choice_extra)\n',
+        "            pass\n",
+        _MANY,
     ),
     Variant("L4: fields", _ASSEMBLE, '        check_size("unknown fields", root)\n', "", _MANY),
-    Variant("L4: counts", _ASSEMBLE, '            check_size("counts", self.usage)\n', "            pass\n", _MANY),
-    Variant("L4: one entry too few may come", _MERGE, "if len(entries) > _MOST_ENTRIES:", "if len(entries) >= _MOST_ENTRIES:", _REAL),
-    Variant("L4: more choices than usual cannot be asked for", _ASSEMBLE, "max(_MOST_CHOICES, choices)", "_MOST_CHOICES", _REAL),
+    Variant(
+        "L4: counts",
+        _ASSEMBLE,
+        '            check_size("counts", self.usage)\n',
+        "            pass\n",
+        _MANY,
+    ),
+    Variant(
+        "L4: one entry too few may come",
+        _MERGE,
+        "if len(entries) > _MOST_ENTRIES:",
+        "if len(entries) >= _MOST_ENTRIES:",
+        _REAL,
+    ),
+    Variant(
+        "L4: more choices than usual cannot be asked for",
+        _ASSEMBLE,
+        "max(_MOST_CHOICES, choices)",
+        "_MOST_CHOICES",
+        _REAL,
+    ),
     Variant(
         "L4: several prompts are one",
         "opea_core/flow/prepare.py",
@@ -201,13 +267,47 @@ VARIANTS = [
         "        if data",
         _MEMORY,
     ),
-    Variant("L5: events are not weighed", _INTAKE, "        if len(event.data) > LARGE:\n", "        if False:\n", _MEMORY),
-    Variant("L5: arguments are not weighed", _TOOLS, "    if len(args) > LARGE:\n", "    if False:\n", _MEMORY),
-    Variant("L5: what stands in strings weighs", _JSON, "parts[inside::2]", "parts", _BOUNDS + " -k 'brackets or weighed'"),
-    Variant("L5: a string ends with its chunk", _JSON, "        inside ^= len(parts) % 2 == 0\n", "", _WEIGHED),
-    Variant("L5: chunks are cut in an escape", _JSON, '        if data[end - 1 : end] == b"\\\\":\n', "        if False:\n", _WEIGHED),
-    Variant("L5: an escaped quote ends a string", _JSON, """.replace(b'\\\\"', b"")""", "", _WEIGHED),
-    Variant("L5: an escaped backslash escapes", _JSON, """.replace(b"\\\\\\\\", b"")""", "", _WEIGHED),
+    Variant(
+        "L5: events are not weighed",
+        _INTAKE,
+        "        if len(event.data) > LARGE:\n",
+        "        if False:\n",
+        _MEMORY,
+    ),
+    Variant(
+        "L5: arguments are not weighed",
+        _TOOLS,
+        "    if len(args) > LARGE:\n",
+        "    if False:\n",
+        _MEMORY,
+    ),
+    Variant(
+        "L5: what stands in strings weighs",
+        _JSON,
+        "parts[inside::2]",
+        "parts",
+        _BOUNDS + " -k 'brackets or weighed'",
+    ),
+    Variant(
+        "L5: a string ends with its chunk",
+        _JSON,
+        "        inside ^= len(parts) % 2 == 0\n",
+        "",
+        _WEIGHED,
+    ),
+    Variant(
+        "L5: chunks are cut in an escape",
+        _JSON,
+        '        if data[end - 1 : end] == b"\\\\":\n',
+        "        if False:\n",
+        _WEIGHED,
+    ),
+    Variant(
+        "L5: an escaped quote ends a string", _JSON, """.replace(b'\\\\"', b"")""", "", _WEIGHED
+    ),
+    Variant(
+        "L5: an escaped backslash escapes", _JSON, """.replace(b"\\\\\\\\", b"")""", "", _WEIGHED
+    ),
     Variant(
         "L5: a document is weighed in one piece",
         _JSON,
@@ -229,7 +329,13 @@ VARIANTS = [
         '                    events.append(Event(b"\\n".join(bytes(data[0]).split(b"\\n")), self._name))\n',
         _MEMORY,
     ),
-    Variant("L5: any number of pieces says nothing", _INTAKE, "len(self.chunks) < _MOST_BEFORE", "True", _MEMORY),
+    Variant(
+        "L5: any number of pieces says nothing",
+        _INTAKE,
+        "len(self.chunks) < _MOST_BEFORE",
+        "True",
+        _MEMORY,
+    ),
     Variant(
         "L5: the pieces of a plain call's stream are kept",
         _INTAKE,
@@ -238,10 +344,34 @@ VARIANTS = [
         _MEMORY,
     ),
     # --- where an object ends
-    Variant("P26: the last one ends nothing", _BRACES, "self.ended = self._depth <= 0", "self.ended = self._depth < 0", _BRACE),
-    Variant("P26: nothing goes on", _BRACES, "            self.goes_on = True\n", "            pass\n", _BRACE),
-    Variant("P26: nothing is escaped", _BRACES, "            self._escaped = True\n", "            pass\n", _BRACE),
-    Variant("P26: a string ends with its piece", _BRACES, "        at = 0\n", "        at, self._inside = 0, False\n", _BRACE),
+    Variant(
+        "P26: the last one ends nothing",
+        _BRACES,
+        "self.ended = self._depth <= 0",
+        "self.ended = self._depth < 0",
+        _BRACE,
+    ),
+    Variant(
+        "P26: nothing goes on",
+        _BRACES,
+        "            self.goes_on = True\n",
+        "            pass\n",
+        _BRACE,
+    ),
+    Variant(
+        "P26: nothing is escaped",
+        _BRACES,
+        "            self._escaped = True\n",
+        "            pass\n",
+        _BRACE,
+    ),
+    Variant(
+        "P26: a string ends with its piece",
+        _BRACES,
+        "        at = 0\n",
+        "        at, self._inside = 0, False\n",
+        _BRACE,
+    ),
     # --- an answer so far
     Variant(
         "P30: ids of a copy are new",
@@ -295,7 +425,13 @@ VARIANTS = [
         "        if not fits:\n",
         _NUMBERS,
     ),
-    Variant("P15: they are forgotten", _ASSEMBLE, "        self._numbers[index] = number\n", "", _NUMBERS),
+    Variant(
+        "P15: they are forgotten",
+        _ASSEMBLE,
+        "        self._numbers[index] = number\n",
+        "",
+        _NUMBERS,
+    ),
     Variant(
         "P15: whole choices keep theirs",
         _ASSEMBLE,

@@ -16,11 +16,25 @@ _OUTAGES = TRANSPORT + "test_outages.py"
 
 VARIANTS = [
     Variant(
-        "R1: one attempt more", _CALL, "log.counted <= spec.retry.max_retries", "log.counted <= spec.retry.max_retries + 1", _PROPERTIES
+        "R1: one attempt more",
+        _CALL,
+        "log.counted <= spec.retry.max_retries",
+        "log.counted <= spec.retry.max_retries + 1",
+        _PROPERTIES,
     ),
-    Variant("R1: attempts are not counted", _CALL, "    log.counted += 1\n", "    log.counted += spec.stream\n", _PROPERTIES),
     Variant(
-        "R20: a re-used connection that was closed is an attempt", _CALL, "    return failure.reused and", "    return False and", _BY_HAND
+        "R1: attempts are not counted",
+        _CALL,
+        "    log.counted += 1\n",
+        "    log.counted += spec.stream\n",
+        _PROPERTIES,
+    ),
+    Variant(
+        "R20: a re-used connection that was closed is an attempt",
+        _CALL,
+        "    return failure.reused and",
+        "    return False and",
+        _BY_HAND,
     ),
     Variant(
         "R20: a stale connection is sent again and again",
@@ -29,9 +43,27 @@ VARIANTS = [
         " and not failure.error.is_timeout",
         _PROPERTIES,
     ),
-    Variant("R21: a fresh key is asked for again and again", _CALL, "not (spec.key or log.rekeyed)", "not spec.key", _PROPERTIES),
-    Variant("R21: no fresh key is asked for", _CALL, "            if fresh != key:\n", "            if False:\n", _BY_HAND),
-    Variant("R24: the error forgets the attempts", _CALL, "attempts=tuple(log.attempts)", "attempts=()", _PROPERTIES),
+    Variant(
+        "R21: a fresh key is asked for again and again",
+        _CALL,
+        "not (spec.key or log.rekeyed)",
+        "not spec.key",
+        _PROPERTIES,
+    ),
+    Variant(
+        "R21: no fresh key is asked for",
+        _CALL,
+        "            if fresh != key:\n",
+        "            if False:\n",
+        _BY_HAND,
+    ),
+    Variant(
+        "R24: the error forgets the attempts",
+        _CALL,
+        "attempts=tuple(log.attempts)",
+        "attempts=()",
+        _PROPERTIES,
+    ),
     Variant(
         "R24: an attempt is missing",
         _CALL,
@@ -47,7 +79,11 @@ VARIANTS = [
         _PROPERTIES,
     ),
     Variant(
-        "W7: an answer gives nothing back", _CALL, "            if outcome.connection is None:\n", "            if False:\n", _PROPERTIES
+        "W7: an answer gives nothing back",
+        _CALL,
+        "            if outcome.connection is None:\n",
+        "            if False:\n",
+        _PROPERTIES,
     ),
     Variant(
         "B8: the 500s of a call are not counted",
@@ -63,7 +99,13 @@ VARIANTS = [
         "",
         "tests/core/transport/test_outages.py -k costs_its_call_nothing",
     ),
-    Variant("R2: max_retries=0 makes a second request", _CALL, " or spec.retry.max_retries == 0:", ":", WORLD + " -k wants_one"),
+    Variant(
+        "R2: max_retries=0 makes a second request",
+        _CALL,
+        " or spec.retry.max_retries == 0:",
+        ":",
+        WORLD + " -k wants_one",
+    ),
     Variant(
         "B13: a server that never answered is waited for",
         "opea_core/flow/call.py",
@@ -120,8 +162,20 @@ VARIANTS = [
         'broken.kind not in ("not_tls", "invalid", "unexpected")',
         _PROPERTIES,
     ),
-    Variant("R12: x-should-retry is not read", _EXPLAIN, '{"true": True, "false": False}', '{"true": True}', _PROPERTIES),
-    Variant("T8: a passed deadline is tried again", _EXPLAIN, ' and broken.limit != "total"', "", _PROPERTIES),
+    Variant(
+        "R12: x-should-retry is not read",
+        _EXPLAIN,
+        '{"true": True, "false": False}',
+        '{"true": True}',
+        _PROPERTIES,
+    ),
+    Variant(
+        "T8: a passed deadline is tried again",
+        _EXPLAIN,
+        ' and broken.limit != "total"',
+        "",
+        _PROPERTIES,
+    ),
     Variant(
         "B6: a passed deadline counts against the endpoint",
         _EXPLAIN,
@@ -130,7 +184,13 @@ VARIANTS = [
         FLOW + " " + TRANSPORT + "test_both_drivers.py -k 'deadline or total'",
     ),
     # --- secrets and keys
-    Variant("K5: nothing is redacted", _REDACT, "        if not spans:\n", "        if True:\n", _SECRETS),
+    Variant(
+        "K5: nothing is redacted",
+        _REDACT,
+        "        if not spans:\n",
+        "        if True:\n",
+        _SECRETS,
+    ),
     Variant(
         "K5: a secret that was cut in two is shown",
         _REDACT,

@@ -15,7 +15,13 @@ _ORIGINS = "tests/test_origins.py"
 
 VARIANTS = [
     # --- what is bound
-    Variant("K1: nothing is compared", _BINDING, "names if not targets <= given_for[name]}", "() if targets}", _BOUND),
+    Variant(
+        "K1: nothing is compared",
+        _BINDING,
+        "names if not targets <= given_for[name]}",
+        "() if targets}",
+        _BOUND,
+    ),
     Variant(
         "K1: one server in common is enough",
         _BINDING,
@@ -23,7 +29,13 @@ VARIANTS = [
         "if not targets & given_for[name]}",
         _BOUND,
     ),
-    Variant("K2: what both have goes to neither", _BINDING, " if _origin(spec) in given_for[name]}) for", " if False}) for", _BOUND),
+    Variant(
+        "K2: what both have goes to neither",
+        _BINDING,
+        " if _origin(spec) in given_for[name]}) for",
+        " if False}) for",
+        _BOUND,
+    ),
     Variant(
         "K1: a list of servers is none",
         _BINDING,
@@ -31,8 +43,20 @@ VARIANTS = [
         "    if specs is None or specs:\n        return frozenset(",
         _ORIGINS + " -k within",
     ),
-    Variant("K2: headers of one replace those of all", _BINDING, "    if secrets.keys() & _HEADERS:", "    if False:", _BOUND),
-    Variant("K3: the environment has a key for everybody", _BINDING, '        kept["api_key"] = ""', "        pass", _BOUND),
+    Variant(
+        "K2: headers of one replace those of all",
+        _BINDING,
+        "    if secrets.keys() & _HEADERS:",
+        "    if False:",
+        _BOUND,
+    ),
+    Variant(
+        "K3: the environment has a key for everybody",
+        _BINDING,
+        '        kept["api_key"] = ""',
+        "        pass",
+        _BOUND,
+    ),
     Variant(
         "K1: a certificate goes to any server",
         _BINDING,
@@ -40,7 +64,13 @@ VARIANTS = [
         'names = (SECRETS - {"cert"}) & given_for.keys() & options.keys()',
         TRANSPORT + "test_tls.py -k stays",
     ),
-    Variant("K1: metadata gives its key to any URL", _SETTINGS, "    if names_servers(below):\n", "    if False:\n", _BOUND),
+    Variant(
+        "K1: metadata gives its key to any URL",
+        _SETTINGS,
+        "    if names_servers(below):\n",
+        "    if False:\n",
+        _BOUND,
+    ),
     # --- copies
     Variant(
         "K2: defaults of a subclass are anybody's",
@@ -92,8 +122,20 @@ VARIANTS = [
         _ORIGINS + " -k its_object",
     ),
     # --- borrowed clients
-    Variant("K12: a client goes along", _MADE, "        made._lend_client_to(name, lent)\n", "        pass\n", _ORIGINS + " -k a_client"),
-    Variant("K12: a copy of a copy lends the client again", _MADE, "    vars(made)[_LENT_FOR] = lent_for\n", "", _ORIGINS + " -k a_client"),
+    Variant(
+        "K12: a client goes along",
+        _MADE,
+        "        made._lend_client_to(name, lent)\n",
+        "        pass\n",
+        _ORIGINS + " -k a_client",
+    ),
+    Variant(
+        "K12: a copy of a copy lends the client again",
+        _MADE,
+        "    vars(made)[_LENT_FOR] = lent_for\n",
+        "",
+        _ORIGINS + " -k a_client",
+    ),
     Variant(
         "K12: one client is lent as the other is",
         "opea_core/engine.py",

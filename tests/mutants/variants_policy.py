@@ -19,7 +19,13 @@ VARIANTS = [
         "if not self._policy.enabled:",
         BREAKER,
     ),
-    Variant("B1: the window outlives an opening", _BREAKER, "        self._window.clear()\n", "", BREAKER),
+    Variant(
+        "B1: the window outlives an opening",
+        _BREAKER,
+        "        self._window.clear()\n",
+        "",
+        BREAKER,
+    ),
     Variant(
         "B10: a probing stream gives no verdict at its first content",
         _ENDPOINT,
@@ -69,7 +75,9 @@ VARIANTS = [
         "            pass\n        elif connect_class:",
         BREAKER,
     ),
-    Variant("B2: too few results open it", _BREAKER, "count >= self._policy.min_calls and ", "", BREAKER),
+    Variant(
+        "B2: too few results open it", _BREAKER, "count >= self._policy.min_calls and ", "", BREAKER
+    ),
     Variant(
         "B2: the failure rate must be exceeded",
         _BREAKER,
@@ -112,9 +120,23 @@ VARIANTS = [
         "        self._move(State.CLOSED)",
         BREAKER,
     ),
-    Variant("B3: the open time has no jitter", _BREAKER, "(1 + 0.1 * self._chance())", "1", POLICY + "test_breaker.py"),
-    Variant("B18: a breaker that is off opens", _BREAKER, " or not self._policy.enabled:", ":", BREAKER),
-    Variant("B8: each 500 of a call counts", _RETRY, "if status == 500 and history.server_errors:", "if False:", RETRY),
+    Variant(
+        "B3: the open time has no jitter",
+        _BREAKER,
+        "(1 + 0.1 * self._chance())",
+        "1",
+        POLICY + "test_breaker.py",
+    ),
+    Variant(
+        "B18: a breaker that is off opens", _BREAKER, " or not self._policy.enabled:", ":", BREAKER
+    ),
+    Variant(
+        "B8: each 500 of a call counts",
+        _RETRY,
+        "if status == 500 and history.server_errors:",
+        "if False:",
+        RETRY,
+    ),
     Variant(
         "B6: a caller's short deadline counts against the endpoint",
         _RETRY,
@@ -151,7 +173,13 @@ VARIANTS = [
         RETRY,
     ),
     # --- limiters and preferences
-    Variant("W24: a cooldown shrinks", _LIMITS, "if until > self.cooldown_until:", "if True:", ENDPOINT + " " + RETRY),
+    Variant(
+        "W24: a cooldown shrinks",
+        _LIMITS,
+        "if until > self.cooldown_until:",
+        "if True:",
+        ENDPOINT + " " + RETRY,
+    ),
     Variant(
         "W29: an endpoint may rest for weeks",
         _LIMITS,
@@ -222,9 +250,27 @@ VARIANTS = [
         '        found = self._models.get(model := "")\n',
         ENDPOINT,
     ),
-    Variant("E4: nothing is marked", _ENDPOINT, "        if effect.mark is not None:\n", "        if False:\n", ENDPOINT),
-    Variant("E4: a mark survives a success", _ENDPOINT, '            self._marks.pop((Mark.KEY, ""), None)\n', "", ENDPOINT),
-    Variant("E4: a mark lasts for ever", _ENDPOINT, "now + _DEPRIORITIZED_FOR", "now + 10**9 * SECOND", ENDPOINT),
+    Variant(
+        "E4: nothing is marked",
+        _ENDPOINT,
+        "        if effect.mark is not None:\n",
+        "        if False:\n",
+        ENDPOINT,
+    ),
+    Variant(
+        "E4: a mark survives a success",
+        _ENDPOINT,
+        '            self._marks.pop((Mark.KEY, ""), None)\n',
+        "",
+        ENDPOINT,
+    ),
+    Variant(
+        "E4: a mark lasts for ever",
+        _ENDPOINT,
+        "now + _DEPRIORITIZED_FOR",
+        "now + 10**9 * SECOND",
+        ENDPOINT,
+    ),
     Variant(
         "E4: a model that is missing bars the other models",
         _ENDPOINT,
@@ -247,7 +293,13 @@ VARIANTS = [
         "        if True:\n            self._release(permit)\n",
         ENDPOINT,
     ),
-    Variant("W16: one place too many", _ENDPOINT, "self.in_flight < most)", "self.in_flight <= most)", ENDPOINT),
+    Variant(
+        "W16: one place too many",
+        _ENDPOINT,
+        "self.in_flight < most)",
+        "self.in_flight <= most)",
+        ENDPOINT,
+    ),
     Variant(
         "W16: one place too many for a model",
         _CONCURRENCY,
@@ -263,10 +315,20 @@ VARIANTS = [
         ENDPOINT,
     ),
     Variant(
-        "R18: an offer that comes back stays paid", _ENDPOINT, "                self.budget.refund()\n", "                pass\n", ENDPOINT
+        "R18: an offer that comes back stays paid",
+        _ENDPOINT,
+        "                self.budget.refund()\n",
+        "                pass\n",
+        ENDPOINT,
     ),
     # --- the budget
-    Variant("R18: retries are not paid", _ENDPOINT, "            self.budget.charge(now)\n", "            pass\n", ENDPOINT),
+    Variant(
+        "R18: retries are not paid",
+        _ENDPOINT,
+        "            self.budget.charge(now)\n",
+        "            pass\n",
+        ENDPOINT,
+    ),
     Variant(
         "R18: it does not grow with the level that was found",
         _BUDGET,
@@ -274,8 +336,20 @@ VARIANTS = [
         "        if False:\n",
         POLICY + "test_budget.py",
     ),
-    Variant("R18: the budget never refuses", _BUDGET, "return self.tokens(now) >= 1", "return True", BUDGET),
-    Variant("R18: the budget fills twice as fast", _BUDGET, "_REFILL = 10 * SECOND", "_REFILL = 5 * SECOND", BUDGET),
+    Variant(
+        "R18: the budget never refuses",
+        _BUDGET,
+        "return self.tokens(now) >= 1",
+        "return True",
+        BUDGET,
+    ),
+    Variant(
+        "R18: the budget fills twice as fast",
+        _BUDGET,
+        "_REFILL = 10 * SECOND",
+        "_REFILL = 5 * SECOND",
+        BUDGET,
+    ),
     Variant(
         "R18: successes fill it beyond its capacity",
         _BUDGET,
@@ -290,9 +364,19 @@ VARIANTS = [
         "self._tokens = self._tokens + 1",
         BUDGET,
     ),
-    Variant("R18: a success pays a whole retry", _BUDGET, "_PER_SUCCESS = 0.1", "_PER_SUCCESS = 1.0", BUDGET),
     Variant(
-        "R18: time gives the same token again and again", _BUDGET, "            self._at = now\n        return", "        return", BUDGET
+        "R18: a success pays a whole retry",
+        _BUDGET,
+        "_PER_SUCCESS = 0.1",
+        "_PER_SUCCESS = 1.0",
+        BUDGET,
+    ),
+    Variant(
+        "R18: time gives the same token again and again",
+        _BUDGET,
+        "            self._at = now\n        return",
+        "        return",
+        BUDGET,
     ),
     # --- retries
     Variant(
@@ -309,7 +393,13 @@ VARIANTS = [
         "jitter = 0.0",
         RETRY,
     ),
-    Variant("W26: the jitter has no cap", _RETRY, "return min(0.2 * wait, 5.0)", "return 0.2 * wait", RETRY),
+    Variant(
+        "W26: the jitter has no cap",
+        _RETRY,
+        "return min(0.2 * wait, 5.0)",
+        "return 0.2 * wait",
+        RETRY,
+    ),
     Variant(
         "R17: an absurd wait is waited",
         _RETRY,
@@ -317,7 +407,13 @@ VARIANTS = [
         "max(delay or 0.0, failure.wait)",
         RETRY,
     ),
-    Variant("R16: a retry does not wait as long as asked", _RETRY, "max(delay or 0.0, failure.wait)", "delay", RETRY),
+    Variant(
+        "R16: a retry does not wait as long as asked",
+        _RETRY,
+        "max(delay or 0.0, failure.wait)",
+        "delay",
+        RETRY,
+    ),
     Variant(
         "R3: the backoff has no cap",
         _RETRY,
@@ -325,7 +421,13 @@ VARIANTS = [
         "policy.initial_delay * policy.backoff_factor**retry",
         RETRY,
     ),
-    Variant("R3: a large power overflows", _RETRY, "    except OverflowError:", "    except ZeroDivisionError:", RETRY),
+    Variant(
+        "R3: a large power overflows",
+        _RETRY,
+        "    except OverflowError:",
+        "    except ZeroDivisionError:",
+        RETRY,
+    ),
     Variant(
         "R3: the backoff has no jitter",
         _RETRY,
@@ -340,7 +442,13 @@ VARIANTS = [
         "not failure.retryable",
         RETRY,
     ),
-    Variant("R12: x-should-retry: false is ignored", _RETRY, " or failure.should_retry is False:", ":", RETRY),
+    Variant(
+        "R12: x-should-retry: false is ignored",
+        _RETRY,
+        " or failure.should_retry is False:",
+        ":",
+        RETRY,
+    ),
     Variant(
         "R11: what cannot differ is tried again",
         _RETRY,

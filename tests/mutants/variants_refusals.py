@@ -114,8 +114,20 @@ VARIANTS = [
         "endpoint.capabilities(model)",
         _LEARNING,
     ),
-    Variant("A2: who may not ask is not heard right", _CALL, "frozenset({400, 403,", "frozenset({400, 401, 429, 403,", _LEARNING),
-    Variant("A2: a field that is refused under 500 is none", _CALL, "422, 424, 500, 501, 502})", "422, 424, 501, 502})", _LEARNING),
+    Variant(
+        "A2: who may not ask is not heard right",
+        _CALL,
+        "frozenset({400, 403,",
+        "frozenset({400, 401, 429, 403,",
+        _LEARNING,
+    ),
+    Variant(
+        "A2: a field that is refused under 500 is none",
+        _CALL,
+        "422, 424, 500, 501, 502})",
+        "422, 424, 501, 502})",
+        _LEARNING,
+    ),
     Variant(
         "A16: calls come back under those that were sent",
         _NAMES,

@@ -24,12 +24,26 @@ _OUTAGES = TRANSPORT + "test_outages.py"
 VARIANTS = [
     # --- the limiter
     Variant(
-        "W5: an offer is kept for ever", "opea_core/policy/scheduler.py", "OFFER_TTL = 2 * SECOND", "OFFER_TTL = 2000 * SECOND", _GATES
+        "W5: an offer is kept for ever",
+        "opea_core/policy/scheduler.py",
+        "OFFER_TTL = 2 * SECOND",
+        "OFFER_TTL = 2000 * SECOND",
+        _GATES,
     ),
     Variant(
-        "W5: a dead waiter keeps its offer", _GATE, "                    failed.append(ticket)\n", "                    pass\n", _GATES
+        "W5: a dead waiter keeps its offer",
+        _GATE,
+        "                    failed.append(ticket)\n",
+        "                    pass\n",
+        _GATES,
     ),
-    Variant("W10: nobody watches the clock", _GATE, "            limits.append(wake_at)\n", "", WORLD + " -k 'promises or outage'"),
+    Variant(
+        "W10: nobody watches the clock",
+        _GATE,
+        "            limits.append(wake_at)\n",
+        "",
+        WORLD + " -k 'promises or outage'",
+    ),
     Variant(
         "W10: a watcher that leaves is not replaced",
         _GATE,
@@ -114,7 +128,13 @@ VARIANTS = [
         "return False and running.limiter",
         _QUEUE + " -k own_loop",
     ),
-    Variant("C1: a closed limiter permits", _GATE, "if self.closed and ticket.state", "if False and ticket.state", _GATES + " -k close"),
+    Variant(
+        "C1: a closed limiter permits",
+        _GATE,
+        "if self.closed and ticket.state",
+        "if False and ticket.state",
+        _GATES + " -k close",
+    ),
     # --- giving back
     Variant(
         "W7: a call that ends gives nothing back",
@@ -151,9 +171,27 @@ VARIANTS = [
         "        self._tell_abandoned(answer)",
         _ABANDONED,
     ),
-    Variant("S9: a dropped stream keeps its place", _STREAM, "            opened.running.dropped(opened.answer)\n", "", _ABANDONED),
-    Variant("S9: the server of a dropped stream goes on", _STREAM, "            opened.connection.shutdown()\n", "", _ABANDONED),
-    Variant("S9: a dropped stream warns of nothing", _STREAM, "            warnings.warn(\n", "            str(\n", _ABANDONED),
+    Variant(
+        "S9: a dropped stream keeps its place",
+        _STREAM,
+        "            opened.running.dropped(opened.answer)\n",
+        "",
+        _ABANDONED,
+    ),
+    Variant(
+        "S9: the server of a dropped stream goes on",
+        _STREAM,
+        "            opened.connection.shutdown()\n",
+        "",
+        _ABANDONED,
+    ),
+    Variant(
+        "S9: a dropped stream warns of nothing",
+        _STREAM,
+        "            warnings.warn(\n",
+        "            str(\n",
+        _ABANDONED,
+    ),
     Variant(
         "C4: a cancelled call leaves its connection",
         _AIO,
@@ -175,7 +213,13 @@ VARIANTS = [
         "for other in list[asyncio.AbstractEventLoop]()",
         _SHARED + " -k loop",
     ),
-    Variant("C7: connections outlive them", _PLACE, "            places.pop(self.loop, None)\n", "", _SHARED + " -k loop"),
+    Variant(
+        "C7: connections outlive them",
+        _PLACE,
+        "            places.pop(self.loop, None)\n",
+        "",
+        _SHARED + " -k loop",
+    ),
     Variant(
         "C10: idle siblings of a stale connection are used",
         _HTTP,
@@ -263,7 +307,11 @@ VARIANTS = [
         "tests/core/flow/test_properties_world.py -k promises",
     ),
     Variant(
-        "C13: first content is not told", _RUNNING, "            if outcome.first_at is not None and", "            if False and", _BOTH
+        "C13: first content is not told",
+        _RUNNING,
+        "            if outcome.first_at is not None and",
+        "            if False and",
+        _BOTH,
     ),
     Variant(
         "C13: helper requests count as attempts",
@@ -280,7 +328,11 @@ VARIANTS = [
         "tests/core/test_opea_object.py",
     ),
     Variant(
-        "L9: statistics grow for ever", "opea_core/policy/stats.py", "deque(maxlen=_RING)", "deque()", "tests/core/policy/test_stats.py"
+        "L9: statistics grow for ever",
+        "opea_core/policy/stats.py",
+        "deque(maxlen=_RING)",
+        "deque()",
+        "tests/core/policy/test_stats.py",
     ),
     Variant(
         "K4: a caller's client follows it",

@@ -20,7 +20,13 @@ VARIANTS = [
         "return state is None",
         _OWN,
     ),
-    Variant("C9: what the parser cannot tell is nothing", _UNREAD_FILE, "return state is None or bool", "return bool", _UNREAD),
+    Variant(
+        "C9: what the parser cannot tell is nothing",
+        _UNREAD_FILE,
+        "return state is None or bool",
+        "return bool",
+        _UNREAD,
+    ),
     Variant(
         "C8: sync TLS is not asked",
         _UNREAD_FILE,
@@ -63,7 +69,13 @@ VARIANTS = [
         "        layer = layer.transport_stream\n        while hasattr(layer, '_read_bio'):\n            layer = layer.transport_stream\n",
         _OWN,
     ),
-    Variant("C8: sockets are not asked", _UNREAD_FILE, "return bool(poll.poll(0))", "return False", _UNREAD + " -k 'meanwhile or socket'"),
+    Variant(
+        "C8: sockets are not asked",
+        _UNREAD_FILE,
+        "return bool(poll.poll(0))",
+        "return False",
+        _UNREAD + " -k 'meanwhile or socket'",
+    ),
     Variant(
         "C8: sockets without poll are not asked",
         _UNREAD_FILE,
@@ -106,7 +118,13 @@ VARIANTS = [
         "        incoming.write(rest)\n",
         _UNREAD + " -k records",
     ),
-    Variant("C8: aiohttp's TLS is not asked", _UNREAD_FILE, "or incoming.has_some or tls", "or tls", _OWN),
+    Variant(
+        "C8: aiohttp's TLS is not asked",
+        _UNREAD_FILE,
+        "or incoming.has_some or tls",
+        "or tls",
+        _OWN,
+    ),
     Variant(
         "C9: TLS that cannot be asked has nothing",
         _UNREAD_FILE,
@@ -158,9 +176,23 @@ VARIANTS = [
         _UNREAD + " -k after_the_connection",
     ),
     # --- one request
-    Variant("R20: whatever came of an answer", _LINE, "if self.fresh or self.came:", "if self.fresh:", _ONCE),
-    Variant("R20: however late", _LINE, "or now - self.wrote_at < _AT_ONCE + 2 * self.connecting_took", "or True", _ONCE),
-    Variant("R20: a new connection", _LINE, "if self.fresh or self.came:", "if self.came:", _UNREAD),
+    Variant(
+        "R20: whatever came of an answer",
+        _LINE,
+        "if self.fresh or self.came:",
+        "if self.fresh:",
+        _ONCE,
+    ),
+    Variant(
+        "R20: however late",
+        _LINE,
+        "or now - self.wrote_at < _AT_ONCE + 2 * self.connecting_took",
+        "or True",
+        _ONCE,
+    ),
+    Variant(
+        "R20: a new connection", _LINE, "if self.fresh or self.came:", "if self.came:", _UNREAD
+    ),
     Variant(
         "R20: never once something was written",
         _LINE,
@@ -168,7 +200,13 @@ VARIANTS = [
         "",
         _UNREAD + " -k never_had",
     ),
-    Variant("R20: however far away the server is", _LINE, " < _AT_ONCE + 2 * self.connecting_took", " < _AT_ONCE", _UNREAD + " -k at_once"),
+    Variant(
+        "R20: however far away the server is",
+        _LINE,
+        " < _AT_ONCE + 2 * self.connecting_took",
+        " < _AT_ONCE",
+        _UNREAD + " -k at_once",
+    ),
     Variant(
         "R20: it is not measured how far away",
         _LINE,
@@ -190,7 +228,13 @@ VARIANTS = [
         "self._line.connect_left() if self._tunnel else None)\n",
         _ONCE,
     ),
-    Variant("R20: what came of aiohttp's answer is not told", _AIOHTTP, "        self._line.came = True\n", "", _ONCE),
+    Variant(
+        "R20: what came of aiohttp's answer is not told",
+        _AIOHTTP,
+        "        self._line.came = True\n",
+        "",
+        _ONCE,
+    ),
     Variant(
         "R20: aiohttp sends again by itself",
         _AIOHTTP,

@@ -21,7 +21,13 @@ _CHECK = "keys.inside(limiter) or limiter.waits_for_itself(ticket)"
 
 VARIANTS = [
     # --- woken
-    Variant("W11: nobody looks for others", _GATE, "self._unwoken() if looks else []", "list[Ticket]()", _LOOKS),
+    Variant(
+        "W11: nobody looks for others",
+        _GATE,
+        "self._unwoken() if looks else []",
+        "list[Ticket]()",
+        _LOOKS,
+    ),
     Variant(
         "W11: nobody looks at all",
         _GATE,
@@ -53,16 +59,68 @@ VARIANTS = [
         _WOKEN + " -k finaliser",
     ),
     # --- waiting for oneself
-    Variant("W13: a thread may wait for its own place", _SYNC, _CHECK, "keys.inside(limiter)", _REFUSED),
-    Variant("W13: a task may wait for its own place", _AIO, _CHECK, "keys.inside(limiter)", _REFUSED),
-    Variant("K10: a key function may wait in a thread", _SYNC, _CHECK, "limiter.waits_for_itself(ticket)", _REFUSED),
-    Variant("K10: a key function may wait in a task", _AIO, _CHECK, "limiter.waits_for_itself(ticket)", _REFUSED),
-    Variant("K10: a key function may need itself", _KEYS, "    if id(source) in _asked_now.get():\n", "    if False:\n", _REFUSED),
-    Variant("K10: an async key function knows nothing of its call", _KEYS, "pool.submit(copy_context().run, ", "pool.submit(", _REFUSED),
-    Variant("W13: all threads are one", _SYNC, "        ticket.holder = threading.get_ident()\n", "", _WAITS),
-    Variant("W13: all tasks are one", _AIO, "        ticket.holder = AsyncConnection.reader()\n", "", _WAITS),
-    Variant("W13: who began a stream holds it for ever", _STREAM, "        if ticket.holder != reader:\n", "        if False:\n", _WAITS),
-    Variant("W13: one place of one's own is all", _HOLDERS, "if 0 < endpoint.in_flight <= len(held) else", "if held else", _WAITS),
+    Variant(
+        "W13: a thread may wait for its own place", _SYNC, _CHECK, "keys.inside(limiter)", _REFUSED
+    ),
+    Variant(
+        "W13: a task may wait for its own place", _AIO, _CHECK, "keys.inside(limiter)", _REFUSED
+    ),
+    Variant(
+        "K10: a key function may wait in a thread",
+        _SYNC,
+        _CHECK,
+        "limiter.waits_for_itself(ticket)",
+        _REFUSED,
+    ),
+    Variant(
+        "K10: a key function may wait in a task",
+        _AIO,
+        _CHECK,
+        "limiter.waits_for_itself(ticket)",
+        _REFUSED,
+    ),
+    Variant(
+        "K10: a key function may need itself",
+        _KEYS,
+        "    if id(source) in _asked_now.get():\n",
+        "    if False:\n",
+        _REFUSED,
+    ),
+    Variant(
+        "K10: an async key function knows nothing of its call",
+        _KEYS,
+        "pool.submit(copy_context().run, ",
+        "pool.submit(",
+        _REFUSED,
+    ),
+    Variant(
+        "W13: all threads are one",
+        _SYNC,
+        "        ticket.holder = threading.get_ident()\n",
+        "",
+        _WAITS,
+    ),
+    Variant(
+        "W13: all tasks are one",
+        _AIO,
+        "        ticket.holder = AsyncConnection.reader()\n",
+        "",
+        _WAITS,
+    ),
+    Variant(
+        "W13: who began a stream holds it for ever",
+        _STREAM,
+        "        if ticket.holder != reader:\n",
+        "        if False:\n",
+        _WAITS,
+    ),
+    Variant(
+        "W13: one place of one's own is all",
+        _HOLDERS,
+        "if 0 < endpoint.in_flight <= len(held) else",
+        "if held else",
+        _WAITS,
+    ),
     Variant(
         "W13: one endpoint of one's own is all",
         _GATE,
@@ -77,7 +135,13 @@ VARIANTS = [
         "return True or now - max",
         _WOKEN + " -k 'pool or task_that'",
     ),
-    Variant("W13: somebody reads any stream on", _GATE, "return not last or now - max", "return not last and now - max", _REFUSED),
+    Variant(
+        "W13: somebody reads any stream on",
+        _GATE,
+        "return not last or now - max",
+        "return not last and now - max",
+        _REFUSED,
+    ),
     Variant(
         "W13: what was given back is held",
         _GATE,
@@ -85,9 +149,21 @@ VARIANTS = [
         "        if ticket.owner",
         _WAITS,
     ),
-    Variant("K10: a key function is never over", _KEYS, "        _asked_now.reset(token)\n", "        pass\n", _WAITS),
+    Variant(
+        "K10: a key function is never over",
+        _KEYS,
+        "        _asked_now.reset(token)\n",
+        "        pass\n",
+        _WAITS,
+    ),
     # --- odd moments
-    Variant("C11: async connections stay the parent's", _CORE, "            aio.let_go()\n", "            pass\n", _FORKS),
+    Variant(
+        "C11: async connections stay the parent's",
+        _CORE,
+        "            aio.let_go()\n",
+        "            pass\n",
+        _FORKS,
+    ),
     Variant(
         "W14: locks of connections stay held",
         _HTTP,

@@ -19,7 +19,13 @@ from opea_core.policy.scheduler import Reason, Rejection
 from opea_core.transport import keys
 from opea_core.transport.call_session import CallSession
 from opea_core.transport.deadline import SocketState
-from opea_core.transport.drivers.loop_connections import OPEN_PLACES, AsyncPooledConnection, LoopPlace, MakeTransport, Timer
+from opea_core.transport.drivers.loop_connections import (
+    OPEN_PLACES,
+    AsyncPooledConnection,
+    LoopPlace,
+    MakeTransport,
+    Timer,
+)
 from opea_core.transport.exchange import DRAIN, Exchange
 from opea_core.transport.http.transports import async_transport, http_request
 from opea_core.transport.limiter import Limiter
@@ -40,7 +46,13 @@ async def _no_body() -> AsyncIterator[bytes]:
 class AsyncConnection:
     """One exchange, on a connection of ours or (no ``slot``) the caller's."""
 
-    def __init__(self, request: Request, handle: AsyncHandle, place: LoopPlace, slot: AsyncPooledConnection | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        handle: AsyncHandle,
+        place: LoopPlace,
+        slot: AsyncPooledConnection | None,
+    ) -> None:
         self.exchange = Exchange(request, slot.line if slot else SocketState(own=False))
         self._request = request
         self._handle = handle
@@ -67,10 +79,15 @@ class AsyncConnection:
             response = await self._handle(http_request(self._request, exchange.timeouts()))
             stream = response.stream
             if not isinstance(stream, httpx.AsyncByteStream):
-                raise TypeError("the transport gave an answer whose body cannot be read in this way")
+                raise TypeError(
+                    "the transport gave an answer whose body cannot be read in this way"
+                )
             self._body, self._close_body = aiter(stream), stream.aclose
             exchange.opened(response)
-        except (OPEAError, AssertionError):  # the second one is what a test says in a transport of its own
+        except (
+            OPEAError,
+            AssertionError,
+        ):  # the second one is what a test says in a transport of its own
             raise
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
             return exchange.failed(error)
@@ -92,7 +109,10 @@ class AsyncConnection:
             data = await anext(self._body, None)
             if not isinstance(data, bytes | None):
                 raise TypeError("a body is made of bytes")
-        except (OPEAError, AssertionError):  # the second one is what a test says in a transport of its own
+        except (
+            OPEAError,
+            AssertionError,
+        ):  # the second one is what a test says in a transport of its own
             raise
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
             return self.exchange.failed(error)
@@ -138,7 +158,9 @@ class AsyncConnection:
 class AsyncDriver:
     """Runs calls in the running event loop; keeps the connections of each loop apart."""
 
-    def __init__(self, handle: AsyncHandle | None = None, make: MakeTransport = async_transport) -> None:
+    def __init__(
+        self, handle: AsyncHandle | None = None, make: MakeTransport = async_transport
+    ) -> None:
         self._handle = handle
         self._make = make
         self._handle_loop: asyncio.AbstractEventLoop | None = None
@@ -226,7 +248,9 @@ class AsyncDriver:
             return await self._key(effect, place, running.limiter)
         return running.perform(effect)
 
-    async def _acquire(self, running: CallSession, loop: asyncio.AbstractEventLoop) -> Permit | Rejection:
+    async def _acquire(
+        self, running: CallSession, loop: asyncio.AbstractEventLoop
+    ) -> Permit | Rejection:
         limiter, ticket = running.limiter, running.ticket
         ticket.holder = AsyncConnection.reader()
         waited = False
@@ -244,14 +268,18 @@ class AsyncDriver:
                 running.queued()
             timer = None
             if until is not None:
-                timer = loop.call_later(max(0.0, (until - time.monotonic_ns()) / SECOND), _resolve, woken)
+                timer = loop.call_later(
+                    max(0.0, (until - time.monotonic_ns()) / SECOND), _resolve, woken
+                )
             try:
                 await woken
             finally:
                 if timer is not None:
                     timer.cancel()
 
-    async def _send(self, send: Send, running: CallSession, place: LoopPlace) -> Reply | TransportFailure:
+    async def _send(
+        self, send: Send, running: CallSession, place: LoopPlace
+    ) -> Reply | TransportFailure:
         connection = self._connection(send, place)
         try:
             outcome = await connection.run()

@@ -68,13 +68,19 @@ class LoopPlace:
     def __init__(self, loop: asyncio.AbstractEventLoop, make: MakeTransport) -> None:
         self.loop = loop
         self.slots: AsyncConnectionPool = ConnectionPool(make)
-        self.key_locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # by key function
+        self.key_locks: defaultdict[int, asyncio.Lock] = defaultdict(
+            asyncio.Lock
+        )  # by key function
         self._closing: set[asyncio.Task[None]] = set()
         self._cancelled: list[Callable[[], Awaitable[None]]] = []
-        self._doomed: list[AsyncPooledConnection] = []  # broken from outside, to be closed by the loop
+        self._doomed: list[
+            AsyncPooledConnection
+        ] = []  # broken from outside, to be closed by the loop
         self._guard: AsyncGenerator[None, None] | None = None
         self._sweep: asyncio.TimerHandle | None = None
-        self._over = False  # the loop is in its last turns: all is closed, and no task would come to its end
+        self._over = (
+            False  # the loop is in its last turns: all is closed, and no task would come to its end
+        )
 
     async def open(self, places: dict[asyncio.AbstractEventLoop, LoopPlace]) -> None:
         """Stay until the loop ends: ``asyncio.run`` finishes the suspended generator, which closes all."""
@@ -82,7 +88,9 @@ class LoopPlace:
         OPEN_PLACES.add(self)
         await anext(self._guard)
 
-    async def _until_the_end(self, places: dict[asyncio.AbstractEventLoop, LoopPlace]) -> AsyncGenerator[None, None]:
+    async def _until_the_end(
+        self, places: dict[asyncio.AbstractEventLoop, LoopPlace]
+    ) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:

@@ -50,7 +50,9 @@ class SyncConnection:
         self._slot = slot
         self._body: Iterator[bytes] = iter(())
         self._close_body: Callable[[], None] = lambda: None
-        self._use = threading.Lock()  # held while a stream is read: who closes it meanwhile leaves the closing to the reader
+        self._use = (
+            threading.Lock()
+        )  # held while a stream is read: who closes it meanwhile leaves the closing to the reader
         self._unwanted = False
 
     def run(self) -> Reply | TransportFailure:
@@ -69,10 +71,15 @@ class SyncConnection:
             response = self._handle(http_request(self._request, exchange.timeouts()))
             stream = response.stream
             if not isinstance(stream, httpx.SyncByteStream):
-                raise TypeError("the transport gave an answer whose body cannot be read in this way")
+                raise TypeError(
+                    "the transport gave an answer whose body cannot be read in this way"
+                )
             self._body, self._close_body = iter(stream), stream.close
             exchange.opened(response)
-        except (OPEAError, AssertionError):  # the second one is what a test says in a transport of its own
+        except (
+            OPEAError,
+            AssertionError,
+        ):  # the second one is what a test says in a transport of its own
             raise
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
             return exchange.failed(error)
@@ -99,7 +106,10 @@ class SyncConnection:
             data = next(self._body, None)
             if not isinstance(data, bytes | None):
                 raise TypeError("a body is made of bytes")
-        except (OPEAError, AssertionError):  # the second one is what a test says in a transport of its own
+        except (
+            OPEAError,
+            AssertionError,
+        ):  # the second one is what a test says in a transport of its own
             raise
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
             return self.exchange.failed(error)
@@ -111,7 +121,9 @@ class SyncConnection:
         try:
             if not self.exchange.over:
                 self.exchange.drain()
-                if self._slot is None and self.exchange.line.socket is not None:  # a caller's connection keeps no deadline by itself
+                if (
+                    self._slot is None and self.exchange.line.socket is not None
+                ):  # a caller's connection keeps no deadline by itself
                     guard = threading.Timer(DRAIN / SECOND, self.exchange.line.shutdown)
                     guard.start()
                 if self._slot is not None or guard is not None:  # else nothing would end the wait
@@ -143,7 +155,11 @@ class SyncConnection:
             with contextlib.suppress(Exception):
                 self._close_body()
             if self._slot is not None:
-                _close(self._slots.drop(self._slot, stale=isinstance(outcome, TransportFailure) and outcome.reused))
+                _close(
+                    self._slots.drop(
+                        self._slot, stale=isinstance(outcome, TransportFailure) and outcome.reused
+                    )
+                )
         finally:
             self._use.release()
 
@@ -170,7 +186,9 @@ def sweep_while_idle(slots: SyncConnectionPool) -> None:
     if slots in _swept or slots.kept <= _FEW:
         return
     _swept.add(slots)
-    threading.Thread(target=_sweep, args=(weakref.ref(slots),), daemon=True, name="opea-sweep").start()
+    threading.Thread(
+        target=_sweep, args=(weakref.ref(slots),), daemon=True, name="opea-sweep"
+    ).start()
 
 
 def _sweep(known: weakref.ref[SyncConnectionPool]) -> None:
@@ -196,7 +214,9 @@ class SyncDriver:
     def __init__(self, handle: Callable[[httpx.Request], httpx.Response] | None = None) -> None:
         self._handle = handle
         self._new_slots()
-        self._key_locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)  # by key function
+        self._key_locks: defaultdict[int, threading.Lock] = defaultdict(
+            threading.Lock
+        )  # by key function
 
     def run(self, running: CallSession) -> CallResult:
         """Drive a call to its answer; a stream's answer keeps its place. Raises the call's error."""
@@ -267,14 +287,20 @@ class SyncDriver:
                 ticket.wake = _waker(box)
                 continue  # something may have come before there was a way to be woken
             with contextlib.suppress(queue.Empty):
-                left = _LONGEST_WAIT if until is None else max(0.0, (until - time.monotonic_ns()) / SECOND)
+                left = (
+                    _LONGEST_WAIT
+                    if until is None
+                    else max(0.0, (until - time.monotonic_ns()) / SECOND)
+                )
                 box.get(timeout=min(left, _LONGEST_WAIT))
 
     @staticmethod
     def _would_block(running: CallSession) -> bool:
         """Whether waiting would block the event loop whose own calls must end first."""
         asyncio = sys.modules.get("asyncio")  # not imported for this: without it there is no loop
-        running_loop = getattr(asyncio, "_get_running_loop", None)  # another thread may be in the middle of importing it
+        running_loop = getattr(
+            asyncio, "_get_running_loop", None
+        )  # another thread may be in the middle of importing it
         loop = running_loop() if running_loop else None
         return loop is not None and running.limiter.would_block(running.ticket, loop)
 
@@ -305,10 +331,16 @@ class SyncDriver:
             return keys.plain_key(source)
         keys.refuse_nested(source)
         lock = self._key_locks[id(source)]
-        if not lock.acquire(timeout=-1 if effect.deadline is None else min(max(0.0, _left(effect.deadline)), _LONGEST_LOCK)):
+        if not lock.acquire(
+            timeout=-1
+            if effect.deadline is None
+            else min(max(0.0, _left(effect.deadline)), _LONGEST_LOCK)
+        ):
             raise keys.late()
         try:
-            return keys.ask(source, limiter, None if effect.deadline is None else _left(effect.deadline))
+            return keys.ask(
+                source, limiter, None if effect.deadline is None else _left(effect.deadline)
+            )
         finally:
             lock.release()
 

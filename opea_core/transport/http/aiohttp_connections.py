@@ -40,11 +40,16 @@ _BROKEN = {  # by what aiohttp says, in httpx's words
 _NO_OWN_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
-def aiohttp_transport(endpoint: Endpoint, proxy: str | None, line: SocketState) -> httpx.AsyncBaseTransport:
+def aiohttp_transport(
+    endpoint: Endpoint, proxy: str | None, line: SocketState
+) -> httpx.AsyncBaseTransport:
     """A transport for one connection at a time, whose waits the line's timer ends; raises ConfigurationError for a SOCKS proxy."""
     found = proxy_url(proxy)
     if found is not None and found.url.scheme not in ("http", "https"):
-        raise ConfigurationError("aiohttp knows no SOCKS proxies.", 'Leave async_http_client="aiohttp" out, or use another proxy.')
+        raise ConfigurationError(
+            "aiohttp knows no SOCKS proxies.",
+            'Leave async_http_client="aiohttp" out, or use another proxy.',
+        )
     return _Transport(_Connector(line, tls(endpoint)), found, line)
 
 
@@ -168,8 +173,12 @@ class _Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send, and wait for the headers of the answer."""
         assert isinstance(request.stream, httpx.ByteStream)
-        limit = aiohttp.ClientTimeout(total=None, connect=_seconds_left(self._line.connect_at), ceil_threshold=float("inf"))
-        headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw]
+        limit = aiohttp.ClientTimeout(
+            total=None, connect=_seconds_left(self._line.connect_at), ceil_threshold=float("inf")
+        )
+        headers = [
+            (name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw
+        ]
         tunnel = request.url.scheme == "https"
         try:
             self._response = response = await self._session.request(
@@ -187,9 +196,13 @@ class _Transport(httpx.AsyncBaseTransport):
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._connector.closed and task is not None and not task.cancelling():
-                raise httpx.ConnectError("the connection was closed") from None  # aiohttp cancels who waits for it
+                raise httpx.ConnectError(
+                    "the connection was closed"
+                ) from None  # aiohttp cancels who waits for it
             raise
-        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response, self._connector))
+        return httpx.Response(
+            response.status, headers=response.raw_headers, stream=_Body(response, self._connector)
+        )
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -209,7 +222,11 @@ class _Body(httpx.AsyncByteStream):
     def lost(self, why: BaseException | None, failure: BaseException | None) -> None:
         """The connection is gone: ``why`` aiohttp ended it, or how it failed, which ends a body without a length, too."""
         response, content = self._response, self._response.content
-        if failure is not None and content.exception() is None and not {"Content-Length", "Transfer-Encoding"} & response.headers.keys():
+        if (
+            failure is not None
+            and content.exception() is None
+            and not {"Content-Length", "Transfer-Encoding"} & response.headers.keys()
+        ):
             content.set_exception(failure)
         elif not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError(str(why or "Not enough data")))
@@ -223,7 +240,9 @@ class _Body(httpx.AsyncByteStream):
             if failure is not None:
                 raise failure
         except (aiohttp.ClientError, OSError) as error:
-            rest = content._read_nowait(-1)  # a failure goes before what came before it, and would hide it
+            rest = content._read_nowait(
+                -1
+            )  # a failure goes before what came before it, and would hide it
             if rest:
                 yield rest
             raise _as_httpx(error) from error
@@ -245,7 +264,9 @@ def _seconds_left(at: int | None) -> float | None:
 
 def _as_httpx(error: Exception) -> Exception:
     """The exception that httpx has for what happened."""
-    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)  # else it has the URL in it
+    text = (
+        error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    )  # else it has the URL in it
     match error:
         case aiohttp.ClientProxyConnectionError():
             return httpx.ProxyError(text)
@@ -260,9 +281,13 @@ def _as_httpx(error: Exception) -> Exception:
         case aiohttp.ServerDisconnectedError():
             return httpx.RemoteProtocolError("Server disconnected without sending a response")
         case aiohttp.ClientPayloadError() if "Not enough data" in text or error.__cause__ is None:
-            return httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+            return httpx.RemoteProtocolError(
+                "peer closed connection without sending complete message body"
+            )
         case aiohttp.InvalidURL():
             return httpx.InvalidURL(text)
         case aiohttp.ClientPayloadError() | aiohttp.ClientResponseError():
-            return httpx.RemoteProtocolError(_BROKEN[next((mark for mark in _BROKEN if mark in text), "")])
+            return httpx.RemoteProtocolError(
+                _BROKEN[next((mark for mark in _BROKEN if mark in text), "")]
+            )
     return httpx.ReadError(text or type(error).__name__)

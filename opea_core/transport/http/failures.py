@@ -17,22 +17,40 @@ def describe(error: Exception, line: SocketState, sent_at: int, now: int) -> Tra
     """What an exception of httpx means. The caller adds which of its time limits had passed."""
     phase = Phase.MAYBE_SENT if line.wrote else Phase.NOT_SENT
     if phase is Phase.NOT_SENT and line.own and _is_out_of_files():
-        return TransportFailure(phase, "local", "this process has no file descriptor left", sent_at, now)
+        return TransportFailure(
+            phase, "local", "this process has no file descriptor left", sent_at, now
+        )
     reason = _reason(error)
     if isinstance(error, httpx.TimeoutException):
         if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
-            return TransportFailure(Phase.NOT_SENT, "timeout", reason, sent_at, now, limit="connect")
+            return TransportFailure(
+                Phase.NOT_SENT, "timeout", reason, sent_at, now, limit="connect"
+            )
         return TransportFailure(phase, "timeout", reason, sent_at, now)
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return TransportFailure(phase, "invalid", type(error).__name__, sent_at, now)  # its words quote header values
+        return TransportFailure(
+            phase, "invalid", type(error).__name__, sent_at, now
+        )  # its words quote header values
     if isinstance(error, httpx.ProxyError):
         return TransportFailure(Phase.NOT_SENT, "proxy", reason, sent_at, now)
     if isinstance(error, httpx.ConnectError):
-        kind = "certificate" if _certificate(error) else "not_tls" if reason == _NOT_TLS else "proxy" if line.proxied else "connect"
+        kind = (
+            "certificate"
+            if _certificate(error)
+            else "not_tls"
+            if reason == _NOT_TLS
+            else "proxy"
+            if line.proxied
+            else "connect"
+        )
         return TransportFailure(Phase.NOT_SENT, kind, reason, sent_at, now)  # type: ignore[arg-type]
     if not isinstance(error, httpx.HTTPError | httpx.StreamError | OSError | EOFError):
-        return TransportFailure(phase, "unexpected", type(error).__name__, sent_at, now, cause=error)
-    return TransportFailure(phase, "disconnected", reason, sent_at, now, reused=line.was_stale(now), own=line.own)
+        return TransportFailure(
+            phase, "unexpected", type(error).__name__, sent_at, now, cause=error
+        )
+    return TransportFailure(
+        phase, "disconnected", reason, sent_at, now, reused=line.was_stale(now), own=line.own
+    )
 
 
 def _is_out_of_files() -> bool:
@@ -46,7 +64,9 @@ def _is_out_of_files() -> bool:
 
 def _certificate(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+        if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(
+            error
+        ):
             return True
         error = error.__cause__ or error.__context__
     return False

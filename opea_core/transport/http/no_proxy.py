@@ -19,10 +19,16 @@ def goes_direct(host: str, port: int, no_proxy: str | None) -> bool:
         return bool(proxy_bypass(host))
     host = host.rstrip(".").lower()
     address = _address(host)
-    return any(_matches(entry.lower(), host, address, port) for entry in _SEPARATORS.split(no_proxy) if entry)
+    return any(
+        _matches(entry.lower(), host, address, port)
+        for entry in _SEPARATORS.split(no_proxy)
+        if entry
+    )
 
 
-def _matches(entry: str, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int) -> bool:
+def _matches(
+    entry: str, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int
+) -> bool:
     if entry == "*":
         return True
     entry, wanted = _split(entry)

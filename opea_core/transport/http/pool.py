@@ -42,7 +42,9 @@ class ConnectionKey:
         """The key of an endpoint; reads the environment's proxies."""
         verify = endpoint.verify
         tls = verify if isinstance(verify, ssl.SSLContext) else str(verify)
-        return cls(endpoint.url.origin, choose_proxy(endpoint), tls, endpoint.cert, endpoint.trust_env)
+        return cls(
+            endpoint.url.origin, choose_proxy(endpoint), tls, endpoint.cert, endpoint.trust_env
+        )
 
 
 class PooledConnection(Generic[TransportT]):
@@ -68,7 +70,9 @@ class ConnectionPool(Generic[TransportT]):
         self.busy: set[PooledConnection[TransportT]] = set()
         self.closed = False
 
-    def take(self, endpoint: EndpointState) -> tuple[PooledConnection[TransportT], list[PooledConnection[TransportT]]]:
+    def take(
+        self, endpoint: EndpointState
+    ) -> tuple[PooledConnection[TransportT], list[PooledConnection[TransportT]]]:
         """A connection nobody uses, and the ones that were idle for too long, to be closed."""
         if endpoint.connection_key is None:
             endpoint.connection_key = ConnectionKey.of(endpoint.config)
@@ -125,7 +129,9 @@ class ConnectionPool(Generic[TransportT]):
                     idle[:] = [slot for slot in idle if slot not in gone]
             return old
 
-    def drop(self, slot: PooledConnection[TransportT], stale: bool = False) -> list[PooledConnection[TransportT]]:
+    def drop(
+        self, slot: PooledConnection[TransportT], stale: bool = False
+    ) -> list[PooledConnection[TransportT]]:
         """Forget a connection; ``stale`` (the server had closed it) forgets its idle siblings too."""
         with self._lock:
             self.busy.discard(slot)
@@ -140,7 +146,10 @@ class ConnectionPool(Generic[TransportT]):
 
     def lines(self) -> list[SocketState]:
         """All lines, idle or in use; takes no lock."""
-        return [slot.line for slot in (*self.busy, *(slot for slots in self._idle.values() for slot in slots))]
+        return [
+            slot.line
+            for slot in (*self.busy, *(slot for slots in self._idle.values() for slot in slots))
+        ]
 
     def let_go(self) -> None:
         """In a forked child: the parent's connections are not ours; only our copies of them are closed. The lock may be held for ever."""
@@ -161,9 +170,20 @@ class ConnectionPool(Generic[TransportT]):
         if at < self._sweeps_at and not now and self.kept <= _MOST_KEPT:
             return []
         self._sweeps_at = at + SWEEP
-        every = sorted((slot for idle in self._idle.values() for slot in idle), key=lambda slot: slot.idle_since)
+        every = sorted(
+            (slot for idle in self._idle.values() for slot in idle),
+            key=lambda slot: slot.idle_since,
+        )
         too_many = max(0, len(every) - _MOST_KEPT)
-        old = [slot for number, slot in enumerate(every) if number < too_many or slot.idle_since < at - _IDLE]
+        old = [
+            slot
+            for number, slot in enumerate(every)
+            if number < too_many or slot.idle_since < at - _IDLE
+        ]
         gone = set(map(id, old))
-        self._idle = {key: left for key, idle in self._idle.items() if (left := [slot for slot in idle if id(slot) not in gone])}
+        self._idle = {
+            key: left
+            for key, idle in self._idle.items()
+            if (left := [slot for slot in idle if id(slot) not in gone])
+        }
         return old

@@ -19,7 +19,11 @@ def choose_proxy(endpoint: Endpoint) -> str | None:
     split = urlsplit(endpoint.url.origin)
     proxies = getproxies()
     found = proxies.get(split.scheme) or proxies.get("all")
-    if not found or goes_direct(split.hostname or "", split.port or (443 if split.scheme == "https" else 80), proxies.get("no")):
+    if not found or goes_direct(
+        split.hostname or "",
+        split.port or (443 if split.scheme == "https" else 80),
+        proxies.get("no"),
+    ):
         return None
     return found if "://" in found else f"http://{found}"
 
@@ -30,5 +34,6 @@ def proxy_url(proxy: str | None) -> httpx.Proxy | None:
         return None if proxy is None else httpx.Proxy(proxy)
     except (ValueError, httpx.InvalidURL) as error:
         raise ConfigurationError(
-            "The proxy is no usable URL (it is not shown, as it may hold a password).", f"{type(error).__name__}"
+            "The proxy is no usable URL (it is not shown, as it may hold a password).",
+            f"{type(error).__name__}",
         ) from None

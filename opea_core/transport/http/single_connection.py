@@ -22,7 +22,12 @@ class SingleConnection:
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
         """Send on the connection that is kept, or on a new one if that is broken or the server closed it."""
         connection = self._connection
-        if connection is None or not connection.is_idle() or connection.has_expired() or behind_answer(connection):
+        if (
+            connection is None
+            or not connection.is_idle()
+            or connection.has_expired()
+            or behind_answer(connection)
+        ):
             self.close()
             connection = self._connection = self._pool.create_connection(request.url.origin)
         return connection.handle_request(request)
@@ -44,7 +49,12 @@ class AsyncSingleConnection:
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """Send on the connection that is kept, or on a new one if that is broken or the server closed it."""
         connection = self._connection
-        if connection is None or not connection.is_idle() or connection.has_expired() or behind_answer(connection):
+        if (
+            connection is None
+            or not connection.is_idle()
+            or connection.has_expired()
+            or behind_answer(connection)
+        ):
             await self.aclose()
             connection = self._connection = self._pool.create_connection(request.url.origin)
         return await connection.handle_async_request(request)

@@ -33,7 +33,11 @@ def tls(endpoint: Endpoint) -> ssl.SSLContext:
         return _no_tls()
     verify = endpoint.verify if isinstance(endpoint.verify, bool) else str(endpoint.verify)
     with _context_lock:
-        files = tuple(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")) if endpoint.trust_env else None
+        files = (
+            tuple(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+            if endpoint.trust_env
+            else None
+        )
         return _tls_context(verify, endpoint.cert, files)
 
 
@@ -44,17 +48,23 @@ def _no_tls() -> ssl.SSLContext:
 
 
 @lru_cache
-def _tls_context(verify: bool | str, cert: str | tuple[str, ...] | None, env: tuple[str | None, ...] | None) -> ssl.SSLContext:
+def _tls_context(
+    verify: bool | str, cert: str | tuple[str, ...] | None, env: tuple[str | None, ...] | None
+) -> ssl.SSLContext:
     """One context for all that verify the same way; ``env`` are the CA variables it honours, None for none."""
     try:
         if isinstance(verify, str):
             path = Path(verify)
-            context = ssl.create_default_context(cafile=None if path.is_dir() else verify, capath=verify if path.is_dir() else None)
+            context = ssl.create_default_context(
+                cafile=None if path.is_dir() else verify, capath=verify if path.is_dir() else None
+            )
         else:
             context = httpx.create_ssl_context(verify=verify, trust_env=env is not None)
         if cert is not None:
             files = (cert,) if isinstance(cert, str) else cert
             context.load_cert_chain(*files)
     except (OSError, TypeError) as error:
-        raise ConfigurationError(f"verify= or cert= cannot be loaded: {error}.", "Give paths of PEM files.") from None
+        raise ConfigurationError(
+            f"verify= or cert= cannot be loaded: {error}.", "Give paths of PEM files."
+        ) from None
     return context

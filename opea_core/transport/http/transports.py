@@ -22,16 +22,22 @@ _LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive
 def sync_transport(endpoint: Endpoint, proxy: str | None, line: SocketState) -> httpx.BaseTransport:
     """A transport for one connection at a time, whose waits end at the line's deadline."""
     with _explained():
-        transport = httpx.HTTPTransport(verify=tls(endpoint), limits=_LIMITS, proxy=proxy_url(proxy), trust_env=False)
+        transport = httpx.HTTPTransport(
+            verify=tls(endpoint), limits=_LIMITS, proxy=proxy_url(proxy), trust_env=False
+        )
     transport._pool._network_backend = DeadlineBackend(line)
     transport._pool = SingleConnection(transport._pool)  # type: ignore[assignment]
     return transport
 
 
-def async_transport(endpoint: Endpoint, proxy: str | None, line: SocketState) -> httpx.AsyncBaseTransport:
+def async_transport(
+    endpoint: Endpoint, proxy: str | None, line: SocketState
+) -> httpx.AsyncBaseTransport:
     """The same for async use."""
     with _explained():
-        transport = httpx.AsyncHTTPTransport(verify=tls(endpoint), limits=_LIMITS, proxy=proxy_url(proxy), trust_env=False)
+        transport = httpx.AsyncHTTPTransport(
+            verify=tls(endpoint), limits=_LIMITS, proxy=proxy_url(proxy), trust_env=False
+        )
     transport._pool._network_backend = AsyncDeadlineBackend(line)
     transport._pool = AsyncSingleConnection(transport._pool)  # type: ignore[assignment]
     return transport
@@ -43,7 +49,8 @@ def _explained() -> Iterator[None]:
         yield
     except ImportError:
         raise ConfigurationError(
-            "A SOCKS proxy needs the package socksio.", "pip install 'httpx[socks]', or set proxy= or trust_env=False."
+            "A SOCKS proxy needs the package socksio.",
+            "pip install 'httpx[socks]', or set proxy= or trust_env=False.",
         ) from None
 
 
@@ -62,12 +69,18 @@ def http_request(request: Request, timeouts: dict[str, float | None]) -> httpx.R
     """The request as httpx's transports take it; no client stands between."""
     url = parse_url(request.url)
     headers = [] if "host" in request.headers else [(b"host", url.netloc)]
-    headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in request.headers.items()]
+    headers += [
+        (name.encode("ascii"), value.encode("ascii")) for name, value in request.headers.items()
+    ]
     if request.content is not None:
         headers.append((b"content-length", b"%d" % len(request.content)))
     stream = httpx.ByteStream(request.content or b"")
-    made = httpx.Request(request.method, url, headers=headers, stream=stream, extensions={"timeout": timeouts})
-    made._content = request.content or b""  # a caller's hook or transport may ask for it; ``read`` would copy it
+    made = httpx.Request(
+        request.method, url, headers=headers, stream=stream, extensions={"timeout": timeouts}
+    )
+    made._content = (
+        request.content or b""
+    )  # a caller's hook or transport may ask for it; ``read`` would copy it
     return made
 
 

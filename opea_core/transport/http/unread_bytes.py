@@ -57,7 +57,12 @@ def in_async_stream(stream: Any) -> bool:
             return True
         layer = layer.transport_stream
     protocol: Any = getattr(layer, "_protocol", None)
-    if protocol is None or getattr(protocol, "read_queue", True) or getattr(protocol, "is_at_eof", False) or protocol.exception is not None:
+    if (
+        protocol is None
+        or getattr(protocol, "read_queue", True)
+        or getattr(protocol, "is_at_eof", False)
+        or protocol.exception is not None
+    ):
         return True
     return is_readable(layer._raw_socket)
 

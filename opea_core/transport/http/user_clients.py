@@ -33,7 +33,9 @@ class Lent:
 def _own_values(clients: Iterable[Any]) -> Iterator[str]:
     for client in clients:
         if isinstance(client, httpx.Client | httpx.AsyncClient):
-            yield from (value for name, value in client.headers.multi_items() if name.lower() not in _USUAL)
+            yield from (
+                value for name, value in client.headers.multi_items() if name.lower() not in _USUAL
+            )
 
 
 _USUAL = frozenset({"accept", "accept-encoding", "connection", "user-agent", "content-type"})
@@ -55,7 +57,9 @@ def borrowed_sync(
 
     def send(request: httpx.Request) -> httpx.Response:
         if not lent.covers(request):
-            return given.send(_checked(given, request), stream=True, follow_redirects=False, auth=None)
+            return given.send(
+                _checked(given, request), stream=True, follow_redirects=False, auth=None
+            )
         return given.send(_with_defaults(given, request), stream=True, follow_redirects=False)
 
     return send
@@ -73,7 +77,9 @@ def borrowed_async(
 
     async def send(request: httpx.Request) -> httpx.Response:
         if not lent.covers(request):
-            return await given.send(_checked(given, request), stream=True, follow_redirects=False, auth=None)
+            return await given.send(
+                _checked(given, request), stream=True, follow_redirects=False, auth=None
+            )
         return await given.send(_with_defaults(given, request), stream=True, follow_redirects=False)
 
     return send
@@ -82,21 +88,29 @@ def borrowed_async(
 def _check_kind(name: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
         or_word = ' or "aiohttp"' if name == "async_http_client" else ""
-        raise ConfigurationError(f"{name}= takes an httpx.{kind.__name__}{or_word}, not {type(value).__name__}.")
+        raise ConfigurationError(
+            f"{name}= takes an httpx.{kind.__name__}{or_word}, not {type(value).__name__}."
+        )
 
 
-def _with_defaults(client: httpx.Client | httpx.AsyncClient, request: httpx.Request) -> httpx.Request:
+def _with_defaults(
+    client: httpx.Client | httpx.AsyncClient, request: httpx.Request
+) -> httpx.Request:
     """The request with the client's own headers where it has none of that name."""
     _checked(client, request)
     for name, value in client.headers.multi_items():
-        if name not in request.headers and (name.lower() not in NOT_YOURS or name.lower() == "connection"):
+        if name not in request.headers and (
+            name.lower() not in NOT_YOURS or name.lower() == "connection"
+        ):
             request.headers[name] = value
     return request
 
 
 def _checked(client: httpx.Client | httpx.AsyncClient, request: httpx.Request) -> httpx.Request:
     if client.is_closed:
-        raise ConfigurationError("The HTTP client you passed is closed.", "Close it after the OPEA object that uses it.")
+        raise ConfigurationError(
+            "The HTTP client you passed is closed.", "Close it after the OPEA object that uses it."
+        )
     return request
 
 

@@ -10,10 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opea_core import Usage
-from opea_core.adapters import batches, in_call, json_text, layered, may_be_call, partial_json, read_answer, token_counts
+from opea_core.adapters import (
+    batches,
+    in_call,
+    json_text,
+    layered,
+    may_be_call,
+    partial_json,
+    read_answer,
+    token_counts,
+)
 
 OBJECTS = st.dictionaries(
-    st.text(), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5), max_size=4
+    st.text(),
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5),
+    max_size=4,
 )
 
 
@@ -93,7 +104,10 @@ def test_a_beginning_is_an_object_or_nothing(value: dict[str, Any], end: int) ->
     assert found.keys() <= value.keys()
 
 
-@pytest.mark.parametrize(("text", "expected"), [('{"a": "b', {"a": "b"}), ('{"a": [1, 2', {"a": [1, 2]}), ("", {}), ("[1", {}), ("no", {})])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [('{"a": "b', {"a": "b"}), ('{"a": [1, 2', {"a": [1, 2]}), ("", {}), ("[1", {}), ("no", {})],
+)
 def test_a_cut_object(text: str, expected: Any) -> None:
     assert partial_json(text) == expected
 
@@ -127,18 +141,31 @@ def test_counts_that_were_left_out_follow_from_the_others(usage: Usage, expected
 
 
 @given(st.lists(st.text(max_size=20), max_size=30), st.integers(1, 10), st.integers(1, 60))
-def test_batches_hold_all_texts_in_order_within_their_limits(texts: list[str], count: int, size: int) -> None:
+def test_batches_hold_all_texts_in_order_within_their_limits(
+    texts: list[str], count: int, size: int
+) -> None:
     made = list(batches(texts, count, size))
     assert [text for batch in made for text in batch] == texts
     for batch in made:
         assert 1 <= len(batch) <= count
-        assert len(batch) == 1 or sum(len(text.encode("utf-8", "replace")) for text in batch) <= size
+        assert (
+            len(batch) == 1 or sum(len(text.encode("utf-8", "replace")) for text in batch) <= size
+        )
 
 
 def test_later_layers_win_under_either_spelling() -> None:
-    options, extra = layered((False, {"max_tokens": 1, "a": 1}), (True, {"max_completion_tokens": 2}), (False, {"a": 3}), (False, None))
+    options, extra = layered(
+        (False, {"max_tokens": 1, "a": 1}),
+        (True, {"max_completion_tokens": 2}),
+        (False, {"a": 3}),
+        (False, None),
+    )
     assert (options, extra) == ({"a": 3}, {"max_completion_tokens": 2})
 
 
 def test_names_of_calls_are_the_cores() -> None:
-    assert in_call({"request_timeout": 1, "stop_sequences": ["x"], "b": 2}) == {"timeout": 1, "stop": ["x"], "b": 2}
+    assert in_call({"request_timeout": 1, "stop_sequences": ["x"], "b": 2}) == {
+        "timeout": 1,
+        "stop": ["x"],
+        "b": 2,
+    }

@@ -57,13 +57,17 @@ def test_each_request_has_its_result(opea: OPEA, way: str) -> None:
     found = collected(opea, way, (prompt for prompt in wanted), temperature=0.5)
     if way.endswith("many"):
         assert [result.index for result in found] == list(range(60))
-    assert [result.unwrap().content for result in sorted(found, key=lambda result: result.index)] == wanted
+    assert [
+        result.unwrap().content for result in sorted(found, key=lambda result: result.index)
+    ] == wanted
     assert idle(opea)
 
 
 @pytest.mark.parametrize("way", ["chat_as_completed", "achat_many"])
 def test_an_error_is_a_value(opea: OPEA, way: str) -> None:
-    found = {result.index: result for result in collected(opea, way, ["a", "bad", 3, {"x": 1}, "b"])}
+    found = {
+        result.index: result for result in collected(opea, way, ["a", "bad", 3, {"x": 1}, "b"])
+    }
     assert [found[index].ok for index in range(5)] == [True, False, False, False, True]
     assert isinstance(found[1].error, InvalidRequestError)
     assert isinstance(found[2].error, ConfigurationError)
@@ -73,9 +77,21 @@ def test_an_error_is_a_value(opea: OPEA, way: str) -> None:
 
 def test_requests_of_every_form(opea: OPEA, server: ScriptedServer) -> None:
     message = [{"role": "user", "content": "m"}]
-    line = {"custom_id": "c2", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": message, "seed": 2}}
-    found = list(opea.chat_many(["t", message, {"custom_id": 7, "prompt": "p", "seed": 1}, line], seed=9))
-    assert [(result.id, result.unwrap().content) for result in found] == [(None, "t"), (None, "m"), ("7", "p"), ("c2", "m")]
+    line = {
+        "custom_id": "c2",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"messages": message, "seed": 2},
+    }
+    found = list(
+        opea.chat_many(["t", message, {"custom_id": 7, "prompt": "p", "seed": 1}, line], seed=9)
+    )
+    assert [(result.id, result.unwrap().content) for result in found] == [
+        (None, "t"),
+        (None, "m"),
+        ("7", "p"),
+        ("c2", "m"),
+    ]
     assert sorted(seen.body["seed"] for seen in server.seen) == [1, 2, 9, 9]
     assert all("custom_id" not in seen.body for seen in server.seen)
 
@@ -200,7 +216,11 @@ def test_the_end_does_not_wait_for_input_that_blocks(opea: OPEA) -> None:
     left.set()
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("x"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()],
+    ids=repr,
+)
 def test_what_the_input_raises_comes_once(opea: OPEA, error: BaseException) -> None:
     results = opea.chat_many(_then(lambda: _raise(error)))
     assert next(results).ok

@@ -19,7 +19,10 @@ def console(monkeypatch: pytest.MonkeyPatch) -> Console:
 
 
 def test_a_table_has_a_row_per_endpoint_and_their_sum() -> None:
-    stats = {**figures(12, "", 0.05), "endpoints": {"a": figures(5, "closed", 0.0514), "b": figures(7, "half_open", None)}}
+    stats = {
+        **figures(12, "", 0.05),
+        "endpoints": {"a": figures(5, "closed", 0.0514), "b": figures(7, "half_open", None)},
+    }
     assert table(stats) == [
         "endpoint  requests  in flight  breaker     retries    errors       p50",
         "a                5          1  closed            2         3     51 ms",
@@ -32,7 +35,9 @@ def test_one_endpoint_needs_no_sum() -> None:
     assert len(table({**figures(5, "", None), "endpoints": {"a": figures(5, "open", None)}})) == 2
 
 
-def test_a_long_value_goes_on_below_itself(console: Console, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_value_goes_on_below_itself(
+    console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
     console.fact("label", "one two three four five six\nseven " + "x" * 25)
     assert capsys.readouterr().out.splitlines() == [
         "label      one two three four",
@@ -48,4 +53,8 @@ def test_pieces_break_between_words(console: Console, capsys: pytest.CaptureFixt
     for piece in ("one ", "two th", "ree four", " five\nsix"):
         console.write(piece)
     console.end()
-    assert capsys.readouterr().out.splitlines() == ["label      one two three four", "            five", "           six"]
+    assert capsys.readouterr().out.splitlines() == [
+        "label      one two three four",
+        "            five",
+        "           six",
+    ]

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from opea_core.flow.call import CallResult, call_flow
-from opea_core.flow.effects import Acquire, CallSpec, Emit, FetchKey, Reply, Send, Settle, TransportFailure
+from opea_core.flow.effects import (
+    Acquire,
+    CallSpec,
+    Emit,
+    FetchKey,
+    Reply,
+    Send,
+    Settle,
+    TransportFailure,
+)
 from opea_core.flow.prepare import Context
 from opea_core.policy import SECOND
 from opea_core.policy.endpoint import EndpointState, Permit
@@ -17,7 +26,11 @@ from opea_core.settings import resolve
 from opea_core.wire.response_reader import ResponseReader
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
-ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
+ANSWER = {
+    "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    ]
+}
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
 
 
@@ -27,7 +40,9 @@ def context_of(**options: Any) -> Context:
 
 
 def endpoint_of(context: Context, number: int = 0) -> EndpointState:
-    return EndpointState(context.settings.endpoints[number], context.settings.breaker, lambda: 0.0, 0)
+    return EndpointState(
+        context.settings.endpoints[number], context.settings.breaker, lambda: 0.0, 0
+    )
 
 
 def spec_of(context: Context, **changes: Any) -> CallSpec:
@@ -41,7 +56,9 @@ def spec_of(context: Context, **changes: Any) -> CallSpec:
 class Says:
     """An answer of the server, as what comes back from ``Send``."""
 
-    def __init__(self, status: int, body: Any, headers: Mapping[str, str] | None = None, open_: bool = False) -> None:
+    def __init__(
+        self, status: int, body: Any, headers: Mapping[str, str] | None = None, open_: bool = False
+    ) -> None:
         self.status = status
         self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.headers = {name.lower(): value for name, value in (headers or {}).items()}
@@ -52,7 +69,15 @@ class Says:
         response_reader.feed(self.body)
         if not self.open:
             response_reader.end()
-        return Reply(self.status, self.headers, response_reader, now, now + SECOND, 0.0, connection="open" if self.open else None)
+        return Reply(
+            self.status,
+            self.headers,
+            response_reader,
+            now,
+            now + SECOND,
+            0.0,
+            connection="open" if self.open else None,
+        )
 
 
 class Breaks:
@@ -62,13 +87,17 @@ class Breaks:
         self.phase, self.kind, self.details = phase, kind, details
 
     def outcome(self, send: Send, now: int) -> TransportFailure:
-        return TransportFailure(self.phase, self.kind, "it broke", now, now + SECOND, **self.details)  # type: ignore[arg-type]
+        return TransportFailure(
+            self.phase, self.kind, "it broke", now, now + SECOND, **self.details
+        )  # type: ignore[arg-type]
 
 
 OK = Says(200, ANSWER)
 
 
-def failing(status: int, message: str = "no", headers: Mapping[str, str] | None = None, **error: Any) -> Says:
+def failing(
+    status: int, message: str = "no", headers: Mapping[str, str] | None = None, **error: Any
+) -> Says:
     return Says(status, {"error": {"message": message, **error}}, headers)
 
 
@@ -108,12 +137,19 @@ class Play:
     @property
     def script(self) -> str:
         """The effects by name; events by theirs."""
-        return " ".join(type(e.event).__name__ if isinstance(e, Emit) else type(e).__name__ for e in self.effects)
+        return " ".join(
+            type(e.event).__name__ if isinstance(e, Emit) else type(e).__name__
+            for e in self.effects
+        )
 
     @property
     def sent(self) -> list[dict[str, Any]]:
         """The bodies of the requests."""
-        return [json.loads(e.request.content) for e in self.effects if isinstance(e, Send) and e.request.content]
+        return [
+            json.loads(e.request.content)
+            for e in self.effects
+            if isinstance(e, Send) and e.request.content
+        ]
 
     @property
     def settled(self) -> list[Settle]:
@@ -137,12 +173,26 @@ class Play:
         self.now += SECOND
         if isinstance(effect, Acquire):
             if self.outcomes and isinstance(self.outcomes[0], Reason):
-                return Rejection(self.outcomes.pop(0), self.now, retry_after=3.0, endpoints=("one: busy",))
-            return Permit(self.endpoint, self.endpoint.limits("m"), self.endpoint.breaker.admit(self.now), 0, False, self.now)
+                return Rejection(
+                    self.outcomes.pop(0), self.now, retry_after=3.0, endpoints=("one: busy",)
+                )
+            return Permit(
+                self.endpoint,
+                self.endpoint.limits("m"),
+                self.endpoint.breaker.admit(self.now),
+                0,
+                False,
+                self.now,
+            )
         if isinstance(effect, Send):
             return self.outcomes.pop(0).outcome(effect, self.now)
         if isinstance(effect, FetchKey):
             return self.keys.pop(0) if self.keys else None
-        if isinstance(effect, Settle) and effect.again is not None and self.outcomes and isinstance(self.outcomes[0], tuple):
+        if (
+            isinstance(effect, Settle)
+            and effect.again is not None
+            and self.outcomes
+            and isinstance(self.outcomes[0], tuple)
+        ):
             return Rejection(self.outcomes.pop(0)[0], self.now)
         return None

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from by_hand import ANSWER, EVENT, OK, Breaks, Cancelled, Play, Says, context_of, endpoint_of, failing
+from by_hand import (
+    ANSWER,
+    EVENT,
+    OK,
+    Breaks,
+    Cancelled,
+    Play,
+    Says,
+    context_of,
+    endpoint_of,
+    failing,
+)
 
 from opea_core import RetryPolicy, errors
 from opea_core.flow.effects import Send
@@ -65,7 +76,11 @@ def test_the_last_failure_is_settled_before_it_is_raised() -> None:
 
 
 def test_the_error_has_every_attempt_with_its_times() -> None:
-    error = error_of(Play(failing(503), Breaks(Phase.MAYBE_SENT), Breaks(Phase.NOT_SENT, "connect"), failing(502)))
+    error = error_of(
+        Play(
+            failing(503), Breaks(Phase.MAYBE_SENT), Breaks(Phase.NOT_SENT, "connect"), failing(502)
+        )
+    )
     assert [(a.phase, a.error, a.status_code, a.seconds) for a in error.attempts] == [
         ("status", "ServerError", 503, 1.0),
         ("maybe_sent", "EndpointConnectionError", None, 1.0),
@@ -87,7 +102,9 @@ def test_the_error_has_every_attempt_with_its_times() -> None:
 )
 def test_how_often_it_is_tried(outcomes: list[Any], count: int) -> None:
     play = Play(*outcomes)
-    assert [effect.attempt for effect in play.effects if isinstance(effect, Send)] == list(range(1, count + 1))
+    assert [effect.attempt for effect in play.effects if isinstance(effect, Send)] == list(
+        range(1, count + 1)
+    )
     assert len(error_of(play).attempts) == count
 
 
@@ -130,9 +147,15 @@ def test_every_reason_is_among_them() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "marked"),
-    [(Reason.BUDGET, {"retry_suppressed": "budget"}), (Reason.DEADLINE, {"deadline_exceeded": True}), (Reason.NO_OTHER, {})],
+    [
+        (Reason.BUDGET, {"retry_suppressed": "budget"}),
+        (Reason.DEADLINE, {"deadline_exceeded": True}),
+        (Reason.NO_OTHER, {}),
+    ],
 )
-def test_a_retry_that_gets_no_place_raises_the_last_real_error(reason: Reason, marked: dict[str, Any]) -> None:
+def test_a_retry_that_gets_no_place_raises_the_last_real_error(
+    reason: Reason, marked: dict[str, Any]
+) -> None:
     play = Play(failing(503, "the real one"), (reason,))
     assert play.script == f"{BEGIN} Settle RetrySuppressed CallRejected"
     assert "the real one" in str(play.error)
@@ -174,7 +197,13 @@ def test_a_refused_parameter_is_left_out_with_the_same_place() -> None:
     context = context_of()
     endpoint = endpoint_of(context)
     refusal = failing(400, "Unsupported parameter: seed", param="seed")
-    play = Play(refusal, OK, context=context, endpoint=endpoint, body={"messages": [{"role": "user", "content": "x"}], "seed": 1})
+    play = Play(
+        refusal,
+        OK,
+        context=context,
+        endpoint=endpoint,
+        body={"messages": [{"role": "user", "content": "x"}], "seed": 1},
+    )
     assert play.script == "Acquire FetchKey Send ParameterDropped Send Settle"
     assert ["seed" in body for body in play.sent] == [True, False]
     assert play.answer is not None
@@ -187,7 +216,13 @@ def test_what_was_tried_is_learned_only_if_it_helped() -> None:
     context = context_of()
     endpoint = endpoint_of(context)
     body = {"messages": [{"role": "user", "content": "x"}], "seed": 1}
-    play = Play(failing(400, "seed is not supported", param="seed"), failing(400, "no"), context=context, endpoint=endpoint, body=body)
+    play = Play(
+        failing(400, "seed is not supported", param="seed"),
+        failing(400, "no"),
+        context=context,
+        endpoint=endpoint,
+        body=body,
+    )
     assert play.error is not None
     assert endpoint.capabilities("gpt-3.5-turbo").dropped == frozenset()
 
@@ -206,7 +241,10 @@ def test_a_key_function_is_asked_again_after_a_401() -> None:
     play = Play(failing(401), OK, endpoint=_asked(), keys=["old", "new"])
     assert play.script == "Acquire FetchKey Send FetchKey Send Settle"
     sends = [effect for effect in play.effects if isinstance(effect, Send)]
-    assert [dict(send.request.headers)["authorization"] for send in sends] == ["Bearer old", "Bearer new"]
+    assert [dict(send.request.headers)["authorization"] for send in sends] == [
+        "Bearer old",
+        "Bearer new",
+    ]
 
 
 @pytest.mark.parametrize("keys", [["old", "old"], ["old", "new"]])
@@ -298,7 +336,12 @@ def test_a_document_that_cannot_be_decoded_is_not_tried_again() -> None:
 
 def test_a_missing_model_is_named_with_what_there_is() -> None:
     listing = Says(200, {"data": [{"id": "llama3.2"}]})
-    play = Play(failing(404, "model not found", code="model_not_found"), listing, (Reason.NO_OTHER,), retry=ONCE)
+    play = Play(
+        failing(404, "model not found", code="model_not_found"),
+        listing,
+        (Reason.NO_OTHER,),
+        retry=ONCE,
+    )
     sends = [effect for effect in play.effects if isinstance(effect, Send)]
     assert [(send.request.method, send.quiet) for send in sends] == [("POST", False), ("GET", True)]
     assert "It serves: llama3.2." in str(play.error)

@@ -29,14 +29,18 @@ def llama(name: str = "tiny", window: int | None = 2048) -> ModelInfo:
     return entry(name, window, meta={"n_ctx": window})
 
 
-def discover(endpoints: list[Endpoint], answers: dict[str, Any], model: str | None = None) -> tuple[tuple[Endpoint, ...], list[str]]:
+def discover(
+    endpoints: list[Endpoint], answers: dict[str, Any], model: str | None = None
+) -> tuple[tuple[Endpoint, ...], list[str]]:
     """Run the flow; ``answers`` by question (``models one``, ``props one``). Gives the endpoints and what was asked."""
 
     def told(question: Any) -> Any:
         asked.append(question)
         return answers[question]
 
-    flow = discover_flow(endpoints, model, lambda label: f"models {label}", lambda label: f"props {label}")
+    flow = discover_flow(
+        endpoints, model, lambda label: f"models {label}", lambda label: f"props {label}"
+    )
     asked: list[str] = []
     answer: Any = None
     try:
@@ -74,7 +78,9 @@ def test_several_models_are_named_and_one_must_be_chosen(count: int) -> None:
     names = [f"m{number}" for number in range(count)]
     with pytest.raises(errors.ConfigurationError) as caught:
         one([entry(name) for name in names])
-    assert caught.value.message == f"No model was given, and one serves several: {', '.join(names)}."
+    assert (
+        caught.value.message == f"No model was given, and one serves several: {', '.join(names)}."
+    )
     assert 'model="m0"' in caught.value.hint
 
 
@@ -95,26 +101,37 @@ def test_where_a_model_was_set_the_list_may_be_anything(answer: list[ModelInfo])
 
 
 def test_each_endpoint_has_the_model_it_serves() -> None:
-    found, _ = discover([endpoint("one"), endpoint("two")], {"models one": [entry("a")], "models two": [entry("b")]})
+    found, _ = discover(
+        [endpoint("one"), endpoint("two")], {"models one": [entry("a")], "models two": [entry("b")]}
+    )
     assert [e.model for e in found] == ["a", "b"]
 
 
 def test_one_endpoint_with_several_models_is_an_error_even_if_the_other_has_one() -> None:
     with pytest.raises(errors.ConfigurationError, match="two serves several: b, c"):
-        discover([endpoint("one"), endpoint("two")], {"models one": [entry("a")], "models two": [entry("b"), entry("c")]})
+        discover(
+            [endpoint("one"), endpoint("two")],
+            {"models one": [entry("a")], "models two": [entry("b"), entry("c")]},
+        )
 
 
 # --- endpoints that do not answer
 
 
 def test_an_endpoint_that_does_not_answer_gets_the_model_of_another() -> None:
-    found, asked = discover([endpoint("one"), endpoint("two")], {"models one": DOWN, "models two": [entry("b", 4096)]})
+    found, asked = discover(
+        [endpoint("one"), endpoint("two")], {"models one": DOWN, "models two": [entry("b", 4096)]}
+    )
     assert [(e.model, e.context_window) for e in found] == [("b", None), ("b", 4096)]
     assert asked == ["models one", "models two"]
 
 
 def test_an_endpoint_that_does_not_answer_is_left_as_it_is_when_a_model_was_set() -> None:
-    found, _ = discover([endpoint("one"), endpoint("two")], {"models one": DOWN, "models two": [entry("mine", 4096)]}, "mine")
+    found, _ = discover(
+        [endpoint("one"), endpoint("two")],
+        {"models one": DOWN, "models two": [entry("mine", 4096)]},
+        "mine",
+    )
     assert found[0] == endpoint("one")
     assert found[1].context_window == 4096
 
@@ -141,7 +158,9 @@ def test_the_first_error_is_raised_if_nobody_answers(count: int) -> None:
         ([], "mine", None),
     ],
 )
-def test_the_window_is_that_of_the_model_in_use(answer: list[ModelInfo], model: str | None, window: int | None) -> None:
+def test_the_window_is_that_of_the_model_in_use(
+    answer: list[ModelInfo], model: str | None, window: int | None
+) -> None:
     assert one(answer, model=model).context_window == window
 
 
@@ -170,7 +189,15 @@ def test_a_limit_that_was_set_stays_and_is_not_asked_for(limit: int) -> None:
 
 @pytest.mark.parametrize(
     "props",
-    [DOWN, REFUSED, None, [], "no", {}, *({"total_slots": odd} for odd in (None, 0, -1, True, "4", 4.0, [4]))],
+    [
+        DOWN,
+        REFUSED,
+        None,
+        [],
+        "no",
+        {},
+        *({"total_slots": odd} for odd in (None, 0, -1, True, "4", 4.0, [4])),
+    ],
 )
 def test_without_an_answer_that_makes_sense_the_limit_stays(props: Any) -> None:
     found = one([llama()], props)

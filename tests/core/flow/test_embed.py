@@ -13,7 +13,9 @@ from opea_core.types import CallMeta, EmbeddingResponse, Usage
 TOO_LARGE = errors.InvalidRequestError("413", status_code=413)
 
 
-def run(inputs: Any, largest: int, usage: bool = True, known: Sizes | None = None) -> tuple[EmbeddingResponse, list[int]]:
+def run(
+    inputs: Any, largest: int, usage: bool = True, known: Sizes | None = None
+) -> tuple[EmbeddingResponse, list[int]]:
     """Run the flow against a server that takes so many texts at once; gives the answer and the batches."""
     flow = embed_flow(inputs, list, known or Sizes())
     sizes: list[int] = []
@@ -24,8 +26,12 @@ def run(inputs: Any, largest: int, usage: bool = True, known: Sizes | None = Non
             sizes.append(len(batch))
             answer = TOO_LARGE
             if len(batch) <= largest:
-                counted = Usage(prompt_tokens=len(batch), total_tokens=len(batch)) if usage else None
-                answer = EmbeddingResponse([[float(text)] for text in batch], usage=counted, raw={"n": len(batch)})
+                counted = (
+                    Usage(prompt_tokens=len(batch), total_tokens=len(batch)) if usage else None
+                )
+                answer = EmbeddingResponse(
+                    [[float(text)] for text in batch], usage=counted, raw={"n": len(batch)}
+                )
     except StopIteration as stop:
         return stop.value, sizes
 
@@ -84,12 +90,22 @@ def test_the_raw_answers_are_kept() -> None:
     ("error", "too_large"),
     [
         (errors.InvalidRequestError("x", status_code=413), True),
-        (errors.InvalidRequestError("batch size 64 > maximum allowed batch size 32", status_code=422), True),
+        (
+            errors.InvalidRequestError(
+                "batch size 64 > maximum allowed batch size 32", status_code=422
+            ),
+            True,
+        ),
         (errors.InvalidRequestError("too many inputs", status_code=400), True),
         (errors.InvalidRequestError("this batch exceeds 16 items", status_code=400), True),
         (errors.InvalidRequestError("your list exceeded what is allowed", status_code=422), True),
         (errors.InvalidRequestError("exceeds 5000 requests per day", status_code=400), False),
-        (errors.ServerError("input is too large to process. increase the physical batch size", status_code=500), True),
+        (
+            errors.ServerError(
+                "input is too large to process. increase the physical batch size", status_code=500
+            ),
+            True,
+        ),
         (errors.ServerError("x", code="3210"), True),
         (errors.ServerError("x", code=3210), True),
         (errors.InvalidRequestError("no", status_code=400), False),
@@ -108,6 +124,8 @@ def test_what_is_no_text_is_refused(inputs: Any) -> None:
         check_inputs(inputs)
 
 
-@pytest.mark.parametrize(("inputs", "texts"), [("a", ["a"]), (["a"], ["a"]), (("a", "b"), ["a", "b"]), ([], [])])
+@pytest.mark.parametrize(
+    ("inputs", "texts"), [("a", ["a"]), (["a"], ["a"]), (("a", "b"), ["a", "b"]), ([], [])]
+)
 def test_what_is_text(inputs: Any, texts: list[str]) -> None:
     assert check_inputs(inputs) == texts

@@ -22,11 +22,18 @@ from opea_core.testing import ScriptedServer, sse
 from opea_core.transport.deadline import SocketState
 
 QUICK = RetryPolicy(initial_delay=0.001, jitter="none", backoff_factor=1)
-PLAIN = json.dumps({"choices": [{"index": 0, "message": {"content": "abcd"}, "finish_reason": "stop"}]}).encode()
+PLAIN = json.dumps(
+    {"choices": [{"index": 0, "message": {"content": "abcd"}, "finish_reason": "stop"}]}
+).encode()
 
 
 def event(text: str, reason: str | None = None) -> bytes:
-    return b"data: %s\n\n" % json.dumps({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": reason}]}).encode()
+    return (
+        b"data: %s\n\n"
+        % json.dumps(
+            {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": reason}]}
+        ).encode()
+    )
 
 
 STREAM = [event("ab"), event("cd"), event("", "stop"), b"data: [DONE]\n\n"]
@@ -41,9 +48,21 @@ BODIES: dict[str, list[bytes]] = {
     "nothing": [],
     "behind the end": [*STREAM, b": more\n\n"],
 }
-ENDS: list[type[Exception] | None] = [None, None, httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError]
-ANSWERS = st.tuples(st.sampled_from([200, 200, 200, 500, 503, 400]), st.sampled_from(sorted(BODIES)), st.sampled_from(ENDS))
-SCRIPTS = st.lists(ANSWERS | st.sampled_from([httpx.ConnectError, httpx.ReadError]), min_size=1, max_size=6)
+ENDS: list[type[Exception] | None] = [
+    None,
+    None,
+    httpx.ReadError,
+    httpx.ReadTimeout,
+    httpx.RemoteProtocolError,
+]
+ANSWERS = st.tuples(
+    st.sampled_from([200, 200, 200, 500, 503, 400]),
+    st.sampled_from(sorted(BODIES)),
+    st.sampled_from(ENDS),
+)
+SCRIPTS = st.lists(
+    ANSWERS | st.sampled_from([httpx.ConnectError, httpx.ReadError]), min_size=1, max_size=6
+)
 
 
 class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -96,7 +115,13 @@ class Scripted(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
 def opea_over(transport: Scripted, retries: int) -> OPEA:
     retry = QUICK.replace(max_retries=retries)
-    return OPEA("http://nowhere.example/v1", transport=transport, async_transport=transport, retry=retry, breaker=False)
+    return OPEA(
+        "http://nowhere.example/v1",
+        transport=transport,
+        async_transport=transport,
+        retry=retry,
+        breaker=False,
+    )
 
 
 def read(opea: OPEA, stream: bool, leave_after: int) -> str:
@@ -128,14 +153,23 @@ async def aread(opea: OPEA, stream: bool, leave_after: int) -> str:
 def asked(way: str, opea: OPEA, stream: bool, leave_after: int) -> str | OPEAError:
     """What a caller gets; the loop of an async one ends behind it."""
     try:
-        return asyncio.run(aread(opea, stream, leave_after)) if way == "async" else read(opea, stream, leave_after)
+        return (
+            asyncio.run(aread(opea, stream, leave_after))
+            if way == "async"
+            else read(opea, stream, leave_after)
+        )
     except OPEAError as error:
         return error
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])
 @fixed(100)
-@given(script=SCRIPTS, stream=st.booleans(), retries=st.integers(0, 3), leave_after=st.sampled_from([9, 9, 0, 1]))
+@given(
+    script=SCRIPTS,
+    stream=st.booleans(),
+    retries=st.integers(0, 3),
+    leave_after=st.sampled_from([9, 9, 0, 1]),
+)
 @example(script=[(200, "half a stream", httpx.ReadError)], stream=True, retries=1, leave_after=9)
 @example(script=[(200, "half a stream", None)], stream=True, retries=1, leave_after=9)
 def test_every_response_is_closed_and_what_was_handed_out_is_one_attempts_beginning(
@@ -161,7 +195,9 @@ def test_every_response_is_closed_and_what_was_handed_out_is_one_attempts_beginn
 
 
 @pytest.mark.parametrize("method", ["chat", "stream_chat"])
-def test_an_answer_is_there_although_its_body_never_ends(way: Way, server: ScriptedServer, method: str) -> None:
+def test_an_answer_is_there_although_its_body_never_ends(
+    way: Way, server: ScriptedServer, method: str
+) -> None:
     said = {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]}
     server.script(sse(said, "[DONE]", done=False, end="hang"))
     opea = made(server)

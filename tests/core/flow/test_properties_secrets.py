@@ -14,7 +14,9 @@ from same_examples import fixed
 
 from opea_core import OPEAError, RetryPolicy
 
-SECRETS = st.text(alphabet="aB3-_+/=\"\\ %&<>'.", min_size=8, max_size=30).map(lambda text: f"s{text.strip()}e")
+SECRETS = st.text(alphabet="aB3-_+/=\"\\ %&<>'.", min_size=8, max_size=30).map(
+    lambda text: f"s{text.strip()}e"
+)
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "as it is": lambda secret: secret,
     "in a URL": lambda secret: quote(secret, safe=""),
@@ -44,15 +46,28 @@ def echoing(place: str, spelled: str, status: int) -> Says:
     place=PLACES,
     status=st.sampled_from([200, 400, 401, 404, 429, 500, 503]),
 )
-def test_no_secret_comes_out_however_it_is_spelled(secrets: list[str], which: int, spelling: str, place: str, status: int) -> None:
+def test_no_secret_comes_out_however_it_is_spelled(
+    secrets: list[str], which: int, spelling: str, place: str, status: int
+) -> None:
     key, header, query = secrets
     context = context_of(api_key=key, headers={"x-internal": header}, query={"code": query})
     spelled = SPELLINGS[spelling](secrets[which])
-    play = Play(echoing(place, spelled, status), context=context, keys=[key], body={"messages": MESSAGES}, retry=RetryPolicy(max_retries=0))
+    play = Play(
+        echoing(place, spelled, status),
+        context=context,
+        keys=[key],
+        body={"messages": MESSAGES},
+        retry=RetryPolicy(max_retries=0),
+    )
     error = play.error
     assert isinstance(error, OPEAError)
     read = f"{error} {error!r} {error.args} {vars(error)}"
-    for written in (read, *(value for value in vars(error).values() if isinstance(value, str)), error.message, error.hint):
+    for written in (
+        read,
+        *(value for value in vars(error).values() if isinstance(value, str)),
+        error.message,
+        error.hint,
+    ):
         assert secrets[which] not in written
         assert spelled not in written
     assert secrets[which].encode() not in pickle.dumps(error)

@@ -17,7 +17,9 @@ from opea_core.policy.retry import AWAY, Phase
 
 
 def answer(text: str) -> Says:
-    return Says(200, {"choices": [{"index": 0, "message": {"content": text}, "finish_reason": "stop"}]})
+    return Says(
+        200, {"choices": [{"index": 0, "message": {"content": text}, "finish_reason": "stop"}]}
+    )
 
 
 def healthy(now: int, number: int) -> tuple[float, Says]:
@@ -53,7 +55,9 @@ KINDS = sorted(BAD)
 PAIRS = [(bad, bad) for bad in KINDS] + [(bad, KINDS[n - 5]) for n, bad in enumerate(KINDS)]
 
 
-@pytest.mark.parametrize(("bad", "other"), [pytest.param(*pair, id=" and ".join(pair)) for pair in PAIRS])
+@pytest.mark.parametrize(
+    ("bad", "other"), [pytest.param(*pair, id=" and ".join(pair)) for pair in PAIRS]
+)
 def test_with_one_healthy_endpoint_everything_succeeds_after_warm_up(bad: str, other: str) -> None:
     world = World({"one": always(bad), "two": healthy, "three": always(other)}, timeout=4)
     with everything_comes_back(world):
@@ -67,7 +71,9 @@ def test_with_one_healthy_endpoint_everything_succeeds_after_warm_up(bad: str, o
 
 # --- anything at all
 
-WORDS = st.sampled_from([*sorted(BAD), "well", "well", "well", "well", "slow", "reused", "stream", "refused parameter"])
+WORDS = st.sampled_from(
+    [*sorted(BAD), "well", "well", "well", "well", "slow", "reused", "stream", "refused parameter"]
+)
 SCRIPTS = st.lists(st.tuples(WORDS, st.floats(0.01, 3)), min_size=1, max_size=12)
 ARRIVALS = st.lists(
     st.tuples(
@@ -146,8 +152,14 @@ def was_too_much(sent: Sent) -> bool:
 def check_call(world: World, call: VirtualCall) -> None:
     policy, deadline = world.settings.retry, call.running.spec.deadline
     assert call.ended is not None
-    assert deadline is None or call.answer is not None or call.ended <= deadline, "slept and worked within the deadline"
-    tries = [sent for sent in call.sent if not (is_connect_class(sent) or is_vain_probe(sent) or was_too_much(sent))]
+    assert deadline is None or call.answer is not None or call.ended <= deadline, (
+        "slept and worked within the deadline"
+    )
+    tries = [
+        sent
+        for sent in call.sent
+        if not (is_connect_class(sent) or is_vain_probe(sent) or was_too_much(sent))
+    ]
     assert len(tries) <= policy.max_retries + 1, "attempts over all endpoints"
     if policy.max_retries == 0:
         stale = sum(isinstance(s.said, Breaks) and "reused" in s.said.details for s in call.sent)
@@ -159,10 +171,16 @@ def check_call(world: World, call: VirtualCall) -> None:
     for before, after in zip(call.sent, call.sent[1:], strict=False):
         assert before.ended <= after.at, "an attempt is over before the next one goes out"
     if call.text is not None and call.error is None:
-        assert call.text == f"{call.sent[-1].endpoint}{number_of(world, call.sent[-1])}", "exactly one attempt's answer"
-    if isinstance(call.error, errors.OPEAError) and not isinstance(call.error, errors.StreamInterrupted):
+        assert call.text == f"{call.sent[-1].endpoint}{number_of(world, call.sent[-1])}", (
+            "exactly one attempt's answer"
+        )
+    if isinstance(call.error, errors.OPEAError) and not isinstance(
+        call.error, errors.StreamInterrupted
+    ):
         stale = sum(isinstance(s.said, Breaks) and "reused" in s.said.details for s in call.sent)
-        assert len(call.sent) - min(1, stale) <= len(call.error.attempts) <= len(call.sent), "the error has every attempt"
+        assert len(call.sent) - min(1, stale) <= len(call.error.attempts) <= len(call.sent), (
+            "the error has every attempt"
+        )
 
 
 def number_of(world: World, sent: Sent) -> int:
@@ -176,19 +194,32 @@ def check_endpoint(world: World, label: str) -> None:
     for sent in mine:
         at_once = [s for s in mine if s.at <= sent.at < (s.ended or s.at)]
         most = endpoint.config.max_concurrent or 1 << 30
-        assert len(at_once) <= most or sum(s.outcome is None for s in at_once), "no more at once than it takes"
+        assert len(at_once) <= most or sum(s.outcome is None for s in at_once), (
+            "no more at once than it takes"
+        )
     for earlier in mine:
         wait = asked_to_wait(earlier)
         # with others in flight it is tried again as one of them ends well
         alone = not any(s.at < earlier.ended < s.ended for s in mine if s is not earlier)
         if wait is not None and alone:
-            soon = [s for s in mine if earlier.ended < s.granted < earlier.ended + int(wait * SECOND)]
+            soon = [
+                s for s in mine if earlier.ended < s.granted < earlier.ended + int(wait * SECOND)
+            ]
             assert soon == [], "nobody is let through before the time the server asked for"
     uses_retry_budget = successes = 0
     for sent in mine:
-        successes = sum(s.outcome is not None and s.ended <= sent.at and isinstance(s.said, Says) and s.said.status == 200 for s in mine)
+        successes = sum(
+            s.outcome is not None
+            and s.ended <= sent.at
+            and isinstance(s.said, Says)
+            and s.said.status == 200
+            for s in mine
+        )
         uses_retry_budget += sent.uses_retry_budget
-        assert uses_retry_budget <= endpoint.budget.capacity + 0.1 * successes + sent.at / SECOND / 10 + 1e-6, "R18"
+        assert (
+            uses_retry_budget
+            <= endpoint.budget.capacity + 0.1 * successes + sent.at / SECOND / 10 + 1e-6
+        ), "R18"
 
 
 @fixed(150)
@@ -210,17 +241,30 @@ def test_a_retry_is_paid_unless_the_server_asked_for_the_wait_or_is_down(world: 
     for call in world.calls:
         for before, after in zip(call.sent, call.sent[1:], strict=False):
             said = before.said
-            if (isinstance(said, Says) and said.status == 500) or (isinstance(said, Says) and said.body.startswith(b"<")):
+            if (isinstance(said, Says) and said.status == 500) or (
+                isinstance(said, Says) and said.body.startswith(b"<")
+            ):
                 assert after.uses_retry_budget
             if isinstance(said, Says) and said.status == 429 and asked_to_wait(before) is not None:
                 assert not after.uses_retry_budget
 
 
 @fixed(25)
-@given(down=st.floats(0.5, 9), callers=st.integers(1, 12), seed=st.integers(0, 99), endpoints=st.integers(1, 2))
-def test_callers_are_carried_over_an_outage(down: float, callers: int, seed: int, endpoints: int) -> None:
+@given(
+    down=st.floats(0.5, 9),
+    callers=st.integers(1, 12),
+    seed=st.integers(0, 99),
+    endpoints=st.integers(1, 2),
+)
+def test_callers_are_carried_over_an_outage(
+    down: float, callers: int, seed: int, endpoints: int
+) -> None:
     def restarting(now: int, number: int) -> tuple[float, Says | Breaks]:
-        return (0.001, REFUSED) if 2 * SECOND <= now < int((2 + down) * SECOND) else (0.05, Says(200, ANSWER))
+        return (
+            (0.001, REFUSED)
+            if 2 * SECOND <= now < int((2 + down) * SECOND)
+            else (0.05, Says(200, ANSWER))
+        )
 
     labels = ["a", "b"][:endpoints]
     world = World(dict.fromkeys(labels, restarting), seed, dict.fromkeys(labels, 4))
@@ -231,13 +275,22 @@ def test_callers_are_carried_over_an_outage(down: float, callers: int, seed: int
             for second in range(12):
                 world.call(at=second + caller / callers)
     assert [repr(call.error) for call in world.calls if call.error] == []
-    assert len(world.sent) <= 1.1 * len(world.calls) + 5 * endpoints + down + 10, "few requests are wasted"
+    assert len(world.sent) <= 1.1 * len(world.calls) + 5 * endpoints + down + 10, (
+        "few requests are wasted"
+    )
 
 
 @fixed(20)
 @given(places=st.integers(1, 4), seed=st.integers(0, 99), callers=st.integers(1, 40))
-def test_when_a_server_is_down_for_good_each_call_ends_within_its_patience(places: int, seed: int, callers: int) -> None:
-    world = World({"a": lambda now, number: (0.05, answer("x")) if number < 1 else (0.001, REFUSED)}, seed, {"a": places}, recovery_wait=8)
+def test_when_a_server_is_down_for_good_each_call_ends_within_its_patience(
+    places: int, seed: int, callers: int
+) -> None:
+    world = World(
+        {"a": lambda now, number: (0.05, answer("x")) if number < 1 else (0.001, REFUSED)},
+        seed,
+        {"a": places},
+        recovery_wait=8,
+    )
     with everything_comes_back(world):
         for caller in range(callers):
             world.call(at=1 + caller / 10)
@@ -249,7 +302,9 @@ def test_when_a_server_is_down_for_good_each_call_ends_within_its_patience(place
 
 @fixed(15)
 @given(callers=st.integers(4, 20), seed=st.integers(0, 99), endpoints=st.integers(1, 2))
-def test_who_wants_one_request_makes_one_also_in_an_outage(callers: int, seed: int, endpoints: int) -> None:
+def test_who_wants_one_request_makes_one_also_in_an_outage(
+    callers: int, seed: int, endpoints: int
+) -> None:
     def dies(now: int, number: int) -> tuple[float, Says | Breaks]:
         return (0.05, Says(200, ANSWER)) if now < SECOND else (0.001, REFUSED)
 
@@ -265,12 +320,21 @@ def test_who_wants_one_request_makes_one_also_in_an_outage(callers: int, seed: i
 
 
 @fixed(25)
-@given(places=st.integers(1, 5), callers=st.integers(1, 40), seed=st.integers(0, 99), streams=st.booleans())
-def test_a_place_that_is_given_back_is_taken_at_once(places: int, callers: int, seed: int, streams: bool) -> None:
+@given(
+    places=st.integers(1, 5),
+    callers=st.integers(1, 40),
+    seed=st.integers(0, 99),
+    streams=st.booleans(),
+)
+def test_a_place_that_is_given_back_is_taken_at_once(
+    places: int, callers: int, seed: int, streams: bool
+) -> None:
     answers = Says(200, EVENT, open_=True) if streams else Says(200, ANSWER)
     world = World({"a": lambda now, number: (0.05, answers)}, seed, {"a": places})
     with everything_comes_back(world):
         for _ in range(callers):
             world.call(stream=streams)
     rounds, each = -(-callers // places), SECOND // 20 + streams * SECOND
-    assert max(call.ended or 0 for call in world.calls) == rounds * each, "no moment is lost between two calls"
+    assert max(call.ended or 0 for call in world.calls) == rounds * each, (
+        "no moment is lost between two calls"
+    )

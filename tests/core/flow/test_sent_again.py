@@ -11,4 +11,6 @@ from opea_core.policy.retry import Phase
 @pytest.mark.parametrize(("phase", "resent"), [(Phase.MAYBE_SENT, 1), (Phase.NOT_SENT, 0)])
 def test_what_was_never_sent_counts_once(phase: Phase, resent: int) -> None:
     """It may have been seen before anything was written that the kept connection was no good."""
-    assert [settle.permit.resent for settle in Play(Breaks(phase, reused=True), OK).settled] == [resent]
+    assert [settle.permit.resent for settle in Play(Breaks(phase, reused=True), OK).settled] == [
+        resent
+    ]

@@ -77,17 +77,30 @@ class Left(BaseException):
 class World:
     """A gate, servers, a clock, and calls."""
 
-    def __init__(self, servers: dict[str, Server], seed: int = 0, limits: dict[str, int] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        servers: dict[str, Server],
+        seed: int = 0,
+        limits: dict[str, int] | None = None,
+        **options: Any,
+    ) -> None:
         self.servers = servers
         self.chance = random.Random(seed).random
         found = [
-            Endpoint(base_url=f"http://{label}", label=label, api_key=f"key-of-{label}", max_concurrent=(limits or {}).get(label, 32))
+            Endpoint(
+                base_url=f"http://{label}",
+                label=label,
+                api_key=f"key-of-{label}",
+                max_concurrent=(limits or {}).get(label, 32),
+            )
             for label in servers
         ]
         self.settings = resolve(None, {"endpoints": found, "model": "m", **options}, {})
         self.now = 0
         self.heard: list[events.Event] = []
-        self.limiter = Limiter(self.settings, events.Emitter([self.heard.append]), self.chance, lambda: self.now)
+        self.limiter = Limiter(
+            self.settings, events.Emitter([self.heard.append]), self.chance, lambda: self.now
+        )
         self.context = Context(self.settings, self.chance, lambda: "call_1", "test/1")
         self.calls: list[VirtualCall] = []
         self.sent: list[Sent] = []
@@ -115,18 +128,28 @@ class World:
 
     # --- calls
 
-    def call(self, at: float = 0.0, deadline: float | None = None, stream: bool = False, **options: Any) -> None:
+    def call(
+        self, at: float = 0.0, deadline: float | None = None, stream: bool = False, **options: Any
+    ) -> None:
         """A call that comes in at this second."""
         self.at(int(at * SECOND), lambda: self._begin(deadline, stream, **options))
 
-    def _begin(self, deadline: float | None, stream: bool, priority: int = 5, leaves_after: float | None = None) -> None:
+    def _begin(
+        self,
+        deadline: float | None,
+        stream: bool,
+        priority: int = 5,
+        leaves_after: float | None = None,
+    ) -> None:
         number = len(self.calls)
         until = None if deadline is None else self.now + int(deadline * SECOND)
         spec = CallSpec(
             kind="chat", body={"messages": MESSAGES}, stream=stream, timeouts=None, retry=self.settings.retry, call_id=f"c{number}",
             request_id=f"r{number}", deadline=until, deadline_seconds=deadline, recovery_wait=self.settings.queue.recovery_wait,
         )  # fmt: skip
-        ticket = self.limiter.ticket(model="m", priority=priority, deadline=until, recovery_wait=spec.recovery_wait)
+        ticket = self.limiter.ticket(
+            model="m", priority=priority, deadline=until, recovery_wait=spec.recovery_wait
+        )
         running = CallSession(spec, self.context, self.limiter, ticket, traced=True)
         running.begin()
         call = VirtualCall(running, call_flow(spec, self.context, self.now), number, self.now)
@@ -155,7 +178,11 @@ class World:
                 if isinstance(effect, Send):
                     return self._send(call, effect)
                 key = isinstance(effect, FetchKey)
-                effect = call.flow.send(plain_key(effect.endpoint.config.api_key) if key else call.running.perform(effect))
+                effect = call.flow.send(
+                    plain_key(effect.endpoint.config.api_key)
+                    if key
+                    else call.running.perform(effect)
+                )
         except StopIteration as stop:
             self._answered(call, stop.value)
         except errors.OPEAError as error:
@@ -189,7 +216,10 @@ class World:
         call.running.sending(send)
         if send.quiet:  # which models there are: nobody knows
             unknown = failing(404).outcome(send, self.now)
-            return self.at(self.now + SECOND // 100, lambda: call.ended is None and self._go_on(call, call.running.sent(send, unknown)))
+            return self.at(
+                self.now + SECOND // 100,
+                lambda: call.ended is None and self._go_on(call, call.running.sent(send, unknown)),
+            )
         label = send.permit.endpoint.label
         seconds, said = self.servers[label](self.now, sum(s.endpoint == label for s in self.sent))
         sent = Sent(
@@ -204,16 +234,29 @@ class World:
         call.sent.append(sent)
         self.sent.append(sent)
         patience = send.request.timeouts.first_event
-        limits = {"first_event": None if patience is None else self.now + int(patience * SECOND), "total": send.request.deadline}
+        limits = {
+            "first_event": None if patience is None else self.now + int(patience * SECOND),
+            "total": send.request.deadline,
+        }
         end = self.now + int(seconds * SECOND)
-        late = min(((at, name) for name, at in limits.items() if at is not None and at <= end), default=None)
+        late = min(
+            ((at, name) for name, at in limits.items() if at is not None and at <= end),
+            default=None,
+        )
         at = late[0] if late else end
 
         def come() -> None:
             if call.ended is not None:
                 return
             if late is not None:
-                outcome: Any = TransportFailure(Phase.MAYBE_SENT, "timeout", "a time limit passed", sent.at, self.now, limit=late[1])  # type: ignore[arg-type]
+                outcome: Any = TransportFailure(
+                    Phase.MAYBE_SENT,
+                    "timeout",
+                    "a time limit passed",
+                    sent.at,
+                    self.now,
+                    limit=late[1],
+                )  # type: ignore[arg-type]
             else:
                 outcome = said.outcome(send, sent.at)
                 outcome.at = self.now
@@ -237,12 +280,19 @@ class World:
             return
         response_reader, well = answer.reply.response_reader, self.chance() < 0.7
         if well:
-            response_reader.feed(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
+            response_reader.feed(
+                b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+            )
             response_reader.end()
             call.running.finished(answer)
         else:
             broken = TransportFailure(
-                Phase.FIRST, "disconnected", "it broke", answer.reply.sent_at, self.now, response_reader=response_reader
+                Phase.FIRST,
+                "disconnected",
+                "it broke",
+                answer.reply.sent_at,
+                self.now,
+                response_reader=response_reader,
             )
             call.error = call.running.broke(answer, broken)
         call.ended = self.now
@@ -253,13 +303,19 @@ def everything_comes_back(world: World) -> Iterator[None]:
     """Each call ends, every place is free again, starts and ends balance."""
     yield
     world.run()
-    assert [c.number for c in world.calls if c.ended is None] == [], "it waits, and nothing will wake it"
+    assert [c.number for c in world.calls if c.ended is None] == [], (
+        "it waits, and nothing will wake it"
+    )
     stats = world.limiter.stats()
     assert (stats["in_flight"], stats["queued"]) == (0, 0)
     for call in world.calls:
         mine = [type(e) for e in world.heard if e.call_id == f"c{call.number}"]
         assert mine.count(events.CallStarted) == mine.count(events.CallEnded) == 1
-        assert mine.count(events.AttemptStarted) == mine.count(events.AttemptEnded) == len(call.sent)
+        assert (
+            mine.count(events.AttemptStarted) == mine.count(events.AttemptEnded) == len(call.sent)
+        )
         assert mine[-1] is events.CallEnded or events.StreamAbandoned in mine
         attempts = [kind for kind in mine if kind in (events.AttemptStarted, events.AttemptEnded)]
-        assert attempts == [events.AttemptStarted, events.AttemptEnded] * len(call.sent), "one attempt at a time"
+        assert attempts == [events.AttemptStarted, events.AttemptEnded] * len(call.sent), (
+            "one attempt at a time"
+        )

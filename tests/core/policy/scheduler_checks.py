@@ -18,7 +18,12 @@ from opea_core.policy.retry import EndpointImpact
 from opea_core.policy.scheduler import OFFER_TTL, Scheduler
 from opea_core.policy.ticket import Reason, Rejection, Ticket, TicketState
 
-NEW, PENDING, OFFERED, LAPSED = TicketState.NEW, TicketState.PENDING, TicketState.OFFERED, TicketState.LAPSED
+NEW, PENDING, OFFERED, LAPSED = (
+    TicketState.NEW,
+    TicketState.PENDING,
+    TicketState.OFFERED,
+    TicketState.LAPSED,
+)
 TAKEN, REJECTED, GONE = TicketState.TAKEN, TicketState.REJECTED, TicketState.GONE
 MAX_RETRY_AFTER = 60 * SECOND
 PROBE_TTL = 2 * SECOND
@@ -66,11 +71,18 @@ class Call:
     def permit(self) -> Permit | None:
         """The place it holds."""
         permit = self.ticket.permit
-        return permit if permit is not None and not permit.settled and self.ticket.state in (OFFERED, TAKEN) else None
+        return (
+            permit
+            if permit is not None and not permit.settled and self.ticket.state in (OFFERED, TAKEN)
+            else None
+        )
 
     def is_late(self, now: int) -> bool:
         """Whether its own time is over."""
-        limits = [self.ticket.deadline, None if self.ticket.retrying else self.ticket.queue_deadline]
+        limits = [
+            self.ticket.deadline,
+            None if self.ticket.retrying else self.ticket.queue_deadline,
+        ]
         return any(limit is not None and limit <= now for limit in limits)
 
 
@@ -102,7 +114,11 @@ class DispatcherChecks(RuleBasedStateMachine):
         if e.breaker.state is not State.HALF_OPEN:
             return []
         held = [c.permit for c in self.calls if c.permit is not None and not self.lapsing(c)]
-        return [g for g in held if g.endpoint is e and g.is_probe and g.admission.generation == e.breaker.generation]  # type: ignore[union-attr]
+        return [
+            g
+            for g in held
+            if g.endpoint is e and g.is_probe and g.admission.generation == e.breaker.generation
+        ]  # type: ignore[union-attr]
 
     def broken_until(self, e: EndpointState) -> int:
         """When the breaker of an endpoint admits somebody; 0 for now."""
@@ -117,11 +133,18 @@ class DispatcherChecks(RuleBasedStateMachine):
 
     def granted(self, limits: ModelLimits) -> list[Permit]:
         """The live grants of a model at an endpoint, those of offers that lapse now left out."""
-        return [c.permit for c in self.calls if c.permit is not None and c.permit.limits is limits and not self.lapsing(c)]
+        return [
+            c.permit
+            for c in self.calls
+            if c.permit is not None and c.permit.limits is limits and not self.lapsing(c)
+        ]
 
     def cooled_until(self, limits: ModelLimits) -> int:
         """When the cooldown is over, or one call may try before the time; 0 for now."""
-        trying, limits.trying = limits.trying, limits.trying * any(g.trial == limits.trying for g in self.granted(limits))
+        trying, limits.trying = (
+            limits.trying,
+            limits.trying * any(g.trial == limits.trying for g in self.granted(limits)),
+        )
         opens = limits.opens_at(self.now)
         limits.trying = trying
         return opens or 0
@@ -131,11 +154,18 @@ class DispatcherChecks(RuleBasedStateMachine):
         return max(self.broken_until(e), self.cooled_until(e.limits(call.ticket.model)))
 
     def has_room(self, call: Call, e: EndpointState) -> bool:
-        return e.in_flight < (e.config.max_concurrent or 10**9) and e.limits(call.ticket.model).has_room(self.now)
+        return e.in_flight < (e.config.max_concurrent or 10**9) and e.limits(
+            call.ticket.model
+        ).has_room(self.now)
 
     def usable(self, call: Call) -> list[EndpointState]:
         """Where it may go now or when there is room: those that refused its key or model only if there are no others."""
-        found = [e for e in call.allowed if not self.opens_at(call, e) and (not call.ticket.uses_retry_budget or e.budget.allows(self.now))]
+        found = [
+            e
+            for e in call.allowed
+            if not self.opens_at(call, e)
+            and (not call.ticket.uses_retry_budget or e.budget.allows(self.now))
+        ]
         return [e for e in found if not e.is_deprioritized(self.now, call.ticket.model)] or found
 
     def can_use(self, call: Call, e: EndpointState) -> bool:
@@ -145,7 +175,11 @@ class DispatcherChecks(RuleBasedStateMachine):
     def is_asked_too_long(self, call: Call, e: EndpointState) -> bool:
         """Whether the server asks for a wait that nobody waits."""
         limits = e.limits(call.ticket.model)
-        return not self.broken_until(e) and bool(self.cooled_until(limits)) and limits.asked_until > self.now + MAX_RETRY_AFTER
+        return (
+            not self.broken_until(e)
+            and bool(self.cooled_until(limits))
+            and limits.asked_until > self.now + MAX_RETRY_AFTER
+        )
 
     def hope(self, call: Call) -> Hope:
         found, refused, under_way, stated = [], False, False, False
@@ -156,8 +190,12 @@ class DispatcherChecks(RuleBasedStateMachine):
             if not broken and not limits.refusals:
                 return Hope()
             refused = refused or not broken
-            under_way = under_way or not opens or bool(self.probes(e) if broken else self.granted(limits))
-            stated = stated or (limits.stated and limits.cooldown_until > self.now and limits.refusals < 2)
+            under_way = (
+                under_way or not opens or bool(self.probes(e) if broken else self.granted(limits))
+            )
+            stated = stated or (
+                limits.stated and limits.cooldown_until > self.now and limits.refusals < 2
+            )
             found.append(opens)
         return Hope(0 if under_way else min(found, default=0), refused, stated)
 
@@ -185,7 +223,9 @@ class DispatcherChecks(RuleBasedStateMachine):
         before = [c.ticket.state for c in self.calls]
         lapsing = [c for c in self.calls if self.lapsing(c)]
         tokens = {e: e.budget.tokens(self.now) for e in self.endpoints}
-        refunds = Counter(c.permit.endpoint for c in lapsing if c.permit and c.permit.uses_retry_budget)
+        refunds = Counter(
+            c.permit.endpoint for c in lapsing if c.permit and c.permit.uses_retry_budget
+        )
         self.look()
         opens = {c: {e: self.opens_at(c, e) for e in c.allowed} for c in self.calls}
         roomy = {limits for c in self.calls for _, limits in c.options if limits.has_room(self.now)}
@@ -198,23 +238,45 @@ class DispatcherChecks(RuleBasedStateMachine):
         full = self.scheduler.queued >= self.policy.max_queued
         woken = act()
         self.hurried = frozenset()
-        changed = [c for c, state in zip(self.calls, before, strict=True) if c.ticket.state is not state]
+        changed = [
+            c for c, state in zip(self.calls, before, strict=True) if c.ticket.state is not state
+        ]
         offered = sorted((c for c in changed if c.ticket.state is OFFERED), key=lambda c: c.ticket)
         rejected = [c for c in changed if c.ticket.state is REJECTED]
         told = offered + rejected + lapsing
-        assert Counter(woken) == Counter(c.ticket for c in told), "whoever got or lost something is woken, and nobody else"
+        assert Counter(woken) == Counter(c.ticket for c in told), (
+            "whoever got or lost something is woken, and nobody else"
+        )
         assert [c for c in changed if c.ticket.state is LAPSED] == lapsing
         for call in offered:
             self.check_offer(call, opens, levels, roomy)
-        assert all(count == 1 for count in Counter(c.permit.endpoint for c in offered if c.permit and c.permit.is_probe).values())
-        assert all(count == 1 for count in Counter(c.permit.limits for c in offered if c.permit and c.permit.trial).values())
+        assert all(
+            count == 1
+            for count in Counter(
+                c.permit.endpoint for c in offered if c.permit and c.permit.is_probe
+            ).values()
+        )
+        assert all(
+            count == 1
+            for count in Counter(
+                c.permit.limits for c in offered if c.permit and c.permit.trial
+            ).values()
+        )
         for call in rejected:
             self.check_rejection(call, hopeless[call], hopes[call], full)
-        in_order = not any(c.permit and c.permit.is_probe for c in offered)  # probes are given out of turn
+        in_order = not any(
+            c.permit and c.permit.is_probe for c in offered
+        )  # probes are given out of turn
         for call in offered[:1] if ranks and in_order else []:
-            assert call.ticket.permit.endpoint in usable[call], "one with a mark is chosen only if there is no other"
-            assert liking[call.ticket.permit.endpoint] <= min(ranks[call], default=(9, 9)), "the first one had the best there was"
-        charges = Counter(c.permit.endpoint for c in offered if c.ticket.uses_retry_budget and c.permit)
+            assert call.ticket.permit.endpoint in usable[call], (
+                "one with a mark is chosen only if there is no other"
+            )
+            assert liking[call.ticket.permit.endpoint] <= min(ranks[call], default=(9, 9)), (
+                "the first one had the best there was"
+            )
+        charges = Counter(
+            c.permit.endpoint for c in offered if c.ticket.uses_retry_budget and c.permit
+        )
         for e in self.endpoints:
             left = min(e.budget.capacity, tokens[e] + refunds[e]) - charges[e]
             assert abs(e.budget.tokens(self.now) - left) < 1e-6, "each retry is paid once"
@@ -227,7 +289,11 @@ class DispatcherChecks(RuleBasedStateMachine):
 
     def ranks(self, call: Call) -> list[tuple[int, float]]:
         """The preference for each endpoint it could go to."""
-        return [self.liking(e) for e in self.endpoints if self.can_use(call, e) and self.has_room(call, e)]
+        return [
+            self.liking(e)
+            for e in self.endpoints
+            if self.can_use(call, e) and self.has_room(call, e)
+        ]
 
     def check_offer(
         self,
@@ -250,12 +316,20 @@ class DispatcherChecks(RuleBasedStateMachine):
         assert e.budget.tokens(self.now) >= 0
         assert e.in_flight <= (e.config.max_concurrent or 10**9)
         assert permit.place <= max(levels[permit.limits], permit.limits.concurrency.level)
-        waiting = [c for c in self.calls if c.ticket.state is PENDING and not c.is_late(self.now) and self.may_go(c, e)]
+        waiting = [
+            c
+            for c in self.calls
+            if c.ticket.state is PENDING and not c.is_late(self.now) and self.may_go(c, e)
+        ]
         same = [c for c in waiting if c.ticket.model == ticket.model]
         if permit.is_probe and any(c.ticket.deadline is not None for c in [call, *same]):
             return self.check_prober(call, same)
         could_go = [c for c in waiting if c not in same and not opens[c][e]]
-        for other in same + [c for c in could_go if (limits := e.limits(c.ticket.model)) in roomy and limits.has_room(self.now)]:
+        for other in same + [
+            c
+            for c in could_go
+            if (limits := e.limits(c.ticket.model)) in roomy and limits.has_room(self.now)
+        ]:
             assert not other.ticket < ticket, "smaller key first"
             if not (other.put_back or call.put_back):
                 self.check_overtaking(call, other, e)
@@ -265,7 +339,9 @@ class DispatcherChecks(RuleBasedStateMachine):
         marked = [other.is_deprioritized(self.now, call.ticket.model) for other in call.allowed]
         chosen_last = e.is_deprioritized(self.now, call.ticket.model) and not all(marked)
         pays = not call.ticket.uses_retry_budget or e.budget.allows(self.now)
-        return e in call.allowed and call.not_before.get(e, 0) <= self.now and pays and not chosen_last
+        return (
+            e in call.allowed and call.not_before.get(e, 0) <= self.now and pays and not chosen_last
+        )
 
     def check_prober(self, call: Call, waiting: list[Call]) -> None:
         """A broken endpoint is tried by the first, or by one that tried less often, or has more time left than any before it."""
@@ -273,9 +349,14 @@ class DispatcherChecks(RuleBasedStateMachine):
         def rank(one: Call) -> tuple[int, float]:
             return one.put_back, -(one.ticket.deadline or float("inf"))
 
-        earlier = sorted((other for other in waiting if other.ticket < call.ticket), key=lambda other: other.ticket)
+        earlier = sorted(
+            (other for other in waiting if other.ticket < call.ticket),
+            key=lambda other: other.ticket,
+        )
         assert all(rank(call) <= rank(other) for other in earlier)
-        assert not earlier or earlier[0].ticket.deadline is not None, "the first has no end of its time: it tries"
+        assert not earlier or earlier[0].ticket.deadline is not None, (
+            "the first has no end of its time: it tries"
+        )
 
     def check_overtaking(self, call: Call, other: Call, e: EndpointState) -> None:
         """Whoever goes first although another came before it is more urgent, and came soon enough after it."""
@@ -306,7 +387,9 @@ class DispatcherChecks(RuleBasedStateMachine):
             assert rejection.reason is Reason.UNAVAILABLE
             assert hope.outage
             assert not hope.stated, "a wait that the server stated is kept once"
-            assert call.held + call.idle + hope.outage - self.now > call.recovery_wait, "held for as long as recovery_wait allows"
+            assert call.held + call.idle + hope.outage - self.now > call.recovery_wait, (
+                "held for as long as recovery_wait allows"
+            )
 
     def check_waiters(self) -> None:
         """Right after the dispatcher has decided."""
@@ -318,22 +401,34 @@ class DispatcherChecks(RuleBasedStateMachine):
             if not call.is_late(self.now):
                 free = [e for e in call.allowed if self.has_room(call, e) and self.can_use(call, e)]
                 assert not free, "nobody waits while there is room for it"
-            assert not all(self.is_asked_too_long(call, e) for e in call.allowed), "nobody waits for what is too long"
+            assert not all(self.is_asked_too_long(call, e) for e in call.allowed), (
+                "nobody waits for what is too long"
+            )
             outage, _, stated = self.hope(call)
             if outage:
                 hasty = [e for e in call.allowed if e.breaker.state is State.OPEN]
-                assert all(e.breaker.open_until <= e.breaker._opened_at + LOOK_EVERY for e in hasty), "it is tried soon"
-                is_refused = call.ticket.route.refused or any(self.is_asked_too_long(call, e) for e in call.allowed)
+                assert all(
+                    e.breaker.open_until <= e.breaker._opened_at + LOOK_EVERY for e in hasty
+                ), "it is tried soon"
+                is_refused = call.ticket.route.refused or any(
+                    self.is_asked_too_long(call, e) for e in call.allowed
+                )
                 own_pauses = call.ticket.is_between_attempts or call.recovery_wait < SECOND
                 spared = call.was_refused or (is_refused and own_pauses)
                 in_time = stated or spared or call.held + outage - self.now <= call.recovery_wait
                 assert in_time, "held no longer than recovery_wait"
             for e in call.allowed:
                 if self.has_room(call, e):
-                    lacking = max(0.0, 1 - e.budget.tokens(self.now)) if call.ticket.uses_retry_budget else 0.0
+                    lacking = (
+                        max(0.0, 1 - e.budget.tokens(self.now))
+                        if call.ticket.uses_retry_budget
+                        else 0.0
+                    )
                     paid = self.now + int(lacking * 10 * SECOND) + 1000 if lacking else 0
                     at = max(self.opens_at(call, e), call.not_before.get(e, 0), paid)
-                    assert at <= self.now or (wake is not None and wake <= at), "time is told when it opens"
+                    assert at <= self.now or (wake is not None and wake <= at), (
+                        "time is told when it opens"
+                    )
 
     def poll(self) -> None:
         self.watch(lambda: self.scheduler.poll(self.now))
@@ -346,9 +441,19 @@ class DispatcherChecks(RuleBasedStateMachine):
 
     def others(self, call: Call) -> list[Ticket]:
         """The others that wait for the same endpoints."""
-        return [c.ticket for c in self.calls if c is not call and c.ticket.state is PENDING and c.ticket.route is call.ticket.route]
+        return [
+            c.ticket
+            for c in self.calls
+            if c is not call and c.ticket.state is PENDING and c.ticket.route is call.ticket.route
+        ]
 
-    def check_no_retry(self, call: Call, rejection: Rejection, allowed: list[EndpointState], uses_retry_budget: bool) -> None:
+    def check_no_retry(
+        self,
+        call: Call,
+        rejection: Rejection,
+        allowed: list[EndpointState],
+        uses_retry_budget: bool,
+    ) -> None:
         if rejection.reason is Reason.NO_OTHER:
             assert not allowed
         elif rejection.reason is Reason.BUDGET:
@@ -356,7 +461,9 @@ class DispatcherChecks(RuleBasedStateMachine):
             assert not any(e.budget.allows(self.now) for e in allowed)
         else:
             assert rejection.reason is Reason.DEADLINE
-            first = min(max(self.now, self.opens_at(call, e), call.not_before.get(e, 0)) for e in allowed)
+            first = min(
+                max(self.now, self.opens_at(call, e), call.not_before.get(e, 0)) for e in allowed
+            )
             assert call.ticket.deadline is not None
             assert first >= call.ticket.deadline
 

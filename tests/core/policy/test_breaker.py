@@ -18,7 +18,12 @@ def breaker(chance: float = 0.0, **options: float) -> Breaker:
 def results(b: Breaker, verdicts: str, now: int = 0) -> None:
     """Admit and record one call per letter: ``o`` OK, ``f`` FAIL, ``c`` FAIL of connect class, ``n`` NEUTRAL."""
     for letter in verdicts:
-        b.record(b.admit(now), {"o": OK, "n": NEUTRAL}.get(letter, FAIL), now, connect_class=letter == "c")
+        b.record(
+            b.admit(now),
+            {"o": OK, "n": NEUTRAL}.get(letter, FAIL),
+            now,
+            connect_class=letter == "c",
+        )
 
 
 def opened(**options: float) -> Breaker:
@@ -60,7 +65,16 @@ def test_what_opens_it(verdicts: str, state: State) -> None:
 
 @pytest.mark.parametrize(
     ("verdicts", "failing"),
-    [("", False), ("o", False), ("c", True), ("cc", True), ("cn", True), ("co", False), ("f", False), ("ccc", False)],
+    [
+        ("", False),
+        ("o", False),
+        ("c", True),
+        ("cc", True),
+        ("cn", True),
+        ("co", False),
+        ("f", False),
+        ("ccc", False),
+    ],
 )
 def test_whether_its_last_connections_failed(verdicts: str, failing: bool) -> None:
     b = breaker()
@@ -102,7 +116,18 @@ def test_open_admits_nobody_before_its_time() -> None:
 
 @pytest.mark.parametrize(
     ("opening", "seconds"),
-    [(1, 1), (2, 1), (5, 1), (6, 2), (7, 4), (8, 8), (10, 32), (11, 60 / 1.1), (12, 60 / 1.1), (2000, 60 / 1.1)],
+    [
+        (1, 1),
+        (2, 1),
+        (5, 1),
+        (6, 2),
+        (7, 4),
+        (8, 8),
+        (10, 32),
+        (11, 60 / 1.1),
+        (12, 60 / 1.1),
+        (2000, 60 / 1.1),
+    ],
 )
 def test_how_long_it_stays_open(opening: int, seconds: float) -> None:
     b, start = opened(steady=5), 0

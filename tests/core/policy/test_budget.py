@@ -18,7 +18,9 @@ def spent(now: int = 0) -> Budget:
     return budget
 
 
-@pytest.mark.parametrize(("places", "capacity"), [(1, 20), (10, 20), (11, 22), (32, 64), (1000, 2000), (None, 64)])
+@pytest.mark.parametrize(
+    ("places", "capacity"), [(1, 20), (10, 20), (11, 22), (32, 64), (1000, 2000), (None, 64)]
+)
 def test_its_capacity_grows_with_the_places(places: int | None, capacity: int) -> None:
     budget = Budget(places, 0)
     assert budget.tokens(0) == capacity
@@ -86,7 +88,13 @@ def test_time_before_it_began_pays_nothing() -> None:
 @settings(derandomize=True, database=None, deadline=None)
 @given(
     places=st.integers(1, 40),
-    steps=st.lists(st.tuples(st.sampled_from(["retry", "retry", "retry", "success", "wait"]), st.integers(0, 30 * SECOND)), max_size=200),
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["retry", "retry", "retry", "success", "wait"]),
+            st.integers(0, 30 * SECOND),
+        ),
+        max_size=200,
+    ),
 )
 def test_retries_stay_within_the_bound_of_r4(places: int, steps: list[tuple[str, int]]) -> None:
     budget, now, retries, successes = Budget(places, 0), 0, 0, 0

@@ -23,7 +23,14 @@ LESS = 0.005
 class Played:
     """A limit, a simulated server, and callers that ask again as soon as they hear something."""
 
-    def __init__(self, model: Model, callers: int, ceiling: int | None = None, weight: float = 1.0, seed: int = 1) -> None:
+    def __init__(
+        self,
+        model: Model,
+        callers: int,
+        ceiling: int | None = None,
+        weight: float = 1.0,
+        seed: int = 1,
+    ) -> None:
         self.world = World(seed)
         self.server = Server(self.world, "gpu", model)
         self.limit = ConcurrencyLimit(ceiling, weight)
@@ -91,7 +98,9 @@ def queues(places: int, **more: float) -> Model:
     return Model(places=places, service=1.0, **more)  # type: ignore[arg-type]
 
 
-def answer(limit: ConcurrencyLimit, place: int = 1, left: int = 0, seconds: float = 1.0, now: int = 0) -> None:
+def answer(
+    limit: ConcurrencyLimit, place: int = 1, left: int = 0, seconds: float = 1.0, now: int = 0
+) -> None:
     """One request goes out and is answered."""
     limit.answered(limit.sent(), place, left, seconds, 1.0, now)
 
@@ -161,8 +170,12 @@ def test_an_answer_starts_the_clock_again() -> None:
     assert (limit.level, limit.rises_at(50 * MS)) == (4, 100 * MS)
 
 
-@pytest.mark.parametrize(("weight", "start", "unseen"), [(0.1, 1, 3), (0.5, 2, 16), (1.0, 4, 32), (3.0, 12, 96)])
-def test_the_weight_scales_the_start_and_how_far_it_rises_unseen(weight: float, start: int, unseen: int) -> None:
+@pytest.mark.parametrize(
+    ("weight", "start", "unseen"), [(0.1, 1, 3), (0.5, 2, 16), (1.0, 4, 32), (3.0, 12, 96)]
+)
+def test_the_weight_scales_the_start_and_how_far_it_rises_unseen(
+    weight: float, start: int, unseen: int
+) -> None:
     limit = ConcurrencyLimit(None, weight)
     assert limit.level == start
     for minute in range(10):
@@ -326,7 +339,9 @@ def course(limit: ConcurrencyLimit, places: int, seconds: int) -> list[int]:
 
 
 @pytest.mark.parametrize(("places", "left"), [(6, 5), (12, 10), (40, 34)])
-def test_a_sixth_is_left_to_others_for_three_rounds_and_the_less_often_the_longer_nobody_takes_it(places: int, left: int) -> None:
+def test_a_sixth_is_left_to_others_for_three_rounds_and_the_less_often_the_longer_nobody_takes_it(
+    places: int, left: int
+) -> None:
     levels = course(steady(places), places, 70)
     assert {level for level in levels if level < places} == {left}
     seconds = [second for second, level in enumerate(levels, 1) if level < places]
@@ -350,7 +365,9 @@ def test_it_doubles_while_more_brings_more() -> None:
 
 @pytest.mark.parametrize("more", [1.5, 4.0])
 @pytest.mark.parametrize("full", [8, 40])
-def test_where_the_cache_is_full_it_is_not_more_than_half_as_much_again(full: int, more: float) -> None:
+def test_where_the_cache_is_full_it_is_not_more_than_half_as_much_again(
+    full: int, more: float
+) -> None:
     played = Played(Model(places=256, service=1.0, cache=(full, more)), 300).run(60 * full)
     assert 0.8 * full <= played.usual(20 * full) <= 1.5 * full
 
@@ -397,7 +414,9 @@ def test_a_number_that_was_set_is_returned_to_after_refusals() -> None:
     assert max(played.levels) == 20
 
 
-@pytest.mark.parametrize("model", [queues(2), queues(2, spread=0.8), Model(places=256, service=1.0, cache=(4, 4.0))])
+@pytest.mark.parametrize(
+    "model", [queues(2), queues(2, spread=0.8), Model(places=256, service=1.0, cache=(4, 4.0))]
+)
 def test_a_number_that_was_set_is_never_lowered_by_slowness(model: Model) -> None:
     played = Played(model, 100, ceiling=40).run(1_000)
     assert set(played.levels) == {40}
@@ -469,12 +488,17 @@ def test_requests_without_an_answer_do_not_stop_it(lost: int) -> None:
     assert limit.level >= 16
 
 
-STEP = st.tuples(st.sampled_from(["send", "send", "answer", "answer", "answer", "refuse", "late", "restart"]), st.integers(0, 300))
+STEP = st.tuples(
+    st.sampled_from(["send", "send", "answer", "answer", "answer", "refuse", "late", "restart"]),
+    st.integers(0, 300),
+)
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=60)
 @given(ceiling=st.none() | st.integers(1, 40), steps=st.lists(STEP, max_size=150))
-def test_it_is_always_at_least_one_and_at_most_the_ceiling(ceiling: int | None, steps: list[tuple[str, int]]) -> None:
+def test_it_is_always_at_least_one_and_at_most_the_ceiling(
+    ceiling: int | None, steps: list[tuple[str, int]]
+) -> None:
     limit, out, now = ConcurrencyLimit(ceiling), list[tuple[Cohort | None, int, bool, int]](), 0
     for step, size in steps:
         now += size * MS

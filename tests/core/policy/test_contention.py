@@ -72,7 +72,9 @@ def test_what_is_taken_makes_the_next_step_larger_and_come_soon() -> None:
 
 
 @pytest.mark.parametrize(("level", "waits"), [(1, [6, 6, 6]), (2, [3, 3, 3]), (8, [3, 3, 3])])
-def test_the_only_place_asks_less_often_after_it_asked_in_vain(level: int, waits: list[float]) -> None:
+def test_the_only_place_asks_less_often_after_it_asked_in_vain(
+    level: int, waits: list[float]
+) -> None:
     contention, at = refused_at(level), 0.0
     for wait in waits:
         at += wait
@@ -80,7 +82,9 @@ def test_the_only_place_asks_less_often_after_it_asked_in_vain(level: int, waits
 
 
 @pytest.mark.parametrize(("level", "waits"), [(1, [6, 6, 6]), (2, [3, 3, 3]), (3, [3, 3, 3])])
-def test_each_vain_asking_doubles_the_wait_up_to_six_times_over_what_is_left(level: int, waits: list[float]) -> None:
+def test_each_vain_asking_doubles_the_wait_up_to_six_times_over_what_is_left(
+    level: int, waits: list[float]
+) -> None:
     contention = Contention()
     contention.answered(1.0, 0)
     for wait in waits:
@@ -127,16 +131,23 @@ def test_a_sixth_is_left_to_others(level: int, left: int) -> None:
 @pytest.mark.parametrize(("seconds", "first"), [(0.5, 2.5), (1.0, 5.0), (20.0, 100.0)])
 def test_some_are_left_after_five_times_what_a_request_takes(seconds: float, first: float) -> None:
     contention = refused_at(8, seconds)
-    assert [contention.may_yield(ns(first - 0.001)), contention.may_yield(ns(first))] == [False, True]
+    assert [contention.may_yield(ns(first - 0.001)), contention.may_yield(ns(first))] == [
+        False,
+        True,
+    ]
 
 
-def test_each_time_that_nobody_takes_them_it_is_done_three_request_times_later_up_to_forty() -> None:
+def test_each_time_that_nobody_takes_them_it_is_done_three_request_times_later_up_to_forty() -> (
+    None
+):
     found = [0.0, *offers(refused_at(8), 8, 450)]
     waits = [after - before for before, after in pairwise(found)]
     assert waits == [5, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35, 38, *[40] * 4]
 
 
-@pytest.mark.parametrize(("level", "second"), [(1, 15), (2, 15), (3, 10), (4, 7.5), (5, 6), (6, 5), (100, 5)])
+@pytest.mark.parametrize(
+    ("level", "second"), [(1, 15), (2, 15), (3, 10), (4, 7.5), (5, 6), (6, 5), (100, 5)]
+)
 def test_few_places_are_left_to_others_less_often(level: int, second: float) -> None:
     assert offers(refused_at(level), level, 5.0 + second) == [5.0, 5.0 + second]
 

@@ -17,14 +17,21 @@ from opea_core.policy.retry import EndpointImpact, Mark
 
 OK = EndpointImpact()
 CANCELLED = EndpointImpact(Verdict.NEUTRAL)
-BUSY = EndpointImpact(Verdict.NEUTRAL, refused=True, chance=0.0, reason=RateLimited("no", status_code=429))
+BUSY = EndpointImpact(
+    Verdict.NEUTRAL, refused=True, chance=0.0, reason=RateLimited("no", status_code=429)
+)
 """429 without a wait."""
 DOWN = EndpointImpact(Verdict.FAIL, connect_class=True)
 
 
 def endpoint(places: int | None = 32, answered: bool = True, **breaker: float) -> EndpointState:
     """One that has answered before."""
-    e = EndpointState(Endpoint(base_url="http://a/v1", max_concurrent=places), BreakerPolicy(**breaker), lambda: 0.0, 0)
+    e = EndpointState(
+        Endpoint(base_url="http://a/v1", max_concurrent=places),
+        BreakerPolicy(**breaker),
+        lambda: 0.0,
+        0,
+    )
     e.answered = answered
     return e
 
@@ -39,7 +46,9 @@ def overloaded(seconds: float | None = None) -> EndpointImpact:
     return EndpointImpact(Verdict.FAIL, refused=True, wait=seconds, chance=0.0)
 
 
-def permit(e: EndpointState, now: int = 0, uses_retry_budget: bool = False, model: str = "m") -> Permit:
+def permit(
+    e: EndpointState, now: int = 0, uses_retry_budget: bool = False, model: str = "m"
+) -> Permit:
     return e.issue_permit(e.limits(model), now, uses_retry_budget)
 
 
@@ -116,7 +125,12 @@ def test_an_offer_nobody_took_leaves_no_trace() -> None:
     one = permit(e, uses_retry_budget=True)
     e.withdraw_permit(one)
     e.withdraw_permit(one)
-    assert (e.in_flight, e.limits("m").in_flight, e.budget.tokens(0), e.stats.retries) == (0, 0, 64, 0)
+    assert (e.in_flight, e.limits("m").in_flight, e.budget.tokens(0), e.stats.retries) == (
+        0,
+        0,
+        64,
+        0,
+    )
 
 
 def test_a_probe_nobody_took_comes_back() -> None:
@@ -155,7 +169,9 @@ def test_a_wait_longer_than_a_minute_is_tried_each_minute_by_one_call() -> None:
     e, tried = endpoint(), []
     send(e, wait(200))
     while opens := opens_at(e, now := tried[-1] if tried else 0):
-        assert e.free_at(e.limits("m"), now) >= 200 * SECOND, "and yet it is known to be closed until then"
+        assert e.free_at(e.limits("m"), now) >= 200 * SECOND, (
+            "and yet it is known to be closed until then"
+        )
         tried.append(opens)
         trial = permit(e, opens)
         assert bool(trial.trial) is (opens < 200 * SECOND)
@@ -166,7 +182,9 @@ def test_a_wait_longer_than_a_minute_is_tried_each_minute_by_one_call() -> None:
 
 
 @pytest.mark.parametrize(("chance", "rests"), [(0.0, [1, 2, 4, 4]), (1.0, [1.5, 3, 4, 4])])
-def test_rate_limits_without_a_wait_rest_longer_each_time(chance: float, rests: list[float]) -> None:
+def test_rate_limits_without_a_wait_rest_longer_each_time(
+    chance: float, rests: list[float]
+) -> None:
     e, now, found = endpoint(), 0, []
     for _ in rests:
         send(e, replace(BUSY, chance=chance), now)
@@ -177,7 +195,9 @@ def test_rate_limits_without_a_wait_rest_longer_each_time(chance: float, rests: 
 
 @pytest.mark.parametrize(("took", "rests"), [(1.0, [0.5, 1, 2, 2]), (30.0, [1, 2, 4, 4])])
 @pytest.mark.parametrize("effect", [replace(BUSY, chance=1.0), replace(overloaded(), chance=1.0)])
-def test_where_a_requests_time_is_known_the_rests_are_parts_of_it(effect: EndpointImpact, took: float, rests: list[float]) -> None:
+def test_where_a_requests_time_is_known_the_rests_are_parts_of_it(
+    effect: EndpointImpact, took: float, rests: list[float]
+) -> None:
     e, now, found = endpoint(), 100 * SECOND, []
     send(e, OK, now, took=int(took * SECOND))
     for _ in rests:
@@ -223,8 +243,17 @@ def test_a_burst_has_one_jitter() -> None:
 
 
 @settings(derandomize=True, database=None, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([OK, BUSY, DOWN, CANCELLED, wait(0.5), wait(5), wait(500)]), st.integers(0, 3 * SECOND))))
-def test_a_cooldown_only_grows_unless_a_trial_is_answered(steps: list[tuple[EndpointImpact, int]]) -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([OK, BUSY, DOWN, CANCELLED, wait(0.5), wait(5), wait(500)]),
+            st.integers(0, 3 * SECOND),
+        )
+    )
+)
+def test_a_cooldown_only_grows_unless_a_trial_is_answered(
+    steps: list[tuple[EndpointImpact, int]],
+) -> None:
     e, now, earlier = endpoint(), 0, list[Permit]()
     limits = e.limits("m")
     for effect, pause in steps:
@@ -291,7 +320,9 @@ def rounds(e: EndpointState, count: int, now: int) -> list[int]:
 
 
 @pytest.mark.parametrize("refusal", [wait(5), overloaded(5)])
-def test_after_a_lone_refusal_it_opens_with_one_call_and_rises_to_what_was_good(refusal: EndpointImpact) -> None:
+def test_after_a_lone_refusal_it_opens_with_one_call_and_rises_to_what_was_good(
+    refusal: EndpointImpact,
+) -> None:
     e = endpoint(10)
     send(e, refusal)
     assert rounds(e, 7, 5 * SECOND) == [1, 2, 3, 5, 8, 10, 10]
@@ -334,7 +365,9 @@ def test_only_a_success_widens_the_slow_start(effect: EndpointImpact) -> None:
 
 
 @pytest.mark.parametrize("refusal", [BUSY, overloaded()])
-def test_a_refusal_beside_others_lowers_the_level_to_what_is_in_flight(refusal: EndpointImpact) -> None:
+def test_a_refusal_beside_others_lowers_the_level_to_what_is_in_flight(
+    refusal: EndpointImpact,
+) -> None:
     e = endpoint(10)
     send(e, OK, SECOND, took=SECOND)
     *running, refused = permits(e, 4, SECOND)
@@ -354,7 +387,13 @@ def test_only_a_refusal_with_nothing_else_in_flight_counts_against_the_endpoint(
 
 
 @pytest.mark.parametrize(
-    ("sent", "refused_at", "state"), [(0, 50.0, State.CLOSED), (1.5, 1.9, State.CLOSED), (1.5, 40.9, State.CLOSED), (1.5, 41.1, State.OPEN)]
+    ("sent", "refused_at", "state"),
+    [
+        (0, 50.0, State.CLOSED),
+        (1.5, 1.9, State.CLOSED),
+        (1.5, 40.9, State.CLOSED),
+        (1.5, 41.1, State.OPEN),
+    ],
 )
 def test_an_answer_since_it_was_sent_or_within_forty_request_times_shows_that_the_server_works(
     sent: float, refused_at: float, state: State
@@ -601,7 +640,9 @@ def test_first_content_is_an_answer() -> None:
         ([OK, EndpointImpact(Verdict.FAIL)], False),  # it answers, if badly
     ],
 )
-def test_it_is_down_when_it_answered_before_and_connections_fail(effects: list[EndpointImpact], down: bool) -> None:
+def test_it_is_down_when_it_answered_before_and_connections_fail(
+    effects: list[EndpointImpact], down: bool
+) -> None:
     e = endpoint(answered=False)
     for effect in effects:
         send(e, effect)
@@ -625,7 +666,10 @@ def test_its_summary_has_the_figures_of_now() -> None:
     for _ in range(3):
         send(e, DOWN)
     open_now = e.summary(0)
-    assert {name: open_now[name] for name in ("in_flight", "breaker", "closed_for", "max_concurrent", "concurrency_limit")} == {
+    assert {
+        name: open_now[name]
+        for name in ("in_flight", "breaker", "closed_for", "max_concurrent", "concurrency_limit")
+    } == {
         "in_flight": 1,
         "breaker": "open",
         "closed_for": 1.0,

@@ -21,12 +21,20 @@ CLASSES = {429: errors.RateLimited, 503: errors.ServerError, 529: errors.ServerE
 
 
 def endpoint(places: int | None = None, **breaker: float) -> EndpointState:
-    return EndpointState(Endpoint(base_url="http://a", max_concurrent=places), BreakerPolicy(**breaker), lambda: 0.0, 0)
+    return EndpointState(
+        Endpoint(base_url="http://a", max_concurrent=places),
+        BreakerPolicy(**breaker),
+        lambda: 0.0,
+        0,
+    )
 
 
 def refusal(status: int = 429, wait: float | None = None, chance: float = 0.0) -> EndpointImpact:
     """What a refusal means."""
-    return effect(Failure(Phase.STATUS, CLASSES[status]("no", status_code=status), wait), History(chance=lambda: chance))
+    return effect(
+        Failure(Phase.STATUS, CLASSES[status]("no", status_code=status), wait),
+        History(chance=lambda: chance),
+    )
 
 
 def ns(seconds: float) -> int:
@@ -93,7 +101,9 @@ def cooling(wait: float = 10.0, status: int = 429) -> tuple[Asked, list[Permit]]
 
 @pytest.mark.parametrize("status", [429, 503, 529])
 @pytest.mark.parametrize("wait", [None, 10.0, 3600.0])
-def test_what_is_too_much_while_the_level_is_sought_costs_no_wait(status: int, wait: float | None) -> None:
+def test_what_is_too_much_while_the_level_is_sought_costs_no_wait(
+    status: int, wait: float | None
+) -> None:
     asked = Asked()
     asked.alone(OK, 1.0, 1.0)
     permits = [asked.send(1.0) for _ in range(4)]
@@ -105,7 +115,9 @@ def test_what_is_too_much_while_the_level_is_sought_costs_no_wait(status: int, w
 
 
 @pytest.mark.parametrize(("wait", "opens"), [(None, 0.0), (10.0, 10.0)])
-def test_at_a_level_that_was_good_only_a_stated_wait_is_kept(wait: float | None, opens: float) -> None:
+def test_at_a_level_that_was_good_only_a_stated_wait_is_kept(
+    wait: float | None, opens: float
+) -> None:
     asked, permits = known()
     asked.hear(permits.pop(), refusal(429, wait), 1.0)
     assert asked.opens(1.0) == opens
@@ -246,7 +258,9 @@ def test_no_wait_is_believed_beyond_a_day() -> None:
 
 def test_refusals_of_one_burst_have_one_jitter_and_the_longest_wait_counts() -> None:
     asked, permits = known()
-    for permit, wait, chance, opens in zip(permits, (10.0, 4.0, 20.0), (0.5, 1.0, 0.0), (11.0, 11.0, 22.0), strict=True):
+    for permit, wait, chance, opens in zip(
+        permits, (10.0, 4.0, 20.0), (0.5, 1.0, 0.0), (11.0, 11.0, 22.0), strict=True
+    ):
         asked.hear(permit, refusal(429, wait, chance), 1.0)
         assert asked.opens(1.0) == pytest.approx(opens)
 
@@ -273,11 +287,16 @@ def backoffs(status: int, count: int, chance: float, took: float = 0.0) -> list[
         (429, 0.0, [1.5, 3.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0]),
     ],
 )
-def test_without_a_stated_wait_it_grows_to_a_bound(status: int, took: float, waits: list[float]) -> None:
+def test_without_a_stated_wait_it_grows_to_a_bound(
+    status: int, took: float, waits: list[float]
+) -> None:
     assert backoffs(status, 8, 1.0, took) == waits
 
 
-@pytest.mark.parametrize(("status", "took", "most", "least"), [(503, 0.0, 0.1, 0.05), (503, 1.0, 0.5, 0.25), (429, 0.0, 1.5, 1.0)])
+@pytest.mark.parametrize(
+    ("status", "took", "most", "least"),
+    [(503, 0.0, 0.1, 0.05), (503, 1.0, 0.5, 0.25), (429, 0.0, 1.5, 1.0)],
+)
 def test_its_chance_spreads_it(status: int, took: float, most: float, least: float) -> None:
     assert backoffs(status, 1, 1.0, took) + backoffs(status, 1, 0.0, took) == [most, least]
 
@@ -349,9 +368,17 @@ def test_refusals_beside_others_in_flight_do_not_open_the_breaker(status: int) -
 
 @pytest.mark.parametrize(
     ("status", "after", "state"),
-    [(503, 0.5, State.CLOSED), (529, 0.5, State.CLOSED), (503, 1.5, State.OPEN), (529, 1.5, State.OPEN), (429, 1.5, State.CLOSED)],
+    [
+        (503, 0.5, State.CLOSED),
+        (529, 0.5, State.CLOSED),
+        (503, 1.5, State.OPEN),
+        (529, 1.5, State.OPEN),
+        (429, 1.5, State.CLOSED),
+    ],
 )
-def test_alone_it_is_a_failure_unless_one_was_answered_just_now(status: int, after: float, state: State) -> None:
+def test_alone_it_is_a_failure_unless_one_was_answered_just_now(
+    status: int, after: float, state: State
+) -> None:
     asked = Asked(endpoint(min_calls=1))
     asked.alone(OK, 10.0)
     asked.alone(refusal(status), 10.0 + after)
@@ -369,15 +396,21 @@ def test_alone_it_is_a_failure_unless_one_was_answered_just_now(status: int, aft
         (10.0, 121.0, State.OPEN),
     ],
 )
-def test_the_longer_a_request_takes_the_longer_ago_that_answer_may_be(took: float, after: float, state: State) -> None:
+def test_the_longer_a_request_takes_the_longer_ago_that_answer_may_be(
+    took: float, after: float, state: State
+) -> None:
     asked = Asked(endpoint(min_calls=1))
     asked.alone(OK, 10.0, took)
     asked.alone(refusal(503), 10.0 + after)
     assert asked.e.breaker.state is state
 
 
-@pytest.mark.parametrize(("took", "patience"), [(0.0, 0.0), (0.5, 20.0), (3.0, 120.0), (60.0, 120.0)])
-def test_one_may_be_refused_for_forty_request_times_and_two_minutes_at_most(took: float, patience: float) -> None:
+@pytest.mark.parametrize(
+    ("took", "patience"), [(0.0, 0.0), (0.5, 20.0), (3.0, 120.0), (60.0, 120.0)]
+)
+def test_one_may_be_refused_for_forty_request_times_and_two_minutes_at_most(
+    took: float, patience: float
+) -> None:
     asked = Asked()
     asked.alone(OK, 100.0, took)
     assert asked.limits.patience == patience
@@ -394,7 +427,13 @@ def test_one_that_was_answered_since_it_went_out_makes_it_no_failure() -> None:
 def test_when_the_breaker_closes_each_model_starts_small_and_rises_to_what_was_good() -> None:
     asked = Asked(endpoint(8, min_calls=1))
     other = Asked(asked.e, "other")
-    asked.alone(EndpointImpact(effect(Failure(Phase.STATUS, errors.ServerError("no", status_code=502)), History()).verdict))
+    asked.alone(
+        EndpointImpact(
+            effect(
+                Failure(Phase.STATUS, errors.ServerError("no", status_code=502)), History()
+            ).verdict
+        )
+    )
     assert asked.e.breaker.state is State.OPEN
     asked.alone(OK, 10.0)
     assert asked.e.breaker.state is State.CLOSED

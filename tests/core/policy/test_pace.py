@@ -38,8 +38,12 @@ def test_one_refusal_measures_nothing() -> None:
     assert interval(pace, 10 * SECOND) == 0
 
 
-@pytest.mark.parametrize(("answers", "seconds", "expected"), [(4, 20, 5.0), (4, 10, 2.5), (10, 1, 0.1)])
-def test_it_is_what_was_measured_between_two_refusals(answers: int, seconds: int, expected: float) -> None:
+@pytest.mark.parametrize(
+    ("answers", "seconds", "expected"), [(4, 20, 5.0), (4, 10, 2.5), (10, 1, 0.1)]
+)
+def test_it_is_what_was_measured_between_two_refusals(
+    answers: int, seconds: int, expected: float
+) -> None:
     pace = measured(answers, seconds)
     assert interval(pace, 100 * SECOND) == expected
     assert pace.next_at == 100 * SECOND + int(expected * SECOND)

@@ -36,7 +36,9 @@ def probe(w: World, calls: list[Ticket]) -> int:
         ((50.0, 50.0, 50.0), [0, 1, 2, 0]),
     ],
 )
-def test_each_tries_before_one_tries_again(deadlines: tuple[float | None, ...], order: list[int]) -> None:
+def test_each_tries_before_one_tries_again(
+    deadlines: tuple[float | None, ...], order: list[int]
+) -> None:
     w, calls = held(*deadlines)
     assert [probe(w, calls) for _ in range(4)] == order
 

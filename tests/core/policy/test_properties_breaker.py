@@ -13,7 +13,9 @@ from opea_core.config import BreakerPolicy
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Admission, Breaker, State, Verdict
 
-PAUSES = st.sampled_from([1, SECOND // 2, SECOND, SECOND, 2 * SECOND, 5 * SECOND, 61 * SECOND]) | st.integers(0, 10 * SECOND)
+PAUSES = st.sampled_from(
+    [1, SECOND // 2, SECOND, SECOND, 2 * SECOND, 5 * SECOND, 61 * SECOND]
+) | st.integers(0, 10 * SECOND)
 
 
 class BreakerMachine(RuleBasedStateMachine):
@@ -52,12 +54,18 @@ class BreakerMachine(RuleBasedStateMachine):
                 assert (admission.probe > 0) is (self.state is not State.CLOSED)
                 if admission.probe:
                     assert admission.probe not in self.probes
-                    assert all(self.now - at >= 2 * SECOND for at in self.probes.values()), "one more probe each probe_ttl, no sooner"
+                    assert all(self.now - at >= 2 * SECOND for at in self.probes.values()), (
+                        "one more probe each probe_ttl, no sooner"
+                    )
                     self.state = State.HALF_OPEN
                     self.probes[admission.probe] = self.now
 
     @precondition(lambda self: self.admissions)
-    @rule(which=st.integers(0, 99), verdict=st.sampled_from([*Verdict, Verdict.FAIL]), connect_class=st.booleans())
+    @rule(
+        which=st.integers(0, 99),
+        verdict=st.sampled_from([*Verdict, Verdict.FAIL]),
+        connect_class=st.booleans(),
+    )
     def record(self, which: int, verdict: Verdict, connect_class: bool) -> None:
         era, admission = self.admissions.pop(which % len(self.admissions))
         self.breaker.record(admission, verdict, self.now, connect_class)
@@ -83,7 +91,9 @@ class BreakerMachine(RuleBasedStateMachine):
             run += connect_class
         last = [verdict is Verdict.FAIL for verdict, _ in self.results[-self.policy.window :]]
         enough = len(last) >= self.policy.min_calls
-        return run >= self.policy.connect_failure_threshold or (enough and sum(last) / len(last) >= self.policy.failure_rate)
+        return run >= self.policy.connect_failure_threshold or (
+            enough and sum(last) / len(last) >= self.policy.failure_rate
+        )
 
     def _move(self, state: State) -> None:
         self.state, self.era = state, self.era + 1
@@ -91,8 +101,14 @@ class BreakerMachine(RuleBasedStateMachine):
         self.probes.clear()
         self.openings = self.openings + 1 if state is State.OPEN else 0
         if state is State.OPEN:
-            seconds = min(8.0 / 1.1, 2.0 ** max(0, self.openings - self.policy.steady))  # with its jitter at most max_open
-            assert seconds * 0.999999 <= (self.breaker.open_until - self.now) / SECOND <= seconds * 1.100001
+            seconds = min(
+                8.0 / 1.1, 2.0 ** max(0, self.openings - self.policy.steady)
+            )  # with its jitter at most max_open
+            assert (
+                seconds * 0.999999
+                <= (self.breaker.open_until - self.now) / SECOND
+                <= seconds * 1.100001
+            )
 
     @invariant()
     def same_as_the_model(self) -> None:
@@ -140,11 +156,17 @@ def opened_after(policy: BreakerPolicy, results: list[tuple[Verdict, bool]]) -> 
 def test_fewer_than_min_calls_never_open_it_unless_that_many_connections_fail_in_a_row(
     results: list[tuple[Verdict, bool]], min_calls: int, connect_failure_threshold: int
 ) -> None:
-    number = opened_after(BreakerPolicy(min_calls=min_calls, connect_failure_threshold=connect_failure_threshold), results)
+    number = opened_after(
+        BreakerPolicy(min_calls=min_calls, connect_failure_threshold=connect_failure_threshold),
+        results,
+    )
     if number is not None:
         counted = [entry for entry in results[:number] if entry[0] is not Verdict.NEUTRAL]
         last_success = max((n for n, e in enumerate(counted, 1) if e[0] is Verdict.OK), default=0)
-        assert len(counted) >= min_calls or sum(connect for _, connect in counted[last_success:]) >= connect_failure_threshold
+        assert (
+            len(counted) >= min_calls
+            or sum(connect for _, connect in counted[last_success:]) >= connect_failure_threshold
+        )
 
 
 @fixed(100)
@@ -153,14 +175,23 @@ def test_neutral_results_move_nothing(results: list[tuple[Verdict, bool]]) -> No
     policy = BreakerPolicy(min_calls=5, window=6)
     without = [entry for entry in results if entry[0] is not Verdict.NEUTRAL]
     number = opened_after(policy, results)
-    left = None if number is None else sum(verdict is not Verdict.NEUTRAL for verdict, _ in results[:number])
+    left = (
+        None
+        if number is None
+        else sum(verdict is not Verdict.NEUTRAL for verdict, _ in results[:number])
+    )
     assert opened_after(policy, without) == left
 
 
 @fixed(50)
 @given(results=RESULTS)
 def test_a_breaker_that_is_off_never_opens(results: list[tuple[Verdict, bool]]) -> None:
-    assert opened_after(BreakerPolicy(enabled=False, min_calls=1, connect_failure_threshold=1), results) is None
+    assert (
+        opened_after(
+            BreakerPolicy(enabled=False, min_calls=1, connect_failure_threshold=1), results
+        )
+        is None
+    )
 
 
 @fixed(100)
@@ -171,14 +202,24 @@ def test_a_breaker_that_is_off_never_opens(results: list[tuple[Verdict, bool]]) 
     longest=st.floats(0.01, 600),
     chance=st.floats(0, 1, exclude_max=True),
 )
-def test_the_open_time_is_bounded_however_often_it_opens(openings: int, steady: int, open_: float, longest: float, chance: float) -> None:
+def test_the_open_time_is_bounded_however_often_it_opens(
+    openings: int, steady: int, open_: float, longest: float, chance: float
+) -> None:
     breaker = Breaker(
-        BreakerPolicy(connect_failure_threshold=1, steady=steady, break_duration=open_, max_break_duration=longest), lambda: chance
+        BreakerPolicy(
+            connect_failure_threshold=1,
+            steady=steady,
+            break_duration=open_,
+            max_break_duration=longest,
+        ),
+        lambda: chance,
     )
     now = 0
     for count in range(1, openings + 1):
         breaker.record(breaker.admit(now), Verdict.FAIL, now, True)
         seconds = (breaker.open_until - now) / SECOND
         assert min(open_, longest / 1.1) * 0.999 <= seconds <= longest * 1.000001
-        assert count > steady or seconds <= open_ * 1.1, "it does not double before it opened so often in a row"
+        assert count > steady or seconds <= open_ * 1.1, (
+            "it does not double before it opened so often in a row"
+        )
         now = breaker.open_until

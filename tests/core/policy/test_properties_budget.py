@@ -9,13 +9,17 @@ from same_examples import fixed
 from opea_core.policy import SECOND
 from opea_core.policy.budget import Budget
 
-PAUSES = st.sampled_from([0, 1, SECOND, 10 * SECOND, 100 * SECOND, 1000 * SECOND]) | st.integers(0, 30 * SECOND)
+PAUSES = st.sampled_from([0, 1, SECOND, 10 * SECOND, 100 * SECOND, 1000 * SECOND]) | st.integers(
+    0, 30 * SECOND
+)
 
 
 class BudgetMachine(RuleBasedStateMachine):
     """A budget, whose tokens are counted anew from its whole history."""
 
-    @initialize(places=st.sampled_from([1, 10, 11, 32]), start=st.sampled_from([0, 5 * SECOND, 10**18]))
+    @initialize(
+        places=st.sampled_from([1, 10, 11, 32]), start=st.sampled_from([0, 5 * SECOND, 10**18])
+    )
     def begin(self, places: int, start: int) -> None:
         self.now = self.start = start
         self.budget = Budget(places, start)
@@ -28,7 +32,10 @@ class BudgetMachine(RuleBasedStateMachine):
         tokens, at = float(self.capacity), self.start
         for when, what in [*self.history, (self.now, "")]:
             tokens = min(self.capacity, tokens + (when - at) / SECOND / 10)
-            tokens = min(self.capacity, tokens + {"success": 0.1, "charge": -1.0, "refund": 1.0, "": 0.0}[what])
+            tokens = min(
+                self.capacity,
+                tokens + {"success": 0.1, "charge": -1.0, "refund": 1.0, "": 0.0}[what],
+            )
             at = when
         return tokens
 
@@ -80,7 +87,10 @@ class BudgetMachine(RuleBasedStateMachine):
     def retries_are_bounded(self) -> None:
         """R18, of every prefix of the history."""
         successes = sum(what == "success" for _, what in self.history)
-        assert self.paid <= self.capacity + 0.1 * successes + (self.now - self.start) / SECOND / 10 + 1e-6
+        assert (
+            self.paid
+            <= self.capacity + 0.1 * successes + (self.now - self.start) / SECOND / 10 + 1e-6
+        )
 
     @invariant()
     def it_says_when_it_can_pay_again(self) -> None:

@@ -26,10 +26,33 @@ from opea_core.settings import resolve
 from opea_core.wire.error_body import error_class, read_error
 
 BODIES = st.sampled_from(
-    [*[{"message": "no"}] * 5, {"message": "no", "code": "insufficient_quota"}, {"message": "no", "code": "context_length_exceeded"}, {}]
+    [
+        *[{"message": "no"}] * 5,
+        {"message": "no", "code": "insufficient_quota"},
+        {"message": "no", "code": "context_length_exceeded"},
+        {},
+    ]
 )
 STATUSES = st.integers(300, 599) | st.sampled_from(
-    [400, 401, 402, 403, 404, 408, 409, 422, 425, *[429] * 5, 498, *[500] * 5, 501, 502, *[503] * 5, 504, 529]
+    [
+        400,
+        401,
+        402,
+        403,
+        404,
+        408,
+        409,
+        422,
+        425,
+        *[429] * 5,
+        498,
+        *[500] * 5,
+        501,
+        502,
+        *[503] * 5,
+        504,
+        529,
+    ]
 )
 WAITS = st.none() | st.floats(1e-3, 4000, allow_nan=False)
 CHANCES = st.floats(0, 1, exclude_max=True)
@@ -52,7 +75,9 @@ def said(draw: st.DrawFn, statuses: st.SearchStrategy[int] = STATUSES) -> Failur
     """An error status."""
     status = draw(statuses)
     body = read_error(json.dumps({"error": draw(BODIES)}).encode(), status)
-    failure = Failure(Phase.STATUS, error_class(status, body)("no", status_code=status, code=body.code))
+    failure = Failure(
+        Phase.STATUS, error_class(status, body)("no", status_code=status, code=body.code)
+    )
     failure.wait = draw(WAITS)
     return failure
 
@@ -68,21 +93,32 @@ LOSSES = [
         errors.InvalidRequestError,
     )
     for retryable in (True, True, False)
-    if phase is not Phase.STATUS and (cls is not errors.InvalidRequestError or phase in (Phase.BODY, Phase.FIRST, Phase.DELIVERED))
+    if phase is not Phase.STATUS
+    and (
+        cls is not errors.InvalidRequestError or phase in (Phase.BODY, Phase.FIRST, Phase.DELIVERED)
+    )
 ]
 
 
-def lost_as(phase: Phase, cls: type[errors.OPEAError], retryable: bool, own_limit: bool = False) -> Failure:
+def lost_as(
+    phase: Phase, cls: type[errors.OPEAError], retryable: bool, own_limit: bool = False
+) -> Failure:
     """A connection that broke, was late, or gave nothing usable."""
-    return Failure(phase, cls("no"), retryable=retryable, own_limit=own_limit and cls is errors.EndpointTimeout)
+    return Failure(
+        phase, cls("no"), retryable=retryable, own_limit=own_limit and cls is errors.EndpointTimeout
+    )
 
 
 def lost() -> st.SearchStrategy[Failure]:
-    return st.builds(lambda loss, own_limit: lost_as(*loss, own_limit), st.sampled_from(LOSSES), st.booleans())
+    return st.builds(
+        lambda loss, own_limit: lost_as(*loss, own_limit), st.sampled_from(LOSSES), st.booleans()
+    )
 
 
 FAILURES = st.builds(
-    lambda failure, should: replace(failure, should_retry=should), said() | lost(), st.sampled_from([None, None, True, False])
+    lambda failure, should: replace(failure, should_retry=should),
+    said() | lost(),
+    st.sampled_from([None, None, True, False]),
 )
 HISTORIES = st.builds(
     lambda attempts, server_errors, chance: History(attempts, server_errors, chance=lambda: chance),
@@ -97,15 +133,25 @@ HISTORIES = st.builds(
 
 @fixed(300)
 @given(failure=FAILURES, history=HISTORIES, policy=POLICIES)
-def test_what_may_not_be_tried_again_is_not(failure: Failure, history: History, policy: RetryPolicy) -> None:
-    final = failure.phase is Phase.DELIVERED or not failure.retryable or failure.should_retry is False
-    if final or (failure.error.status_code in NEVER and not failure.should_retry and not isinstance(failure.error, errors.QuotaExceeded)):
+def test_what_may_not_be_tried_again_is_not(
+    failure: Failure, history: History, policy: RetryPolicy
+) -> None:
+    final = (
+        failure.phase is Phase.DELIVERED or not failure.retryable or failure.should_retry is False
+    )
+    if final or (
+        failure.error.status_code in NEVER
+        and not failure.should_retry
+        and not isinstance(failure.error, errors.QuotaExceeded)
+    ):
         assert judge(failure, history, policy) is None
 
 
 @fixed(300)
 @given(failure=said(st.sampled_from(sorted(ELSEWHERE))), history=HISTORIES, policy=POLICIES)
-def test_what_another_key_or_model_may_mend_is_tried_elsewhere_only(failure: Failure, history: History, policy: RetryPolicy) -> None:
+def test_what_another_key_or_model_may_mend_is_tried_elsewhere_only(
+    failure: Failure, history: History, policy: RetryPolicy
+) -> None:
     again = judge(failure, history, policy)
     assert again is not None
     assert (again.delay, again.uses_retry_budget) == (None, False)
@@ -120,13 +166,17 @@ def test_what_may_still_be_computing_is_not_sent_there_again(
     again = judge(lost_as(phase, cls, True), history, policy)
     assert (again is None) is (phase is Phase.DELIVERED or cls is errors.InvalidRequestError)
     if again is not None:
-        assert (again.delay is None) is (phase is Phase.MAYBE_SENT and cls is errors.EndpointTimeout)
+        assert (again.delay is None) is (
+            phase is Phase.MAYBE_SENT and cls is errors.EndpointTimeout
+        )
         assert again.uses_retry_budget
 
 
 @fixed(300)
 @given(failure=FAILURES, history=HISTORIES, policy=POLICIES)
-def test_only_a_refusal_and_a_wait_that_the_server_asked_for_are_free(failure: Failure, history: History, policy: RetryPolicy) -> None:
+def test_only_a_refusal_and_a_wait_that_the_server_asked_for_are_free(
+    failure: Failure, history: History, policy: RetryPolicy
+) -> None:
     again = judge(failure, history, policy)
     if again is not None and not again.uses_retry_budget:
         waits = isinstance(failure.error, errors.RateLimited) and failure.wait is not None
@@ -138,7 +188,9 @@ def test_only_a_refusal_and_a_wait_that_the_server_asked_for_are_free(failure: F
 
 @fixed(300)
 @given(failure=FAILURES, history=HISTORIES, policy=POLICIES)
-def test_a_delay_is_within_its_bounds(failure: Failure, history: History, policy: RetryPolicy) -> None:
+def test_a_delay_is_within_its_bounds(
+    failure: Failure, history: History, policy: RetryPolicy
+) -> None:
     again = judge(failure, history, policy)
     if again is None or again.delay is None:
         return
@@ -151,11 +203,16 @@ def test_a_delay_is_within_its_bounds(failure: Failure, history: History, policy
 
 @fixed(300)
 @given(retry=st.integers(0, 100_000), policy=POLICIES, chance=CHANCES)
-def test_the_backoff_is_the_capped_power_whatever_its_size(retry: int, policy: RetryPolicy, chance: float) -> None:
+def test_the_backoff_is_the_capped_power_whatever_its_size(
+    retry: int, policy: RetryPolicy, chance: float
+) -> None:
     seconds = backoff(retry, policy, lambda: chance)
     exact = Fraction(policy.max_delay)
     if retry < 2000:  # beyond, only the cap or a factor of 1 can be left
-        exact = min(exact, Fraction(policy.initial_delay) * Fraction(policy.backoff_factor) ** min(retry, 200))
+        exact = min(
+            exact,
+            Fraction(policy.initial_delay) * Fraction(policy.backoff_factor) ** min(retry, 200),
+        )
     elif policy.initial_delay == 0:
         exact = Fraction(0)
     if policy.jitter == "none" and retry <= 200:
@@ -163,14 +220,20 @@ def test_the_backoff_is_the_capped_power_whatever_its_size(retry: int, policy: R
     assert 0 <= seconds <= policy.max_delay
     assert policy.initial_delay > 0 or seconds == 0
     share = {"none": 1.0, "full": chance, "equal": 0.5 + 0.5 * chance}[policy.jitter]
-    assert seconds == pytest.approx(share * backoff(retry, policy.replace(jitter="none"), lambda: 0.5))
+    assert seconds == pytest.approx(
+        share * backoff(retry, policy.replace(jitter="none"), lambda: 0.5)
+    )
 
 
 @fixed(300)
 @given(failure=said(), history=HISTORIES)
-def test_an_endpoint_rests_as_long_as_it_asked_and_a_little_more(failure: Failure, history: History) -> None:
+def test_an_endpoint_rests_as_long_as_it_asked_and_a_little_more(
+    failure: Failure, history: History
+) -> None:
     found = effect(failure, history)
-    limited = isinstance(failure.error, errors.RateLimited) and not isinstance(failure.error, errors.QuotaExceeded)
+    limited = isinstance(failure.error, errors.RateLimited) and not isinstance(
+        failure.error, errors.QuotaExceeded
+    )
     quota = isinstance(failure.error, errors.QuotaExceeded)
     refused = limited or (failure.error.status_code in (498, 503, 529) and not quota)
     if failure.wait is None or not refused:
@@ -178,7 +241,9 @@ def test_an_endpoint_rests_as_long_as_it_asked_and_a_little_more(failure: Failur
     else:
         assert found.wait is not None
         assert failure.wait <= found.wait <= failure.wait + min(0.2 * failure.wait, 5.0)
-        assert found.wait == pytest.approx(failure.wait + history.chance() * min(0.2 * failure.wait, 5.0)), "not in lockstep"
+        assert found.wait == pytest.approx(
+            failure.wait + history.chance() * min(0.2 * failure.wait, 5.0)
+        ), "not in lockstep"
     assert found.refused is refused
 
 
@@ -201,7 +266,9 @@ def test_only_the_servers_own_failures_count_against_it(failure: Failure, histor
     ):
         assert verdict is Verdict.NEUTRAL
     elif status in FAIL_STATUSES and not isinstance(failure.error, errors.RequestError):
-        assert verdict is (Verdict.NEUTRAL if status == 500 and history.server_errors else Verdict.FAIL)
+        assert verdict is (
+            Verdict.NEUTRAL if status == 500 and history.server_errors else Verdict.FAIL
+        )
     elif status is None:
         assert verdict is Verdict.FAIL
 
@@ -239,7 +306,9 @@ class RestMachine(RuleBasedStateMachine):
 
     @initialize(chance=CHANCES)
     def begin(self, chance: float) -> None:
-        settings = resolve(None, {"base_url": "http://one", "max_concurrent": 8, "breaker": False}, {})
+        settings = resolve(
+            None, {"base_url": "http://one", "max_concurrent": 8, "breaker": False}, {}
+        )
         self.endpoint = EndpointState(settings.endpoints[0], settings.breaker, lambda: chance, 0)
         self.limits = self.endpoint.limits("m")
         self.history = History(chance=lambda: chance)
@@ -259,7 +328,10 @@ class RestMachine(RuleBasedStateMachine):
 
     @property
     def is_open(self) -> bool:
-        return self.endpoint.has_room(self.limits, self.now) and self.endpoint.opens_at(self.limits, self.now) is None
+        return (
+            self.endpoint.has_room(self.limits, self.now)
+            and self.endpoint.opens_at(self.limits, self.now) is None
+        )
 
     @precondition(lambda self: self.is_open)
     @rule(count=st.integers(1, 6))
@@ -267,12 +339,16 @@ class RestMachine(RuleBasedStateMachine):
         for _ in range(count):
             if not self.is_open:
                 return
-            early = any(self.now < at + int(min(seconds, DAY) * SECOND) - 1 for at, seconds in self.asked)
+            early = any(
+                self.now < at + int(min(seconds, DAY) * SECOND) - 1 for at, seconds in self.asked
+            )
             trying = any(permit.trial for permit in self.permits)
             permit = self.endpoint.issue_permit(self.limits, self.now, uses_retry_budget=False)
             self.permits.append(permit)
             if early:
-                assert permit.trial is not trying, "before the time one call tries; if it is not refused soon, more follow"
+                assert permit.trial is not trying, (
+                    "before the time one call tries; if it is not refused soon, more follow"
+                )
             if early and permit.trial:
                 asked_last = max(at for at, _ in self.asked)
                 assert self.may_try or self.now - asked_last >= 60 * SECOND
@@ -312,15 +388,25 @@ class RestMachine(RuleBasedStateMachine):
         if wait is not None and asks:
             self.asked.append((self.now, wait))
             assert self.limits.cooldown_until >= self.now + int(min(wait, DAY) * SECOND) - 1
-            in_lockstep = self.history.chance() > 0.1 and self.limits.cooldown_until <= self.now + int(wait * SECOND)
+            in_lockstep = (
+                self.history.chance() > 0.1
+                and self.limits.cooldown_until <= self.now + int(wait * SECOND)
+            )
             assert not in_lockstep or wait > DAY, "not at the very moment that it named"
         elif wait is None and alone:
             self.backoffs.append(self.now)
         else:
-            assert self.limits.cooldown_until == until, "beside others, it only says how many the server takes"
-        latest = [at + int(min(seconds + min(0.2 * seconds, 5), DAY) * SECOND) for at, seconds in self.asked]
+            assert self.limits.cooldown_until == until, (
+                "beside others, it only says how many the server takes"
+            )
+        latest = [
+            at + int(min(seconds + min(0.2 * seconds, 5), DAY) * SECOND)
+            for at, seconds in self.asked
+        ]
         latest += [at + 4 * SECOND for at in self.backoffs]
-        assert self.limits.cooldown_until <= max([*latest, until]) + 1, "at most 20 % or 5 s more than asked"
+        assert self.limits.cooldown_until <= max([*latest, until]) + 1, (
+            "at most 20 % or 5 s more than asked"
+        )
 
     def teardown(self) -> None:
         for permit in self.permits:

@@ -32,7 +32,9 @@ from opea_core.policy.model_limits import ModelLimits
 from opea_core.policy.retry import EndpointImpact, Mark, Retry
 from opea_core.policy.scheduler import Scheduler
 
-PAUSES = st.sampled_from([1, SECOND // 2, SECOND, SECOND, 2 * SECOND, 5 * SECOND, 61 * SECOND]) | st.integers(0, 10 * SECOND)
+PAUSES = st.sampled_from(
+    [1, SECOND // 2, SECOND, SECOND, 2 * SECOND, 5 * SECOND, 61 * SECOND]
+) | st.integers(0, 10 * SECOND)
 DOWN = EndpointImpact(Verdict.FAIL, connect_class=True)
 FAILURES = [
     EndpointImpact(Verdict.FAIL),
@@ -47,9 +49,20 @@ FAILURES = [
     EndpointImpact(Verdict.NEUTRAL, mark=Mark.KEY),
     EndpointImpact(Verdict.NEUTRAL, mark=Mark.MODEL),
 ]
-EFFECTS = [EndpointImpact(), EndpointImpact(allowance=(1, 4.0)), EndpointImpact(Verdict.NEUTRAL), *FAILURES]
-ENDPOINTS = st.tuples(st.sampled_from([1, 2, 3, 1, 2, None]), st.integers(0, 1), st.sampled_from([1.0, 2.0]))
-SHAPES = st.tuples(ENDPOINTS) | st.tuples(ENDPOINTS, ENDPOINTS) | st.tuples(ENDPOINTS, ENDPOINTS, ENDPOINTS)
+EFFECTS = [
+    EndpointImpact(),
+    EndpointImpact(allowance=(1, 4.0)),
+    EndpointImpact(Verdict.NEUTRAL),
+    *FAILURES,
+]
+ENDPOINTS = st.tuples(
+    st.sampled_from([1, 2, 3, 1, 2, None]), st.integers(0, 1), st.sampled_from([1.0, 2.0])
+)
+SHAPES = (
+    st.tuples(ENDPOINTS)
+    | st.tuples(ENDPOINTS, ENDPOINTS)
+    | st.tuples(ENDPOINTS, ENDPOINTS, ENDPOINTS)
+)
 """Limit, tier and weight of one to three endpoints."""
 
 
@@ -65,7 +78,13 @@ class SchedulerMachine(DispatcherChecks):
         connect_failure_threshold=st.integers(1, 2),
         seed=st.integers(0, 9),
     )
-    def begin(self, shape: tuple[tuple[int | None, int, float], ...], connect_failure_threshold: int, seed: int, **queue: Any) -> None:
+    def begin(
+        self,
+        shape: tuple[tuple[int | None, int, float], ...],
+        connect_failure_threshold: int,
+        seed: int,
+        **queue: Any,
+    ) -> None:
         chance = random.Random(seed).random
         breaker = BreakerPolicy(
             window=6,
@@ -91,7 +110,9 @@ class SchedulerMachine(DispatcherChecks):
         self.readmitted = 0
         self.cooldowns: dict[ModelLimits, int] = {}
         for _ in range(4):
-            self.come_one(priority=5, deadline=None, pins=(), recovery_wait=None, model="m", takes=True)
+            self.come_one(
+                priority=5, deadline=None, pins=(), recovery_wait=None, model="m", takes=True
+            )
 
     # --- rules
 
@@ -110,16 +131,29 @@ class SchedulerMachine(DispatcherChecks):
             self.come_one(**options)
 
     def come_one(
-        self, priority: int, deadline: int | None, pins: tuple[int, ...], recovery_wait: float | None, model: str, takes: bool
+        self,
+        priority: int,
+        deadline: int | None,
+        pins: tuple[int, ...],
+        recovery_wait: float | None,
+        model: str,
+        takes: bool,
     ) -> None:
         pinned = [self.endpoints[n] for n in pins if n < len(self.endpoints)] or None
         until = None if deadline is None else self.now + deadline
         ticket = self.scheduler.ticket(
-            self.now, model=model, endpoints=pinned, priority=priority, deadline=until, recovery_wait=recovery_wait
+            self.now,
+            model=model,
+            endpoints=pinned,
+            priority=priority,
+            deadline=until,
+            recovery_wait=recovery_wait,
         )
         assert ticket.key == self.now + int(priority * self.policy.aging * SECOND)
         wait = self.policy.recovery_wait if recovery_wait is None else recovery_wait
-        self.calls.append(Call(ticket, pinned or list(self.endpoints), int(wait * SECOND), self.now, priority))
+        self.calls.append(
+            Call(ticket, pinned or list(self.endpoints), int(wait * SECOND), self.now, priority)
+        )
         self.watch(lambda: self.scheduler.add(ticket, self.now))
         assert ticket.state in (PENDING, OFFERED, REJECTED)
         if takes:
@@ -150,7 +184,12 @@ class SchedulerMachine(DispatcherChecks):
         self.poll()
 
     @precondition(lambda self: self.any(TAKEN))
-    @rule(which=st.integers(0, 99), effect=st.sampled_from(EFFECTS), poll=st.booleans(), twice=st.booleans())
+    @rule(
+        which=st.integers(0, 99),
+        effect=st.sampled_from(EFFECTS),
+        poll=st.booleans(),
+        twice=st.booleans(),
+    )
     def finish(self, which: int, effect: EndpointImpact, poll: bool, twice: bool) -> None:
         call = self.pick(which, TAKEN)
         self.settle(call, effect)
@@ -175,7 +214,11 @@ class SchedulerMachine(DispatcherChecks):
         self.fail_one(self.pick(which, TAKEN), **options)
 
     @precondition(lambda self: self.any(TAKEN))
-    @rule(effect=st.sampled_from([DOWN, DOWN, DOWN, *FAILURES]), delay=st.sampled_from([0.0, 1.5]), uses_retry_budget=st.booleans())
+    @rule(
+        effect=st.sampled_from([DOWN, DOWN, DOWN, *FAILURES]),
+        delay=st.sampled_from([0.0, 1.5]),
+        uses_retry_budget=st.booleans(),
+    )
     def fail_all(self, effect: EndpointImpact, delay: float, uses_retry_budget: bool) -> None:
         """A server dies: all its calls fail, and want another attempt."""
         for call in [c for c in self.calls if c.ticket.state is TAKEN]:
@@ -195,24 +238,38 @@ class SchedulerMachine(DispatcherChecks):
             for call in [c for c in self.calls if c.ticket.state is TAKEN]:
                 probe = call.permit is not None and call.permit.is_probe
                 if probe or not hanging:
-                    self.fail_one(call, DOWN, 0.0, uses_retry_budget=False, behind=probe, spent=False)
+                    self.fail_one(
+                        call, DOWN, 0.0, uses_retry_budget=False, behind=probe, spent=False
+                    )
             self.wait((self.scheduler.wake_at(self.now) or self.now) - self.now)
 
-    def fail_one(self, call: Call, effect: EndpointImpact, delay: float | None, uses_retry_budget: bool, behind: bool, spent: bool) -> None:
+    def fail_one(
+        self,
+        call: Call,
+        effect: EndpointImpact,
+        delay: float | None,
+        uses_retry_budget: bool,
+        behind: bool,
+        spent: bool,
+    ) -> None:
         """An attempt failed, and the call wants another; ``spent``: it was the last one that the budget had paid."""
         failed = self.settle(call, effect)
         for _ in range(int(failed.budget.tokens(self.now)) if spent else 0):
             failed.budget.charge(self.now)
         allowed = [e for e in call.allowed if e is not failed or delay is not None]
         key = call.ticket.key
-        rejection = self.scheduler.retry(call.ticket, Retry(delay, uses_retry_budget), failed, self.now, behind)
+        rejection = self.scheduler.retry(
+            call.ticket, Retry(delay, uses_retry_budget), failed, self.now, behind
+        )
         call.allowed = allowed or call.allowed
         if delay is not None:
             call.not_before[failed] = self.now + int(delay * SECOND)
         if rejection is None:
             assert call.ticket.state is PENDING
             assert call.ticket.uses_retry_budget is uses_retry_budget
-            assert call.ticket.is_between_attempts is (uses_retry_budget or any(at > self.now for at in call.not_before.values()))
+            assert call.ticket.is_between_attempts is (
+                uses_retry_budget or any(at > self.now for at in call.not_before.values())
+            )
             assert call.ticket.key >= key
             call.put_back += behind
             assert behind or call.ticket.key == key, "it keeps the time it came"
@@ -275,7 +332,9 @@ class SchedulerMachine(DispatcherChecks):
     def counters_tell_the_truth(self) -> None:
         states = Counter(c.ticket.state for c in self.calls)
         assert self.scheduler.waiting == states[PENDING] + states[OFFERED] + states[LAPSED]
-        assert self.scheduler.queued == sum(c.ticket.state is PENDING and not c.ticket.retrying for c in self.calls)
+        assert self.scheduler.queued == sum(
+            c.ticket.state is PENDING and not c.ticket.retrying for c in self.calls
+        )
         assert self.scheduler.queued <= self.policy.max_queued + self.readmitted
         waiters = Counter(self.scheduler.waiters())
         assert waiters == Counter(c.ticket for c in self.calls if c.ticket.state is PENDING)
@@ -283,7 +342,9 @@ class SchedulerMachine(DispatcherChecks):
             live = sum(c.permit is not None and c.permit.endpoint is e for c in self.calls)
             assert e.in_flight == live <= (e.config.max_concurrent or live)
             for model in ("m", "n"):
-                assert e.limits(model).in_flight == sum(c.permit is not None and c.permit.limits is e.limits(model) for c in self.calls)
+                assert e.limits(model).in_flight == sum(
+                    c.permit is not None and c.permit.limits is e.limits(model) for c in self.calls
+                )
 
     @invariant()
     def a_cooldown_only_grows_unless_something_is_answered(self) -> None:
@@ -350,7 +411,9 @@ TestSchedulerAtLength.pytestmark = [pytest.mark.slow]  # type: ignore[attr-defin
 
 @fixed(40)
 @given(stopped=st.integers(1, 8), places=st.integers(1, 3), others=st.integers(1, 3))
-def test_a_loop_that_stands_still_costs_two_seconds_once(stopped: int, places: int, others: int) -> None:
+def test_a_loop_that_stands_still_costs_two_seconds_once(
+    stopped: int, places: int, others: int
+) -> None:
     config = Endpoint(base_url="http://a/v1", max_concurrent=places)
     endpoint = EndpointState(config, BreakerPolicy(), lambda: 0.0, 0)
     scheduler = Scheduler([endpoint], QueuePolicy(), 60.0, lambda: 0.0)
@@ -369,4 +432,6 @@ def test_a_loop_that_stands_still_costs_two_seconds_once(stopped: int, places: i
         scheduler.take(ticket)
     scheduler.poll(3 * SECOND)
     served = [ticket for ticket in waiters[stopped:] if ticket.state in (OFFERED, TAKEN)]
-    assert len(served) == min(places, others), "whoever lives is served as soon as one offer has lapsed"
+    assert len(served) == min(places, others), (
+        "whoever lives is served as soon as one offer has lapsed"
+    )

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from opea_core import errors
 from opea_core.config import RetryPolicy
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.retry import EndpointImpact, Failure, History, Mark, Phase, Retry, backoff, effect, judge
+from opea_core.policy.retry import (
+    EndpointImpact,
+    Failure,
+    History,
+    Mark,
+    Phase,
+    Retry,
+    backoff,
+    effect,
+    judge,
+)
 from opea_core.wire.error_body import error_class, read_error
 
 POLICY = RetryPolicy()
@@ -27,10 +37,14 @@ BAD = errors.BadAnswerError
 def status(code: int, body: dict[str, Any] | None = None, **known: Any) -> Failure:
     """An error status, of the class that the wire gives it."""
     read = read_error(json.dumps({"error": body or {"message": "no"}}).encode(), code)
-    return Failure(Phase.STATUS, error_class(code, read)("no", status_code=code, code=read.code), **known)
+    return Failure(
+        Phase.STATUS, error_class(code, read)("no", status_code=code, code=read.code), **known
+    )
 
 
-def broken(phase: Phase, cls: type[errors.OPEAError], code: int | None = None, **known: Any) -> Failure:
+def broken(
+    phase: Phase, cls: type[errors.OPEAError], code: int | None = None, **known: Any
+) -> Failure:
     """Anything that is no error status."""
     return Failure(phase, cls("no", status_code=code), **known)
 
@@ -53,7 +67,10 @@ TABLE: list[tuple[str, Failure, float | None, int]] = [
     ("connect timeout", broken(Phase.NOT_SENT, TIMED_OUT), BACKOFF, 1),
     ("disconnected before headers", broken(Phase.MAYBE_SENT, DISCONNECTED), BACKOFF, 1),
     ("first-event timeout before headers", broken(Phase.MAYBE_SENT, TIMED_OUT), None, 1),
-    *[(str(code), status(code), BACKOFF, 1) for code in (408, 409, 425, 498, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530)],
+    *[
+        (str(code), status(code), BACKOFF, 1)
+        for code in (408, 409, 425, 498, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530)
+    ],
     ("503 with a wait", status(503, wait=7.0), 7.0, 1),
     ("502 with a wait shorter than the backoff", status(502, wait=0.5), BACKOFF, 1),
     ("first 500", status(500), BACKOFF, 1),
@@ -77,7 +94,9 @@ TABLE: list[tuple[str, Failure, float | None, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("failure", "delay", "cost"), [pytest.param(*row[1:], id=row[0]) for row in TABLE])
+@pytest.mark.parametrize(
+    ("failure", "delay", "cost"), [pytest.param(*row[1:], id=row[0]) for row in TABLE]
+)
 def test_tried_again(failure: Failure, delay: float | None, cost: int) -> None:
     again = judge(failure, History(), POLICY)
     assert again is not None
@@ -93,10 +112,19 @@ def test_tried_again(failure: Failure, delay: float | None, cost: int) -> None:
         pytest.param(overflow(500), id="context overflow as 500"),
         pytest.param(broken(Phase.DELIVERED, DISCONNECTED), id="handed out"),
         pytest.param(broken(Phase.DELIVERED, TIMED_OUT), id="handed out, then silence"),
-        pytest.param(broken(Phase.DELIVERED, errors.RateLimited, 429, wait=1.0), id="handed out, then 429"),
-        pytest.param(broken(Phase.DELIVERED, errors.ServerError, 503, should_retry=True), id="handed out, whatever the server says"),
-        pytest.param(broken(Phase.NOT_SENT, errors.CertificateError, retryable=False), id="certificate"),
-        pytest.param(broken(Phase.NOT_SENT, errors.ConfigurationError, retryable=False), id="illegal header"),
+        pytest.param(
+            broken(Phase.DELIVERED, errors.RateLimited, 429, wait=1.0), id="handed out, then 429"
+        ),
+        pytest.param(
+            broken(Phase.DELIVERED, errors.ServerError, 503, should_retry=True),
+            id="handed out, whatever the server says",
+        ),
+        pytest.param(
+            broken(Phase.NOT_SENT, errors.CertificateError, retryable=False), id="certificate"
+        ),
+        pytest.param(
+            broken(Phase.NOT_SENT, errors.ConfigurationError, retryable=False), id="illegal header"
+        ),
         pytest.param(broken(Phase.BODY, BAD, 200, retryable=False), id="oversized body"),
     ],
 )
@@ -115,7 +143,9 @@ def test_a_second_500_goes_elsewhere_only() -> None:
     assert again == Retry(None, uses_retry_budget=True, reason="500")
 
 
-@pytest.mark.parametrize("cls", [errors.AuthenticationError, errors.PermissionDeniedError, errors.NotFoundError])
+@pytest.mark.parametrize(
+    "cls", [errors.AuthenticationError, errors.PermissionDeniedError, errors.NotFoundError]
+)
 def test_a_refusal_inside_a_200_goes_elsewhere_like_its_status(cls: type[errors.OPEAError]) -> None:
     again = judge(broken(Phase.BODY, cls, 200), History(), POLICY)
     assert again is not None
@@ -154,23 +184,33 @@ def test_a_wait_up_to_max_retry_after_is_kept(code: int) -> None:
     chance=st.floats(0, 1, exclude_max=True),
     attempts=st.integers(1, 50),
 )
-def test_never_earlier_on_the_same_endpoint_than_the_server_asked(code: int, wait: float, chance: float, attempts: int) -> None:
+def test_never_earlier_on_the_same_endpoint_than_the_server_asked(
+    code: int, wait: float, chance: float, attempts: int
+) -> None:
     again = judge(status(code, wait=wait), History(attempts, chance=lambda: chance), POLICY)
     assert again is not None
     assert again.delay is None or again.delay >= wait
 
 
 @FIXED
-@given(code=st.sampled_from([429, 498, 503]), wait=st.floats(1e-6, 1e9), chance=st.floats(0, 1, exclude_max=True))
+@given(
+    code=st.sampled_from([429, 498, 503]),
+    wait=st.floats(1e-6, 1e9),
+    chance=st.floats(0, 1, exclude_max=True),
+)
 @example(code=429, wait=60.0, chance=0.999)
-def test_the_gate_is_the_servers_wait_and_up_to_a_fifth_more(code: int, wait: float, chance: float) -> None:
+def test_the_gate_is_the_servers_wait_and_up_to_a_fifth_more(
+    code: int, wait: float, chance: float
+) -> None:
     result = effect(status(code, wait=wait), History(chance=lambda: chance))
     assert result.wait is not None
     assert wait <= result.wait <= wait + min(0.2 * wait, 5.0)
 
 
 def test_those_who_waited_do_not_return_in_lockstep() -> None:
-    waits = {effect(status(429, wait=10.0), History(chance=lambda c=c: c / 10)).wait for c in range(10)}
+    waits = {
+        effect(status(429, wait=10.0), History(chance=lambda c=c: c / 10)).wait for c in range(10)
+    }
     assert len(waits) == 10
 
 
@@ -186,11 +226,16 @@ FAILS: list[tuple[str, Failure, bool]] = [
     ("HTML", broken(Phase.BODY, BAD, 200), False),
     ("no end mark", broken(Phase.DELIVERED, errors.StreamInterrupted, 200), False),
     ("an error object of server class", broken(Phase.FIRST, errors.ServerError, 200), False),
-    *[(str(code), status(code), False) for code in (500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 525, 526, 529, 530)],
+    *[
+        (str(code), status(code), False)
+        for code in (500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 525, 526, 529, 530)
+    ],
 ]
 
 
-@pytest.mark.parametrize(("failure", "connect_class"), [pytest.param(*row[1:], id=row[0]) for row in FAILS])
+@pytest.mark.parametrize(
+    ("failure", "connect_class"), [pytest.param(*row[1:], id=row[0]) for row in FAILS]
+)
 def test_counts_against_the_endpoint(failure: Failure, connect_class: bool) -> None:
     result = effect(failure, History())
     assert (result.verdict, result.connect_class) == (Verdict.FAIL, connect_class)
@@ -198,12 +243,18 @@ def test_counts_against_the_endpoint(failure: Failure, connect_class: bool) -> N
 
 
 NEUTRALS: list[tuple[str, Failure]] = [
-    *[(str(code), status(code)) for code in (400, 401, 402, 403, 404, 405, 408, 409, 413, 415, 422, 425, 429, 498, 499, 501)],
+    *[
+        (str(code), status(code))
+        for code in (400, 401, 402, 403, 404, 405, 408, 409, 413, 415, 422, 425, 429, 498, 499, 501)
+    ],
     ("quota", quota()),
     ("context overflow", overflow(400)),
     ("context overflow as 500", overflow(500)),
     ("certificate", broken(Phase.NOT_SENT, errors.CertificateError, retryable=False)),
-    ("the caller's own deadline", broken(Phase.MAYBE_SENT, errors.DeadlineExceeded, own_limit=True)),
+    (
+        "the caller's own deadline",
+        broken(Phase.MAYBE_SENT, errors.DeadlineExceeded, own_limit=True),
+    ),
     ("a body larger than allowed", broken(Phase.BODY, BAD, 200, retryable=False)),
     ("a rate limit inside a 200", broken(Phase.FIRST, errors.RateLimited, 200)),
     ("redirect", broken(Phase.STATUS, errors.ConfigurationError, 302)),
@@ -232,14 +283,24 @@ def test_a_502_counts_each_time() -> None:
         pytest.param(status(429), True, False, id="429: a backoff"),
         pytest.param(status(429, wait=10.0), True, True, id="429 with a wait"),
         pytest.param(status(498, wait=10.0), True, True, id="498 with a wait"),
-        pytest.param(broken(Phase.FIRST, errors.RateLimited, 200, wait=10.0), True, True, id="a rate limit inside a 200"),
+        pytest.param(
+            broken(Phase.FIRST, errors.RateLimited, 200, wait=10.0),
+            True,
+            True,
+            id="a rate limit inside a 200",
+        ),
         pytest.param(status(503, wait=10.0), True, True, id="503 with a wait"),
         pytest.param(status(503), True, False, id="503: a backoff"),
         pytest.param(status(529, wait=10.0), True, True, id="529 with a wait"),
         pytest.param(
-            broken(Phase.DELIVERED, errors.ServerError, 503), False, False, id="503 in a stream of which something was handed out"
+            broken(Phase.DELIVERED, errors.ServerError, 503),
+            False,
+            False,
+            id="503 in a stream of which something was handed out",
         ),
-        pytest.param(status(502, wait=10.0), False, False, id="502 with a wait: only this call waits"),
+        pytest.param(
+            status(502, wait=10.0), False, False, id="502 with a wait: only this call waits"
+        ),
         pytest.param(quota(), False, False, id="quota"),
         pytest.param(status(402), False, False, id="402"),
         pytest.param(status(500), False, False, id="500"),
@@ -259,7 +320,11 @@ def test_what_is_a_refusal_as_too_much(failure: Failure, refused: bool, waits: b
         pytest.param(status(408), True, id="408"),
         pytest.param(status(504), True, id="504"),
         pytest.param(status(524), True, id="524"),
-        pytest.param(broken(Phase.MAYBE_SENT, TIMED_OUT, own_limit=True), False, id="the caller's own deadline"),
+        pytest.param(
+            broken(Phase.MAYBE_SENT, TIMED_OUT, own_limit=True),
+            False,
+            id="the caller's own deadline",
+        ),
         pytest.param(broken(Phase.NOT_SENT, TIMED_OUT), False, id="connect timeout"),
         pytest.param(broken(Phase.NOT_SENT, DISCONNECTED), False, id="refused connection"),
         pytest.param(status(429), False, id="429"),
@@ -320,7 +385,14 @@ def test_what_moves_the_endpoint_to_the_end(failure: Failure, mark: Mark | None)
 
 
 def test_an_answer_is_the_default_effect() -> None:
-    nothing = {"connect_class": False, "refused": False, "late": False, "wait": None, "mark": None, "reason": None}
+    nothing = {
+        "connect_class": False,
+        "refused": False,
+        "late": False,
+        "wait": None,
+        "mark": None,
+        "reason": None,
+    }
     assert EndpointImpact() == EndpointImpact(Verdict.OK, allowance=None, jitter=0.0, **nothing)
 
 
@@ -336,7 +408,9 @@ def test_backoff_is_drawn_from_half_of_its_ceiling_to_all_of_it() -> None:
 
 
 def test_backoff_with_full_jitter_is_drawn_from_0_to_its_ceiling() -> None:
-    assert [backoff(3, RetryPolicy(jitter="full"), lambda c=c: c) for c in (0.0, 0.25, 0.5, 1.0)] == [0, 2, 4, 8]
+    assert [
+        backoff(3, RetryPolicy(jitter="full"), lambda c=c: c) for c in (0.0, 0.25, 0.5, 1.0)
+    ] == [0, 2, 4, 8]
 
 
 def test_backoff_without_jitter_is_its_ceiling() -> None:
@@ -361,8 +435,12 @@ def test_the_nth_failure_waits_the_nth_backoff(attempts: int) -> None:
 )
 @example(retry=1025, initial=1.0, factor=2.0, longest=20.0, chance=0.5, jitter="full")
 @example(retry=1025, initial=0.0, factor=2.0, longest=20.0, chance=0.5, jitter="full")
-def test_backoff_is_within_its_bounds(retry: int, initial: float, factor: float, longest: float, chance: float, jitter: str) -> None:
-    policy = RetryPolicy(initial_delay=initial, backoff_factor=factor, max_delay=longest, jitter=jitter)
+def test_backoff_is_within_its_bounds(
+    retry: int, initial: float, factor: float, longest: float, chance: float, jitter: str
+) -> None:
+    policy = RetryPolicy(
+        initial_delay=initial, backoff_factor=factor, max_delay=longest, jitter=jitter
+    )
     ceiling = float(min(Fraction(longest), Fraction(initial) * Fraction(factor) ** retry))
     seconds = backoff(retry, policy, lambda: chance)
     assert 0 <= seconds <= ceiling * (1 + 1e-9)
@@ -376,13 +454,31 @@ def test_backoff_is_within_its_bounds(retry: int, initial: float, factor: float,
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
-    assert RetryPolicy(max_retries=3, initial_delay=1, backoff_factor=2, max_delay=20, jitter="equal", max_retry_after=60) == POLICY
+    assert (
+        RetryPolicy(
+            max_retries=3,
+            initial_delay=1,
+            backoff_factor=2,
+            max_delay=20,
+            jitter="equal",
+            max_retry_after=60,
+        )
+        == POLICY
+    )
 
 
 @FIXED
 @given(
     phase=st.sampled_from([p for p in Phase if p is not Phase.DELIVERED]),
-    cls=st.sampled_from([errors.ServerError, errors.RateLimited, errors.EndpointTimeout, errors.NotFoundError, errors.QuotaExceeded]),
+    cls=st.sampled_from(
+        [
+            errors.ServerError,
+            errors.RateLimited,
+            errors.EndpointTimeout,
+            errors.NotFoundError,
+            errors.QuotaExceeded,
+        ]
+    ),
     code=st.sampled_from([None, 200, 404, 429, 500, 503]),
     wait=st.none() | st.floats(1e-6, 1e5),
     attempts=st.integers(1, 2000),
@@ -398,7 +494,10 @@ def test_every_decision_is_finite_and_not_negative(
     server_errors: int,
     chance: float,
 ) -> None:
-    failure, history = Failure(phase, cls("no", status_code=code), wait), History(attempts, server_errors, chance=lambda: chance)
+    failure, history = (
+        Failure(phase, cls("no", status_code=code), wait),
+        History(attempts, server_errors, chance=lambda: chance),
+    )
     again, result = judge(failure, history, POLICY), effect(failure, history)
     if again is not None and again.delay is not None:
         assert 0 <= again.delay <= max(POLICY.max_delay, POLICY.max_retry_after)

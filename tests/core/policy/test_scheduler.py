@@ -21,7 +21,12 @@ OK = EndpointImpact()
 CANCELLED = EndpointImpact(Verdict.NEUTRAL)
 FAILED = EndpointImpact(Verdict.FAIL)
 DOWN = EndpointImpact(Verdict.FAIL, connect_class=True)
-NEW, PENDING, OFFERED, LAPSED = TicketState.NEW, TicketState.PENDING, TicketState.OFFERED, TicketState.LAPSED
+NEW, PENDING, OFFERED, LAPSED = (
+    TicketState.NEW,
+    TicketState.PENDING,
+    TicketState.OFFERED,
+    TicketState.LAPSED,
+)
 TAKEN, REJECTED, GONE = TicketState.TAKEN, TicketState.REJECTED, TicketState.GONE
 
 
@@ -30,7 +35,13 @@ def limited(seconds: float | None = None) -> EndpointImpact:
     return EndpointImpact(Verdict.NEUTRAL, refused=True, wait=seconds, chance=0.0)
 
 
-def place(name: str = "a", limit: int | None = 1, opens_for: float = 1.0, answered: bool = True, **options: Any) -> EndpointState:
+def place(
+    name: str = "a",
+    limit: int | None = 1,
+    opens_for: float = 1.0,
+    answered: bool = True,
+    **options: Any,
+) -> EndpointState:
     """An endpoint, by default one that has answered before."""
     config = Endpoint(base_url=f"http://{name}/v1", max_concurrent=limit, **options)
     endpoint = EndpointState(config, BreakerPolicy(break_duration=opens_for), lambda: 0.0, 0)
@@ -41,7 +52,9 @@ def place(name: str = "a", limit: int | None = 1, opens_for: float = 1.0, answer
 class World:
     """A dispatcher, and a clock that moves by hand."""
 
-    def __init__(self, *places: EndpointState, chance: Callable[[], float] = lambda: 0.0, **queue: Any) -> None:
+    def __init__(
+        self, *places: EndpointState, chance: Callable[[], float] = lambda: 0.0, **queue: Any
+    ) -> None:
         self.now = 0
         self.scheduler = Scheduler(places or (place(),), QueuePolicy(**queue), 60.0, chance)
 
@@ -84,7 +97,9 @@ class World:
         self.scheduler.leave(ticket)
         return self.poll()
 
-    def again(self, ticket: Ticket, retry: Retry, effect: EndpointImpact = FAILED, behind: bool = False) -> Rejection | None:
+    def again(
+        self, ticket: Ticket, retry: Retry, effect: EndpointImpact = FAILED, behind: bool = False
+    ) -> Rejection | None:
         """The attempt failed, and the call waits for its next one."""
         failed = self.settle(ticket, effect)
         rejection = self.scheduler.retry(ticket, retry, failed, self.now, behind)
@@ -108,7 +123,12 @@ class World:
 
     def rest(self, e: EndpointState, seconds: float) -> None:
         """An endpoint is rate limited."""
-        e.settle(e.issue_permit(e.limits(""), self.now, uses_retry_budget=False), limited(seconds), "", self.now)
+        e.settle(
+            e.issue_permit(e.limits(""), self.now, uses_retry_budget=False),
+            limited(seconds),
+            "",
+            self.now,
+        )
 
     def spend(self, e: EndpointState) -> None:
         """The retry budget of an endpoint is used up."""
@@ -199,7 +219,9 @@ def test_urgent_first() -> None:
 
 
 @pytest.mark.parametrize(("waited", "order"), [(4.9, [1, 0]), (5.1, [0, 1])])
-def test_one_class_of_priority_is_worth_five_seconds_of_waiting(waited: float, order: list[int]) -> None:
+def test_one_class_of_priority_is_worth_five_seconds_of_waiting(
+    waited: float, order: list[int]
+) -> None:
     w = World()
     holder = w.call()
     old = w.call(priority=5)
@@ -317,8 +339,12 @@ def test_the_next_one_gets_the_place_of_the_one_that_is_too_late() -> None:
     assert next_.state is OFFERED
 
 
-@pytest.mark.parametrize(("options", "why"), [({"deadline": 5}, Reason.DEADLINE), ({}, Reason.QUEUE_TIMEOUT)])
-def test_a_waiter_that_asks_after_its_time_is_rejected(options: dict[str, Any], why: Reason) -> None:
+@pytest.mark.parametrize(
+    ("options", "why"), [({"deadline": 5}, Reason.DEADLINE), ({}, Reason.QUEUE_TIMEOUT)]
+)
+def test_a_waiter_that_asks_after_its_time_is_rejected(
+    options: dict[str, Any], why: Reason
+) -> None:
     w = World(queue_timeout=7)
     w.call()
     waiter = w.call(**options)
@@ -363,7 +389,9 @@ def test_a_retry_is_never_granted_after_the_deadline() -> None:
         ({"deadline": 0.5}, {"queue_timeout": 0.7}, Reason.DEADLINE),
     ],
 )
-def test_a_wait_that_cannot_fit_is_not_begun(options: dict[str, Any], queue: dict[str, Any], why: Reason) -> None:
+def test_a_wait_that_cannot_fit_is_not_begun(
+    options: dict[str, Any], queue: dict[str, Any], why: Reason
+) -> None:
     w = World(**queue)
     w.break_(w.first)
     assert reason(w.call(**options)) is why
@@ -481,7 +509,11 @@ def test_a_dead_waiter_costs_no_probe() -> None:
     w.pass_time(1)
     assert (dead.state, next_.state) == (OFFERED, PENDING)
     w.pass_time(2)
-    assert (dead.state, next_.state, next_.permit is not None and next_.permit.is_probe) == (LAPSED, OFFERED, True)
+    assert (dead.state, next_.state, next_.permit is not None and next_.permit.is_probe) == (
+        LAPSED,
+        OFFERED,
+        True,
+    )
 
 
 # --- W7: everything comes back, once
@@ -693,7 +725,11 @@ def test_an_unavailable_endpoint_is_named_with_its_last_error() -> None:
         w.end(w.call(), EndpointImpact(Verdict.FAIL, connect_class=True, reason=error))
     rejection = w.call().rejection
     assert rejection is not None
-    assert (type(rejection.cause), str(rejection.cause), rejection.retry_after) == (EndpointConnectionError, "nothing answers", 1.0)
+    assert (type(rejection.cause), str(rejection.cause), rejection.retry_after) == (
+        EndpointConnectionError,
+        "nothing answers",
+        1.0,
+    )
     assert rejection.endpoints == ("a: nothing answers (next try in 1.0 s)",)
     assert rejection.answered
 
@@ -752,7 +788,9 @@ def test_calls_are_held_for_recovery_wait_at_most(recovery_wait: float) -> None:
     rejection = next(t.rejection for t in held if t.rejection is not None)
     assert rejection.reason is Reason.UNAVAILABLE
     assert rejection.retry_after is not None
-    assert waited <= recovery_wait < waited + rejection.retry_after, "rejected as soon as the next try lies beyond"
+    assert waited <= recovery_wait < waited + rejection.retry_after, (
+        "rejected as soon as the next try lies beyond"
+    )
 
 
 def test_the_wait_stands_still_while_a_probe_is_in_flight() -> None:
@@ -879,7 +917,9 @@ def test_an_endpoint_that_refuses_everything_is_waited_for_as_long_as_a_broken_o
     rejection = next(t.rejection for t in held if t.rejection is not None)
     assert (rejection.reason, rejection.answered) == (Reason.UNAVAILABLE, True)
     assert rejection.retry_after is not None
-    assert waited <= 10 < waited + rejection.retry_after, "rejected as soon as the next try lies beyond"
+    assert waited <= 10 < waited + rejection.retry_after, (
+        "rejected as soon as the next try lies beyond"
+    )
 
 
 def test_when_the_server_answers_the_time_in_which_it_refused_everything_was_no_outage() -> None:
@@ -1139,7 +1179,9 @@ def test_a_refilled_budget_is_announced() -> None:
 
 
 @pytest.mark.parametrize(("delay", "rejected"), [(4.9, False), (5.0, True), (9.0, True)])
-def test_a_retry_that_cannot_fit_the_deadline_is_not_waited_for(delay: float, rejected: bool) -> None:
+def test_a_retry_that_cannot_fit_the_deadline_is_not_waited_for(
+    delay: float, rejected: bool
+) -> None:
     w = World()
     rejection = w.again(w.call(deadline=5), Retry(delay))
     assert (rejection is not None and rejection.reason is Reason.DEADLINE) is rejected
@@ -1230,7 +1272,11 @@ def test_a_hold_is_measured_by_the_clock_of_those_it_waits_with() -> None:
     a = places[0]
     call = w.call(endpoints=[a])
     for n in range(1, 100):
-        w.end(w.call(endpoints=[p for bit, p in zip(f"{n:07b}", places[1:], strict=True) if bit == "1"]))
+        w.end(
+            w.call(
+                endpoints=[p for bit, p in zip(f"{n:07b}", places[1:], strict=True) if bit == "1"]
+            )
+        )
     w.break_(a)
     held = w.call(endpoints=[a], recovery_wait=100)
     for _ in range(5):

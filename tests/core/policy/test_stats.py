@@ -34,7 +34,10 @@ def test_any_duration_is_counted(duration: int) -> None:
 
 
 @settings(derandomize=True, database=None, deadline=None)
-@given(durations=st.lists(DURATIONS, min_size=1, max_size=60), share=st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]))
+@given(
+    durations=st.lists(DURATIONS, min_size=1, max_size=60),
+    share=st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]),
+)
 def test_percentiles_are_right_to_about_a_fifth(durations: list[int], share: float) -> None:
     exact = sorted(durations)[math.ceil(share * len(durations) - 1e-9) - 1] / SECOND
     assert histogram(*durations).percentile(share) == pytest.approx(exact, rel=0.2)

@@ -7,7 +7,16 @@ from statistics import median
 
 import pytest
 
-from benchmarks.simulation.drawn import KINDS, Drawn, Result, best_fixed, draw, fixed_numbers, play, result
+from benchmarks.simulation.drawn import (
+    KINDS,
+    Drawn,
+    Result,
+    best_fixed,
+    draw,
+    fixed_numbers,
+    play,
+    result,
+)
 from benchmarks.simulation.load import callers
 from benchmarks.simulation.record import Record
 from benchmarks.simulation.scene import stage
@@ -45,7 +54,9 @@ def test_the_sample_has_one_of_each_kind() -> None:
 
 @pytest.mark.slow
 def test_over_200_servers_no_answer_is_lost() -> None:
-    assert [str(draw(seed)) for seed in ALL if ours(seed).lost and draw(seed).kind != UNSTATED] == []
+    assert [
+        str(draw(seed)) for seed in ALL if ours(seed).lost and draw(seed).kind != UNSTATED
+    ] == []
 
 
 @pytest.mark.slow
@@ -78,7 +89,9 @@ def test_one_seed_gives_one_server() -> None:
         (Model(places=64, rate=(100, 60)), [4, 32]),
     ],
 )
-def test_the_best_fixed_number_is_sought_among_those_that_may_be(model: Model, numbers: list[int]) -> None:
+def test_the_best_fixed_number_is_sought_among_those_that_may_be(
+    model: Model, numbers: list[int]
+) -> None:
     assert fixed_numbers(Drawn(0, "any", model, 1, 1)) == numbers
 
 
@@ -130,12 +143,17 @@ def test_beyond_its_cache_a_server_gives_fewer_answers_a_second(count: int, slow
 
 @pytest.mark.parametrize(("at", "last"), [(1.0, 1.0), (5.0, 2.0), (9.0, 4.0)])
 def test_a_server_has_more_or_fewer_places_from_a_time_on(at: float, last: float) -> None:
-    assert seconds(Model(places=8, service=1.0, changes=((4.0, 0.5), (8.0, 0.25))), 8, at)[-1] == last
+    assert (
+        seconds(Model(places=8, service=1.0, changes=((4.0, 0.5), (8.0, 0.25))), 8, at)[-1] == last
+    )
 
 
 def test_a_limited_rate_may_be_unstated() -> None:
     heard = answers(Model(places=8, rate=(1, 60), rate_is_stated=False), 2)
-    assert sorted((what.status, str(what.headers)) for _, what in heard) == [(200, "{}"), (429, "{}")]
+    assert sorted((what.status, str(what.headers)) for _, what in heard) == [
+        (200, "{}"),
+        (429, "{}"),
+    ]
 
 
 def test_a_token_bucket_fills_again() -> None:
@@ -152,14 +170,21 @@ def test_a_token_bucket_fills_again() -> None:
 def refusing(status: int, calls: int, outage: bool = False, places: int | None = None) -> Record:
     """What happens at the defaults, or with a number that fits."""
     troubles = (Trouble("down", 2.0, 5.0),) if outage else ()
-    scene = stage("ours", 1, [Model(places=8, service=0.05, queue=0, refusal=(status, None), troubles=troubles)], max_concurrent=places)
+    scene = stage(
+        "ours",
+        1,
+        [Model(places=8, service=0.05, queue=0, refusal=(status, None), troubles=troubles)],
+        max_concurrent=places,
+    )
     callers(scene.world, scene.clients[0], 64, calls)
     scene.world.run(1000)
     return scene.record
 
 
 @pytest.mark.parametrize("status", [503, 429])
-def test_a_crowd_at_a_small_server_is_answered_as_fast_as_with_the_number_that_fits(status: int) -> None:
+def test_a_crowd_at_a_small_server_is_answered_as_fast_as_with_the_number_that_fits(
+    status: int,
+) -> None:
     record = refusing(status, 1_000)
     assert (len(record.answers), record.errors.total()) == (1_000, 0)
     assert record.finished <= 1.15 * refusing(status, 1_000, places=8).finished

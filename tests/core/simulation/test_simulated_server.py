@@ -15,7 +15,9 @@ def answers(model: Model, count: int, at: float = 0.0) -> list[tuple[float, Hear
     server = Server(world, "gpu1", model)
     heard: list[tuple[float, Heard]] = []
     for _ in range(count):
-        world.after(at, lambda: server.connect(None, lambda what: heard.append((world.seconds - at, what))))
+        world.after(
+            at, lambda: server.connect(None, lambda what: heard.append((world.seconds - at, what)))
+        )
     world.run(10_000)
     return heard
 
@@ -70,15 +72,27 @@ def test_a_rate_limit_says_when_its_next_window_begins() -> None:
 
 def test_a_kept_connection_of_a_server_that_died_breaks_when_it_is_used() -> None:
     world = World(1)
-    server, wire, results = Server(world, "gpu1", Model(troubles=(Trouble("down", 1, 3),))), Wire(world), list[Result]()
+    server, wire, results = (
+        Server(world, "gpu1", Model(troubles=(Trouble("down", 1, 3),))),
+        Wire(world),
+        list[Result](),
+    )
     for at in (0, 2, 2.5):
         world.after(at, lambda: wire.send(server, None, None, results.append))
     world.run(10)
-    assert [(result.heard, result.reused) for result in results] == [(Said(), False), (BROKEN, True), (REFUSED, False)]
+    assert [(result.heard, result.reused) for result in results] == [
+        (Said(), False),
+        (BROKEN, True),
+        (REFUSED, False),
+    ]
 
 
-@pytest.mark.parametrize(("patience", "deadline", "limit"), [(1.0, None, "first_event"), (None, 10**9, "total")])
-def test_a_request_is_given_up_at_its_limit(patience: float | None, deadline: int | None, limit: str) -> None:
+@pytest.mark.parametrize(
+    ("patience", "deadline", "limit"), [(1.0, None, "first_event"), (None, 10**9, "total")]
+)
+def test_a_request_is_given_up_at_its_limit(
+    patience: float | None, deadline: int | None, limit: str
+) -> None:
     world = World(1)
     server, results = Server(world, "gpu1", Model(service=5.0)), list[Result]()
     Wire(world).send(server, patience, deadline, results.append)

@@ -22,7 +22,11 @@ def test_bounds_hold(scenario: str) -> None:
     ("without", "scenario", "broken"),
     [
         ("naive", BROWNOUT.format("answers 503"), "retries above the budget's bound"),
-        ("naive", BROWNOUT.format("lets them wait"), "goodput from 30 s after healing, % of what is asked"),
+        (
+            "naive",
+            BROWNOUT.format("lets them wait"),
+            "goodput from 30 s after healing, % of what is asked",
+        ),
         ("no breaker", "outage of 8 s, 64 callers", "answers of 2,000"),
         ("no breaker", "outage of 8 s, 64 callers", "requests per answer"),
         ("naive", "outage of 8 s, 1 caller", "answers of 2,000"),
@@ -32,14 +36,28 @@ def test_bounds_hold(scenario: str) -> None:
         ("naive", "one of three: 20 x slower", "slowest answer, s"),
         ("no breaker", "one of two dies with all places taken", "calls answered, %"),
         ("no breaker", "gone for 90 s", "requests per call while it is gone"),
-        ("no breaker", "restart under 8 processes", "requests a second and process while it is down"),
+        (
+            "no breaker",
+            "restart under 8 processes",
+            "requests a second and process while it is down",
+        ),
         ("no chance", "restart under 32 processes", "most requests within 20 ms while it is down"),
         ("hasty", "429 with a stated wait, 200 callers", "requests earlier than asked (trials)"),
-        ("naive", "429 with a stated wait, 200 callers", "most requests within 0.1 s after the first wait"),
-        ("no chance", "429 with a stated wait, 20 processes with one call each", "seconds over which half of 20 processes come back"),
+        (
+            "naive",
+            "429 with a stated wait, 200 callers",
+            "most requests within 0.1 s after the first wait",
+        ),
+        (
+            "no chance",
+            "429 with a stated wait, 20 processes with one call each",
+            "seconds over which half of 20 processes come back",
+        ),
     ],
 )
-def test_without_the_part_that_keeps_it_the_bound_breaks(without: str, scenario: str, broken: str) -> None:
+def test_without_the_part_that_keeps_it_the_bound_breaks(
+    without: str, scenario: str, broken: str
+) -> None:
     assert broken in [figure.name for figure in SCENARIOS[scenario](without) if not figure.holds]
 
 
@@ -75,15 +93,26 @@ def test_other_chances_keep_the_bounds_of_an_outage(seed: int) -> None:
 @pytest.mark.parametrize(("variant", "is_kept"), [("ours", True), ("no budget", False)])
 def test_without_a_budget_retries_have_no_bound(variant: str, is_kept: bool) -> None:
     """Answers that say nothing of too much, of a server that gets more than it can do."""
-    model = Model(places=8, service=0.5, queue=0, refusal=(504, None), troubles=(Trouble("slow", 5.0, 40.0, factor=4.0),))
+    model = Model(
+        places=8,
+        service=0.5,
+        queue=0,
+        refusal=(504, None),
+        troubles=(Trouble("slow", 5.0, 40.0, factor=4.0),),
+    )
     scene = stage(variant, 1, [model], 2, timeout=10, max_concurrent=32, breaker=False)
     arrivals(scene.world, scene.clients, 24.0, 40.0)
     scene.world.run(300)
-    assert (max(scene.record.retries_over_budget(client.name, "gpu1", 64) for client in scene.clients) <= 0) is is_kept
+    assert (
+        max(scene.record.retries_over_budget(client.name, "gpu1", 64) for client in scene.clients)
+        <= 0
+    ) is is_kept
 
 
 def test_one_seed_gives_one_course_of_events() -> None:
-    first, second = (brownout.brownout.__wrapped__("ours", "queues", end=40.0).record for _ in range(2))
+    first, second = (
+        brownout.brownout.__wrapped__("ours", "queues", end=40.0).record for _ in range(2)
+    )
     assert first == second
 
 

@@ -83,13 +83,21 @@ class Inspector:
     def _alive(self) -> list[Ticket]:
         done = (TicketState.GONE, TicketState.REJECTED)
         known = len(self._tickets)
-        kept = [t for t in self._tickets[:known] if not (t.state in done or (t.state is TicketState.TAKEN and t.permit.settled))]  # type: ignore[union-attr]
+        kept = [
+            t
+            for t in self._tickets[:known]
+            if not (t.state in done or (t.state is TicketState.TAKEN and t.permit.settled))
+        ]  # type: ignore[union-attr]
         self._tickets[:known] = kept  # those that came meanwhile stay
         return kept
 
     def _places(self, limiter: Any, tickets: list[Ticket]) -> list[str]:
         found = []
-        held = [t.permit for t in tickets if t.state in _LIVE and t.permit is not None and not t.permit.settled]
+        held = [
+            t.permit
+            for t in tickets
+            if t.state in _LIVE and t.permit is not None and not t.permit.settled
+        ]
         if len({id(permit) for permit in held}) != len(held):
             found.append("a place was granted to two tickets")
         counts = Counter(id(permit.endpoint) for permit in held)
@@ -101,7 +109,9 @@ class Inspector:
                 found.append(f"{e.label}: {e.in_flight} in flight, but not by its models")
             if e.in_flight != counts[id(e)]:
                 found.append(f"{e.label}: {e.in_flight} in flight, {counts[id(e)]} live grants")
-        owned = Counter(id(t.owner) for t in tickets if t.state is TicketState.TAKEN and t.owner is not None)
+        owned = Counter(
+            id(t.owner) for t in tickets if t.state is TicketState.TAKEN and t.owner is not None
+        )
         if dict(limiter._owners) != dict(owned):
             found.append(f"loops hold {dict(limiter._owners)}, not {dict(owned)}")
         return found
@@ -109,25 +119,37 @@ class Inspector:
     def _queue(self, limiter: Any, tickets: list[Ticket]) -> list[str]:
         scheduler, found = limiter._scheduler, []
         states = Counter(t.state for t in tickets)
-        waiting = states[TicketState.PENDING] + states[TicketState.OFFERED] + states[TicketState.LAPSED]
+        waiting = (
+            states[TicketState.PENDING] + states[TicketState.OFFERED] + states[TicketState.LAPSED]
+        )
         queued = sum(t.state is TicketState.PENDING and not t.retrying for t in tickets)
         if (scheduler.waiting, scheduler.queued) != (waiting, queued):
-            found.append(f"{scheduler.waiting} waiting and {scheduler.queued} queued are counted, {waiting} and {queued} there")
+            found.append(
+                f"{scheduler.waiting} waiting and {scheduler.queued} queued are counted, {waiting} and {queued} there"
+            )
         standing = Counter(id(t) for t in scheduler.waiters())
         if standing != Counter(id(t) for t in tickets if t.state is TicketState.PENDING):
             found.append("who stands in the queue is not who is pending")
-        if {id(t) for t in scheduler._offered} != {id(t) for t in tickets if t.state is TicketState.OFFERED}:
+        if {id(t) for t in scheduler._offered} != {
+            id(t) for t in tickets if t.state is TicketState.OFFERED
+        }:
             found.append("who is offered a place is not who is listed")
         live = sum(route.live for route in scheduler._routes)
         if live != states[TicketState.PENDING]:
-            found.append(f"the routes count {live} waiting tickets, not {states[TicketState.PENDING]}")
+            found.append(
+                f"the routes count {live} waiting tickets, not {states[TicketState.PENDING]}"
+            )
         return found
 
     def _waiters(self, limiter: Any, tickets: list[Ticket], now: int) -> list[str]:
         """Nobody waits beside a free place, but for the moment in which it is handed over."""
         if not now:  # a finaliser gave something back just now: whoever releases the lock takes it
             return []
-        beside = {t: self._free_since.get(t, now) for t in tickets if t.state is TicketState.PENDING and _may_go(t, now)}
+        beside = {
+            t: self._free_since.get(t, now)
+            for t in tickets
+            if t.state is TicketState.PENDING and _may_go(t, now)
+        }
         self._free_since = beside
         return [
             f"a ticket stood beside a free place for {(now - since) / SECOND:.1f} s"
@@ -139,10 +161,19 @@ class Inspector:
         found = []
         for e in limiter.endpoints:
             if not -1e-6 <= e.budget._tokens <= e.budget.capacity:
-                found.append(f"{e.label}: {e.budget._tokens} retries in the budget of {e.budget.capacity}")
-            state = (sum(limits.cooldown_seq for limits in e._models.values()), e.breaker.generation)
-            if any(new < old for new, old in zip(state, self._before.get(e.label, state), strict=True)):
-                found.append(f"{e.label}: gate or breaker went back from {self._before[e.label]} to {state}")
+                found.append(
+                    f"{e.label}: {e.budget._tokens} retries in the budget of {e.budget.capacity}"
+                )
+            state = (
+                sum(limits.cooldown_seq for limits in e._models.values()),
+                e.breaker.generation,
+            )
+            if any(
+                new < old for new, old in zip(state, self._before.get(e.label, state), strict=True)
+            ):
+                found.append(
+                    f"{e.label}: gate or breaker went back from {self._before[e.label]} to {state}"
+                )
             self._before[e.label] = state
             if e.breaker.state is not State.HALF_OPEN and e.breaker._probes:
                 found.append(f"{e.label}: {e.breaker.state.value}, with probes")

@@ -47,7 +47,9 @@ class CtrlC:
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         names = self._names.get(frame.f_code)
         if names is None:
-            names = self._names[frame.f_code] = {i.offset: i.opname for i in dis.get_instructions(frame.f_code)}
+            names = self._names[frame.f_code] = {
+                i.offset: i.opname for i in dis.get_instructions(frame.f_code)
+            }
         last, calls = "", self._calls
 
         def step(frame: FrameType, event: str, arg: Any) -> Any:

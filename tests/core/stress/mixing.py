@@ -30,7 +30,10 @@ class Interrupt(BaseException):
 def mixed(*servers: ScriptedServer, hooks: Any) -> OPEA:
     """One object, two endpoints, five places each."""
     return OPEA(
-        endpoints=[{"base_url": server.url, "label": f"gpu{i}", "max_concurrent": LIMIT} for i, server in enumerate(servers)],
+        endpoints=[
+            {"base_url": server.url, "label": f"gpu{i}", "max_concurrent": LIMIT}
+            for i, server in enumerate(servers)
+        ],
         model="scripted-model",
         retry={"initial_delay": 0.001, "max_delay": 0.005},
         breaker=BreakerPolicy(break_duration=0.005, max_break_duration=0.02, probe_interval=0.05),
@@ -52,7 +55,13 @@ def answers(seed: int) -> Callable[[Seen], Answer | None]:
         if draw < 0.08:
             return error(429, "slow down", headers={"retry-after-ms": "3"})
         if seen.body.get("stream"):
-            return stream([piece for number in range(6) for piece in (f"{number} ", Wait(chance.random() * 0.003))])
+            return stream(
+                [
+                    piece
+                    for number in range(6)
+                    for piece in (f"{number} ", Wait(chance.random() * 0.003))
+                ]
+            )
         if "messages" in seen.body:
             return chat("x").after(Wait(chance.random() * 0.005))
         return None
@@ -75,7 +84,9 @@ class Mix:
 
     def _told(self, error: BaseException | None) -> None:
         self.ends[type(error).__name__ if error else "well"] += 1
-        if error is not None and not isinstance(error, OPEAError | asyncio.CancelledError | Interrupt):
+        if error is not None and not isinstance(
+            error, OPEAError | asyncio.CancelledError | Interrupt
+        ):
             self.errors.append(repr(error))
 
     def _drop(self, chunks: Any) -> None:
@@ -123,7 +134,9 @@ class Mix:
         asyncio.run(self._main(random.Random(f"{self.seed} loop {number}"), tasks))
 
     async def _main(self, chance: random.Random, tasks: int) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: self.errors.append(str(context)))
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: self.errors.append(str(context))
+        )
         await asyncio.gather(*(self._task(random.Random(chance.random())) for _ in range(tasks)))
 
     async def _task(self, chance: random.Random) -> None:

@@ -64,7 +64,8 @@ def stormy(*servers: ScriptedServer, hooks: Any = (), limits: tuple[int, ...] = 
     """An object at several servers that is quick about everything."""
     return OPEA(
         endpoints=[
-            {"base_url": server.url, "label": f"gpu{i}", "max_concurrent": limits[i % len(limits)]} for i, server in enumerate(servers)
+            {"base_url": server.url, "label": f"gpu{i}", "max_concurrent": limits[i % len(limits)]}
+            for i, server in enumerate(servers)
         ],
         model="scripted-model",
         retry=RetryPolicy(max_retries=RETRIES, initial_delay=0.001, max_delay=0.005),
@@ -137,12 +138,18 @@ class Storm:
 
     @staticmethod
     def _question(part: Part) -> Any:
-        return [f"question {part.number} a", f"question {part.number} b"] if part.kind == "embed" else f"question {part.number}"
+        return (
+            [f"question {part.number} a", f"question {part.number} b"]
+            if part.kind == "embed"
+            else f"question {part.number}"
+        )
 
     def _read(self, chance: random.Random, part: Part, options: dict[str, Any]) -> None:
         chunks = self.opea.stream_chat(self._question(part), **options)
         stop = chance.randint(1, 6) if part.ends in ("left", "dropped", "cancel") else 1000
-        closer = threading.Timer(chance.random() * 0.05, chunks.close) if part.ends == "cancel" else None
+        closer = (
+            threading.Timer(chance.random() * 0.05, chunks.close) if part.ends == "cancel" else None
+        )
         if closer is not None:
             closer.daemon, stop = True, 1000
             closer.start()
@@ -213,7 +220,11 @@ class Storm:
 
     def problems(self, faults: Faults, calls: Calls) -> list[str]:
         """What is wrong with how the calls ended."""
-        found = [f"{part.number} ({part.kind}, {part.ends}): {what}" for part in self.parts for what in _wrong(part, faults)]
+        found = [
+            f"{part.number} ({part.kind}, {part.ends}): {what}"
+            for part in self.parts
+            for what in _wrong(part, faults)
+        ]
         for call, count in calls.started.items():
             if count != 1 or calls.ended[call] != 1:
                 found.append(f"a call started {count} times and ended {calls.ended[call]} times")
@@ -245,7 +256,11 @@ def _wrong(part: Part, faults: Faults) -> list[str]:
 
 def _wrong_answer(part: Part, whole: str) -> list[str]:
     if part.kind == "embed":
-        return [] if part.value.embeddings == vectors(part.number) else [f"got the vectors {part.value.embeddings}"]
+        return (
+            []
+            if part.value.embeddings == vectors(part.number)
+            else [f"got the vectors {part.value.embeddings}"]
+        )
     text = part.value.text if part.kind == "complete" else part.value.content
     told = [] if text == whole else [f"got {text!r}"]
     if part.kind == "stream" and part.text != whole:
@@ -269,7 +284,8 @@ def _left(opea: OPEA) -> list[str]:
     left = {
         "in flight": stats["in_flight"],
         "queued": stats["queued"],
-        "busy connections": len(drivers.sync.slots.busy) + sum(len(place.slots.busy) for place in places),
+        "busy connections": len(drivers.sync.slots.busy)
+        + sum(len(place.slots.busy) for place in places),
         "connections being closed": sum(len(place._closing) for place in places),
         "waiters": sum(map(len, limiter._waiting.values())),
         "keepers": sum(map(len, limiter._timekeepers.values())),

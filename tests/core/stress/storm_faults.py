@@ -19,7 +19,11 @@ WORDS = 12
 
 def expected(number: int) -> str:
     """The whole answer to question so and so."""
-    return f"answer {number}: " + " ".join(f"{number}-{word}" for word in range(WORDS)) + f" end of {number}"
+    return (
+        f"answer {number}: "
+        + " ".join(f"{number}-{word}" for word in range(WORDS))
+        + f" end of {number}"
+    )
 
 
 def vectors(number: int) -> list[list[float]]:
@@ -45,10 +49,26 @@ def right(seen: Seen) -> Answer:
     """The right answer, in the form that was asked for."""
     number, body = number_of(seen.body), seen.body
     if "input" in body:
-        data = [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vectors(number))]
-        return json_answer({"object": "list", "data": data, "model": "scripted-model", "usage": {"prompt_tokens": 2, "total_tokens": 2}})
+        data = [
+            {"object": "embedding", "index": i, "embedding": v}
+            for i, v in enumerate(vectors(number))
+        ]
+        return json_answer(
+            {
+                "object": "list",
+                "data": data,
+                "model": "scripted-model",
+                "usage": {"prompt_tokens": 2, "total_tokens": 2},
+            }
+        )
     if "prompt" in body:
-        return json_answer(envelope("text_completion", "scripted-model", [{"index": 0, "text": expected(number), "finish_reason": "stop"}]))
+        return json_answer(
+            envelope(
+                "text_completion",
+                "scripted-model",
+                [{"index": 0, "text": expected(number), "finish_reason": "stop"}],
+            )
+        )
     return stream(_pieces(number)) if body.get("stream") else chat(expected(number))
 
 
@@ -56,11 +76,15 @@ def right(seen: Seen) -> Answer:
 
 
 def _status(status: int, **headers: str) -> Faulty:
-    return lambda chance, answer, seen: error(status, f"fault {status}", headers={k.replace("_", "-"): v for k, v in headers.items()})
+    return lambda chance, answer, seen: error(
+        status, f"fault {status}", headers={k.replace("_", "-"): v for k, v in headers.items()}
+    )
 
 
 def _asked_wait(status: int) -> Faulty:
-    return lambda chance, answer, seen: error(status, "wait", headers={"retry-after-ms": str(chance.randint(1, 8))})
+    return lambda chance, answer, seen: error(
+        status, "wait", headers={"retry-after-ms": str(chance.randint(1, 8))}
+    )
 
 
 def _instead(how: Any) -> Faulty:
@@ -76,9 +100,13 @@ def _half(how: Any) -> Faulty:
 
     def fault(chance: random.Random, answer: Answer, seen: Seen) -> Answer:
         if answer.length == "chunked":
-            return answer.replace(steps=answer.steps[: chance.randrange(len(answer.steps))], end=how)
+            return answer.replace(
+                steps=answer.steps[: chance.randrange(len(answer.steps))], end=how
+            )
         body = answer.body
-        return answer.replace(steps=(body[: chance.randrange(len(body))],), length=len(body), end=how)
+        return answer.replace(
+            steps=(body[: chance.randrange(len(body))],), length=len(body), end=how
+        )
 
     return fault
 
@@ -94,7 +122,9 @@ def _error_in_the_middle(chance: random.Random, answer: Answer, seen: Seen) -> A
     if answer.length != "chunked":
         return json_answer(body)
     place = chance.randrange(len(answer.steps))
-    return answer.replace(steps=(*answer.steps[:place], b"data: %b\n\n" % json.dumps(body).encode()))
+    return answer.replace(
+        steps=(*answer.steps[:place], b"data: %b\n\n" % json.dumps(body).encode())
+    )
 
 
 def _slow(chance: random.Random, answer: Answer, seen: Seen) -> Answer:
@@ -106,7 +136,9 @@ def _in_bits(chance: random.Random, answer: Answer, seen: Seen) -> Answer:
     """In pieces that mind no border."""
     size = chance.randint(5, 120)
     body = answer.body
-    return answer.replace(steps=tuple(body[start : start + size] for start in range(0, len(body), size)))
+    return answer.replace(
+        steps=tuple(body[start : start + size] for start in range(0, len(body), size))
+    )
 
 
 def _and_somebody_elses(chance: random.Random, answer: Answer, seen: Seen) -> Answer:
@@ -126,7 +158,11 @@ def _other_form(chance: random.Random, answer: Answer, seen: Seen) -> Answer:
 
 
 def _no_end_mark(chance: random.Random, answer: Answer, seen: Seen) -> Answer:
-    return answer.replace(steps=answer.steps[:-2]) if answer.length == "chunked" else answer.replace(steps=())
+    return (
+        answer.replace(steps=answer.steps[:-2])
+        if answer.length == "chunked"
+        else answer.replace(steps=())
+    )
 
 
 RIGHT: dict[str, tuple[int, Faulty]] = {

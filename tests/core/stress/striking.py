@@ -80,7 +80,12 @@ async def _awaited(at: At) -> None:
     await at
 
 
-WAYS: dict[str, Way] = {"task": by_task, "timeout": by_timeout, "scope": by_scope, "group": by_group}
+WAYS: dict[str, Way] = {
+    "task": by_task,
+    "timeout": by_timeout,
+    "scope": by_scope,
+    "group": by_group,
+}
 
 
 async def holds(predicate: Callable[[], Any]) -> None:
@@ -110,7 +115,11 @@ class World:
     async def check(self) -> None:
         """Nothing is left over, and starts and ends balance."""
         for _ in range(1000):
-            if idle(self.opea) and len(asyncio.all_tasks()) == 1 and not any(s.in_flight for s in self.servers):
+            if (
+                idle(self.opea)
+                and len(asyncio.all_tasks()) == 1
+                and not any(s.in_flight for s in self.servers)
+            ):
                 break
             await asyncio.sleep(0.002)
         self.inspector.look()
@@ -139,7 +148,9 @@ def at(*servers: ScriptedServer, script: tuple[Answer, ...] = (), **options: Any
     return make
 
 
-def cancelled_everywhere(make: Make, work: Callable[[World], Coroutine[Any, Any, Any]], way: Way = by_task) -> int:
+def cancelled_everywhere(
+    make: Make, work: Callable[[World], Coroutine[Any, Any, Any]], way: Way = by_task
+) -> int:
     """Do the work again and again, cancelled at its first wait, its second ..., until it is not reached; gives how often."""
 
     async def one(number: int) -> bool:

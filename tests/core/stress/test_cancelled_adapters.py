@@ -52,7 +52,9 @@ async def opened(chunks: Coroutine[Any, Any, Any]) -> None:
 
 
 async def rerank(world: World) -> None:
-    await OPEARerank(client=world.opea, model="scripted-model").apostprocess_nodes(NODES, query_str="Hello")
+    await OPEARerank(client=world.opea, model="scripted-model").apostprocess_nodes(
+        NODES, query_str="Hello"
+    )
 
 
 CALLS: dict[str, Callable[[World], Coroutine[Any, Any, Any]]] = {
@@ -60,9 +62,15 @@ CALLS: dict[str, Callable[[World], Coroutine[Any, Any, Any]]] = {
     "astream": lambda world: drained(lc(world).astream("Hello")),
     "astream_events": lambda world: drained(lc(world).astream_events("Hello", version="v2")),
     "abatch": lambda world: lc(world).abatch(["one", "two", "three"]),
-    "with_structured_output": lambda world: lc(world).with_structured_output(Town).ainvoke("Name a town"),
-    "aembed_documents": lambda world: OPEAEmbeddings(client=world.opea, model="scripted-model").aembed_documents(["a", "b", "c"]),
-    "acompress_documents": lambda world: LangChainRerank(client=world.opea, model="scripted-model").acompress_documents(DOCUMENTS, "Hello"),
+    "with_structured_output": lambda world: (
+        lc(world).with_structured_output(Town).ainvoke("Name a town")
+    ),
+    "aembed_documents": lambda world: OPEAEmbeddings(
+        client=world.opea, model="scripted-model"
+    ).aembed_documents(["a", "b", "c"]),
+    "acompress_documents": lambda world: LangChainRerank(
+        client=world.opea, model="scripted-model"
+    ).acompress_documents(DOCUMENTS, "Hello"),
     "achat": lambda world: li(world).achat(ASK),
     "acomplete": lambda world: li(world).acomplete("Hello"),
     "astream_chat": lambda world: opened(li(world).astream_chat(ASK)),
@@ -77,7 +85,9 @@ CALLS: dict[str, Callable[[World], Coroutine[Any, Any, Any]]] = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_an_adapters_call_cancelled_wherever_it_waits(server: ScriptedServer, name: str) -> None:
-    assert cancelled_everywhere(at(server, max_concurrent=2), CALLS[name]) >= (1 if name == "abatch" else 2)
+    assert cancelled_everywhere(at(server, max_concurrent=2), CALLS[name]) >= (
+        1 if name == "abatch" else 2
+    )
 
 
 @pytest.mark.parametrize("name", ["astream", "achat", "astream_chat"])
@@ -85,14 +95,25 @@ def test_an_adapters_call_between_two_attempts(server: ScriptedServer, name: str
     assert cancelled_everywhere(at(server, script=(error(503, "busy"),)), CALLS[name]) >= 4
 
 
-@pytest.mark.parametrize("name", ["ainvoke", "abatch", "aget_text_embedding_batch", "aembed_documents"])
+@pytest.mark.parametrize(
+    "name", ["ainvoke", "abatch", "aget_text_embedding_batch", "aembed_documents"]
+)
 def test_several_calls_at_once_cancelled_at_each_event(server: ScriptedServer, name: str) -> None:
-    assert cancelled_at_each_event(at(server, max_concurrent=2, script=(error(503, "busy"),)), CALLS[name]) >= 6
+    assert (
+        cancelled_at_each_event(
+            at(server, max_concurrent=2, script=(error(503, "busy"),)), CALLS[name]
+        )
+        >= 6
+    )
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "task"])
-@pytest.mark.parametrize("name", ["ainvoke", "astream", "achat", "astream_chat", "aget_text_embedding_batch"])
-def test_an_adapters_call_ended_by_what_surrounds_it(server: ScriptedServer, name: str, way: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["ainvoke", "astream", "achat", "astream_chat", "aget_text_embedding_batch"]
+)
+def test_an_adapters_call_ended_by_what_surrounds_it(
+    server: ScriptedServer, name: str, way: str
+) -> None:
     assert cancelled_everywhere(at(server, max_concurrent=2), CALLS[name], WAYS[way]) >= 2
 
 
@@ -122,7 +143,11 @@ async def _step(world: World, name: str, steps: int) -> tuple[AsyncGenerator[Any
     return chunks, True
 
 
-def at_each_step(server: ScriptedServer, name: str, end: Callable[[AsyncGenerator[Any, None]], Coroutine[Any, Any, None]]) -> int:
+def at_each_step(
+    server: ScriptedServer,
+    name: str,
+    end: Callable[[AsyncGenerator[Any, None]], Coroutine[Any, Any, None]],
+) -> int:
     """End the generator after no step, one, two ...; gives how many it had."""
     server.always(lambda seen: stream(["a", "b", "c"]))
 
@@ -148,7 +173,9 @@ def test_a_generator_closed_at_each_step(server: ScriptedServer, name: str) -> N
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_an_error_thrown_into_a_generator_at_each_step_comes_out_again(server: ScriptedServer, name: str) -> None:
+def test_an_error_thrown_into_a_generator_at_each_step_comes_out_again(
+    server: ScriptedServer, name: str
+) -> None:
     came_out: list[bool] = []
 
     async def end(chunks: AsyncGenerator[Any, None]) -> None:

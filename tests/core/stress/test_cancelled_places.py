@@ -55,7 +55,12 @@ def test_in_a_tls_handshake_that_does_not_go_on(server: ScriptedServer) -> None:
 @pytest.mark.parametrize("name", CALLS)
 def test_in_a_proxys_tunnel(server: ScriptedServer, tls: Door, name: str) -> None:
     with door(proxy) as between:
-        make = at(server, base_url=f"https://127.0.0.1:{tls.port}/v1", verify=False, proxy=f"http://127.0.0.1:{between.port}")
+        make = at(
+            server,
+            base_url=f"https://127.0.0.1:{tls.port}/v1",
+            verify=False,
+            proxy=f"http://127.0.0.1:{between.port}",
+        )
         assert cancelled_everywhere(make, CALLS[name]) > 3
 
 
@@ -99,7 +104,10 @@ def test_in_a_failover(server: ScriptedServer, second: ScriptedServer, why: str,
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("call", CALLS)
 def test_in_a_retry_by_whatever_surrounds_it(server: ScriptedServer, call: str, way: str) -> None:
-    make = at(server, script=(error(503, "busy"), error(429, "slow down", headers={"retry-after-ms": "5"})))
+    make = at(
+        server,
+        script=(error(503, "busy"), error(429, "slow down", headers={"retry-after-ms": "5"})),
+    )
     assert cancelled_everywhere(make, CALLS[call], WAYS[way]) >= 5
 
 
@@ -109,7 +117,9 @@ async def two_in_turn(world: World) -> None:
 
 
 def test_in_the_queue_and_at_a_gate(server: ScriptedServer) -> None:
-    make = at(server, max_concurrent=1, script=(error(429, "slow down", headers={"retry-after-ms": "5"}),))
+    make = at(
+        server, max_concurrent=1, script=(error(429, "slow down", headers={"retry-after-ms": "5"}),)
+    )
     assert cancelled_at_each_event(make, two_in_turn) > 8
 
 
@@ -138,15 +148,28 @@ def test_in_a_rerank(server: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_call_cancelled_at_a_gate_leaves_the_gate_as_it_is(server: ScriptedServer, way: str) -> None:
+def test_a_call_cancelled_at_a_gate_leaves_the_gate_as_it_is(
+    server: ScriptedServer, way: str
+) -> None:
     async def main() -> None:
-        async with at(server, script=(error(429, "slow down", headers={"retry-after": "30"}),))() as world:
+        async with at(
+            server, script=(error(429, "slow down", headers={"retry-after": "30"}),)
+        )() as world:
             endpoint = world.opea._engine.limiter.endpoints[0]
             first = asyncio.ensure_future(chat_once(world))
-            await holds(lambda: max((limits.cooldown_until for limits in endpoint._models.values()), default=0))
-            limiter = max((limits.cooldown_until for limits in endpoint._models.values()), default=0)
+            await holds(
+                lambda: max(
+                    (limits.cooldown_until for limits in endpoint._models.values()), default=0
+                )
+            )
+            limiter = max(
+                (limits.cooldown_until for limits in endpoint._models.values()), default=0
+            )
             assert (await WAYS[way](chat_once(world), 1)).reached
-            assert max((limits.cooldown_until for limits in endpoint._models.values()), default=0) == limiter
+            assert (
+                max((limits.cooldown_until for limits in endpoint._models.values()), default=0)
+                == limiter
+            )
             assert world.opea.get_stats()["queued"] == 1
             first.cancel()
             await asyncio.wait([first])
@@ -186,7 +209,9 @@ async def _as_probe(world: World, work: Callable[[World], Coroutine[Any, Any, An
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_cancelled_probe_neither_closes_nor_holds_the_breaker(server: ScriptedServer, call: str) -> None:
+def test_a_cancelled_probe_neither_closes_nor_holds_the_breaker(
+    server: ScriptedServer, call: str
+) -> None:
     """``probe_ttl`` is 30 s: were the probe's place kept, the next call would wait for it."""
 
     async def main() -> None:
@@ -195,7 +220,11 @@ def test_a_cancelled_probe_neither_closes_nor_holds_the_breaker(server: Scripted
             generation = breaker.generation
             server.script(chat("x").after(Wait(20)))
             await _as_probe(world, CALLS[call])
-            assert (breaker.state.value, breaker.probing, breaker.generation) == ("half_open", False, generation)
+            assert (breaker.state.value, breaker.probing, breaker.generation) == (
+                "half_open",
+                False,
+                generation,
+            )
             assert (await world.opea.achat("next", deadline=10)).content
             assert breaker.state.value == "closed"
             await world.check()
@@ -234,7 +263,9 @@ def test_who_waits_for_a_probe_takes_its_place_when_it_is_cancelled(server: Scri
             started = world.opea._engine.limiter.now()
             probe.cancel()
             await asyncio.wait_for(asyncio.gather(*waiters), 20)
-            assert world.opea._engine.limiter.now() - started < 15 * SECOND  # not after ``probe_ttl``
+            assert (
+                world.opea._engine.limiter.now() - started < 15 * SECOND
+            )  # not after ``probe_ttl``
             await asyncio.wait([probe])
             await world.check()
 

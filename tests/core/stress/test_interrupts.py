@@ -36,7 +36,10 @@ CALLS: dict[str, tuple[Callable[[OPEA], Any], tuple[Any, ...]]] = {
     "a retry": (lambda opea: opea.chat("Hello"), (error(503, "busy"), chat("x"))),
     "a stream": (_stream, (stream(["a", "b"]),)),
     "texts to embed": (lambda opea: opea.embed(["a", "b"]), ()),
-    "a stale connection": (lambda opea: opea.chat("Hello"), (chat("x").replace(before="close"), chat("x"))),
+    "a stale connection": (
+        lambda opea: opea.chat("Hello"),
+        (chat("x").replace(before="close"), chat("x")),
+    ),
 }
 STEP = 61
 """Every so-manieth place is tried."""
@@ -71,7 +74,11 @@ class Struck:
     def untold(self) -> list[str]:
         """Starts without an end."""
         calls = self.calls
-        found = [f"started {n}, ended {calls.ended[id_]}" for id_, n in calls.started.items() if (n, calls.ended[id_]) != (1, 1)]
+        found = [
+            f"started {n}, ended {calls.ended[id_]}"
+            for id_, n in calls.started.items()
+            if (n, calls.ended[id_]) != (1, 1)
+        ]
         found += [f"{n} attempts open" for n in calls.attempts.values() if n]
         return [f"{what} (struck at {self.ctrl_c.where})" for what in found]
 
@@ -93,7 +100,10 @@ def strike(server: ScriptedServer, name: str, start: int, step: int) -> Iterator
 def struck() -> dict[str, list[tuple[list[str], list[str]]]]:
     """By call: what was left and what was not told, for each place that was struck."""
     with ScriptedServer() as server:
-        return {name: [(one.left(), one.untold()) for one in strike(server, name, start, STEP)] for start, name in enumerate(CALLS, 1)}
+        return {
+            name: [(one.left(), one.untold()) for one in strike(server, name, start, STEP)]
+            for start, name in enumerate(CALLS, 1)
+        }
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -110,7 +120,9 @@ def test_ctrl_c_anywhere_in_a_call_tells_its_end(struck: dict[str, Any], name: s
 
 
 def _interrupt(thread: threading.Thread) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt))
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
+    )
 
 
 class Victim(threading.Thread):
@@ -152,12 +164,16 @@ HELD_UP = {
 
 
 @pytest.mark.parametrize("name", HELD_UP)
-def test_threads_interrupted_at_any_moment_leave_nothing_held(server: ScriptedServer, name: str) -> None:
+def test_threads_interrupted_at_any_moment_leave_nothing_held(
+    server: ScriptedServer, name: str
+) -> None:
     """Three threads and one place: most of them wait in the queue."""
     busy, call = HELD_UP[name]
     chance = random.Random(name)
     inspector = Inspector(each=5)
-    with made(server, max_concurrent=1, hooks=[inspector], breaker=BreakerPolicy(enabled=False)) as opea:
+    with made(
+        server, max_concurrent=1, hooks=[inspector], breaker=BreakerPolicy(enabled=False)
+    ) as opea:
         inspector.watch(opea)
         server.always(lambda seen: error(503, "busy") if chance.random() < busy else None)
         victims = [Victim(lambda: call(opea), 40) for _ in range(3)]

@@ -17,7 +17,9 @@ from opea_core.testing import ScriptedServer
 SEED = 7_001
 LOOPS, THREADS = 4, 8
 
-pytestmark = pytest.mark.filterwarnings("ignore:a stream was dropped before its end:ResourceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:a stream was dropped before its end:ResourceWarning"
+)
 
 
 def stir(server: ScriptedServer, second: ScriptedServer, work: Any, seed: int = SEED) -> Mix:
@@ -41,7 +43,9 @@ def stir(server: ScriptedServer, second: ScriptedServer, work: Any, seed: int = 
             gc.unfreeze()
         gc.collect()
         assert wrong + settled(opea, inspector) + mix.errors == [], f"seed {seed}"
-        assert {(n, calls.ended[id_]) for id_, n in calls.started.items()} == {(1, 1)}, f"seed {seed}"
+        assert {(n, calls.ended[id_]) for id_, n in calls.started.items()} == {(1, 1)}, (
+            f"seed {seed}"
+        )
         # no more than LIMIT at a server is the inspector's to see: a server hears of a cancelled request after its successor
         assert inspector.looks > 100
     return mix
@@ -49,7 +53,10 @@ def stir(server: ScriptedServer, second: ScriptedServer, work: Any, seed: int = 
 
 def test_loops_and_threads(server: ScriptedServer, second: ScriptedServer) -> None:
     def work(mix: Mix, inspector: Inspector) -> list[str]:
-        loops = [lambda number=number: [mix.loop(number * 10 + i, 25) for i in range(3)] for number in range(LOOPS)]
+        loops = [
+            lambda number=number: [mix.loop(number * 10 + i, 25) for i in range(3)]
+            for number in range(LOOPS)
+        ]
         threads = [lambda number=number: mix.thread(number, 25) for number in range(THREADS)]
         together([*loops, *threads])
         return []
@@ -62,7 +69,9 @@ def test_loops_and_threads(server: ScriptedServer, second: ScriptedServer) -> No
 
 def test_asyncio_run_a_hundred_times(server: ScriptedServer, second: ScriptedServer) -> None:
     def work(mix: Mix, inspector: Inspector) -> list[str]:
-        together([lambda: mix.thread(0, 30), lambda: [mix.loop(number, 3) for number in range(100)]])
+        together(
+            [lambda: mix.thread(0, 30), lambda: [mix.loop(number, 3) for number in range(100)]]
+        )
         return []
 
     mix: list[Mix] = []
@@ -82,7 +91,14 @@ def test_children_forked_while_others_call(server: ScriptedServer, second: Scrip
             for _ in range(3):
                 wrong.extend(in_a_child(lambda: child_of(mix, inspector)))
 
-        together([lambda: mix.thread(0, 30), lambda: mix.thread(1, 30), lambda: [mix.loop(number, 15) for number in range(2)], fork])
+        together(
+            [
+                lambda: mix.thread(0, 30),
+                lambda: mix.thread(1, 30),
+                lambda: [mix.loop(number, 15) for number in range(2)],
+                fork,
+            ]
+        )
         server._record.max_in_flight = second._record.max_in_flight = 0
         return wrong
 

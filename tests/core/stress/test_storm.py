@@ -28,7 +28,9 @@ LIMITS = (12, 8)
 GROWTH = 10_000
 """Blocks of memory between the first and the last third: three per call of the hundreds a call has; the JSON parser keeps some strings."""
 
-pytestmark = pytest.mark.filterwarnings("ignore:a stream was dropped before its end:ResourceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:a stream was dropped before its end:ResourceWarning"
+)
 
 
 @dataclass
@@ -56,7 +58,11 @@ def blow(run: Callable[[Storm, int, int], None], log: list[str]) -> Report:
     files, threads = open_files(), threading.active_count()
     faults, calls, inspector = Faults(SEED), Calls(), Inspector(each=50)
     problems, blocks, kinds, drawn, requests, free = [], [], set(), set(), 0, 0
-    with ScriptedServer() as one, ScriptedServer() as two, stormy(one, two, hooks=[calls, inspector], limits=LIMITS) as opea:
+    with (
+        ScriptedServer() as one,
+        ScriptedServer() as two,
+        stormy(one, two, hooks=[calls, inspector], limits=LIMITS) as opea,
+    ):
         inspector.watch(opea)
         for server in (one, two):
             server.always(faults)
@@ -69,7 +75,10 @@ def blow(run: Callable[[Storm, int, int], None], log: list[str]) -> Report:
             kinds |= {(part.kind, part.ends) for part in storm.parts}
             counts = faults.counts()
             drawn |= set(counts)
-            requests, free = requests + counts.total(), free + sum(counts[name] for name in CONNECT_CLASS)
+            requests, free = (
+                requests + counts.total(),
+                free + sum(counts[name] for name in CONNECT_CLASS),
+            )
             del storm
             calls.clear()
             faults.given.clear()
@@ -78,7 +87,11 @@ def blow(run: Callable[[Storm, int, int], None], log: list[str]) -> Report:
             gc.collect()
             blocks.append(sys.getallocatedblocks())
         in_flight = [one.max_in_flight, two.max_in_flight]
-    until(lambda: open_files() <= files and threading.active_count() <= threads, "sockets and threads to end", 10)
+    until(
+        lambda: open_files() <= files and threading.active_count() <= threads,
+        "sockets and threads to end",
+        10,
+    )
     return Report(
         problems, blocks[2] - blocks[0], open_files() - files, threading.active_count() - threads, f"seed {SEED}", log, kinds, drawn,
         requests, free, CALLS, in_flight, inspector.looks,
@@ -92,7 +105,9 @@ def in_threads(storm: Storm, first: int, calls: int) -> None:
 def in_a_loop(log: list[str]) -> Callable[[Storm, int, int], None]:
     def run(storm: Storm, first: int, calls: int) -> None:
         async def main() -> None:
-            asyncio.get_running_loop().set_exception_handler(lambda _, context: log.append(str(context)))
+            asyncio.get_running_loop().set_exception_handler(
+                lambda _, context: log.append(str(context))
+            )
             await storm.run_tasks(first, calls, TASKS)
             for _ in range(500):
                 if len(asyncio.all_tasks()) == 1:
@@ -128,13 +143,17 @@ def test_requests_stay_within_the_retries(report: Report) -> None:
 
 
 def test_limits_hold_at_the_servers(report: Report) -> None:
-    assert all(seen <= limit for seen, limit in zip(report.in_flight, LIMITS, strict=True)), report.told
+    assert all(seen <= limit for seen, limit in zip(report.in_flight, LIMITS, strict=True)), (
+        report.told
+    )
 
 
 def test_the_storm_was_one(report: Report) -> None:
     """Every kind of call ended in every way, every fault came, and the inspector looked."""
     plain = {"read", "cancel", "deadline"}
-    assert report.kinds >= {(kind, ends) for kind in KINDS for ends in ENDS if kind == "stream" or ends in plain}, report.told
+    assert report.kinds >= {
+        (kind, ends) for kind in KINDS for ends in ENDS if kind == "stream" or ends in plain
+    }, report.told
     assert report.drawn == {name for name, (weight, _) in {**RIGHT, **WRONG}.items() if weight}
     assert report.looks > 150
 

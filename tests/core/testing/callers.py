@@ -63,7 +63,10 @@ class Wire:
         self.socket.sendall(data)
 
     def post(self, body: bytes = b"{}", path: str = CHAT) -> None:
-        self.send(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (path.encode(), len(body), body))
+        self.send(
+            b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b"
+            % (path.encode(), len(body), body)
+        )
 
     def until(self, end: bytes) -> bytes:
         """What comes up to and including ``end``, and nothing more."""

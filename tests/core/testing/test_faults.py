@@ -13,7 +13,17 @@ import httpx
 import pytest
 from callers import CHAT, Caller, Wire
 
-from opea_core.testing import ABSURD_WAITS, FAULTS, STATED_WAITS, Answer, ScriptedServer, chat, faults, in_turn, sometimes
+from opea_core.testing import (
+    ABSURD_WAITS,
+    FAULTS,
+    STATED_WAITS,
+    Answer,
+    ScriptedServer,
+    chat,
+    faults,
+    in_turn,
+    sometimes,
+)
 from opea_core.testing.rate_limits import rate_limit
 
 PLAIN = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -38,7 +48,11 @@ def heard(server: ScriptedServer, body: Any, patience: float = 0.4) -> bytes:
     try:
         while len(data) < ENDLESS and (piece := wire.socket.recv(65536)):
             data += piece
-            if data.count(b"x-drip") > 3 or data.count(b"keep-alive") > 3 or data.endswith(b"1\r\n \r\n" * 4):
+            if (
+                data.count(b"x-drip") > 3
+                or data.count(b"keep-alive") > 3
+                or data.endswith(b"1\r\n \r\n" * 4)
+            ):
                 return data + STILL_OPEN
     except TimeoutError:
         return data + STILL_OPEN
@@ -62,31 +76,58 @@ ON_THE_WIRE: dict[str, Callable[[bytes], Any]] = {
     "close": lambda data: data == b"",
     "reset": lambda data: data == RESET,
     "hang": lambda data: data == STILL_OPEN,
-    "cut-head": lambda data: data.startswith(b"HTTP/1.1 200") and b"\r\n\r\n" not in data and RESET not in data,
-    "reset-head": lambda data: data.startswith(b"HTTP/1.1 200") and b"\r\n\r\n" not in data and data.endswith(RESET),
-    "drip-head": lambda data: data.startswith(b"HTTP/1.1 200") and data.endswith(b"x-drip: 1\r\n" + STILL_OPEN),
+    "cut-head": lambda data: (
+        data.startswith(b"HTTP/1.1 200") and b"\r\n\r\n" not in data and RESET not in data
+    ),
+    "reset-head": lambda data: (
+        data.startswith(b"HTTP/1.1 200") and b"\r\n\r\n" not in data and data.endswith(RESET)
+    ),
+    "drip-head": lambda data: (
+        data.startswith(b"HTTP/1.1 200") and data.endswith(b"x-drip: 1\r\n" + STILL_OPEN)
+    ),
     "huge-head": lambda data: len(data) >= ENDLESS and b"\r\n\r\n" not in data,
     "not-http": lambda data: data == b"SSH-2.0-OpenSSH_9.6\r\n",
     "cut": lambda data: 0 < len(body_of(data)) < length_of(data),
     "cut-early": lambda data: body_of(data) == b"" and length_of(data) > 0,
-    "reset-body": lambda data: data.endswith(RESET) and 0 < len(body_of(data)) - len(RESET) < length_of(data),
+    "reset-body": lambda data: (
+        data.endswith(RESET) and 0 < len(body_of(data)) - len(RESET) < length_of(data)
+    ),
     "reset-early": lambda data: body_of(data) == RESET,
-    "stall": lambda data: data.endswith(STILL_OPEN) and 0 < len(body_of(data)) - len(STILL_OPEN) < length_of(data),
+    "stall": lambda data: (
+        data.endswith(STILL_OPEN) and 0 < len(body_of(data)) - len(STILL_OPEN) < length_of(data)
+    ),
     "stall-early": lambda data: body_of(data) == STILL_OPEN,
     "keepalives": lambda data: data.endswith(b"1\r\n \r\n" + STILL_OPEN) and b"choices" not in data,
-    "keepalives-late": lambda data: data.endswith(b"1\r\n \r\n" + STILL_OPEN) and b"choices" in data,
+    "keepalives-late": lambda data: (
+        data.endswith(b"1\r\n \r\n" + STILL_OPEN) and b"choices" in data
+    ),
     "long-length": lambda data: length_of(data) == len(body_of(data)) + 100,
     "short-length": lambda data: length_of(data) == len(body_of(data)) // 2,
-    "cut-chunk": lambda data: b"transfer-encoding: chunked" in data and not data.endswith(b"0\r\n\r\n") and b"ffff\r\n" in data,
+    "cut-chunk": lambda data: (
+        b"transfer-encoding: chunked" in data
+        and not data.endswith(b"0\r\n\r\n")
+        and b"ffff\r\n" in data
+    ),
     "bad-chunk": lambda data: data.endswith(b"size?\r\n"),
     "no-length-cut": lambda data: b"content-length" not in data and not data.endswith(b"}"),
-    "html": lambda data: data.startswith(b"HTTP/1.1 200") and b"text/html" in data and b"Please sign in" in data,
-    "html-502": lambda data: data.startswith(b"HTTP/1.1 502") and b"<h1>502 Bad Gateway</h1>" in data,
-    "error-in-200": lambda data: data.startswith(b"HTTP/1.1 200") and json_of(data)["error"]["message"] == "CUDA out of memory",
+    "html": lambda data: (
+        data.startswith(b"HTTP/1.1 200") and b"text/html" in data and b"Please sign in" in data
+    ),
+    "html-502": lambda data: (
+        data.startswith(b"HTTP/1.1 502") and b"<h1>502 Bad Gateway</h1>" in data
+    ),
+    "error-in-200": lambda data: (
+        data.startswith(b"HTTP/1.1 200")
+        and json_of(data)["error"]["message"] == "CUDA out of memory"
+    ),
     "error-first": lambda data: json_of(data)["error"]["message"] == "CUDA out of memory",
     "error-midway": lambda data: json_of(data)["error"]["message"] == "CUDA out of memory",
-    "unfinished": lambda data: length_of(data) == len(complete(data)) and not complete(data).endswith(b"}"),
-    "broken-json": lambda data: length_of(data) == len(complete(data)) and not complete(data).endswith(b"}"),
+    "unfinished": lambda data: (
+        length_of(data) == len(complete(data)) and not complete(data).endswith(b"}")
+    ),
+    "broken-json": lambda data: (
+        length_of(data) == len(complete(data)) and not complete(data).endswith(b"}")
+    ),
     "deep-json": lambda data: complete(data).count(b"[") == 100_000,
     "empty": lambda data: length_of(data) == 0,
     "empty-object": lambda data: json_of(data) == {},
@@ -94,11 +135,20 @@ ON_THE_WIRE: dict[str, Callable[[bytes], Any]] = {
     "endless": lambda data: len(data) >= ENDLESS and body_of(data).find(b'"content":"') > 0,
     "long-line": lambda data: len(data) >= ENDLESS and b"\n\n" not in body_of(data),
     "busy": lambda data: data.startswith(b"HTTP/1.1 503") and b"retry-after: 1\r\n" in data,
-    "no-model": lambda data: data.startswith(b"HTTP/1.1 404") and json_of(data)["error"]["code"] == "model_not_found",
-    "no-quota": lambda data: data.startswith(b"HTTP/1.1 429") and json_of(data)["error"]["code"] == "insufficient_quota",
-    "too-long": lambda data: data.startswith(b"HTTP/1.1 400") and json_of(data)["error"]["code"] == "context_length_exceeded",
+    "no-model": lambda data: (
+        data.startswith(b"HTTP/1.1 404") and json_of(data)["error"]["code"] == "model_not_found"
+    ),
+    "no-quota": lambda data: (
+        data.startswith(b"HTTP/1.1 429") and json_of(data)["error"]["code"] == "insufficient_quota"
+    ),
+    "too-long": lambda data: (
+        data.startswith(b"HTTP/1.1 400")
+        and json_of(data)["error"]["code"] == "context_length_exceeded"
+    ),
     "429": lambda data: data.startswith(b"HTTP/1.1 429") and b"retry-after: 1\r\n" in data,
-    "redirect-302": lambda data: data.startswith(b"HTTP/1.1 302") and b"location: http://elsewhere.invalid/v1\r\n" in data,
+    "redirect-302": lambda data: (
+        data.startswith(b"HTTP/1.1 302") and b"location: http://elsewhere.invalid/v1\r\n" in data
+    ),
 }
 """What a plain question must hear."""
 STREAMS: dict[str, Callable[[bytes], Any]] = {
@@ -106,10 +156,16 @@ STREAMS: dict[str, Callable[[bytes], Any]] = {
     "reset-body": lambda data: b'"delta"' in data and data.endswith(RESET),
     "stall": lambda data: b'"delta"' in data and data.endswith(STILL_OPEN),
     "keepalives": lambda data: b'"delta"' not in data and b": keep-alive\n\n" in data,
-    "keepalives-late": lambda data: b'"delta"' in data and b": keep-alive\n\n" in data and b"[DONE]" not in data,
+    "keepalives-late": lambda data: (
+        b'"delta"' in data and b": keep-alive\n\n" in data and b"[DONE]" not in data
+    ),
     "error-first": lambda data: b"CUDA out of memory" in data and b'"delta"' not in data,
-    "error-midway": lambda data: data.find(b'"delta"') < data.find(b"CUDA out of memory") and b"[DONE]" not in data,
-    "unfinished": lambda data: data.endswith(b"0\r\n\r\n" + STILL_OPEN) and b"[DONE]" not in data and b'"stop"' not in data,
+    "error-midway": lambda data: (
+        data.find(b'"delta"') < data.find(b"CUDA out of memory") and b"[DONE]" not in data
+    ),
+    "unfinished": lambda data: (
+        data.endswith(b"0\r\n\r\n" + STILL_OPEN) and b"[DONE]" not in data and b'"stop"' not in data
+    ),
     "broken-json": lambda data: b'data: {"id"' in data and b'"delta"' not in data,
     "endless": lambda data: data.count(b'"delta"') > 5,
     "long-line": lambda data: len(data) >= ENDLESS and b"\n\n" not in body_of(data),
@@ -150,13 +206,23 @@ def said(response: httpx.Response) -> str:
     """The answer's text, streamed or not; of an interrupted stream what is there."""
     if "event-stream" not in response.headers["content-type"]:
         return str(response.json()["choices"][0]["message"]["content"])
-    events = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: {")]
-    return "".join(choice["delta"].get("content") or "" for event in events for choice in json.loads(event)["choices"])
+    events = [
+        line.removeprefix("data: ")
+        for line in response.text.splitlines()
+        if line.startswith("data: {")
+    ]
+    return "".join(
+        choice["delta"].get("content") or ""
+        for event in events
+        for choice in json.loads(event)["choices"]
+    )
 
 
 @pytest.mark.parametrize("body", [PLAIN, STREAMED], ids=["plain", "stream"])
 @pytest.mark.parametrize("name", HARMLESS)
-def test_a_harmless_fault_is_right_for_a_plain_client(server: ScriptedServer, name: str, body: Any) -> None:
+def test_a_harmless_fault_is_right_for_a_plain_client(
+    server: ScriptedServer, name: str, body: Any
+) -> None:
     server.always(FAULTS[name])
     with httpx.Client() as client:
         for _ in range(1 if name in ("stray", "closing") else 2):
@@ -167,8 +233,12 @@ ODD: dict[str, Callable[[bytes], Any]] = {
     "torn": lambda data: data.count(b"1\r\n") > 100,
     "comments": lambda data: body_of(data).startswith(b" " * 64),
     "gzipped": lambda data: json.loads(gzip.decompress(complete(data)))["choices"],
-    "http10": lambda data: data.startswith(b"HTTP/1.0 200") and b"content-length" not in data and data.endswith(b"}"),
-    "interim": lambda data: data.startswith(b"HTTP/1.1 103 Early Hints") and b"HTTP/1.1 200" in data,
+    "http10": lambda data: (
+        data.startswith(b"HTTP/1.0 200") and b"content-length" not in data and data.endswith(b"}")
+    ),
+    "interim": lambda data: (
+        data.startswith(b"HTTP/1.1 103 Early Hints") and b"HTTP/1.1 200" in data
+    ),
     "no-length": lambda data: b"content-length" not in data and data.endswith(b"}"),
     "stray": lambda data: data.endswith(b"stray" + STILL_OPEN) and data.count(b"HTTP/1.1") == 2,
     "closing": lambda data: length_of(data) == len(body_of(data)),
@@ -214,7 +284,9 @@ def test_in_turn_begins_again(server: ScriptedServer, caller: Caller) -> None:
     assert answers(caller, 5) == [503, 200, 200, 503, 200]
 
 
-def test_sometimes_is_as_often_as_it_says_and_the_same_for_a_seed(server: ScriptedServer, caller: Caller) -> None:
+def test_sometimes_is_as_often_as_it_says_and_the_same_for_a_seed(
+    server: ScriptedServer, caller: Caller
+) -> None:
     runs = []
     for seed in (1, 1, 2):
         server.always(sometimes(0.3, faults.status(503), seed))
@@ -224,7 +296,9 @@ def test_sometimes_is_as_often_as_it_says_and_the_same_for_a_seed(server: Script
 
 
 @pytest.mark.parametrize(("share", "status"), [(0, 200), (1, 503)])
-def test_never_and_always(server: ScriptedServer, caller: Caller, share: float, status: int) -> None:
+def test_never_and_always(
+    server: ScriptedServer, caller: Caller, share: float, status: int
+) -> None:
     server.always(sometimes(share, faults.status(503)))
     assert answers(caller, 20) == [status] * 20
 
@@ -253,7 +327,11 @@ def test_what_a_status_says(server: ScriptedServer, caller: Caller) -> None:
 
 def test_a_fault_fits_whatever_is_asked(server: ScriptedServer, caller: Caller) -> None:
     server.always(faults.broken_json)
-    for path, body in (("/v1/embeddings", {"input": "a"}), ("/v1/completions", {"prompt": "a"}), (CHAT, PLAIN)):
+    for path, body in (
+        ("/v1/embeddings", {"input": "a"}),
+        ("/v1/completions", {"prompt": "a"}),
+        (CHAT, PLAIN),
+    ):
         with pytest.raises(json.JSONDecodeError):
             caller.post(body, path)
 
@@ -273,14 +351,18 @@ def test_an_absurd_wait_is_sent_as_it_is(server: ScriptedServer, text: str) -> N
 
 
 def test_an_answer_of_ones_own_is_a_fault_too(server: ScriptedServer, caller: Caller) -> None:
-    server.script(faults.Fault("mine", "my own", lambda answer: answer.replace(status=418)), Answer(204))
+    server.script(
+        faults.Fault("mine", "my own", lambda answer: answer.replace(status=418)), Answer(204)
+    )
     assert answers(caller, 2) == [418, 204]
     assert [seen.answer for seen in server.seen] == ["mine", "204"]
 
 
 def test_a_bare_socket_is_reset_not_closed(server: ScriptedServer) -> None:
     server.always(faults.reset)
-    with socket.create_connection(("127.0.0.1", int(server.origin.rpartition(":")[2])), timeout=5) as bare:
+    with socket.create_connection(
+        ("127.0.0.1", int(server.origin.rpartition(":")[2])), timeout=5
+    ) as bare:
         bare.sendall(request(PLAIN))
         with pytest.raises(ConnectionResetError):
             bare.recv(1)

@@ -78,7 +78,9 @@ def is_cut_off(caller: Caller) -> bool:
 
 
 @pytest.mark.parametrize("how", ["refuse", "ignore", "reset", "close", "hang"])
-def test_an_outage_ends_open_connections_and_is_over_after_resume(server: ScriptedServer, caller: Caller, how: str) -> None:
+def test_an_outage_ends_open_connections_and_is_over_after_resume(
+    server: ScriptedServer, caller: Caller, how: str
+) -> None:
     server.script(faults.hang)
     threads, results = in_threads(lambda: is_cut_off(caller))
     server.wait_seen(1)
@@ -146,7 +148,9 @@ def test_faults_come_through_tls(secure: ScriptedServer, client: httpx.Client) -
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
-def test_an_outage_of_a_tls_server_begins_with_the_first_byte(secure: ScriptedServer, client: httpx.Client, how: str) -> None:
+def test_an_outage_of_a_tls_server_begins_with_the_first_byte(
+    secure: ScriptedServer, client: httpx.Client, how: str
+) -> None:
     """The greeting is the first byte: there is no handshake."""
     secure.pause(how)  # type: ignore[arg-type]
     with pytest.raises(httpx.ConnectError):
@@ -171,12 +175,16 @@ def test_a_greeting_in_tls_to_a_plain_server_gets_400(server: ScriptedServer) ->
 
 
 def statuses(server: ScriptedServer, count: int) -> list[int]:
-    threads, results = in_threads(*[lambda: httpx.post(server.origin + CHAT, json=BODY).status_code] * count)
+    threads, results = in_threads(
+        *[lambda: httpx.post(server.origin + CHAT, json=BODY).status_code] * count
+    )
     joined(threads, 10)
     return sorted(results)
 
 
-@pytest.mark.parametrize(("overload", "status"), [(None, 429), (faults.status(503), 503), (error(529, "full"), 529)])
+@pytest.mark.parametrize(
+    ("overload", "status"), [(None, 429), (faults.status(503), 503), (error(529, "full"), 529)]
+)
 def test_what_is_above_the_capacity_is_refused(overload: object, status: int) -> None:
     with ScriptedServer(capacity=3, latency=1, overload=overload) as server:  # type: ignore[arg-type]
         assert statuses(server, 8) == [200] * 3 + [status] * 5
@@ -186,7 +194,10 @@ def test_what_is_above_the_capacity_waits() -> None:
     with ScriptedServer(capacity=2, latency=0.05, overload="wait") as server:
         assert statuses(server, 6) == [200] * 6
         server.wait(lambda: server.in_flight == 0)
-        assert max(seen.ended_at for seen in server.seen) - min(seen.at for seen in server.seen) >= 3 * 0.05e9
+        assert (
+            max(seen.ended_at for seen in server.seen) - min(seen.at for seen in server.seen)
+            >= 3 * 0.05e9
+        )
 
 
 def test_a_client_that_leaves_while_it_waits_frees_its_turn() -> None:
@@ -209,7 +220,11 @@ def test_who_hung_up_and_who_did_not(server: ScriptedServer, caller: Caller) -> 
     caller.connection.close()
     caller.post(BODY)
     server.wait(lambda: server.seen[2].ended_at > 0)
-    assert [(seen.answer, seen.disconnected) for seen in server.seen] == [("hang", True), ("close", False), ("200", False)]
+    assert [(seen.answer, seen.disconnected) for seen in server.seen] == [
+        ("hang", True),
+        ("close", False),
+        ("200", False),
+    ]
     assert all(seen.at <= seen.ended_at for seen in server.seen)
 
 
@@ -239,8 +254,27 @@ def test_none_is_left():
 def test_the_fixtures(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     plugin = ["-p", "opea_core.pytest_plugin"]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:opea", *plugin, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=_environment(), check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:opea",
+        *plugin,
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env=_environment(),
+        check=False,
+    )
     assert "4 passed" in done.stdout, done.stdout + done.stderr
 
 
@@ -256,10 +290,18 @@ class Fake:
 
     def __init__(self, *options: str) -> None:
         command = [sys.executable, "-m", "opea_core", "fake", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment())
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment()
+        )
         self.lines: list[str] = []
         threading.Thread(target=self._read, daemon=True).start()
-        until(lambda: any("Serving" in line for line in self.lines) or self.process.poll() is not None, "it to serve", 30)
+        until(
+            lambda: (
+                any("Serving" in line for line in self.lines) or self.process.poll() is not None
+            ),
+            "it to serve",
+            30,
+        )
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -272,7 +314,9 @@ class Fake:
         return found[0]
 
     def statuses(self, count: int) -> list[int]:
-        return [httpx.post(self.url + "/chat/completions", json=BODY).status_code for _ in range(count)]
+        return [
+            httpx.post(self.url + "/chat/completions", json=BODY).status_code for _ in range(count)
+        ]
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
@@ -319,13 +363,19 @@ def test_a_share_of_the_requests() -> None:
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "opea_core", "fake", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=_environment(), check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=_environment(), check=False
+    )
 
 
 def test_the_list_of_faults() -> None:
     done = run("--list")
     assert done.returncode == 0
-    assert [name for name in faults.FAULTS if not re.search(rf"^{re.escape(name)}\s", done.stdout, re.MULTILINE)] == []
+    assert [
+        name
+        for name in faults.FAULTS
+        if not re.search(rf"^{re.escape(name)}\s", done.stdout, re.MULTILINE)
+    ] == []
 
 
 def test_an_unknown_fault() -> None:

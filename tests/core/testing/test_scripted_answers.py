@@ -7,7 +7,20 @@ import threading
 from typing import Any
 
 import opea_core.testing
-from opea_core.testing import Answer, Hold, Wait, chat, chunk, error, html, json_answer, raw, sse, stream, tool_call
+from opea_core.testing import (
+    Answer,
+    Hold,
+    Wait,
+    chat,
+    chunk,
+    error,
+    html,
+    json_answer,
+    raw,
+    sse,
+    stream,
+    tool_call,
+)
 
 
 def document(answer: Answer) -> Any:
@@ -15,7 +28,11 @@ def document(answer: Answer) -> Any:
 
 
 def events(answer: Answer) -> list[Any]:
-    data = [step.decode().removeprefix("data: ").strip() for step in answer.steps if isinstance(step, bytes)]
+    data = [
+        step.decode().removeprefix("data: ").strip()
+        for step in answer.steps
+        if isinstance(step, bytes)
+    ]
     return [text if text == "[DONE]" else json.loads(text) for text in data]
 
 
@@ -26,20 +43,26 @@ def test_the_public_names_are_there() -> None:
 def test_chat_is_a_completion() -> None:
     answer = chat("Hello", system_fingerprint="fp")
     assert answer.headers["content-type"] == "application/json"
-    assert document(answer)["choices"] == [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]
+    assert document(answer)["choices"] == [
+        {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
+    ]
     assert document(answer)["system_fingerprint"] == "fp"
     assert document(answer)["usage"]["total_tokens"] == 2
 
 
 def test_chat_with_reasoning_under_any_name() -> None:
-    message = document(chat("x", reasoning="why", reasoning_field="reasoning"))["choices"][0]["message"]
+    message = document(chat("x", reasoning="why", reasoning_field="reasoning"))["choices"][0][
+        "message"
+    ]
     assert message == {"role": "assistant", "content": "x", "reasoning": "why"}
 
 
 def test_chat_with_a_tool_call_ends_with_tool_calls() -> None:
     choice = document(chat(None, tool_calls=[tool_call("f", {"a": "ü"})]))["choices"][0]
     assert choice["finish_reason"] == "tool_calls"
-    assert choice["message"]["tool_calls"] == [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": "ü"}'}}]
+    assert choice["message"]["tool_calls"] == [
+        {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": "ü"}'}}
+    ]
 
 
 def test_arguments_as_text_stay_as_they_are() -> None:
@@ -52,7 +75,11 @@ def test_usage_can_be_left_out() -> None:
 
 def test_a_stream_has_a_role_pieces_an_end_and_done() -> None:
     first, second, end, done = events(stream(["a", {"reasoning": "b"}]))
-    assert first["choices"][0] == {"index": 0, "delta": {"role": "assistant", "content": "a"}, "finish_reason": None}
+    assert first["choices"][0] == {
+        "index": 0,
+        "delta": {"role": "assistant", "content": "a"},
+        "finish_reason": None,
+    }
     assert second["choices"][0]["delta"] == {"reasoning": "b"}
     assert end["choices"][0] == {"index": 0, "delta": {}, "finish_reason": "stop"}
     assert done == "[DONE]"

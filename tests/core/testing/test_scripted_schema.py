@@ -47,12 +47,19 @@ class Whole(BaseModel):
         ({"type": "string", "examples": ["Bern"]}, "Bern"),
         ({"type": "array", "items": {"type": "integer"}}, []),
         ({"type": "array", "items": {"type": "integer"}, "minItems": 2}, [0, 0]),
-        ({"type": "array", "prefixItems": [{"type": "string"}, {"type": "boolean"}]}, ["text", True]),
+        (
+            {"type": "array", "prefixItems": [{"type": "string"}, {"type": "boolean"}]},
+            ["text", True],
+        ),
         ({"type": "object", "properties": {"a": {}, "b": {}}, "required": ["b"]}, {"b": "text"}),
         ({"properties": {"a": {"type": "integer"}}, "required": ["a"]}, {"a": 0}),
         ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, 0),
         (
-            {"allOf": [{"properties": {"a": {"const": 1}}, "required": ["a"]}], "properties": {"b": {"const": 2}}, "required": ["b"]},
+            {
+                "allOf": [{"properties": {"a": {"const": 1}}, "required": ["a"]}],
+                "properties": {"b": {"const": 2}},
+                "required": ["b"],
+            },
             {"a": 1, "b": 2},
         ),
         ({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"type": "integer"}}}, 0),

@@ -12,7 +12,22 @@ import httpx
 import pytest
 from callers import CHAT, Caller, Wire, port_of
 
-from opea_core.testing import Answer, Hold, ScriptedServer, Seen, Wait, chat, error, faults, html, in_turn, raw, sometimes, sse, stream
+from opea_core.testing import (
+    Answer,
+    Hold,
+    ScriptedServer,
+    Seen,
+    Wait,
+    chat,
+    error,
+    faults,
+    html,
+    in_turn,
+    raw,
+    sometimes,
+    sse,
+    stream,
+)
 
 
 def content(document: object) -> object:
@@ -20,21 +35,31 @@ def content(document: object) -> object:
 
 
 class TestScript:
-    def test_scripted_answers_come_in_order_and_then_the_model(self, server: ScriptedServer, caller: Caller) -> None:
+    def test_scripted_answers_come_in_order_and_then_the_model(
+        self, server: ScriptedServer, caller: Caller
+    ) -> None:
         server.script(chat("first"), error(503, "busy", code="overloaded"))
         assert content(caller.ask("x")) == "first"
         status, body = caller.post({})
-        assert (status, body["error"]["message"], body["error"]["code"]) == (503, "busy", "overloaded")
+        assert (status, body["error"]["message"], body["error"]["code"]) == (
+            503,
+            "busy",
+            "overloaded",
+        )
         assert "scripted model" in str(content(caller.ask("x")))
 
-    def test_always_follows_the_script_until_it_is_taken_back(self, server: ScriptedServer, caller: Caller) -> None:
+    def test_always_follows_the_script_until_it_is_taken_back(
+        self, server: ScriptedServer, caller: Caller
+    ) -> None:
         server.always(chat("always"))
         server.script(chat("once"))
         assert [content(caller.ask("x")) for _ in range(3)] == ["once", "always", "always"]
         server.always(None)
         assert content(caller.ask("x")) != "always"
 
-    def test_a_function_gets_the_request_and_may_leave_it_to_the_model(self, server: ScriptedServer, caller: Caller) -> None:
+    def test_a_function_gets_the_request_and_may_leave_it_to_the_model(
+        self, server: ScriptedServer, caller: Caller
+    ) -> None:
         def answer(seen: Seen) -> Answer | None:
             return chat("special") if seen.body["messages"][0]["content"] == "a" else None
 
@@ -42,7 +67,9 @@ class TestScript:
         assert content(caller.ask("a")) == "special"
         assert "scripted model" in str(content(caller.ask("b")))
 
-    def test_a_failing_function_is_a_500_that_says_so(self, server: ScriptedServer, caller: Caller) -> None:
+    def test_a_failing_function_is_a_500_that_says_so(
+        self, server: ScriptedServer, caller: Caller
+    ) -> None:
         server.script(lambda seen: seen.body["nothing"])
         status, body = caller.post({})
         assert status == 500
@@ -80,7 +107,9 @@ class TestScript:
             lambda server: ScriptedServer(port=99_999).start(),
         ],
     )
-    def test_what_makes_no_sense_is_told_at_once(self, server: ScriptedServer, wrong: Callable[[ScriptedServer], object]) -> None:
+    def test_what_makes_no_sense_is_told_at_once(
+        self, server: ScriptedServer, wrong: Callable[[ScriptedServer], object]
+    ) -> None:
         with pytest.raises((TypeError, ValueError, OverflowError)):
             wrong(server)
 
@@ -95,15 +124,24 @@ class TestFraming:
     def test_a_plain_answer_has_its_length(self, server: ScriptedServer, wire: Wire) -> None:
         server.script(Answer(203, {"x-a": "1"}, (b"ab", b"c"), end="close"))
         wire.post()
-        assert wire.rest() == b"HTTP/1.1 203 Non-Authoritative Information\r\nx-a: 1\r\ncontent-length: 3\r\n\r\nabc"
+        assert (
+            wire.rest()
+            == b"HTTP/1.1 203 Non-Authoritative Information\r\nx-a: 1\r\ncontent-length: 3\r\n\r\nabc"
+        )
 
-    def test_each_step_of_a_chunked_answer_is_a_chunk(self, server: ScriptedServer, wire: Wire) -> None:
+    def test_each_step_of_a_chunked_answer_is_a_chunk(
+        self, server: ScriptedServer, wire: Wire
+    ) -> None:
         server.script(Answer(steps=(b"", b"data: 1\n\n", b"x" * 20), length="chunked"))
         wire.post()
         assert wire.until(b"\r\n\r\n") == b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-        assert wire.until(b"0\r\n\r\n") == b"9\r\ndata: 1\n\n\r\n14\r\n" + b"x" * 20 + b"\r\n0\r\n\r\n"
+        assert (
+            wire.until(b"0\r\n\r\n") == b"9\r\ndata: 1\n\n\r\n14\r\n" + b"x" * 20 + b"\r\n0\r\n\r\n"
+        )
 
-    def test_without_framing_the_body_ends_with_the_connection(self, server: ScriptedServer, wire: Wire) -> None:
+    def test_without_framing_the_body_ends_with_the_connection(
+        self, server: ScriptedServer, wire: Wire
+    ) -> None:
         server.script(Answer(steps=(b"ab",), length="none"))
         wire.post()
         assert wire.rest() == b"HTTP/1.1 200 OK\r\n\r\nab"
@@ -122,7 +160,9 @@ class TestFraming:
         server.script(html(529, "<p>overloaded</p>"))
         assert caller.post({}) == (529, "<p>overloaded</p>")
 
-    def test_bytes_before_a_hold_arrive_before_it_ends(self, server: ScriptedServer, wire: Wire) -> None:
+    def test_bytes_before_a_hold_arrive_before_it_ends(
+        self, server: ScriptedServer, wire: Wire
+    ) -> None:
         event = threading.Event()
         server.script(stream(["one", Hold(event), "two"]))
         wire.post()
@@ -131,7 +171,9 @@ class TestFraming:
         event.set()
         assert b'"two"' in wire.until(b"0\r\n\r\n")
 
-    def test_a_hold_before_any_bytes_holds_the_head_back(self, server: ScriptedServer, wire: Wire) -> None:
+    def test_a_hold_before_any_bytes_holds_the_head_back(
+        self, server: ScriptedServer, wire: Wire
+    ) -> None:
         event = threading.Event()
         server.script(chat("late").after(Hold(event)))
         wire.post()
@@ -158,7 +200,9 @@ class TestFraming:
             times.append(time.monotonic() - before)
         assert sorted(times)[5] < 0.03  # Nagle's algorithm would wait for an ACK, 40 ms and more
 
-    def test_a_body_larger_than_the_socket_buffers_arrives_whole(self, server: ScriptedServer, caller: Caller) -> None:
+    def test_a_body_larger_than_the_socket_buffers_arrives_whole(
+        self, server: ScriptedServer, caller: Caller
+    ) -> None:
         server.script(chat("x" * 8_000_000))
         assert content(caller.ask("x")) == "x" * 8_000_000
 
@@ -170,7 +214,9 @@ class TestEnds:
         assert server.connections == 1
         assert [seen.connection for seen in server.seen] == [1, 1]
 
-    def test_close_ends_it_after_a_complete_answer(self, server: ScriptedServer, wire: Wire) -> None:
+    def test_close_ends_it_after_a_complete_answer(
+        self, server: ScriptedServer, wire: Wire
+    ) -> None:
         server.script(sse("one", end="close"))
         wire.post()
         assert wire.rest().endswith(b"0\r\n\r\n")
@@ -199,8 +245,13 @@ class TestEnds:
         assert server.in_flight == 0
         assert not server.seen[0].finished
 
-    @pytest.mark.parametrize(("before", "error"), [("close", http.client.RemoteDisconnected), ("reset", ConnectionResetError)])
-    def test_instead_of_an_answer(self, server: ScriptedServer, caller: Caller, before: str, error: type[Exception]) -> None:
+    @pytest.mark.parametrize(
+        ("before", "error"),
+        [("close", http.client.RemoteDisconnected), ("reset", ConnectionResetError)],
+    )
+    def test_instead_of_an_answer(
+        self, server: ScriptedServer, caller: Caller, before: str, error: type[Exception]
+    ) -> None:
         server.script(chat("x").replace(before=before))
         with pytest.raises(error):
             caller.post({})
@@ -213,7 +264,9 @@ class TestEnds:
         with pytest.raises(BlockingIOError):
             wire.socket.recv(1)
 
-    def test_a_client_that_asks_for_it_gets_its_connection_closed(self, server: ScriptedServer, wire: Wire) -> None:
+    def test_a_client_that_asks_for_it_gets_its_connection_closed(
+        self, server: ScriptedServer, wire: Wire
+    ) -> None:
         wire.send(b"GET /v1/models HTTP/1.1\r\nConnection: close\r\n\r\n")
         assert b"scripted-model" in wire.rest()
 
@@ -223,15 +276,23 @@ class TestRecord:
         before = time.monotonic_ns()
         caller.post({"a": [1]}, f"{CHAT}?api-version=1&empty=", Authorization="Bearer key")
         (seen,) = server.seen
-        assert (seen.method, seen.path, seen.query) == ("POST", CHAT, {"api-version": "1", "empty": ""})
+        assert (seen.method, seen.path, seen.query) == (
+            "POST",
+            CHAT,
+            {"api-version": "1", "empty": ""},
+        )
         assert (seen.body, seen.raw_body) == ({"a": [1]}, b'{"a": [1]}')
         assert seen.headers["authorization"] == "Bearer key"
         assert before <= seen.at <= time.monotonic_ns()
         server.wait(lambda: seen.finished)
         assert not seen.disconnected
 
-    def test_a_chunked_request_body_is_put_together(self, server: ScriptedServer, wire: Wire) -> None:
-        wire.send(b'POST /x HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n4\r\n{"a"\r\n3;x=y\r\n:1}\r\n0\r\nt: 1\r\n\r\n')
+    def test_a_chunked_request_body_is_put_together(
+        self, server: ScriptedServer, wire: Wire
+    ) -> None:
+        wire.send(
+            b'POST /x HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n4\r\n{"a"\r\n3;x=y\r\n:1}\r\n0\r\nt: 1\r\n\r\n'
+        )
         wire.until(b"\r\n\r\n")
         assert server.seen[0].body == {"a": 1}
 
@@ -243,19 +304,27 @@ class TestRecord:
         wire.until(b"\r\n\r\n")
         assert (server.seen[0].raw_body, server.seen[0].body) == (b"[1,]", None)
 
-    def test_requests_in_one_packet_are_answered_one_after_the_other(self, server: ScriptedServer, wire: Wire) -> None:
+    def test_requests_in_one_packet_are_answered_one_after_the_other(
+        self, server: ScriptedServer, wire: Wire
+    ) -> None:
         server.script(Answer(steps=(b"1",)), Answer(steps=(b"2",), end="close"))
         wire.send(b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n")
         assert wire.rest().replace(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n", b"") == b"12"
         assert [seen.path for seen in server.seen] == ["/a", "/b"]
 
-    def test_a_request_is_seen_although_its_client_left_at_once(self, server: ScriptedServer, wire: Wire) -> None:
+    def test_a_request_is_seen_although_its_client_left_at_once(
+        self, server: ScriptedServer, wire: Wire
+    ) -> None:
         wire.post()
         wire.socket.close()
         server.wait(lambda: bool(server.seen) and server.in_flight == 0)
 
-    @pytest.mark.parametrize("line", [b"nonsense", b"GET /x HTTP/2", b"GET /x HTTP/1.1\r\ncontent-length: many"])
-    def test_what_is_no_http_gets_400(self, server: ScriptedServer, wire: Wire, line: bytes) -> None:
+    @pytest.mark.parametrize(
+        "line", [b"nonsense", b"GET /x HTTP/2", b"GET /x HTTP/1.1\r\ncontent-length: many"]
+    )
+    def test_what_is_no_http_gets_400(
+        self, server: ScriptedServer, wire: Wire, line: bytes
+    ) -> None:
         wire.send(line + b"\r\n\r\n")
         assert wire.rest().startswith(b"HTTP/1.1 400 Bad Request")
         assert server.seen == []
@@ -263,7 +332,10 @@ class TestRecord:
     def test_concurrent_requests_are_counted(self, server: ScriptedServer) -> None:
         event = threading.Event()
         server.always(chat("x").after(Hold(event)))
-        threads = [threading.Thread(target=httpx.post, args=(server.url + "/chat/completions",)) for _ in range(3)]
+        threads = [
+            threading.Thread(target=httpx.post, args=(server.url + "/chat/completions",))
+            for _ in range(3)
+        ]
         for thread in threads:
             thread.start()
         server.wait_seen(3)
@@ -274,10 +346,14 @@ class TestRecord:
         server.wait(lambda: server.in_flight == 0)
         assert server.max_in_flight == 3
 
-    def test_waiting_in_vain_says_what_was_there(self, server: ScriptedServer, caller: Caller) -> None:
+    def test_waiting_in_vain_says_what_was_there(
+        self, server: ScriptedServer, caller: Caller
+    ) -> None:
         caller.ask("x")
         server.wait(lambda: server.in_flight == 0)
-        with pytest.raises(TimeoutError, match=r"2 requests in vain \(1 requests, 0 in flight, 1 connections\)"):
+        with pytest.raises(
+            TimeoutError, match=r"2 requests in vain \(1 requests, 0 in flight, 1 connections\)"
+        ):
             server.wait_seen(2, timeout=0)
 
 
@@ -303,7 +379,9 @@ class TestOutage:
             assert httpx.get(server.url + "/models").status_code == 200
         assert server.origin == origin
 
-    def test_it_may_pause_from_within_an_answer(self, server: ScriptedServer, caller: Caller) -> None:
+    def test_it_may_pause_from_within_an_answer(
+        self, server: ScriptedServer, caller: Caller
+    ) -> None:
         server.script(lambda seen: server.pause())
         with pytest.raises((ConnectionResetError, http.client.RemoteDisconnected)):
             caller.post({})
@@ -350,7 +428,9 @@ class TestLife:
 
         async def call() -> bytes:
             reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
-            writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
+            writer.write(
+                b"POST /v1/chat/completions HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"
+            )
             answer = await reader.read()
             writer.close()
             return answer

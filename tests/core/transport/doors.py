@@ -97,7 +97,10 @@ def tls_to(origin: str, context: ssl.SSLContext) -> Callable[[socket.socket, Doo
     target = urlsplit(origin)
 
     def serve(connection: socket.socket, _: Door) -> None:
-        with context.wrap_socket(connection, server_side=True) as inside, _reach(target.hostname or "", target.port or 0) as server:
+        with (
+            context.wrap_socket(connection, server_side=True) as inside,
+            _reach(target.hostname or "", target.port or 0) as server,
+        ):
             _shuttle(inside, server)
 
     return serve
@@ -132,7 +135,11 @@ def proxy(connection: socket.socket, it: Door) -> None:
     else:
         url = urlsplit(target)
         with _reach(url.hostname or "", url.port or 80) as server:
-            server.sendall(head.replace(target.encode(), (url.path + (f"?{url.query}" if url.query else "")).encode(), 1))
+            server.sendall(
+                head.replace(
+                    target.encode(), (url.path + (f"?{url.query}" if url.query else "")).encode(), 1
+                )
+            )
             join(connection, server)
 
 
@@ -145,7 +152,9 @@ def refusing_proxy(connection: socket.socket, it: Door) -> None:
 def plain_http(connection: socket.socket, _: Door) -> None:
     """A plain HTTP server that is spoken to in TLS: it takes the greeting for a bad request."""
     connection.recv(65536)
-    connection.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    connection.sendall(
+        b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )
 
 
 def silent(connection: socket.socket, _: Door) -> None:

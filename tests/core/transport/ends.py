@@ -14,7 +14,10 @@ class End:
     """``layers`` are the contexts of TLS, the outermost first; with two, that one is a proxy's, which is asked for a tunnel."""
 
     def __init__(
-        self, connection: socket.socket, layers: Sequence[ssl.SSLContext] = (), asked: Callable[[str], object] = lambda word: None
+        self,
+        connection: socket.socket,
+        layers: Sequence[ssl.SSLContext] = (),
+        asked: Callable[[str], object] = lambda word: None,
     ) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = connection

@@ -20,7 +20,9 @@ def leaves_nothing(work: Callable[[], object]) -> None:
     files, threads = open_files(), threading.active_count()
     work()
     deadline = time.monotonic() + 2
-    while (open_files() > files or threading.active_count() > threads) and time.monotonic() < deadline:
+    while (
+        open_files() > files or threading.active_count() > threads
+    ) and time.monotonic() < deadline:
         gc.collect()
         time.sleep(0.01)
     assert max(0, open_files() - files) == max(0, threading.active_count() - threads) == 0

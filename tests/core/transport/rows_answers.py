@@ -11,7 +11,10 @@ from table import BAD, GOT, ONE_GOOD, Row
 from opea_core.testing import Wait, chat, chunk, error, json_answer, raw, sse, stream, tool_call
 
 HELLO = 'This is the scripted model. You wrote: "Hello"'
-PART = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+PART = {
+    "type": "function",
+    "function": {"name": "add", "parameters": {"type": "object", "properties": {}}},
+}
 
 
 def _gzipped(document: Any) -> Any:
@@ -19,20 +22,58 @@ def _gzipped(document: Any) -> Any:
     return json_answer({}, headers={"content-encoding": "gzip"}).replace(steps=(data,))
 
 
-_CHAT = json.loads(chat("Hello there", usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}).body)
+_CHAT = json.loads(
+    chat("Hello there", usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}).body
+)
 
 PLAIN = [
     Row(
         "chat",
         gives=HELLO,
-        has={"finish_reason": "stop", "role": "assistant", "model": "scripted-model", "endpoint": "one"},
+        has={
+            "finish_reason": "stop",
+            "role": "assistant",
+            "model": "scripted-model",
+            "endpoint": "one",
+        },
         events=ONE_GOOD,
     ),
-    Row("chat of messages", args=([{"role": "user", "content": "Hello"}],), gives=HELLO, sent={"path": "/v1/chat/completions"}),
-    Row("complete", method="complete", gives=HELLO, events=ONE_GOOD, sent={"path": "/v1/completions", "body": {"prompt": "Hello"}}),
-    Row("embed", method="embed", args=(["a", "b"],), gives=lambda r: len(r.embeddings) == 2 and r.dimensions == 8, events=ONE_GOOD),
-    Row("embed one text", method="embed", args=("a",), gives=lambda r: len(r.embeddings) == 1, sent={"body": {"input": ["a"]}}),
-    Row("embed nothing", method="embed", args=([],), gives=lambda r: r.embeddings == [], requests=(0,), attempts=0, events=None),
+    Row(
+        "chat of messages",
+        args=([{"role": "user", "content": "Hello"}],),
+        gives=HELLO,
+        sent={"path": "/v1/chat/completions"},
+    ),
+    Row(
+        "complete",
+        method="complete",
+        gives=HELLO,
+        events=ONE_GOOD,
+        sent={"path": "/v1/completions", "body": {"prompt": "Hello"}},
+    ),
+    Row(
+        "embed",
+        method="embed",
+        args=(["a", "b"],),
+        gives=lambda r: len(r.embeddings) == 2 and r.dimensions == 8,
+        events=ONE_GOOD,
+    ),
+    Row(
+        "embed one text",
+        method="embed",
+        args=("a",),
+        gives=lambda r: len(r.embeddings) == 1,
+        sent={"body": {"input": ["a"]}},
+    ),
+    Row(
+        "embed nothing",
+        method="embed",
+        args=([],),
+        gives=lambda r: r.embeddings == [],
+        requests=(0,),
+        attempts=0,
+        events=None,
+    ),
     Row(
         "models",
         method="models",
@@ -48,7 +89,11 @@ PLAIN = [
         stats={"prompt_tokens": 3, "completion_tokens": 2},
     ),
     Row(
-        "two answers", call={"n": 2}, gives=lambda r: [c.index for c in r.choices] == [0, 1] and r.choices[1].content.endswith("(answer 2)")
+        "two answers",
+        call={"n": 2},
+        gives=lambda r: (
+            [c.index for c in r.choices] == [0, 1] and r.choices[1].content.endswith("(answer 2)")
+        ),
     ),
     Row(
         "a tool call",
@@ -59,11 +104,22 @@ PLAIN = [
     ),
     Row("reasoning", [chat("x", reasoning="because")], gives="x", has={"reasoning": "because"}),
     Row("gzip", [_gzipped(_CHAT)], gives="Hello there"),
-    Row("an event stream as the answer to a plain call", [stream(["Hel", "lo"])], gives="Hello", events=ONE_GOOD),
-    Row("no length: the body ends with the connection", [chat("Hello").replace(length="none")], gives="Hello"),
+    Row(
+        "an event stream as the answer to a plain call",
+        [stream(["Hel", "lo"])],
+        gives="Hello",
+        events=ONE_GOOD,
+    ),
+    Row(
+        "no length: the body ends with the connection",
+        [chat("Hello").replace(length="none")],
+        gives="Hello",
+    ),
     Row("chunked", [chat("Hello").replace(length="chunked")], gives="Hello"),
     Row(
-        "an answer with text in place of a message", [json_answer({"choices": [{"text": "Hello", "finish_reason": "stop"}]})], gives="Hello"
+        "an answer with text in place of a message",
+        [json_answer({"choices": [{"text": "Hello", "finish_reason": "stop"}]})],
+        gives="Hello",
     ),
     Row("a null content", [chat(None)], gives=""),
     Row(
@@ -71,14 +127,40 @@ PLAIN = [
         [raw(b"HTTP/1.1 100 Continue\r\n\r\n", chat("Hello").head, chat("Hello").body, end="keep")],
         gives="Hello",
     ),
-    Row("HTTP/1.0", [raw(chat("Hello").head.replace(b"HTTP/1.1", b"HTTP/1.0"), chat("Hello").body, end="close")], gives="Hello"),
-    Row("letters of all kinds", args=("Grüße 🙂 你好",), gives=HELLO.replace("Hello", "Grüße 🙂 你好")),
+    Row(
+        "HTTP/1.0",
+        [
+            raw(
+                chat("Hello").head.replace(b"HTTP/1.1", b"HTTP/1.0"),
+                chat("Hello").body,
+                end="close",
+            )
+        ],
+        gives="Hello",
+    ),
+    Row(
+        "letters of all kinds",
+        args=("Grüße 🙂 你好",),
+        gives=HELLO.replace("Hello", "Grüße 🙂 你好"),
+    ),
     Row("on a connection that is used again", before=1, gives=HELLO, events=ONE_GOOD),
 ]
 
 STREAMS = [
-    Row("a stream", method="stream_chat", gives=HELLO, has={"finish_reason": "stop"}, events=ONE_GOOD),
-    Row("a stream of a completion", method="stream_complete", gives=HELLO, events=ONE_GOOD, sent={"path": "/v1/completions"}),
+    Row(
+        "a stream",
+        method="stream_chat",
+        gives=HELLO,
+        has={"finish_reason": "stop"},
+        events=ONE_GOOD,
+    ),
+    Row(
+        "a stream of a completion",
+        method="stream_complete",
+        gives=HELLO,
+        events=ONE_GOOD,
+        sent={"path": "/v1/completions"},
+    ),
     Row(
         "a stream with usage",
         [stream(["a", "b"], usage=_CHAT["usage"])],
@@ -86,8 +168,19 @@ STREAMS = [
         gives="ab",
         stats={"prompt_tokens": 3, "completion_tokens": 2},
     ),
-    Row("a stream on a used connection", before=1, method="stream_chat", gives=HELLO, events=ONE_GOOD),
-    Row("a stream piece by piece", [stream(["a", Wait(0.01), "b", Wait(0.01), "c"])], method="stream_chat", gives="abc"),
+    Row(
+        "a stream on a used connection",
+        before=1,
+        method="stream_chat",
+        gives=HELLO,
+        events=ONE_GOOD,
+    ),
+    Row(
+        "a stream piece by piece",
+        [stream(["a", Wait(0.01), "b", Wait(0.01), "c"])],
+        method="stream_chat",
+        gives="abc",
+    ),
     Row(
         "slow and steady, longer than any one limit",
         [stream([piece for i in range(7) for piece in (str(i), Wait(0.03))])],
@@ -96,7 +189,13 @@ STREAMS = [
         gives="0123456",
         seconds=(0.18, 2.0),
     ),
-    Row("reasoning first", [stream([{"reasoning_content": "hm"}, "yes"])], method="stream_chat", gives="yes", has={"reasoning": "hm"}),
+    Row(
+        "reasoning first",
+        [stream([{"reasoning_content": "hm"}, "yes"])],
+        method="stream_chat",
+        gives="yes",
+        has={"reasoning": "hm"},
+    ),
     Row(
         "tools streamed",
         method="stream_chat",
@@ -109,7 +208,13 @@ STREAMS = [
         call={"n": 2},
         gives=lambda r: [c.content for c in r.choices] == [HELLO, HELLO + " (answer 2)"],
     ),
-    Row("a JSON answer to a stream", [chat("Hello")], method="stream_chat", gives="Hello", events=ONE_GOOD),
+    Row(
+        "a JSON answer to a stream",
+        [chat("Hello")],
+        method="stream_chat",
+        gives="Hello",
+        events=ONE_GOOD,
+    ),
     Row(
         "an end without [DONE]",
         [stream(["a"], done=False)],
@@ -117,7 +222,12 @@ STREAMS = [
         gives="a",
         has={"warnings": ["the stream ended without [DONE]", "usage was asked for, and none came"]},
     ),
-    Row("cut after the finish reason", [stream(["a"], done=False, end="cut")], method="stream_chat", gives="a"),
+    Row(
+        "cut after the finish reason",
+        [stream(["a"], done=False, end="cut")],
+        method="stream_chat",
+        gives="a",
+    ),
     Row(
         "reset after the finish reason",
         [sse(chunk({"content": "a"}), chunk({}, "stop"), Wait(0.02), done=False, end="reset")],
@@ -125,7 +235,11 @@ STREAMS = [
         gives="a",
     ),
     Row(
-        "[DONE] without a finish reason", [stream(["a"], finish_reason=None)], method="stream_chat", gives="a", has={"finish_reason": None}
+        "[DONE] without a finish reason",
+        [stream(["a"], finish_reason=None)],
+        method="stream_chat",
+        gives="a",
+        has={"finish_reason": None},
     ),
     Row(
         "comments and keep-alives between",
@@ -135,7 +249,13 @@ STREAMS = [
     ),
     Row(
         "a role-only event first",
-        [sse(chunk({"role": "assistant", "content": ""}), chunk({"content": "a"}), chunk({}, "stop"))],
+        [
+            sse(
+                chunk({"role": "assistant", "content": ""}),
+                chunk({"content": "a"}),
+                chunk({}, "stop"),
+            )
+        ],
         method="stream_chat",
         gives="a",
     ),
@@ -158,14 +278,24 @@ SENT = [
         gives=HELLO,
         sent={
             "body": {"model": "scripted-model", "stream": False},
-            "headers": {"accept": "application/json", "content-type": "application/json", "authorization": None},
+            "headers": {
+                "accept": "application/json",
+                "content-type": "application/json",
+                "authorization": None,
+            },
         },
     ),
     Row(
         "a stream asks for events",
         method="stream_chat",
         gives=HELLO,
-        sent={"body": {"stream": True}, "headers": {"accept": "text/event-stream, application/json", "accept-encoding": "identity"}},
+        sent={
+            "body": {"stream": True},
+            "headers": {
+                "accept": "text/event-stream, application/json",
+                "accept-encoding": "identity",
+            },
+        },
     ),
     Row(
         "any option goes into the body",
@@ -186,9 +316,25 @@ SENT = [
         gives=HELLO,
         sent={"headers": {"x-team": "blue", "x-org": "o"}},
     ),
-    Row("extra_query", call={"extra_query": {"a": "b c"}}, opea={"query": {"q": "1"}}, gives=HELLO, sent={"query": {"q": "1", "a": "b c"}}),
-    Row("api_version", opea={"api_version": "2024-10-21"}, gives=HELLO, sent={"query": {"api-version": "2024-10-21"}}),
-    Row("a key", opea={"api_key": "sk-1234567"}, gives=HELLO, sent={"headers": {"authorization": "Bearer sk-1234567"}}),
+    Row(
+        "extra_query",
+        call={"extra_query": {"a": "b c"}},
+        opea={"query": {"q": "1"}},
+        gives=HELLO,
+        sent={"query": {"q": "1", "a": "b c"}},
+    ),
+    Row(
+        "api_version",
+        opea={"api_version": "2024-10-21"},
+        gives=HELLO,
+        sent={"query": {"api-version": "2024-10-21"}},
+    ),
+    Row(
+        "a key",
+        opea={"api_key": "sk-1234567"},
+        gives=HELLO,
+        sent={"headers": {"authorization": "Bearer sk-1234567"}},
+    ),
     Row(
         "a key elsewhere",
         opea={"api_key": "sk-1234567", "auth_header": "api-key", "auth_scheme": None},
@@ -214,12 +360,28 @@ SENT = [
         gives="x",
         has={"request_id": "theirs"},
     ),
-    Row("a model of its own", call={"model": "other"}, gives=HELLO, sent={"body": {"model": "other"}}),
+    Row(
+        "a model of its own",
+        call={"model": "other"},
+        gives=HELLO,
+        sent={"body": {"model": "other"}},
+    ),
     Row(
         "reserved options stay here",
-        call={"timeout": 5, "deadline": 5, "max_retries": 1, "priority": 0, "endpoint": "one", "recovery_wait": 1},
+        call={
+            "timeout": 5,
+            "deadline": 5,
+            "max_retries": 1,
+            "priority": 0,
+            "endpoint": "one",
+            "recovery_wait": 1,
+        },
         gives=HELLO,
-        sent={"body": dict.fromkeys(("timeout", "deadline", "max_retries", "priority", "endpoint", "recovery_wait"))},
+        sent={
+            "body": dict.fromkeys(
+                ("timeout", "deadline", "max_retries", "priority", "endpoint", "recovery_wait")
+            )
+        },
     ),
     Row(
         "options of complete",
@@ -260,7 +422,11 @@ SENT = [
         args=(
             [
                 {"role": "user", "content": "a"},
-                {"role": "assistant", "tool_calls": [tool_call("f", {})], "reasoning_content": "hm"},
+                {
+                    "role": "assistant",
+                    "tool_calls": [tool_call("f", {})],
+                    "reasoning_content": "hm",
+                },
                 {"role": "tool", "tool_call_id": "call_1", "content": "Hello"},
             ],
         ),

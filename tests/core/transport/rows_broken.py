@@ -29,22 +29,39 @@ IN_BODY = {
     "a chunk cut short": raw(HEAD + b"transfer-encoding: chunked\r\n\r\n40\r\n{", end="close"),
     "no last chunk": chat("Hello").replace(length="chunked", end="cut", steps=(b'{"choices": [',)),
     "a length that is too small": chat("Hello").replace(length=20, end="close"),
-    "no length and a body cut short": Answer(200, {"content-type": "application/json"}, (b'{"choices": [{',), "none"),
+    "no length and a body cut short": Answer(
+        200, {"content-type": "application/json"}, (b'{"choices": [{',), "none"
+    ),
 }
 BEFORE_CONTENT = {
-    "a stream cut before its content": sse(b": hi\n\n", chunk({"role": "assistant"}), done=False, end="cut"),
+    "a stream cut before its content": sse(
+        b": hi\n\n", chunk({"role": "assistant"}), done=False, end="cut"
+    ),
     "a stream reset before its content": sse(b": hi\n\n", Wait(0.01), done=False, end="reset"),
-    "a stream that ends before its content": Answer(200, {"content-type": "text/event-stream"}, (b": hi\n\n",), "none"),
+    "a stream that ends before its content": Answer(
+        200, {"content-type": "text/event-stream"}, (b": hi\n\n",), "none"
+    ),
 }
 AFTER_CONTENT = {
     "cut": stream(["Hel", "lo"], finish_reason=None, done=False, end="cut"),
     "reset": stream(["Hel", "lo", Wait(0.02)], finish_reason=None, done=False, end="reset"),
     "ended": stream(["Hel", "lo"], finish_reason=None, done=False),
-    "ended without a length": stream(["Hel", "lo"], finish_reason=None, done=False).replace(length="none"),
-    "cut inside an event": sse(chunk({"content": "Hello"}), b'data: {"choices": [{"del', done=False, end="cut"),
-    "ended inside a chunk": raw(HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n50\r\ndata" % (len(EVENT), EVENT), end="close"),
+    "ended without a length": stream(["Hel", "lo"], finish_reason=None, done=False).replace(
+        length="none"
+    ),
+    "cut inside an event": sse(
+        chunk({"content": "Hello"}), b'data: {"choices": [{"del', done=False, end="cut"
+    ),
+    "ended inside a chunk": raw(
+        HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n50\r\ndata" % (len(EVENT), EVENT),
+        end="close",
+    ),
     "broken by an event that is no JSON": sse(chunk({"content": "Hello"}), "}{", done=False),
-    "broken by an error": sse(chunk({"content": "Hello"}), {"error": {"message": "GPU fell off", "type": "server_error"}}, done=False),
+    "broken by an error": sse(
+        chunk({"content": "Hello"}),
+        {"error": {"message": "GPU fell off", "type": "server_error"}},
+        done=False,
+    ),
     "given up by the server": sse(chunk({"content": "Hello"}), chunk({}, "error")),
 }
 
@@ -52,21 +69,80 @@ AFTER_CONTENT = {
 def _connections() -> list[Row]:
     found = []
     for name, answer in EARLY.items():
-        found.append(Row(f"{name}, then an answer", [answer], gives=HELLO, requests=(2,), events=LOST_ONCE, stats={"retries": 1}))
-        found.append(Row(f"{name}, another endpoint", answer, second=(), gives=HELLO, requests=(1, 1)))
-        found.append(Row(f"{name} in a stream", [answer], method="stream_chat", gives=HELLO, requests=(2,), events=LOST_ONCE))
-        found.append(
-            Row(f"{name} for good", answer, opea=OFF, error=errors.EndpointConnectionError, requests=(4,), failed=["maybe_sent one"] * 4)
-        )
-    for name, answer in IN_BODY.items():
-        found.append(Row(f"{name}, then an answer", [answer], gives=HELLO, requests=(2,), stats={"retries": 1}))
-        found.append(Row(f"{name}, another endpoint", answer, second=(), gives=HELLO, requests=(1, 1)))
-        found.append(Row(f"{name}, one attempt", answer, call={"max_retries": 0}, error=_body_error(name), failed=["body one"]))
-    for name, answer in BEFORE_CONTENT.items():
-        found.append(Row(f"{name}, then an answer", [answer], method="stream_chat", gives=HELLO, requests=(2,), stats={"retries": 1}))
         found.append(
             Row(
-                f"{name}, one attempt", answer, method="stream_chat", call={"max_retries": 0}, error=_body_error(name), failed=["first one"]
+                f"{name}, then an answer",
+                [answer],
+                gives=HELLO,
+                requests=(2,),
+                events=LOST_ONCE,
+                stats={"retries": 1},
+            )
+        )
+        found.append(
+            Row(f"{name}, another endpoint", answer, second=(), gives=HELLO, requests=(1, 1))
+        )
+        found.append(
+            Row(
+                f"{name} in a stream",
+                [answer],
+                method="stream_chat",
+                gives=HELLO,
+                requests=(2,),
+                events=LOST_ONCE,
+            )
+        )
+        found.append(
+            Row(
+                f"{name} for good",
+                answer,
+                opea=OFF,
+                error=errors.EndpointConnectionError,
+                requests=(4,),
+                failed=["maybe_sent one"] * 4,
+            )
+        )
+    for name, answer in IN_BODY.items():
+        found.append(
+            Row(
+                f"{name}, then an answer",
+                [answer],
+                gives=HELLO,
+                requests=(2,),
+                stats={"retries": 1},
+            )
+        )
+        found.append(
+            Row(f"{name}, another endpoint", answer, second=(), gives=HELLO, requests=(1, 1))
+        )
+        found.append(
+            Row(
+                f"{name}, one attempt",
+                answer,
+                call={"max_retries": 0},
+                error=_body_error(name),
+                failed=["body one"],
+            )
+        )
+    for name, answer in BEFORE_CONTENT.items():
+        found.append(
+            Row(
+                f"{name}, then an answer",
+                [answer],
+                method="stream_chat",
+                gives=HELLO,
+                requests=(2,),
+                stats={"retries": 1},
+            )
+        )
+        found.append(
+            Row(
+                f"{name}, one attempt",
+                answer,
+                method="stream_chat",
+                call={"max_retries": 0},
+                error=_body_error(name),
+                failed=["first one"],
             )
         )
     return found
@@ -74,7 +150,11 @@ def _connections() -> list[Row]:
 
 def _body_error(name: str) -> type[errors.OPEAError]:
     """What ended in order, but is no answer, is a bad answer; the rest is a broken connection."""
-    whole = ("a length that is too small", "no length and a body cut short", "a stream that ends before its content")
+    whole = (
+        "a length that is too small",
+        "no length and a body cut short",
+        "a stream that ends before its content",
+    )
     return errors.BadAnswerError if name in whole else errors.EndpointConnectionError
 
 
@@ -86,7 +166,10 @@ def _handed_out() -> list[Row]:
         "says": r"Stream from one .*broke off after 5 characters: (.|\n)*error\.partial",
         "failed": ["delivered one"],
     }
-    return [Row(f"a stream {name} after content", answer, second=(), requests=(1, 0), **expected) for name, answer in AFTER_CONTENT.items()]
+    return [
+        Row(f"a stream {name} after content", answer, second=(), requests=(1, 0), **expected)
+        for name, answer in AFTER_CONTENT.items()
+    ]
 
 
 def _used_again() -> list[Row]:
@@ -110,21 +193,57 @@ def _used_again() -> list[Row]:
     return [
         Row("a used connection is closed", [ok, EARLY["closed before the headers"]], **gone),
         Row("a used connection is reset", [ok, EARLY["reset before the headers"]], **gone),
-        Row("a used connection is closed, in a stream", [ok, EARLY["closed before the headers"]], method="stream_chat", **gone),
-        Row("a used connection is closed, and the new one too", [ok, *[EARLY["closed before the headers"]] * 2], **twice),
         Row(
-            "a connection that was closed meanwhile is not used", [chat("first").replace(end="close")], before=1, gives=HELLO, requests=(1,)
+            "a used connection is closed, in a stream",
+            [ok, EARLY["closed before the headers"]],
+            method="stream_chat",
+            **gone,
         ),
-        Row("what follows an answer does not become the next one", [raw(SMUGGLED, end="keep")], before=1, gives=HELLO),
+        Row(
+            "a used connection is closed, and the new one too",
+            [ok, *[EARLY["closed before the headers"]] * 2],
+            **twice,
+        ),
+        Row(
+            "a connection that was closed meanwhile is not used",
+            [chat("first").replace(end="close")],
+            before=1,
+            gives=HELLO,
+            requests=(1,),
+        ),
+        Row(
+            "what follows an answer does not become the next one",
+            [raw(SMUGGLED, end="keep")],
+            before=1,
+            gives=HELLO,
+        ),
     ]
 
 
 def _refused() -> list[Row]:
-    tries = {"error": errors.EndpointConnectionError, "requests": (0,), "attempts": 4, "failed": ["not_sent one"] * 4}
+    tries = {
+        "error": errors.EndpointConnectionError,
+        "requests": (0,),
+        "attempts": 4,
+        "failed": ["not_sent one"] * 4,
+    }
     return [
-        Row("refused", DEAD, says=r"Nothing answers at http://127.0.0.1:\d+ \(connection refused", stats={"retries": 3}, **tries),
+        Row(
+            "refused",
+            DEAD,
+            says=r"Nothing answers at http://127.0.0.1:\d+ \(connection refused",
+            stats={"retries": 3},
+            **tries,
+        ),
         Row("refused in a stream", DEAD, method="stream_chat", **tries),
-        Row("refused, one attempt", DEAD, call={"max_retries": 0}, error=errors.EndpointConnectionError, requests=(0,), attempts=1),
+        Row(
+            "refused, one attempt",
+            DEAD,
+            call={"max_retries": 0},
+            error=errors.EndpointConnectionError,
+            requests=(0,),
+            attempts=1,
+        ),
         Row(
             "refused, another endpoint",
             DEAD,
@@ -134,7 +253,15 @@ def _refused() -> list[Row]:
             attempts=2,
             events=f"{GOT} {LOST} {AGAIN} {GOT} {GOOD}",
         ),
-        Row("refused everywhere", DEAD, second=DEAD, opea=APART, error=errors.EndpointConnectionError, requests=(0, 0), attempts=4),
+        Row(
+            "refused everywhere",
+            DEAD,
+            second=DEAD,
+            opea=APART,
+            error=errors.EndpointConnectionError,
+            requests=(0, 0),
+            attempts=4,
+        ),
         Row(
             "an unknown host",
             opea={"base_url": "http://nowhere.invalid", "max_retries": 0},
@@ -147,11 +274,25 @@ def _refused() -> list[Row]:
 
 
 HANG = chat("x").replace(before="hang")
-DRIP = raw(b"HTTP/1.1 200 OK\r\n", *[step for i in range(40) for step in (Wait(0.02), b"x-a: %d\r\n" % i)], end="hang")
-PINGS = sse(*[step for _ in range(60) for step in (b": ping\n\n", Wait(0.02))], done=False, end="hang")
-EMPTY_CHUNKS = sse(*[step for _ in range(60) for step in (chunk({"role": "assistant"}), Wait(0.02))], done=False, end="hang")
+DRIP = raw(
+    b"HTTP/1.1 200 OK\r\n",
+    *[step for i in range(40) for step in (Wait(0.02), b"x-a: %d\r\n" % i)],
+    end="hang",
+)
+PINGS = sse(
+    *[step for _ in range(60) for step in (b": ping\n\n", Wait(0.02))], done=False, end="hang"
+)
+EMPTY_CHUNKS = sse(
+    *[step for _ in range(60) for step in (chunk({"role": "assistant"}), Wait(0.02))],
+    done=False,
+    end="hang",
+)
 PADDING = chat("x").after(*[step for _ in range(60) for step in (b" ", Wait(0.02))])
-PINGS_LATER = sse(chunk({"content": "Hello"}), *[step for _ in range(60) for step in (b": ping\n\n", Wait(0.02))], done=False)
+PINGS_LATER = sse(
+    chunk({"content": "Hello"}),
+    *[step for _ in range(60) for step in (b": ping\n\n", Wait(0.02))],
+    done=False,
+)
 STUCK = stream(["Hello", Wait(5)])
 STUCK_BODY = chat("x").replace(steps=(b'{"choices": [', Wait(5)), length=500)
 
@@ -191,14 +332,38 @@ def _late() -> list[Row]:
         Row("headers that drip", DRIP, failed=["maybe_sent one"], events=f"{GOT} {LOST}", **first),
         Row("headers that drip into a stream", DRIP, method="stream_chat", **first),
         Row("nothing but keep-alives", PINGS, method="stream_chat", failed=["first one"], **first),
-        Row("nothing but empty events", EMPTY_CHUNKS, method="stream_chat", failed=["first one"], **first),
+        Row(
+            "nothing but empty events",
+            EMPTY_CHUNKS,
+            method="stream_chat",
+            failed=["first one"],
+            **first,
+        ),
         Row("nothing but blanks", PADDING, failed=["body one"], **first),
         Row("a stream that stops", STUCK, failed=["delivered one"], **handed, **idle),
-        Row("a stream with keep-alives only", PINGS_LATER, failed=["delivered one"], **handed, **idle),
-        Row("a body that stops", STUCK_BODY, error=errors.EndpointTimeout, says=r"\(idle\)", failed=["body one"], **idle),
+        Row(
+            "a stream with keep-alives only",
+            PINGS_LATER,
+            failed=["delivered one"],
+            **handed,
+            **idle,
+        ),
+        Row(
+            "a body that stops",
+            STUCK_BODY,
+            error=errors.EndpointTimeout,
+            says=r"\(idle\)",
+            failed=["body one"],
+            **idle,
+        ),
         Row("no answer before the deadline", HANG, says=r"deadline of 0\.08 s", **total),
         Row("no answer before the deadline of a stream", HANG, method="stream_chat", **total),
-        Row("a stream beyond the deadline", stream(["0", Wait(0.04), "1", Wait(0.1), "2"]), method="stream_chat", **total),
+        Row(
+            "a stream beyond the deadline",
+            stream(["0", Wait(0.04), "1", Wait(0.1), "2"]),
+            method="stream_chat",
+            **total,
+        ),
         Row(
             "pauses up to the deadline",
             error(503, "busy"),
@@ -209,8 +374,20 @@ def _late() -> list[Row]:
             requests=(2,),
             seconds=(0.1, 0.25),
         ),
-        Row("the deadline of the object", HANG, opea={"deadline": 0.08}, error=errors.DeadlineExceeded, seconds=(0.08, 0.35)),
-        Row("the timeout of a call", HANG, call={"timeout": 0.08, "max_retries": 0}, error=errors.EndpointTimeout, seconds=(0.08, 0.35)),
+        Row(
+            "the deadline of the object",
+            HANG,
+            opea={"deadline": 0.08},
+            error=errors.DeadlineExceeded,
+            seconds=(0.08, 0.35),
+        ),
+        Row(
+            "the timeout of a call",
+            HANG,
+            call={"timeout": 0.08, "max_retries": 0},
+            error=errors.EndpointTimeout,
+            seconds=(0.08, 0.35),
+        ),
         Row(
             "no answer in time, tried elsewhere at once",
             HANG,
@@ -220,7 +397,13 @@ def _late() -> list[Row]:
             requests=(1, 1),
             seconds=(0.08, 0.4),
         ),
-        Row("no answer in time, not tried again here", HANG, opea={"timeout": 0.08}, error=errors.EndpointTimeout, seconds=(0.08, 0.4)),
+        Row(
+            "no answer in time, not tried again here",
+            HANG,
+            opea={"timeout": 0.08},
+            error=errors.EndpointTimeout,
+            seconds=(0.08, 0.4),
+        ),
         Row(
             "no content in time is tried again",
             [PINGS],

@@ -23,10 +23,20 @@ REFUSED = {
     422: errors.InvalidRequestError,
     501: errors.ServerError,
 }
-KEYS = {401: errors.AuthenticationError, 403: errors.PermissionDeniedError, 402: errors.QuotaExceeded}
-QUOTA = error(429, "You exceeded your current quota", code="insufficient_quota", type="insufficient_quota")
+KEYS = {
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    402: errors.QuotaExceeded,
+}
+QUOTA = error(
+    429, "You exceeded your current quota", code="insufficient_quota", type="insufficient_quota"
+)
 NO_MODEL = error(404, "The model `scripted-model` does not exist", code="model_not_found")
-TOO_LONG = error(400, "This model's maximum context length is 32768 tokens, you asked for 41210", code="context_length_exceeded")
+TOO_LONG = error(
+    400,
+    "This model's maximum context length is 32768 tokens, you asked for 41210",
+    code="context_length_exceeded",
+)
 EMPTY = Answer(200, {"content-type": "application/json"})
 UNUSABLE = {
     "HTML": html(),
@@ -35,24 +45,45 @@ UNUSABLE = {
     "an empty body": EMPTY,
     "an answer without choices": json_answer({"id": "x"}),
     "choices that are empty": json_answer({"choices": []}),
-    "an error in a success": json_answer({"error": {"message": "CUDA out of memory", "type": "server_error"}}),
+    "an error in a success": json_answer(
+        {"error": {"message": "CUDA out of memory", "type": "server_error"}}
+    ),
     "a stream that is empty": sse(done=False),
     "a stream that only ends": sse(),
 }
 STREAM_ONLY = {
-    "a stream that starts with an error": sse({"error": {"message": "overloaded", "type": "server_error"}}, done=False),
-    "a stream that ends before its content": sse({"choices": [{"delta": {"role": "assistant"}}]}, done=False),
+    "a stream that starts with an error": sse(
+        {"error": {"message": "overloaded", "type": "server_error"}}, done=False
+    ),
+    "a stream that ends before its content": sse(
+        {"choices": [{"delta": {"role": "assistant"}}]}, done=False
+    ),
     "an event that is no JSON": sse("what?", done=False),
 }
 
 
 def _transient() -> list[Row]:
     same = [
-        Row(f"{s}, then an answer", [error(s, "busy")], gives=HELLO, requests=(2,), events=ONCE_MORE, stats={"retries": 1, "requests": 2})
+        Row(
+            f"{s}, then an answer",
+            [error(s, "busy")],
+            gives=HELLO,
+            requests=(2,),
+            events=ONCE_MORE,
+            stats={"retries": 1, "requests": 2},
+        )
         for s in TRANSIENT
     ]
     other = [
-        Row(f"{s}, another endpoint", error(s, "busy"), second=(), gives=HELLO, requests=(1, 1), events=ELSEWHERE, has={"endpoint": "two"})
+        Row(
+            f"{s}, another endpoint",
+            error(s, "busy"),
+            second=(),
+            gives=HELLO,
+            requests=(1, 1),
+            events=ELSEWHERE,
+            has={"endpoint": "two"},
+        )
         for s in (*TRANSIENT, 500)
     ]
     return same + other
@@ -63,12 +94,38 @@ def _refused() -> list[Row]:
     found = []
     for status, cls in REFUSED.items():
         refusal = error(status, "not like that", param="messages")
-        expected: dict[str, Any] = {"error": cls, "says": "not like that", "has": {"status_code": status, "is_transient_error": False}}
-        found.append(Row(f"{status} is not tried again", refusal, events=ONE_BAD, stats={"retries": 0}, **expected))
-        found.append(Row(f"{status} is not tried elsewhere", refusal, second=(), requests=(1, 0), failed=["status one"], **expected))
-    long: dict[str, Any] = {"error": errors.ContextOverflowError, "says": r"41,210 tokens asked, 32,768 possible"}
+        expected: dict[str, Any] = {
+            "error": cls,
+            "says": "not like that",
+            "has": {"status_code": status, "is_transient_error": False},
+        }
+        found.append(
+            Row(
+                f"{status} is not tried again",
+                refusal,
+                events=ONE_BAD,
+                stats={"retries": 0},
+                **expected,
+            )
+        )
+        found.append(
+            Row(
+                f"{status} is not tried elsewhere",
+                refusal,
+                second=(),
+                requests=(1, 0),
+                failed=["status one"],
+                **expected,
+            )
+        )
+    long: dict[str, Any] = {
+        "error": errors.ContextOverflowError,
+        "says": r"41,210 tokens asked, 32,768 possible",
+    }
     found.append(Row("too long", TOO_LONG, **long))
-    found.append(Row("too long for one is too long for all", TOO_LONG, second=(), requests=(1, 0), **long))
+    found.append(
+        Row("too long for one is too long for all", TOO_LONG, second=(), requests=(1, 0), **long)
+    )
     return found
 
 
@@ -77,9 +134,20 @@ def _elsewhere_only() -> list[Row]:
     found = []
     for status, cls in KEYS.items():
         no = error(status, "no")
-        found.append(Row(f"{status} alone", no, error=cls, has={"status_code": status}, stats={"retries": 0}))
-        found.append(Row(f"{status}, another endpoint", no, second=(), gives=HELLO, requests=(1, 1)))
-    found.append(Row("no quota alone", QUOTA, error=errors.QuotaExceeded, has={"status_code": 429, "is_rate_limit_error": True}))
+        found.append(
+            Row(f"{status} alone", no, error=cls, has={"status_code": status}, stats={"retries": 0})
+        )
+        found.append(
+            Row(f"{status}, another endpoint", no, second=(), gives=HELLO, requests=(1, 1))
+        )
+    found.append(
+        Row(
+            "no quota alone",
+            QUOTA,
+            error=errors.QuotaExceeded,
+            has={"status_code": 429, "is_rate_limit_error": True},
+        )
+    )
     found.append(Row("no quota, another endpoint", QUOTA, second=(), gives=HELLO, requests=(1, 1)))
     found.append(
         Row(
@@ -94,9 +162,28 @@ def _elsewhere_only() -> list[Row]:
             stats={"requests": 1},
         )
     )
-    found.append(Row("no such model, and no list", NO_MODEL, error=errors.NotFoundError, says="Pass model=", requests=(2,), attempts=1))
-    found.append(Row("no such model, another endpoint has it", NO_MODEL, second=(), gives=HELLO, requests=(1, 1)))
-    found.append(Row("no such path", error(404, "Not Found"), error=errors.NotFoundError, says="base URL"))
+    found.append(
+        Row(
+            "no such model, and no list",
+            NO_MODEL,
+            error=errors.NotFoundError,
+            says="Pass model=",
+            requests=(2,),
+            attempts=1,
+        )
+    )
+    found.append(
+        Row(
+            "no such model, another endpoint has it",
+            NO_MODEL,
+            second=(),
+            gives=HELLO,
+            requests=(1, 1),
+        )
+    )
+    found.append(
+        Row("no such path", error(404, "Not Found"), error=errors.NotFoundError, says="base URL")
+    )
     return found
 
 
@@ -104,7 +191,15 @@ def _limited() -> list[Row]:
     wait = error(429, "slow down", headers=SOON)
     paused = f"{ONE_BAD} CooldownStarted {AGAIN} {GOT} {GOOD}"
     return [
-        Row("429 with a wait", [wait], gives=HELLO, requests=(2,), events=paused, stats={"retries": 1}, seconds=(0.02, 0.5)),
+        Row(
+            "429 with a wait",
+            [wait],
+            gives=HELLO,
+            requests=(2,),
+            events=paused,
+            stats={"retries": 1},
+            seconds=(0.02, 0.5),
+        ),
         Row(
             "429 with a wait, another endpoint at once",
             [error(429, "x", headers={"retry-after": "9"})],
@@ -145,8 +240,16 @@ def _limited() -> list[Row]:
             has={"retry_after": 3600.0},
             seconds=(0, 0.5),
         ),
-        Row("498 with a wait", [error(498, "no capacity", headers=SOON)], gives=HELLO, requests=(2,)),
-        Row("503 with a wait", [error(503, "loading", headers=SOON)], gives=HELLO, requests=(2,), seconds=(0.02, 0.5)),
+        Row(
+            "498 with a wait", [error(498, "no capacity", headers=SOON)], gives=HELLO, requests=(2,)
+        ),
+        Row(
+            "503 with a wait",
+            [error(503, "loading", headers=SOON)],
+            gives=HELLO,
+            requests=(2,),
+            seconds=(0.02, 0.5),
+        ),
         Row(
             "a wait in words",
             [error(429, "Rate limit reached. Please try again in 20ms.")],
@@ -162,7 +265,13 @@ def _limited() -> list[Row]:
             seconds=(0.03, 0.5),
         ),
         *(
-            Row(f"a wait of {w!r} on a 503", [error(503, "x", headers={"retry-after": w})], gives=HELLO, requests=(2,), seconds=(0, 0.5))
+            Row(
+                f"a wait of {w!r} on a 503",
+                [error(503, "x", headers={"retry-after": w})],
+                gives=HELLO,
+                requests=(2,),
+                seconds=(0, 0.5),
+            )
             for w in ("-1", "soon", "nan", "inf", "0", "Wed, 21 Oct 2015 07:28:00 GMT")
         ),
         Row(
@@ -182,7 +291,11 @@ def _limited() -> list[Row]:
         ),
         Row(
             "a wait on a success means nothing",
-            [json_answer({"choices": [{"message": {"content": "x"}}]}, headers={"retry-after": "9"})],
+            [
+                json_answer(
+                    {"choices": [{"message": {"content": "x"}}]}, headers={"retry-after": "9"}
+                )
+            ],
             gives="x",
             seconds=(0, 0.5),
         ),
@@ -191,8 +304,20 @@ def _limited() -> list[Row]:
 
 def _counted() -> list[Row]:
     return [
-        Row("500 is tried again once", [error(500, "oops")], gives=HELLO, requests=(2,), events=ONCE_MORE),
-        Row("500 twice is the end", error(500, "oops"), error=errors.ServerError, requests=(2,), has={"status_code": 500}),
+        Row(
+            "500 is tried again once",
+            [error(500, "oops")],
+            gives=HELLO,
+            requests=(2,),
+            events=ONCE_MORE,
+        ),
+        Row(
+            "500 twice is the end",
+            error(500, "oops"),
+            error=errors.ServerError,
+            requests=(2,),
+            has={"status_code": 500},
+        ),
         Row(
             "500 everywhere",
             error(500, "oops"),
@@ -219,9 +344,26 @@ def _counted() -> list[Row]:
             error=errors.ServerError,
             requests=(2, 2),
         ),
-        Row("one attempt", error(503, "busy"), call={"max_retries": 0}, error=errors.ServerError, events=ONE_BAD),
-        Row("one attempt on every call of the object", error(503, "busy"), opea={"max_retries": 0}, error=errors.ServerError),
-        Row("two attempts of one call", error(503, "busy"), call={"max_retries": 1}, error=errors.ServerError, requests=(2,)),
+        Row(
+            "one attempt",
+            error(503, "busy"),
+            call={"max_retries": 0},
+            error=errors.ServerError,
+            events=ONE_BAD,
+        ),
+        Row(
+            "one attempt on every call of the object",
+            error(503, "busy"),
+            opea={"max_retries": 0},
+            error=errors.ServerError,
+        ),
+        Row(
+            "two attempts of one call",
+            error(503, "busy"),
+            call={"max_retries": 1},
+            error=errors.ServerError,
+            requests=(2,),
+        ),
         Row(
             "one attempt does not go elsewhere",
             error(503, "busy"),
@@ -230,7 +372,11 @@ def _counted() -> list[Row]:
             error=errors.ServerError,
             requests=(1, 0),
         ),
-        Row("the server says not to try again", error(503, "busy", headers={"x-should-retry": "false"}), error=errors.ServerError),
+        Row(
+            "the server says not to try again",
+            error(503, "busy", headers={"x-should-retry": "false"}),
+            error=errors.ServerError,
+        ),
         Row(
             "the error tells of every attempt",
             [error(503, "busy"), error(502, "bad"), error(504, "late"), error(503, "at last")],
@@ -239,13 +385,51 @@ def _counted() -> list[Row]:
             requests=(4,),
             failed=["status one"] * 4,
         ),
-        Row("a stream is tried again too", [error(503, "busy")], method="stream_chat", gives=HELLO, requests=(2,), events=ONCE_MORE),
-        Row("embeddings too", [error(503, "busy")], method="embed", args=(["a"],), gives=lambda r: r.dimensions == 8, requests=(2,)),
-        Row("models too", [error(503, "busy")], method="models", args=(), gives=lambda r: len(r) == 1, requests=(2,)),
+        Row(
+            "a stream is tried again too",
+            [error(503, "busy")],
+            method="stream_chat",
+            gives=HELLO,
+            requests=(2,),
+            events=ONCE_MORE,
+        ),
+        Row(
+            "embeddings too",
+            [error(503, "busy")],
+            method="embed",
+            args=(["a"],),
+            gives=lambda r: r.dimensions == 8,
+            requests=(2,),
+        ),
+        Row(
+            "models too",
+            [error(503, "busy")],
+            method="models",
+            args=(),
+            gives=lambda r: len(r) == 1,
+            requests=(2,),
+        ),
         Row("completions too", [error(503, "busy")], method="complete", gives=HELLO, requests=(2,)),
-        Row("an unknown 4xx", error(418, "teapot"), error=errors.InvalidRequestError, has={"status_code": 418}),
-        Row("an error without words", Answer(503), error=errors.ServerError, requests=(4,), says="it gives no reason"),
-        Row("an HTML error", html(502, "<h1>Bad Gateway</h1>"), error=errors.ServerError, requests=(4,), says="Bad Gateway"),
+        Row(
+            "an unknown 4xx",
+            error(418, "teapot"),
+            error=errors.InvalidRequestError,
+            has={"status_code": 418},
+        ),
+        Row(
+            "an error without words",
+            Answer(503),
+            error=errors.ServerError,
+            requests=(4,),
+            says="it gives no reason",
+        ),
+        Row(
+            "an HTML error",
+            html(502, "<h1>Bad Gateway</h1>"),
+            error=errors.ServerError,
+            requests=(4,),
+            says="Bad Gateway",
+        ),
         Row(
             "an error of FastAPI",
             json_answer({"detail": [{"loc": ["body", "n"], "msg": "must be 1"}]}, 422),
@@ -274,30 +458,93 @@ def _unusable() -> list[Row]:
     for method, answers in (("chat", UNUSABLE), ("stream_chat", UNUSABLE | STREAM_ONLY)):
         for name, answer in answers.items():
             what = f"{name} ({method})"
-            found.append(Row(f"{what}, then an answer", [answer], method=method, gives=HELLO, requests=(2,), stats={"retries": 1}))
-            found.append(Row(f"{what}, another endpoint", answer, second=(), method=method, gives=HELLO, requests=(1, 1)))
+            found.append(
+                Row(
+                    f"{what}, then an answer",
+                    [answer],
+                    method=method,
+                    gives=HELLO,
+                    requests=(2,),
+                    stats={"retries": 1},
+                )
+            )
+            found.append(
+                Row(
+                    f"{what}, another endpoint",
+                    answer,
+                    second=(),
+                    method=method,
+                    gives=HELLO,
+                    requests=(1, 1),
+                )
+            )
     return found
 
 
 def _unusable_for_good() -> list[Row]:
     off = {"breaker": BreakerPolicy(enabled=False)}
-    told = {"HTML": "HTML", "broken JSON": "no JSON", "an empty body": "empty", "a stream that only ends": "empty"}
+    told = {
+        "HTML": "HTML",
+        "broken JSON": "no JSON",
+        "an empty body": "empty",
+        "a stream that only ends": "empty",
+    }
     rows = [
-        Row(f"{name} for good", UNUSABLE[name], opea=off, error=errors.BadAnswerError, says=says, requests=(4,), failed=["body one"] * 4)
+        Row(
+            f"{name} for good",
+            UNUSABLE[name],
+            opea=off,
+            error=errors.BadAnswerError,
+            says=says,
+            requests=(4,),
+            failed=["body one"] * 4,
+        )
         for name, says in told.items()
     ]
     oom = UNUSABLE["an error in a success"]
-    overflow = json_answer({"error": {"message": "maximum context length is 32768 tokens", "code": "context_length_exceeded"}})
+    overflow = json_answer(
+        {
+            "error": {
+                "message": "maximum context length is 32768 tokens",
+                "code": "context_length_exceeded",
+            }
+        }
+    )
     started = STREAM_ONLY["a stream that starts with an error"]
     inner = sse({"error": {"message": "bad request", "code": 400}}, done=False)
     unauthorized = sse({"error": {"message": "no such key", "code": 401}}, done=False)
     return [
         *rows,
-        Row("an error in a success for good", oom, error=errors.ServerError, says="CUDA out of memory", requests=(4,)),
+        Row(
+            "an error in a success for good",
+            oom,
+            error=errors.ServerError,
+            says="CUDA out of memory",
+            requests=(4,),
+        ),
         Row("an overflow in a success", overflow, error=errors.ContextOverflowError),
-        Row("a stream of an error for good", started, method="stream_chat", error=errors.ServerError, says="overloaded", requests=(4,)),
-        Row("a stream of a refusal", inner, method="stream_chat", error=errors.InvalidRequestError, has={"status_code": 400}),
-        Row("a stream of a wrong key", unauthorized, method="stream_chat", error=errors.AuthenticationError, has={"status_code": 401}),
+        Row(
+            "a stream of an error for good",
+            started,
+            method="stream_chat",
+            error=errors.ServerError,
+            says="overloaded",
+            requests=(4,),
+        ),
+        Row(
+            "a stream of a refusal",
+            inner,
+            method="stream_chat",
+            error=errors.InvalidRequestError,
+            has={"status_code": 400},
+        ),
+        Row(
+            "a stream of a wrong key",
+            unauthorized,
+            method="stream_chat",
+            error=errors.AuthenticationError,
+            has={"status_code": 401},
+        ),
         Row(
             "an oversized answer",
             html(text="<" + "x" * 5000),
@@ -307,7 +554,11 @@ def _unusable_for_good() -> list[Row]:
         ),
         Row(
             "a bomb of zeros",
-            Answer(200, {"content-type": "application/json", "content-encoding": "gzip"}, (gzip.compress(b" " * 5_000_000),)),
+            Answer(
+                200,
+                {"content-type": "application/json", "content-encoding": "gzip"},
+                (gzip.compress(b" " * 5_000_000),),
+            ),
             opea={"max_response_bytes": 1_000_000},
             error=errors.BadAnswerError,
             says="larger than 1000000 bytes",
@@ -320,8 +571,22 @@ def _unusable_for_good() -> list[Row]:
             error=errors.BadAnswerError,
             says="1000",
         ),
-        Row("no HTTP at all", raw(b"what do you want?\r\n\r\n"), error=errors.EndpointConnectionError, opea=off, requests=(4,)),
+        Row(
+            "no HTTP at all",
+            raw(b"what do you want?\r\n\r\n"),
+            error=errors.EndpointConnectionError,
+            opea=off,
+            requests=(4,),
+        ),
     ]
 
 
-ROWS = [*_transient(), *_refused(), *_elsewhere_only(), *_limited(), *_counted(), *_unusable(), *_unusable_for_good()]
+ROWS = [
+    *_transient(),
+    *_refused(),
+    *_elsewhere_only(),
+    *_limited(),
+    *_counted(),
+    *_unusable(),
+    *_unusable_for_good(),
+]

@@ -12,7 +12,9 @@ from typing import Any
 class At:
     """Awaits a coroutine, and strikes when it waits for the n-th time, with what it waits for."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int, strike: Callable[[Any], object]) -> None:
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], number: int, strike: Callable[[Any], object]
+    ) -> None:
         self._coroutine = coroutine
         self._number = number
         self._strike = strike

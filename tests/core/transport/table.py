@@ -99,7 +99,11 @@ class Transcript:
     def counted(self, name: str) -> Any:
         """What the call added to a figure of the statistics."""
         now, before = self.stats[name], self.before[name]
-        return {k: v - before.get(k, 0) for k, v in now.items() if v - before.get(k, 0)} if isinstance(now, dict) else now - before
+        return (
+            {k: v - before.get(k, 0) for k, v in now.items() if v - before.get(k, 0)}
+            if isinstance(now, dict)
+            else now - before
+        )
 
     @property
     def comparable(self) -> dict[str, Any]:
@@ -109,9 +113,22 @@ class Transcript:
         return {
             "error": None if error is None else (type(error).__name__, _plain(vars(error))),
             "response": None if error is not None else _plain(told.response),
-            "chunks": [(chunk.content, chunk.reasoning, chunk.finish_reason, chunk.type) for chunk in told.chunks],
+            "chunks": [
+                (chunk.content, chunk.reasoning, chunk.finish_reason, chunk.type)
+                for chunk in told.chunks
+            ],
             "requests": [
-                [(s.method, s.path, s.query, s.body, sorted(set(s.headers) - {"connection"}), s.disconnected) for s in seen]
+                [
+                    (
+                        s.method,
+                        s.path,
+                        s.query,
+                        s.body,
+                        sorted(set(s.headers) - {"connection"}),
+                        s.disconnected,
+                    )
+                    for s in seen
+                ]
                 for seen in self.seen
             ],
             "events": [(type(event).__name__, _plain(vars(event))) for event in self.told_hooks],
@@ -172,14 +189,21 @@ def transcript(row: Row, way_name: str) -> Transcript:
         opea = made(*servers, **row.opea, hooks=[heard.append])
         for _ in range(row.before):
             assert way.ask(opea, "chat", "before").error is None
-            if getattr(row.answers[0] if isinstance(row.answers, list) else None, "end", "keep") == "close":
-                servers[0].wait(lambda: not servers[0]._open, PATIENCE)  # it has closed, so the client can see it
+            if (
+                getattr(row.answers[0] if isinstance(row.answers, list) else None, "end", "keep")
+                == "close"
+            ):
+                servers[0].wait(
+                    lambda: not servers[0]._open, PATIENCE
+                )  # it has closed, so the client can see it
         heard.clear()
         already = [len(server.seen) for server in servers]
         before = opea.get_stats()
         told = way.ask(opea, row.method, *row.args, **row.call)
         for server in servers:
-            server.wait(lambda server=server: not server.in_flight)  # a client that gave up has hung up
+            server.wait(
+                lambda server=server: not server.in_flight
+            )  # a client that gave up has hung up
         seen = [server.seen[count:] for server, count in zip(servers, already, strict=True)]
         back, stats = idle(opea), opea.get_stats()
         way.run(opea.close if way_name == "sync" else opea.aclose).result(5)

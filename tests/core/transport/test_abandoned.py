@@ -63,7 +63,9 @@ def test_closed(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -
     check(opea, server, heard)
 
 
-def test_left_by_break_in_a_with(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+def test_left_by_break_in_a_with(
+    opea: OPEA, server: ScriptedServer, heard: list[events.Event]
+) -> None:
     with opea.stream_chat("Hello") as chunks:
         for piece in chunks:
             assert piece.content == "a"
@@ -71,7 +73,9 @@ def test_left_by_break_in_a_with(opea: OPEA, server: ScriptedServer, heard: list
     check(opea, server, heard)
 
 
-def test_left_by_an_exception(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+def test_left_by_an_exception(
+    opea: OPEA, server: ScriptedServer, heard: list[events.Event]
+) -> None:
     def read() -> None:
         with opea.stream_chat("Hello") as chunks:
             for _ in chunks:
@@ -94,7 +98,9 @@ def test_dropped(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) 
     check(opea, server, heard)
 
 
-def test_dropped_in_a_cycle_by_another_thread(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+def test_dropped_in_a_cycle_by_another_thread(
+    opea: OPEA, server: ScriptedServer, heard: list[events.Event]
+) -> None:
     def read() -> None:
         knot: list[Any] = [opea.stream_chat("Hello")]
         knot.append(knot)
@@ -128,15 +134,21 @@ def test_a_dropped_stream_that_was_read_to_its_end_says_nothing(server: Scripted
         gc.collect()
 
 
-def test_a_dict_stream_left_by_break(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
-    for piece in (chunks := opea.make_stream_request({"messages": [{"role": "user", "content": "Hello"}]})):
+def test_a_dict_stream_left_by_break(
+    opea: OPEA, server: ScriptedServer, heard: list[events.Event]
+) -> None:
+    for piece in (
+        chunks := opea.make_stream_request({"messages": [{"role": "user", "content": "Hello"}]})
+    ):
         assert piece["content"] == "a"
         break
     chunks.close()  # type: ignore[attr-defined]
     check(opea, server, heard)
 
 
-def test_closed_from_another_thread_while_it_is_read(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+def test_closed_from_another_thread_while_it_is_read(
+    opea: OPEA, server: ScriptedServer, heard: list[events.Event]
+) -> None:
     """A reader that waits wakes up at once, and sees an end."""
     chunks = opea.stream_chat("Hello")
     next(chunks)
@@ -191,7 +203,9 @@ def test_a_consumer_that_takes_its_time_is_no_idle_server(server: ScriptedServer
         assert "".join(got) == "abc"
 
 
-MANY = b"".join(b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n' % number for number in range(6))
+MANY = b"".join(
+    b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n' % number for number in range(6)
+)
 
 
 def test_a_consumer_that_takes_its_time_over_many_chunks(server: ScriptedServer) -> None:
@@ -228,7 +242,9 @@ async def test_aclosed(opea: OPEA, server: ScriptedServer, heard: list[events.Ev
     await opea.aclose()
 
 
-async def test_left_by_break_in_an_async_with(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+async def test_left_by_break_in_an_async_with(
+    opea: OPEA, server: ScriptedServer, heard: list[events.Event]
+) -> None:
     async with opea.astream_chat("Hello") as chunks:
         async for _ in chunks:
             break
@@ -236,7 +252,9 @@ async def test_left_by_break_in_an_async_with(opea: OPEA, server: ScriptedServer
     await opea.aclose()
 
 
-async def test_aclosed_by_another_task_while_it_is_read(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+async def test_aclosed_by_another_task_while_it_is_read(
+    opea: OPEA, server: ScriptedServer, heard: list[events.Event]
+) -> None:
     chunks = opea.astream_chat("Hello")
     await anext(chunks)
 
@@ -251,8 +269,12 @@ async def test_aclosed_by_another_task_while_it_is_read(opea: OPEA, server: Scri
     await opea.aclose()
 
 
-async def test_a_dict_stream_left_by_break_in_a_loop(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
-    async for piece in opea.amake_stream_request({"messages": [{"role": "user", "content": "Hello"}]}):
+async def test_a_dict_stream_left_by_break_in_a_loop(
+    opea: OPEA, server: ScriptedServer, heard: list[events.Event]
+) -> None:
+    async for piece in opea.amake_stream_request(
+        {"messages": [{"role": "user", "content": "Hello"}]}
+    ):
         assert piece["content"] == "a"
         break
     gc.collect()
@@ -260,7 +282,9 @@ async def test_a_dict_stream_left_by_break_in_a_loop(opea: OPEA, server: Scripte
     await opea.aclose()
 
 
-async def test_a_stream_within_a_time_limit_of_asyncio(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+async def test_a_stream_within_a_time_limit_of_asyncio(
+    opea: OPEA, server: ScriptedServer, heard: list[events.Event]
+) -> None:
     async def read() -> None:
         async with asyncio.timeout(0.05):
             async for _ in opea.astream_chat("Hello"):
@@ -272,7 +296,9 @@ async def test_a_stream_within_a_time_limit_of_asyncio(opea: OPEA, server: Scrip
     await opea.aclose()
 
 
-async def test_dropped_in_a_loop(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+async def test_dropped_in_a_loop(
+    opea: OPEA, server: ScriptedServer, heard: list[events.Event]
+) -> None:
     chunks = opea.astream_chat("Hello")
     await anext(chunks)
     box = [chunks]
@@ -283,7 +309,9 @@ async def test_dropped_in_a_loop(opea: OPEA, server: ScriptedServer, heard: list
     await opea.aclose()
 
 
-async def test_dropped_by_another_thread_than_the_loops(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+async def test_dropped_by_another_thread_than_the_loops(
+    opea: OPEA, server: ScriptedServer, heard: list[events.Event]
+) -> None:
     box = [opea.astream_chat("Hello")]
     await anext(box[0])
     with pytest.warns(ResourceWarning, match="stream"):
@@ -323,7 +351,9 @@ async def test_a_slow_consumer_of_many_chunks_in_a_loop(server: ScriptedServer) 
         assert "".join(got) == "012345!"
 
 
-async def test_chunks_that_are_there_already_leave_others_their_turn(server: ScriptedServer) -> None:
+async def test_chunks_that_are_there_already_leave_others_their_turn(
+    server: ScriptedServer,
+) -> None:
     turns = 0
 
     async def count() -> None:
@@ -341,7 +371,9 @@ async def test_chunks_that_are_there_already_leave_others_their_turn(server: Scr
     assert turns > 20
 
 
-def test_a_stream_that_its_loop_left_behind(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
+def test_a_stream_that_its_loop_left_behind(
+    opea: OPEA, server: ScriptedServer, heard: list[events.Event]
+) -> None:
     """The loop has ended, and with it the connection; dropping the stream gives the place back."""
     box: list[Any] = []
 
@@ -358,7 +390,9 @@ def test_a_stream_that_its_loop_left_behind(opea: OPEA, server: ScriptedServer, 
     check(opea, server, heard)
 
 
-def test_a_stream_read_in_another_loop_is_an_error_or_an_end(opea: OPEA, server: ScriptedServer) -> None:
+def test_a_stream_read_in_another_loop_is_an_error_or_an_end(
+    opea: OPEA, server: ScriptedServer
+) -> None:
     box: list[Any] = []
 
     async def begin() -> None:

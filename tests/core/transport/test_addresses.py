@@ -48,11 +48,15 @@ def test_many_callers_hear_what_one_hears(way: Way, nowhere: str) -> None:
     calls = [way.start(opea, "chat", "Hello") for _ in range(40)]
     told = [call.result(PATIENCE) for call in calls]
     assert {type(each.error) for each in told} == {EndpointConnectionError}
-    assert {each.error.message.partition(" (")[0] for each in told} == {f"Nothing answers at {nowhere}"}  # type: ignore[union-attr]
+    assert {each.error.message.partition(" (")[0] for each in told} == {
+        f"Nothing answers at {nowhere}"
+    }  # type: ignore[union-attr]
     assert idle(opea)
 
 
-def test_a_server_that_comes_up_a_moment_later_serves_them_all(way: Way, server: ScriptedServer) -> None:
+def test_a_server_that_comes_up_a_moment_later_serves_them_all(
+    way: Way, server: ScriptedServer
+) -> None:
     server.pause()
     opea = made(server)
     calls = [way.start(opea, "chat", "Hello") for _ in range(20)]
@@ -65,7 +69,9 @@ def test_one_that_answered_before_is_waited_for(way: Way, server: ScriptedServer
     assert way.ask(opea, "chat", "Hello").error is None
     server.pause()
     calls = [way.start(opea, "chat", "Hello") for _ in range(8)]
-    threading.Timer(2.0, server.resume).start()  # longer than an address that never answered would be
+    threading.Timer(
+        2.0, server.resume
+    ).start()  # longer than an address that never answered would be
     assert fine([call.result(PATIENCE) for call in calls])
 
 
@@ -81,23 +87,41 @@ def test_beside_another_endpoint_a_dead_one_costs_next_to_nothing(
     assert max(each.seconds for each in told) < 3
 
 
-def test_a_request_that_may_not_be_repeated_has_all_its_time_to_connect(swallowing: str, server: ScriptedServer, way: Way) -> None:
-    opea = OPEA(endpoints=[{"base_url": swallowing, "label": "slow"}, server.url], model="m", timeout=(0.6, 5))
+def test_a_request_that_may_not_be_repeated_has_all_its_time_to_connect(
+    swallowing: str, server: ScriptedServer, way: Way
+) -> None:
+    opea = OPEA(
+        endpoints=[{"base_url": swallowing, "label": "slow"}, server.url],
+        model="m",
+        timeout=(0.6, 5),
+    )
     told = way.ask(opea, "chat", "Hello", max_retries=0, endpoint="slow")
     assert "within 0.6 s" in str(told.error)
 
 
-def test_discovery_asks_all_at_once_and_names_none_that_is_dead(way: Way, server: ScriptedServer, nowhere: str) -> None:
+def test_discovery_asks_all_at_once_and_names_none_that_is_dead(
+    way: Way, server: ScriptedServer, nowhere: str
+) -> None:
     heard: list[events.Event] = []
-    opea = OPEA(endpoints=[{"base_url": nowhere, "label": "dead"}, {"base_url": server.url, "label": "alive"}], hooks=[heard.append])
+    opea = OPEA(
+        endpoints=[
+            {"base_url": nowhere, "label": "dead"},
+            {"base_url": server.url, "label": "alive"},
+        ],
+        hooks=[heard.append],
+    )
     told = way.ask(opea, "discover")
     assert told.error is None
     assert told.seconds < 1.2, "the dead one alone would take longer"
-    assert [event.endpoint for event in heard if isinstance(event, events.ModelDiscovered)] == ["alive"]
+    assert [event.endpoint for event in heard if isinstance(event, events.ModelDiscovered)] == [
+        "alive"
+    ]
     assert {endpoint.model for endpoint in opea.endpoints} == {opea.model}
 
 
-def test_while_calls_wait_the_log_says_for_what(way: Way, server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_while_calls_wait_the_log_says_for_what(
+    way: Way, server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "opea_core")
     opea = made(server)
     assert way.ask(opea, "chat", "Hello").error is None
@@ -106,7 +130,9 @@ def test_while_calls_wait_the_log_says_for_what(way: Way, server: ScriptedServer
     until(lambda: opea.get_stats("one")["closed_for"] is not None, "the endpoint to rest")
     calls += [way.start(opea, "chat", "Hello") for _ in range(3)]
     assert fine([call.result(PATIENCE) for call in calls])
-    (line,) = [record.getMessage() for record in caplog.records if " calls wait (" in record.getMessage()]
+    (line,) = [
+        record.getMessage() for record in caplog.records if " calls wait (" in record.getMessage()
+    ]
     assert "429 from one" in line
     assert "too many" not in line, "they may have been said of another caller's request"
     assert "next try in" in line

@@ -17,7 +17,13 @@ from table import Row, Transcript, transcript
 from opea_core import events
 from opea_core.flow import call
 
-TABLE: list[Row] = [*rows_answers.PLAIN, *rows_answers.STREAMS, *rows_answers.SENT, *rows_retries.ROWS, *rows_broken.ROWS]
+TABLE: list[Row] = [
+    *rows_answers.PLAIN,
+    *rows_answers.STREAMS,
+    *rows_answers.SENT,
+    *rows_retries.ROWS,
+    *rows_broken.ROWS,
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,7 +43,12 @@ def test_no_two_rows_have_the_same_name() -> None:
 def test_a_call_in_sync_and_in_async(row: Row) -> None:
     for way_name in WAYS:
         done = transcript(row, way_name)
-        for check in (check_told, check_sent_and_tried, check_hooks_and_statistics, check_everything_is_back):
+        for check in (
+            check_told,
+            check_sent_and_tried,
+            check_hooks_and_statistics,
+            check_everything_is_back,
+        ):
             try:
                 check(row, done)
             except AssertionError as failure:
@@ -52,7 +63,11 @@ def check_told(row: Row, done: Transcript) -> None:
     told = done.told
     if row.error is None:
         assert told.error is None
-        assert row.gives(told.response) if callable(row.gives) else (told.text, told.response.content) == (row.gives, row.gives)
+        assert (
+            row.gives(told.response)
+            if callable(row.gives)
+            else (told.text, told.response.content) == (row.gives, row.gives)
+        )
     else:
         assert type(told.error) is row.error, repr(told.error)
         assert re.search(row.says, str(told.error)), str(told.error)

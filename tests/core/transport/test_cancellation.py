@@ -16,7 +16,13 @@ from opea_core import OPEA, BreakerPolicy, events
 from opea_core.testing import Answer, ScriptedServer, Wait, chat, error, raw, sse, stream
 
 NO_MODEL = error(404, "The model `scripted-model` does not exist", code="model_not_found")
-DRAINS_SLOWLY = sse({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}, "[DONE]", Wait(0.03), b": bye\n\n", done=False)
+DRAINS_SLOWLY = sse(
+    {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]},
+    "[DONE]",
+    Wait(0.03),
+    b": bye\n\n",
+    done=False,
+)
 LONG = stream(["a", Wait(5), "b"])
 
 
@@ -60,13 +66,24 @@ SCENES = [
     Scene("a plain answer whose body goes on after its end", (DRAINS_SLOWLY,)),
     Scene("a wait for a place", options=(("max_concurrent", 1),), before=("full",)),
     Scene("a wait between two attempts", (error(503, "busy"),)),
-    Scene("a wait that the server asked for", (error(429, "slow down", headers={"retry-after-ms": "10"}),)),
+    Scene(
+        "a wait that the server asked for",
+        (error(429, "slow down", headers={"retry-after-ms": "10"}),),
+    ),
     Scene("a broken connection", (chat("x").replace(before="reset"),)),
-    Scene("a refused parameter", (error(400, "seed is not supported", param="seed"),), call=lambda opea: opea.achat("Hello", seed=1)),
+    Scene(
+        "a refused parameter",
+        (error(400, "seed is not supported", param="seed"),),
+        call=lambda opea: opea.achat("Hello", seed=1),
+    ),
     Scene("the list of models after a 404", (NO_MODEL,), (("max_retries", 0),)),
     Scene("a key function", options=(("api_key", _key),)),
     Scene("a key function in a thread", options=(("api_key", lambda: "a-key"),)),
-    Scene("an outage", options=(("breaker", BreakerPolicy(break_duration=0.01)), ("recovery_wait", 0.03)), before=("used", "dead")),
+    Scene(
+        "an outage",
+        options=(("breaker", BreakerPolicy(break_duration=0.01)), ("recovery_wait", 0.03)),
+        before=("used", "dead"),
+    ),
     Scene("texts to embed", call=lambda opea: opea.aembed(["a", "b"])),
     Scene("the models", call=lambda opea: opea.amodels()),
 ]
@@ -106,7 +123,9 @@ class Stage:
 
     def count(self, kind: type[events.Event]) -> int:
         """So often the hooks were told of this, about our call."""
-        return sum(isinstance(event, kind) for event in self.heard if event.call_id not in self._others)
+        return sum(
+            isinstance(event, kind) for event in self.heard if event.call_id not in self._others
+        )
 
     async def check(self) -> None:
         """Nothing is left over, and the next call goes well."""
@@ -166,7 +185,9 @@ def test_a_cancelled_call_hangs_up(server: ScriptedServer) -> None:
         asyncio.run(main(call))
 
 
-def test_a_place_that_was_offered_to_a_cancelled_call_goes_to_the_next(server: ScriptedServer) -> None:
+def test_a_place_that_was_offered_to_a_cancelled_call_goes_to_the_next(
+    server: ScriptedServer,
+) -> None:
     server.latency = 0.002
 
     async def main() -> None:
@@ -204,7 +225,11 @@ def test_a_group_of_calls_of_which_one_fails(server: ScriptedServer) -> None:
 
     async def main() -> None:
         async with made(server) as opea:
-            server.always(lambda seen: error(400, "no") if "bad" in str(seen.body) else chat("x").after(Wait(5)))
+            server.always(
+                lambda seen: (
+                    error(400, "no") if "bad" in str(seen.body) else chat("x").after(Wait(5))
+                )
+            )
             with pytest.raises(ExceptionGroup):
                 await together(opea)
             await asyncio.to_thread(server.wait, lambda: not server.in_flight, 1)
@@ -224,7 +249,9 @@ def holder() -> Iterator[list[threading.Thread]]:
         thread.join(5)
 
 
-DRIP = raw(b"HTTP/1.1 200 OK\r\n", *[step for i in range(50) for step in (Wait(0.02), b"x: %d\r\n" % i)])
+DRIP = raw(
+    b"HTTP/1.1 200 OK\r\n", *[step for i in range(50) for step in (Wait(0.02), b"x: %d\r\n" % i)]
+)
 INTERRUPTED = {
     "no answer": (chat("x").replace(before="hang"), {}),
     "headers that drip": (DRIP, {}),
@@ -278,7 +305,14 @@ def test_ctrl_c_in_a_stream_closes_it(server: ScriptedServer) -> None:
 
 
 def test_ctrl_c_while_the_rest_of_a_body_is_read(server: ScriptedServer) -> None:
-    server.script(sse({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}, "[DONE]", Wait(5), done=False))
+    server.script(
+        sse(
+            {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]},
+            "[DONE]",
+            Wait(5),
+            done=False,
+        )
+    )
     with made(server) as opea:
         chunks = opea.stream_chat("Hello")
         next(chunks)

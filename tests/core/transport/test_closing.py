@@ -14,7 +14,9 @@ from opea_core import OPEA, BreakerPolicy, ClientClosed
 from opea_core.testing import Answer, Hold, ScriptedServer, Wait, chat, error, raw, stream
 
 DATA = {"messages": [{"role": "user", "content": "Hello"}]}
-DRIP = raw(b"HTTP/1.1 200 OK\r\n", *[step for i in range(99) for step in (Wait(0.02), b"x: %d\r\n" % i)])
+DRIP = raw(
+    b"HTTP/1.1 200 OK\r\n", *[step for i in range(99) for step in (Wait(0.02), b"x: %d\r\n" % i)]
+)
 RUNNING: dict[str, tuple[str, Answer]] = {
     "no answer": ("chat", chat("x").replace(before="hang")),
     "headers that drip": ("chat", DRIP),
@@ -51,7 +53,9 @@ def test_running_calls_end(way: Way, server: ScriptedServer, what: str, how: str
     assert idle(opea)
 
 
-def test_a_stream_that_is_closed_with_its_object_keeps_what_came(way: Way, server: ScriptedServer) -> None:
+def test_a_stream_that_is_closed_with_its_object_keeps_what_came(
+    way: Way, server: ScriptedServer
+) -> None:
     server.script(stream(["a", Wait(5), "b"]))
     opea = made(server)
     call = way.start(opea, "stream_chat", "Hello")
@@ -70,7 +74,9 @@ def test_waiting_calls_end(way: Way, server: ScriptedServer) -> None:
     opea = made(server, max_concurrent=1)
     calls = [way.start(opea, "chat", "holder")]
     server.wait_seen(1)
-    calls += [way.start(opea, method, "waits") for method in ("chat", "stream_chat", "complete", "embed")]
+    calls += [
+        way.start(opea, method, "waits") for method in ("chat", "stream_chat", "complete", "embed")
+    ]
     time.sleep(0.03)
     shut(way, opea)
     assert [type(call.result(2).error) for call in calls] == [ClientClosed] * 5
@@ -125,7 +131,9 @@ def test_an_endpoint_created_after_the_close_is_closed_too(server: ScriptedServe
     assert server.seen == []
 
 
-def test_created_and_foreign_endpoints_are_closed_with_it(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_created_and_foreign_endpoints_are_closed_with_it(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server)
     server.always(chat("x").after(Wait(5)))
     second.always(chat("x").after(Wait(5)))
@@ -221,7 +229,9 @@ def test_calls_of_several_loops_and_threads_end(server: ScriptedServer) -> None:
     opea = made(server)
 
     async def main() -> list[Any]:
-        return await asyncio.gather(*(opea.achat("Hello") for _ in range(3)), return_exceptions=True)
+        return await asyncio.gather(
+            *(opea.achat("Hello") for _ in range(3)), return_exceptions=True
+        )
 
     loops = [Sync().run(lambda: asyncio.run(main())) for _ in range(3)]
     threads = [Sync().start(opea, "chat", "Hello") for _ in range(3)]

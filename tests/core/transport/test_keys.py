@@ -53,7 +53,9 @@ def sent_keys(server: ScriptedServer) -> list[str | None]:
     return [seen.headers.get("authorization") for seen in server.seen]
 
 
-def test_a_key_function_is_asked_before_each_attempt(way: Way, server: ScriptedServer, give: Callable[..., Keys]) -> None:
+def test_a_key_function_is_asked_before_each_attempt(
+    way: Way, server: ScriptedServer, give: Callable[..., Keys]
+) -> None:
     keys = give(["key-1", "key-2", "key-3"])
     opea = made(server, api_key=keys)
     server.script(error(503, "busy"))
@@ -62,7 +64,9 @@ def test_a_key_function_is_asked_before_each_attempt(way: Way, server: ScriptedS
     assert sent_keys(server) == ["Bearer key-1", "Bearer key-2", "Bearer key-3"]
 
 
-def test_after_a_401_it_is_asked_once_more_and_the_call_sent_again(way: Way, server: ScriptedServer, give: Callable[..., Keys]) -> None:
+def test_after_a_401_it_is_asked_once_more_and_the_call_sent_again(
+    way: Way, server: ScriptedServer, give: Callable[..., Keys]
+) -> None:
     keys = give(["stale", "fresh"])
     opea = made(server, api_key=keys)
     server.script(WRONG)
@@ -72,7 +76,9 @@ def test_after_a_401_it_is_asked_once_more_and_the_call_sent_again(way: Way, ser
     assert opea.get_stats()["retries"] == 0
 
 
-def test_the_same_key_again_is_not_sent_again(way: Way, server: ScriptedServer, give: Callable[..., Keys]) -> None:
+def test_the_same_key_again_is_not_sent_again(
+    way: Way, server: ScriptedServer, give: Callable[..., Keys]
+) -> None:
     keys = give(["same"])
     server.always(WRONG)
     told = way.ask(made(server, api_key=keys), "chat", "Hello")
@@ -80,7 +86,9 @@ def test_the_same_key_again_is_not_sent_again(way: Way, server: ScriptedServer, 
     assert (len(server.seen), keys.asked) == (1, 2)
 
 
-def test_a_new_key_that_is_wrong_too_is_the_end(way: Way, server: ScriptedServer, give: Callable[..., Keys]) -> None:
+def test_a_new_key_that_is_wrong_too_is_the_end(
+    way: Way, server: ScriptedServer, give: Callable[..., Keys]
+) -> None:
     keys = give(f"key-{number}" for number in range(9))
     server.always(WRONG)
     told = way.ask(made(server, api_key=keys), "chat", "Hello")
@@ -95,7 +103,9 @@ def test_a_plain_key_that_is_refused_is_sent_once(way: Way, server: ScriptedServ
     assert len(server.seen) == 1
 
 
-def test_a_corrected_key_works_on_the_very_next_call(way: Way, server: ScriptedServer, give: Callable[..., Keys]) -> None:
+def test_a_corrected_key_works_on_the_very_next_call(
+    way: Way, server: ScriptedServer, give: Callable[..., Keys]
+) -> None:
     server.model.api_key = "right"
     keys = give(["wrong", "wrong", "right"])
     opea = made(server, api_key=keys)
@@ -104,18 +114,27 @@ def test_a_corrected_key_works_on_the_very_next_call(way: Way, server: ScriptedS
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_a_function_may_give_no_key(way: Way, server: ScriptedServer, give: Callable[..., Keys], nothing: str | None) -> None:
+def test_a_function_may_give_no_key(
+    way: Way, server: ScriptedServer, give: Callable[..., Keys], nothing: str | None
+) -> None:
     assert way.ask(made(server, api_key=give([nothing])), "chat", "Hello").error is None
     assert sent_keys(server) == [None]
 
 
-def test_a_function_may_give_a_secret(way: Way, server: ScriptedServer, give: Callable[..., Keys]) -> None:
-    assert way.ask(made(server, api_key=give([SecretStr("hidden-key")])), "chat", "Hello").error is None
+def test_a_function_may_give_a_secret(
+    way: Way, server: ScriptedServer, give: Callable[..., Keys]
+) -> None:
+    assert (
+        way.ask(made(server, api_key=give([SecretStr("hidden-key")])), "chat", "Hello").error
+        is None
+    )
     assert sent_keys(server) == ["Bearer hidden-key"]
 
 
 @pytest.mark.parametrize("bad", ["with\nnewline", " blanks ", "schlüssel", 5])
-def test_what_is_no_key_is_not_sent_and_not_shown(way: Way, server: ScriptedServer, give: Callable[..., Keys], bad: Any) -> None:
+def test_what_is_no_key_is_not_sent_and_not_shown(
+    way: Way, server: ScriptedServer, give: Callable[..., Keys], bad: Any
+) -> None:
     opea = made(server, api_key=give([bad]))
     told = way.ask(opea, "chat", "Hello")
     assert isinstance(told.error, ConfigurationError)
@@ -178,7 +197,9 @@ def test_a_sync_function_does_not_block_the_loop(server: ScriptedServer) -> None
 # --- where keys do not go
 
 
-def test_a_foreign_url_gets_no_key_of_ours(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_foreign_url_gets_no_key_of_ours(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, api_key="our-secret", headers={"x-internal": "team"}, query={"code": "q"})
     foreign = f"{second.origin}/v1/chat/completions"
     assert way.ask(opea, "make_post_request_opea", foreign, DATA).error is None
@@ -192,14 +213,24 @@ def test_a_foreign_url_gets_no_key_of_ours(way: Way, server: ScriptedServer, sec
     assert server.seen == []
 
 
-def test_a_foreign_url_gets_the_key_that_comes_with_it(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_foreign_url_gets_the_key_that_comes_with_it(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, api_key="our-secret")
-    told = way.ask(opea, "make_post_request_opea", f"{second.origin}/v1/chat/completions", DATA, api_key="their-key")
+    told = way.ask(
+        opea,
+        "make_post_request_opea",
+        f"{second.origin}/v1/chat/completions",
+        DATA,
+        api_key="their-key",
+    )
     assert told.error is None
     assert sent_keys(second) == ["Bearer their-key"]
 
 
-def test_the_key_of_a_call_is_gone_with_it(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_the_key_of_a_call_is_gone_with_it(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, api_key="our-secret")
     foreign = f"{second.origin}/v1/chat/completions"
     way.ask(opea, "make_post_request_opea", foreign, DATA, api_key="their-key")
@@ -212,14 +243,21 @@ def test_the_key_of_a_call_is_gone_with_it(way: Way, server: ScriptedServer, sec
 
 def test_our_own_origin_gets_our_key(way: Way, server: ScriptedServer) -> None:
     opea = made(server, api_key="our-secret")
-    assert way.ask(opea, "make_post_request_opea", f"{server.origin}/other/path", DATA).error is not None
+    assert (
+        way.ask(opea, "make_post_request_opea", f"{server.origin}/other/path", DATA).error
+        is not None
+    )
     assert server.seen[0].path == "/other/path"
     assert sent_keys(server)[0] == "Bearer our-secret"
 
 
-@pytest.mark.parametrize("bad", ["with\nnewline12", " blanks-at-ends ", "schlüssel", 5, object()], ids=steady)
+@pytest.mark.parametrize(
+    "bad", ["with\nnewline12", " blanks-at-ends ", "schlüssel", 5, object()], ids=steady
+)
 @pytest.mark.parametrize("method", ["make_post_request", "make_post_request_opea"])
-def test_a_bad_key_of_a_call_is_refused_before_anything_is_sent(way: Way, server: ScriptedServer, method: str, bad: Any) -> None:
+def test_a_bad_key_of_a_call_is_refused_before_anything_is_sent(
+    way: Way, server: ScriptedServer, method: str, bad: Any
+) -> None:
     opea = made(server)
     args = (DATA,) if method == "make_post_request" else (server.url, DATA)
     told = way.ask(opea, method, *args, api_key=bad)
@@ -231,11 +269,16 @@ def test_a_bad_key_of_a_call_is_refused_before_anything_is_sent(way: Way, server
 
 
 def test_a_secret_as_the_key_of_a_call(way: Way, server: ScriptedServer) -> None:
-    assert way.ask(made(server), "make_post_request", DATA, api_key=SecretStr("hidden-key")).error is None
+    assert (
+        way.ask(made(server), "make_post_request", DATA, api_key=SecretStr("hidden-key")).error
+        is None
+    )
     assert sent_keys(server) == ["Bearer hidden-key"]
 
 
-def test_no_key_of_openai_is_sent(way: Way, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key_of_openai_is_sent(
+    way: Way, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-secret")
     server.model.api_key = "needed"
     told = way.ask(made(server), "chat", "Hello")
@@ -246,7 +289,9 @@ def test_no_key_of_openai_is_sent(way: Way, server: ScriptedServer, monkeypatch:
     assert sent_keys(server) == [None]
 
 
-def test_a_redirect_takes_no_key_along(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_redirect_takes_no_key_along(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     server.always(Answer(307, {"location": f"{second.url}/chat/completions"}))
     told = way.ask(made(server, api_key="our-secret"), "chat", "Hello")
     assert isinstance(told.error, ConfigurationError)

@@ -27,7 +27,10 @@ class Clock:
         self.now = 0
         self.heard: list[events.Event] = []
         self.limiter = Limiter(
-            resolve(None, {"max_concurrent": 1, **options}, {}), events.Emitter([self.heard.append]), lambda: 0.0, lambda: self.now
+            resolve(None, {"max_concurrent": 1, **options}, {}),
+            events.Emitter([self.heard.append]),
+            lambda: 0.0,
+            lambda: self.now,
         )
         self.woken: list[str] = []
 
@@ -149,7 +152,9 @@ def test_waiters_of_a_loop_that_stands_still_watch_no_clock_for_others(count: in
     """Each loop has a watcher of its own, and threads have theirs."""
     clock = Clock(max_concurrent=5)
     first = clock.ticket("first")
-    clock.limiter.settle(first, clock.granted(first), EndpointImpact(Verdict.NEUTRAL, refused=True, wait=1.0))
+    clock.limiter.settle(
+        first, clock.granted(first), EndpointImpact(Verdict.NEUTRAL, refused=True, wait=1.0)
+    )
     untils = [clock.limiter.ask(clock.ticket("stopped", owner="a loop"))[1] for _ in range(count)]
     assert untils[0] == SECOND
     for owner in (None, "another loop"):
@@ -159,7 +164,9 @@ def test_waiters_of_a_loop_that_stands_still_watch_no_clock_for_others(count: in
 def test_not_every_thread_watches_the_clock() -> None:
     clock = Clock(max_concurrent=5)
     first = clock.ticket("first")
-    clock.limiter.settle(first, clock.granted(first), EndpointImpact(Verdict.NEUTRAL, refused=True, wait=1.0))
+    clock.limiter.settle(
+        first, clock.granted(first), EndpointImpact(Verdict.NEUTRAL, refused=True, wait=1.0)
+    )
     untils = [clock.limiter.ask(clock.ticket("thread"))[1] for _ in range(50)]
     assert 1 <= untils.count(SECOND) <= 5
     assert untils.count(None) >= 45
@@ -167,7 +174,9 @@ def test_not_every_thread_watches_the_clock() -> None:
 
 def test_a_watcher_that_leaves_is_replaced(clock: Clock) -> None:
     first = clock.ticket("first")
-    clock.limiter.settle(first, clock.granted(first), EndpointImpact(Verdict.NEUTRAL, refused=True, wait=1.0))
+    clock.limiter.settle(
+        first, clock.granted(first), EndpointImpact(Verdict.NEUTRAL, refused=True, wait=1.0)
+    )
     tickets = [clock.ticket(f"thread {number}") for number in range(8)]
     watchers = [ticket for ticket in tickets if clock.limiter.ask(ticket)[1] is not None]
     for ticket in watchers:
@@ -276,4 +285,8 @@ def test_many_threads_at_once_keep_the_count() -> None:
     for thread in threads:
         thread.join(20)
     assert most == 4
-    assert (clock.in_flight(), clock.limiter.stats()["queued"], clock.limiter.stats()["success"]) == (0, 0, 400)
+    assert (
+        clock.in_flight(),
+        clock.limiter.stats()["queued"],
+        clock.limiter.stats()["success"],
+    ) == (0, 0, 400)

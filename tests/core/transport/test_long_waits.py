@@ -26,11 +26,19 @@ from opea_core.transport.limiter import Limiter
 )
 def test_long_waits_are_told_of(waits: list[int], refused: bool, told: list[float]) -> None:
     heard: list[events.Event] = []
-    limiter = Limiter(resolve(None, {"max_concurrent": 7}, {}), events.Emitter([heard.append]), random.random, now=lambda: 0)
+    limiter = Limiter(
+        resolve(None, {"max_concurrent": 7}, {}),
+        events.Emitter([heard.append]),
+        random.random,
+        now=lambda: 0,
+    )
     if refused:
         limiter.endpoints[0].last_error = ServerError("503")
     for seconds in waits:
-        limiter.note_wait(seconds * SECOND, Permit(limiter.endpoints[0], limiter.endpoints[0].limits("m"), None, 0, False, 0))
+        limiter.note_wait(
+            seconds * SECOND,
+            Permit(limiter.endpoints[0], limiter.endpoints[0].limits("m"), None, 0, False, 0),
+        )
     found = [event for event in heard if isinstance(event, events.CallsWait)]
     assert [event.seconds for event in found][-2:] == told
     assert all(event.places == 7 for event in found)

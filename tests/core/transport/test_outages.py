@@ -39,7 +39,9 @@ def moves(heard: list[events.Event]) -> list[str]:
 # --- several endpoints
 
 
-def test_a_dead_endpoint_costs_nobody_an_answer(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_dead_endpoint_costs_nobody_an_answer(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = OPEA(endpoints=[server.url, second.url], breaker=QUICK)
     server.pause()
     calls = [way.start(opea, "chat", "Hello") for _ in range(30)]
@@ -48,7 +50,9 @@ def test_a_dead_endpoint_costs_nobody_an_answer(way: Way, server: ScriptedServer
     assert idle(opea)
 
 
-def test_an_endpoint_that_dies_in_the_middle(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_an_endpoint_that_dies_in_the_middle(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     server.latency = second.latency = 0.01
     opea = OPEA(endpoints=[server.url, second.url], breaker=QUICK, max_concurrent=4)
     calls = [way.start(opea, "chat", "Hello") for _ in range(60)]
@@ -59,18 +63,28 @@ def test_an_endpoint_that_dies_in_the_middle(way: Way, server: ScriptedServer, s
 
 
 @pytest.mark.parametrize(
-    "bad", [error(500, "oops"), error(503, "busy"), html(), chat("x").replace(before="reset")], ids=["500", "503", "HTML", "reset"]
+    "bad",
+    [error(500, "oops"), error(503, "busy"), html(), chat("x").replace(before="reset")],
+    ids=["500", "503", "HTML", "reset"],
 )
-def test_one_that_fails_fast_is_left_alone(way: Way, server: ScriptedServer, second: ScriptedServer, bad: Answer) -> None:
+def test_one_that_fails_fast_is_left_alone(
+    way: Way, server: ScriptedServer, second: ScriptedServer, bad: Answer
+) -> None:
     """A server that fails at once looks idle, and would attract every call."""
     server.always(bad)
-    opea = OPEA(endpoints=[server.url, second.url], breaker=BreakerPolicy(break_duration=30), retry=RetryPolicy(initial_delay=0.001))
+    opea = OPEA(
+        endpoints=[server.url, second.url],
+        breaker=BreakerPolicy(break_duration=30),
+        retry=RetryPolicy(initial_delay=0.001),
+    )
     for _ in range(60):
         assert way.ask(opea, "chat", "Hello").error is None
     assert len(server.seen) <= 12  # min_calls, and a little for what was under way
 
 
-def test_a_slow_endpoint_gets_less(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_slow_endpoint_gets_less(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     server.latency, second.latency = 0.1, 0.005
     opea = OPEA(endpoints=[server.url, second.url], max_concurrent=2)
     calls = [way.start(opea, "chat", "Hello") for _ in range(40)]
@@ -88,13 +102,17 @@ def test_lower_tiers_come_first(way: Way, server: ScriptedServer, second: Script
 
 def test_weights(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
     server.latency = second.latency = 0.02
-    opea = OPEA(endpoints=[{"base_url": server.url, "weight": 3}, {"base_url": second.url, "weight": 1}])
+    opea = OPEA(
+        endpoints=[{"base_url": server.url, "weight": 3}, {"base_url": second.url, "weight": 1}]
+    )
     calls = [way.start(opea, "chat", "Hello") for _ in range(32)]
     assert fine([call.result(PATIENCE) for call in calls])
     assert 18 <= len(server.seen) <= 28
 
 
-def test_a_pinned_call_goes_nowhere_else(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_pinned_call_goes_nowhere_else(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, second)
     server.always(error(503, "busy"))
     told = way.ask(opea, "chat", "Hello", endpoint="one")
@@ -103,10 +121,26 @@ def test_a_pinned_call_goes_nowhere_else(way: Way, server: ScriptedServer, secon
     assert way.ask(opea, "chat", "Hello", endpoint="two").response.endpoint == "two"
 
 
-def test_each_endpoint_gets_its_own_key_headers_and_model(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_each_endpoint_gets_its_own_key_headers_and_model(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     endpoints = [
-        {"base_url": server.url, "label": "one", "api_key": "key-one", "model": "model-one", "headers": {"x-site": "north"}, "tier": 0},
-        {"base_url": second.url, "label": "two", "api_key": "key-two", "model": "model-two", "query": {"site": "south"}, "tier": 1},
+        {
+            "base_url": server.url,
+            "label": "one",
+            "api_key": "key-one",
+            "model": "model-one",
+            "headers": {"x-site": "north"},
+            "tier": 0,
+        },
+        {
+            "base_url": second.url,
+            "label": "two",
+            "api_key": "key-two",
+            "model": "model-two",
+            "query": {"site": "south"},
+            "tier": 1,
+        },
     ]
     server.always(DOWN)
     assert way.ask(OPEA(endpoints=endpoints), "chat", "Hello").error is None
@@ -117,7 +151,12 @@ def test_each_endpoint_gets_its_own_key_headers_and_model(way: Way, server: Scri
         "north",
         {},
     )
-    assert (two.headers["authorization"], two.body["model"], two.headers.get("x-site"), two.query) == (
+    assert (
+        two.headers["authorization"],
+        two.body["model"],
+        two.headers.get("x-site"),
+        two.query,
+    ) == (
         "Bearer key-two",
         "model-two",
         None,
@@ -129,7 +168,9 @@ def test_each_endpoint_gets_its_own_key_headers_and_model(way: Way, server: Scri
 
 
 @pytest.mark.parametrize(("status", "cls"), [(401, AuthenticationError), (404, NotFoundError)])
-def test_the_second_call_gets_the_servers_own_error_too(way: Way, server: ScriptedServer, status: int, cls: type[Exception]) -> None:
+def test_the_second_call_gets_the_servers_own_error_too(
+    way: Way, server: ScriptedServer, status: int, cls: type[Exception]
+) -> None:
     opea = made(server)
     server.always(error(status, "no such path" if status == 404 else "wrong key"))
     for count in (1, 2):
@@ -140,17 +181,26 @@ def test_the_second_call_gets_the_servers_own_error_too(way: Way, server: Script
     assert way.ask(opea, "chat", "Hello").error is None
 
 
-def test_a_model_that_only_one_endpoint_has(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_model_that_only_one_endpoint_has(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     missing = error(404, "The model `big` does not exist", code="model_not_found")
     server.always(lambda seen: missing if seen.body and seen.body.get("model") == "big" else None)
     opea = OPEA(endpoints=[server.url, second.url])
     for _ in range(8):
-        assert way.ask(opea, "chat", "Hello", model="big").response.endpoint == opea.endpoints[1].label
+        assert (
+            way.ask(opea, "chat", "Hello", model="big").response.endpoint == opea.endpoints[1].label
+        )
     assert len(server.seen) <= 1
-    assert way.ask(opea, "chat", "Hello", model="small", endpoint=opea.endpoints[0].label).error is None
+    assert (
+        way.ask(opea, "chat", "Hello", model="small", endpoint=opea.endpoints[0].label).error
+        is None
+    )
 
 
-def test_a_refused_key_counts_for_more_than_a_tier(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_refused_key_counts_for_more_than_a_tier(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, second)
     server.always(error(401, "revoked"))
     for _ in range(5):
@@ -158,7 +208,9 @@ def test_a_refused_key_counts_for_more_than_a_tier(way: Way, server: ScriptedSer
     assert len(server.seen) == 1
 
 
-def test_a_key_that_is_revoked_in_the_middle(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_key_that_is_revoked_in_the_middle(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = OPEA(endpoints=[server.url, second.url])
     assert way.ask(opea, "chat", "Hello", endpoint=opea.endpoints[0].label).error is None
     server.always(error(401, "revoked"))
@@ -170,7 +222,9 @@ def test_a_key_that_is_revoked_in_the_middle(way: Way, server: ScriptedServer, s
 # --- the breaker, and calls that are held
 
 
-def test_three_lost_connections_open_it_and_one_answer_closes_it(way: Way, server: ScriptedServer) -> None:
+def test_three_lost_connections_open_it_and_one_answer_closes_it(
+    way: Way, server: ScriptedServer
+) -> None:
     heard: list[events.Event] = []
     opea = made(server, hooks=[heard.append], breaker=BreakerPolicy(break_duration=0.05))
     assert way.ask(opea, "chat", "before").error is None
@@ -229,7 +283,9 @@ def test_while_it_is_open_nobody_is_sent_and_then_one(way: Way, server: Scripted
     assert min(seen.at for seen in others) >= probe.at + 0.015e9
 
 
-def test_one_caller_is_carried_over_an_outage_of_both_its_endpoints(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_one_caller_is_carried_over_an_outage_of_both_its_endpoints(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     """Its attempts are spread over two, so that neither breaker opens before they are used up."""
     opea = made(server, second, breaker=QUICK)
     for label in ("one", "two"):
@@ -255,7 +311,9 @@ def test_a_failed_probe_costs_its_call_nothing(way: Way, server: ScriptedServer)
     assert told.response.meta.attempts > 4
 
 
-def test_down_for_good_ends_with_the_reasons(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_down_for_good_ends_with_the_reasons(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     opea = made(server, second, breaker=QUICK, recovery_wait=0.15)
     assert way.ask(opea, "chat", "before", endpoint="one").error is None
     assert way.ask(opea, "chat", "before", endpoint="two").error is None
@@ -268,7 +326,9 @@ def test_down_for_good_ends_with_the_reasons(way: Way, server: ScriptedServer, s
     assert 0.1 <= told.seconds < 1
     text = str(told.error)
     assert "No endpoint available after" in text
-    assert ("one" in text, "two" in text, "connection refused" in text, "next try in" in text) == (True,) * 4
+    assert ("one" in text, "two" in text, "connection refused" in text, "next try in" in text) == (
+        True,
+    ) * 4
     assert "recovery_wait" in text
     assert told.error.is_transient_error
     assert isinstance(told.error.__cause__, EndpointConnectionError)
@@ -302,7 +362,9 @@ def test_the_patience_of_one_call(way: Way, server: ScriptedServer) -> None:
     assert told.seconds < 1
 
 
-def test_a_server_that_never_answered_is_reported_after_the_attempts(way: Way, server: ScriptedServer) -> None:
+def test_a_server_that_never_answered_is_reported_after_the_attempts(
+    way: Way, server: ScriptedServer
+) -> None:
     server.pause()
     told = way.ask(made(server), "chat", "Hello")
     assert isinstance(told.error, EndpointConnectionError)
@@ -321,10 +383,17 @@ def test_a_breaker_that_is_off_never_opens(way: Way, server: ScriptedServer) -> 
 
 @pytest.mark.parametrize(
     "neutral",
-    [error(400, "no"), error(401, "no"), error(404, "no"), error(429, "no", headers={"retry-after-ms": "1"})],
+    [
+        error(400, "no"),
+        error(401, "no"),
+        error(404, "no"),
+        error(429, "no", headers={"retry-after-ms": "1"}),
+    ],
     ids=["400", "401", "404", "429"],
 )
-def test_what_is_the_callers_matter_never_opens_it(way: Way, server: ScriptedServer, neutral: Answer) -> None:
+def test_what_is_the_callers_matter_never_opens_it(
+    way: Way, server: ScriptedServer, neutral: Answer
+) -> None:
     opea = made(server, max_retries=0)
     server.always(neutral)
     for _ in range(12):
@@ -341,7 +410,9 @@ def test_the_500s_of_one_bad_request_do_not_open_it(way: Way, server: ScriptedSe
     assert opea.get_stats("one")["breaker"] == "closed"
 
 
-def test_a_stream_that_probes_gives_its_verdict_at_its_first_content(way: Way, server: ScriptedServer) -> None:
+def test_a_stream_that_probes_gives_its_verdict_at_its_first_content(
+    way: Way, server: ScriptedServer
+) -> None:
     go = threading.Event()
     opea = made(server, breaker=BreakerPolicy(break_duration=0.05))
     server.always(chat("x").replace(before="reset"))
@@ -359,16 +430,22 @@ def test_a_stream_that_probes_gives_its_verdict_at_its_first_content(way: Way, s
     assert probe.result(PATIENCE).error is None
 
 
-def test_one_stale_connection_means_that_its_siblings_are_stale_too(way: Way, server: ScriptedServer) -> None:
+def test_one_stale_connection_means_that_its_siblings_are_stale_too(
+    way: Way, server: ScriptedServer
+) -> None:
     """A server that closed one kept connection has very likely closed them all: none is tried after that."""
     server.latency = 0.02
     opea = made(server)
-    assert fine([call.result(PATIENCE) for call in [way.start(opea, "chat", "Hello") for _ in range(4)]])
+    assert fine(
+        [call.result(PATIENCE) for call in [way.start(opea, "chat", "Hello") for _ in range(4)]]
+    )
     known = {seen.connection for seen in server.seen}
     count = len(server.seen)
     server.script(chat("x").replace(before="close"))
     assert way.ask(opea, "chat", "finds it out").error is None
-    assert fine([call.result(PATIENCE) for call in [way.start(opea, "chat", "Hello") for _ in range(4)]])
+    assert fine(
+        [call.result(PATIENCE) for call in [way.start(opea, "chat", "Hello") for _ in range(4)]]
+    )
     stale, *others = server.seen[count:]
     assert stale.connection in known
     assert {seen.connection for seen in others} & known == set()
@@ -378,10 +455,14 @@ def test_no_stale_connection_is_used_after_a_restart(way: Way, server: ScriptedS
     """All kept connections went with the restart: each call still needs one answer only."""
     server.latency = 0.02
     opea = made(server)
-    assert fine([call.result(PATIENCE) for call in [way.start(opea, "chat", "Hello") for _ in range(8)]])
+    assert fine(
+        [call.result(PATIENCE) for call in [way.start(opea, "chat", "Hello") for _ in range(8)]]
+    )
     count = len(server.seen)
     server.pause()
     server.resume()
-    assert fine([call.result(PATIENCE) for call in [way.start(opea, "chat", "Hello") for _ in range(8)]])
+    assert fine(
+        [call.result(PATIENCE) for call in [way.start(opea, "chat", "Hello") for _ in range(8)]]
+    )
     assert len(server.seen) == count + 8
     assert opea.get_stats()["retries"] == 0

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 import pytest
 from asking import PATIENCE, SLACK, Async, Told, Way, idle, made
 
-from opea_core import OPEA, ConfigurationError, DeadlineExceeded, QueueFull, RateLimited, RetryPolicy, events
+from opea_core import (
+    OPEA,
+    ConfigurationError,
+    DeadlineExceeded,
+    QueueFull,
+    RateLimited,
+    RetryPolicy,
+    events,
+)
 from opea_core.policy import SECOND
 from opea_core.testing import Hold, ScriptedServer, Seen, Wait, chat, error, stream
 
@@ -51,7 +59,9 @@ def fine(calls: list[Told]) -> bool:
 
 
 @pytest.mark.parametrize("method", ["chat", "stream_chat"])
-def test_no_more_than_the_limit_are_in_flight(way: Way, server: ScriptedServer, method: str) -> None:
+def test_no_more_than_the_limit_are_in_flight(
+    way: Way, server: ScriptedServer, method: str
+) -> None:
     server.latency = 0.005
     opea = made(server, max_concurrent=3)
     calls = [way.start(opea, method, f"call {number}") for number in range(20)]
@@ -63,14 +73,19 @@ def test_no_more_than_the_limit_are_in_flight(way: Way, server: ScriptedServer, 
 
 def test_a_limit_is_per_endpoint(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
     server.latency = second.latency = 0.01
-    endpoints = [{"base_url": server.url, "max_concurrent": 2}, {"base_url": second.url, "max_concurrent": 4}]
+    endpoints = [
+        {"base_url": server.url, "max_concurrent": 2},
+        {"base_url": second.url, "max_concurrent": 4},
+    ]
     opea = OPEA(endpoints=endpoints)
     calls = [way.start(opea, "chat", "Hello") for _ in range(24)]
     assert fine([call.result(PATIENCE) for call in calls])
     assert (server.max_in_flight, second.max_in_flight) == (2, 4)
 
 
-def test_a_stream_holds_its_place_to_its_end(way: Way, server: ScriptedServer, go: threading.Event) -> None:
+def test_a_stream_holds_its_place_to_its_end(
+    way: Way, server: ScriptedServer, go: threading.Event
+) -> None:
     opea = made(server, max_concurrent=1)
     server.script(stream(["a", Hold(go), "b"]))
     first = way.start(opea, "stream_chat", "first")
@@ -101,15 +116,26 @@ def test_urgent_calls_go_first(way: Way, server: ScriptedServer, go: threading.E
     server.script(chat("x").after(Hold(go)))
     calls = [way.start(opea, "chat", "holder")]
     server.wait_seen(1)
-    for count, (name, priority) in enumerate([("later", 9), ("usual", None), ("soon", 1), ("now", 0), ("usual too", 5)]):
+    for count, (name, priority) in enumerate(
+        [("later", 9), ("usual", None), ("soon", 1), ("now", 0), ("usual too", 5)]
+    ):
         calls.append(way.start(opea, "chat", name, priority=priority))
         waiting(opea, count + 1)
     go.set()
     assert fine([call.result(PATIENCE) for call in calls])
-    assert [said(seen) for seen in server.seen] == ["holder", "now", "soon", "usual", "usual too", "later"]
+    assert [said(seen) for seen in server.seen] == [
+        "holder",
+        "now",
+        "soon",
+        "usual",
+        "usual too",
+        "later",
+    ]
 
 
-def test_a_deadline_that_passes_in_the_queue(way: Way, server: ScriptedServer, go: threading.Event) -> None:
+def test_a_deadline_that_passes_in_the_queue(
+    way: Way, server: ScriptedServer, go: threading.Event
+) -> None:
     heard: list[events.Event] = []
     opea = made(server, max_concurrent=1, hooks=[heard.append])
     server.script(chat("x").after(Hold(go)))
@@ -119,14 +145,21 @@ def test_a_deadline_that_passes_in_the_queue(way: Way, server: ScriptedServer, g
     told = way.ask(opea, "chat", "late", deadline=0.05)
     assert isinstance(told.error, DeadlineExceeded)
     assert 0.05 <= told.seconds < 0.3 + SLACK
-    assert [type(event).__name__ for event in heard] == ["CallStarted", "CallQueued", "CallRejected", "CallEnded"]
+    assert [type(event).__name__ for event in heard] == [
+        "CallStarted",
+        "CallQueued",
+        "CallRejected",
+        "CallEnded",
+    ]
     assert len(server.seen) == 1
     assert opea.get_stats()["queued"] == 0
     go.set()
     assert first.result(PATIENCE).error is None
 
 
-def test_a_deadline_in_the_queue_says_nothing_of_the_endpoint(way: Way, server: ScriptedServer, go: threading.Event) -> None:
+def test_a_deadline_in_the_queue_says_nothing_of_the_endpoint(
+    way: Way, server: ScriptedServer, go: threading.Event
+) -> None:
     opea = made(server, max_concurrent=1)
     server.script(chat("x").after(Hold(go)))
     first = way.start(opea, "chat", "holder")
@@ -139,7 +172,9 @@ def test_a_deadline_in_the_queue_says_nothing_of_the_endpoint(way: Way, server: 
     first.result(PATIENCE)
 
 
-def test_a_full_queue_refuses_at_once(way: Way, server: ScriptedServer, go: threading.Event) -> None:
+def test_a_full_queue_refuses_at_once(
+    way: Way, server: ScriptedServer, go: threading.Event
+) -> None:
     opea = made(server, max_concurrent=1, max_queued=1)
     server.script(chat("x").after(Hold(go)))
     calls = [way.start(opea, "chat", "holder")]
@@ -193,7 +228,10 @@ def test_a_call_that_waits_may_be_cancelled(server: ScriptedServer, go: threadin
             server.script(chat("x").after(Hold(go)))
             first = asyncio.create_task(opea.achat("holder"))
             await asyncio.to_thread(server.wait_seen, 1)
-            gone, last = asyncio.create_task(opea.achat("gone")), asyncio.create_task(opea.achat("last"))
+            gone, last = (
+                asyncio.create_task(opea.achat("gone")),
+                asyncio.create_task(opea.achat("last")),
+            )
             await asyncio.sleep(0.01)
             gone.cancel()
             go.set()
@@ -217,7 +255,9 @@ def test_how_long_it_waited_is_told(way: Way, server: ScriptedServer) -> None:
 # --- a sync call inside a running event loop
 
 
-def test_a_sync_call_that_would_wait_for_its_own_loop_raises_at_once(server: ScriptedServer, go: threading.Event) -> None:
+def test_a_sync_call_that_would_wait_for_its_own_loop_raises_at_once(
+    server: ScriptedServer, go: threading.Event
+) -> None:
     async def main() -> None:
         async with made(server, max_concurrent=1) as opea:
             server.script(stream(["a", Hold(go), "b"]))
@@ -234,7 +274,9 @@ def test_a_sync_call_that_would_wait_for_its_own_loop_raises_at_once(server: Scr
     assert len(server.seen) == 2
 
 
-def test_a_sync_call_in_a_loop_may_wait_between_its_attempts(server: ScriptedServer, go: threading.Event) -> None:
+def test_a_sync_call_in_a_loop_may_wait_between_its_attempts(
+    server: ScriptedServer, go: threading.Event
+) -> None:
     """It waits for time to pass, not for the loop."""
 
     async def main() -> None:
@@ -263,7 +305,9 @@ def test_a_sync_call_in_a_loop_may_wait_for_other_threads(server: ScriptedServer
 # --- rate limits
 
 
-def test_a_storm_of_429_everybody_waits_as_long_as_asked_and_all_are_served(way: Way, server: ScriptedServer) -> None:
+def test_a_storm_of_429_everybody_waits_as_long_as_asked_and_all_are_served(
+    way: Way, server: ScriptedServer
+) -> None:
     """The first burst is turned away with a wait of 0.15 s; nobody comes back earlier, nor all at once."""
     all_there = threading.Event()
     turned_away = error(429, "slow down", headers={"retry-after": "0.15"})
@@ -298,7 +342,9 @@ def test_nobody_is_sent_while_the_endpoint_rests(way: Way, server: ScriptedServe
     assert len(others) == 6
 
 
-def test_it_opens_again_with_few_calls(way: Way, server: ScriptedServer, go: threading.Event) -> None:
+def test_it_opens_again_with_few_calls(
+    way: Way, server: ScriptedServer, go: threading.Event
+) -> None:
     """Those who waited do not come back as one burst: what the server answers decides how many are next."""
     opea = made(server)
     server.script(error(429, "slow down", headers={"retry-after": "0.08"}))
@@ -312,7 +358,9 @@ def test_it_opens_again_with_few_calls(way: Way, server: ScriptedServer, go: thr
     assert fine([call.result(PATIENCE) for call in calls])
 
 
-def test_a_wait_that_is_too_long_fails_every_caller_without_a_request(way: Way, server: ScriptedServer) -> None:
+def test_a_wait_that_is_too_long_fails_every_caller_without_a_request(
+    way: Way, server: ScriptedServer
+) -> None:
     opea = made(server)
     server.script(error(429, "tomorrow", headers={"retry-after": "3600"}))
     assert isinstance(way.ask(opea, "chat", "Hello").error, RateLimited)
@@ -337,18 +385,28 @@ def test_the_wait_counts_against_the_deadline(way: Way, server: ScriptedServer) 
 
 def test_a_wait_that_the_server_asked_for_costs_no_budget(way: Way, server: ScriptedServer) -> None:
     opea = made(server)
-    server.script(error(429, "slow down", headers={"retry-after": "0.02"}), error(429, "slow down", headers={"retry-after": "0.02"}))
+    server.script(
+        error(429, "slow down", headers={"retry-after": "0.02"}),
+        error(429, "slow down", headers={"retry-after": "0.02"}),
+    )
     assert way.ask(opea, "chat", "Hello").error is None
     budget = opea._engine.limiter.endpoints[0].budget
     assert budget.tokens(time.monotonic_ns()) == budget.capacity
     server.script(error(503, "busy"))
     assert way.ask(opea, "chat", "Hello").error is None
-    assert budget.tokens(time.monotonic_ns()) < budget.capacity - 0.5, "a lone call has room: that is a failure"
+    assert budget.tokens(time.monotonic_ns()) < budget.capacity - 0.5, (
+        "a lone call has room: that is a failure"
+    )
 
 
 def test_the_budget_bounds_the_retries(way: Way, server: ScriptedServer) -> None:
     server.always(error(504, "late"))
-    opea = made(server, max_concurrent=4, breaker=False, retry=RetryPolicy(initial_delay=0.001, max_delay=0.001, max_retries=9))
+    opea = made(
+        server,
+        max_concurrent=4,
+        breaker=False,
+        retry=RetryPolicy(initial_delay=0.001, max_delay=0.001, max_retries=9),
+    )
     told = [way.ask(opea, "chat", "Hello") for _ in range(5)]
     assert opea.get_stats()["retries"] == 20  # max(20, 2 x max_concurrent)
     assert [t.error.retry_suppressed for t in told] == [None, None, "budget", "budget", "budget"]  # type: ignore[union-attr]

@@ -30,7 +30,12 @@ def test_a_server_that_takes_no_bytes(way: Way, server: ScriptedServer) -> None:
         over.wait(5)
 
     with door(deaf) as it:
-        opea = made(server, base_url=f"http://127.0.0.1:{it.port}", timeouts=Timeouts(first_event=0.2), max_retries=0)
+        opea = made(
+            server,
+            base_url=f"http://127.0.0.1:{it.port}",
+            timeouts=Timeouts(first_event=0.2),
+            max_retries=0,
+        )
         told = way.ask(opea, "chat", LARGE * 5)
         over.set()
         assert isinstance(told.error, EndpointTimeout), repr(told.error)
@@ -43,7 +48,9 @@ def test_a_server_that_takes_no_bytes(way: Way, server: ScriptedServer) -> None:
 def test_a_server_that_takes_no_bytes_and_a_deadline(way: Way, server: ScriptedServer) -> None:
     over = threading.Event()
     with door(lambda connection, it: over.wait(5) and None) as it:
-        told = way.ask(made(server, base_url=f"http://127.0.0.1:{it.port}"), "chat", LARGE * 5, deadline=0.2)
+        told = way.ask(
+            made(server, base_url=f"http://127.0.0.1:{it.port}"), "chat", LARGE * 5, deadline=0.2
+        )
         over.set()
         assert isinstance(told.error, EndpointTimeout), repr(told.error)
         assert told.error.deadline_exceeded
@@ -55,13 +62,17 @@ def test_a_request_that_is_refused_before_it_was_read(way: Way, server: Scripted
 
     def impatient(connection: socket.socket, it: Door) -> None:
         it.read_head(connection)
-        connection.sendall(b"HTTP/1.1 413 Too Large\r\ncontent-length: 9\r\nconnection: close\r\n\r\ntoo large")
+        connection.sendall(
+            b"HTTP/1.1 413 Too Large\r\ncontent-length: 9\r\nconnection: close\r\n\r\ntoo large"
+        )
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(1_000_000):
             pass
 
     with door(impatient) as it:
-        told = way.ask(made(server, base_url=f"http://127.0.0.1:{it.port}", breaker=OFF), "chat", LARGE)
+        told = way.ask(
+            made(server, base_url=f"http://127.0.0.1:{it.port}", breaker=OFF), "chat", LARGE
+        )
         assert isinstance(told.error, InvalidRequestError), repr(told.error)
         assert told.error.status_code == 413
         assert it.connections == 1
@@ -84,7 +95,11 @@ def test_a_host_header_of_ones_own(way: Way, server: ScriptedServer) -> None:
 
 
 def test_a_connection_that_the_server_does_not_keep(way: Way, server: ScriptedServer) -> None:
-    server.always(chat("x").replace(headers={"content-type": "application/json", "connection": "close"}, end="close"))
+    server.always(
+        chat("x").replace(
+            headers={"content-type": "application/json", "connection": "close"}, end="close"
+        )
+    )
     opea = made(server)
     for _ in range(3):
         assert way.ask(opea, "chat", "Hello").response.meta.attempts == 1
@@ -101,5 +116,7 @@ def test_calls_one_after_the_other_share_a_connection(way: Way, server: Scripted
 def test_calls_at_once_do_not(way: Way, server: ScriptedServer) -> None:
     server.latency = 0.03
     opea = made(server)
-    assert [call.result(5).error for call in [way.start(opea, "chat", "Hello") for _ in range(4)]] == [None] * 4
+    assert [
+        call.result(5).error for call in [way.start(opea, "chat", "Hello") for _ in range(4)]
+    ] == [None] * 4
     assert server.connections == 4

@@ -33,7 +33,10 @@ def test_a_limit_holds_over_loops_and_threads(server: ScriptedServer) -> None:
         return await asyncio.gather(*(opea.achat(f"loop {number}") for number in range(20)))
 
     loops = [Sync().run(lambda: asyncio.run(main())) for _ in range(LOOPS)]
-    threads = [Sync().run(lambda: [opea.chat(f"thread {number}") for number in range(5)]) for _ in range(THREADS)]
+    threads = [
+        Sync().run(lambda: [opea.chat(f"thread {number}") for number in range(5)])
+        for _ in range(THREADS)
+    ]
     answers = [answer for future in loops + threads for answer in future.result(PATIENCE)]
     assert len(answers) == LOOPS * 20 + THREADS * 5
     assert all(answer.content for answer in answers)
@@ -53,7 +56,10 @@ def test_streams_count_too(server: ScriptedServer) -> None:
         return await asyncio.gather(*(read() for _ in range(10)))
 
     loops = [Sync().run(lambda: asyncio.run(main())) for _ in range(LOOPS)]
-    threads = [Sync().run(lambda: ["".join(chunk.content for chunk in opea.stream_chat("Hello"))]) for _ in range(THREADS)]
+    threads = [
+        Sync().run(lambda: ["".join(chunk.content for chunk in opea.stream_chat("Hello"))])
+        for _ in range(THREADS)
+    ]
     assert {text for future in loops + threads for text in future.result(PATIENCE)} == {"ab"}
     assert server.max_in_flight <= LIMIT
     assert idle(opea)
@@ -65,7 +71,9 @@ def test_a_place_freed_in_one_loop_is_taken_in_another(server: ScriptedServer) -
     server.script(chat("x").after(Hold(go)))
     first = Sync().run(lambda: asyncio.run(opea.achat("first")))
     server.wait_seen(1)
-    others = [Sync().run(lambda: asyncio.run(opea.achat("other"))) for _ in range(2)] + [Sync().run(lambda: opea.chat("thread"))]
+    others = [Sync().run(lambda: asyncio.run(opea.achat("other"))) for _ in range(2)] + [
+        Sync().run(lambda: opea.chat("thread"))
+    ]
     time.sleep(0.02)
     assert [other.done() for other in others] == [False] * 3
     go.set()
@@ -95,11 +103,16 @@ def test_a_loop_that_stands_still_holds_up_nobody_else(server: ScriptedServer) -
 
 
 @pytest.mark.parametrize("times", [2, 20])
-def test_asyncio_run_again_and_again_leaves_nothing_behind(server: ScriptedServer, times: int) -> None:
+def test_asyncio_run_again_and_again_leaves_nothing_behind(
+    server: ScriptedServer, times: int
+) -> None:
     opea = made(server)
 
     async def main() -> str:
-        texts = [answer.content for answer in await asyncio.gather(*(opea.achat("Hello") for _ in range(3)))]
+        texts = [
+            answer.content
+            for answer in await asyncio.gather(*(opea.achat("Hello") for _ in range(3)))
+        ]
         return texts[0] + "".join([chunk.content async for chunk in opea.astream_chat("Hello")])
 
     def work() -> None:
@@ -126,7 +139,9 @@ def test_a_loop_that_ended_is_forgotten(server: ScriptedServer) -> None:
     assert [loop() for loop in loops] == [None] * 3
 
 
-def test_a_loop_that_ended_without_a_word_is_forgotten_when_the_next_one_comes(server: ScriptedServer) -> None:
+def test_a_loop_that_ended_without_a_word_is_forgotten_when_the_next_one_comes(
+    server: ScriptedServer,
+) -> None:
     """``run_until_complete`` and ``close`` alone, as older code has it."""
     opea = made(server)
     loop = asyncio.new_event_loop()
@@ -244,7 +259,11 @@ class TestFork:
     def test_a_used_object_works_in_parent_and_child(self, server: ScriptedServer) -> None:
         opea = made(server)
         assert opea.chat("Hello").content
-        assert in_a_child(lambda: bool(opea.chat("child").content) and bool(asyncio.run(opea.achat("child")).content))
+        assert in_a_child(
+            lambda: (
+                bool(opea.chat("child").content) and bool(asyncio.run(opea.achat("child")).content)
+            )
+        )
         assert opea.chat("parent").content
         assert len({seen.connection for seen in server.seen if "child" in str(seen.body)}) == 2
         assert {seen.connection for seen in server.seen if "child" not in str(seen.body)} == {1}
@@ -255,7 +274,11 @@ class TestFork:
         server.script(chat("x").after(Hold(go)))
         holder = Sync().start(opea, "chat", "holder")
         server.wait_seen(1)
-        assert in_a_child(lambda: bool(opea.chat("child", deadline=3).content) and opea.get_stats()["in_flight"] == 0)
+        assert in_a_child(
+            lambda: (
+                bool(opea.chat("child", deadline=3).content) and opea.get_stats()["in_flight"] == 0
+            )
+        )
         assert opea.get_stats()["in_flight"] == 1
         go.set()
         assert holder.result(PATIENCE).error is None
@@ -288,7 +311,9 @@ class TestFork:
         opea = made(server)
         opea.chat("Hello")
         with opea._engine.limiter._lock, opea._engine.drivers.sync.slots._lock:
-            child = in_a_child(lambda: bool(opea.chat("child").content) and opea.get_stats()["success"] >= 1)
+            child = in_a_child(
+                lambda: bool(opea.chat("child").content) and opea.get_stats()["success"] >= 1
+            )
         assert child
 
     def test_figures_and_close_first_in_the_child(self, server: ScriptedServer) -> None:

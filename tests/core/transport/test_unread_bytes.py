@@ -44,7 +44,11 @@ def answer(word: str) -> bytes:
 
 HEAD = answer("stray").index(b"\r\n\r\n") + 4
 EARLY = b"HTTP/1.1 103 Early Hints\r\n\r\n"
-CUTS = [*((b"", cut) for cut in (1, 3, HEAD // 2, HEAD, HEAD + 10, -1)), (b"\r\n", 2), (EARLY, len(EARLY))]
+CUTS = [
+    *((b"", cut) for cut in (1, 3, HEAD // 2, HEAD, HEAD + 10, -1)),
+    (b"\r\n", 2),
+    (EARLY, len(EARLY)),
+]
 """What stands before a stray answer, and where that is cut. Behind what a parser skips a whole answer follows."""
 RECORD_CUTS = [(b"", cut) for cut in (10**6, -7, 3, 5)]
 """The same of the record it comes in: not cut, not far from its end, inside its head, behind that."""
@@ -84,12 +88,18 @@ class Place:
             self.url = f"{'https' if layers else 'http'}://127.0.0.1:{self._door.port}/v1"
             options = {"proxy": f"https://127.0.0.1:{self._door.port}"} if layers > 1 else {}
             self.opea = made(self, verify=certified.client, hooks=[self._hear], **options)
-            stack.callback(lambda: way.run(self.opea.close if way.name == "sync" else self.opea.aclose).result(PATIENCE))
+            stack.callback(
+                lambda: way.run(self.opea.close if way.name == "sync" else self.opea.aclose).result(
+                    PATIENCE
+                )
+            )
             self.close = stack.pop_all().close
 
     def _accept(self, connection: socket.socket, _: Door) -> None:
         number = next(self._numbers)
-        self._serve(End(connection, self._contexts, lambda word: self.asked.append((number, word))), number)
+        self._serve(
+            End(connection, self._contexts, lambda word: self.asked.append((number, word))), number
+        )
 
     def _hear(self, event: events.Event) -> None:
         self.attempts += isinstance(event, events.AttemptStarted)
@@ -102,7 +112,10 @@ class Place:
         """Those of the connections that are kept."""
         drivers = self.opea._engine.drivers
         places = drivers._aio._places.values() if drivers._aio else ()
-        return [*drivers.sync.slots.lines(), *(line for place in places for line in place.slots.lines())]
+        return [
+            *drivers.sync.slots.lines(),
+            *(line for place in places for line in place.slots.lines()),
+        ]
 
 
 Opened = Callable[[int, Serve], Place]
@@ -131,11 +144,19 @@ def texts(told: list[Told]) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("layers", "at"),
-    [pytest.param(n, at, id=f"{name}, cut inside {at}") for name, n in LAYERS.items() for at in range(n + 1)],
+    [
+        pytest.param(n, at, id=f"{name}, cut inside {at}")
+        for name, n in LAYERS.items()
+        for at in range(n + 1)
+    ],
 )
 def test_each_call_gets_its_own_answer(way: Way, opened: Opened, layers: int, at: int) -> None:
     """A stray answer, cut inside so many layers, begins with the one before; its rest comes when the next request has come."""
-    rows = [(method, *row) for method in ("chat", "stream_chat") for row in (CUTS if at == layers else RECORD_CUTS)]
+    rows = [
+        (method, *row)
+        for method in ("chat", "stream_chat")
+        for row in (CUTS if at == layers else RECORD_CUTS)
+    ]
     words = [f"{method} {n}" for n, (method, *_) in enumerate([*rows, rows[0]])]
 
     def serve(end: End, number: int) -> None:
@@ -157,7 +178,9 @@ def test_each_call_gets_its_own_answer(way: Way, opened: Opened, layers: int, at
 
 @pytest.mark.parametrize("layers", [0, 1], ids=["TCP", "TLS"])
 @pytest.mark.parametrize("cut", [10**6, 3], ids=["whole", "cut"])
-def test_so_it_does_if_a_stray_answer_came_meanwhile(way: Way, opened: Opened, layers: int, cut: int) -> None:
+def test_so_it_does_if_a_stray_answer_came_meanwhile(
+    way: Way, opened: Opened, layers: int, cut: int
+) -> None:
     """An event loop may have read it, and given it to the parser."""
     go = threading.Event()
 
@@ -173,13 +196,18 @@ def test_so_it_does_if_a_stray_answer_came_meanwhile(way: Way, opened: Opened, l
     [line] = place.lines()
     line.came = False
     go.set()
-    until(lambda: line.came or (way.name != "aiohttp" and is_readable(line.socket)), "the stray answer")
+    until(
+        lambda: line.came or (way.name != "aiohttp" and is_readable(line.socket)),
+        "the stray answer",
+    )
     assert texts([place.ask("chat 2")]) == ["to chat 2"]
     assert (place.asked, place.attempts) == ([(1, "chat 1"), (2, "chat 2")], 2)
 
 
 @pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
-def test_a_connection_without_anything_unread_is_used_again(way: Way, opened: Opened, layers: int) -> None:
+def test_a_connection_without_anything_unread_is_used_again(
+    way: Way, opened: Opened, layers: int
+) -> None:
     words = ["chat 1", "stream_chat 2", "chat 3", "stream_chat 4"]
     place = opened(layers, lambda end, _: end.answer(answer))
     assert texts([place.ask(word) for word in words]) == [f"to {word}" for word in words]
@@ -199,7 +227,10 @@ def test_a_connection_that_was_closed_meanwhile_is_not_asked(
     words = ["chat 1", "chat 2", "stream_chat 3"]
     for word in words:
         assert texts([place.ask(word, max_retries=0)]) == [f"to {word}"]
-        until(lambda: all(is_readable(line.socket) for line in place.lines()), "the end of the connection")
+        until(
+            lambda: all(is_readable(line.socket) for line in place.lines()),
+            "the end of the connection",
+        )
     assert place.asked == list(enumerate(words, 1))
     assert (place.attempts, place.opea.get_stats()["requests"]) == (3, 3)
 
@@ -217,7 +248,12 @@ ENDS: dict[str, tuple[int, str, bytes]] = {
 
 @pytest.mark.parametrize(("at_once", "second", "sent"), ENDS.values(), ids=ENDS)
 def test_what_a_server_may_have_had_is_not_sent_again(
-    way: Way, opened: Opened, at_once: int, second: str, sent: bytes, monkeypatch: pytest.MonkeyPatch
+    way: Way,
+    opened: Opened,
+    at_once: int,
+    second: str,
+    sent: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(deadline, "_AT_ONCE", at_once)
 
@@ -249,7 +285,10 @@ def test_a_request_that_the_server_never_had_goes_out_again_and_counts(
         end.request()
 
     place = opened(0, serve)
-    assert texts([place.ask(word, max_retries=retries) for word in ("chat 1", "chat 2")]) == ["to chat 1", "to chat 2"]
+    assert texts([place.ask(word, max_retries=retries) for word in ("chat 1", "chat 2")]) == [
+        "to chat 1",
+        "to chat 2",
+    ]
     assert place.asked == [(1, "chat 1"), (1, "chat 2"), (2, "chat 2")]
     stats = place.opea.get_stats()
     assert (stats["requests"], stats["retries"], stats["errors"]) == (3, 0, 0)
@@ -266,13 +305,19 @@ SOON = deadline._AT_ONCE
         ({"fresh": True}, AT, False),
         ({"wrote": True}, AT + SOON - 1, True),
         ({"wrote": True}, AT + SOON, False),
-        ({"wrote": True, "connecting_took": SECOND}, AT + SOON + 2 * SECOND - 1, True),  # the word of it comes from far away
+        (
+            {"wrote": True, "connecting_took": SECOND},
+            AT + SOON + 2 * SECOND - 1,
+            True,
+        ),  # the word of it comes from far away
         ({"wrote": True, "connecting_took": SECOND}, AT + SOON + 2 * SECOND, False),
         ({"wrote": True, "fresh": True}, AT, False),
         ({"wrote": True, "came": True}, AT, False),
     ],
 )
-def test_a_connection_is_stale_that_broke_at_once_and_without_a_byte(known: dict[str, Any], now: int, stale: bool) -> None:
+def test_a_connection_is_stale_that_broke_at_once_and_without_a_byte(
+    known: dict[str, Any], now: int, stale: bool
+) -> None:
     line = SocketState()
     line.wrote_at = AT
     for name, value in known.items():
@@ -297,12 +342,16 @@ class Ours:
     def __init__(self, way: Way, certified: Certified, layers: int, port: int) -> None:
         self._way = way
         self.line = SocketState()
-        backend: Any = DeadlineBackend(self.line) if way.name == "sync" else AsyncDeadlineBackend(self.line)
+        backend: Any = (
+            DeadlineBackend(self.line) if way.name == "sync" else AsyncDeadlineBackend(self.line)
+        )
         self.stream: Any = way.run(lambda: backend.connect_tcp("127.0.0.1", port)).result(PATIENCE)
         for layer in range(layers):
             if layer:
                 assert self.exchange(b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n\r\n") == TUNNELLED
-            self.stream = way.run(lambda: self.stream.start_tls(certified.client, "127.0.0.1", None)).result(PATIENCE)
+            self.stream = way.run(
+                lambda: self.stream.start_tls(certified.client, "127.0.0.1", None)
+            ).result(PATIENCE)
 
     def read(self, count: int) -> bytes:
         data: bytes = self._way.run(lambda: self.stream.read(count)).result(PATIENCE)
@@ -314,7 +363,9 @@ class Ours:
         return self.read(count)
 
     def close(self) -> None:
-        self._way.run(self.stream.close if self._way.name == "sync" else self.stream.aclose).result(PATIENCE)
+        self._way.run(self.stream.close if self._way.name == "sync" else self.stream.aclose).result(
+            PATIENCE
+        )
 
     @property
     def has_unread(self) -> bool:
@@ -323,7 +374,9 @@ class Ours:
 
 @pytest.mark.parametrize("way", ["sync", "async"], indirect=True)
 @pytest.mark.parametrize("size", [5, 100_000])
-def test_bytes_that_come_after_the_connection_was_taken_are_seen_before_anything_is_sent(way: Way, certified: Certified, size: int) -> None:
+def test_bytes_that_come_after_the_connection_was_taken_are_seen_before_anything_is_sent(
+    way: Way, certified: Certified, size: int
+) -> None:
     """It was asked whether it has any, and they came between that and the writing."""
     taken, read = threading.Event(), []
 
@@ -371,14 +424,25 @@ def test_the_rest_of_a_record_is_in_no_socket(way: Way, certified: Certified, la
     assert found == [(True, False), (False, False)]
 
 
-RECORDS = st.lists(st.builds(lambda head, body: head + len(body).to_bytes(2, "big") + body, st.binary(min_size=3, max_size=3), st.binary()))
+RECORDS = st.lists(
+    st.builds(
+        lambda head, body: head + len(body).to_bytes(2, "big") + body,
+        st.binary(min_size=3, max_size=3),
+        st.binary(),
+    )
+)
 
 
 @given(RECORDS, st.lists(st.integers(0, 60)), st.booleans())
-def test_records_are_counted_however_they_are_cut(records: list[bytes], cuts: list[int], first_was_there: bool) -> None:
+def test_records_are_counted_however_they_are_cut(
+    records: list[bytes], cuts: list[int], first_was_there: bool
+) -> None:
     data = b"".join(records)
     whole = {0, *itertools.accumulate(map(len, records))}
-    ends = [*itertools.takewhile(lambda end: end < len(data), itertools.accumulate(cuts)), len(data)]
+    ends = [
+        *itertools.takewhile(lambda end: end < len(data), itertools.accumulate(cuts)),
+        len(data),
+    ]
     pieces = [data[start:end] for start, end in itertools.pairwise([0, *ends])]
     taken = ssl.MemoryBIO()
     if first_was_there:

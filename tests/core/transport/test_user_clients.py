@@ -77,16 +77,27 @@ def own(request: pytest.FixtureRequest, way: Way) -> Any:
     it.close()
 
 
-def test_its_headers_and_credentials_go_only_to_the_servers_of_the_object(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_its_headers_and_credentials_go_only_to_the_servers_of_the_object(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     own = Own(way, "client", headers={"x-team": "internal"}, auth=("ann", "s3cret"))
     opea = made(server, **own.keyword)
     data = {"messages": [{"role": "user", "content": "Hello"}]}
     assert way.ask(opea, "chat", "Hello").error is None
     assert way.ask(opea, "make_post_request_opea", second.url, data).error is None
-    assert way.ask(opea, "make_post_request_opea", second.url, data, api_key="their-key").error is None
+    assert (
+        way.ask(opea, "make_post_request_opea", second.url, data, api_key="their-key").error is None
+    )
     own.close()
-    sent = [(seen.headers.get("x-team"), seen.headers.get("authorization")) for seen in (*server.seen, *second.seen)]
-    assert sent == [("internal", "Basic YW5uOnMzY3JldA=="), (None, None), (None, "Bearer their-key")]
+    sent = [
+        (seen.headers.get("x-team"), seen.headers.get("authorization"))
+        for seen in (*server.seen, *second.seen)
+    ]
+    assert sent == [
+        ("internal", "Basic YW5uOnMzY3JldA=="),
+        (None, None),
+        (None, "Bearer their-key"),
+    ]
 
 
 def test_calls_go_over_it(way: Way, server: ScriptedServer, own: Own) -> None:
@@ -168,14 +179,18 @@ def test_closing_ends_a_running_call(way: Way, server: ScriptedServer, own: Own)
     assert told.error is None or type(told.error) is ClientClosed
 
 
-def test_a_clients_own_headers_are_sent_unless_we_have_them(way: Way, server: ScriptedServer) -> None:
+def test_a_clients_own_headers_are_sent_unless_we_have_them(
+    way: Way, server: ScriptedServer
+) -> None:
     own = Own(way, "client", headers={"x-mine": "yes", "user-agent": "mine/1"})
     assert way.ask(made(server, **own.keyword), "chat", "Hello").error is None
     assert server.seen[0].headers["x-mine"] == "yes"
     own.close()
 
 
-def test_a_redirect_is_not_followed(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
+def test_a_redirect_is_not_followed(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
     own = Own(way, "client", follow_redirects=True)
     server.script(error(307, "go there", headers={"location": f"{second.url}/chat/completions"}))
     told = way.ask(made(server, api_key="our-secret", **own.keyword), "chat", "Hello")
@@ -195,12 +210,16 @@ def test_a_transport_of_the_other_kind_is_made_by_us(server: ScriptedServer) -> 
 
 def test_a_transport_that_needs_no_network(way: Way) -> None:
     sent = Sent()
-    opea = OPEA("http://nowhere.example/v1", transport=sent.sync, async_transport=sent.aio, api_key="a-key")
+    opea = OPEA(
+        "http://nowhere.example/v1", transport=sent.sync, async_transport=sent.aio, api_key="a-key"
+    )
     assert way.ask(opea, "chat", "Hello").text == "Hello from a transport"
     assert str(sent.requests[0].url) == "http://nowhere.example/v1/chat/completions"
 
 
-def test_whatever_a_transport_raises_is_the_cause_of_our_error_and_not_tried_again(way: Way) -> None:
+def test_whatever_a_transport_raises_is_the_cause_of_our_error_and_not_tried_again(
+    way: Way,
+) -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise LookupError("a bug of the transport")
 
@@ -240,7 +259,9 @@ def test_no_exception_of_httpx_reaches_a_caller(way: Way, problem: Exception) ->
         raise problem
 
     sent = Sent(broken)
-    opea = OPEA("http://nowhere.example/v1", transport=sent.sync, async_transport=sent.aio, max_retries=0)
+    opea = OPEA(
+        "http://nowhere.example/v1", transport=sent.sync, async_transport=sent.aio, max_retries=0
+    )
     told = way.ask(opea, "chat", "Hello")
     assert isinstance(told.error, OPEAError), repr(told.error)
     assert len(told.error.attempts) == 1
@@ -248,9 +269,15 @@ def test_no_exception_of_httpx_reaches_a_caller(way: Way, problem: Exception) ->
 
 
 def test_every_exception_of_httpx_is_among_them() -> None:
-    known = {name for name in dir(httpx) if isinstance(getattr(httpx, name), type) and issubclass(getattr(httpx, name), Exception)}
+    known = {
+        name
+        for name in dir(httpx)
+        if isinstance(getattr(httpx, name), type) and issubclass(getattr(httpx, name), Exception)
+    }
     assert known - {"HTTPStatusError", "CookieConflict"} <= {
-        cls.__name__ for base in (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) for cls in _tree(base)
+        cls.__name__
+        for base in (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL)
+        for cls in _tree(base)
     }
 
 
@@ -261,7 +288,9 @@ def _tree(cls: type) -> list[type]:
 # --- misuse
 
 
-@pytest.mark.parametrize(("one", "other"), [("http_client", "transport"), ("async_http_client", "async_transport")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("http_client", "transport"), ("async_http_client", "async_transport")]
+)
 def test_two_ways_to_send_are_one_too_many(server: ScriptedServer, one: str, other: str) -> None:
     sent = Sent()
     given = {one: httpx.Client() if one == "http_client" else httpx.AsyncClient(), other: sent.sync}
@@ -269,16 +298,25 @@ def test_two_ways_to_send_are_one_too_many(server: ScriptedServer, one: str, oth
         made(server, **given)
 
 
-@pytest.mark.parametrize("option", [{"verify": False}, {"proxy": "http://p:1"}, {"cert": "x.pem"}], ids=str)
+@pytest.mark.parametrize(
+    "option", [{"verify": False}, {"proxy": "http://p:1"}, {"cert": "x.pem"}], ids=str
+)
 @pytest.mark.parametrize("keyword", KINDS)
-def test_what_it_has_of_its_own_is_not_said_again(server: ScriptedServer, keyword: str, option: dict[str, Any]) -> None:
+def test_what_it_has_of_its_own_is_not_said_again(
+    server: ScriptedServer, keyword: str, option: dict[str, Any]
+) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(option))):
         made(server, **{keyword: KINDS[keyword]()}, **option)
 
 
 @pytest.mark.parametrize("keyword", KINDS)
 def test_the_wrong_kind_is_refused_at_once(server: ScriptedServer, keyword: str) -> None:
-    wrong: list[Any] = [object(), "http://x", httpx.Client() if "async" in keyword else httpx.AsyncClient(), httpx.Client]
+    wrong: list[Any] = [
+        object(),
+        "http://x",
+        httpx.Client() if "async" in keyword else httpx.AsyncClient(),
+        httpx.Client,
+    ]
     for value in wrong:
         with pytest.raises(ConfigurationError):
             made(server, **{keyword: value})

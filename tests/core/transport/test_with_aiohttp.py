@@ -21,7 +21,15 @@ from doors import Door, door
 
 from langchain_opea import ChatOPEA
 from llama_index_opea import OPEALLM
-from opea_core import OPEA, ConfigurationError, EndpointConnectionError, InvalidRequestError, OPEAError, ServerError, StreamInterrupted
+from opea_core import (
+    OPEA,
+    ConfigurationError,
+    EndpointConnectionError,
+    InvalidRequestError,
+    OPEAError,
+    ServerError,
+    StreamInterrupted,
+)
 from opea_core.testing import Hold, ScriptedServer, chat, error, faults, raw, stream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -49,13 +57,18 @@ async def read(opea: OPEA, goes_on: threading.Event) -> tuple[str, OPEAError | N
     [
         (b"size?\r\nxx", "connection closed in the middle of the answer"),
         (b"5\r\nab", "connection closed in the middle of the answer"),
-        (framed(b'data: {"error": {"message": "out of memory", "code": 500}}\n\n'), "out of memory"),
+        (
+            framed(b'data: {"error": {"message": "out of memory", "code": 500}}\n\n'),
+            "out of memory",
+        ),
         (framed(b"data: no JSON\n\n"), "no JSON"),
         (framed(b"") + b"0\r\n\r\n", "connection closed without an end mark"),
     ],
     ids=["a bad chunk", "a cut chunk", "an error", "no JSON", "no end mark"],
 )
-def test_a_stream_that_breaks_off_after_something_was_read(server: ScriptedServer, then: bytes, says: str) -> None:
+def test_a_stream_that_breaks_off_after_something_was_read(
+    server: ScriptedServer, then: bytes, says: str
+) -> None:
     goes_on = threading.Event()
     server.script(raw(HEAD + framed(EVENT), Hold(goes_on), then))
 
@@ -65,12 +78,22 @@ def test_a_stream_that_breaks_off_after_something_was_read(server: ScriptedServe
 
     text, broken = asyncio.run(main())
     assert isinstance(broken, StreamInterrupted)
-    assert (text, broken.partial and broken.partial.content, len(server.seen)) == ("Hello", "Hello", 1)
+    assert (text, broken.partial and broken.partial.content, len(server.seen)) == (
+        "Hello",
+        "Hello",
+        1,
+    )
     assert says in str(broken)
 
 
-@pytest.mark.parametrize("fault", [faults.bad_chunk, faults.error_midway, faults.short_length], ids=lambda fault: fault.name)
-def test_what_breaks_before_anything_was_handed_on_is_tried_again(server: ScriptedServer, fault: faults.Fault) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [faults.bad_chunk, faults.error_midway, faults.short_length],
+    ids=lambda fault: fault.name,
+)
+def test_what_breaks_before_anything_was_handed_on_is_tried_again(
+    server: ScriptedServer, fault: faults.Fault
+) -> None:
     server.script(fault)
 
     async def main() -> str:
@@ -105,7 +128,9 @@ def test_what_came_before_a_failure_is_not_lost(server: ScriptedServer) -> None:
     ],
     ids=["OPEA", "its other name", "ChatOPEA", "OPEALLM"],
 )
-def test_it_is_asked_for_with_a_word(server: ScriptedServer, make: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_asked_for_with_a_word(
+    server: ScriptedServer, make: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import aiohttp
 
     sessions: list[Any] = []
@@ -132,14 +157,19 @@ def test_it_goes_with_what_a_client_of_ones_own_does_not(server: ScriptedServer)
     made(server, async_http_client="aiohttp", verify=False, trust_env=False).close()
 
 
-def test_what_it_cannot_do_is_said_at_once(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_cannot_do_is_said_at_once(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigurationError, match=r'an httpx\.AsyncClient or "aiohttp", not str'):
         made(server, async_http_client="requests")
     opea = made(server, async_http_client="aiohttp", proxy="socks5://localhost:1")
     with pytest.raises(ConfigurationError, match="no SOCKS"):
         asyncio.run(opea.achat("Hi"))
     found = importlib.util.find_spec
-    monkeypatch.setattr("opea_core.argument_checks.find_spec", lambda name: None if name == "aiohttp" else found(name))
+    monkeypatch.setattr(
+        "opea_core.argument_checks.find_spec",
+        lambda name: None if name == "aiohttp" else found(name),
+    )
     with pytest.raises(ConfigurationError, match=r"opea-core\[aiohttp\]"):
         made(server, async_http_client="aiohttp")
 
@@ -162,7 +192,13 @@ def test_a_stray_answer_that_the_loop_has_not_seen_yet(server: ScriptedServer) -
 def test_a_reset_is_no_end(server: ScriptedServer) -> None:
     """Of a body without a length, where aiohttp takes it for one."""
     goes_on = threading.Event()
-    server.always(raw(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + EVENT, Hold(goes_on), end="reset"))
+    server.always(
+        raw(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + EVENT,
+            Hold(goes_on),
+            end="reset",
+        )
+    )
 
     async def main() -> tuple[str, OPEAError | None]:
         async with made(server, async_http_client="aiohttp") as opea:
@@ -178,7 +214,12 @@ def test_a_path_does_not_decide_what_is_wrong(server: ScriptedServer) -> None:
     server.always(faults.not_http)
 
     async def main() -> str:
-        async with made(server, async_http_client="aiohttp", max_retries=0, base_url=f"{server.origin}/chunk/header/v1") as opea:
+        async with made(
+            server,
+            async_http_client="aiohttp",
+            max_retries=0,
+            base_url=f"{server.origin}/chunk/header/v1",
+        ) as opea:
             with pytest.raises(EndpointConnectionError) as caught:
                 await opea.achat("Hi")
             return str(caught.value)
@@ -205,7 +246,9 @@ def test_the_loss_of_an_old_connection_is_not_the_new_ones() -> None:
         gone.set()
 
     async def main(port: int) -> tuple[str, OPEAError | None]:
-        async with OPEA(f"http://127.0.0.1:{port}", model="m", async_http_client="aiohttp", max_retries=0) as opea:
+        async with OPEA(
+            f"http://127.0.0.1:{port}", model="m", async_http_client="aiohttp", max_retries=0
+        ) as opea:
             with pytest.raises(InvalidRequestError):
                 await opea.achat("x" * 16_000_000)
             return await asyncio.wait_for(read(opea, goes_on), PATIENCE)
@@ -215,7 +258,9 @@ def test_the_loss_of_an_old_connection_is_not_the_new_ones() -> None:
 
 
 def test_cookies_are_not_kept(server: ScriptedServer) -> None:
-    server.always(chat("x").replace(headers={"content-type": "application/json", "set-cookie": "id=1"}))
+    server.always(
+        chat("x").replace(headers={"content-type": "application/json", "set-cookie": "id=1"})
+    )
 
     async def main() -> None:
         async with made(server, async_http_client="aiohttp") as opea:
@@ -255,7 +300,9 @@ def test_a_crowd_of_streams(server: ScriptedServer) -> None:
 
     async def main() -> list[str]:
         async with made(server, async_http_client="aiohttp", max_concurrent=40) as opea:
-            return await asyncio.wait_for(asyncio.gather(*(one(opea) for _ in range(120))), 6 * PATIENCE)
+            return await asyncio.wait_for(
+                asyncio.gather(*(one(opea) for _ in range(120))), 6 * PATIENCE
+            )
 
     assert asyncio.run(main()) == ["".join(words)] * 120
 

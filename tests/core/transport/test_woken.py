@@ -50,7 +50,9 @@ def waiting_on(opea: OPEA) -> None:
     limiter, asked = opea._engine.limiter, set[int]()
 
     def some_times() -> bool:
-        asked.update(at for tickets in list(limiter._timekeepers.values()) for at in list(tickets.values()))
+        asked.update(
+            at for tickets in list(limiter._timekeepers.values()) for at in list(tickets.values())
+        )
         return len(asked) > 4
 
     waiting(opea, 1)
@@ -76,7 +78,11 @@ def interrupt(limiter: Limiter, operation: str) -> Callable[[], bool]:
         thread = threading.get_ident()
 
         def wake(wakes: list[Any], but: Any = None) -> None:
-            if not done and threading.get_ident() == thread and [ticket for ticket in wakes if ticket is not but]:
+            if (
+                not done
+                and threading.get_ident() == thread
+                and [ticket for ticket in wakes if ticket is not but]
+            ):
                 done.append(True)
                 setattr(limiter, operation, real)
                 raise Interrupted
@@ -100,7 +106,10 @@ def waiters(request: pytest.FixtureRequest) -> Iterator[Callable[..., list[Futur
 
     def start(opea: OPEA, count: int) -> list[Future[Told]]:
         before = opea.get_stats()["queued"]
-        calls = [ways[number % len(ways)].start(opea, "chat", f"waits {number}") for number in range(count)]
+        calls = [
+            ways[number % len(ways)].start(opea, "chat", f"waits {number}")
+            for number in range(count)
+        ]
         waiting(opea, before + count)
         return calls
 
@@ -150,7 +159,9 @@ def test_after_an_interrupted_leave_the_next_ones_go_on(
     assert idle(opea)
 
 
-def closed(opea: OPEA, server: ScriptedServer, go: threading.Event, waiters: Waiters, count: int) -> list[BaseException | None]:
+def closed(
+    opea: OPEA, server: ScriptedServer, go: threading.Event, waiters: Waiters, count: int
+) -> list[BaseException | None]:
     """What so many waiters are told when the closing of their object is interrupted."""
     server.script(chat("x").after(Hold(go)))
     Sync().start(opea, "chat", "holder")
@@ -163,12 +174,16 @@ def closed(opea: OPEA, server: ScriptedServer, go: threading.Event, waiters: Wai
     return [call.result(1).error for call in calls]
 
 
-def test_after_an_interrupted_close_everybody_is_told(waiters: Waiters, server: ScriptedServer, go: threading.Event, often: None) -> None:
+def test_after_an_interrupted_close_everybody_is_told(
+    waiters: Waiters, server: ScriptedServer, go: threading.Event, often: None
+) -> None:
     told = closed(made(server, max_concurrent=1), server, go, waiters, 3)
     assert [type(error) for error in told] == [ClientClosed] * 3
 
 
-def test_after_an_interrupted_close_more_than_look_are_told(server: ScriptedServer, go: threading.Event, often: None) -> None:
+def test_after_an_interrupted_close_more_than_look_are_told(
+    server: ScriptedServer, go: threading.Event, often: None
+) -> None:
     def start(opea: OPEA, count: int) -> list[Future[Told]]:
         calls = [Sync().start(opea, "chat", "waits") for _ in range(count)]
         waiting(opea, count)
@@ -189,7 +204,9 @@ def test_places_that_an_interrupted_discovery_found_are_taken(
     limiter = opea._engine.limiter
     was = interrupt(limiter, "configure")
     with pytest.raises(Interrupted):
-        limiter.configure([endpoint.config.replace(max_concurrent=4) for endpoint in limiter.endpoints])
+        limiter.configure(
+            [endpoint.config.replace(max_concurrent=4) for endpoint in limiter.endpoints]
+        )
     server.wait_seen(4)
     assert was()
     go.set()
@@ -202,7 +219,10 @@ def test_one_that_looks_wakes_all_that_were_not_woken() -> None:
     holders = [clock.ticket(f"holder {n}") for n in range(3)]
     permits = [clock.granted(ticket) for ticket in holders]
     names = ["one", "two", "three", "four"]
-    waiters = [clock.waiting(name, owner=owner) for name, owner in zip(names, ("a loop", "another loop", None, None), strict=True)]
+    waiters = [
+        clock.waiting(name, owner=owner)
+        for name, owner in zip(names, ("a loop", "another loop", None, None), strict=True)
+    ]
     clock.limiter._after = lambda wakes, but=None: None  # type: ignore[method-assign]
     for ticket, permit in zip(holders, permits, strict=True):
         clock.limiter.settle(ticket, permit, OK)
@@ -277,7 +297,11 @@ def run(case: Case, server: ScriptedServer) -> Future[Any]:
 
 def alone(server: ScriptedServer, **options: Any) -> OPEA:
     """An OPEA with one place, at a server whose streams go on for ever after their beginning."""
-    server.always(lambda seen: stream(["a", Hold(threading.Event()), "b"]) if seen.body.get("stream") else chat("x"))
+    server.always(
+        lambda seen: (
+            stream(["a", Hold(threading.Event()), "b"]) if seen.body.get("stream") else chat("x")
+        )
+    )
     return made(server, **{"max_concurrent": 1} | options)
 
 
@@ -401,7 +425,9 @@ async def sync_key_function_of_an_async_call(server: ScriptedServer, **options: 
 Call = Callable[[OPEA], Any]
 
 
-def answered_while(other: Call, work: Call, opea: OPEA, server: ScriptedServer, go: threading.Event) -> Any:
+def answered_while(
+    other: Call, work: Call, opea: OPEA, server: ScriptedServer, go: threading.Event
+) -> Any:
     """What comes of work that has to wait for another call, which ends when it waits."""
     holder = Sync().run(lambda: other(opea))
     server.wait_seen(1)
@@ -440,25 +466,37 @@ REFUSED: list[Case] = [
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.__name__)
-def test_who_would_wait_for_itself_is_told_so(case: Case, server: ScriptedServer, often: None) -> None:
+def test_who_would_wait_for_itself_is_told_so(
+    case: Case, server: ScriptedServer, often: None
+) -> None:
     with pytest.raises(ConfigurationError, match=ITSELF):
         run(case, server).result(PATIENCE)
     assert "inner" not in [seen.body["messages"][0]["content"] for seen in server.seen]
 
 
 @pytest.mark.parametrize("case", KEYS, ids=lambda case: case.__name__)
-def test_a_key_function_that_needs_its_own_key_is_told_so_with_any_number_of_places(case: Any, server: ScriptedServer) -> None:
+def test_a_key_function_that_needs_its_own_key_is_told_so_with_any_number_of_places(
+    case: Any, server: ScriptedServer
+) -> None:
     async def of_many(server: ScriptedServer) -> Any:
         value = case(server, max_concurrent=9)
         return await value if isinstance(value, Awaitable) else value
 
-    work: Case = of_many if asyncio.iscoroutinefunction(case) else lambda server: case(server, max_concurrent=9)
-    with pytest.raises(ConfigurationError, match="The api_key function calls the object that asks it"):
+    work: Case = (
+        of_many
+        if asyncio.iscoroutinefunction(case)
+        else lambda server: case(server, max_concurrent=9)
+    )
+    with pytest.raises(
+        ConfigurationError, match="The api_key function calls the object that asks it"
+    ):
         run(work, server).result(PATIENCE)
     assert server.seen == []
 
 
-def test_who_would_wait_for_itself_behind_many_others_is_told_so(way: Way, server: ScriptedServer, often: None) -> None:
+def test_who_would_wait_for_itself_behind_many_others_is_told_so(
+    way: Way, server: ScriptedServer, often: None
+) -> None:
     """They wait for its stream, and see to the clock for all."""
     opea, others = alone(server), threading.Event()
 
@@ -552,7 +590,9 @@ def test_who_waits_for_others_gets_its_place(case: Case, server: ScriptedServer)
     assert run(case, server).result(PATIENCE)
 
 
-def test_a_stream_that_another_thread_reads_on_is_waited_for(server: ScriptedServer, go: threading.Event, often: None) -> None:
+def test_a_stream_that_another_thread_reads_on_is_waited_for(
+    server: ScriptedServer, go: threading.Event, often: None
+) -> None:
     opea, given = made(server, max_concurrent=1), threading.Event()
     server.script(stream(["a", Hold(given), "b", Hold(go), "c"]))
 
@@ -574,7 +614,9 @@ def test_a_stream_that_another_thread_reads_on_is_waited_for(server: ScriptedSer
     assert call.result(PATIENCE)
 
 
-def test_a_stream_that_another_task_reads_on_is_waited_for(server: ScriptedServer, go: threading.Event, often: None) -> None:
+def test_a_stream_that_another_task_reads_on_is_waited_for(
+    server: ScriptedServer, go: threading.Event, often: None
+) -> None:
     opea, given = made(server, max_concurrent=1), threading.Event()
     server.script(stream(["a", Hold(given), "b", Hold(go), "c"]))
 
@@ -601,7 +643,11 @@ def test_a_stream_that_another_task_reads_on_is_waited_for(server: ScriptedServe
     assert call.result(PATIENCE)
 
 
-@pytest.mark.parametrize("work", [within_a_stream, lambda opea: asyncio.run(within_an_async_stream(opea))], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    "work",
+    [within_a_stream, lambda opea: asyncio.run(within_an_async_stream(opea))],
+    ids=["sync", "async"],
+)
 def test_a_place_that_somebody_else_holds_is_waited_for_within_a_stream(
     work: Call, server: ScriptedServer, go: threading.Event, often: None
 ) -> None:
@@ -615,11 +661,18 @@ def test_another_endpoints_place_is_waited_for_within_a_stream(
 ) -> None:
     server.script(chat("x").after(Hold(go)))
     second.script(stream(["a", Hold(threading.Event()), "b"]))
-    opea = OPEA(endpoints=[{"base_url": server.url, "max_concurrent": 1}, {"base_url": second.url, "max_concurrent": 1, "tier": 1}])
+    opea = OPEA(
+        endpoints=[
+            {"base_url": server.url, "max_concurrent": 1},
+            {"base_url": second.url, "max_concurrent": 1, "tier": 1},
+        ]
+    )
     assert answered_while(lambda opea: opea.chat("other"), within_a_stream, opea, server, go)
 
 
-def test_what_was_held_before_is_held_no_more(server: ScriptedServer, go: threading.Event, often: None) -> None:
+def test_what_was_held_before_is_held_no_more(
+    server: ScriptedServer, go: threading.Event, often: None
+) -> None:
     """A thread that had a stream, and asked a key function for it, waits for others as anybody does."""
     opea, begun = made(server, max_concurrent=1, api_key=lambda: "a-key"), threading.Event()
     server.script(chat("x"), stream(["a", "b"]), stream(["a", "b"]), chat("x").after(Hold(go)))
@@ -643,7 +696,9 @@ def test_what_was_held_before_is_held_no_more(server: ScriptedServer, go: thread
     assert holder[0].result(PATIENCE).error is None
 
 
-def test_a_thread_of_a_pool_that_read_a_chunk_waits_with_its_next_work(server: ScriptedServer, go: threading.Event) -> None:
+def test_a_thread_of_a_pool_that_read_a_chunk_waits_with_its_next_work(
+    server: ScriptedServer, go: threading.Event
+) -> None:
     """So do web servers read a stream: any thread of theirs gets the next chunk, and other requests meanwhile."""
     opea = made(server, max_concurrent=1)
     server.script(stream(["a", Hold(go), "b"]))
@@ -659,7 +714,9 @@ def test_a_thread_of_a_pool_that_read_a_chunk_waits_with_its_next_work(server: S
         assert call.result(PATIENCE).content
 
 
-async def test_a_stream_given_to_a_task_that_has_not_run_yet_is_waited_for(server: ScriptedServer) -> None:
+async def test_a_stream_given_to_a_task_that_has_not_run_yet_is_waited_for(
+    server: ScriptedServer,
+) -> None:
     opea = made(server, max_concurrent=1)
     chunks = opea.astream_chat("outer")
     await anext(chunks)
@@ -681,7 +738,9 @@ async def test_a_stream_given_to_a_task_that_has_not_run_yet_is_waited_for(serve
 
 @pytest.mark.skipif(not FORKS, reason="no os.fork here")
 class TestFork:
-    def test_a_lock_of_an_event_loops_connections_held_by_another_thread(self, server: ScriptedServer) -> None:
+    def test_a_lock_of_an_event_loops_connections_held_by_another_thread(
+        self, server: ScriptedServer
+    ) -> None:
         opea = made(server)
         way = Async()
         assert way.ask(opea, "chat", "Hello").error is None
@@ -693,7 +752,9 @@ class TestFork:
         assert {seen.connection for seen in server.seen if "child" not in str(seen.body)} == {1}
         way.close()
 
-    def test_a_stream_of_the_parent_is_closed_in_the_child_with_its_lock_held(self, server: ScriptedServer) -> None:
+    def test_a_stream_of_the_parent_is_closed_in_the_child_with_its_lock_held(
+        self, server: ScriptedServer
+    ) -> None:
         opea = made(server)
         with opea.stream_chat("Hello") as chunks:
             first = next(chunks).content
@@ -725,8 +786,18 @@ class TestFork:
 
     def test_a_fork_waits_for_an_import_of_ours(self) -> None:
         """Its child could never end an import that another thread has begun."""
-        done = subprocess.run([sys.executable, "-c", FORK_AT_IMPORT], capture_output=True, text=True, timeout=60, check=False)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "the child's call went well\n", "")
+        done = subprocess.run(
+            [sys.executable, "-c", FORK_AT_IMPORT],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (
+            0,
+            "the child's call went well\n",
+            "",
+        )
 
 
 FORK_AT_IMPORT = """
@@ -780,10 +851,14 @@ class Holds(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self._go.wait(PATIENCE)
-        return httpx.Response(200, json={"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]})
+        return httpx.Response(
+            200, json={"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
+        )
 
 
-def test_a_call_that_waits_while_another_thread_imports_asyncio(monkeypatch: pytest.MonkeyPatch, go: threading.Event) -> None:
+def test_a_call_that_waits_while_another_thread_imports_asyncio(
+    monkeypatch: pytest.MonkeyPatch, go: threading.Event
+) -> None:
     opea = OPEA("http://127.0.0.1:9", transport=Holds(go), model="m", max_concurrent=1)
     holder = Sync().start(opea, "chat", "holder")
     until(lambda: opea.get_stats()["in_flight"] == 1, "the holder's place")

@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 PARSER: Any = importlib.import_module("re._parser")
 COMPILER: Any = importlib.import_module("re._compiler")
 SETS = {"IN", "ANY", "NOT_LITERAL"}
-GROUPS: dict[str, Callable[[Any], Any]] = {"SUBPATTERN": lambda about: about[3], "ATOMIC_GROUP": lambda about: about}
+GROUPS: dict[str, Callable[[Any], Any]] = {
+    "SUBPATTERN": lambda about: about[3],
+    "ATOMIC_GROUP": lambda about: about,
+}
 ONCE = {"match", "fullmatch"}
 METHODS = {"search", "match", "fullmatch", "finditer", "findall", "sub", "subn", "split", "compile"}
 SIZES = (16, 24, 36, 54, 80, 120, 180, 270, 2048)
@@ -61,52 +64,102 @@ def takers(package: ModuleType) -> frozenset[str]:
     found = set[str]()
     for module in modules(package):
         tree = ast.parse(inspect.getsource(module))
-        for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]:
+        for function in [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]:
             if any(_is_handed_on(call.args[0], module, tree) for call in _calls_of_re(function)):
                 found.add(function.name)
     return frozenset(found)
 
 
-def expressions(module: ModuleType, source: str = "", given_to: frozenset[str] = frozenset()) -> Iterator[Expression]:
+def expressions(
+    module: ModuleType, source: str = "", given_to: frozenset[str] = frozenset()
+) -> Iterator[Expression]:
     """The expressions of a module: compiled ones, all that its calls of ``re`` are given, those for ``given_to``, and built ones."""
     tree = ast.parse(source or inspect.getsource(module))
-    compiled = {name: value for name, value in vars(module).items() if isinstance(value, re.Pattern)}
+    compiled = {
+        name: value for name, value in vars(module).items() if isinstance(value, re.Pattern)
+    }
     methods = dict[str, set[str]]()
     for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
         if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
             methods.setdefault(call.func.value.id, set()).add(call.func.attr)
         if called(call) in given_to:
-            texts_ = [text for node in call.args for text in values(node, module, tree) if isinstance(text, str)]
-            yield from (Expression(f"{module.__name__}: {ast.unparse(call)[:60]}", re.compile(text)) for text in texts_)
+            texts_ = [
+                text
+                for node in call.args
+                for text in values(node, module, tree)
+                if isinstance(text, str)
+            ]
+            yield from (
+                Expression(f"{module.__name__}: {ast.unparse(call)[:60]}", re.compile(text))
+                for text in texts_
+            )
     for call in _calls_of_re(tree):
         name, method = ast.unparse(call.args[0]), call.func.attr  # type: ignore[attr-defined]
-        flags = [eval(ast.unparse(node), {"re": re}) for node in call.args[1:] if ast.unparse(node).startswith("re.")]
+        flags = [
+            eval(ast.unparse(node), {"re": re})
+            for node in call.args[1:]
+            if ast.unparse(node).startswith("re.")
+        ]
         found = [re.compile(pattern, *flags) for pattern in values(call.args[0], module, tree)]
-        assert found or _is_handed_on(call.args[0], module, tree), f"{module.__name__}: what is {name}?"
+        assert found or _is_handed_on(call.args[0], module, tree), (
+            f"{module.__name__}: what is {name}?"
+        )
         for pattern in found:
             if pattern not in compiled.values():
                 yield Expression(f"{module.__name__}: {name}", pattern, method in ONCE)
     for name, pattern in compiled.items():
         yield Expression(f"{module.__name__}.{name}", pattern, methods.get(name, {""}) <= ONCE)
     for name in built_in(tree):
-        yield from (Expression(f"{module.__name__}.{name}[{key}]", re.compile(text)) for key, text in vars(module)[name].items())
+        yield from (
+            Expression(f"{module.__name__}.{name}[{key}]", re.compile(text))
+            for key, text in vars(module)[name].items()
+        )
 
 
 def called(call: ast.Call) -> str:
     """The name of what is called, whatever it belongs to."""
-    return call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+    return (
+        call.func.attr
+        if isinstance(call.func, ast.Attribute)
+        else call.func.id
+        if isinstance(call.func, ast.Name)
+        else ""
+    )
 
 
 def built_in(tree: ast.Module) -> list[str]:
     """Names of the mappings whose patterns ``pattern_of`` makes."""
-    assigned = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None]
-    built = [node for node in assigned if any(isinstance(part, ast.Call) and called(part) == "pattern_of" for part in ast.walk(node))]
-    return [ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target) for node in built]
+    assigned = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+    ]
+    built = [
+        node
+        for node in assigned
+        if any(
+            isinstance(part, ast.Call) and called(part) == "pattern_of" for part in ast.walk(node)
+        )
+    ]
+    return [
+        ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+        for node in built
+    ]
 
 
 def _calls_of_re(tree: ast.AST) -> list[ast.Call]:
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    return [call for call in calls if ast.unparse(call.func.value) == "re" and call.func.attr in METHODS]  # type: ignore[attr-defined]
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    return [
+        call for call in calls if ast.unparse(call.func.value) == "re" and call.func.attr in METHODS
+    ]  # type: ignore[attr-defined]
 
 
 def _is_handed_on(node: ast.expr, module: ModuleType, tree: ast.Module) -> bool:
@@ -114,18 +167,33 @@ def _is_handed_on(node: ast.expr, module: ModuleType, tree: ast.Module) -> bool:
     if not isinstance(node, ast.Name) or hasattr(module, node.id) or values(node, module, tree):
         return False
     bound = {part.arg for part in ast.walk(tree) if isinstance(part, ast.arg)}
-    targets = [part.target for part in ast.walk(tree) if isinstance(part, ast.comprehension | ast.For)]
-    return node.id in bound | {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    targets = [
+        part.target for part in ast.walk(tree) if isinstance(part, ast.comprehension | ast.For)
+    ]
+    return node.id in bound | {
+        part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)
+    }
 
 
 def values(node: ast.expr, module: ModuleType, tree: ast.Module) -> list[Any]:
     """What an expression of the source may be; a word stands for what only a call knows."""
     if isinstance(node, ast.JoinedStr):
-        return ["".join(str(part.value) if isinstance(part, ast.Constant) else _told(part, module) for part in node.values)]
+        return [
+            "".join(
+                str(part.value) if isinstance(part, ast.Constant) else _told(part, module)
+                for part in node.values
+            )
+        ]
     if isinstance(node, ast.IfExp):
-        return [value for branch in (node.body, node.orelse) for value in values(branch, module, tree)]
+        return [
+            value for branch in (node.body, node.orelse) for value in values(branch, module, tree)
+        ]
     if isinstance(node, ast.Name) and not hasattr(module, node.id):
-        assigned = [each for each in ast.walk(tree) if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == node.id]
+        assigned = [
+            each
+            for each in ast.walk(tree)
+            if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == node.id
+        ]
         return [value for each in assigned for value in values(each.value, module, tree)]
     try:
         return [eval(ast.unparse(node), dict(vars(module)))]
@@ -135,7 +203,11 @@ def values(node: ast.expr, module: ModuleType, tree: ast.Module) -> list[Any]:
 
 def _told(part: ast.expr, module: ModuleType) -> str:
     """What stands in a text for a value: its own text if the module has it."""
-    name = part.value.id if isinstance(part, ast.FormattedValue) and isinstance(part.value, ast.Name) else ""
+    name = (
+        part.value.id
+        if isinstance(part, ast.FormattedValue) and isinstance(part.value, ast.Name)
+        else ""
+    )
     return str(getattr(module, name, "word"))
 
 
@@ -148,10 +220,20 @@ def texts(pattern: re.Pattern[Any]) -> list[Callable[[int], str]]:
     if isinstance(source, bytes):
         source = source.decode("latin-1")
     nodes = list(PARSER.parse(source, flags & ~re.UNICODE))
-    marks = "".join(dict.fromkeys(letter for letter in source if letter in LETTERS and not letter.isalnum()))
+    marks = "".join(
+        dict.fromkeys(letter for letter in source if letter in LETTERS and not letter.isalnum())
+    )
     pumps = {pump: None for first in ("", *marks) for pump in pumps_of(nodes, "", first)}
-    pairs = {pair: None for head, unit in pumps for pair in ((head, unit), ("", unit), ("", head), (head, " "), ("", head + unit * 20))}
-    return [lambda size, head=head, unit=unit: head + unit * (size // len(unit)) + EDGE for head, unit in pairs if unit]
+    pairs = {
+        pair: None
+        for head, unit in pumps
+        for pair in ((head, unit), ("", unit), ("", head), (head, " "), ("", head + unit * 20))
+    }
+    return [
+        lambda size, head=head, unit=unit: head + unit * (size // len(unit)) + EDGE
+        for head, unit in pairs
+        if unit
+    ]
 
 
 def pumps_of(nodes: list[Any], head: str, first: str) -> Iterator[tuple[str, str]]:
@@ -208,7 +290,9 @@ def matching(node: Any, first: str) -> list[str]:
     parsed = PARSER.parse("x", re.DOTALL)
     parsed.data[:] = [node]
     pattern = COMPILER.compile(parsed)
-    return [letter for letter in (*first, *LETTERS, *map(chr, range(33, 127))) if pattern.match(letter)] or ["x"]
+    return [
+        letter for letter in (*first, *LETTERS, *map(chr, range(33, 127))) if pattern.match(letter)
+    ] or ["x"]
 
 
 # --- time

@@ -27,7 +27,9 @@ def refusals(name: str) -> list[Json]:
 def request_of(refusal: Json) -> Json:
     """The body that was sent: what is not said of it is the least that can be sent."""
     least: Json = (
-        {"model": "m"} if refusal.get("kind") == "embeddings" else {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+        {"model": "m"}
+        if refusal.get("kind") == "embeddings"
+        else {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
     )
     if refusal.get("stream"):
         least |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -42,11 +44,17 @@ def reading(refusal: Json) -> list[str]:
     if kind is errors.ContextOverflowError:
         return ["overflow"]
     if status < 400 or status in _MAY_TELL:
-        known = Capabilities(**{"developer_role": True, "tool_media": True} | refusal.get("known", {}))
-        adapted = adapt(request_of(refusal), text, known, any_form=bool(refusal.get("output_schema")))
+        known = Capabilities(
+            **{"developer_role": True, "tool_media": True} | refusal.get("known", {})
+        )
+        adapted = adapt(
+            request_of(refusal), text, known, any_form=bool(refusal.get("output_schema"))
+        )
         if adapted is not None:
             return list(adapted.reports)
-    if refusal.get("kind") == "embeddings" and is_too_large(kind(error.message, status_code=status, code=error.code)):
+    if refusal.get("kind") == "embeddings" and is_too_large(
+        kind(error.message, status_code=status, code=error.code)
+    ):
         return ["split"]
     return []
 
@@ -73,7 +81,12 @@ def quoting(refusal: Json) -> Json:
     prompt = "Why does my server say unsupported parameter: 'seed'?"
     request = request_of(refusal)
     at = next(
-        (n for n, m in enumerate(request.get("messages") or ()) if m.get("role") == "user" and isinstance(m.get("content"), str)), None
+        (
+            n
+            for n, m in enumerate(request.get("messages") or ())
+            if m.get("role") == "user" and isinstance(m.get("content"), str)
+        ),
+        None,
     )
     if at is None:
         return refusal
@@ -85,7 +98,10 @@ def quoting(refusal: Json) -> Json:
 
 def listing(refusal: Json) -> Json:
     """The fields that are known are told, too."""
-    return _said(_with_more(refusal), " Known parameters are: messages, model, top_p, seed, user and temperature.")
+    return _said(
+        _with_more(refusal),
+        " Known parameters are: messages, model, top_p, seed, user and temperature.",
+    )
 
 
 def advising(refusal: Json) -> Json:

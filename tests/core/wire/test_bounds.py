@@ -31,10 +31,18 @@ PIECE = 64 * 1024
 MB = 1_000_000
 
 
-def read(body: bytes, stream: bool = True, choices: int | None = 1, most: int = 128 * MB, encoding: str = "") -> ResponseReader:
+def read(
+    body: bytes,
+    stream: bool = True,
+    choices: int | None = 1,
+    most: int = 128 * MB,
+    encoding: str = "",
+) -> ResponseReader:
     """A body read to its end, in pieces as they come from a socket."""
     numbers = count(1)
-    expected = ResponseSpec("chat", stream, "m", lambda: f"id{next(numbers)}", choices=choices, max_response_bytes=most)
+    expected = ResponseSpec(
+        "chat", stream, "m", lambda: f"id{next(numbers)}", choices=choices, max_response_bytes=most
+    )
     response_reader = ResponseReader(200, {"content-encoding": encoding}, expected)
     for piece in pieces(body):
         response_reader.feed(piece)
@@ -47,7 +55,10 @@ def pieces(body: bytes, size: int = PIECE) -> Iterator[bytes]:
 
 
 def events(documents: Iterable[Json]) -> bytes:
-    return b"".join(b"data: " + json.dumps(document).encode() + b"\n\n" for document in documents) + b"data: [DONE]\n\n"
+    return (
+        b"".join(b"data: " + json.dumps(document).encode() + b"\n\n" for document in documents)
+        + b"data: [DONE]\n\n"
+    )
 
 
 def entries(found: Iterable[Json]) -> bytes:
@@ -77,20 +88,44 @@ CALL: Json = {"id": "", "function": {"name": "f", "arguments": "{}"}}
 FIELDS = "more than 10000 unknown fields"
 VALUES = "too many values: they would take more than 4 x max_response_bytes"
 TOO_MANY: dict[str, tuple[Callable[[], bytes], str]] = {
-    "choices": (lambda: entries({"index": n, "delta": {"content": "x"}} for n in range(129)), "more than 128 choices"),
-    "choices in one event": (lambda: events([{"choices": [{"delta": {}}] * 129}]), "more than 128 choices"),
+    "choices": (
+        lambda: entries({"index": n, "delta": {"content": "x"}} for n in range(129)),
+        "more than 128 choices",
+    ),
+    "choices in one event": (
+        lambda: events([{"choices": [{"delta": {}}] * 129}]),
+        "more than 128 choices",
+    ),
     "whole choices": (lambda: plain(*[message()] * 129), "more than 128 choices"),
-    "calls": (lambda: deltas({"tool_calls": [{**CALL, "index": n, "id": f"c{n}"}]} for n in range(1025)), "more than 1024 tool calls"),
+    "calls": (
+        lambda: deltas({"tool_calls": [{**CALL, "index": n, "id": f"c{n}"}]} for n in range(1025)),
+        "more than 1024 tool calls",
+    ),
     "whole calls": (lambda: plain(message(tool_calls=[CALL] * 1025)), "more than 1024 tool calls"),
-    "annotations": (lambda: deltas({"annotations": [n]} for n in range(10_001)), "more than 10000 annotations"),
-    "whole annotations": (lambda: plain(message(annotations=[*range(10_001)])), "more than 10000 annotations"),
-    "details": (lambda: deltas({"reasoning_details": [{"index": n}]} for n in range(10_001)), "more than 10000 details of reasoning"),
-    "whole details": (lambda: plain(message(reasoning_details=[{}] * 10_001)), "more than 10000 details of reasoning"),
+    "annotations": (
+        lambda: deltas({"annotations": [n]} for n in range(10_001)),
+        "more than 10000 annotations",
+    ),
+    "whole annotations": (
+        lambda: plain(message(annotations=[*range(10_001)])),
+        "more than 10000 annotations",
+    ),
+    "details": (
+        lambda: deltas({"reasoning_details": [{"index": n}]} for n in range(10_001)),
+        "more than 10000 details of reasoning",
+    ),
+    "whole details": (
+        lambda: plain(message(reasoning_details=[{}] * 10_001)),
+        "more than 10000 details of reasoning",
+    ),
     "fields of a message": (lambda: deltas({key: 1} for key in keys(10_001)), FIELDS),
     "fields of a choice": (lambda: entries({key: 1, "delta": {}} for key in keys(10_001)), FIELDS),
     "fields": (lambda: events({key: 1, "choices": []} for key in keys(10_001)), FIELDS),
     "fields of a plain answer": (lambda: plain(message(), **keys(10_001)), FIELDS),
-    "counts": (lambda: events({"choices": [], "usage": {key: 1}} for key in keys(10_001)), "more than 10000 counts"),
+    "counts": (
+        lambda: events({"choices": [], "usage": {key: 1}} for key in keys(10_001)),
+        "more than 10000 counts",
+    ),
     "values": (lambda: plain(message(), x=[[]] * 500_000), VALUES),
     "values of an event": (lambda: events([{"choices": [], "x": [[]] * 500_000}]), VALUES),
 }
@@ -118,7 +153,10 @@ def test_what_is_too_much_is_asked_for_once(way: Way, server: ScriptedServer, na
 EMPTY = b"\0\0\0\xff\xff"  # a stored block without a byte
 NOTHING: dict[str, tuple[str, bytes]] = {
     "empty members": ("gzip", gzip.compress(b"") * 20_000),
-    "empty members, some of which": ("gzip", (gzip.compress(b"") * 99 + gzip.compress(b"\n")) * 200),
+    "empty members, some of which": (
+        "gzip",
+        (gzip.compress(b"") * 99 + gzip.compress(b"\n")) * 200,
+    ),
     "a file name that does not end": ("gzip", b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * 200_000),
     "empty blocks": ("deflate", b"\x78\x9c" + EMPTY * 50_000),
     "a text, then empty blocks": ("deflate", b"\x78\x9c\0\x01\0\xfe\xff{" + EMPTY * 50_000),
@@ -130,13 +168,21 @@ def test_a_packed_body_that_goes_on_and_holds_nothing_is_an_error(name: str) -> 
     encoding, body = NOTHING[name]
     problem = read(body, encoding=encoding).problem
     assert problem is not None
-    assert (problem.cls, problem.retryable, problem.what) == (BadAnswerError, False, "the packed body goes on and holds nothing")
+    assert (problem.cls, problem.retryable, problem.what) == (
+        BadAnswerError,
+        False,
+        "the packed body goes on and holds nothing",
+    )
 
 
 def test_bytes_count_before_they_are_unpacked_too() -> None:
     """In blocks of one byte each a body is six times as large packed."""
     text = plain(message(content="x" * 20_000))
-    packed = b"\x78\x01" + b"".join(b"\0" + struct.pack("<HH", 1, 0xFFFE) + byte for byte in pieces(text, 1)) + b"\x01\0\0\xff\xff"
+    packed = (
+        b"\x78\x01"
+        + b"".join(b"\0" + struct.pack("<HH", 1, 0xFFFE) + byte for byte in pieces(text, 1))
+        + b"\x01\0\0\xff\xff"
+    )
     packed += struct.pack(">I", zlib.adler32(text))
     assert read(packed, encoding="deflate", most=200_000).response is not None
     problem = read(packed, encoding="deflate", most=50_000).problem
@@ -151,13 +197,17 @@ def test_an_answer_nested_too_deeply_is_an_error() -> None:
         plain(message(), usage={"a": "deep"}),
         plain(message(annotations=["deep"])),
         plain(message(tool_calls=[call])),
-        entries([{"delta": {"annotations": ["deep"], "tool_calls": [call]}, "finish_reason": "stop"}]),
+        entries(
+            [{"delta": {"annotations": ["deep"], "tool_calls": [call]}, "finish_reason": "stop"}]
+        ),
     ]
     limit = sys.getrecursionlimit()
     for depth, body in itertools.product((100, *range(limit - 250, limit + 10)), bodies):
         response_reader = read(body.replace(b'"deep"', b'{"a":' * depth + b"1" + b"}" * depth))
         assert (response_reader.response is None) is (response_reader.problem is not None)
-        assert response_reader.problem is None or (response_reader.problem.cls is BadAnswerError and depth > 100)
+        assert response_reader.problem is None or (
+            response_reader.problem.cls is BadAnswerError and depth > 100
+        )
 
 
 # --- what a real answer has
@@ -166,7 +216,13 @@ TOKEN: Json = {"token": " the", "logprob": -0.12345678, "bytes": [32, 116, 104, 
 ROWS = [{"id": n, "name": f"row {n}", "tags": {"a": [{}], "b": {}}} for n in range(20_000)]
 REAL: dict[str, tuple[Callable[[], bytes], int | None]] = {
     "arguments of many braces": (
-        lambda: plain(message(tool_calls=[{"id": "c", "function": {"name": "f", "arguments": json.dumps({"rows": ROWS})}}])),
+        lambda: plain(
+            message(
+                tool_calls=[
+                    {"id": "c", "function": {"name": "f", "arguments": json.dumps({"rows": ROWS})}}
+                ]
+            )
+        ),
         1,
     ),
     "arguments of many braces, piece by piece": (
@@ -178,12 +234,17 @@ REAL: dict[str, tuple[Callable[[], bytes], int | None]] = {
     ),
     "a text of brackets": (lambda: plain(message(content='[{"a":[],},' * 500_000)), 1),
     "logprobs of 4096 tokens, 20 others for each": (
-        lambda: plain({**message(), "logprobs": {"content": [{**TOKEN, "top_logprobs": [TOKEN] * 20}] * 4096}}),
+        lambda: plain(
+            {**message(), "logprobs": {"content": [{**TOKEN, "top_logprobs": [TOKEN] * 20}] * 4096}}
+        ),
         1,
     ),
     "100 choices": (lambda: plain(*[message()] * 100), 1),
     "1000 choices, as many as were asked for": (lambda: plain(*[message()] * 1000), 1000),
-    "completions of 300 prompts": (lambda: plain(*({"index": n, "text": "x", "finish_reason": "stop"} for n in range(300))), None),
+    "completions of 300 prompts": (
+        lambda: plain(*({"index": n, "text": "x", "finish_reason": "stop"} for n in range(300))),
+        None,
+    ),
     "1024 calls": (lambda: plain(message(tool_calls=[CALL] * 1024)), 1),
     "10000 annotations": (lambda: plain(message(annotations=[*range(10_000)])), 1),
     "1500 events before the first content": (lambda: deltas([{}] * 1500 + [{"content": "a"}]), 1),
@@ -197,14 +258,21 @@ def test_what_a_real_answer_has_is_read(name: str) -> None:
     assert response_reader.problem is None
     assert response_reader.response is not None
     assert response_reader.response.invalid_tool_calls == []
-    assert [choice.index for choice in response_reader.response.choices] == [*range(len(response_reader.response.choices))]
+    assert [choice.index for choice in response_reader.response.choices] == [
+        *range(len(response_reader.response.choices))
+    ]
     assert response_reader.chunks[-1].response is response_reader.response
 
 
 def test_vectors_and_completions_of_many_are_read(way: Way, server: ScriptedServer) -> None:
     opea = made(server)
-    vectors = [{"object": "embedding", "index": n, "embedding": [n + k / 7 for k in range(256)]} for n in range(2048)]
-    server.always(Answer(steps=(json.dumps({"object": "list", "model": "m", "data": vectors}).encode(),)))
+    vectors = [
+        {"object": "embedding", "index": n, "embedding": [n + k / 7 for k in range(256)]}
+        for n in range(2048)
+    ]
+    server.always(
+        Answer(steps=(json.dumps({"object": "list", "model": "m", "data": vectors}).encode(),))
+    )
     embedded = way.ask(opea, "embed", ["a"] * 2048).response
     assert (len(embedded.embeddings), embedded.embeddings[2047][255]) == (2048, 2047 + 255 / 7)
     server.always(Answer(steps=(REAL["completions of 300 prompts"][0](),)))
@@ -226,7 +294,9 @@ class Sends(httpx.BaseTransport):
         self._status, self._size = status, size
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return httpx.Response(self._status, headers=self._headers, stream=_Body(pieces(self._body, self._size)))
+        return httpx.Response(
+            self._status, headers=self._headers, stream=_Body(pieces(self._body, self._size))
+        )
 
 
 class _Body(httpx.SyncByteStream):
@@ -237,7 +307,9 @@ class _Body(httpx.SyncByteStream):
         return self._body
 
 
-def many(unit: str | Callable[[int], str], before: str = "", after: str = "", size: int = MB) -> Callable[[], bytes]:
+def many(
+    unit: str | Callable[[int], str], before: str = "", after: str = "", size: int = MB
+) -> Callable[[], bytes]:
     """A body of a size: a unit (or what a function makes of numbers) again and again."""
 
     def body() -> bytes:
@@ -255,7 +327,11 @@ def many(unit: str | Callable[[int], str], before: str = "", after: str = "", si
 
 def listed(unit: str | Callable[[int], str], about: str = '"x"') -> Callable[[], bytes]:
     """A plain answer with a list of so many."""
-    return many(unit, f'{{"choices":[{{"message":{{"content":"a"}},"finish_reason":"stop"}}],{about}:[', "1]}")
+    return many(
+        unit,
+        f'{{"choices":[{{"message":{{"content":"a"}},"finish_reason":"stop"}}],{about}:[',
+        "1]}",
+    )
 
 
 def said(unit: str | Callable[[int], str], name: str) -> Callable[[], bytes]:
@@ -325,7 +401,13 @@ HEAVY = {
     "parts of text": Heavy(said('{"type":"text","text":"a"},', "content")),
     "calls": Heavy(said('{"index":1},', "tool_calls")),
     "logprobs": Heavy(listed('{"token":"x"},', '"logprobs"')),
-    "arguments": Heavy(many("[],", '{"choices":[{"message":{"tool_calls":[{"function":{"name":"f","arguments":{"a":[', "1]}}}]}}]}")),
+    "arguments": Heavy(
+        many(
+            "[],",
+            '{"choices":[{"message":{"tool_calls":[{"function":{"name":"f","arguments":{"a":[',
+            "1]}}}]}}]}",
+        )
+    ),
     "arguments as text": Heavy(
         many(
             "[],",
@@ -334,14 +416,25 @@ HEAVY = {
         )
     ),
     "a document in tiny pieces": Heavy(
-        many("ab", '{"choices":[{"message":{"content":"', '"},"finish_reason":"stop"}]}', size=MB // 4), size=2
+        many(
+            "ab",
+            '{"choices":[{"message":{"content":"',
+            '"},"finish_reason":"stop"}]}',
+            size=MB // 4,
+        ),
+        size=2,
     ),
     "no document": Heavy(many("x", "{")),
     # --- other documents
-    "integers of a vector": Heavy(many("0,", '{"data":[{"embedding":[', "0]}]}"), lambda opea: opea.embed("a")),
+    "integers of a vector": Heavy(
+        many("0,", '{"data":[{"embedding":[', "0]}]}"), lambda opea: opea.embed("a")
+    ),
     "vectors": Heavy(many('{"embedding":[1]},', '{"data":[', "1]}"), lambda opea: opea.embed("a")),
     "models": Heavy(many('{"id":"a"},', '{"data":[', '{"id":"b"}]}'), lambda opea: opea.models()),
-    "ranks": Heavy(many(lambda n: f'{{"index":{n},"score":1}},', '{"results":[', "1]}"), lambda opea: opea.rerank("a", ["a"] * (MB // 24))),
+    "ranks": Heavy(
+        many(lambda n: f'{{"index":{n},"score":1}},', '{"results":[', "1]}"),
+        lambda opea: opea.rerank("a", ["a"] * (MB // 24)),
+    ),
     "tokens": Heavy(many("0,", '{"tokens":[', "0]}"), lambda opea: opea.count_tokens("a")),
     "details of an error": Heavy(many("{},", '{"detail":[', "{}]}"), status=429),
     "details of an error in a 200": Heavy(many("{},", '{"detail":[', "{}]}")),
@@ -350,18 +443,27 @@ HEAVY = {
     "streamed choices": Heavy(sent(lambda n: f'{{"choices":[{{"index":{n},"delta":{{}}}}]}}')),
     "streamed fields": Heavy(sent(lambda n: f'{{"k{n}":1}}')),
     "streamed counts": Heavy(sent(lambda n: f'{{"usage":{{"d":{{"k{n}":1}}}}}}')),
-    "streamed logprobs": Heavy(sent('{"choices":[{"delta":{},"logprobs":{"content":[{"token":"x"}]}}]}')),
+    "streamed logprobs": Heavy(
+        sent('{"choices":[{"delta":{},"logprobs":{"content":[{"token":"x"}]}}]}')
+    ),
     "a stream for a plain call": Heavy(sent(delta('{"content":"a"}'))),
     "text": Heavy(sent(delta('{"content":"a"}')), stream),
     "text, stream.response at each chunk": Heavy(sent(delta('{"content":"a"}')), watch),
     "new fields of the message": Heavy(sent(lambda n: delta(f'{{"x{n}":[]}}')), stream),
-    "new calls": Heavy(sent(lambda n: delta(f'{{"tool_calls":[{{"index":{n},"function":{{"name":"f"}}}}]}}')), stream),
-    "new fields of a call": Heavy(sent(lambda n: delta(f'{{"tool_calls":[{{"index":0,"k{n}":1}}]}}')), stream),
+    "new calls": Heavy(
+        sent(lambda n: delta(f'{{"tool_calls":[{{"index":{n},"function":{{"name":"f"}}}}]}}')),
+        stream,
+    ),
+    "new fields of a call": Heavy(
+        sent(lambda n: delta(f'{{"tool_calls":[{{"index":0,"k{n}":1}}]}}')), stream
+    ),
     "nothing but parts": Heavy(sent(delta('{"content":[{}]}')), stream),
     "nothing but events": Heavy(sent("{}"), stream),
     "lines of one event": Heavy(many("data:x\n"), stream),
     "documents of one event": Heavy(many("{} ", "data: ", "\n\n"), stream),
-    "entries of one event": Heavy(many('{"delta":{"content":"a"}},', 'data: {"choices":[', "{}]}\n\n"), stream),
+    "entries of one event": Heavy(
+        many('{"delta":{"content":"a"}},', 'data: {"choices":[', "{}]}\n\n"), stream
+    ),
     "line ends": Heavy(many("\r", "data: {}"), stream),
 }
 FLOOR = 5_200_000
@@ -371,7 +473,14 @@ FLOOR = 5_200_000
 def peak(heavy: Heavy, body: bytes) -> int:
     """The most memory that a call takes which may take as much as the body is long."""
     transport = Sends(body, heavy.status, heavy.packed, heavy.size)
-    opea = OPEA("http://127.0.0.1:9", transport=transport, model="m", max_retries=0, recovery_wait=0, max_response_bytes=len(body))
+    opea = OPEA(
+        "http://127.0.0.1:9",
+        transport=transport,
+        model="m",
+        max_retries=0,
+        recovery_wait=0,
+        max_response_bytes=len(body),
+    )
     tracemalloc.start()
     try:
         heavy.call(opea)
@@ -387,7 +496,11 @@ def peak(heavy: Heavy, body: bytes) -> int:
     "heavy",
     [
         *(pytest.param(heavy, id=name) for name, heavy in HEAVY.items()),
-        *(pytest.param(heavy._replace(packed=True), id=f"packed: {name}") for name, heavy in HEAVY.items() if name in ("lists", "parts")),
+        *(
+            pytest.param(heavy._replace(packed=True), id=f"packed: {name}")
+            for name, heavy in HEAVY.items()
+            if name in ("lists", "parts")
+        ),
         pytest.param(HEAVY["text"]._replace(packed=True), id="packed: text"),
     ],
 )
@@ -401,7 +514,10 @@ def test_an_answer_takes_a_few_times_its_size(heavy: Heavy) -> None:
 
 JSON = st.recursive(
     st.none() | st.integers(-9, 9) | st.text('{}[]",:\\ a\n\u2028é\ud800', max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('{}"\\a', max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text('{}"\\a', max_size=4), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 OBJECTS = st.dictionaries(st.text('{}"\\a', max_size=4), JSON, max_size=3)
@@ -432,7 +548,9 @@ def counted(parts: Iterable[str]) -> tuple[bool, bool]:
 
 @fixed(1000)
 @given(text=TEXTS, tail=st.sampled_from(["", "", " ", "\n\u2028", "}", "{}", "x", '"']), sizes=CUTS)
-def test_braces_end_where_an_object_does_however_it_is_cut(text: str, tail: str, sizes: list[int]) -> None:
+def test_braces_end_where_an_object_does_however_it_is_cut(
+    text: str, tail: str, sizes: list[int]
+) -> None:
     ended, goes_on = counted(cut(text + tail, sizes))
     assert (ended, goes_on) == counted([text + tail])
     if jsontext.is_object(text + tail):
@@ -457,8 +575,12 @@ def weight(text: str) -> int:
 
 
 @fixed(1000)
-@given(text=st.builds(json.dumps, JSON), end=st.none() | st.integers(0, 40), chunk=st.integers(1, 9))
-def test_a_document_is_weighed_outside_of_its_strings(text: str, end: int | None, chunk: int) -> None:
+@given(
+    text=st.builds(json.dumps, JSON), end=st.none() | st.integers(0, 40), chunk=st.integers(1, 9)
+)
+def test_a_document_is_weighed_outside_of_its_strings(
+    text: str, end: int | None, chunk: int
+) -> None:
     text = text[:end]
     heavy = weight(text)
     with pytest.MonkeyPatch.context() as patch:

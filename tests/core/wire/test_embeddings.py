@@ -22,7 +22,13 @@ def int8s(*values: int) -> str:
 
 
 def answer(*vectors: Any, **more: Any) -> Json:
-    return {"data": [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)], **more}
+    return {
+        "data": [
+            {"object": "embedding", "index": index, "embedding": vector}
+            for index, vector in enumerate(vectors)
+        ],
+        **more,
+    }
 
 
 @pytest.mark.parametrize(
@@ -58,8 +64,13 @@ def test_lists_and_base64_may_be_mixed() -> None:
         pytest.param([2, False, True], [0, 1, 2], id="as booleans"),
     ],
 )
-def test_the_order_is_that_of_the_indices_if_they_are_a_permutation(indices: list[Any], order: list[int]) -> None:
-    entries = [{"embedding": [float(n)]} | ({} if index is None else {"index": index}) for n, index in enumerate(indices)]
+def test_the_order_is_that_of_the_indices_if_they_are_a_permutation(
+    indices: list[Any], order: list[int]
+) -> None:
+    entries = [
+        {"embedding": [float(n)]} | ({} if index is None else {"index": index})
+        for n, index in enumerate(indices)
+    ]
     assert read_embeddings({"data": entries}, 3).embeddings == [[float(n)] for n in order]
 
 
@@ -71,15 +82,23 @@ def test_what_else_an_answer_says_may_be_missing() -> None:
 def test_usage_may_have_the_total_only() -> None:
     response = read_embeddings(answer([1.0], model="m", usage={"total_tokens": 3}), 1)
     assert response.usage is not None
-    assert (response.model, response.usage.total_tokens, response.usage.prompt_tokens) == ("m", 3, None)
+    assert (response.model, response.usage.total_tokens, response.usage.prompt_tokens) == (
+        "m",
+        3,
+        None,
+    )
 
 
 def test_int8_vectors_are_read_when_configured() -> None:
-    assert read_embeddings(answer(int8s(1, -128, 127)), 1, "int8").embeddings == [[1.0, -128.0, 127.0]]
+    assert read_embeddings(answer(int8s(1, -128, 127)), 1, "int8").embeddings == [
+        [1.0, -128.0, 127.0]
+    ]
 
 
 def test_int8_vectors_are_told_by_their_length_when_the_dimensions_are_known() -> None:
-    assert read_embeddings(answer(int8s(1, 2, 3, 4)), 1, dimensions=4).embeddings == [[1.0, 2.0, 3.0, 4.0]]
+    assert read_embeddings(answer(int8s(1, 2, 3, 4)), 1, dimensions=4).embeddings == [
+        [1.0, 2.0, 3.0, 4.0]
+    ]
 
 
 def test_known_dimensions_fit_float32() -> None:

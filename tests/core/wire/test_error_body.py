@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from opea_core import errors
 from opea_core.types import Json
-from opea_core.wire.error_body import ErrorBody, error_class, has_error, model_missing, read_error, upstream_gone
+from opea_core.wire.error_body import (
+    ErrorBody,
+    error_class,
+    has_error,
+    model_missing,
+    read_error,
+    upstream_gone,
+)
 
 
 def body(document: Any, status: int | None = None) -> ErrorBody:
@@ -29,42 +36,89 @@ def body(document: Any, status: int | None = None) -> ErrorBody:
             {"message": "m", "type": "t", "param": "p", "code": "c"},
             id="OpenAI",
         ),
-        pytest.param({"error": {"message": "m", "code": 400}}, {"message": "m", "code": 400}, id="code a number"),
-        pytest.param({"error": {"message": "m", "code": "400"}}, {"message": "m", "code": "400"}, id="code digits"),
-        pytest.param({"error": {"message": "m", "code": None}}, {"message": "m", "code": None}, id="code null"),
         pytest.param(
-            {"error": {"message": "m", "code": {"a": 1}, "type": ["t"], "param": 1}}, {"message": "m"}, id="code, type of any JSON type"
+            {"error": {"message": "m", "code": 400}},
+            {"message": "m", "code": 400},
+            id="code a number",
         ),
         pytest.param(
-            {"object": "error", "message": "m", "type": "t", "code": 400}, {"message": "m", "type": "t", "code": 400}, id="older vLLM"
+            {"error": {"message": "m", "code": "400"}},
+            {"message": "m", "code": "400"},
+            id="code digits",
         ),
         pytest.param(
-            {"object": "error", "message": {"detail": [{"loc": ["body", "x"], "msg": "m"}]}, "code": 422},
+            {"error": {"message": "m", "code": None}},
+            {"message": "m", "code": None},
+            id="code null",
+        ),
+        pytest.param(
+            {"error": {"message": "m", "code": {"a": 1}, "type": ["t"], "param": 1}},
+            {"message": "m"},
+            id="code, type of any JSON type",
+        ),
+        pytest.param(
+            {"object": "error", "message": "m", "type": "t", "code": 400},
+            {"message": "m", "type": "t", "code": 400},
+            id="older vLLM",
+        ),
+        pytest.param(
+            {
+                "object": "error",
+                "message": {"detail": [{"loc": ["body", "x"], "msg": "m"}]},
+                "code": 422,
+            },
             {"message": "body.x: m", "code": 422},
             id="message with a detail list",
         ),
         pytest.param({"detail": "m"}, {"message": "m"}, id="FastAPI, text"),
         pytest.param(
-            {"detail": [{"loc": ["body", "x"], "msg": "m", "type": "t"}, {"loc": ["body", "y", 0], "msg": "n"}]},
+            {
+                "detail": [
+                    {"loc": ["body", "x"], "msg": "m", "type": "t"},
+                    {"loc": ["body", "y", 0], "msg": "n"},
+                ]
+            },
             {"message": "body.x: m; body.y.0: n"},
             id="FastAPI, list",
         ),
         pytest.param({"detail": [{"msg": "m"}]}, {"message": "m"}, id="FastAPI, no place"),
         pytest.param({"error": "m"}, {"message": "m"}, id="error as text"),
-        pytest.param({"error": "m", "error_type": "validation"}, {"message": "m", "type": "validation"}, id="TGI"),
-        pytest.param({"code": 400, "message": "m"}, {"message": "m", "code": 400}, id="flat"),
-        pytest.param({"error_code": "X", "message": "m"}, {"message": "m", "code": "X"}, id="Databricks"),
         pytest.param(
-            {"type": "error", "error": {"type": "t", "message": "m"}, "request_id": "r"}, {"message": "m", "type": "t"}, id="Anthropic"
+            {"error": "m", "error_type": "validation"},
+            {"message": "m", "type": "validation"},
+            id="TGI",
         ),
-        pytest.param([{"error": {"message": "m", "code": 400}}], {"message": "m", "code": 400}, id="in a list"),
+        pytest.param({"code": 400, "message": "m"}, {"message": "m", "code": 400}, id="flat"),
+        pytest.param(
+            {"error_code": "X", "message": "m"}, {"message": "m", "code": "X"}, id="Databricks"
+        ),
+        pytest.param(
+            {"type": "error", "error": {"type": "t", "message": "m"}, "request_id": "r"},
+            {"message": "m", "type": "t"},
+            id="Anthropic",
+        ),
+        pytest.param(
+            [{"error": {"message": "m", "code": 400}}],
+            {"message": "m", "code": 400},
+            id="in a list",
+        ),
         pytest.param({"errors": [{"message": "m"}]}, {"message": "m"}, id="errors"),
         pytest.param({"errors": ["m"]}, {"message": "m"}, id="errors as texts"),
         pytest.param({"html-message": "m"}, {"message": "m"}, id="html-message"),
-        pytest.param({"error": {"message": "m", "code": None}, "code": 400}, {"message": "m", "code": 400}, id="code outside"),
-        pytest.param({"error": {"message": "m", "code": "in"}, "code": "out"}, {"message": "m", "code": "in"}, id="the inner code first"),
         pytest.param(
-            {"error": {"message": "m", "code": "x", "status_code": 400}}, {"message": "m", "code": "x", "status": 400}, id="status inside"
+            {"error": {"message": "m", "code": None}, "code": 400},
+            {"message": "m", "code": 400},
+            id="code outside",
+        ),
+        pytest.param(
+            {"error": {"message": "m", "code": "in"}, "code": "out"},
+            {"message": "m", "code": "in"},
+            id="the inner code first",
+        ),
+        pytest.param(
+            {"error": {"message": "m", "code": "x", "status_code": 400}},
+            {"message": "m", "code": "x", "status": 400},
+            id="status inside",
         ),
         pytest.param("m", {"message": "m"}, id="a text"),
     ],
@@ -92,13 +146,19 @@ def test_both_words_and_message_are_shown() -> None:
     ],
 )
 def test_the_words_of_an_upstream_are_appended(raw: Any, message: str) -> None:
-    assert body({"error": {"message": "m", "metadata": {"raw": raw, "provider_name": "P"}}}).message == message
+    assert (
+        body({"error": {"message": "m", "metadata": {"raw": raw, "provider_name": "P"}}}).message
+        == message
+    )
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"<html><head><title>502 Bad Gateway</title></head><body>x</body></html>", "502 Bad Gateway"),
+        (
+            b"<html><head><title>502 Bad Gateway</title></head><body>x</body></html>",
+            "502 Bad Gateway",
+        ),
         (b"\n <!DOCTYPE html>\n<TITLE lang=en>\n 404\n Not Found </TITLE>", "404 Not Found"),
         (b"<html><body><h1>503 Service Unavailable</h1></body></html>", "503 Service Unavailable"),
         (b"<html><body>oops</body></html>", "an HTML page"),
@@ -146,7 +206,9 @@ def test_a_message_without_words_is_passed_over() -> None:
 
 
 def test_fields_are_named_by_param_and_by_loc() -> None:
-    assert body({"error": {"message": "m", "param": "messages[0].name"}}).paths == [("messages", "name")]
+    assert body({"error": {"message": "m", "param": "messages[0].name"}}).paths == [
+        ("messages", "name")
+    ]
     assert body({"detail": [{"loc": ["body", "seed"], "msg": "m"}]}).paths == [("seed",)]
 
 
@@ -230,7 +292,9 @@ def test_an_error_status_is_not_overruled_by_the_body(status: int, code: int) ->
         ({}, errors.ServerError),
     ],
 )
-def test_the_class_of_an_error_inside_a_200(status: int | None, error: Json, cls: type[errors.OPEAError]) -> None:
+def test_the_class_of_an_error_inside_a_200(
+    status: int | None, error: Json, cls: type[errors.OPEAError]
+) -> None:
     assert error_class(status, body({"error": {"message": "m", **error}})) is cls
 
 
@@ -275,11 +339,23 @@ def test_the_words_of_a_message_are_no_quota(document: Json) -> None:
 
 
 OVERFLOWS: dict[str, tuple[int, Any]] = {
-    "vLLM": (400, {"message": "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."}),
-    "vLLM, prompt": (400, {"message": "The decoder prompt (length 5000) is longer than the maximum model length of 4096."}),
+    "vLLM": (
+        400,
+        {
+            "message": "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."
+        },
+    ),
+    "vLLM, prompt": (
+        400,
+        {
+            "message": "The decoder prompt (length 5000) is longer than the maximum model length of 4096."
+        },
+    ),
     "vLLM, embeddings": (
         400,
-        {"message": "This model's maximum context length is 512 tokens. However, you requested 600 tokens in the input."},
+        {
+            "message": "This model's maximum context length is 512 tokens. However, you requested 600 tokens in the input."
+        },
     ),
     "llama.cpp": (
         400,
@@ -289,20 +365,58 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
             "type": "invalid_request_error",
         },
     ),
-    "llama.cpp, type only": (400, {"code": 400, "message": "too big", "type": "exceed_context_size_error", "n_ctx": 4096}),
-    "llama.cpp, counts": (400, {"message": "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it"}),
+    "llama.cpp, type only": (
+        400,
+        {"code": 400, "message": "too big", "type": "exceed_context_size_error", "n_ctx": 4096},
+    ),
+    "llama.cpp, counts": (
+        400,
+        {
+            "message": "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it"
+        },
+    ),
     "llama.cpp, 500": (500, {"message": "Context size has been exceeded."}),
-    "llama.cpp, embeddings": (500, {"message": "input (5004 tokens) is too large to process. increase the physical batch size"}),
+    "llama.cpp, embeddings": (
+        500,
+        {
+            "message": "input (5004 tokens) is too large to process. increase the physical batch size"
+        },
+    ),
     "llama-cpp-python": (500, {"message": "Requested tokens (5000) exceed context window of 4096"}),
-    "SGLang": (400, {"message": "The input (5000 tokens) is longer than the model's context length (4096 tokens)."}),
-    "SGLang, with completion": (400, {"message": "Requested token count exceeds the model's maximum context length of 4096 tokens."}),
-    "SGLang, allowed length": (400, {"message": "Input length (5000 tokens) exceeds the maximum allowed length (4090 tokens)."}),
-    "TGI": (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 `inputs` tokens and 500"),
-    "TGI, inputs": (422, "Input validation error: `inputs` must have less than 1024 tokens. Given: 2000"),
+    "SGLang": (
+        400,
+        {
+            "message": "The input (5000 tokens) is longer than the model's context length (4096 tokens)."
+        },
+    ),
+    "SGLang, with completion": (
+        400,
+        {
+            "message": "Requested token count exceeds the model's maximum context length of 4096 tokens."
+        },
+    ),
+    "SGLang, allowed length": (
+        400,
+        {"message": "Input length (5000 tokens) exceeds the maximum allowed length (4090 tokens)."},
+    ),
+    "TGI": (
+        422,
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 `inputs` tokens and 500",
+    ),
+    "TGI, inputs": (
+        422,
+        "Input validation error: `inputs` must have less than 1024 tokens. Given: 2000",
+    ),
     "Ollama": (400, "the input length exceeds the context length"),
     "Ollama, maximum": (400, "input length exceeds maximum context length"),
-    "Ollama, prompt": (400, {"message": "prompt too long; exceeded max context length by 12 tokens"}),
-    "LM Studio": (400, "The number of tokens to keep from the initial prompt is greater than the context length."),
+    "Ollama, prompt": (
+        400,
+        {"message": "prompt too long; exceeded max context length by 12 tokens"},
+    ),
+    "LM Studio": (
+        400,
+        "The number of tokens to keep from the initial prompt is greater than the context length.",
+    ),
     "LM Studio, first tokens": (
         400,
         "Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with context length of only 4096",
@@ -311,15 +425,49 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
         400,
         "Reached context length of 4096 tokens, but this model does not currently support mid-generation context overflow.",
     ),
-    "Groq": (400, {"message": "Please reduce the length of the messages or completion.", "code": "context_length_exceeded"}),
-    "Groq, words only": (413, {"message": "Please reduce the length of the messages or completion."}),
-    "Mistral": (400, {"message": "Prompt contains 40000 tokens, too large for model with 32768 maximum context length", "code": "3051"}),
-    "OpenAI": (400, {"message": "This model's maximum context length is 8192 tokens.", "code": "context_length_exceeded"}),
-    "OpenAI, window": (400, {"message": "Your input exceeds the context window of this model. Please adjust your input and try again."}),
-    "LiteLLM": (400, {"message": "litellm.ContextWindowExceededError: BadRequestError: too long", "code": "400"}),
+    "Groq": (
+        400,
+        {
+            "message": "Please reduce the length of the messages or completion.",
+            "code": "context_length_exceeded",
+        },
+    ),
+    "Groq, words only": (
+        413,
+        {"message": "Please reduce the length of the messages or completion."},
+    ),
+    "Mistral": (
+        400,
+        {
+            "message": "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+            "code": "3051",
+        },
+    ),
+    "OpenAI": (
+        400,
+        {
+            "message": "This model's maximum context length is 8192 tokens.",
+            "code": "context_length_exceeded",
+        },
+    ),
+    "OpenAI, window": (
+        400,
+        {
+            "message": "Your input exceeds the context window of this model. Please adjust your input and try again."
+        },
+    ),
+    "LiteLLM": (
+        400,
+        {"message": "litellm.ContextWindowExceededError: BadRequestError: too long", "code": "400"},
+    ),
     "LiteLLM, type": (400, {"message": "too long", "type": "ContextWindowExceededError"}),
     "Anthropic": (400, {"message": "prompt is too long: 210000 tokens > 200000 maximum"}),
-    "Gemini": (400, {"message": "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."}),
+    "Gemini": (
+        400,
+        {
+            "message": "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."
+        },
+    ),
 }
 
 
@@ -331,7 +479,10 @@ def test_context_overflow_in_the_words_of(server: str) -> None:
 
 @pytest.mark.parametrize("status", [400, 413, 422, 500, None, 200])
 def test_context_overflow_may_have_any_of_these_statuses(status: int | None) -> None:
-    assert error_class(status, ErrorBody("m", code="context_length_exceeded")) is errors.ContextOverflowError
+    assert (
+        error_class(status, ErrorBody("m", code="context_length_exceeded"))
+        is errors.ContextOverflowError
+    )
 
 
 @pytest.mark.parametrize(
@@ -381,9 +532,9 @@ def test_whether_the_server_does_not_know_the_model(error: Json, expected: bool)
 # --- nothing ever raises
 
 
-TEXTS = st.sampled_from(["", "m", "400", "²", "{", '{"error":"x"}', "<title>", "\ud800", "insufficient_quota", "a.b[0]"]) | st.text(
-    max_size=5
-)
+TEXTS = st.sampled_from(
+    ["", "m", "400", "²", "{", '{"error":"x"}', "<title>", "\ud800", "insufficient_quota", "a.b[0]"]
+) | st.text(max_size=5)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
 KEYS = st.sampled_from(
     [
@@ -403,7 +554,11 @@ KEYS = st.sampled_from(
         "error_code",
     ]
 )
-DOCUMENTS = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=10)
+DOCUMENTS = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=10,
+)
 STATUSES = st.none() | st.sampled_from([200, 302, 400, 401, 404, 413, 422, 429, 500, 503, 599, 999])
 
 
@@ -412,7 +567,10 @@ def use_everything(found: ErrorBody, status: int | None) -> None:
     assert len(found.message) <= 2048
     found.message.encode()
     assert isinstance(model_missing(found), bool)
-    assert all(isinstance(word, str) for word in [*found.words, *(part for path in found.paths for part in path)])
+    assert all(
+        isinstance(word, str)
+        for word in [*found.words, *(part for path in found.paths for part in path)]
+    )
 
 
 @given(st.binary(), STATUSES)
@@ -435,7 +593,10 @@ def test_no_code_makes_it_raise(code: str) -> None:
 
 
 def test_a_proxy_that_cannot_look_a_key_up_refuses_the_key() -> None:
-    body = read_error(b'{"error": {"message": "No connected db.", "type": "no_db_connection", "code": "400"}}', 400)
+    body = read_error(
+        b'{"error": {"message": "No connected db.", "type": "no_db_connection", "code": "400"}}',
+        400,
+    )
     assert error_class(400, body) is errors.AuthenticationError
     assert error_class(500, body) is errors.ServerError
 
@@ -472,11 +633,21 @@ def test_other_failures_are_the_servers_own(words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["<title>" + " " * 60_000, "<title> " * 8_000, "<title" * 10_000, "<h1>" + "\n" * 60_000, "<html>" + "<h1 " * 15_000]
+    "page",
+    [
+        "<title>" + " " * 60_000,
+        "<title> " * 8_000,
+        "<title" * 10_000,
+        "<h1>" + "\n" * 60_000,
+        "<html>" + "<h1 " * 15_000,
+    ],
 )
 def test_a_page_that_never_closes_its_title_is_read_in_one_pass(page: str) -> None:
     assert read_error(page.encode(), 502).message == "an HTML page"
 
 
 def test_the_heading_stands_in_for_an_empty_title() -> None:
-    assert read_error(b"<html><TITLE lang=en> </TITLE><h1>Bad\n Gateway</h1>", 502).message == "Bad Gateway"
+    assert (
+        read_error(b"<html><TITLE lang=en> </TITLE><h1>Bad\n Gateway</h1>", 502).message
+        == "Bad Gateway"
+    )

@@ -53,7 +53,10 @@ def test_retry_after_is_a_number_or_a_date(name: str, value: str, seconds: float
 
 
 def test_a_date_is_taken_relative_to_the_answers_own_date() -> None:
-    headers = {"retry-after": "Sun, 06 Nov 1994 08:49:47 GMT", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}
+    headers = {
+        "retry-after": "Sun, 06 Nov 1994 08:49:47 GMT",
+        "date": "Sun, 06 Nov 1994 08:49:37 GMT",
+    }
     assert wait(headers) == 10
 
 
@@ -65,12 +68,26 @@ def test_a_date_that_cannot_be_read_is_replaced_by_our_clock() -> None:
     ("headers", "seconds"),
     [
         pytest.param({"retry-after-ms": "250", "retry-after": "1"}, 0.25, id="milliseconds first"),
-        pytest.param({"retry-after-ms": "0", "retry-after": "1"}, 1, id="zero milliseconds do not count"),
+        pytest.param(
+            {"retry-after-ms": "0", "retry-after": "1"}, 1, id="zero milliseconds do not count"
+        ),
         pytest.param({"retry-after-ms": "-5"}, None, id="nor do negative ones"),
         pytest.param({"retry-after-ms": "x", "retry-after": "1"}, 1, id="nor what is no number"),
-        pytest.param({"retry-after": "1", "llm_provider-retry-after": "9"}, 1, id="the plain one before the proxied one"),
-        pytest.param({"retry-after": "1", "x-ratelimit-reset-requests": "9s"}, 1, id="retry-after before a reset"),
-        pytest.param({"retry-after": "0", "x-ratelimit-reset-requests": "9s"}, 9, id="a reset when retry-after says nothing"),
+        pytest.param(
+            {"retry-after": "1", "llm_provider-retry-after": "9"},
+            1,
+            id="the plain one before the proxied one",
+        ),
+        pytest.param(
+            {"retry-after": "1", "x-ratelimit-reset-requests": "9s"},
+            1,
+            id="retry-after before a reset",
+        ),
+        pytest.param(
+            {"retry-after": "0", "x-ratelimit-reset-requests": "9s"},
+            9,
+            id="a reset when retry-after says nothing",
+        ),
         pytest.param({}, None, id="nothing"),
     ],
 )
@@ -84,7 +101,14 @@ def test_headers_come_before_the_body() -> None:
 
 @pytest.mark.parametrize("status", [200, 204, 302])
 def test_a_wait_on_success_means_nothing(status: int) -> None:
-    assert wait({"retry-after": "5", "retry-after-ms": "5", "x-ratelimit-reset-requests": "5"}, "try again in 5s", status) is None
+    assert (
+        wait(
+            {"retry-after": "5", "retry-after-ms": "5", "x-ratelimit-reset-requests": "5"},
+            "try again in 5s",
+            status,
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize("status", [408, 429, 498, 500, 503, 529])
@@ -145,7 +169,16 @@ def test_the_names_of_reset_headers(name: str) -> None:
     assert wait({name: "7s"}) == 7
 
 
-@pytest.mark.parametrize("name", ["x-ratelimit-limit-requests", "x-ratelimit-remaining-tokens", "x-reset", "reset", "x-password-reset"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-remaining-tokens",
+        "x-reset",
+        "reset",
+        "x-password-reset",
+    ],
+)
 def test_other_headers_are_no_reset(name: str) -> None:
     assert wait({name: "7s"}) is None
 
@@ -153,7 +186,11 @@ def test_other_headers_are_no_reset(name: str) -> None:
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
-        pytest.param({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6s"}, 6, id="the longest"),
+        pytest.param(
+            {"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6s"},
+            6,
+            id="the longest",
+        ),
         pytest.param(
             {
                 "x-ratelimit-reset-requests": "60s",
@@ -194,11 +231,19 @@ def test_other_headers_are_no_reset(name: str) -> None:
             id="remaining beyond 64 bits",
         ),
         pytest.param(
-            {"x-ratelimit-reset-requests": "1s", "x-ratelimit-remaining-requests": "lots", "x-ratelimit-reset-tokens": "6s"},
+            {
+                "x-ratelimit-reset-requests": "1s",
+                "x-ratelimit-remaining-requests": "lots",
+                "x-ratelimit-reset-tokens": "6s",
+            },
             6,
             id="remaining that is no number",
         ),
-        pytest.param({"x-ratelimit-reset-requests": "-1", "x-ratelimit-reset-tokens": "6s"}, 6, id="an unknown reset is passed over"),
+        pytest.param(
+            {"x-ratelimit-reset-requests": "-1", "x-ratelimit-reset-tokens": "6s"},
+            6,
+            id="an unknown reset is passed over",
+        ),
     ],
 )
 def test_which_reset_is_chosen(headers: dict[str, str], seconds: float) -> None:
@@ -238,13 +283,24 @@ def test_hints_in_the_body(body: str, seconds: float | None) -> None:
     assert wait({}, body) == (None if seconds is None else pytest.approx(seconds))
 
 
-@pytest.mark.parametrize("value", [str(int(NOW + 20) * 1000), int(NOW + 20) * 1000, int(NOW + 20), "20"])
+@pytest.mark.parametrize(
+    "value", [str(int(NOW + 20) * 1000), int(NOW + 20) * 1000, int(NOW + 20), "20"]
+)
 def test_reset_headers_inside_the_body(value: Any) -> None:
-    body = {"error": {"message": "m", "code": 429, "metadata": {"headers": {"X-RateLimit-Limit": "20", "X-RateLimit-Reset": value}}}}
+    body = {
+        "error": {
+            "message": "m",
+            "code": 429,
+            "metadata": {"headers": {"X-RateLimit-Limit": "20", "X-RateLimit-Reset": value}},
+        }
+    }
     assert wait({}, json.dumps(body)) == 20
 
 
-@pytest.mark.parametrize("metadata", [None, [], "x", {"headers": None}, {"headers": "x"}, {"headers": {"X-RateLimit-Reset": None}}])
+@pytest.mark.parametrize(
+    "metadata",
+    [None, [], "x", {"headers": None}, {"headers": "x"}, {"headers": {"X-RateLimit-Reset": None}}],
+)
 def test_odd_metadata_in_the_body_is_no_wait(metadata: Any) -> None:
     assert wait({}, json.dumps({"error": {"metadata": metadata}})) is None
 
@@ -254,7 +310,20 @@ def test_odd_metadata_in_the_body_is_no_wait(metadata: Any) -> None:
 
 VALUES = (
     st.sampled_from(
-        ["5", "0", "-1", "nan", "inf", "1e400", "1_0", "5s", "1h", "Tue, 14 Nov 2023 22:13:30 GMT", "2023-11-14T22:13:40Z", "٣"]
+        [
+            "5",
+            "0",
+            "-1",
+            "nan",
+            "inf",
+            "1e400",
+            "1_0",
+            "5s",
+            "1h",
+            "Tue, 14 Nov 2023 22:13:30 GMT",
+            "2023-11-14T22:13:40Z",
+            "٣",
+        ]
     )
     | st.text(max_size=12)
     | st.from_regex(r"\A\d{1,30}(\.\d{1,3})?(ms|s|m|h)?\Z")
@@ -276,15 +345,24 @@ BODIES = (
     VALUES
     | VALUES.map(lambda value: f"try again in {value} seconds")
     | VALUES.map(lambda value: f'{{"retryDelay":"{value}s"}}')
-    | VALUES.map(lambda value: json.dumps({"error": {"metadata": {"headers": {"X-RateLimit-Reset": value}}}}))
+    | VALUES.map(
+        lambda value: json.dumps({"error": {"metadata": {"headers": {"X-RateLimit-Reset": value}}}})
+    )
 )
 
 
-@given(st.dictionaries(NAMES, VALUES), BODIES, st.sampled_from([200, 400, 429, 503]), st.sampled_from([NOW, 0.0]))
+@given(
+    st.dictionaries(NAMES, VALUES),
+    BODIES,
+    st.sampled_from([200, 400, 429, 503]),
+    st.sampled_from([NOW, 0.0]),
+)
 @example({"retry-after-ms": "5e-324"}, "", 429, NOW)
 @example({}, '{"error":{"metadata":' + "[" * 100_000, 429, NOW)
 @example({}, "\ud800 metadata", 429, NOW)
-def test_the_wait_is_none_or_finite_and_above_zero(headers: dict[str, str], body: str, status: int, wall: float) -> None:
+def test_the_wait_is_none_or_finite_and_above_zero(
+    headers: dict[str, str], body: str, status: int, wall: float
+) -> None:
     seconds = retry_after(status, headers, body, wall)
     assert seconds is None or (math.isfinite(seconds) and seconds > 0)
 
@@ -293,7 +371,16 @@ def test_the_wait_is_none_or_finite_and_above_zero(headers: dict[str, str], body
 
 
 @pytest.mark.parametrize(
-    "name", ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-generation-id", "x-litellm-call-id", "cf-ray"]
+    "name",
+    [
+        "x-request-id",
+        "request-id",
+        "apim-request-id",
+        "x-amzn-requestid",
+        "x-generation-id",
+        "x-litellm-call-id",
+        "cf-ray",
+    ],
 )
 def test_the_request_id_may_have_any_of_these_names(name: str) -> None:
     assert request_id({"content-type": "x", name: "r1"}) == "r1"
@@ -301,18 +388,29 @@ def test_the_request_id_may_have_any_of_these_names(name: str) -> None:
 
 def test_the_first_request_id_that_is_not_empty_counts() -> None:
     assert request_id({"cf-ray": "c", "x-request-id": ""}) == "c"
-    assert request_id(dict.fromkeys(reversed(REQUEST_ID_HEADERS), "x") | {"x-request-id": "first"}) == "first"
+    assert (
+        request_id(dict.fromkeys(reversed(REQUEST_ID_HEADERS), "x") | {"x-request-id": "first"})
+        == "first"
+    )
     assert request_id({}) is None
 
 
-@pytest.mark.parametrize("name", ["set-cookie", "www-authenticate", "proxy-authenticate", "authorization", "cookie"])
+@pytest.mark.parametrize(
+    "name", ["set-cookie", "www-authenticate", "proxy-authenticate", "authorization", "cookie"]
+)
 def test_secrets_among_the_headers_are_not_shown(name: str) -> None:
     assert shown({name: "secret", "server": "nginx"}) == {name: "***", "server": "nginx"}
 
 
 @pytest.mark.parametrize(
     "piece",
-    ["wait" + " " * 60_000, "retry in" + "\t" * 60_000, "wait " + "0" * 60_000, "wait again " * 6_000, "try again in 1s " * 4_000 + "x"],
+    [
+        "wait" + " " * 60_000,
+        "retry in" + "\t" * 60_000,
+        "wait " + "0" * 60_000,
+        "wait again " * 6_000,
+        "try again in 1s " * 4_000 + "x",
+    ],
 )
 def test_a_wait_is_looked_for_in_one_pass_whatever_the_body_says(piece: str) -> None:
     """A pattern that tries each blank again takes hours here, and no deadline could end it."""

@@ -17,17 +17,31 @@ COUNTED = {"prompt_tokens": 1, "completion_tokens": 9, "total_tokens": 10}
 ZEROS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
-def told(body: Json, *messages: Json, schema: Json | None = None, options: Json | None = None, **more: Any) -> str:
+def told(
+    body: Json,
+    *messages: Json,
+    schema: Json | None = None,
+    options: Json | None = None,
+    **more: Any,
+) -> str:
     """All that is told of an answer with these messages as choices."""
     reason = more.pop("finish_reason", "stop")
-    choices = [{"index": i, "message": m, "finish_reason": reason, **more.pop("choice", {})} for i, m in enumerate(messages)]
+    choices = [
+        {"index": i, "message": m, "finish_reason": reason, **more.pop("choice", {})}
+        for i, m in enumerate(messages)
+    ]
     assembler = Assembler(lambda: "id", choices=body.get("n") or 1)
     assembler.push({"choices": choices, **more}, plain=True)
     return "; ".join(ignored(asked_of(body, schema, options), assembler.finish("m")[0]))
 
 
 def called(name: str) -> Json:
-    return {"content": None, "tool_calls": [{"id": "1", "type": "function", "function": {"name": name, "arguments": '{"age": 3}'}}]}
+    return {
+        "content": None,
+        "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": name, "arguments": '{"age": 3}'}}
+        ],
+    }
 
 
 SAID: Json = {"content": "one END two"}
@@ -59,7 +73,11 @@ def test_what_was_ignored_is_told(body: Json, message: Json, more: Json, words: 
     ("body", "message", "more"),
     [
         ({"n": 1, "stop": "END", "max_tokens": 9}, {"content": "one END"}, {"usage": COUNTED}),
-        ({"logprobs": True}, SAID, {"choice": {"logprobs": {"content": [{"token": "one", "logprob": -1.0}]}}}),
+        (
+            {"logprobs": True},
+            SAID,
+            {"choice": {"logprobs": {"content": [{"token": "one", "logprob": -1.0}]}}},
+        ),
         (FORCED, called("f"), {}),
         (FORCED, {"content": "cut"}, {"finish_reason": "length"}),
         (FORCED, {"content": None, "refusal": "no"}, {}),

@@ -20,7 +20,11 @@ from opea_core.wire.jsontext import TextJoiner
         pytest.param(b'{"a":1}', {"a": 1}, id="ordinary"),
         pytest.param(b' \n{"a":1}\t ', {"a": 1}, id="blanks around it"),
         pytest.param(b'\xef\xbb\xbf{"a":1}', {"a": 1}, id="a BOM"),
-        pytest.param(b'{"a":NaN,"b":Infinity,"c":-Infinity}', {"a": None, "b": None, "c": None}, id="NaN and infinities"),
+        pytest.param(
+            b'{"a":NaN,"b":Infinity,"c":-Infinity}',
+            {"a": None, "b": None, "c": None},
+            id="NaN and infinities",
+        ),
         pytest.param(b'{"a":1,"a":2}', {"a": 2}, id="the last of duplicate keys"),
         pytest.param(b'"\\ud83d\\ude00"', "😀", id="a surrogate pair"),
         pytest.param(b'"a\\ud83d"', "a\ud83d", id="half a surrogate pair"),
@@ -51,7 +55,19 @@ def is_refused(data: bytes) -> bool:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b" ", b"{", b'{"a":}', b"words", b"{}{}", b"{} x", b"{'a':1}", b'"\\x"', b"[" * 100_000, b"4" * 5000],
+    [
+        b"",
+        b" ",
+        b"{",
+        b'{"a":}',
+        b"words",
+        b"{}{}",
+        b"{} x",
+        b"{'a':1}",
+        b'"\\x"',
+        b"[" * 100_000,
+        b"4" * 5000,
+    ],
     ids=lambda data: data[:9].decode(),
 )
 def test_what_is_no_document_is_a_value_error(data: bytes) -> None:
@@ -64,7 +80,11 @@ def test_any_bytes_are_a_document_or_a_value_error(data: bytes) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=10,
 )
@@ -144,12 +164,20 @@ def join(*pieces: str) -> str:
     return "".join([joiner.push(piece) for piece in pieces] + [joiner.end()])
 
 
-@given(st.lists(st.text(alphabet=st.sampled_from("a é\ud83d\ude00😀\ufeff"), max_size=4), max_size=6))
+@given(
+    st.lists(st.text(alphabet=st.sampled_from("a é\ud83d\ude00😀\ufeff"), max_size=4), max_size=6)
+)
 def test_joining_pieces_gives_what_the_whole_would_be(pieces: list[str]) -> None:
     assert join(*pieces) == jsontext.mended("".join(pieces))
 
 
 def test_every_piece_can_be_encoded() -> None:
     joiner = TextJoiner()
-    assert [joiner.push(piece) for piece in ("a\ud83d", "", "\ude00", "\ud83d", "b")] == ["a", "", "😀", "", "\ufffdb"]
+    assert [joiner.push(piece) for piece in ("a\ud83d", "", "\ude00", "\ud83d", "b")] == [
+        "a",
+        "",
+        "😀",
+        "",
+        "\ufffdb",
+    ]
     assert joiner.end() == ""

@@ -31,19 +31,33 @@ from opea_core.wire.response_reader import ResponseReader, ResponseSpec
 # --- patterns
 
 
-@pytest.mark.parametrize("package", [opea_core, langchain_opea, llama_index_opea], ids=lambda package: package.__name__)
+@pytest.mark.parametrize(
+    "package", [opea_core, langchain_opea, llama_index_opea], ids=lambda package: package.__name__
+)
 def test_no_pattern_is_slow_for_any_text(package: ModuleType) -> None:
     given_to = takers(package)
-    found = [expression for module in modules(package) for expression in expressions(module, given_to=given_to)]
+    found = [
+        expression
+        for module in modules(package)
+        for expression in expressions(module, given_to=given_to)
+    ]
     assert found
-    slow = [(expression.name, text(60)) for expression in found for text in texts(expression.pattern) if slow_at(expression, text)]
+    slow = [
+        (expression.name, text(60))
+        for expression in found
+        for text in texts(expression.pattern)
+        if slow_at(expression, text)
+    ]
     assert slow == []
 
 
 @pytest.mark.parametrize(
     "pattern",
     [
-        pytest.param(r"(?i)(?:wait|available)\s+(?:again\s+)?(?:in|after)?\s*:?\s*(?:about\s+)?(\d+)", id="blanks after a word"),
+        pytest.param(
+            r"(?i)(?:wait|available)\s+(?:again\s+)?(?:in|after)?\s*:?\s*(?:about\s+)?(\d+)",
+            id="blanks after a word",
+        ),
         pytest.param(r"(?is)<title[^>]*>\s*(.*?)\s*</title", id="an element that is never closed"),
         pytest.param(r"```[a-zA-Z]*\s*\n\s*(?=[{\[])", id="line ends after a fence"),
         pytest.param(r"(exceed\w*|outside)( of)? context window", id="a word again and again"),
@@ -77,11 +91,18 @@ SENT: Json = {
     "messages": [
         {"role": "user", "content": "Hello there, all of you"},
         {"role": "user", "content": [{"type": "text", "text": "x"}]},
-        {"role": "assistant", "content": "", "reasoning": "r", "tool_calls": [{"id": "call_1", "function": {"name": "a-b"}}]},
+        {
+            "role": "assistant",
+            "content": "",
+            "reasoning": "r",
+            "tool_calls": [{"id": "call_1", "function": {"name": "a-b"}}],
+        },
         {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "image_url"}]},
         {"role": "developer", "content": "x"},
     ],
-    "tools": [{"type": "function", "function": {"name": "a-b", "parameters": {"properties": {"x": {}}}}}],
+    "tools": [
+        {"type": "function", "function": {"name": "a-b", "parameters": {"properties": {"x": {}}}}}
+    ],
     "tool_choice": {"type": "function", "function": {"name": "a-b"}},
     "response_format": {"type": "json_schema"},
     "max_tokens": 3,
@@ -122,13 +143,23 @@ def arguments(text: Any, index: int = 0, name: str | None = None, **fields: Any)
     return delta(tool_calls=[{"index": index, "function": function, **fields}])
 
 
-def response_reader(stream: bool = True, think_tags: bool = False, headers: Json | None = None) -> ResponseReader:
+def response_reader(
+    stream: bool = True, think_tags: bool = False, headers: Json | None = None
+) -> ResponseReader:
     numbers = count(1)
     capabilities = Capabilities(think_tags=think_tags)
-    return ResponseReader(200, headers or {}, ResponseSpec("chat", stream, "m", lambda: f"id{next(numbers)}", capabilities, choices=1))
+    return ResponseReader(
+        200,
+        headers or {},
+        ResponseSpec("chat", stream, "m", lambda: f"id{next(numbers)}", capabilities, choices=1),
+    )
 
 
-def reading(pieces: Iterable[bytes], each: Callable[[ResponseReader], object] = lambda _: None, **options: Any) -> Callable[[], None]:
+def reading(
+    pieces: Iterable[bytes],
+    each: Callable[[ResponseReader], object] = lambda _: None,
+    **options: Any,
+) -> Callable[[], None]:
     """A body that is read; ``each`` is done after each piece."""
     listed = list(pieces)
 
@@ -177,82 +208,185 @@ SHAPES = {
     "text": Shape(lambda n: reading(delta(content="word ") for _ in range(n)), 2000),
     "reasoning": Shape(lambda n: reading(delta(reasoning="word ") for _ in range(n)), 2000),
     "stream.response at each chunk": Shape(
-        lambda n: reading((delta(content="word ") for _ in range(n)), each=ResponseReader.partial), 10_000
+        lambda n: reading((delta(content="word ") for _ in range(n)), each=ResponseReader.partial),
+        10_000,
     ),
     "reasoning, stream.response at each chunk": Shape(
-        lambda n: reading((delta(reasoning="word ") for _ in range(n)), each=ResponseReader.partial), 10_000
+        lambda n: reading(
+            (delta(reasoning="word ") for _ in range(n)), each=ResponseReader.partial
+        ),
+        10_000,
     ),
-    "think_tags: blanks": Shape(lambda n: reading((delta(content=" " * 500) for _ in range(n)), think_tags=True), 2000),
+    "think_tags: blanks": Shape(
+        lambda n: reading((delta(content=" " * 500) for _ in range(n)), think_tags=True), 2000
+    ),
     "think_tags: half an end": Shape(
-        lambda n: reading((delta(content=t) for t in ["<think>"] + [WORDS + "</thin"] * n), think_tags=True), 2000
+        lambda n: reading(
+            (delta(content=t) for t in ["<think>"] + [WORDS + "</thin"] * n), think_tags=True
+        ),
+        2000,
     ),
-    "messages that do not continue": Shape(lambda n: reading(event(message={"content": f"{k}{WORDS * 2}"}) for k in range(n)), 3000),
+    "messages that do not continue": Shape(
+        lambda n: reading(event(message={"content": f"{k}{WORDS * 2}"}) for k in range(n)), 3000
+    ),
     # --- tool calls
     "arguments": Shape(lambda n: reading(arguments(WORDS) for _ in range(n)), 2000),
-    "arguments that end an object": Shape(lambda n: reading(arguments(t) for t in ['{"a":['] + ['{"b":"' + WORDS + '"}'] * n), 2000),
-    "large arguments, then braces": Shape(lambda n: reading(arguments(t) for t in [big(n)] + ["}", "{"] * n), 1000),
-    "whole arguments, then a call that has no name": Shape(
-        lambda n: reading([arguments(big(n) + "]}", name="f"), *(arguments("x", index=k + 1) for k in range(n))]), 1000
+    "arguments that end an object": Shape(
+        lambda n: reading(arguments(t) for t in ['{"a":['] + ['{"b":"' + WORDS + '"}'] * n), 2000
     ),
-    "whole arguments, again and again": Shape(lambda n: reading(arguments(big(500) + "]}", name="f", id="a") for _ in range(n)), 50),
+    "large arguments, then braces": Shape(
+        lambda n: reading(arguments(t) for t in [big(n)] + ["}", "{"] * n), 1000
+    ),
+    "whole arguments, then a call that has no name": Shape(
+        lambda n: reading(
+            [arguments(big(n) + "]}", name="f"), *(arguments("x", index=k + 1) for k in range(n))]
+        ),
+        1000,
+    ),
+    "whole arguments, again and again": Shape(
+        lambda n: reading(arguments(big(500) + "]}", name="f", id="a") for _ in range(n)), 50
+    ),
     "whole arguments, then others under their name": Shape(
-        lambda n: reading([arguments(big(n) + "]}", name="f"), *(arguments('{"a":1}'[: k % 7], name="f") for k in range(n))]), 1000
+        lambda n: reading(
+            [
+                arguments(big(n) + "]}", name="f"),
+                *(arguments('{"a":1}'[: k % 7], name="f") for k in range(n)),
+            ]
+        ),
+        1000,
     ),
     "one id for many calls": Shape(
-        lambda n: reading([arguments(big(n) + "]}", name="f", id="0"), *(arguments("{}", index=k, name="f", id="0") for k in range(1, n))]),
+        lambda n: reading(
+            [
+                arguments(big(n) + "]}", name="f", id="0"),
+                *(arguments("{}", index=k, name="f", id="0") for k in range(1, n)),
+            ]
+        ),
         500,
     ),
     "blanks as arguments": Shape(lambda n: reading(arguments(" " * 500) for _ in range(n)), 2000),
-    "an object, and another one": Shape(lambda n: reading(arguments(t) for t in ['{}{"a":"'] + [WORDS] * n), 2000),
-    "arguments as objects": Shape(lambda n: reading(arguments({"a": WORDS}, name="f") for _ in range(n)), 1000),
-    "new fields of a call": Shape(lambda n: reading(arguments("x", **{f"k{k}": 1}) for k in range(n)), 2000),
+    "an object, and another one": Shape(
+        lambda n: reading(arguments(t) for t in ['{}{"a":"'] + [WORDS] * n), 2000
+    ),
+    "arguments as objects": Shape(
+        lambda n: reading(arguments({"a": WORDS}, name="f") for _ in range(n)), 1000
+    ),
+    "new fields of a call": Shape(
+        lambda n: reading(arguments("x", **{f"k{k}": 1}) for k in range(n)), 2000
+    ),
     "arguments that end an object, stream.response at each": Shape(
-        lambda n: reading((arguments(t) for t in ['{"a":['] + ['{"b":1}'] * n), each=ResponseReader.partial), 1000
+        lambda n: reading(
+            (arguments(t) for t in ['{"a":['] + ['{"b":1}'] * n), each=ResponseReader.partial
+        ),
+        1000,
     ),
     # --- other fields
     "details of one index": Shape(
-        lambda n: reading(delta(reasoning_details=[{"index": 0, "type": "t", "text": WORDS}]) for _ in range(n)), 1500
+        lambda n: reading(
+            delta(reasoning_details=[{"index": 0, "type": "t", "text": WORDS}]) for _ in range(n)
+        ),
+        1500,
     ),
     "details of new indices": Shape(
-        lambda n: reading(delta(reasoning_details=[{"index": k, "type": "t", "text": "x"}]) for k in range(n)), 2000
+        lambda n: reading(
+            delta(reasoning_details=[{"index": k, "type": "t", "text": "x"}]) for k in range(n)
+        ),
+        2000,
     ),
-    "details in one event": Shape(lambda n: reading([delta(reasoning_details=[{"index": k} for k in range(n)])]), 4000),
+    "details in one event": Shape(
+        lambda n: reading([delta(reasoning_details=[{"index": k} for k in range(n)])]), 4000
+    ),
     "annotations": Shape(lambda n: reading(delta(annotations=[{"a": k}]) for k in range(n)), 2000),
-    "annotations in one event": Shape(lambda n: reading([delta(annotations=[{"a": k} for k in range(n)])]), 4000),
+    "annotations in one event": Shape(
+        lambda n: reading([delta(annotations=[{"a": k} for k in range(n)])]), 4000
+    ),
     "audio": Shape(lambda n: reading(delta(audio={"data": WORDS}) for _ in range(n)), 2000),
-    "unknown fields of a message": Shape(lambda n: reading(delta(**{f"k{k}": 1}) for k in range(n)), 2000),
-    "unknown fields": Shape(lambda n: reading(b'data: {"choices":[],"k%d":1}\n\n' % k for k in range(n)), 4000),
-    "usage": Shape(lambda n: reading(b'data: {"choices":[],"usage":{"k%d":1}}\n\n' % k for k in range(n)), 2000),
-    "counts in usage": Shape(lambda n: reading(b'data: {"choices":[],"usage":{"d":{"k%d":1}}}\n\n' % k for k in range(n)), 4000),
+    "unknown fields of a message": Shape(
+        lambda n: reading(delta(**{f"k{k}": 1}) for k in range(n)), 2000
+    ),
+    "unknown fields": Shape(
+        lambda n: reading(b'data: {"choices":[],"k%d":1}\n\n' % k for k in range(n)), 4000
+    ),
+    "usage": Shape(
+        lambda n: reading(b'data: {"choices":[],"usage":{"k%d":1}}\n\n' % k for k in range(n)), 2000
+    ),
+    "counts in usage": Shape(
+        lambda n: reading(
+            b'data: {"choices":[],"usage":{"d":{"k%d":1}}}\n\n' % k for k in range(n)
+        ),
+        4000,
+    ),
     "logprobs": Shape(
-        lambda n: reading(event(delta={"content": "x"}, logprobs={"content": [{"token": "x"}] * 50}) for _ in range(n)), 1000
+        lambda n: reading(
+            event(delta={"content": "x"}, logprobs={"content": [{"token": "x"}] * 50})
+            for _ in range(n)
+        ),
+        1000,
     ),
     "entries of one choice": Shape(lambda n: reading([_entries({"content": WORDS}, n)]), 3000),
     "entries of one choice, each a call": Shape(
-        lambda n: reading([_entries({"tool_calls": [{"index": 0, "function": {"arguments": "x"}}]}, n)]), 3000
+        lambda n: reading(
+            [_entries({"tool_calls": [{"index": 0, "function": {"arguments": "x"}}]}, n)]
+        ),
+        3000,
     ),
     # --- bytes
     "an event of many lines": Shape(lambda n: reading([b"data: " + b"x" * 200 + b"\n"] * n), 5000),
-    "a line in many pieces": Shape(lambda n: reading([b'data: {"a":"', *([b"x" * 1000] * n)]), 3000),
-    "a document in many pieces": Shape(lambda n: reading([b'{"a":"', *([b"x" * 100] * n)], stream=False), 5000),
-    "blanks before a document": Shape(lambda n: reading([b" " * 1000] * n, stream=False), 3000),
-    "documents glued into one event": Shape(lambda n: reading([b"data: " + b'{"choices":[]} ' * n + b"\n\n"]), 15_000),
-    "documents glued into one body": Shape(lambda n: reading([b'{"choices":[]}\n' * n], stream=False), 15_000),
-    "events cut after each byte": Shape(lambda n: reading(bytes([b]) for b in delta(content="word ") * (n // 10)), 5000),
-    "deflate in many pieces": Shape(
-        lambda n: reading(_bytewise(zlib.compress(json.dumps([*range(n)]).encode())), headers={"content-encoding": "deflate"}), 3000
+    "a line in many pieces": Shape(
+        lambda n: reading([b'data: {"a":"', *([b"x" * 1000] * n)]), 3000
     ),
-    "a document in which a string never ends": Shape(lambda n: lambda: weighs_more(b"[" + b'\\"' * n, 0), 20_000),
-    "a number of many digits": Shape(lambda n: reading([b'data: {"choices":[],"a":1.' + b"1" * n + b"}\n\n"]), 500_000),
-    "digits in a header": Shape(lambda n: lambda: retry_after(429, {"retry-after": "1" * n}, "", 0.0), 50_000),
-    "words in a header": Shape(lambda n: lambda: retry_after(429, {"retry-after": "a " * n, "date": "1:" * n}, "", 0.0), 10_000),
+    "a document in many pieces": Shape(
+        lambda n: reading([b'{"a":"', *([b"x" * 100] * n)], stream=False), 5000
+    ),
+    "blanks before a document": Shape(lambda n: reading([b" " * 1000] * n, stream=False), 3000),
+    "documents glued into one event": Shape(
+        lambda n: reading([b"data: " + b'{"choices":[]} ' * n + b"\n\n"]), 15_000
+    ),
+    "documents glued into one body": Shape(
+        lambda n: reading([b'{"choices":[]}\n' * n], stream=False), 15_000
+    ),
+    "events cut after each byte": Shape(
+        lambda n: reading(bytes([b]) for b in delta(content="word ") * (n // 10)), 5000
+    ),
+    "deflate in many pieces": Shape(
+        lambda n: reading(
+            _bytewise(zlib.compress(json.dumps([*range(n)]).encode())),
+            headers={"content-encoding": "deflate"},
+        ),
+        3000,
+    ),
+    "a document in which a string never ends": Shape(
+        lambda n: lambda: weighs_more(b"[" + b'\\"' * n, 0), 20_000
+    ),
+    "a number of many digits": Shape(
+        lambda n: reading([b'data: {"choices":[],"a":1.' + b"1" * n + b"}\n\n"]), 500_000
+    ),
+    "digits in a header": Shape(
+        lambda n: lambda: retry_after(429, {"retry-after": "1" * n}, "", 0.0), 50_000
+    ),
+    "words in a header": Shape(
+        lambda n: lambda: retry_after(429, {"retry-after": "a " * n, "date": "1:" * n}, "", 0.0),
+        10_000,
+    ),
     # --- adapters
-    "json_text: a fence and line ends": Shape(lambda n: lambda: json_text("x```" + "\n" * n + "x"), 100_000),
-    "read_answer: a fence and words": Shape(lambda n: lambda: read_answer("x```json " + "a " * n + '\n{"a":1}'), 100_000),
-    "LangChain: held arguments": Shape(lambda n: written(ChunkWriter, True, (arguments(WORDS) for _ in range(n))), 2000),
-    "LangChain: arguments that nothing mends": Shape(lambda n: lambda: unspoiled('{"a":' + "[" * n + '"}'), 50_000),
-    "LangChain: arguments cut in a string": Shape(lambda n: lambda: spoiler('{"a":"' + '\\"' * n), 50_000),
-    "LlamaIndex: held arguments": Shape(lambda n: written(ResponseWriter, True, (arguments(WORDS) for _ in range(n))), 3000),
+    "json_text: a fence and line ends": Shape(
+        lambda n: lambda: json_text("x```" + "\n" * n + "x"), 100_000
+    ),
+    "read_answer: a fence and words": Shape(
+        lambda n: lambda: read_answer("x```json " + "a " * n + '\n{"a":1}'), 100_000
+    ),
+    "LangChain: held arguments": Shape(
+        lambda n: written(ChunkWriter, True, (arguments(WORDS) for _ in range(n))), 2000
+    ),
+    "LangChain: arguments that nothing mends": Shape(
+        lambda n: lambda: unspoiled('{"a":' + "[" * n + '"}'), 50_000
+    ),
+    "LangChain: arguments cut in a string": Shape(
+        lambda n: lambda: spoiler('{"a":"' + '\\"' * n), 50_000
+    ),
+    "LlamaIndex: held arguments": Shape(
+        lambda n: written(ResponseWriter, True, (arguments(WORDS) for _ in range(n))), 3000
+    ),
 }
 FLOOR = 0.02
 """Seconds of CPU that may always be."""
@@ -262,7 +396,9 @@ TOO_MUCH = 8
 
 def _entries(fields: Json, n: int) -> bytes:
     """One event with so many entries of one choice."""
-    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": fields}] * n}).encode() + b"\n\n"
+    return (
+        b"data: " + json.dumps({"choices": [{"index": 0, "delta": fields}] * n}).encode() + b"\n\n"
+    )
 
 
 def _bytewise(data: bytes) -> list[bytes]:

@@ -14,17 +14,33 @@ from opea_core.wire.models import context_length, read_models
 @pytest.mark.parametrize(
     ("document", "ids"),
     [
-        pytest.param({"object": "list", "data": [{"id": "a"}, {"id": "b"}]}, ["a", "b"], id="OpenAI"),
+        pytest.param(
+            {"object": "list", "data": [{"id": "a"}, {"id": "b"}]}, ["a", "b"], id="OpenAI"
+        ),
         pytest.param({"data": [{"id": "a"}]}, ["a"], id="without object"),
-        pytest.param({"data": [{"id": "a"}], "models": [{"name": "b"}]}, ["a"], id="llama.cpp has both: data counts"),
-        pytest.param({"models": [{"name": "a"}, {"name": "b"}]}, ["a", "b"], id="models with names"),
+        pytest.param(
+            {"data": [{"id": "a"}], "models": [{"name": "b"}]},
+            ["a"],
+            id="llama.cpp has both: data counts",
+        ),
+        pytest.param(
+            {"models": [{"name": "a"}, {"name": "b"}]}, ["a", "b"], id="models with names"
+        ),
         pytest.param([{"id": "a"}, {"id": "b"}], ["a", "b"], id="a bare list"),
         pytest.param({"data": [{"id": "a"}], "has_more": True, "last_id": "a"}, ["a"], id="paged"),
-        pytest.param({"data": [{"id": "/models/a.gguf"}, {"id": "org/b:7b"}]}, ["/models/a.gguf", "org/b:7b"], id="paths and tags"),
+        pytest.param(
+            {"data": [{"id": "/models/a.gguf"}, {"id": "org/b:7b"}]},
+            ["/models/a.gguf", "org/b:7b"],
+            id="paths and tags",
+        ),
         pytest.param({"data": [{"model_name": "a"}]}, ["a"], id="LiteLLM"),
         pytest.param(["a", "b"], ["a", "b"], id="a list of texts"),
         pytest.param({"data": []}, [], id="none"),
-        pytest.param({"data": [None, 1, {}, {"id": 7}, {"id": "a"}]}, ["a"], id="entries without id are passed over"),
+        pytest.param(
+            {"data": [None, 1, {}, {"id": 7}, {"id": "a"}]},
+            ["a"],
+            id="entries without id are passed over",
+        ),
     ],
 )
 def test_the_models_of_a_list(document: Any, ids: list[str]) -> None:
@@ -37,7 +53,9 @@ def test_the_entry_is_kept() -> None:
     assert (model.raw, model.context_length) == (entry, 5)
 
 
-@pytest.mark.parametrize("document", [None, {}, "x", 1, {"data": {}}, {"data": None}, {"error": "m"}])
+@pytest.mark.parametrize(
+    "document", [None, {}, "x", 1, {"data": {}}, {"data": None}, {"error": "m"}]
+)
 def test_what_is_no_list_of_models_is_refused(document: Any) -> None:
     with pytest.raises(BadAnswerError, match="/v1"):
         read_models(document)
@@ -54,17 +72,38 @@ def test_what_is_no_list_of_models_is_refused(document: Any) -> None:
         pytest.param({"max_context_length": 5}, 5, id="Mistral, LM Studio"),
         pytest.param({"top_provider": {"context_length": 5}}, 5, id="OpenRouter, provider"),
         pytest.param({"model_spec": {"availableContextTokens": 5}}, 5, id="Venice"),
-        pytest.param({"capabilities": {"limits": {"max_context_window_tokens": 5}}}, 5, id="Copilot"),
-        pytest.param({"providers": [{"context_length": 9}, {"context_length": 5}, {}, {"context_length": None}]}, 5, id="HF: the smallest"),
+        pytest.param(
+            {"capabilities": {"limits": {"max_context_window_tokens": 5}}}, 5, id="Copilot"
+        ),
+        pytest.param(
+            {
+                "providers": [
+                    {"context_length": 9},
+                    {"context_length": 5},
+                    {},
+                    {"context_length": None},
+                ]
+            },
+            5,
+            id="HF: the smallest",
+        ),
         pytest.param({"inputTokenLimit": 5}, 5, id="Gemini"),
         pytest.param({"max_input_tokens": 5}, 5, id="Anthropic"),
         pytest.param({"model_info": {"max_input_tokens": 5}}, 5, id="LiteLLM"),
         pytest.param({"context_length": None, "context_window": 5}, 5, id="null is passed over"),
         pytest.param({"context_length": 0, "context_window": 5}, 5, id="zero is passed over"),
         pytest.param({"context_length": "many", "context_window": 5}, 5, id="text is passed over"),
-        pytest.param({"context_length": True, "context_window": 5}, 5, id="a boolean is passed over"),
-        pytest.param({"context_length": float("inf"), "context_window": 5}, 5, id="infinity is passed over"),
-        pytest.param({"meta": None, "top_provider": 3, "capabilities": {"limits": []}, "providers": {}}, None, id="odd types"),
+        pytest.param(
+            {"context_length": True, "context_window": 5}, 5, id="a boolean is passed over"
+        ),
+        pytest.param(
+            {"context_length": float("inf"), "context_window": 5}, 5, id="infinity is passed over"
+        ),
+        pytest.param(
+            {"meta": None, "top_provider": 3, "capabilities": {"limits": []}, "providers": {}},
+            None,
+            id="odd types",
+        ),
         pytest.param({"max_model_len": 5, "context_length": 9}, 5, id="the first that is found"),
         pytest.param({"id": "a"}, None, id="unknown"),
         pytest.param({"context_length": 5.0}, 5, id="a float"),

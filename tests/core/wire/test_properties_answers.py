@@ -20,7 +20,11 @@ from opea_core.wire.response_reader import ResponseReader, ResponseSpec
 
 TEXT = st.text(alphabet='ab é你😀\n\r\t\u2028"\\{}<>&', max_size=20)
 LEAVES = st.none() | st.booleans() | st.integers(-9, 9) | TEXT
-JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2), max_leaves=4)
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
+    max_leaves=4,
+)
 ARGUMENTS = st.dictionaries(TEXT, JSON, max_size=3)
 NAMES = st.sampled_from(["search", "get_weather", "f"])
 COUNTS = st.integers(0, 10**6)
@@ -42,14 +46,20 @@ class Said:
 def choices(draw: st.DrawFn) -> Said:
     said = Said(draw(TEXT), draw(st.just("") | TEXT), draw(st.just("") | st.just("") | TEXT))
     said.calls = draw(st.lists(st.tuples(NAMES, ARGUMENTS.map(json.dumps)), max_size=3))
-    said.finish = "tool_calls" if said.calls else draw(st.sampled_from(["stop", "length", "content_filter"]))
+    said.finish = (
+        "tool_calls" if said.calls else draw(st.sampled_from(["stop", "length", "content_filter"]))
+    )
     return said
 
 
 @st.composite
 def answers(draw: st.DrawFn) -> Json:
     """What a server means to say."""
-    usage = {"prompt_tokens": draw(COUNTS), "completion_tokens": draw(COUNTS), "total_tokens": draw(COUNTS)}
+    usage = {
+        "prompt_tokens": draw(COUNTS),
+        "completion_tokens": draw(COUNTS),
+        "total_tokens": draw(COUNTS),
+    }
     return {
         "said": draw(st.lists(choices(), min_size=1, max_size=3)),
         "usage": draw(st.none() | st.just(usage)),
@@ -75,11 +85,21 @@ def plainly(answer: Json) -> bytes:
             message["refusal"] = said.refusal
         if said.calls:
             message["tool_calls"] = [
-                {"id": call_id(index, n), "type": "function", "function": {"name": name, "arguments": arguments}}
+                {
+                    "id": call_id(index, n),
+                    "type": "function",
+                    "function": {"name": name, "arguments": arguments},
+                }
                 for n, (name, arguments) in enumerate(said.calls)
             ]
         entries.append({"index": index, "message": message, "finish_reason": said.finish})
-    return json.dumps({**answer["root"], "choices": entries, **({"usage": answer["usage"]} if answer["usage"] else {})}).encode()
+    return json.dumps(
+        {
+            **answer["root"],
+            "choices": entries,
+            **({"usage": answer["usage"]} if answer["usage"] else {}),
+        }
+    ).encode()
 
 
 # --- told as a stream
@@ -89,7 +109,9 @@ def cut_text(chance: Random, text: str) -> list[str]:
     """A text in pieces; some servers cut between the halves of a surrogate pair."""
     if chance.random() < 0.5:
         units = text.encode("utf-16-le", "surrogatepass")
-        letters = [units[n : n + 2].decode("utf-16-le", "surrogatepass") for n in range(0, len(units), 2)]
+        letters = [
+            units[n : n + 2].decode("utf-16-le", "surrogatepass") for n in range(0, len(units), 2)
+        ]
     else:
         letters = list(text)
     parts: list[str] = []
@@ -109,7 +131,12 @@ def deltas(chance: Random, answer: Json, index: int, said: Said) -> list[Json]:
     for n, (name, arguments) in enumerate(said.calls):
         parts = cut_text(chance, arguments)
         first = parts.pop(0) if parts and chance.random() < 0.5 else ""
-        opening = {"index": n, "id": call_id(index, n), "type": "function", "function": {"name": name, "arguments": first}}
+        opening = {
+            "index": n,
+            "id": call_id(index, n),
+            "type": "function",
+            "function": {"name": name, "arguments": first},
+        }
         found.append({"tool_calls": [opening]})
         found += [{"tool_calls": [{"index": n, "function": {"arguments": part}}]} for part in parts]
     return found
@@ -124,13 +151,24 @@ def in_turn(chance: Random, queues: list[list[Any]]) -> list[Any]:
     return mixed
 
 
-BEFORE = [[], [b": keep-alive"], [b"event: message"], [b"id: 1", b"retry: 3"], [b": k", b""], [b"data:", b""]]
+BEFORE = [
+    [],
+    [b": keep-alive"],
+    [b"event: message"],
+    [b"id: 1", b"retry: 3"],
+    [b": k", b""],
+    [b"data:", b""],
+]
 
 
 def on_the_wire(chance: Random, event: Json) -> bytes:
     """An event in any legal dress: a name, a comment before it, several data lines, any line end."""
     end = chance.choice([b"\n", b"\r\n", b"\r"])
-    text = json.dumps(event, ensure_ascii=chance.random() < 0.5 or _has_surrogates(event), indent=chance.choice([None, None, 1])).encode()
+    text = json.dumps(
+        event,
+        ensure_ascii=chance.random() < 0.5 or _has_surrogates(event),
+        indent=chance.choice([None, None, 1]),
+    ).encode()
     lines = [b"data: " + line for line in text.split(b"\n")]
     lines[:0] = chance.choice(BEFORE)
     return b"".join(line + end for line in [*lines, b""])
@@ -147,14 +185,20 @@ def streams(draw: st.DrawFn) -> tuple[Json, bytes]:
     answer, chance = draw(answers()), Random(draw(st.integers(0, 10**6)))
     queues = []
     for index, said in enumerate(answer["said"]):
-        entries: list[Json] = [{"index": index, "delta": delta} for delta in deltas(chance, answer, index, said)]
+        entries: list[Json] = [
+            {"index": index, "delta": delta} for delta in deltas(chance, answer, index, said)
+        ]
         entries.append({"index": index, "delta": {}, "finish_reason": said.finish})
         queues.append(entries)
-    events: list[Json] = [{**answer["root"], "choices": [entry]} for entry in in_turn(chance, queues)]
+    events: list[Json] = [
+        {**answer["root"], "choices": [entry]} for entry in in_turn(chance, queues)
+    ]
     if answer["usage"]:
         events.append({**answer["root"], "choices": [], "usage": answer["usage"]})
     tail = chance.choice([b"data: [DONE]\n\n", b"data: [DONE]", b"data:[DONE]\r\n\r\n"])
-    return answer, chance.choice([b"", b"\xef\xbb\xbf", b"\n"]) + b"".join(on_the_wire(chance, e) for e in events) + tail
+    return answer, chance.choice([b"", b"\xef\xbb\xbf", b"\n"]) + b"".join(
+        on_the_wire(chance, e) for e in events
+    ) + tail
 
 
 # --- reading
@@ -163,7 +207,11 @@ def streams(draw: st.DrawFn) -> tuple[Json, bytes]:
 def read(parts: list[bytes], stream: bool) -> tuple[ChatResponse, list[ChatChunk]]:
     numbers = count(1)
     response_reader = ResponseReader(
-        200, {}, ResponseSpec(shape="chat", stream=stream, model="asked", new_id=lambda: f"new{next(numbers)}")
+        200,
+        {},
+        ResponseSpec(
+            shape="chat", stream=stream, model="asked", new_id=lambda: f"new{next(numbers)}"
+        ),
     )
     for part in parts:
         response_reader.feed(part)
@@ -203,7 +251,11 @@ def _used_up(said: list[Said]) -> list[str]:
 
 
 def _unsaid(said: list[Said]) -> list[str]:
-    silent = [s for s in said if s.reasoning and not (s.content or s.calls or s.refusal) and s.finish != "length"]
+    silent = [
+        s
+        for s in said
+        if s.reasoning and not (s.content or s.calls or s.refusal) and s.finish != "length"
+    ]
     return ["all of the answer is in its reasoning; there is no text" for _ in silent]
 
 
@@ -213,7 +265,8 @@ def meant(answer: Json) -> Json:
     return {
         "id": answer["root"].get("id", ""),
         "model": answer["root"].get("model", "asked"),
-        "usage": usage and (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]),
+        "usage": usage
+        and (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]),
         "warnings": [*_used_up(said[:1]), *_unsaid(said)],
         "choices": [
             (
@@ -223,7 +276,10 @@ def meant(answer: Json) -> Json:
                 s.reasoning,
                 s.refusal or None,
                 s.finish,
-                [(call_id(index, n), name, arguments) for n, (name, arguments) in enumerate(s.calls)],
+                [
+                    (call_id(index, n), name, arguments)
+                    for n, (name, arguments) in enumerate(s.calls)
+                ],
                 [],
             )
             for index, s in enumerate(said)
@@ -236,12 +292,16 @@ def joined(chunks: list[ChatChunk]) -> dict[int, Json]:
     made: dict[int, Json] = {}
     for chunk in chunks:
         for piece in (chunk, *chunk.other_choices):
-            mine = made.setdefault(piece.index, {"content": "", "reasoning": "", "refusal": "", "calls": {}})
+            mine = made.setdefault(
+                piece.index, {"content": "", "reasoning": "", "refusal": "", "calls": {}}
+            )
             mine["content"] += piece.content
             mine["reasoning"] += piece.reasoning
             mine["refusal"] += piece.refusal
             for call in piece.tool_calls:
-                known = mine["calls"].setdefault(call.index, {"id": [], "name": [], "arguments": ""})
+                known = mine["calls"].setdefault(
+                    call.index, {"id": [], "name": [], "arguments": ""}
+                )
                 known["id"] += [call.id] if call.id else []
                 known["name"] += [call.name] if call.name else []
                 known["arguments"] += call.arguments
@@ -262,7 +322,9 @@ SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=6)
 
 @fixed(150)
 @given(told=streams(), sizes=SIZES)
-def test_a_stream_cut_anywhere_is_the_plain_answer(told: tuple[Json, bytes], sizes: list[int]) -> None:
+def test_a_stream_cut_anywhere_is_the_plain_answer(
+    told: tuple[Json, bytes], sizes: list[int]
+) -> None:
     answer, body = told
     plain, _ = read([plainly(answer)], stream=False)
     streamed, _ = read(cut_bytes(body, sizes), stream=True)
@@ -271,7 +333,9 @@ def test_a_stream_cut_anywhere_is_the_plain_answer(told: tuple[Json, bytes], siz
 
 @fixed(80)
 @given(told=streams(), sizes=SIZES)
-def test_it_is_the_same_whole_in_pieces_and_byte_by_byte(told: tuple[Json, bytes], sizes: list[int]) -> None:
+def test_it_is_the_same_whole_in_pieces_and_byte_by_byte(
+    told: tuple[Json, bytes], sizes: list[int]
+) -> None:
     _, body = told
     whole, chunks = read([body], stream=True)
     for parts in (cut_bytes(body, sizes), cut_bytes(body, [1])):
@@ -289,9 +353,18 @@ def test_the_chunks_add_up_to_the_answer_once(told: tuple[Json, bytes], sizes: l
     made = joined(chunks)
     for choice in response.choices:
         mine = made[choice.index]
-        assert (mine["content"], mine["reasoning"], mine["refusal"]) == (choice.content, choice.reasoning, choice.refusal or "")
-        calls = [(c["id"], c["name"], json.loads(c["arguments"])) for _, c in sorted(mine["calls"].items())]
-        assert calls == [([t.id], [t.name], t.args) for t in choice.tool_calls], "each id and each name once"
+        assert (mine["content"], mine["reasoning"], mine["refusal"]) == (
+            choice.content,
+            choice.reasoning,
+            choice.refusal or "",
+        )
+        calls = [
+            (c["id"], c["name"], json.loads(c["arguments"]))
+            for _, c in sorted(mine["calls"].items())
+        ]
+        assert calls == [([t.id], [t.name], t.args) for t in choice.tool_calls], (
+            "each id and each name once"
+        )
     assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
 
 
@@ -301,7 +374,9 @@ def test_a_stream_that_breaks_off_is_a_prefix_or_an_error_never_something_else(
     told: tuple[Json, bytes], sizes: list[int], cut: int
 ) -> None:
     answer, body = told
-    response_reader = ResponseReader(200, {}, ResponseSpec(shape="chat", stream=True, model="asked", new_id=lambda: "new"))
+    response_reader = ResponseReader(
+        200, {}, ResponseSpec(shape="chat", stream=True, model="asked", new_id=lambda: "new")
+    )
     for part in cut_bytes(body[: min(cut, len(body))], sizes):
         response_reader.feed(part)
     response_reader.end(cut=True)
@@ -316,7 +391,11 @@ def test_a_stream_that_breaks_off_is_a_prefix_or_an_error_never_something_else(
         said, response = answer["said"][0], response_reader.response
         assert response is not None
         assert response.finish_reason == said.finish
-        assert (response.content, response.reasoning, len(response.tool_calls)) == (said.content, said.reasoning, len(said.calls))
+        assert (response.content, response.reasoning, len(response.tool_calls)) == (
+            said.content,
+            said.reasoning,
+            len(said.calls),
+        )
 
 
 # --- an answer so far
@@ -328,7 +407,11 @@ class Reading:
     def __init__(self, think_tags: bool) -> None:
         numbers = count(1)
         capabilities = Capabilities(think_tags=think_tags)
-        self.response_reader = ResponseReader(200, {}, ResponseSpec("chat", True, "asked", lambda: f"<new{next(numbers)}>", capabilities))
+        self.response_reader = ResponseReader(
+            200,
+            {},
+            ResponseSpec("chat", True, "asked", lambda: f"<new{next(numbers)}>", capabilities),
+        )
         self.so_far: list[tuple[ChatResponse, str]] = []
 
     def ask(self) -> None:
@@ -351,7 +434,11 @@ def told(response: ChatResponse | None) -> str:
 
 def given_ids(response: ChatResponse) -> dict[tuple[int, int], str]:
     """Our ids of calls, by the places of their choices and their own."""
-    calls = [(choice.index, call) for choice in response.choices for call in (*choice.tool_calls, *choice.invalid_tool_calls)]
+    calls = [
+        (choice.index, call)
+        for choice in response.choices
+        for call in (*choice.tool_calls, *choice.invalid_tool_calls)
+    ]
     return {(index, call.index): call.id for index, call in calls if call.id.startswith("<new")}
 
 
@@ -365,7 +452,14 @@ GROWING = [
     one({"refusal": "no", "audio": {"data": "AA", "transcript": "a"}, "annotations": [{"a": 1}]}),
     one({"reasoning_details": [{"index": 0, "type": "t", "text": "why"}]}),
     one({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a":'}}]}),
-    one({"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}, {"index": 1, "function": {"name": "g"}}]}),
+    one(
+        {
+            "tool_calls": [
+                {"index": 0, "function": {"arguments": "1}"}},
+                {"index": 1, "function": {"name": "g"}},
+            ]
+        }
+    ),
     one({"content": "x"}, logprobs={"content": [{"token": "x"}]}),
     one(message={"content": "Hi"}),
     one(message={"content": "", "tool_calls": [{"function": {"name": "f"}}]}),
@@ -388,7 +482,9 @@ def sent(events: list[Any]) -> bytes:
     think_tags=st.booleans(),
 )
 @example(body=sent(GROWING * 2), asked=[True], think_tags=False)
-def test_asking_for_the_answer_so_far_changes_nothing(body: bytes, asked: list[bool], think_tags: bool) -> None:
+def test_asking_for_the_answer_so_far_changes_nothing(
+    body: bytes, asked: list[bool], think_tags: bool
+) -> None:
     left_alone, polled = Reading(think_tags), Reading(think_tags)
     for number, piece in enumerate(body.splitlines(keepends=True)):
         left_alone.response_reader.feed(piece)
@@ -398,7 +494,9 @@ def test_asking_for_the_answer_so_far_changes_nothing(body: bytes, asked: list[b
     left_alone.response_reader.end()
     polled.response_reader.end()
     assert polled.outcome() == left_alone.outcome()
-    assert [told(response) for response, _ in polled.so_far] == [words for _, words in polled.so_far], "an answer so far stays as it was"
+    assert [told(response) for response, _ in polled.so_far] == [
+        words for _, words in polled.so_far
+    ], "an answer so far stays as it was"
     known: dict[tuple[int, int], str] = {}
     for response in [response for response, _ in polled.so_far] + (
         [polled.response_reader.response] if polled.response_reader.response else []

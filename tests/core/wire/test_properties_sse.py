@@ -17,9 +17,9 @@ BOM = b"\xef\xbb\xbf"
 
 # --- streams: lines that may stand in one, each with a line end of its own
 
-DATA = st.text(alphabet='aé你😀\u2028\x85\x0b {}":[],1', max_size=12).map(str.encode) | st.sampled_from(
-    [b"[DONE]", b"{}", b"", b": c", b"\xff"]
-)
+DATA = st.text(alphabet='aé你😀\u2028\x85\x0b {}":[],1', max_size=12).map(
+    str.encode
+) | st.sampled_from([b"[DONE]", b"{}", b"", b": c", b"\xff"])
 LINES = (
     st.builds(lambda space, data: b"data:" + space + data, st.sampled_from([b"", b" ", b"  "]), DATA)
     | st.builds(lambda name: b"event: " + name, st.sampled_from([b"error", b"ping", "é".encode(), b""]))
@@ -121,7 +121,9 @@ GARBAGE = st.binary(max_size=80) | st.lists(st.sampled_from(BITS), max_size=30).
 
 @fixed(400)
 @given(body=GARBAGE, cuts=CUTS, bound=st.integers(1, 40))
-def test_garbage_is_events_or_the_typed_error_and_stays_bounded(body: bytes, cuts: list[int], bound: int) -> None:
+def test_garbage_is_events_or_the_typed_error_and_stays_bounded(
+    body: bytes, cuts: list[int], bound: int
+) -> None:
     decoder = SSEDecoder(bound)
     found: list[Event] = []
     try:
@@ -129,13 +131,18 @@ def test_garbage_is_events_or_the_typed_error_and_stays_bounded(body: bytes, cut
             found += decoder.feed(part)
         found += decoder.end()
     except EventTooLarge:
-        assert max(map(len, re.split(rb"\r\n|\r|\n", body))) > bound or body.count(b"data") + body.count(b"error") > 1
+        assert (
+            max(map(len, re.split(rb"\r\n|\r|\n", body))) > bound
+            or body.count(b"data") + body.count(b"error") > 1
+        )
     assert all(len(event.data.replace(b"\n", b"")) <= bound for event in found)
 
 
 @fixed(100)
 @given(size=st.integers(1, 50), bound=st.integers(1, 200))
-def test_a_line_without_end_is_refused_once_it_is_longer_than_the_bound(size: int, bound: int) -> None:
+def test_a_line_without_end_is_refused_once_it_is_longer_than_the_bound(
+    size: int, bound: int
+) -> None:
     decoder = SSEDecoder(bound)
     fed = 0
     for _ in count():
@@ -161,14 +168,23 @@ def test_a_line_without_end_is_refused_once_it_is_longer_than_the_bound(size: in
 def test_a_body_of_garbage_is_an_answer_or_a_typed_error(
     body: bytes, cuts: list[int], status: int, stream: bool, encoding: str, cut: bool, shape: str
 ) -> None:
-    expected = ResponseSpec(shape=shape, stream=stream, model="m", new_id=lambda: "new", max_response_bytes=60, max_event_bytes=30)  # type: ignore[arg-type]
+    expected = ResponseSpec(
+        shape=shape,
+        stream=stream,
+        model="m",
+        new_id=lambda: "new",
+        max_response_bytes=60,
+        max_event_bytes=30,
+    )  # type: ignore[arg-type]
     response_reader = ResponseReader(status, {"content-encoding": encoding}, expected)
     for part in pieces(body, cuts):
         response_reader.feed(part)
     response_reader.end(cut)
     if response_reader.problem is None:
         assert status < 300
-        assert (response_reader.response is not None) or (shape == "document" and response_reader.document is not None)
+        assert (response_reader.response is not None) or (
+            shape == "document" and response_reader.document is not None
+        )
     else:
         assert issubclass(response_reader.problem.cls, errors.OPEAError)
         assert response_reader.response is None

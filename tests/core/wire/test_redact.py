@@ -18,10 +18,15 @@ FORMS = {
     "as it is": SECRET,
     "in other letters": SECRET.upper(),
     "in a URL": quote(SECRET, safe=""),
-    "in a URL, in small letters": quote(SECRET, safe="").replace("%2B", "%2b").replace("%2F", "%2f"),
+    "in a URL, in small letters": quote(SECRET, safe="")
+    .replace("%2B", "%2b")
+    .replace("%2F", "%2f"),
     "each letter for a URL": "".join(f"%{ord(char):02x}" for char in SECRET),
     "in a URL in a URL": quote(quote(SECRET, safe=""), safe=""),
-    "in HTML": html.escape("&").join(SECRET.split("&")).replace("+", "&#43;").replace("/", "&#x2F;"),
+    "in HTML": html.escape("&")
+    .join(SECRET.split("&"))
+    .replace("+", "&#43;")
+    .replace("/", "&#x2F;"),
     "in JSON, all escaped": "".join(f"\\u{ord(char):04x}" for char in SECRET),
     "in JSON of .NET": SECRET.replace("+", "\\u002B"),
     "in JSON of PHP": SECRET.replace("/", "\\/"),
@@ -53,7 +58,17 @@ def test_of_a_text_that_was_cut_in_the_middle_of_a_secret_nothing_of_it_is_left(
     assert REDACT(f"you sent {SECRET[:size]}…") == "you sent ***…"
 
 
-@pytest.mark.parametrize("text", ["", "a word", "ABCD is no secret of few letters", "100 % of it", "\\ and &amp; and %zz", "sk-Secre"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a word",
+        "ABCD is no secret of few letters",
+        "100 % of it",
+        "\\ and &amp; and %zz",
+        "sk-Secre",
+    ],
+)
 def test_anything_else_stays_as_it_is(text: str) -> None:
     assert REDACT(text) == text
 

@@ -14,7 +14,10 @@ from opea_core.wire.refusal import adapt, elsewhere
 from opea_core.wire.request import build_body, has_parameter
 
 MESSAGE = {"role": "user", "content": "Hello"}
-PARAMETERS = {"type": "object", "properties": {"user": {"type": "string"}, "seed": {"type": "integer"}}}
+PARAMETERS = {
+    "type": "object",
+    "properties": {"user": {"type": "string"}, "seed": {"type": "integer"}},
+}
 TOOL = {"type": "function", "function": {"name": "f", "strict": True}}
 FORM = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
 NAMED = {"type": "function", "function": {"name": "f"}}
@@ -30,7 +33,9 @@ def said(message: str, **error: Any) -> str:
 
 def reports(body: Json, text: str, **options: Any) -> list[str]:
     """What would be changed; options of ``adapt``, and what is known of the server."""
-    given = {key: options.pop(key) for key in ("any_form", "reasoning_is_set", "done") if key in options}
+    given = {
+        key: options.pop(key) for key in ("any_form", "reasoning_is_set", "done") if key in options
+    }
     adapted = adapt({"messages": [MESSAGE], **body}, text, Capabilities(**options), **given)
     return list(adapted.reports) if adapted else []
 
@@ -64,16 +69,38 @@ SENT: Json = {"seed": 1, "user": "ann", "temperature": 0.5, "stop": ["x"]}
         pytest.param(said("Unsupported parameters: seed, user"), ["seed", "user"], id="several"),
         pytest.param("seed is not supported by this model", ["seed"], id="plain words"),
         pytest.param(said("stopSequences are not supported"), ["stop"], id="another name"),
-        pytest.param(said("temperature must be 1 for this model"), ["temperature"], id="one value that is taken is as good as none"),
+        pytest.param(
+            said("temperature must be 1 for this model"),
+            ["temperature"],
+            id="one value that is taken is as good as none",
+        ),
         pytest.param(said("temperature must be at most 2"), [], id="a value"),
-        pytest.param(said("seed 99 is not supported, it must be less than 10"), [], id="a value that is not supported"),
-        pytest.param(said("Unsupported parameter 'x', known parameters are: seed, user"), [], id="in a list behind a comma"),
-        pytest.param(said("Invalid value for 'seed'", param="seed"), [], id="a value, the name apart"),
-        pytest.param(said("Unsupported parameter: 'x'. Supported parameters are: seed, user"), [], id="in a list of what is known"),
+        pytest.param(
+            said("seed 99 is not supported, it must be less than 10"),
+            [],
+            id="a value that is not supported",
+        ),
+        pytest.param(
+            said("Unsupported parameter 'x', known parameters are: seed, user"),
+            [],
+            id="in a list behind a comma",
+        ),
+        pytest.param(
+            said("Invalid value for 'seed'", param="seed"), [], id="a value, the name apart"
+        ),
+        pytest.param(
+            said("Unsupported parameter: 'x'. Supported parameters are: seed, user"),
+            [],
+            id="in a list of what is known",
+        ),
         pytest.param(said("Unknown model. Did you mean the parameter 'seed'?"), [], id="in advice"),
         pytest.param(said("The user is not allowed to stop"), [], id="in a sentence"),
         pytest.param(said("The model seed is not supported"), [], id="in the name of a model"),
-        pytest.param(said("Unsupported thing in {'messages': [], 'seed': 1, 'user': 'ann'}"), [], id="in the request that comes back"),
+        pytest.param(
+            said("Unsupported thing in {'messages': [], 'seed': 1, 'user': 'ann'}"),
+            [],
+            id="in the request that comes back",
+        ),
         pytest.param("", [], id="no words"),
     ],
 )
@@ -85,7 +112,9 @@ def test_what_the_prompt_says_is_not_what_the_server_says() -> None:
     prompt = "Why is it an unsupported parameter: 'seed'?"
     body = {**SENT, "messages": [{"role": "user", "content": prompt}]}
     assert reports(body, said(f"We cannot answer this: {prompt}")) == []
-    assert reports(body, said(f'Unsupported parameter: user. The prompt was "{prompt}"')) == ["user"]
+    assert reports(body, said(f'Unsupported parameter: user. The prompt was "{prompt}"')) == [
+        "user"
+    ]
 
 
 def test_a_property_of_the_callers_schema_is_not_a_field() -> None:
@@ -111,10 +140,15 @@ def test_what_was_known_stays_known() -> None:
 # --- other forms
 
 
-@pytest.mark.parametrize(("sent", "other"), [("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")])
+@pytest.mark.parametrize(
+    ("sent", "other"),
+    [("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")],
+)
 def test_a_limit_is_sent_under_its_other_name(sent: str, other: str) -> None:
     body = {"messages": [MESSAGE], sent: 5}
-    adapted = adapt(body, said(f"Unsupported parameter: '{sent}'. Use '{other}' instead."), Capabilities())
+    adapted = adapt(
+        body, said(f"Unsupported parameter: '{sent}'. Use '{other}' instead."), Capabilities()
+    )
     assert adapted is not None
     assert adapted.reports == (f"{sent} -> {other}",)
     assert build_body(body, "m", False, adapted.capabilities)[other] == 5
@@ -145,7 +179,9 @@ TWO = [MESSAGE, MESSAGE, {"role": "system", "content": "s"}]
         ({"tools": [TOOL]}, "Invalid function name: f", []),
     ],
 )  # fmt: skip
-def test_another_form_is_sent_where_what_was_sent_is_refused(body: Json, text: str, wanted: list[str]) -> None:
+def test_another_form_is_sent_where_what_was_sent_is_refused(
+    body: Json, text: str, wanted: list[str]
+) -> None:
     assert reports(body, said(text), developer_role=True) == wanted
 
 
@@ -162,12 +198,20 @@ def test_a_schema_is_asked_for_by_a_tool_where_the_caller_leaves_it_open() -> No
     assert reports(body, text, any_form=True) == ["response_format -> tools"]
     assert reports(body, text) == []
     assert reports(body, text, any_form=True, structured_output="json_schema") == []
-    assert reports(body, said("Invalid schema for response_format", param="response_format"), any_form=True) == []
+    assert (
+        reports(
+            body, said("Invalid schema for response_format", param="response_format"), any_form=True
+        )
+        == []
+    )
 
 
 def test_a_list_of_documents_may_stand_beside_v1() -> None:
     found = elsewhere("/a/v1", Capabilities())
     assert found is not None
-    assert (found.capabilities.rerank_beside_v1, found.reports) == (True, ("/a/v1/rerank -> /a/rerank",))
+    assert (found.capabilities.rerank_beside_v1, found.reports) == (
+        True,
+        ("/a/v1/rerank -> /a/rerank",),
+    )
     assert elsewhere("/a/v1", found.capabilities) is None
     assert elsewhere("/a", Capabilities()) is None

@@ -19,7 +19,9 @@ ADAPTED = [name for name in FILES if name not in LEFT]
 def misread(name: str) -> str:
     """Those of a file that are read as something else, and as what."""
     found = {refusal["id"]: (reading(refusal), refusal["wanted"]) for refusal in refusals(name)}
-    return "\n".join(f"{id_}: {read}, not {wanted}" for id_, (read, wanted) in found.items() if read != wanted)
+    return "\n".join(
+        f"{id_}: {read}, not {wanted}" for id_, (read, wanted) in found.items() if read != wanted
+    )
 
 
 @pytest.mark.parametrize("name", ADAPTED)
@@ -35,12 +37,21 @@ def test_what_only_the_caller_can_mend_is_left_to_him(name: str) -> None:
 @pytest.mark.parametrize("noise", [echoed, quoting, listing, advising])
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_said_beside_it_changes_nothing(name: str, noise: Callable[[Json], Json]) -> None:
-    found = {refusal["id"]: (reading(refusal), reading(noise(refusal))) for refusal in refusals(name)}
-    assert "\n".join(f"{id_}: {alone}, then {read}" for id_, (alone, read) in found.items() if read != alone) == ""
+    found = {
+        refusal["id"]: (reading(refusal), reading(noise(refusal))) for refusal in refusals(name)
+    }
+    assert (
+        "\n".join(
+            f"{id_}: {alone}, then {read}" for id_, (alone, read) in found.items() if read != alone
+        )
+        == ""
+    )
 
 
 def test_there_are_refusals_for_all_that_can_be_changed() -> None:
-    counted = Counter(change for name in ADAPTED for refusal in refusals(name) for change in refusal["wanted"])
+    counted = Counter(
+        change for name in ADAPTED for refusal in refusals(name) for change in refusal["wanted"]
+    )
     changes = [*DROPPABLE, *(row.report for row in (*_REASONING, *_TABLE)), "overflow", "split"]
     assert [change for change in changes if counted[change] < 2] == []
     assert counted.keys() <= set(changes)
@@ -50,4 +61,6 @@ def test_each_refusal_stands_on_the_right_side_once() -> None:
     ids = Counter(refusal["id"] for name in FILES for refusal in refusals(name))
     assert [id_ for id_, count in ids.items() if count > 1] == []
     assert [refusal["id"] for name in LEFT for refusal in refusals(name) if refusal["wanted"]] == []
-    assert [refusal["id"] for name in ADAPTED for refusal in refusals(name) if not refusal["wanted"]] == []
+    assert [
+        refusal["id"] for name in ADAPTED for refusal in refusals(name) if not refusal["wanted"]
+    ] == []

@@ -15,7 +15,13 @@ from opea_core.config import Capabilities
 from opea_core.errors import ConfigurationError
 from opea_core.types import Json
 from opea_core.wire.encoding import encode_body
-from opea_core.wire.request import build_body, check_body, check_messages, drop_parameter, has_parameter
+from opea_core.wire.request import (
+    build_body,
+    check_body,
+    check_messages,
+    drop_parameter,
+    has_parameter,
+)
 
 USER: Json = {"role": "user", "content": "Hello"}
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {}, "strict": True}}]
@@ -83,12 +89,24 @@ def test_a_body_is_a_dict(body: Any) -> None:
 
 
 def test_a_body_is_sent_as_it_is() -> None:
-    given = {"messages": [USER], "temperature": 0.5, "seed": 0, "top_p": False, "anything": {"x": None}}
+    given = {
+        "messages": [USER],
+        "temperature": 0.5,
+        "seed": 0,
+        "top_p": False,
+        "anything": {"x": None},
+    }
     assert build(given) == {"model": "m", **given, "stream": False}
 
 
 @pytest.mark.parametrize(
-    ("given", "model", "sent"), [({}, "m", "m"), ({"model": "own"}, "m", "own"), ({"model": None}, "m", "m"), ({"model": "own"}, "", "own")]
+    ("given", "model", "sent"),
+    [
+        ({}, "m", "m"),
+        ({"model": "own"}, "m", "own"),
+        ({"model": None}, "m", "m"),
+        ({"model": "own"}, "", "own"),
+    ],
 )
 def test_the_model_is_the_callers_or_the_endpoints(given: Json, model: str, sent: str) -> None:
     assert build(given, model)["model"] == sent
@@ -147,7 +165,11 @@ def test_options_of_tools_go_with_tools() -> None:
         ("max_tokens", {"max_tokens": 5}, {"max_tokens": 5}),
         ("max_completion_tokens", {"max_tokens": 5}, {"max_completion_tokens": 5}),
         ("max_completion_tokens", {}, {}),
-        ("max_completion_tokens", {"max_tokens": 5, "max_completion_tokens": 6}, {"max_completion_tokens": 6}),
+        (
+            "max_completion_tokens",
+            {"max_tokens": 5, "max_completion_tokens": 6},
+            {"max_completion_tokens": 6},
+        ),
         ("max_tokens", {"max_tokens": 5, "max_completion_tokens": 6}, {"max_tokens": 5}),
     ],
 )
@@ -164,9 +186,15 @@ def test_a_forced_tool_choice_becomes_auto_where_it_is_refused(choice: Any) -> N
 
 def test_a_named_tool_is_the_only_one_where_only_words_are_taken() -> None:
     others = [*TOOLS, {"type": "function", "function": {"name": "g"}}]
-    built = build({"tools": others, "tool_choice": {"type": "function", "function": {"name": "f"}}}, tool_choice="required")
+    built = build(
+        {"tools": others, "tool_choice": {"type": "function", "function": {"name": "f"}}},
+        tool_choice="required",
+    )
     assert (built["tools"], built["tool_choice"]) == (TOOLS, "required")
-    assert build({"tools": others, "tool_choice": "required"}, tool_choice="required")["tools"] == others
+    assert (
+        build({"tools": others, "tool_choice": "required"}, tool_choice="required")["tools"]
+        == others
+    )
 
 
 @pytest.mark.parametrize("choice", ["auto", "none"])
@@ -194,7 +222,12 @@ EARLY, ASKED, LATE = (
     ],
 )
 def test_a_late_system_message(how: str, expected: list[Any]) -> None:
-    assert build_body({"messages": [EARLY, ASKED, LATE]}, "m", False, Capabilities(late_system=how))["messages"] == expected
+    assert (
+        build_body({"messages": [EARLY, ASKED, LATE]}, "m", False, Capabilities(late_system=how))[
+            "messages"
+        ]
+        == expected
+    )
 
 
 def test_a_late_system_message_without_an_early_one_comes_first_when_merged() -> None:
@@ -204,11 +237,19 @@ def test_a_late_system_message_without_an_early_one_comes_first_when_merged() ->
 
 def test_parts_of_late_system_messages_are_merged() -> None:
     picture = {"type": "image_url", "image_url": {"url": "https://a/b.png"}}
-    built = build_body({"messages": [EARLY, ASKED, {**LATE, "content": [picture]}]}, "m", False, Capabilities(late_system="merge"))
+    built = build_body(
+        {"messages": [EARLY, ASKED, {**LATE, "content": [picture]}]},
+        "m",
+        False,
+        Capabilities(late_system="merge"),
+    )
     assert built["messages"][0]["content"] == [{"type": "text", "text": "Be brief."}, picture]
 
 
-@pytest.mark.parametrize(("how", "contents"), [("user", ["Be brief.", "b", "Hello"]), ("merge", ["Be brief.\n\nb", "Hello"])])
+@pytest.mark.parametrize(
+    ("how", "contents"),
+    [("user", ["Be brief.", "b", "Hello"]), ("merge", ["Be brief.\n\nb", "Hello"])],
+)
 def test_system_messages_at_the_beginning_stay_there(how: str, contents: list[str]) -> None:
     given = [EARLY, {"role": "developer", "content": "b"}, ASKED]
     built = build_body({"messages": given}, "m", False, Capabilities(late_system=how))["messages"]
@@ -222,18 +263,29 @@ def test_the_role_developer_is_sent_as_system_unless_it_is_understood() -> None:
     assert message(given, developer_role=True)["role"] == "developer"
 
 
-MEDIA = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": "data:x"}}]
+MEDIA = [
+    {"type": "text", "text": "What is it?"},
+    {"type": "image_url", "image_url": {"url": "data:x"}},
+]
 
 
 @pytest.mark.parametrize(
     ("content", "sent"),
     [
-        pytest.param([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab", id="text parts become one text"),
+        pytest.param(
+            [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+            "ab",
+            id="text parts become one text",
+        ),
         pytest.param(MEDIA, MEDIA, id="media stay"),
         pytest.param(
-            [{"type": "text", "text": "a", "cache_control": {}}], [{"type": "text", "text": "a", "cache_control": {}}], id="other keys stay"
+            [{"type": "text", "text": "a", "cache_control": {}}],
+            [{"type": "text", "text": "a", "cache_control": {}}],
+            id="other keys stay",
         ),
-        pytest.param([{"type": "text", "text": None}], [{"type": "text", "text": None}], id="text null stays"),
+        pytest.param(
+            [{"type": "text", "text": None}], [{"type": "text", "text": None}], id="text null stays"
+        ),
         pytest.param(["a"], ["a"], id="bare texts stay"),
         pytest.param("a", "a", id="a text stays"),
     ],
@@ -241,14 +293,27 @@ MEDIA = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_u
 @pytest.mark.parametrize("role", ["user", "system", "assistant", "tool"])
 def test_content_lists_of_text_are_flattened(role: str, content: Any, sent: Any) -> None:
     assert message({"role": role, "content": content}, tool_media=True)["content"] == sent
-    assert message({"role": role, "content": content}, tool_media=True, content_lists="keep")["content"] == content
+    assert (
+        message({"role": role, "content": content}, tool_media=True, content_lists="keep")[
+            "content"
+        ]
+        == content
+    )
 
 
 @pytest.mark.parametrize("content", ["", None, []])
-@pytest.mark.parametrize(("tool_content", "sent"), [("", {"content": ""}), ("null", {"content": None}), ("omit", {})])
-def test_what_stands_as_content_beside_tool_calls(content: Any, tool_content: str, sent: Json) -> None:
+@pytest.mark.parametrize(
+    ("tool_content", "sent"), [("", {"content": ""}), ("null", {"content": None}), ("omit", {})]
+)
+def test_what_stands_as_content_beside_tool_calls(
+    content: Any, tool_content: str, sent: Json
+) -> None:
     given = {"role": "assistant", "content": content, "tool_calls": [CALL]}
-    assert message(given, tool_content=tool_content) == {"role": "assistant", "tool_calls": [CALL], **sent}
+    assert message(given, tool_content=tool_content) == {
+        "role": "assistant",
+        "tool_calls": [CALL],
+        **sent,
+    }
 
 
 def test_absent_content_beside_tool_calls_is_filled_in() -> None:
@@ -257,7 +322,12 @@ def test_absent_content_beside_tool_calls_is_filled_in() -> None:
 
 @pytest.mark.parametrize("tool_content", ["", "null", "omit"])
 def test_text_beside_tool_calls_stays(tool_content: str) -> None:
-    assert message({"role": "assistant", "content": "Hi", "tool_calls": [CALL]}, tool_content=tool_content)["content"] == "Hi"
+    assert (
+        message(
+            {"role": "assistant", "content": "Hi", "tool_calls": [CALL]}, tool_content=tool_content
+        )["content"]
+        == "Hi"
+    )
 
 
 def test_an_assistant_message_without_text_is_sent_with_empty_text() -> None:
@@ -265,12 +335,18 @@ def test_an_assistant_message_without_text_is_sent_with_empty_text() -> None:
 
 
 def test_empty_tool_calls_are_not_sent() -> None:
-    assert message({"role": "assistant", "content": "Hi", "tool_calls": []}) == {"role": "assistant", "content": "Hi"}
+    assert message({"role": "assistant", "content": "Hi", "tool_calls": []}) == {
+        "role": "assistant",
+        "content": "Hi",
+    }
 
 
 @pytest.mark.parametrize("key", ["tool_calls", "function_call", "name"])
 def test_nulls_in_a_message_are_not_sent(key: str) -> None:
-    assert message({"role": "assistant", "content": "Hi", key: None}) == {"role": "assistant", "content": "Hi"}
+    assert message({"role": "assistant", "content": "Hi", key: None}) == {
+        "role": "assistant",
+        "content": "Hi",
+    }
 
 
 @pytest.mark.parametrize(
@@ -284,33 +360,62 @@ def test_nulls_in_a_message_are_not_sent(key: str) -> None:
     ],
 )
 def test_arguments_are_always_sent_as_text(arguments: Any, sent: str) -> None:
-    given = {"role": "assistant", "content": "", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": arguments}}]}
+    given = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{**CALL, "function": {"name": "f", "arguments": arguments}}],
+    }
     assert message(given)["tool_calls"] == [{**CALL, "function": {"name": "f", "arguments": sent}}]
 
 
 def test_absent_arguments_are_sent_as_an_empty_object() -> None:
-    given = {"role": "assistant", "content": "", "tool_calls": [{**CALL, "function": {"name": "f"}}]}
+    given = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{**CALL, "function": {"name": "f"}}],
+    }
     assert message(given)["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
 
 
 def test_keys_that_only_answers_have_are_stripped_from_assistant_messages() -> None:
     odd: Json = {"annotations": [], "audio": {}, "usage": {}}
-    assert message({"role": "assistant", "content": "Hi", **odd, "name": "n"}) == {"role": "assistant", "content": "Hi", "name": "n"}
+    assert message({"role": "assistant", "content": "Hi", **odd, "name": "n"}) == {
+        "role": "assistant",
+        "content": "Hi",
+        "name": "n",
+    }
     assert message({**USER, **odd}) == {**USER, **odd}
 
 
 def test_what_is_stripped_can_be_set() -> None:
     given = {"role": "assistant", "content": "Hi", "usage": 1, "x": 1}
-    assert message(given, strip_message_keys={"x"}) == {"role": "assistant", "content": "Hi", "usage": 1}
+    assert message(given, strip_message_keys={"x"}) == {
+        "role": "assistant",
+        "content": "Hi",
+        "usage": 1,
+    }
 
 
 def test_a_sound_goes_back_by_its_id_and_a_refusal_as_one() -> None:
-    given = {"role": "assistant", "content": "", "refusal": "no", "audio": {"id": "a1", "data": "UklGRg=="}}
-    assert message(given) == {"role": "assistant", "content": "", "refusal": "no", "audio": {"id": "a1"}}
+    given = {
+        "role": "assistant",
+        "content": "",
+        "refusal": "no",
+        "audio": {"id": "a1", "data": "UklGRg=="},
+    }
+    assert message(given) == {
+        "role": "assistant",
+        "content": "",
+        "refusal": "no",
+        "audio": {"id": "a1"},
+    }
 
 
 def test_tool_ids_go_back_unchanged() -> None:
-    messages = [{"role": "assistant", "content": "", "tool_calls": [{**CALL, "id": "x" * 60}]}, {"role": "tool", "tool_call_id": "x" * 60}]
+    messages = [
+        {"role": "assistant", "content": "", "tool_calls": [{**CALL, "id": "x" * 60}]},
+        {"role": "tool", "tool_call_id": "x" * 60},
+    ]
     assert build({"messages": messages})["messages"] == messages
 
 
@@ -349,7 +454,10 @@ def test_tool_calls_before_the_last_user_message_carry_none() -> None:
 @pytest.mark.parametrize("policy", ["auto", "never"])
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "reasoning_details"])
 def test_every_spelling_of_reasoning_is_stripped(name: str, policy: str) -> None:
-    assert message({"role": "assistant", "content": "Hi", name: "r"}, send_reasoning=policy) == {"role": "assistant", "content": "Hi"}
+    assert message({"role": "assistant", "content": "Hi", name: "r"}, send_reasoning=policy) == {
+        "role": "assistant",
+        "content": "Hi",
+    }
 
 
 @pytest.mark.parametrize(
@@ -361,10 +469,16 @@ def test_every_spelling_of_reasoning_is_stripped(name: str, policy: str) -> None
         ({"reasoning_content": "r"}, "thinking", {"thinking": "r"}),
         ({"reasoning_content": "r", "reasoning": "r"}, None, {"reasoning_content": "r"}),
         ({"reasoning": {"effort": "low"}}, None, {}),
-        ({"reasoning": "r", "reasoning_details": [{"data": "d"}]}, None, {"reasoning": "r", "reasoning_details": [{"data": "d"}]}),
+        (
+            {"reasoning": "r", "reasoning_details": [{"data": "d"}]},
+            None,
+            {"reasoning": "r", "reasoning_details": [{"data": "d"}]},
+        ),
     ],
 )
-def test_reasoning_is_sent_as_text_under_the_name_the_server_used(given: Json, field: str | None, sent: Json) -> None:
+def test_reasoning_is_sent_as_text_under_the_name_the_server_used(
+    given: Json, field: str | None, sent: Json
+) -> None:
     assert message({"role": "assistant", "content": "Hi", **given}, send_reasoning="always", reasoning_field=field) == {
         "role": "assistant", "content": "Hi", **sent,
     }  # fmt: skip
@@ -376,7 +490,10 @@ def test_reasoning_is_sent_as_text_under_the_name_the_server_used(given: Json, f
 PARAMETERS: Json = {
     "messages": [{**USER, "name": "n"}],
     "tools": TOOLS,
-    "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "strict": True}},
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": "n", "schema": {}, "strict": True},
+    },
     "seed": 1,
 }
 
@@ -397,7 +514,15 @@ def test_only_the_parameter_itself_is_dropped() -> None:
     assert build(PARAMETERS, dropped=dropped) == {"model": "m", **without, "stream": False}
 
 
-@pytest.mark.parametrize("body", [{"messages": "x", "tools": "x", "response_format": "x"}, {"tools": [None]}, {"messages": [None]}, {}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": "x", "tools": "x", "response_format": "x"},
+        {"tools": [None]},
+        {"messages": [None]},
+        {},
+    ],
+)
 @pytest.mark.parametrize("name", ["name", "strict", "seed"])
 def test_odd_bodies_carry_no_parameter(name: str, body: Json) -> None:
     assert not has_parameter(body, name)
@@ -479,11 +604,17 @@ def test_what_json_cannot_say_is_a_configuration_error_that_names_the_part(what:
         encode_body({"model": "m", "bad": UNSAYABLE[what](), "messages": []})
 
 
-@pytest.mark.parametrize("arguments", [{"x": object()}, {"x": math.nan}, {"x": "\ud83d"}], ids=["object", "NaN", "surrogate"])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"x": object()}, {"x": math.nan}, {"x": "\ud83d"}],
+    ids=["object", "NaN", "surrogate"],
+)
 def test_tool_arguments_that_json_cannot_say_are_a_configuration_error(arguments: Any) -> None:
     calls = [{"id": "a", "function": {"name": "f", "arguments": arguments}}]
     with pytest.raises(ConfigurationError):
-        encode_body(build({"messages": [{"role": "assistant", "content": "", "tool_calls": calls}]}))
+        encode_body(
+            build({"messages": [{"role": "assistant", "content": "", "tool_calls": calls}]})
+        )
 
 
 def test_the_callers_text_is_not_in_the_error() -> None:
@@ -500,8 +631,18 @@ def test_what_is_encoded_reads_as_the_body() -> None:
 # --- an answer of a schema
 
 
-FORM: Json = {"name": "answer", "description": "What is said.", "schema": {"type": "object"}, "strict": True}
-FUNCTION = {"name": "answer", "description": "What is said.", "strict": True, "parameters": {"type": "object"}}
+FORM: Json = {
+    "name": "answer",
+    "description": "What is said.",
+    "schema": {"type": "object"},
+    "strict": True,
+}
+FUNCTION = {
+    "name": "answer",
+    "description": "What is said.",
+    "strict": True,
+    "parameters": {"type": "object"},
+}
 
 
 def build_form(body: Json, how: Any, form: Json | None = FORM) -> Json:
@@ -523,8 +664,14 @@ def test_a_schema_is_sent_as_a_forced_tool() -> None:
 
 
 def test_a_tool_has_only_what_the_schema_says() -> None:
-    built = build_form({}, "function_calling", {"name": "answer", "schema": {}, "description": None, "strict": None})
-    assert built["tools"] == [{"type": "function", "function": {"name": "answer", "parameters": {}}}]
+    built = build_form(
+        {},
+        "function_calling",
+        {"name": "answer", "schema": {}, "description": None, "strict": None},
+    )
+    assert built["tools"] == [
+        {"type": "function", "function": {"name": "answer", "parameters": {}}}
+    ]
 
 
 def test_where_only_json_can_be_asked_for_the_schema_is_no_format() -> None:
@@ -533,7 +680,10 @@ def test_where_only_json_can_be_asked_for_the_schema_is_no_format() -> None:
 
 def test_a_schema_beside_tools_is_sent_as_a_format() -> None:
     built = build_form({"tools": TOOLS}, "json_schema")
-    assert (built["tools"], built["response_format"]) == (TOOLS, {"type": "json_schema", "json_schema": FORM})
+    assert (built["tools"], built["response_format"]) == (
+        TOOLS,
+        {"type": "json_schema", "json_schema": FORM},
+    )
     assert "tool_choice" not in built
 
 
@@ -547,38 +697,63 @@ def test_a_schema_beside_tools_is_one_tool_more_and_some_tool_is_forced() -> Non
 
 
 def test_a_choice_of_the_caller_stays_beside_a_schema() -> None:
-    assert build_form({"tools": TOOLS, "tool_choice": "auto"}, "function_calling")["tool_choice"] == "auto"
+    assert (
+        build_form({"tools": TOOLS, "tool_choice": "auto"}, "function_calling")["tool_choice"]
+        == "auto"
+    )
 
 
 def test_options_of_tools_go_with_the_tool_of_a_schema() -> None:
-    assert build_form({"parallel_tool_calls": False}, "function_calling")["parallel_tool_calls"] is False
+    assert (
+        build_form({"parallel_tool_calls": False}, "function_calling")["parallel_tool_calls"]
+        is False
+    )
     assert "parallel_tool_calls" not in build_form({"parallel_tool_calls": False}, "json_schema")
 
 
 def test_where_no_tool_can_be_forced_the_one_of_a_schema_is_offered() -> None:
-    built = build_body({}, "m", False, Capabilities(structured_output="function_calling", tool_choice="auto"), FORM)
+    built = build_body(
+        {}, "m", False, Capabilities(structured_output="function_calling", tool_choice="auto"), FORM
+    )
     assert built["tool_choice"] == "auto"
 
 
 def test_strict_is_dropped_from_a_schema_that_stays_the_callers() -> None:
     capabilities = Capabilities(dropped=frozenset({"strict"}))
     for how in (None, "function_calling"):
-        assert not has_parameter(build_body({}, "m", False, capabilities.replace(structured_output=how), FORM), "strict")
+        assert not has_parameter(
+            build_body({}, "m", False, capabilities.replace(structured_output=how), FORM), "strict"
+        )
     assert FORM["strict"] is True
 
 
 def test_what_is_left_out_is_told() -> None:
     known = Capabilities(dropped=frozenset({"seed", "user"}), tool_choice="auto")
     left_out: list[str] = []
-    build_body({"messages": [], "seed": 1, "n": 2, "tools": [{}], "tool_choice": "required"}, "m", False, known, left_out=left_out)
+    build_body(
+        {"messages": [], "seed": 1, "n": 2, "tools": [{}], "tool_choice": "required"},
+        "m",
+        False,
+        known,
+        left_out=left_out,
+    )
     assert left_out == ["tool_choice -> auto", "seed"]
 
 
 @pytest.mark.parametrize("policy", ["tool_turns", "always"])
 def test_a_call_without_reasoning_has_the_field_where_reasoning_goes_back(policy: str) -> None:
-    turn = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]}]
-    assert build({"messages": turn}, "m", send_reasoning=policy)["messages"][1]["reasoning_content"] == ""
-    assert "reasoning_content" not in build({"messages": turn}, "m", send_reasoning="never")["messages"][1]
+    turn = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]},
+    ]
+    assert (
+        build({"messages": turn}, "m", send_reasoning=policy)["messages"][1]["reasoning_content"]
+        == ""
+    )
+    assert (
+        "reasoning_content"
+        not in build({"messages": turn}, "m", send_reasoning="never")["messages"][1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -587,7 +762,10 @@ def test_a_call_without_reasoning_has_the_field_where_reasoning_goes_back(policy
         ([USER], {"role": "user", "content": "Hello\n\n{words}"}),
         (
             [{**USER, "content": [{"type": "image_url"}]}],
-            {"role": "user", "content": [{"type": "image_url"}, {"type": "text", "text": "{words}"}]},
+            {
+                "role": "user",
+                "content": [{"type": "image_url"}, {"type": "text", "text": "{words}"}],
+            },
         ),
         ([{"role": "system", "content": "Be brief."}], {"role": "user", "content": "{words}"}),
     ],
@@ -596,7 +774,18 @@ def test_a_call_without_reasoning_has_the_field_where_reasoning_goes_back(policy
 def test_json_mode_tells_the_schema_in_words(given: list[Json], last: Json) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     before = copy.deepcopy(given)
-    built = build_body({"messages": given}, "m", False, Capabilities(structured_output="json_mode"), {"name": "A", "schema": schema})
-    words = "Answer with one JSON object that fits this JSON schema, and with nothing else:\n" + json.dumps(schema, separators=(",", ":"))
-    assert json.dumps(built["messages"][-1]) == json.dumps(last).replace("{words}", json.dumps(words)[1:-1])
+    built = build_body(
+        {"messages": given},
+        "m",
+        False,
+        Capabilities(structured_output="json_mode"),
+        {"name": "A", "schema": schema},
+    )
+    words = (
+        "Answer with one JSON object that fits this JSON schema, and with nothing else:\n"
+        + json.dumps(schema, separators=(",", ":"))
+    )
+    assert json.dumps(built["messages"][-1]) == json.dumps(last).replace(
+        "{words}", json.dumps(words)[1:-1]
+    )
     assert given == before

@@ -34,7 +34,9 @@ def test_the_best_comes_first(raw: Any) -> None:
 
 @pytest.mark.parametrize("document", ["a text", {"text": "a text"}])
 def test_a_document_that_came_back_is_text(document: Any) -> None:
-    assert read_rerank({"results": [{**ONE, "document": document}]}, 1).results[0].document == "a text"
+    assert (
+        read_rerank({"results": [{**ONE, "document": document}]}, 1).results[0].document == "a text"
+    )
 
 
 def test_no_results_are_no_results() -> None:

@@ -80,7 +80,11 @@ def call(index: Any = 0, id_: Any = "a", name: Any = "f", arguments: Any = "{}")
 
 
 DONE = "data: [DONE]\n\n"
-PLAIN = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
+PLAIN = {
+    "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    ]
+}
 
 
 def joined(chunks: Iterable[ChatChunk]) -> str:
@@ -92,61 +96,143 @@ def joined(chunks: Iterable[ChatChunk]) -> str:
 STREAMS: dict[str, tuple[str, Json]] = {
     # what came, and what it is: fields of the response; or the class of the problem and the text so far
     "ordinary": (
-        delta(role="assistant", content="") + delta(content="H") + delta(content="i") + delta("stop") + DONE,
+        delta(role="assistant", content="")
+        + delta(content="H")
+        + delta(content="i")
+        + delta("stop")
+        + DONE,
         {"content": "Hi", "finish_reason": "stop", "warnings": []},
     ),
     "comments and heartbeats": (
-        ": KEEPALIVE\n\n" + delta(content="H") + "data: : PROCESSING\n\n" + "data: \n\n" + ":\n\n" + delta("stop", content="i") + DONE,
+        ": KEEPALIVE\n\n"
+        + delta(content="H")
+        + "data: : PROCESSING\n\n"
+        + "data: \n\n"
+        + ":\n\n"
+        + delta("stop", content="i")
+        + DONE,
         {"content": "Hi", "finish_reason": "stop"},
     ),
     "a comment first": (": hello\n\n" + delta("stop", content="Hi") + DONE, {"content": "Hi"}),
-    "an event name first": ("event: message\nid: 1\nretry: 5\n" + delta("stop", content="Hi") + DONE, {"content": "Hi"}),
+    "an event name first": (
+        "event: message\nid: 1\nretry: 5\n" + delta("stop", content="Hi") + DONE,
+        {"content": "Hi"},
+    ),
     "blank lines first": ("\n\n\n" + delta("stop", content="Hi") + DONE, {"content": "Hi"}),
     "a BOM first": ("\ufeff" + delta("stop", content="Hi") + DONE, {"content": "Hi"}),
-    "no blank line at the end": (delta(content="Hi") + delta("stop") + "data: [DONE]", {"content": "Hi", "warnings": []}),
-    "no [DONE]": (delta(content="Hi") + delta("stop"), {"content": "Hi", "warnings": ["the stream ended without [DONE]"]}),
-    "no [DONE] and no blank line": (delta(content="Hi") + delta("stop").rstrip(), {"content": "Hi", "finish_reason": "stop"}),
+    "no blank line at the end": (
+        delta(content="Hi") + delta("stop") + "data: [DONE]",
+        {"content": "Hi", "warnings": []},
+    ),
+    "no [DONE]": (
+        delta(content="Hi") + delta("stop"),
+        {"content": "Hi", "warnings": ["the stream ended without [DONE]"]},
+    ),
+    "no [DONE] and no blank line": (
+        delta(content="Hi") + delta("stop").rstrip(),
+        {"content": "Hi", "finish_reason": "stop"},
+    ),
     "no finish reason": (
         delta(content="Hi") + DONE,
-        {"content": "Hi", "finish_reason": None, "warnings": ["the stream ended without a finish reason"]},
+        {
+            "content": "Hi",
+            "finish_reason": None,
+            "warnings": ["the stream ended without a finish reason"],
+        },
     ),
-    "an empty finish reason": (delta("", content="Hi") + DONE, {"content": "Hi", "finish_reason": None}),
-    "no finish reason, reasoning only": (delta(reasoning="why") + DONE, {"reasoning": "why", "finish_reason": None}),
-    "no finish reason, a tool call": (delta(tool_calls=[call()]) + DONE, {"calls": [("a", "f", "{}")], "finish_reason": None}),
-    "no finish reason, a refusal": (delta(refusal="no") + DONE, {"refusal": "no", "finish_reason": None}),
-    "content after the finish reason": (delta("stop", content="H") + delta(content="i") + DONE, {"content": "Hi"}),
-    "finish reason repeated": (delta(content="Hi") + delta("stop") + delta("length") + DONE, {"finish_reason": "length"}),
-    "finish reason on the content": (delta("stop", content="Hi") + DONE, {"content": "Hi", "finish_reason": "stop"}),
-    "finish reason alone": (delta("content_filter") + DONE, {"content": "", "finish_reason": "content_filter"}),
-    "events after [DONE]": (delta("stop", content="Hi") + DONE + delta(content="!"), {"content": "Hi"}),
+    "an empty finish reason": (
+        delta("", content="Hi") + DONE,
+        {"content": "Hi", "finish_reason": None},
+    ),
+    "no finish reason, reasoning only": (
+        delta(reasoning="why") + DONE,
+        {"reasoning": "why", "finish_reason": None},
+    ),
+    "no finish reason, a tool call": (
+        delta(tool_calls=[call()]) + DONE,
+        {"calls": [("a", "f", "{}")], "finish_reason": None},
+    ),
+    "no finish reason, a refusal": (
+        delta(refusal="no") + DONE,
+        {"refusal": "no", "finish_reason": None},
+    ),
+    "content after the finish reason": (
+        delta("stop", content="H") + delta(content="i") + DONE,
+        {"content": "Hi"},
+    ),
+    "finish reason repeated": (
+        delta(content="Hi") + delta("stop") + delta("length") + DONE,
+        {"finish_reason": "length"},
+    ),
+    "finish reason on the content": (
+        delta("stop", content="Hi") + DONE,
+        {"content": "Hi", "finish_reason": "stop"},
+    ),
+    "finish reason alone": (
+        delta("content_filter") + DONE,
+        {"content": "", "finish_reason": "content_filter"},
+    ),
+    "events after [DONE]": (
+        delta("stop", content="Hi") + DONE + delta(content="!"),
+        {"content": "Hi"},
+    ),
     "choices of every kind": (
         data({"id": "", "model": "", "choices": [], "prompt_filter_results": []})
         + data({"choices": None})
         + data({"id": "x", "model": "m", "choices": [{"index": 0, "delta": None}]})
         + delta(content="Hi")
         + data({"choices": [{"index": 0, "finish_reason": "stop"}]})
-        + data({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}})
+        + data(
+            {
+                "choices": [],
+                "usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10},
+            }
+        )
         + DONE,
         {"content": "Hi", "finish_reason": "stop", "id": "x", "model": "m", "usage": (9, 1, 10)},
     ),
     "usage with nulls": (
-        data({"choices": [{"delta": {"content": "a"}}], "usage": {"prompt_tokens": 9, "completion_tokens": None}})
+        data(
+            {
+                "choices": [{"delta": {"content": "a"}}],
+                "usage": {"prompt_tokens": 9, "completion_tokens": None},
+            }
+        )
         + delta("stop")
-        + data({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 14}})
+        + data(
+            {
+                "choices": [],
+                "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 14},
+            }
+        )
         + DONE,
         {"usage": (9, 2, 14)},
     ),
     "usage under x_groq": (
-        delta(content="a") + data({"choices": [{"delta": {}, "finish_reason": "stop"}], "x_groq": {"usage": {"prompt_tokens": 9}}}) + DONE,
+        delta(content="a")
+        + data(
+            {
+                "choices": [{"delta": {}, "finish_reason": "stop"}],
+                "x_groq": {"usage": {"prompt_tokens": 9}},
+            }
+        )
+        + DONE,
         {"usage": (9, None, None)},
     ),
     "reasoning under two names": (
-        delta(reasoning="w", reasoning_content="w") + delta(reasoning_content="hy") + delta("stop", content="Hi", reasoning="") + DONE,
+        delta(reasoning="w", reasoning_content="w")
+        + delta(reasoning_content="hy")
+        + delta("stop", content="Hi", reasoning="")
+        + DONE,
         {"content": "Hi", "reasoning": "why"},
     ),
     "reasoning details": (
         delta(reasoning_details=[{"type": "reasoning.text", "index": 0, "text": "wh"}])
-        + delta(reasoning_details=[{"type": "reasoning.text", "index": 0, "text": "y", "signature": "s"}])
+        + delta(
+            reasoning_details=[
+                {"type": "reasoning.text", "index": 0, "text": "y", "signature": "s"}
+            ]
+        )
         + delta("stop", content="Hi")
         + DONE,
         {"content": "Hi", "reasoning": "why"},
@@ -166,7 +252,9 @@ STREAMS: dict[str, tuple[str, Json]] = {
         {"content": "", "calls": [("a", "f", '{"x":1}')], "finish_reason": "tool_calls"},
     ),
     "tool calls without ids, stop": (
-        delta(tool_calls=[call(None, None, "f", "{}"), call(None, None, "g", "{}")]) + delta("stop") + DONE,
+        delta(tool_calls=[call(None, None, "f", "{}"), call(None, None, "g", "{}")])
+        + delta("stop")
+        + DONE,
         {"calls": [("new1", "f", "{}"), ("new2", "g", "{}")], "finish_reason": "tool_calls"},
     ),
     "a tool call cut by the token limit": (
@@ -174,25 +262,53 @@ STREAMS: dict[str, tuple[str, Json]] = {
         {"calls": [], "invalid": [("a", "f", '{"x"', True)], "finish_reason": "length"},
     ),
     "a legacy function call": (
-        delta(function_call={"name": "f", "arguments": ""}) + delta("function_call", function_call={"arguments": "{}"}) + DONE,
+        delta(function_call={"name": "f", "arguments": ""})
+        + delta("function_call", function_call={"arguments": "{}"})
+        + DONE,
         {"calls": [("new1", "f", "{}")], "finish_reason": "tool_calls"},
     ),
     "two choices interleaved": (
-        delta(index=1, content="b") + delta(content="a") + delta("stop", index=1) + delta("stop") + DONE,
+        delta(index=1, content="b")
+        + delta(content="a")
+        + delta("stop", index=1)
+        + delta("stop")
+        + DONE,
         {"content": "a", "choices": ["a", "b"]},
     ),
     "a cumulative message": (
         data({"choices": [{"delta": {"content": ""}, "message": {"content": "H"}}]})
-        + data({"choices": [{"delta": {"content": ""}, "message": {"content": "Hi"}, "finish_reason": "stop"}]}),
+        + data(
+            {
+                "choices": [
+                    {
+                        "delta": {"content": ""},
+                        "message": {"content": "Hi"},
+                        "finish_reason": "stop",
+                    }
+                ]
+            }
+        ),
         {"content": "Hi"},
     ),
     "a cumulative message beside deltas": (
         data({"choices": [{"delta": {"content": "H"}, "message": {"content": "H"}}]})
-        + data({"choices": [{"delta": {"content": "i"}, "message": {"content": "Hi"}, "finish_reason": "stop"}]}),
+        + data(
+            {
+                "choices": [
+                    {
+                        "delta": {"content": "i"},
+                        "message": {"content": "Hi"},
+                        "finish_reason": "stop",
+                    }
+                ]
+            }
+        ),
         {"content": "Hi"},
     ),
     "legacy completion": (
-        data({"choices": [{"text": "H"}]}) + data({"choices": [{"text": "i", "finish_reason": "stop"}]}) + DONE,
+        data({"choices": [{"text": "H"}]})
+        + data({"choices": [{"text": "i", "finish_reason": "stop"}]})
+        + DONE,
         {"content": "Hi"},
     ),
     "characters outside ASCII": (
@@ -206,18 +322,32 @@ STREAMS: dict[str, tuple[str, Json]] = {
         + DONE,
         {"content": "😀!"},
     ),
-    "a lone surrogate at the end": (data('{"choices":[{"delta":{"content":"a\\ud83d"}}]}') + delta("stop") + DONE, {"content": "a\ufffd"}),
-    "raw control characters": (data('{"choices":[{"delta":{"content":"a\tb"}}]}') + delta("stop") + DONE, {"content": "a\tb"}),
+    "a lone surrogate at the end": (
+        data('{"choices":[{"delta":{"content":"a\\ud83d"}}]}') + delta("stop") + DONE,
+        {"content": "a\ufffd"},
+    ),
+    "raw control characters": (
+        data('{"choices":[{"delta":{"content":"a\tb"}}]}') + delta("stop") + DONE,
+        {"content": "a\tb"},
+    ),
     "NaN": (
-        data('{"choices":[{"delta":{"content":"a"},"logprobs":{"content":[{"logprob":-Infinity,"x":NaN}]}}]}') + delta("stop") + DONE,
+        data(
+            '{"choices":[{"delta":{"content":"a"},"logprobs":{"content":[{"logprob":-Infinity,"x":NaN}]}}]}'
+        )
+        + delta("stop")
+        + DONE,
         {"content": "a", "logprobs": {"content": [{"logprob": None, "x": None}]}},
     ),
     "one document on several data lines": (
-        'data: {"choices":\ndata: [{"delta":{"content":"Hi"},\ndata: "finish_reason":"stop"}]}\n\n' + DONE,
+        'data: {"choices":\ndata: [{"delta":{"content":"Hi"},\ndata: "finish_reason":"stop"}]}\n\n'
+        + DONE,
         {"content": "Hi", "finish_reason": "stop"},
     ),
     "glued data lines": (
-        delta(content="H").replace("\n\n", "\n") + delta("stop", content="i").replace("\n\n", "\n") + "\n" + DONE,
+        delta(content="H").replace("\n\n", "\n")
+        + delta("stop", content="i").replace("\n\n", "\n")
+        + "\n"
+        + DONE,
         {"content": "Hi"},
     ),
     "glued data lines with the end mark": (
@@ -226,10 +356,22 @@ STREAMS: dict[str, tuple[str, Json]] = {
     ),
     # errors
     "nothing but [DONE]": (DONE, {"problem": errors.BadAnswerError, "so_far": None}),
-    "role only": (delta(role="assistant", content="") + DONE, {"problem": errors.BadAnswerError, "so_far": None}),
-    "usage only": (data({"choices": [], "usage": {"prompt_tokens": 9}}) + DONE, {"problem": errors.BadAnswerError}),
-    "neither finish reason nor [DONE]": (delta(content="Hi"), {"problem": errors.EndpointConnectionError, "so_far": "Hi"}),
-    "role only and no [DONE]": (delta(role="assistant"), {"problem": errors.EndpointConnectionError, "so_far": None}),
+    "role only": (
+        delta(role="assistant", content="") + DONE,
+        {"problem": errors.BadAnswerError, "so_far": None},
+    ),
+    "usage only": (
+        data({"choices": [], "usage": {"prompt_tokens": 9}}) + DONE,
+        {"problem": errors.BadAnswerError},
+    ),
+    "neither finish reason nor [DONE]": (
+        delta(content="Hi"),
+        {"problem": errors.EndpointConnectionError, "so_far": "Hi"},
+    ),
+    "role only and no [DONE]": (
+        delta(role="assistant"),
+        {"problem": errors.EndpointConnectionError, "so_far": None},
+    ),
     "broken off inside an event": (
         delta(content="Hi") + 'data: {"choices":[{"del',
         {"problem": errors.EndpointConnectionError, "so_far": "Hi"},
@@ -248,19 +390,27 @@ STREAMS: dict[str, tuple[str, Json]] = {
         {"problem": errors.ServerError, "says": "Provider went away", "so_far": "Hi"},
     ),
     "error and choices": (
-        data({"error": {"code": 400, "message": "Limit"}, "choices": [{"delta": {"content": ""}}]}) + DONE,
+        data({"error": {"code": 400, "message": "Limit"}, "choices": [{"delta": {"content": ""}}]})
+        + DONE,
         {"problem": errors.InvalidRequestError, "says": "Limit"},
     ),
     "an event named error": (
         'event: error\ndata: {"error":{"message":"Tool call failed","code":"tool_use_failed","status_code":400}}\n\n',
         {"problem": errors.InvalidRequestError, "says": "Tool call failed"},
     ),
-    "an event named error without error": ('event: error\ndata: {"message":"boom"}\n\n', {"problem": errors.ServerError, "says": "boom"}),
+    "an event named error without error": (
+        'event: error\ndata: {"message":"boom"}\n\n',
+        {"problem": errors.ServerError, "says": "boom"},
+    ),
     "a field named error": (
-        delta(content="Hi") + 'error: {"detail":"decode failed","error":{"message":"out of context"}}\n\n',
+        delta(content="Hi")
+        + 'error: {"detail":"decode failed","error":{"message":"out of context"}}\n\n',
         {"problem": errors.ServerError, "says": "out of context", "so_far": "Hi"},
     ),
-    "a field named error at the end of the body": ('error: {"error":{"message":"m"}}', {"problem": errors.ServerError, "says": "m"}),
+    "a field named error at the end of the body": (
+        'error: {"error":{"message":"m"}}',
+        {"problem": errors.ServerError, "says": "m"},
+    ),
     "error beside message": (
         data({"error": {"message": "Compute error."}, "message": "Compute error."}),
         {"problem": errors.ServerError, "says": "Compute error."},
@@ -270,11 +420,22 @@ STREAMS: dict[str, tuple[str, Json]] = {
         data({"object": "error", "message": "m", "type": "BadRequestError", "code": 400}) + DONE,
         {"problem": errors.InvalidRequestError, "says": "m"},
     ),
-    "error with digits as code": (data({"error": {"message": "m", "code": "429"}}), {"problem": errors.RateLimited}),
-    "error with a word as code": (data({"error": {"message": "m", "code": "rate_limit_exceeded"}}), {"problem": errors.RateLimited}),
-    "error without code": (data({"error": {"message": "m", "code": None, "type": None}}), {"problem": errors.ServerError}),
+    "error with digits as code": (
+        data({"error": {"message": "m", "code": "429"}}),
+        {"problem": errors.RateLimited},
+    ),
+    "error with a word as code": (
+        data({"error": {"message": "m", "code": "rate_limit_exceeded"}}),
+        {"problem": errors.RateLimited},
+    ),
+    "error without code": (
+        data({"error": {"message": "m", "code": None, "type": None}}),
+        {"problem": errors.ServerError},
+    ),
     "error whose code contradicts its type": (
-        data({"error": {"message": "m", "type": "invalid_request_error", "code": "request_timeout"}}),
+        data(
+            {"error": {"message": "m", "type": "invalid_request_error", "code": "request_timeout"}}
+        ),
         {"problem": errors.ServerError},
     ),
     "error whose status_code contradicts its code": (
@@ -282,20 +443,46 @@ STREAMS: dict[str, tuple[str, Json]] = {
         {"problem": errors.InvalidRequestError},
     ),
     "context overflow inside a stream": (
-        data({"error": {"message": "the request exceeds the available context size", "type": "exceed_context_size_error", "code": 400}}),
+        data(
+            {
+                "error": {
+                    "message": "the request exceeds the available context size",
+                    "type": "exceed_context_size_error",
+                    "code": 400,
+                }
+            }
+        ),
         {"problem": errors.ContextOverflowError},
     ),
-    "finish reason error": (delta(content="Hi") + delta("error") + DONE, {"problem": errors.ServerError, "so_far": "Hi"}),
-    "finish reason error of another choice": (delta(content="Hi") + delta("error", index=1) + DONE, {"problem": errors.ServerError}),
-    "finish reason abort": (delta("abort", content="Hi") + DONE, {"problem": errors.ServerError, "so_far": "Hi"}),
-    "finish reason insufficient_system_resource": (delta("insufficient_system_resource") + DONE, {"problem": errors.ServerError}),
-    "an event in plain words": (delta(content="Hi") + data("Internal Server Error"), {"problem": errors.BadAnswerError, "so_far": "Hi"}),
+    "finish reason error": (
+        delta(content="Hi") + delta("error") + DONE,
+        {"problem": errors.ServerError, "so_far": "Hi"},
+    ),
+    "finish reason error of another choice": (
+        delta(content="Hi") + delta("error", index=1) + DONE,
+        {"problem": errors.ServerError},
+    ),
+    "finish reason abort": (
+        delta("abort", content="Hi") + DONE,
+        {"problem": errors.ServerError, "so_far": "Hi"},
+    ),
+    "finish reason insufficient_system_resource": (
+        delta("insufficient_system_resource") + DONE,
+        {"problem": errors.ServerError},
+    ),
+    "an event in plain words": (
+        delta(content="Hi") + data("Internal Server Error"),
+        {"problem": errors.BadAnswerError, "so_far": "Hi"},
+    ),
     "an event that is broken JSON": (
         delta(content="Hi") + data('{"choices":[{"delta":{"content":"your context window') + DONE,
         {"problem": errors.BadAnswerError, "so_far": "Hi"},
     ),
     "an event that is no object": (delta(content="Hi") + data("[1]") + DONE, {"so_far": "Hi"}),
-    "an event that is HTML": (data("<html><title>502</title></html>"), {"problem": errors.BadAnswerError}),
+    "an event that is HTML": (
+        data("<html><title>502</title></html>"),
+        {"problem": errors.BadAnswerError},
+    ),
 }
 
 
@@ -317,8 +504,13 @@ def told(response_reader: ResponseReader) -> Json:
         "finish_reason": response.finish_reason,
         "choices": [choice.content for choice in response.choices],
         "calls": [(call.id, call.name, call.arguments) for call in response.tool_calls],
-        "invalid": [(call.id, call.name, call.arguments, call.truncated) for call in response.invalid_tool_calls],
-        "usage": (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) if usage else None,
+        "invalid": [
+            (call.id, call.name, call.arguments, call.truncated)
+            for call in response.invalid_tool_calls
+        ],
+        "usage": (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+        if usage
+        else None,
         "logprobs": response.logprobs,
         "id": response.id,
         "model": response.model,
@@ -338,10 +530,19 @@ def test_joining_the_chunks_gives_the_answer_once() -> None:
         response_reader = read(STREAMS[name][0])
         response = answer(response_reader)
         assert joined(response_reader.chunks) == response.content, name
-        assert "".join(chunk.reasoning for chunk in response_reader.chunks) == response.reasoning, name
-        assert [chunk.done for chunk in response_reader.chunks] == [False] * (len(response_reader.chunks) - 1) + [True], name
+        assert "".join(chunk.reasoning for chunk in response_reader.chunks) == response.reasoning, (
+            name
+        )
+        assert [chunk.done for chunk in response_reader.chunks] == [False] * (
+            len(response_reader.chunks) - 1
+        ) + [True], name
         last = response_reader.chunks[-1]
-        assert (last.type, last.content, last.response, last.usage) == ("complete", "", response, response.usage), name
+        assert (last.type, last.content, last.response, last.usage) == (
+            "complete",
+            "",
+            response,
+            response.usage,
+        ), name
 
 
 def everything(response_reader: ResponseReader) -> list[Any]:
@@ -385,11 +586,17 @@ def test_a_stream_is_the_same_in_every_form_and_in_all_pieces(form: str) -> None
     for name, (body, _) in STREAMS.items():
         whole = everything(read(body))
         for size in SIZES:
-            assert everything(read(*pieces_of(FORMS[form](body), size))) == whole, f"{name}, in pieces of {size}"
+            assert everything(read(*pieces_of(FORMS[form](body), size))) == whole, (
+                f"{name}, in pieces of {size}"
+            )
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(sorted(STREAMS)), st.sampled_from(sorted(FORMS)), st.lists(st.integers(1, 60), min_size=1, max_size=9))
+@given(
+    st.sampled_from(sorted(STREAMS)),
+    st.sampled_from(sorted(FORMS)),
+    st.lists(st.integers(1, 60), min_size=1, max_size=9),
+)
 def test_a_stream_is_the_same_in_random_pieces(name: str, form: str, sizes: list[int]) -> None:
     body = STREAMS[name][0]
     assert everything(read(*pieces_of(FORMS[form](body), *sizes))) == everything(read(body))
@@ -398,7 +605,9 @@ def test_a_stream_is_the_same_in_random_pieces(name: str, form: str, sizes: list
 def test_a_compressed_stream_is_the_same_in_all_pieces() -> None:
     for name, (body, _) in STREAMS.items():
         pieces = pieces_of(gzip.compress(body.encode()), 1)
-        assert everything(read(*pieces, headers={"content-encoding": "gzip"})) == everything(read(body)), name
+        assert everything(read(*pieces, headers={"content-encoding": "gzip"})) == everything(
+            read(body)
+        ), name
 
 
 def test_a_plain_request_answered_by_a_stream_is_assembled() -> None:
@@ -413,11 +622,23 @@ def test_a_plain_request_answered_by_a_stream_is_assembled() -> None:
 def test_strict_finish_refuses_a_stream_without_finish_reason() -> None:
     response_reader = read(delta(content="Hi"), DONE, capabilities=Capabilities(strict_finish=True))
     assert told(response_reader) == {"problem": errors.BadAnswerError, "says": "", "so_far": "Hi"}
-    assert told(read(delta("stop", content="Hi"), DONE, capabilities=Capabilities(strict_finish=True)))["content"] == "Hi"
+    assert (
+        told(
+            read(delta("stop", content="Hi"), DONE, capabilities=Capabilities(strict_finish=True))
+        )["content"]
+        == "Hi"
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["nothing but [DONE]", "neither finish reason nor [DONE]", "no events", "error with a code", "finish reason abort"]
+    "name",
+    [
+        "nothing but [DONE]",
+        "neither finish reason nor [DONE]",
+        "no events",
+        "error with a code",
+        "finish reason abort",
+    ],
 )
 def test_what_the_server_failed_to_finish_may_be_tried_again(name: str) -> None:
     assert problem(read(STREAMS[name][0])).retryable
@@ -425,7 +646,10 @@ def test_what_the_server_failed_to_finish_may_be_tried_again(name: str) -> None:
 
 def test_a_connection_that_breaks_after_the_finish_reason_took_nothing_away() -> None:
     response_reader = read(delta("stop", content="Hi"), cut=True)
-    assert (told(response_reader)["content"], response_reader.warnings) == ("Hi", ["the stream ended without [DONE]"])
+    assert (told(response_reader)["content"], response_reader.warnings) == (
+        "Hi",
+        ["the stream ended without [DONE]"],
+    )
 
 
 def test_a_connection_that_breaks_before_the_finish_reason_leaves_the_text_so_far() -> None:
@@ -438,7 +662,12 @@ def test_a_connection_that_breaks_before_the_finish_reason_leaves_the_text_so_fa
 def test_an_answer_is_complete_when_every_choice_has_said_why_it_ended() -> None:
     response_reader = ResponseReader(200, {}, ResponseSpec("chat", True, "m", lambda: "new"))
     seen = []
-    for event in (delta(content="a"), delta(index=1, content="b"), delta("stop"), delta("stop", index=1)):
+    for event in (
+        delta(content="a"),
+        delta(index=1, content="b"),
+        delta("stop"),
+        delta("stop", index=1),
+    ):
         response_reader.feed(event.encode())
         seen.append(response_reader.complete)
     assert seen == [False, False, False, True]
@@ -516,7 +745,10 @@ def test_reasoning_that_used_up_the_token_limit_is_said() -> None:
 
 
 def test_a_call_without_a_name_is_an_error() -> None:
-    assert problem(read(delta("tool_calls", tool_calls=[call(name=None)]), DONE)).cls is errors.BadAnswerError
+    assert (
+        problem(read(delta("tool_calls", tool_calls=[call(name=None)]), DONE)).cls
+        is errors.BadAnswerError
+    )
 
 
 def test_the_model_is_the_requested_one_if_the_server_names_none() -> None:
@@ -549,7 +781,9 @@ def after(*events: str, stream: bool = True) -> ResponseReader:
         ("data: \n\n", False),
     ],
 )
-def test_first_content_is_text_reasoning_a_call_a_refusal_or_a_finish_reason(event: str, started: bool) -> None:
+def test_first_content_is_text_reasoning_a_call_a_refusal_or_a_finish_reason(
+    event: str, started: bool
+) -> None:
     assert after(event).started is started
 
 
@@ -597,14 +831,19 @@ def test_a_long_plain_answer_makes_progress_every_64_kib() -> None:
         pytest.param(BOM + json.dumps(PLAIN).encode(), id="after a BOM"),
         pytest.param(b" \n" * 500 + json.dumps(PLAIN).encode() + b"\n\n", id="in blank padding"),
         pytest.param(json.dumps(PLAIN).encode() + b"\ndata: [DONE]\n\n", id="with an end mark"),
-        pytest.param(json.dumps(PLAIN).encode() + b"data: [DONE]", id="with an end mark right behind it"),
+        pytest.param(
+            json.dumps(PLAIN).encode() + b"data: [DONE]", id="with an end mark right behind it"
+        ),
     ],
 )
 def test_a_plain_answer_is_read_whatever_was_asked_for(body: bytes) -> None:
     for size, stream in product(SIZES, (True, False)):
         response_reader = read(*pieces_of(body, size), stream=stream)
         response = answer(response_reader)
-        assert (response.content, response.finish_reason, response.raw) == ("Hi", "stop", PLAIN), (size, stream)
+        assert (response.content, response.finish_reason, response.raw) == ("Hi", "stop", PLAIN), (
+            size,
+            stream,
+        )
         assert joined(response_reader.chunks) == "Hi", (size, stream)
         assert response_reader.chunks[-1].response is response, (size, stream)
 
@@ -614,16 +853,30 @@ def test_a_plain_answer_of_every_part() -> None:
         "role": "assistant", "content": [{"type": "text", "text": "Hi"}], "reasoning_content": "why",
         "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}],
     }  # fmt: skip
-    body = {"id": "x", "model": "m", "choices": [{"message": message, "finish_reason": "stop"}], "usage": {"total_tokens": 3}}
+    body = {
+        "id": "x",
+        "model": "m",
+        "choices": [{"message": message, "finish_reason": "stop"}],
+        "usage": {"total_tokens": 3},
+    }
     found = told(read(json.dumps(body), stream=False))
     assert found["calls"] == [("a", "f", '{"x": 1}')]
-    assert (found["content"], found["reasoning"], found["finish_reason"]) == ("Hi", "why", "tool_calls")
+    assert (found["content"], found["reasoning"], found["finish_reason"]) == (
+        "Hi",
+        "why",
+        "tool_calls",
+    )
     assert (found["id"], found["model"], found["usage"]) == ("x", "m", (None, None, 3))
 
 
 def test_the_calls_of_a_plain_answer_to_a_stream_request_are_handed_on() -> None:
-    message = {"content": None, "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}
-    response_reader = read(json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}]}))
+    message = {
+        "content": None,
+        "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}],
+    }
+    response_reader = read(
+        json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}]})
+    )
     deltas = [delta for chunk in response_reader.chunks for delta in chunk.tool_calls]
     assert [delta.id for delta in deltas if delta.id] == ["a"]
     assert [delta.name for delta in deltas if delta.name] == ["f"]
@@ -654,7 +907,9 @@ def test_an_empty_text_with_a_finish_reason_is_an_answer() -> None:
         pytest.param("[]", id="an empty list"),
         pytest.param("null", id="null"),
         pytest.param("42", id="a number"),
-        pytest.param('{"choices": [{"message": {"content": ""}}]}', id="no content and no finish reason"),
+        pytest.param(
+            '{"choices": [{"message": {"content": ""}}]}', id="no content and no finish reason"
+        ),
         pytest.param('{"choices": [{"message": {"content": "H', id="broken JSON"),
         pytest.param("Service temporarily offline", id="plain words"),
         pytest.param("identity provider is down", id="plain words that begin like a field"),
@@ -668,7 +923,10 @@ def test_what_is_no_answer_is_an_error_that_may_be_tried_again(body: str) -> Non
         response_reader = read(*pieces_of(body.encode(), size), stream=stream)
         found = problem(response_reader)
         assert (found.cls, found.retryable) == (errors.BadAnswerError, True), (size, stream)
-        assert not any(chunk.content or chunk.done for chunk in response_reader.chunks), (size, stream)
+        assert not any(chunk.content or chunk.done for chunk in response_reader.chunks), (
+            size,
+            stream,
+        )
 
 
 @pytest.mark.parametrize(
@@ -690,25 +948,45 @@ def test_the_servers_words_are_kept(body: str, words: str) -> None:
         ({"error": {"message": "m", "code": 400}}, errors.InvalidRequestError),
         ({"error": {"message": "m", "code": "429"}}, errors.RateLimited),
         ({"error": {"message": "m", "code": "insufficient_quota"}}, errors.QuotaExceeded),
-        ({"error": {"message": "m", "code": "context_length_exceeded"}}, errors.ContextOverflowError),
-        ({"error": {"message": "m", "code": "content_filter", "status": 400}}, errors.InvalidRequestError),
+        (
+            {"error": {"message": "m", "code": "context_length_exceeded"}},
+            errors.ContextOverflowError,
+        ),
+        (
+            {"error": {"message": "m", "code": "content_filter", "status": 400}},
+            errors.InvalidRequestError,
+        ),
         ({"error": {"message": "m"}}, errors.ServerError),
         ({"error": "m"}, errors.ServerError),
         ({"error": {"message": "m", "code": 502}, **PLAIN}, errors.ServerError),
         ({"object": "error", "message": "m", "code": 400}, errors.InvalidRequestError),
         ({"detail": "m", "status_code": 404}, errors.NotFoundError),
-        ({"choices": [{"message": {"content": "Hi"}, "finish_reason": "error"}]}, errors.ServerError),
-        ({"choices": [{"message": {"content": "Hi"}, "finish_reason": "abort"}]}, errors.ServerError),
+        (
+            {"choices": [{"message": {"content": "Hi"}, "finish_reason": "error"}]},
+            errors.ServerError,
+        ),
+        (
+            {"choices": [{"message": {"content": "Hi"}, "finish_reason": "abort"}]},
+            errors.ServerError,
+        ),
     ],
 )
 def test_an_error_inside_a_200_is_an_error(body: Json, cls: type[errors.OPEAError]) -> None:
-    assert [problem(read(json.dumps(body), stream=stream)).cls for stream in (True, False)] == [cls, cls]
+    assert [problem(read(json.dumps(body), stream=stream)).cls for stream in (True, False)] == [
+        cls,
+        cls,
+    ]
 
 
 @pytest.mark.parametrize("error", [None, "", {}, False])
 def test_an_error_that_is_empty_is_none(error: Any) -> None:
     assert told(read(json.dumps({**PLAIN, "error": error}), stream=False))["content"] == "Hi"
-    assert told(read(data({**json.loads(delta("stop", content="Hi")[6:]), "error": error}), DONE))["content"] == "Hi"
+    assert (
+        told(read(data({**json.loads(delta("stop", content="Hi")[6:]), "error": error}), DONE))[
+            "content"
+        ]
+        == "Hi"
+    )
 
 
 def test_a_plain_answer_that_broke_off_says_so() -> None:
@@ -730,7 +1008,9 @@ def test_a_document_may_be_a_list() -> None:
 
 
 def test_an_error_instead_of_a_document() -> None:
-    found = problem(read('{"error": {"message": "m", "code": 429}}', shape="document", stream=False))
+    found = problem(
+        read('{"error": {"message": "m", "code": 429}}', shape="document", stream=False)
+    )
     assert (found.cls, found.body.message) == (errors.RateLimited, "m")
 
 
@@ -790,7 +1070,10 @@ PACKED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "in capitals": (" GZIP ", gzip.compress),
     "deflate with zlib header": ("deflate", zlib.compress),
     "raw deflate": ("deflate", lambda body: deflate(body, -15)),
-    "several gzip members": ("gzip", lambda body: b"".join(gzip.compress(body[at : at + 50]) for at in range(0, len(body), 50))),
+    "several gzip members": (
+        "gzip",
+        lambda body: b"".join(gzip.compress(body[at : at + 50]) for at in range(0, len(body), 50)),
+    ),
     "gzip with zeros at the end": ("gzip", lambda body: gzip.compress(body) + b"\0" * 20),
     "identity": ("identity", bytes),
     "no encoding": ("", bytes),
@@ -802,7 +1085,9 @@ def test_encodings_are_undone(form: str) -> None:
     encoding, pack = PACKED[form]
     packed = pack(json.dumps(PLAIN).encode())
     for size in SIZES:
-        response_reader = read(*pieces_of(packed, size), headers={"content-encoding": encoding}, stream=False)
+        response_reader = read(
+            *pieces_of(packed, size), headers={"content-encoding": encoding}, stream=False
+        )
         assert answer(response_reader).raw == PLAIN, size
 
 
@@ -811,7 +1096,9 @@ def test_encodings_of_a_long_body_are_undone(form: str) -> None:
     encoding, pack = PACKED[form]
     packed = pack(LONG)
     for size in (10_000_000, 1000):
-        response_reader = read(*pieces_of(packed, size), headers={"content-encoding": encoding}, stream=False)
+        response_reader = read(
+            *pieces_of(packed, size), headers={"content-encoding": encoding}, stream=False
+        )
         assert answer(response_reader).raw == json.loads(LONG), size
 
 
@@ -822,18 +1109,27 @@ def test_encodings_of_a_long_body_are_undone(form: str) -> None:
         pytest.param("deflate", json.dumps(PLAIN).encode(), id="deflate is said, JSON comes"),
         pytest.param("br", b"\x0b\x02\x80{}\x03", id="an encoding we did not ask for"),
         pytest.param("gzip, br", gzip.compress(b"{}"), id="two encodings"),
-        pytest.param("", gzip.compress(json.dumps(PLAIN).encode()), id="gzip comes, nothing is said"),
+        pytest.param(
+            "", gzip.compress(json.dumps(PLAIN).encode()), id="gzip comes, nothing is said"
+        ),
     ],
 )
-def test_a_body_that_cannot_be_undone_is_an_error_that_is_not_tried_again(encoding: str, body: bytes) -> None:
+def test_a_body_that_cannot_be_undone_is_an_error_that_is_not_tried_again(
+    encoding: str, body: bytes
+) -> None:
     found = problem(read(body, headers={"content-encoding": encoding}, stream=False))
     assert (found.cls, found.retryable) == (errors.BadAnswerError, False)
     assert "ncoding" in found.what
 
 
-@pytest.mark.parametrize(("status", "cls"), [(401, errors.AuthenticationError), (429, errors.RateLimited), (503, errors.ServerError)])
+@pytest.mark.parametrize(
+    ("status", "cls"),
+    [(401, errors.AuthenticationError), (429, errors.RateLimited), (503, errors.ServerError)],
+)
 @pytest.mark.parametrize("encoding", ["gzip", "br"])
-def test_an_error_status_counts_even_if_its_body_cannot_be_undone(status: int, cls: type[errors.OPEAError], encoding: str) -> None:
+def test_an_error_status_counts_even_if_its_body_cannot_be_undone(
+    status: int, cls: type[errors.OPEAError], encoding: str
+) -> None:
     assert problem(read("no", status=status, headers={"content-encoding": encoding})).cls is cls
 
 
@@ -857,7 +1153,9 @@ def test_a_long_stream_beyond_the_bound_keeps_the_text_so_far() -> None:
     assert set(told(response_reader)["so_far"]) == {"x"}
 
 
-@pytest.mark.parametrize("content", [b"x", b" ", b"\n", b": x\n"], ids=["text", "blanks", "lines", "comments"])
+@pytest.mark.parametrize(
+    "content", [b"x", b" ", b"\n", b": x\n"], ids=["text", "blanks", "lines", "comments"]
+)
 def test_a_bomb_is_defused(content: bytes) -> None:
     bomb = gzip.compress(content * (20_000_000 // len(content)))
     found = problem(read(bomb, headers={"content-encoding": "gzip"}, max_response_bytes=1_000_000))
@@ -873,13 +1171,18 @@ def test_a_bomb_is_inflated_in_bounded_pieces() -> None:
 
 def test_nothing_is_lost_at_the_edge_of_a_piece() -> None:
     lengths = range(256 * 1024, 256 * 1024 + 300)
-    found = [sum(map(len, Inflater("deflate").feed(deflate(b"x" * length, -15)))) for length in lengths]
+    found = [
+        sum(map(len, Inflater("deflate").feed(deflate(b"x" * length, -15)))) for length in lengths
+    ]
     assert found == list(lengths)
 
 
 def test_an_event_beyond_the_bound_is_refused() -> None:
     response_reader = read(delta(content="Hi"), "data: " + "x" * 2000, max_event_bytes=1000)
-    assert (problem(response_reader).cls, problem(response_reader).retryable) == (errors.BadAnswerError, False)
+    assert (problem(response_reader).cls, problem(response_reader).retryable) == (
+        errors.BadAnswerError,
+        False,
+    )
     assert told(response_reader)["so_far"] == "Hi"
 
 
@@ -890,11 +1193,31 @@ def test_an_event_larger_than_64_kib_is_read() -> None:
 # --- whatever comes
 
 
-WORDS = st.sampled_from(["", "Hi", "a", "0", "stop", "length", "error", "text", "thinking", "null", "{}", "assistant", "\ud83d"])
-SCALARS = st.none() | st.booleans() | st.integers(-1, 2) | st.sampled_from([1e308, 0.5, 10**30]) | WORDS
+WORDS = st.sampled_from(
+    [
+        "",
+        "Hi",
+        "a",
+        "0",
+        "stop",
+        "length",
+        "error",
+        "text",
+        "thinking",
+        "null",
+        "{}",
+        "assistant",
+        "\ud83d",
+    ]
+)
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-1, 2) | st.sampled_from([1e308, 0.5, 10**30]) | WORDS
+)
 
 
-def fields(*names: str, of: st.SearchStrategy[Any] = SCALARS, **shapes: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def fields(
+    *names: str, of: st.SearchStrategy[Any] = SCALARS, **shapes: st.SearchStrategy[Any]
+) -> st.SearchStrategy[Any]:
     """Objects with some of the keys, each with a fitting or an odd value; or something odd instead."""
     optional = dict.fromkeys(names, of) | {name: shape | SCALARS for name, shape in shapes.items()}
     return st.fixed_dictionaries({}, optional=optional) | SCALARS
@@ -918,7 +1241,16 @@ CHOICE = fields(
 ERROR = fields("message", "code", "type", "param", "status_code", metadata=fields("raw"))
 USAGE = fields("prompt_tokens", "cached_tokens", prompt_tokens_details=fields("cached_tokens"))
 EVENT = fields(
-    "id", "model", "object", "type", "detail", "message", "code", choices=lists(CHOICE), usage=USAGE, x_groq=fields(usage=USAGE)
+    "id",
+    "model",
+    "object",
+    "type",
+    "detail",
+    "message",
+    "code",
+    choices=lists(CHOICE),
+    usage=USAGE,
+    x_groq=fields(usage=USAGE),
 ) | fields(choices=lists(CHOICE), error=ERROR, detail=lists(fields("loc", "msg")))
 
 
@@ -935,7 +1267,9 @@ def check_outcome(response_reader: ResponseReader) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(EVENT, max_size=4), st.booleans())
 def test_any_events_make_an_answer_or_a_problem(events: list[Any], done: bool) -> None:
-    check_outcome(read("".join(data(json.dumps(event)) for event in events) + (DONE if done else "")))
+    check_outcome(
+        read("".join(data(json.dumps(event)) for event in events) + (DONE if done else ""))
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -948,7 +1282,9 @@ def test_any_plain_body_makes_an_answer_or_a_problem(body: Any, status: int, str
 @given(EVENT, st.sampled_from([200, 400, 429, 500]))
 def test_any_document_is_given_or_a_problem(document: Any, status: int) -> None:
     response_reader = read(json.dumps(document), status=status, shape="document", stream=False)
-    assert response_reader.problem is not None or json.dumps(response_reader.document) == json.dumps(document)
+    assert response_reader.problem is not None or json.dumps(
+        response_reader.document
+    ) == json.dumps(document)
 
 
 PARTS = [
@@ -965,8 +1301,12 @@ PARTS = [
     st.integers(1, 40),
     st.booleans(),
 )
-def test_any_bytes_make_an_answer_or_a_problem(body: bytes, encoding: str, status: int, size: int, cut: bool) -> None:
-    check_outcome(read(*pieces_of(body, size), status=status, headers={"content-encoding": encoding}, cut=cut))
+def test_any_bytes_make_an_answer_or_a_problem(
+    body: bytes, encoding: str, status: int, size: int, cut: bool
+) -> None:
+    check_outcome(
+        read(*pieces_of(body, size), status=status, headers={"content-encoding": encoding}, cut=cut)
+    )
 
 
 def test_a_plain_body_that_came_at_once_is_read_to_its_end() -> None:

@@ -39,10 +39,16 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
         pytest.param(b"data: x\r\n\rdata: y\n\r\n", [b"x", b"y"], id="mixed line ends"),
         pytest.param(b"data: x\n\ndata: y\n\n", [b"x", b"y"], id="two events"),
         pytest.param(b"data: x\ndata: y\n\n", [b"x\ny"], id="data lines of one event are joined"),
-        pytest.param(b"data: x\r\ndata: y\r\n\r\n", [b"x\ny"], id="joined with LF whatever the line end"),
-        pytest.param(b"data: x\n", [b"x"], id="dispatched at the end of the body without blank line"),
+        pytest.param(
+            b"data: x\r\ndata: y\r\n\r\n", [b"x\ny"], id="joined with LF whatever the line end"
+        ),
+        pytest.param(
+            b"data: x\n", [b"x"], id="dispatched at the end of the body without blank line"
+        ),
         pytest.param(b"data: x", [b"x"], id="dispatched at the end of the body without line end"),
-        pytest.param(b"data: x\n\ndata: [DONE]", [b"x", b"[DONE]"], id="the end mark without line end"),
+        pytest.param(
+            b"data: x\n\ndata: [DONE]", [b"x", b"[DONE]"], id="the end mark without line end"
+        ),
         pytest.param(b": hello\n\ndata: x\n\n", [b"x"], id="comment"),
         pytest.param(b"data: x\n: hello\ndata: y\n\n", [b"x\ny"], id="comment inside an event"),
         pytest.param(b"data: : PROCESSING\n\ndata: x\n\n", [b"x"], id="comment wrapped into data"),
@@ -50,16 +56,30 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
         pytest.param(b"data: \n\ndata:\n\ndata\n\n", [], id="heartbeat"),
         pytest.param(b"\n\n\r\n\r\n", [], id="nothing but blank lines"),
         pytest.param(b"", [], id="nothing"),
-        pytest.param(b"id: 7\nretry: 10\nfoo: bar\ndata: x\n\n", [b"x"], id="other fields are ignored"),
+        pytest.param(
+            b"id: 7\nretry: 10\nfoo: bar\ndata: x\n\n", [b"x"], id="other fields are ignored"
+        ),
         pytest.param(b"data: a: b\n\n", [b"a: b"], id="the value begins at the first colon"),
         pytest.param(b" data: x\n\n", [], id="a field name has no blanks before it"),
         pytest.param(b"database: x\n\n", [], id="a field name is the whole name"),
         pytest.param(BOM + b"data: x\n\n", [b"x"], id="one leading BOM is dropped"),
         pytest.param(b"data: x\n\n" + BOM + b"data: y\n\n", [b"x"], id="a BOM later on is no BOM"),
-        pytest.param("data: a\u2028b\u0085c\x0bd\x0ce\n\n".encode(), ["a\u2028b\u0085c\x0bd\x0ce".encode()], id="no other line ends"),
-        pytest.param("data: a\u2028b\u0085c\x0bd\x0ce\r\n\r\n".encode(), ["a\u2028b\u0085c\x0bd\x0ce".encode()], id="none beside CRLF"),
+        pytest.param(
+            "data: a\u2028b\u0085c\x0bd\x0ce\n\n".encode(),
+            ["a\u2028b\u0085c\x0bd\x0ce".encode()],
+            id="no other line ends",
+        ),
+        pytest.param(
+            "data: a\u2028b\u0085c\x0bd\x0ce\r\n\r\n".encode(),
+            ["a\u2028b\u0085c\x0bd\x0ce".encode()],
+            id="none beside CRLF",
+        ),
         pytest.param("data: 你好 😀\n\n".encode(), ["你好 😀".encode()], id="UTF-8"),
-        pytest.param(b"data: \xff\xfe\n\n", [b"\xff\xfe"], id="bytes that are no UTF-8 are left to the reader"),
+        pytest.param(
+            b"data: \xff\xfe\n\n",
+            [b"\xff\xfe"],
+            id="bytes that are no UTF-8 are left to the reader",
+        ),
     ],
 )
 def test_what_the_events_of_a_body_are(body: bytes, data: list[bytes]) -> None:
@@ -72,10 +92,24 @@ def test_what_the_events_of_a_body_are(body: bytes, data: list[bytes]) -> None:
     [
         pytest.param(b"event: ping\ndata: x\n\n", Event(b"x", "ping"), id="event before data"),
         pytest.param(b"data: x\nevent:ping\n\n", Event(b"x", "ping"), id="event after data"),
-        pytest.param(b"event: a\nevent: b\ndata: x\n\n", Event(b"x", "b"), id="the last name counts"),
-        pytest.param(b"event: a\n\ndata: x\n\n", Event(b"x", ""), id="the name of an event without data is forgotten"),
-        pytest.param(b'error: {"detail": "m"}\n\n', Event(b'{"detail": "m"}', "error"), id="a field named error is an error"),
-        pytest.param(b'error:{"detail": "m"}', Event(b'{"detail": "m"}', "error"), id="a field named error at the end of the body"),
+        pytest.param(
+            b"event: a\nevent: b\ndata: x\n\n", Event(b"x", "b"), id="the last name counts"
+        ),
+        pytest.param(
+            b"event: a\n\ndata: x\n\n",
+            Event(b"x", ""),
+            id="the name of an event without data is forgotten",
+        ),
+        pytest.param(
+            b'error: {"detail": "m"}\n\n',
+            Event(b'{"detail": "m"}', "error"),
+            id="a field named error is an error",
+        ),
+        pytest.param(
+            b'error:{"detail": "m"}',
+            Event(b'{"detail": "m"}', "error"),
+            id="a field named error at the end of the body",
+        ),
     ],
 )
 def test_the_name_of_an_event(body: bytes, expected: Event) -> None:
@@ -83,7 +117,10 @@ def test_the_name_of_an_event(body: bytes, expected: Event) -> None:
 
 
 def test_the_name_does_not_outlive_its_event() -> None:
-    assert [event.name for event in events(b"event: error\ndata: x\n\ndata: y\n\n")] == ["error", ""]
+    assert [event.name for event in events(b"event: error\ndata: x\n\ndata: y\n\n")] == [
+        "error",
+        "",
+    ]
 
 
 def test_an_event_is_given_as_soon_as_its_blank_line_comes() -> None:
@@ -106,7 +143,10 @@ def test_the_end_gives_nothing_twice() -> None:
 
 
 def test_a_crlf_that_straddles_two_reads_is_one_line_end() -> None:
-    assert events(b"data: x\r", b"\ndata: y\r", b"\n\r", b"\ndata: z\n\n") == [Event(b"x\ny"), Event(b"z")]
+    assert events(b"data: x\r", b"\ndata: y\r", b"\n\r", b"\ndata: z\n\n") == [
+        Event(b"x\ny"),
+        Event(b"z"),
+    ]
 
 
 def test_an_empty_read_changes_nothing() -> None:
@@ -131,7 +171,9 @@ SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 
 
 @given(BODIES, SIZES)
-def test_any_splitting_of_the_same_bytes_gives_the_same_events(body: bytes, sizes: list[int]) -> None:
+def test_any_splitting_of_the_same_bytes_gives_the_same_events(
+    body: bytes, sizes: list[int]
+) -> None:
     assert events(*cut(body, sizes)) == events(body)
 
 
@@ -161,8 +203,14 @@ def test_an_event_beyond_the_bound_is_refused(body: bytes, sizes: list[int]) -> 
     ("body", "count"),
     [
         pytest.param(b"data: " + b"x" * 90 + b"\n\n", 1, id="an event below the bound"),
-        pytest.param(b"data: " + b"x" * 60 + b"\n\n" + b"data: " + b"y" * 60 + b"\n\n", 2, id="the bound is for each event"),
-        pytest.param((b"data: x\n\n" + b": alive\n\n" * 20) * 20, 20, id="keep-alives do not add up"),
+        pytest.param(
+            b"data: " + b"x" * 60 + b"\n\n" + b"data: " + b"y" * 60 + b"\n\n",
+            2,
+            id="the bound is for each event",
+        ),
+        pytest.param(
+            (b"data: x\n\n" + b": alive\n\n" * 20) * 20, 20, id="keep-alives do not add up"
+        ),
         pytest.param(b"data: x\n" + b": alive\n" * 50 + b"\n", 1, id="nor inside an event"),
     ],
 )

@@ -45,11 +45,21 @@ def test_the_block_at_the_beginning_is_reasoning(name: str) -> None:
 @pytest.mark.parametrize("name", ANSWERS)
 def test_tags_may_be_cut_anywhere(name: str, size: int) -> None:
     text, content, reasoning = ANSWERS[name]
-    assert split(*[text[at : at + size] for at in range(0, len(text), size)]) == (content, reasoning)
+    assert split(*[text[at : at + size] for at in range(0, len(text), size)]) == (
+        content,
+        reasoning,
+    )
 
 
-JUNK = st.lists(st.sampled_from(["<think>", "</think>", "<", "</", "thi", "nk>", "\n", " ", "a"]), max_size=5).map("".join)
-TEXTS = st.tuples(st.sampled_from(["", "\n", "<think>"]), JUNK, st.sampled_from(["", "</think>", "</think>\n\n"]), JUNK).map("".join)
+JUNK = st.lists(
+    st.sampled_from(["<think>", "</think>", "<", "</", "thi", "nk>", "\n", " ", "a"]), max_size=5
+).map("".join)
+TEXTS = st.tuples(
+    st.sampled_from(["", "\n", "<think>"]),
+    JUNK,
+    st.sampled_from(["", "</think>", "</think>\n\n"]),
+    JUNK,
+).map("".join)
 
 
 @given(TEXTS, st.lists(st.integers(1, 5), min_size=1, max_size=9))

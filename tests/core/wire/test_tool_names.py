@@ -14,19 +14,32 @@ from opea_core.wire.tool_names import Form, fits, with_sent_names
 
 FORMS: list[Form] = ["clean", "plain"]
 NAMES = st.one_of(
-    st.text(min_size=1, max_size=80), st.text("ab.-_/ 1", min_size=1, max_size=5), st.sampled_from(["a" * 64 + end for end in ".-x"])
+    st.text(min_size=1, max_size=80),
+    st.text("ab.-_/ 1", min_size=1, max_size=5),
+    st.sampled_from(["a" * 64 + end for end in ".-x"]),
 )
 
 
 def body_of(names: list[str]) -> Json:
     """A request that names each tool in every place."""
     return {
-        "tools": [{"type": "function", "function": {"name": name, "parameters": {}}} for name in names],
+        "tools": [
+            {"type": "function", "function": {"name": name, "parameters": {}}} for name in names
+        ],
         "tool_choice": {"type": "function", "function": {"name": names[0]}},
         "messages": [
             {"role": "user", "content": "x", "name": "a person"},
-            {"role": "assistant", "content": "", "tool_calls": [{"id": n, "function": {"name": n, "arguments": "{}"}} for n in names]},
-            *({"role": "tool", "tool_call_id": name, "name": name, "content": "1"} for name in names),
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [
+                    {"id": n, "function": {"name": n, "arguments": "{}"}} for n in names
+                ],
+            },
+            *(
+                {"role": "tool", "tool_call_id": name, "name": name, "content": "1"}
+                for name in names
+            ),
         ],
     }
 
@@ -84,6 +97,14 @@ def test_a_name_that_fits_is_nobody_elses(names: list[str]) -> None:
     assert len(set(sent)) == 3
 
 
-@pytest.mark.parametrize("body", [{}, {"tools": "x"}, {"tools": [None, {}], "messages": ["x"]}, {"tools": [{"function": {"name": 1}}]}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"tools": "x"},
+        {"tools": [None, {}], "messages": ["x"]},
+        {"tools": [{"function": {"name": 1}}]},
+    ],
+)
 def test_odd_bodies_have_no_names(body: Any) -> None:
     assert with_sent_names(body, "clean") == (body, {})

@@ -25,8 +25,12 @@ Call = tuple[str, str, str]  # id, name, arguments
 
 def entry(index: Any, id_: Any, name: Any, arguments: Any) -> Json:
     """An entry of a delta's ``tool_calls`` with the keys that are given."""
-    function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not _}
-    return {key: value for key, value in (("index", index), ("id", id_)) if value is not _} | {"function": function}
+    function = {
+        key: value for key, value in (("name", name), ("arguments", arguments)) if value is not _
+    }
+    return {key: value for key, value in (("index", index), ("id", id_)) if value is not _} | {
+        "function": function
+    }
 
 
 class Result(NamedTuple):
@@ -48,7 +52,10 @@ class Result(NamedTuple):
             ids.setdefault(delta.index, []).extend([delta.id] if delta.id is not None else [])
             names.setdefault(delta.index, []).extend([delta.name] if delta.name is not None else [])
             arguments[delta.index] = arguments.get(delta.index, "") + delta.arguments
-        return [(" ".join(ids[index]), " ".join(names[index]), arguments[index]) for index in sorted(arguments)]
+        return [
+            (" ".join(ids[index]), " ".join(names[index]), arguments[index])
+            for index in sorted(arguments)
+        ]
 
 
 def assemble(*deltas: Sequence[Json], cut: bool = False) -> Result:
@@ -189,17 +196,23 @@ MENDED: dict[str, tuple[list[Any], str]] = {
 @pytest.mark.parametrize("row", MENDED)
 def test_arguments_that_are_mended(row: str) -> None:
     pieces, arguments = MENDED[row]
-    assert assemble([entry(0, "a", "f", _)], *[[entry(0, _, _, piece)] for piece in pieces]).calls == [("a", "f", arguments)]
+    assert assemble(
+        [entry(0, "a", "f", _)], *[[entry(0, _, _, piece)] for piece in pieces]
+    ).calls == [("a", "f", arguments)]
 
 
 @pytest.mark.parametrize("row", MENDED)
 def test_joining_what_is_handed_on_gives_the_mended_arguments(row: str) -> None:
     pieces, arguments = MENDED[row]
-    assert assemble([entry(0, "a", "f", _)], *[[entry(0, _, _, piece)] for piece in pieces]).joined == [("a", "f", arguments)]
+    assert assemble(
+        [entry(0, "a", "f", _)], *[[entry(0, _, _, piece)] for piece in pieces]
+    ).joined == [("a", "f", arguments)]
 
 
 def test_arguments_as_an_object_replace_text_that_came_before() -> None:
-    assert assemble(*one_by_one((0, "a", "f", '{"x"'), (0, _, _, {"x": 1}))).calls == [("a", "f", '{"x": 1}')]
+    assert assemble(*one_by_one((0, "a", "f", '{"x"'), (0, _, _, {"x": 1}))).calls == [
+        ("a", "f", '{"x": 1}')
+    ]
 
 
 # --- the end
@@ -212,8 +225,13 @@ def test_arguments_that_were_encoded_twice_are_decoded() -> None:
 
 @pytest.mark.parametrize("pieces", [['{"x"', ": 1", "}"], ["", '{"x": 1', "}"]])
 def test_a_call_whose_every_piece_has_a_new_id_and_the_name_is_one(pieces: list[str]) -> None:
-    result = assemble(*([entry(0, f"r{number}", "f", piece)] for number, piece in enumerate(pieces)))
-    assert ([(call.id, call.args) for call in result.valid], result.invalid) == ([("r0", {"x": 1})], [])
+    result = assemble(
+        *([entry(0, f"r{number}", "f", piece)] for number, piece in enumerate(pieces))
+    )
+    assert ([(call.id, call.args) for call in result.valid], result.invalid) == (
+        [("r0", {"x": 1})],
+        [],
+    )
 
 
 @pytest.mark.parametrize(
@@ -272,14 +290,18 @@ def test_without_the_token_limit_nothing_is_marked_truncated() -> None:
 
 
 def test_a_custom_call_is_unsupported() -> None:
-    result = assemble([{"index": 0, "id": "a", "type": "custom", "custom": {"name": "f", "input": "x"}}])
+    result = assemble(
+        [{"index": 0, "id": "a", "type": "custom", "custom": {"name": "f", "input": "x"}}]
+    )
     assert result.valid == []
     assert ["custom" in call.error for call in result.invalid] == [True]
 
 
 def test_unknown_keys_of_an_entry_are_kept() -> None:
     result = assemble(
-        [entry(0, "a", "f", "") | {"extra_content": {"signature": "s"}}], [entry(0, _, _, X) | {"x": 1}], [entry(0, _, _, "") | {"x": 2}]
+        [entry(0, "a", "f", "") | {"extra_content": {"signature": "s"}}],
+        [entry(0, _, _, X) | {"x": 1}],
+        [entry(0, _, _, "") | {"x": 2}],
     )
     assert result.valid[0].extra == {"extra_content": {"signature": "s"}, "x": 2}
 
@@ -345,7 +367,9 @@ def test_half_a_surrogate_pair_at_the_end_is_replaced() -> None:
     assert result.joined == [("a", "f", '{"x":"\ufffd')]
 
 
-ARGUMENTS = st.dictionaries(st.text(max_size=8), st.text() | st.integers() | st.none() | st.lists(st.booleans()), max_size=5)
+ARGUMENTS = st.dictionaries(
+    st.text(max_size=8), st.text() | st.integers() | st.none() | st.lists(st.booleans()), max_size=5
+)
 LAYOUTS = {
     "index": (0, _, _),
     "index and id": (0, "a", _),
@@ -357,8 +381,15 @@ LAYOUTS = {
 }
 
 
-@given(ARGUMENTS, st.booleans(), st.sampled_from(sorted(LAYOUTS)), st.lists(st.integers(1, 9), min_size=1, max_size=9))
-def test_every_splitting_of_the_arguments_gives_the_same_call(value: Json, ascii_only: bool, layout: str, sizes: list[int]) -> None:
+@given(
+    ARGUMENTS,
+    st.booleans(),
+    st.sampled_from(sorted(LAYOUTS)),
+    st.lists(st.integers(1, 9), min_size=1, max_size=9),
+)
+def test_every_splitting_of_the_arguments_gives_the_same_call(
+    value: Json, ascii_only: bool, layout: str, sizes: list[int]
+) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only)
     deltas, at = [[entry(0, "a", "f", "")]], 0
     while at < len(text):
@@ -370,15 +401,29 @@ def test_every_splitting_of_the_arguments_gives_the_same_call(value: Json, ascii
     assert result.valid[0].args == value
 
 
-@given(st.lists(st.sampled_from(["{", "}", "[", "null", '"x"', ":", "1", " ", "\ufeff", "\n", "\ud83d", "NaN"]), max_size=8).map("".join))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["{", "}", "[", "null", '"x"', ":", "1", " ", "\ufeff", "\n", "\ud83d", "NaN"]
+        ),
+        max_size=8,
+    ).map("".join)
+)
 @example("\ufeff{}")
 def test_the_arguments_of_a_valid_call_can_always_be_read(text: str) -> None:
     result = assemble([entry(0, "a", "f", text)])
-    assert [isinstance(call.args, dict) for call in result.valid] + [bool(call.error) for call in result.invalid] == [True]
+    assert [isinstance(call.args, dict) for call in result.valid] + [
+        bool(call.error) for call in result.invalid
+    ] == [True]
 
 
 FIELDS: st.SearchStrategy[Any] = (
-    st.none() | st.booleans() | st.integers(-1, 2) | st.sampled_from(["", "a", "b", X, '{"', "null"]) | st.just({}) | st.just([])
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 2)
+    | st.sampled_from(["", "a", "b", X, '{"', "null"])
+    | st.just({})
+    | st.just([])
 )
 
 
@@ -392,7 +437,8 @@ FIELDS: st.SearchStrategy[Any] = (
                     "index": FIELDS,
                     "id": FIELDS,
                     "type": FIELDS,
-                    "function": FIELDS | st.fixed_dictionaries({}, optional={"name": FIELDS, "arguments": FIELDS}),
+                    "function": FIELDS
+                    | st.fixed_dictionaries({}, optional={"name": FIELDS, "arguments": FIELDS}),
                 },
             ),
             max_size=3,
@@ -403,7 +449,9 @@ FIELDS: st.SearchStrategy[Any] = (
 def test_whatever_the_deltas_ids_and_names_are_handed_on_once(deltas: list[list[Json]]) -> None:
     result = assemble(*deltas)
     expected = {call.index: (call.id, call.name) for call in [*result.valid, *result.invalid]}
-    assert [(id_, name) for id_, name, _ in result.joined] == [expected[index] for index in sorted(expected)]
+    assert [(id_, name) for id_, name, _ in result.joined] == [
+        expected[index] for index in sorted(expected)
+    ]
 
 
 @pytest.mark.parametrize("entries", [None, "x", 1, [], [None], ["x"], {}])
@@ -432,12 +480,34 @@ def whole(*entries: Json) -> Result:
 @pytest.mark.parametrize(
     ("entries", "calls"),
     [
-        pytest.param([(_, "a", "f", X), (_, "b", "g", Y)], [("a", "f", X), ("b", "g", Y)], id="one call for each entry"),
-        pytest.param([(_, "a", "f", X), (_, "b", "f", X)], [("a", "f", X), ("b", "f", X)], id="equal calls are two calls"),
-        pytest.param([(_, _, "f", X), (_, None, "f", X)], [("new1", "f", X), ("new2", "f", X)], id="equal calls without id are two"),
-        pytest.param([(_, "a", "f", X), (_, "a", "g", Y)], [("a", "f", X), ("new1", "g", Y)], id="an id used twice"),
-        pytest.param([(0, "a", "f", X), (0, "b", "g", Y)], [("a", "f", X), ("b", "g", Y)], id="indices mean nothing"),
-        pytest.param([(_, "a", "f", {"x": 1})], [("a", "f", '{"x": 1}')], id="arguments as an object"),
+        pytest.param(
+            [(_, "a", "f", X), (_, "b", "g", Y)],
+            [("a", "f", X), ("b", "g", Y)],
+            id="one call for each entry",
+        ),
+        pytest.param(
+            [(_, "a", "f", X), (_, "b", "f", X)],
+            [("a", "f", X), ("b", "f", X)],
+            id="equal calls are two calls",
+        ),
+        pytest.param(
+            [(_, _, "f", X), (_, None, "f", X)],
+            [("new1", "f", X), ("new2", "f", X)],
+            id="equal calls without id are two",
+        ),
+        pytest.param(
+            [(_, "a", "f", X), (_, "a", "g", Y)],
+            [("a", "f", X), ("new1", "g", Y)],
+            id="an id used twice",
+        ),
+        pytest.param(
+            [(0, "a", "f", X), (0, "b", "g", Y)],
+            [("a", "f", X), ("b", "g", Y)],
+            id="indices mean nothing",
+        ),
+        pytest.param(
+            [(_, "a", "f", {"x": 1})], [("a", "f", '{"x": 1}')], id="arguments as an object"
+        ),
         pytest.param([(_, "a", "f", None)], [("a", "f", "{}")], id="arguments null"),
         pytest.param([(_, "a", "f", "null")], [("a", "f", "{}")], id="arguments the word null"),
         pytest.param([(_, "a", "f", X + X)], [("a", "f", X)], id="arguments doubled"),
@@ -450,7 +520,11 @@ def test_whole_calls_need_no_assembly(entries: list[Entry], calls: list[Call]) -
 
 
 def test_whole_calls_follow_the_same_end_rules() -> None:
-    result = whole(entry(_, "a", "f", "false"), entry(_, "b", _, X), {"id": "c", "type": "custom", "custom": {"name": "f", "input": "x"}})
+    result = whole(
+        entry(_, "a", "f", "false"),
+        entry(_, "b", _, X),
+        {"id": "c", "type": "custom", "custom": {"name": "f", "input": "x"}},
+    )
     assert result.valid == []
     assert [call.id for call in result.invalid] == ["a", "b", "c"]
 
@@ -462,7 +536,9 @@ def test_a_legacy_function_call_is_one_call_without_id() -> None:
     assert Result(*tools.finish(lambda: "new", False)).calls == [("new", "f", X)]
 
 
-@pytest.mark.parametrize("decoy", [{"name": "", "arguments": ""}, {"name": None, "arguments": None}, {}])
+@pytest.mark.parametrize(
+    "decoy", [{"name": "", "arguments": ""}, {"name": None, "arguments": None}, {}]
+)
 def test_the_empty_decoy_is_no_call(decoy: Json) -> None:
     tools = ToolAssembler()
     assert tools.push_legacy(decoy) == []
@@ -474,7 +550,14 @@ def test_raw_calls_have_the_shape_of_a_plain_answer() -> None:
     tools.push([entry(0, "a", "f", '{"x"') | {"extra_content": 1}])
     tools.push([entry(0, _, _, ":1}")])
     tools.finish(lambda: "new", False)
-    assert tools.raw() == [{"id": "a", "type": "function", "extra_content": 1, "function": {"name": "f", "arguments": X}}]
+    assert tools.raw() == [
+        {
+            "id": "a",
+            "type": "function",
+            "extra_content": 1,
+            "function": {"name": "f", "arguments": X},
+        }
+    ]
 
 
 # --- the short way of what most deltas are
@@ -487,11 +570,32 @@ class Longer(ToolAssembler):
         return None
 
 
-_TEXTS = st.sampled_from(["", "{", '{"a": 1}', '{"a', '": 1}', "}", " ", "{}", "null", '{"a": 1}{"b": 2}', "\ud83d", "\ude00"])
-_FUNCTIONS = st.fixed_dictionaries({"arguments": _TEXTS}, optional={"name": st.sampled_from(["f", "g", "", None])})
+_TEXTS = st.sampled_from(
+    [
+        "",
+        "{",
+        '{"a": 1}',
+        '{"a',
+        '": 1}',
+        "}",
+        " ",
+        "{}",
+        "null",
+        '{"a": 1}{"b": 2}',
+        "\ud83d",
+        "\ude00",
+    ]
+)
+_FUNCTIONS = st.fixed_dictionaries(
+    {"arguments": _TEXTS}, optional={"name": st.sampled_from(["f", "g", "", None])}
+)
 _DELTAS = st.fixed_dictionaries(
     {"index": st.sampled_from([0, 0, 0, 1, True, None]), "function": _FUNCTIONS},
-    optional={"id": st.sampled_from(["a", "b", "", None]), "type": st.just("function"), "x": st.just(1)},
+    optional={
+        "id": st.sampled_from(["a", "b", "", None]),
+        "type": st.just("function"),
+        "x": st.just(1),
+    },
 )
 
 

@@ -17,15 +17,24 @@ from opea_core.wire.usage import read_usage
         ({"prompt_tokens_details": {"cache_creation_tokens": 3}}, {"cache_creation_tokens": 3}),
         ({"prompt_tokens_details": {"cache_write_tokens": 3}}, {"cache_creation_tokens": 3}),
         ({"cache_creation_input_tokens": 3}, {"cache_creation_tokens": 3}),
-        ({"cache_creation_input_tokens": 3, "cache_read_input_tokens": 4}, {"cache_creation_tokens": 3, "cached_tokens": 4}),
+        (
+            {"cache_creation_input_tokens": 3, "cache_read_input_tokens": 4},
+            {"cache_creation_tokens": 3, "cached_tokens": 4},
+        ),
         ({"prompt_tokens_details": {"audio_tokens": 3}}, {"input_audio_tokens": 3}),
         ({"completion_tokens_details": {"audio_tokens": 3}}, {"output_audio_tokens": 3}),
         (
-            {"prompt_tokens_details": {"audio_tokens": 1}, "completion_tokens_details": {"audio_tokens": 2, "reasoning_tokens": 3}},
+            {
+                "prompt_tokens_details": {"audio_tokens": 1},
+                "completion_tokens_details": {"audio_tokens": 2, "reasoning_tokens": 3},
+            },
             {"input_audio_tokens": 1, "output_audio_tokens": 2, "reasoning_tokens": 3},
         ),
         ({"prompt_tokens_details": {"cache_read_input_tokens": 3}}, {"cached_tokens": 3}),
-        ({"prompt_tokens_details": {"audio_tokens": 0, "cache_creation_tokens": 0}}, {"input_audio_tokens": 0, "cache_creation_tokens": 0}),
+        (
+            {"prompt_tokens_details": {"audio_tokens": 0, "cache_creation_tokens": 0}},
+            {"input_audio_tokens": 0, "cache_creation_tokens": 0},
+        ),
     ],
 )
 def test_what_is_counted(raw: Json, counts: dict[str, int]) -> None:
@@ -35,10 +44,25 @@ def test_what_is_counted(raw: Json, counts: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("raw", "counts"),
     [
-        ({"prompt_tokens_details": {"cached_tokens": 0}, "prompt_cache_hit_tokens": 5}, {"cached_tokens": 0}),
-        ({"prompt_tokens_details": {"cached_tokens": None}, "prompt_cache_hit_tokens": 5}, {"cached_tokens": 5}),
-        ({"prompt_tokens_details": {"cache_creation_tokens": 2}, "cache_creation_input_tokens": 5}, {"cache_creation_tokens": 2}),
-        ({"completion_tokens_details": {"reasoning_tokens": 2}, "reasoning_tokens": 5}, {"reasoning_tokens": 2}),
+        (
+            {"prompt_tokens_details": {"cached_tokens": 0}, "prompt_cache_hit_tokens": 5},
+            {"cached_tokens": 0},
+        ),
+        (
+            {"prompt_tokens_details": {"cached_tokens": None}, "prompt_cache_hit_tokens": 5},
+            {"cached_tokens": 5},
+        ),
+        (
+            {
+                "prompt_tokens_details": {"cache_creation_tokens": 2},
+                "cache_creation_input_tokens": 5,
+            },
+            {"cache_creation_tokens": 2},
+        ),
+        (
+            {"completion_tokens_details": {"reasoning_tokens": 2}, "reasoning_tokens": 5},
+            {"reasoning_tokens": 2},
+        ),
     ],
 )
 def test_the_details_count_before_the_usage_itself(raw: Json, counts: dict[str, int]) -> None:
@@ -59,5 +83,9 @@ def test_what_is_no_number_is_not_counted(name: str, odd: Any) -> None:
 
 @pytest.mark.parametrize("details", [None, [], "many", 3])
 def test_details_that_are_no_object_tell_nothing(details: Any) -> None:
-    raw = {"prompt_tokens": 1, "prompt_tokens_details": details, "completion_tokens_details": details}
+    raw = {
+        "prompt_tokens": 1,
+        "prompt_tokens_details": details,
+        "completion_tokens_details": details,
+    }
     assert read_usage(raw) == Usage(prompt_tokens=1, raw=raw)

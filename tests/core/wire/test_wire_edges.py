@@ -31,13 +31,27 @@ def whole(*events: Json) -> ChatResponse:
 
 
 def test_audio_comes_in_pieces() -> None:
-    pieces: list[Json] = [{"id": "a1", "transcript": "Hel"}, {"data": "QU"}, {"data": "JD", "transcript": "lo"}, {"expires_at": 9}]
+    pieces: list[Json] = [
+        {"id": "a1", "transcript": "Hel"},
+        {"data": "QU"},
+        {"data": "JD", "transcript": "lo"},
+        {"expires_at": 9},
+    ]
     response = whole(*(delta(audio=piece) for piece in pieces), delta("stop"))
-    assert response.choices[0].extra["audio"] == {"id": "a1", "transcript": "Hello", "data": "QUJD", "expires_at": 9}
+    assert response.choices[0].extra["audio"] == {
+        "id": "a1",
+        "transcript": "Hello",
+        "data": "QUJD",
+        "expires_at": 9,
+    }
 
 
 def test_a_null_in_audio_takes_nothing_back() -> None:
-    response = whole(delta(audio={"id": "a1", "data": "QU"}), delta(audio={"id": None, "data": None}), delta("stop"))
+    response = whole(
+        delta(audio={"id": "a1", "data": "QU"}),
+        delta(audio={"id": None, "data": None}),
+        delta("stop"),
+    )
     assert response.choices[0].extra["audio"] == {"id": "a1", "data": "QU"}
 
 
@@ -65,9 +79,18 @@ BLOCK = {"type": "thinking", "thinking": "", "signature": ""}
     ("pieces", "joined"),
     [
         pytest.param([[1], [2], [2]], [1, 2, 2], id="values"),
-        pytest.param([[{"index": 0, "text": "a"}], [{"index": 0, "text": "b"}]], [{"index": 0, "text": "ab"}], id="by index"),
         pytest.param(
-            [[{**BLOCK, "thinking": "a"}], [{**BLOCK, "thinking": "a"}], [{**BLOCK, "signature": "S"}], [{**BLOCK, "thinking": "c"}]],
+            [[{"index": 0, "text": "a"}], [{"index": 0, "text": "b"}]],
+            [{"index": 0, "text": "ab"}],
+            id="by index",
+        ),
+        pytest.param(
+            [
+                [{**BLOCK, "thinking": "a"}],
+                [{**BLOCK, "thinking": "a"}],
+                [{**BLOCK, "signature": "S"}],
+                [{**BLOCK, "thinking": "c"}],
+            ],
             [{**BLOCK, "thinking": "aa", "signature": "S"}, {**BLOCK, "thinking": "c"}],
             id="until it is signed",
         ),
@@ -76,7 +99,9 @@ BLOCK = {"type": "thinking", "thinking": "", "signature": ""}
             [{"type": "a", "text": "x"}, {"type": "b", "text": "y"}],
             id="by type",
         ),
-        pytest.param([[{"n": 1}, {"n": 1}], [{"n": 2}]], [{"n": 1}, {"n": 1}, {"n": 2}], id="without texts"),
+        pytest.param(
+            [[{"n": 1}, {"n": 1}], [{"n": 2}]], [{"n": 1}, {"n": 1}, {"n": 2}], id="without texts"
+        ),
     ],
 )
 def test_an_unknown_list_comes_in_pieces(pieces: list[list[Any]], joined: list[Any]) -> None:
@@ -101,8 +126,12 @@ def test_usage_inside_of_a_choice_is_the_answers_and_no_field_of_the_choice() ->
 # --- test_tools.py
 
 
-@pytest.mark.parametrize(("finish_reason", "valid", "invalid"), [("length", 0, 1), ("tool_calls", 1, 0)])
-def test_no_arguments_are_none_only_if_the_answer_was_not_cut_off(finish_reason: str, valid: int, invalid: int) -> None:
+@pytest.mark.parametrize(
+    ("finish_reason", "valid", "invalid"), [("length", 0, 1), ("tool_calls", 1, 0)]
+)
+def test_no_arguments_are_none_only_if_the_answer_was_not_cut_off(
+    finish_reason: str, valid: int, invalid: int
+) -> None:
     call = {"index": 0, "id": "1", "function": {"name": "f", "arguments": ""}}
     choice = whole(delta(tool_calls=[call]), delta(finish_reason)).choices[0]
     assert (len(choice.tool_calls), len(choice.invalid_tool_calls)) == (valid, invalid)
@@ -113,5 +142,7 @@ def test_no_arguments_are_none_only_if_the_answer_was_not_cut_off(finish_reason:
 
 def test_a_response_format_of_none_does_not_contradict_a_schema() -> None:
     with ScriptedServer() as server, OPEA(server.url, model="m") as opea:
-        opea.chat("x", output_schema={"name": "A", "schema": {"type": "object"}}, response_format=None)
+        opea.chat(
+            "x", output_schema={"name": "A", "schema": {"type": "object"}}, response_format=None
+        )
         assert server.seen[-1].body["response_format"]["type"] == "json_schema"

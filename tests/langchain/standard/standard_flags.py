@@ -21,7 +21,13 @@ FROM_ENVIRONMENT = (
     {"api_key": KEY, "base_url": STORED_URL},
 )
 """What is set, what is given, what the object then has."""
-DETAILS = ["audio_input", "audio_output", "reasoning_output", "cache_read_input", "cache_creation_input"]
+DETAILS = [
+    "audio_input",
+    "audio_output",
+    "reasoning_output",
+    "cache_read_input",
+    "cache_creation_input",
+]
 
 
 class EveryFlag:
@@ -53,11 +59,22 @@ class EveryRequest(EveryFlag):
         return OPTIONS | {"base_url": base_url()}
 
     def invoke_with_audio_input(self, *, stream: bool = False) -> AIMessage:
-        audio = {"type": "audio", "mime_type": "audio/wav", "base64": base64.b64encode(WAV).decode()}
-        return self._asked([HumanMessage([{"type": "text", "text": "What do you hear?"}, audio])], stream)
+        audio = {
+            "type": "audio",
+            "mime_type": "audio/wav",
+            "base64": base64.b64encode(WAV).decode(),
+        }
+        return self._asked(
+            [HumanMessage([{"type": "text", "text": "What do you hear?"}, audio])], stream
+        )
 
     def invoke_with_audio_output(self, *, stream: bool = False) -> AIMessage:
-        return self._asked([HumanMessage("Say it aloud.")], stream, modalities=["text", "audio"], audio={"voice": "any", "format": "wav"})
+        return self._asked(
+            [HumanMessage("Say it aloud.")],
+            stream,
+            modalities=["text", "audio"],
+            audio={"voice": "any", "format": "wav"},
+        )
 
     def invoke_with_reasoning_output(self, *, stream: bool = False) -> AIMessage:
         return self._asked([HumanMessage("Think about it.")], stream, reasoning_effort="low")
@@ -71,12 +88,19 @@ class EveryRequest(EveryFlag):
 
     def _asked(self, messages: list[BaseMessage], stream: bool, **options: Any) -> AIMessage:
         model = ChatOPEA(**self.chat_model_params)
-        return reduce(add, model.stream(messages, **options)) if stream else model.invoke(messages, **options)
+        return (
+            reduce(add, model.stream(messages, **options))
+            if stream
+            else model.invoke(messages, **options)
+        )
 
 
 def _kept(text: str) -> list[BaseMessage]:
     """A prompt whose beginning the server is told to keep."""
-    return [SystemMessage([{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]), HumanMessage("Hello")]
+    return [
+        SystemMessage([{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]),
+        HumanMessage("Hello"),
+    ]
 
 
 class Vectors:

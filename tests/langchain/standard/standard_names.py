@@ -55,7 +55,9 @@ CHAT: dict[str, tuple[str, ...]] = {
     ),
     (),
 )
-CHAT_UNIT: dict[str, tuple[str, ...]] = {"test_with_structured_output": ("PersonA",)} | dict.fromkeys(
+CHAT_UNIT: dict[str, tuple[str, ...]] = {
+    "test_with_structured_output": ("PersonA",)
+} | dict.fromkeys(
     (
         OVERRIDES,
         "test_init",
@@ -70,11 +72,24 @@ CHAT_UNIT: dict[str, tuple[str, ...]] = {"test_with_structured_output": ("Person
     (),
 )
 EMBEDDINGS: dict[str, tuple[str, ...]] = dict.fromkeys(
-    (OVERRIDES, "test_embed_query", "test_embed_documents", "test_aembed_query", "test_aembed_documents"), ()
+    (
+        OVERRIDES,
+        "test_embed_query",
+        "test_embed_documents",
+        "test_aembed_query",
+        "test_aembed_documents",
+    ),
+    (),
 )
-EMBEDDINGS_UNIT: dict[str, tuple[str, ...]] = dict.fromkeys((OVERRIDES, "test_init", "test_init_from_env"), ())
+EMBEDDINGS_UNIT: dict[str, tuple[str, ...]] = dict.fromkeys(
+    (OVERRIDES, "test_init", "test_init_from_env"), ()
+)
 
 
 def items(names: dict[str, tuple[str, ...]]) -> list[str]:
     """The names of the test items, one for each parameter."""
-    return [f"{name}[{value}]" if value else name for name, values in names.items() for value in values or ("",)]
+    return [
+        f"{name}[{value}]" if value else name
+        for name, values in names.items()
+        for value in values or ("",)
+    ]

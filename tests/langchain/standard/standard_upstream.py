@@ -27,7 +27,12 @@ QUOTED = re.compile(r"'([^']+)'")
 MEDIA_TOKENS = {"image_url": 85, "file": 120}
 AUDIO_TOKENS = 40
 THOUGHT = "The script thinks about it first. "
-SPOKEN = {"id": "audio_1", "data": base64.b64encode(WAV).decode(), "transcript": "The script speaks.", "expires_at": 1_800_000_000}
+SPOKEN = {
+    "id": "audio_1",
+    "data": base64.b64encode(WAV).decode(),
+    "transcript": "The script speaks.",
+    "expires_at": 1_800_000_000,
+}
 
 
 class Upstream:
@@ -48,7 +53,11 @@ class Upstream:
     def _chat(self, body: Json) -> Answer:
         reply = _reply(body)
         spoken = SPOKEN if "audio" in body.get("modalities", ()) else None
-        usage = _usage(reply, _prompt_usage(body["messages"]) | self._cached(body["messages"]), spoken is not None)
+        usage = _usage(
+            reply,
+            _prompt_usage(body["messages"]) | self._cached(body["messages"]),
+            spoken is not None,
+        )
         if not body.get("stream"):
             choice = reply.choice()
             choice["message"] |= {"audio": spoken} if spoken else {}
@@ -66,18 +75,29 @@ class Upstream:
         known = prefix in self._kept
         self._kept.add(prefix)
         count = len(words(prefix))
-        return {"cached_tokens": count if known else 0, "cache_creation_tokens": 0 if known else count}
+        return {
+            "cached_tokens": count if known else 0,
+            "cache_creation_tokens": 0 if known else count,
+        }
 
 
 def _embeddings(seen: Seen) -> Answer:
     """The default model's vectors, under the name that was asked for."""
-    if not isinstance(seen.body, dict) or not all(isinstance(text, str) for text in seen.body.get("input", [None])):
+    if not isinstance(seen.body, dict) or not all(
+        isinstance(text, str) for text in seen.body.get("input", [None])
+    ):
         raise RefusedError("input must be a list of strings")
     return ScriptedModel(seen.body["model"]).answer(seen)
 
 
 def _document(kind: str, body: Json, choices: list[Json]) -> Json:
-    return {"id": "scripted-1", "object": kind, "created": 1_700_000_000, "model": body["model"], "choices": choices}
+    return {
+        "id": "scripted-1",
+        "object": kind,
+        "created": 1_700_000_000,
+        "model": body["model"],
+        "choices": choices,
+    }
 
 
 def _events(reply: Reply, spoken: Json | None, model: str) -> Iterator[Json]:
@@ -85,7 +105,10 @@ def _events(reply: Reply, spoken: Json | None, model: str) -> Iterator[Json]:
     *events, last = reply.deltas(model)
     yield from events
     if spoken:
-        for piece in ({"id": spoken["id"], "transcript": spoken["transcript"]}, {"data": spoken["data"]}):
+        for piece in (
+            {"id": spoken["id"], "transcript": spoken["transcript"]},
+            {"data": spoken["data"]},
+        ):
             yield chunk({"audio": piece}, model=model)
         yield chunk({"audio": {"expires_at": spoken["expires_at"]}}, model=model)
     yield last
@@ -93,7 +116,9 @@ def _events(reply: Reply, spoken: Json | None, model: str) -> Iterator[Json]:
 
 def _reply(body: Json) -> Reply:
     """A call, an answer of the wanted form, or some words."""
-    prompt = _text(next((message for message in reversed(body["messages"]) if message["role"] == "user"), {}))
+    prompt = _text(
+        next((message for message in reversed(body["messages"]) if message["role"] == "user"), {})
+    )
     thought = THOUGHT if body.get("reasoning_effort") else ""
     function = _function(body)
     if function is not None:
@@ -107,7 +132,9 @@ def _function(body: Json) -> Json | None:
     functions = [tool["function"] for tool in body.get("tools", ())]
     choice = body.get("tool_choice", "auto")
     if isinstance(choice, dict):
-        return next(function for function in functions if function["name"] == choice["function"]["name"])
+        return next(
+            function for function in functions if function["name"] == choice["function"]["name"]
+        )
     answered = body["messages"][-1]["role"] == "tool" and choice == "auto"
     return functions[0] if functions and choice != "none" and not answered else None
 
@@ -143,7 +170,9 @@ def _text(message: Json) -> str:
 def _prompt_usage(messages: list[Json]) -> Json:
     parts = [part for message in messages for part in parts_of(message)]
     audio = sum(AUDIO_TOKENS for part in parts if part["type"] == "input_audio")
-    said = sum(len(words(part.get("text", ""))) + MEDIA_TOKENS.get(part["type"], 0) for part in parts)
+    said = sum(
+        len(words(part.get("text", ""))) + MEDIA_TOKENS.get(part["type"], 0) for part in parts
+    )
     return {"all": said + audio, "audio_tokens": audio}
 
 

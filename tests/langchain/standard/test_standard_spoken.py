@@ -15,7 +15,10 @@ from langchain_opea import ChatOPEA
 from opea_core.testing import ScriptedServer, chunk, json_answer, sse
 
 pytestmark = pytest.mark.enable_socket
-SPEAKING: dict[str, Any] = {"modalities": ["text", "audio"], "audio": {"voice": "any", "format": "wav"}}
+SPEAKING: dict[str, Any] = {
+    "modalities": ["text", "audio"],
+    "audio": {"voice": "any", "format": "wav"},
+}
 CITED = [{"type": "url_citation", "url_citation": {"url": "https://example.com/"}}]
 
 
@@ -54,9 +57,15 @@ async def test_citations_of_the_message(ask: Callable[..., Any], server: Scripte
 
     def cited(seen: Any) -> Any:
         if seen.body["stream"]:
-            return sse(chunk({"role": "assistant", "content": "Hi"}), chunk({"annotations": CITED}), chunk({}, "stop"))
+            return sse(
+                chunk({"role": "assistant", "content": "Hi"}),
+                chunk({"annotations": CITED}),
+                chunk({}, "stop"),
+            )
         message = {"role": "assistant", "content": "Hi", "annotations": CITED}
-        return json_answer({"model": "m1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+        return json_answer(
+            {"model": "m1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+        )
 
     server.always(cited)
     message = await ask("Hello")

@@ -12,7 +12,14 @@ import yaml
 from langchain_tests.base import BaseStandardTests
 from langchain_tests.unit_tests.chat_models import ChatModelTests
 from readable_cassettes import pretty, private_parts
-from standard_cassettes import FOLDER, KEPT_OF_REQUESTS, KEPT_OF_RESPONSES, STORED_URL, base_url, cassette_path
+from standard_cassettes import (
+    FOLDER,
+    KEPT_OF_REQUESTS,
+    KEPT_OF_RESPONSES,
+    STORED_URL,
+    base_url,
+    cassette_path,
+)
 from standard_flags import DETAILS
 from standard_names import CHAT, CHAT_UNIT, EMBEDDINGS, EMBEDDINGS_UNIT, OVERRIDES, items
 from standard_reports import passed_or_failed
@@ -25,12 +32,24 @@ from test_standard_unit import TestEmbeddingsUnit as EmbeddingsUnit
 
 HERE = Path(__file__).parent
 HOSTS = r"scripted\.test/v1/|raw\.githubusercontent\.com/langchain-ai/docs/"  # the second stands in a prompt of a standard test
-INTEGRATION = {Automatic: CHAT, FunctionCalling: CHAT, JsonSchema: CHAT, EmbeddingsAsked: EMBEDDINGS}
+INTEGRATION = {
+    Automatic: CHAT,
+    FunctionCalling: CHAT,
+    JsonSchema: CHAT,
+    EmbeddingsAsked: EMBEDDINGS,
+}
 ALL = {ChatUnit: CHAT_UNIT, EmbeddingsUnit: EMBEDDINGS_UNIT, **INTEGRATION}
 EXPECTED = {cls.__name__: items(names) for cls, names in ALL.items()}
-FILES = [cassette_path("langchain", cls.__name__, name) for cls, names in INTEGRATION.items() for name in items(names) if name != OVERRIDES]
+FILES = [
+    cassette_path("langchain", cls.__name__, name)
+    for cls, names in INTEGRATION.items()
+    for name in items(names)
+    if name != OVERRIDES
+]
 each_class = pytest.mark.parametrize("cls", ALL)
-each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+each_file = pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 
 
 @cache
@@ -54,25 +73,40 @@ class TestItems:
         for item in collected(request.session):
             assert item.parent is not None
             found.setdefault(item.parent.name, []).append(item.name)
-        assert {cls: sorted(names) for cls, names in found.items()} == {cls: sorted(names) for cls, names in EXPECTED.items()}
+        assert {cls: sorted(names) for cls, names in found.items()} == {
+            cls: sorted(names) for cls, names in EXPECTED.items()
+        }
 
     def test_are_as_many_as_there_are(self) -> None:
         assert [len(names) for names in EXPECTED.values()] == [10, 3, 50, 50, 50, 5]
 
     def test_are_expected_to_run_and_to_pass(self, request: pytest.FixtureRequest) -> None:
-        marks = [(item.nodeid, mark.name) for item in collected(request.session) for mark in item.iter_markers()]
+        marks = [
+            (item.nodeid, mark.name)
+            for item in collected(request.session)
+            for mark in item.iter_markers()
+        ]
         assert not [mark for mark in marks if mark[1] in ("skip", "xfail")]
 
     @each_class
     def test_are_langchains_own(self, cls: type[BaseStandardTests]) -> None:
-        (standard,) = (base for base in cls.__bases__ if base.__module__.startswith("langchain_tests."))
+        (standard,) = (
+            base for base in cls.__bases__ if base.__module__.startswith("langchain_tests.")
+        )
         names = [name for name in dir(cls) if name.startswith("test_")]
         assert sorted(names) == sorted(ALL[cls])
         assert all(getattr(cls, name) is getattr(standard, name) for name in names)
 
     @pytest.mark.parametrize("outcome", ["skipped", "xfailed", "xpassed"])
     def test_fail_when_they_are_skipped_or_excused(self, outcome: str) -> None:
-        report = pytest.TestReport("x::y", ("x", 1, "y"), {}, "passed" if outcome == "xpassed" else "skipped", "a reason", "call")
+        report = pytest.TestReport(
+            "x::y",
+            ("x", 1, "y"),
+            {},
+            "passed" if outcome == "xpassed" else "skipped",
+            "a reason",
+            "call",
+        )
         if outcome != "skipped":
             report.wasxfail = "a reason"  # type: ignore[attr-defined]
         changed = passed_or_failed(report)
@@ -88,7 +122,11 @@ class TestItems:
 
 
 class TestFlags:
-    FLAGS = [name for name in dir(ChatModelTests) if name.startswith(("has_", "supports_", "returns_", "enable_"))]
+    FLAGS = [
+        name
+        for name in dir(ChatModelTests)
+        if name.startswith(("has_", "supports_", "returns_", "enable_"))
+    ]
 
     def test_are_those_that_are_known(self) -> None:
         assert len(self.FLAGS) == 15
@@ -114,7 +152,9 @@ class TestFlags:
         assert expected.keys() == {"api_key", "base_url"}
 
     def test_every_way_to_structured_output_is_taken(self) -> None:
-        kwargs = [cls().structured_output_kwargs for cls in (Automatic, FunctionCalling, JsonSchema)]
+        kwargs = [
+            cls().structured_output_kwargs for cls in (Automatic, FunctionCalling, JsonSchema)
+        ]
         assert kwargs == [{}, {"method": "function_calling"}, {"method": "json_schema"}]
 
 
@@ -145,14 +185,20 @@ class TestCassettes:
 
     def test_say_where_they_come_from(self) -> None:
         readme = (FOLDER / "README.md").read_text("utf-8")
-        assert all(f"langchain/{folder.name}/" in readme for folder in (FOLDER / "langchain").iterdir())
+        assert all(
+            f"langchain/{folder.name}/" in readme for folder in (FOLDER / "langchain").iterdir()
+        )
 
 
 @pytest.mark.parametrize(
     ("cls", "name", "path"),
     [
         ("TestChatJsonSchema", "test_stream[model0]", "chat-json-schema/stream-model0.yaml"),
-        ("TestChatAutomatic", "test_structured_output_async[json_schema]", "chat-automatic/structured-output-async-json-schema.yaml"),
+        (
+            "TestChatAutomatic",
+            "test_structured_output_async[json_schema]",
+            "chat-automatic/structured-output-async-json-schema.yaml",
+        ),
         ("TestEmbeddings", "test_aembed_query", "embeddings/aembed-query.yaml"),
     ],
 )

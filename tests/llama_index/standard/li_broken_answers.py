@@ -7,7 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from llama_index.core.base.llms.types import ThinkingBlock, ToolCallBlock
-from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse, MessageRole, TextBlock
+from llama_index.core.llms import (
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    MessageRole,
+    TextBlock,
+)
 
 from llama_index_opea import OPEALLM
 
@@ -34,13 +40,28 @@ def broken(change: Change) -> type[OPEALLM]:
             yield from _changed(list(super().stream_chat(messages, **kwargs)))
 
         async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
-            return _stream(_changed([response async for response in await super().astream_chat(messages, **kwargs)]))
+            return _stream(
+                _changed(
+                    [response async for response in await super().astream_chat(messages, **kwargs)]
+                )
+            )
 
         def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
             yield from _changed(list(super().stream_complete(prompt, formatted, **kwargs)))
 
-        async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-            return _stream(_changed([response async for response in await super().astream_complete(prompt, formatted, **kwargs)]))
+        async def astream_complete(
+            self, prompt: str, formatted: bool = False, **kwargs: Any
+        ) -> Any:
+            return _stream(
+                _changed(
+                    [
+                        response
+                        async for response in await super().astream_complete(
+                            prompt, formatted, **kwargs
+                        )
+                    ]
+                )
+            )
 
     def _changed(responses: list[Any]) -> list[Any]:
         return change([response.model_copy(deep=True) for response in responses])
@@ -94,7 +115,12 @@ def empty_at_the_end(responses: list[Any]) -> list[Any]:
     """The usage comes alone."""
     if isinstance(responses[-1], CompletionResponse):
         return [*responses, CompletionResponse(text="", delta="", raw=responses[-1].raw)]
-    return [*responses, ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT), delta="", raw=responses[-1].raw)]
+    return [
+        *responses,
+        ChatResponse(
+            message=ChatMessage(role=MessageRole.ASSISTANT), delta="", raw=responses[-1].raw
+        ),
+    ]
 
 
 def without_delta(responses: list[Any]) -> list[Any]:
@@ -105,7 +131,9 @@ def without_delta(responses: list[Any]) -> list[Any]:
 
 def all_text_as_delta(responses: list[Any]) -> list[Any]:
     for response in responses:
-        response.delta = response.text if isinstance(response, CompletionResponse) else response.message.content
+        response.delta = (
+            response.text if isinstance(response, CompletionResponse) else response.message.content
+        )
     return responses
 
 
@@ -115,7 +143,12 @@ def first_lost(responses: list[Any]) -> list[Any]:
 
 def first_thought_lost(responses: list[Any]) -> list[Any]:
     """The stream is sound in itself, but for what came with the first chunk."""
-    for block in (block for response in responses[1:] if isinstance(response, ChatResponse) for block in response.message.blocks):
+    for block in (
+        block
+        for response in responses[1:]
+        if isinstance(response, ChatResponse)
+        for block in response.message.blocks
+    ):
         if isinstance(block, ThinkingBlock):
             block.content = (block.content or "").partition(" ")[2]
     return responses[1:] or responses
@@ -137,15 +170,23 @@ def thinking_in_pieces(response: ChatResponse) -> None:
     thoughts = [block for block in response.message.blocks if isinstance(block, ThinkingBlock)]
     for block in thoughts:
         words = (block.content or "").partition(" ")
-        response.message.blocks[:1] = [ThinkingBlock(content=words[0] + words[1]), ThinkingBlock(content=words[2])]
+        response.message.blocks[:1] = [
+            ThinkingBlock(content=words[0] + words[1]),
+            ThinkingBlock(content=words[2]),
+        ]
 
 
 def thinking_forgotten(response: ChatResponse) -> None:
-    response.message.blocks = [block for block in response.message.blocks if not isinstance(block, ThinkingBlock)]
+    response.message.blocks = [
+        block for block in response.message.blocks if not isinstance(block, ThinkingBlock)
+    ]
 
 
 def thinking_in_the_text(response: ChatResponse) -> None:
-    text = "".join(getattr(block, "content", None) or getattr(block, "text", "") for block in response.message.blocks)
+    text = "".join(
+        getattr(block, "content", None) or getattr(block, "text", "")
+        for block in response.message.blocks
+    )
     response.message.blocks = [TextBlock(text=text)]
 
 
@@ -159,7 +200,9 @@ def always_a_thinking_delta(response: ChatResponse) -> None:
 
 def thinking_delta_of_the_message(response: ChatResponse) -> None:
     if "thinking_delta" in response.additional_kwargs:
-        response.message.additional_kwargs["thinking_delta"] = response.additional_kwargs.pop("thinking_delta")
+        response.message.additional_kwargs["thinking_delta"] = response.additional_kwargs.pop(
+            "thinking_delta"
+        )
 
 
 # --- what responses tell besides
@@ -181,7 +224,11 @@ def usage_at_the_beginning(responses: list[Any]) -> list[Any]:
 
 
 def no_counts(response: Any) -> None:
-    response.additional_kwargs = {name: value for name, value in response.additional_kwargs.items() if not name.endswith("_tokens")}
+    response.additional_kwargs = {
+        name: value
+        for name, value in response.additional_kwargs.items()
+        if not name.endswith("_tokens")
+    }
 
 
 def no_finish_reason(response: Any) -> None:
@@ -197,7 +244,9 @@ def last_logprob_only(response: Any) -> None:
 
 
 def flat_logprobs(response: Any) -> None:
-    response.logprobs = response.logprobs and [candidate for candidates in response.logprobs for candidate in candidates]
+    response.logprobs = response.logprobs and [
+        candidate for candidates in response.logprobs for candidate in candidates
+    ]
 
 
 def no_reasoning_content(response: Any) -> None:
@@ -212,12 +261,17 @@ def calls_in_blocks_only(response: ChatResponse) -> None:
 
 
 def calls_as_dicts_only(response: ChatResponse) -> None:
-    response.message.blocks = [block for block in response.message.blocks if not isinstance(block, ToolCallBlock)]
+    response.message.blocks = [
+        block for block in response.message.blocks if not isinstance(block, ToolCallBlock)
+    ]
 
 
 def calls_as_objects(response: ChatResponse) -> None:
     calls = response.message.additional_kwargs.get("tool_calls", ())
-    objects = [SimpleNamespace(id=call["id"], function=SimpleNamespace(**call["function"])) for call in calls]
+    objects = [
+        SimpleNamespace(id=call["id"], function=SimpleNamespace(**call["function"]))
+        for call in calls
+    ]
     response.message.additional_kwargs.update({"tool_calls": objects} if objects else {})
 
 
@@ -235,10 +289,14 @@ def same_ids(response: ChatResponse) -> None:
 
 def text_lost_beside_calls(response: ChatResponse) -> None:
     if response.message.additional_kwargs.get("tool_calls"):
-        response.message.blocks = [block for block in response.message.blocks if not isinstance(block, TextBlock)]
+        response.message.blocks = [
+            block for block in response.message.blocks if not isinstance(block, TextBlock)
+        ]
 
 
 def second_call_lost(response: ChatResponse) -> None:
     calls = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
     response.message.blocks = [block for block in response.message.blocks if block not in calls[1:]]
-    response.message.additional_kwargs.update({"tool_calls": calls and response.message.additional_kwargs["tool_calls"][:1]})
+    response.message.additional_kwargs.update(
+        {"tool_calls": calls and response.message.additional_kwargs["tool_calls"][:1]}
+    )

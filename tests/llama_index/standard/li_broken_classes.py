@@ -21,14 +21,18 @@ from opea_core.errors import StreamInterrupted
 
 
 class NotTrimmed(OPEALLM):
-    def _validate_chat_with_tools_response(self, response: ChatResponse, tools: Any, **kwargs: Any) -> ChatResponse:
+    def _validate_chat_with_tools_response(
+        self, response: ChatResponse, tools: Any, **kwargs: Any
+    ) -> ChatResponse:
         return response
 
 
 class Appending(OPEALLM):
     """Adds the question to the caller's own history."""
 
-    def _prepare_chat_with_tools(self, tools: Any, user_msg: Any = None, chat_history: Any = None, **kwargs: Any) -> Any:
+    def _prepare_chat_with_tools(
+        self, tools: Any, user_msg: Any = None, chat_history: Any = None, **kwargs: Any
+    ) -> Any:
         chat_history = [] if chat_history is None else chat_history
         if user_msg:
             chat_history.append(ChatMessage(role="user", content=user_msg))
@@ -42,7 +46,9 @@ class NothingRequired(OPEALLM):
         self, tools: Any, user_msg: Any = None, chat_history: Any = None, verbose: bool = False,
         allow_parallel_tool_calls: bool = False, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        return super()._prepare_chat_with_tools(tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, **kwargs)
+        return super()._prepare_chat_with_tools(
+            tools, user_msg, chat_history, verbose, allow_parallel_tool_calls, **kwargs
+        )
 
 
 class NoChoice(OPEALLM):
@@ -51,18 +57,26 @@ class NoChoice(OPEALLM):
 
 
 class ReadsBlocksOnly(OPEALLM):
-    def get_tool_calls_from_response(self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any) -> Any:
-        response = response.model_copy(update={"message": ChatMessage(role="assistant", blocks=response.message.blocks)})
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> Any:
+        response = response.model_copy(
+            update={"message": ChatMessage(role="assistant", blocks=response.message.blocks)}
+        )
         return super().get_tool_calls_from_response(response, error_on_no_tool_call)
 
 
 class NeverAnError(OPEALLM):
-    def get_tool_calls_from_response(self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any) -> Any:
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> Any:
         return super().get_tool_calls_from_response(response, error_on_no_tool_call=False)
 
 
 class AlwaysAnError(OPEALLM):
-    def get_tool_calls_from_response(self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any) -> Any:
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> Any:
         return super().get_tool_calls_from_response(response)
 
 
@@ -111,7 +125,10 @@ class HeldOpen(OPEALLM):
         chunks = self.client.stream_chat([{"role": "user", "content": "Hello"}])
         chunks.__enter__()
         _leaked.append(chunks)
-        return (ChatResponse(message=ChatMessage(role="assistant", content="Hello"), delta="Hello") for _ in chunks)
+        return (
+            ChatResponse(message=ChatMessage(role="assistant", content="Hello"), delta="Hello")
+            for _ in chunks
+        )
 
 
 class SystemPromptTwice(OPEALLM):
@@ -136,7 +153,11 @@ class TwoEvents(OPEALLM):
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
         super().complete(prompt, formatted, **kwargs)
         response = self.chat([ChatMessage(role="user", content=prompt)], **kwargs)
-        return CompletionResponse(text=str(response.message.content), raw=response.raw, additional_kwargs=response.additional_kwargs)
+        return CompletionResponse(
+            text=str(response.message.content),
+            raw=response.raw,
+            additional_kwargs=response.additional_kwargs,
+        )
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
         await super().acomplete("Hello", **kwargs)
@@ -274,7 +295,11 @@ class Forgets(OPEALLM):
     """Loses a field on the way through a dict."""
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        return {name: value for name, value in super().to_dict(**kwargs).items() if name != "system_prompt"}
+        return {
+            name: value
+            for name, value in super().to_dict(**kwargs).items()
+            if name != "system_prompt"
+        }
 
 
 class Unpicklable(OPEALLM):

@@ -84,13 +84,19 @@ class ScoresOthers(OPEARerank):
     def postprocess_nodes(self, nodes: list[NodeWithScore], *args: Any, **kwargs: Any) -> Any:
         found = super().postprocess_nodes(nodes, *args, **kwargs)
         for given in nodes:
-            given.score = next((each.score for each in found if each.node is given.node), given.score)
+            given.score = next(
+                (each.score for each in found if each.node is given.node), given.score
+            )
         return found
 
 
 class AnyQuery(OPEARerank):
-    def postprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: Any = None, query_str: Any = None) -> Any:
-        return super().postprocess_nodes(nodes, query_bundle, query_str or (None if query_bundle else "nothing"))
+    def postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: Any = None, query_str: Any = None
+    ) -> Any:
+        return super().postprocess_nodes(
+            nodes, query_bundle, query_str or (None if query_bundle else "nothing")
+        )
 
 
 class Unranked(OPEARerank):
@@ -107,7 +113,10 @@ class TextOnly(OPEARerank):
     """Without the metadata."""
 
     def postprocess_nodes(self, nodes: list[NodeWithScore], *args: Any, **kwargs: Any) -> Any:
-        bare = [each.model_copy(update={"node": each.node.model_copy(update={"metadata": {}})}) for each in nodes]
+        bare = [
+            each.model_copy(update={"node": each.node.model_copy(update={"metadata": {}})})
+            for each in nodes
+        ]
         return super().postprocess_nodes(bare, *args, **kwargs)
 
 

@@ -16,7 +16,13 @@ ONCE = "only-for-this-call"
 
 def options(**more: Any) -> dict[str, Any]:
     """What all of them are made with."""
-    return {"api_base": base_url(), "api_key": KEY, "default_headers": {"x-team": HEADER}, "max_retries": 0, **more}
+    return {
+        "api_base": base_url(),
+        "api_key": KEY,
+        "default_headers": {"x-team": HEADER},
+        "max_retries": 0,
+        **more,
+    }
 
 
 class EveryFlag:

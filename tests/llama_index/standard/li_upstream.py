@@ -20,7 +20,13 @@ from opea_core.testing.schema import instance
 
 Json = dict[str, Any]
 
-REFUSED, CUT, BROKEN, PROSE, TOO_FEW = "no-such-model", "cuts-streams", "breaks-streams", "says-only-words", "one-too-few"
+REFUSED, CUT, BROKEN, PROSE, TOO_FEW = (
+    "no-such-model",
+    "cuts-streams",
+    "breaks-streams",
+    "says-only-words",
+    "one-too-few",
+)
 """Models that answer with 404, end streams in the middle, send an error there, fill in no schema, leave out a vector."""
 
 NUMBER = re.compile(r"\d+")
@@ -39,7 +45,12 @@ def upstream(seen: Seen) -> Answer:
     try:
         need(isinstance(seen.body, dict), "The body is no JSON object.")
         if seen.body.get("model") == REFUSED:
-            return error(404, f"The model '{REFUSED}' does not exist.", type="invalid_request_error", code="model_not_found")
+            return error(
+                404,
+                f"The model '{REFUSED}' does not exist.",
+                type="invalid_request_error",
+                code="model_not_found",
+            )
         if seen.path.endswith("/embeddings"):
             return _embeddings(seen)
         if seen.path.endswith("/rerank"):
@@ -61,7 +72,10 @@ def _check_chat(body: Json) -> None:
     nothing = [name for name, value in body.items() if value is None or value == []]
     need(not nothing, f"Nothing is given for {', '.join(nothing)}.")
     check({**body, "messages": [_modern(message) for message in body.get("messages", ())]})
-    need("top_logprobs" not in body or body.get("logprobs") is True, "top_logprobs is only allowed when logprobs is true")
+    need(
+        "top_logprobs" not in body or body.get("logprobs") is True,
+        "top_logprobs is only allowed when logprobs is true",
+    )
     for message in body["messages"]:
         need(THOUGHT.strip() not in _text(message), "A thought was sent as text.")
 
@@ -69,10 +83,20 @@ def _check_chat(body: Json) -> None:
 def _modern(message: Json) -> Json:
     """The old form of a call and of its result in today's words, to be checked by today's rules."""
     if message.get("role") == "function":
-        return {"role": "tool", "content": message.get("content"), "tool_call_id": message.get("name")}
+        return {
+            "role": "tool",
+            "content": message.get("content"),
+            "tool_call_id": message.get("name"),
+        }
     if "function_call" in message:
-        call = {"id": message["function_call"].get("name"), "type": "function", "function": message["function_call"]}
-        return {name: value for name, value in message.items() if name != "function_call"} | {"tool_calls": [call]}
+        call = {
+            "id": message["function_call"].get("name"),
+            "type": "function",
+            "function": message["function_call"],
+        }
+        return {name: value for name, value in message.items() if name != "function_call"} | {
+            "tool_calls": [call]
+        }
     return message
 
 
@@ -84,18 +108,30 @@ def _chat(body: Json) -> Answer:
         choice["message"]["content"] = reply.content or None
         return json_answer(_document("chat.completion", body, [choice]) | {"usage": usage})
     role, *events = reply.deltas(body["model"])
-    events[0]["choices"][0]["delta"]["role"] = role["choices"][0]["delta"]["role"]  # what is said or thought begins at once
+    events[0]["choices"][0]["delta"]["role"] = role["choices"][0]["delta"][
+        "role"
+    ]  # what is said or thought begins at once
     if body["model"] == CUT:
         return sse(*events[:-1], done=False)
     if body["model"] == BROKEN:
-        return sse(*events[:-1], {"error": {"message": "The script went away.", "type": "server_error", "code": 500}}, done=False)
+        return sse(
+            *events[:-1],
+            {"error": {"message": "The script went away.", "type": "server_error", "code": 500}},
+            done=False,
+        )
     if body.get("stream_options", {}).get("include_usage"):
         events.append(_document("chat.completion.chunk", body, []) | {"usage": usage})
     return sse(*events)
 
 
 def _document(kind: str, body: Json, choices: list[Json]) -> Json:
-    return {"id": "scripted-1", "object": kind, "created": 1_700_000_000, "model": body["model"], "choices": choices}
+    return {
+        "id": "scripted-1",
+        "object": kind,
+        "created": 1_700_000_000,
+        "model": body["model"],
+        "choices": choices,
+    }
 
 
 def _reply(body: Json) -> Reply:
@@ -114,11 +150,22 @@ def _reply(body: Json) -> Reply:
 
 def _calls(body: Json, prompt: str) -> Iterator[Json]:
     """The forced call; else those that the prompt names and that were not made since it was said."""
-    tools: dict[str, Json] = {tool["function"]["name"]: tool["function"] for tool in body.get("tools", ())}
+    tools: dict[str, Json] = {
+        tool["function"]["name"]: tool["function"] for tool in body.get("tools", ())
+    }
     choice = body.get("tool_choice", "auto")
-    numbers, quoted = map(int, NUMBER.findall(prompt)), iter(QUOTED.findall(SAID_FIRST.sub("", prompt)))
-    made = [call["function"]["name"] for message in _since_prompt(body["messages"]) for call in message.get("tool_calls", ())]
-    named = sorted((name for name in tools if name in prompt and name not in made), key=prompt.index)
+    numbers, quoted = (
+        map(int, NUMBER.findall(prompt)),
+        iter(QUOTED.findall(SAID_FIRST.sub("", prompt))),
+    )
+    made = [
+        call["function"]["name"]
+        for message in _since_prompt(body["messages"])
+        for call in message.get("tool_calls", ())
+    ]
+    named = sorted(
+        (name for name in tools if name in prompt and name not in made), key=prompt.index
+    )
     if isinstance(choice, dict):
         named = [choice["function"]["name"]]
     elif choice == "required":
@@ -150,8 +197,14 @@ def _content(body: Json, prompt: str) -> str:
     tools = TOOL_OF_REACT.findall(said)
     if tools:
         return _react(body["messages"], tools, prompt)
-    schema = _schema_in(said) or _schema_in(said.replace("{{", "{").replace("}}", "}"))  # core's own prompt doubles the braces
-    return WORDS if schema is None else f"Here it is:\n```json\n{json.dumps(instance(schema), ensure_ascii=False)}\n```"
+    schema = _schema_in(said) or _schema_in(
+        said.replace("{{", "{").replace("}}", "}")
+    )  # core's own prompt doubles the braces
+    return (
+        WORDS
+        if schema is None
+        else f"Here it is:\n```json\n{json.dumps(instance(schema), ensure_ascii=False)}\n```"
+    )
 
 
 def _schema_in(text: str) -> Json | None:
@@ -161,7 +214,11 @@ def _schema_in(text: str) -> Json | None:
             found, _ = json.JSONDecoder().raw_decode(text, match.start())
         except ValueError:
             continue
-        if isinstance(found, dict) and isinstance(found.get("properties"), dict) and "type" in found:
+        if (
+            isinstance(found, dict)
+            and isinstance(found.get("properties"), dict)
+            and "type" in found
+        ):
             return found
     return None
 
@@ -184,7 +241,11 @@ def _text(message: Json) -> str:
 
 def _is_prompt(message: Json) -> bool:
     """What a user says, but neither what ReAct tells of a tool nor a picture that belongs to a tool's result."""
-    return message["role"] == "user" and bool(_text(message)) and not _text(message).startswith("Observation:")
+    return (
+        message["role"] == "user"
+        and bool(_text(message))
+        and not _text(message).startswith("Observation:")
+    )
 
 
 def _last_prompt(messages: list[Json]) -> str:
@@ -192,19 +253,31 @@ def _last_prompt(messages: list[Json]) -> str:
 
 
 def _since_prompt(messages: list[Json]) -> list[Json]:
-    last = max((number for number, message in enumerate(messages) if _is_prompt(message)), default=-1)
+    last = max(
+        (number for number, message in enumerate(messages) if _is_prompt(message)), default=-1
+    )
     return messages[last + 1 :]
 
 
 def _usage(reply: Reply, messages: list[Json]) -> Json:
     """A token is a word; pictures, sound and documents have their price."""
     parts = [part for message in messages for part in parts_of(message)]
-    asked = sum(len(words(part.get("text", ""))) + MEDIA_TOKENS.get(part["type"], 0) for part in parts)
-    asked += sum(len(words(call["function"]["arguments"])) for message in messages for call in message.get("tool_calls", ()))
+    asked = sum(
+        len(words(part.get("text", ""))) + MEDIA_TOKENS.get(part["type"], 0) for part in parts
+    )
+    asked += sum(
+        len(words(call["function"]["arguments"]))
+        for message in messages
+        for call in message.get("tool_calls", ())
+    )
     called = sum(len(words(call["function"]["arguments"])) + 1 for call in reply.tool_calls)
     thought = len(words(reply.reasoning))
     answered = len(words(reply.content)) + called + thought
-    usage: Json = {"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered}
+    usage: Json = {
+        "prompt_tokens": asked,
+        "completion_tokens": answered,
+        "total_tokens": asked + answered,
+    }
     return usage | ({"completion_tokens_details": {"reasoning_tokens": thought}} if thought else {})
 
 
@@ -216,7 +289,10 @@ def _embeddings(seen: Seen) -> Answer:
     only(seen.body, {"model", "input", "dimensions", "encoding_format"}, "the request")
     texts = seen.body.get("input")
     many = [texts] if isinstance(texts, str) else texts
-    need(isinstance(many, list) and many and all(isinstance(text, str) and text for text in many), "input must be text or a list of texts")
+    need(
+        isinstance(many, list) and many and all(isinstance(text, str) and text for text in many),
+        "input must be text or a list of texts",
+    )
     document = json.loads(ScriptedModel(seen.body["model"]).answer(seen).body)
     document["data"].reverse()
     if seen.body["model"] == TOO_FEW:
@@ -229,10 +305,28 @@ def _rerank(body: Json) -> Answer:
     only(body, {"model", "query", "documents", "top_n"}, "the request")
     documents, query = body.get("documents"), body.get("query")
     need(isinstance(query, str) and query, "query must be a text")
-    need(isinstance(documents, list) and documents and all(isinstance(text, str) for text in documents), "documents must be texts")
-    need(isinstance(body.get("top_n", 1), int) and body.get("top_n", 1) > 0, "top_n must be a positive number")
+    need(
+        isinstance(documents, list)
+        and documents
+        and all(isinstance(text, str) for text in documents),
+        "documents must be texts",
+    )
+    need(
+        isinstance(body.get("top_n", 1), int) and body.get("top_n", 1) > 0,
+        "top_n must be a positive number",
+    )
     wanted = set(re.findall(r"\w+", query.lower()))
-    scores = [len(wanted & set(re.findall(r"\w+", text.lower()))) / len(wanted) - number / 100 for number, text in enumerate(documents)]
+    scores = [
+        len(wanted & set(re.findall(r"\w+", text.lower()))) / len(wanted) - number / 100
+        for number, text in enumerate(documents)
+    ]
     best = sorted(range(len(scores)), key=lambda number: -scores[number])[: body.get("top_n")]
     results = [{"index": number, "relevance_score": scores[number]} for number in sorted(best)]
-    return json_answer({"id": "scripted-1", "model": body["model"], "results": results, "usage": {"total_tokens": len(documents)}})
+    return json_answer(
+        {
+            "id": "scripted-1",
+            "model": body["model"],
+            "results": results,
+            "usage": {"total_tokens": len(documents)},
+        }
+    )

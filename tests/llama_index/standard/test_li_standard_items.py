@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 import yaml
 from readable_cassettes import pretty, private_parts
-from standard_cassettes import FOLDER, KEPT_OF_REQUESTS, KEPT_OF_RESPONSES, STORED_URL, cassette_path
+from standard_cassettes import (
+    FOLDER,
+    KEPT_OF_REQUESTS,
+    KEPT_OF_RESPONSES,
+    STORED_URL,
+    cassette_path,
+)
 from test_li_standard_embedding import TestEmbedding as Embedding
 from test_li_standard_llm import TestLLM as Llm
 from test_li_standard_rerank import TestRerank as Rerank
@@ -26,7 +32,11 @@ from llama_index_opea.testing.settings import LLMSettings
 
 HERE = Path(__file__).parent
 CASSETTES = FOLDER / "llama_index"
-SUITES: dict[type, type[Conformance]] = {Llm: LLMConformance, Embedding: EmbeddingConformance, Rerank: RerankConformance}
+SUITES: dict[type, type[Conformance]] = {
+    Llm: LLMConformance,
+    Embedding: EmbeddingConformance,
+    Rerank: RerankConformance,
+}
 COUNTS = {"TestLLM": 231, "TestEmbedding": 33, "TestRerank": 24}
 FILES = sorted(CASSETTES.rglob("*.yaml"))
 PROMISED = [
@@ -40,13 +50,17 @@ PROMISED = [
     "chat_engine_stream", "two_event_loops", "stream_abandoned_closes", "call_kwargs_win", "unknown_init_argument_raises",
     "no_overrides",
 ]  # fmt: skip
-each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+each_file = pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 
 
 def collected(session: pytest.Session) -> Iterator[pytest.Item]:
     """The suite's tests as pytest finds them."""
     for name in ("llm", "embedding", "rerank"):
-        for cls in pytest.Module.from_parent(session, path=HERE / f"test_li_standard_{name}.py").collect():
+        for cls in pytest.Module.from_parent(
+            session, path=HERE / f"test_li_standard_{name}.py"
+        ).collect():
             assert isinstance(cls, pytest.Class)
             yield from (item for item in cls.collect() if isinstance(item, pytest.Item))
 
@@ -60,7 +74,11 @@ class TestItems:
         assert found == COUNTS
 
     def test_are_expected_to_run_and_to_pass(self, request: pytest.FixtureRequest) -> None:
-        marks = [(item.nodeid, mark.name) for item in collected(request.session) for mark in item.iter_markers()]
+        marks = [
+            (item.nodeid, mark.name)
+            for item in collected(request.session)
+            for mark in item.iter_markers()
+        ]
         assert not [mark for mark in marks if mark[1] in ("skip", "skipif", "xfail")]
 
     @pytest.mark.parametrize("name", PROMISED)
@@ -74,25 +92,40 @@ class TestItems:
 
     @pytest.mark.parametrize("suite", SUITES.values())
     def test_say_what_they_prove(self, suite: type) -> None:
-        assert not [name for name in dir(suite) if name.startswith("test_") and not getattr(suite, name).__doc__]
+        assert not [
+            name
+            for name in dir(suite)
+            if name.startswith("test_") and not getattr(suite, name).__doc__
+        ]
 
     @pytest.mark.parametrize("suite", SUITES.values())
     def test_async_ones_are_marked_and_can_be_switched_off(self, suite: type) -> None:
         for name in (name for name in dir(suite) if name.startswith("test_")):
             test = getattr(suite, name)
             is_async = bool(test.__code__.co_flags & 0x80)
-            assert any(mark.name == "asyncio" for mark in getattr(test, "pytestmark", ())) == is_async, name
+            assert (
+                any(mark.name == "asyncio" for mark in getattr(test, "pytestmark", ())) == is_async
+            ), name
             assert not is_async or "has_async" in test.needs, name
 
     @pytest.mark.parametrize("suite", SUITES.values())
     def test_need_only_settings_that_there_are(self, suite: type) -> None:
-        wanted = {flag for name in dir(suite) if name.startswith("test_") for flag in getattr(getattr(suite, name), "needs", ())}
+        wanted = {
+            flag
+            for name in dir(suite)
+            if name.startswith("test_")
+            for flag in getattr(getattr(suite, name), "needs", ())
+        }
         assert wanted
         assert not [flag for flag in wanted if not hasattr(suite, flag)]
 
 
 class TestFlags:
-    FLAGS = [name for name in dir(LLMSettings) if name.startswith(("has_", "supports_", "returns_", "repeats_"))]
+    FLAGS = [
+        name
+        for name in dir(LLMSettings)
+        if name.startswith(("has_", "supports_", "returns_", "repeats_"))
+    ]
     GIVEN = [name for name in dir(LLMSettings) if name.endswith(("_params", "_kwargs"))]
 
     def test_are_those_that_are_known(self) -> None:
@@ -167,7 +200,11 @@ class TestSkipping:
         class Mock(LLMConformance):
             llm_class = MockLLM
 
-        assert (Mock().supports_tools, Mock().supports_tool_choice, Mock().supports_agents) == (False, False, False)
+        assert (Mock().supports_tools, Mock().supports_tool_choice, Mock().supports_agents) == (
+            False,
+            False,
+            False,
+        )
 
 
 class TestPackage:
@@ -177,23 +214,40 @@ class TestPackage:
     @pytest.mark.parametrize(
         ("code", "says"),
         [
-            ("from llama_index_opea import *; import sys; assert not {'pytest', 'llama_index_opea.testing'} & set(sys.modules)", ""),
-            ("import sys; sys.modules['pytest'] = None; import llama_index_opea.testing", "pip install pytest"),
+            (
+                "from llama_index_opea import *; import sys; assert not {'pytest', 'llama_index_opea.testing'} & set(sys.modules)",
+                "",
+            ),
+            (
+                "import sys; sys.modules['pytest'] = None; import llama_index_opea.testing",
+                "pip install pytest",
+            ),
         ],
         ids=["the package does not need pytest", "the suite says so without"],
     )
     def test_pytest(self, code: str, says: str) -> None:
         path = str(Path(llama_index_opea.__file__).parents[1])
         done = subprocess.run(
-            [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {code}"], capture_output=True, text=True, check=False
+            [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {code}"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert (done.returncode != 0) == bool(says)
         assert says in done.stderr
 
-    @pytest.mark.parametrize("path", sorted(Path(testing.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+    @pytest.mark.parametrize(
+        "path", sorted(Path(testing.__file__).parent.glob("*.py")), ids=lambda path: path.stem
+    )
     def test_knows_nothing_of_ours(self, path: Path) -> None:
-        lines = [line for line in path.read_text("utf-8").splitlines() if line.lstrip().startswith(("import ", "from "))]
-        assert not [line for line in lines if "opea" in line and "llama_index_opea.testing" not in line]
+        lines = [
+            line
+            for line in path.read_text("utf-8").splitlines()
+            if line.lstrip().startswith(("import ", "from "))
+        ]
+        assert not [
+            line for line in lines if "opea" in line and "llama_index_opea.testing" not in line
+        ]
 
 
 @cache
@@ -206,7 +260,11 @@ def interactions(path: Path) -> list[dict[str, Any]]:
 class TestCassettes:
     def test_each_is_an_items(self, request: pytest.FixtureRequest) -> None:
         items = [item for item in collected(request.session) if item.parent is not None]
-        paths = [cassette_path("llama_index", item.parent.name, item.name) for item in items if item.parent]
+        paths = [
+            cassette_path("llama_index", item.parent.name, item.name)
+            for item in items
+            if item.parent
+        ]
         assert len(paths) == len(set(paths)), "two items share a cassette"
         assert len(FILES) > 200
         assert set(FILES) <= set(paths)

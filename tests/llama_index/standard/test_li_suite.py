@@ -26,8 +26,18 @@ pytestmark = pytest.mark.enable_socket
 
 STREAM, ASTREAM = "test_stream_chat", "test_astream_chat"
 COMPLETIONS = ("test_stream_complete", "test_astream_complete")
-CALLS = ("test_tool_call", "test_tool_call_async", "test_tool_call_stream", "test_tool_call_stream_async")
-TWO_CALLS = ("test_parallel_tools", "test_parallel_tools_async", "test_parallel_tools_stream", "test_parallel_tools_stream_async")
+CALLS = (
+    "test_tool_call",
+    "test_tool_call_async",
+    "test_tool_call_stream",
+    "test_tool_call_stream_async",
+)
+TWO_CALLS = (
+    "test_parallel_tools",
+    "test_parallel_tools_async",
+    "test_parallel_tools_stream",
+    "test_parallel_tools_stream_async",
+)
 LOGPROBS = (
     "test_logprobs",
     "test_logprobs_complete",
@@ -132,7 +142,13 @@ CLASSES: dict[type[OPEALLM], tuple[Any, ...]] = {
     classes.dropping(type(BLOCKS["several texts"][0])): ("test_predict", ("test_blocks", BLOCKS["several texts"])),
 }  # fmt: skip
 EMBEDDINGS: dict[type[OPEAEmbedding], tuple[Any, ...]] = {
-    others.Swapped: ("test_batch_order", "test_batch_order_async", "test_batches", ("test_batches_async", 2), "test_retriever"),
+    others.Swapped: (
+        "test_batch_order",
+        "test_batch_order_async",
+        "test_batches",
+        ("test_batches_async", 2),
+        "test_retriever",
+    ),
     others.OneLost: ("test_batch_order", "test_batches"),
     others.FewerWillDo: ("test_count",),
     others.Strings: ("test_query",),
@@ -169,7 +185,11 @@ def cases() -> Iterator[Any]:
     """Suite, the setting that names the class, the faulty class, one of the tests that must notice."""
     for name, (change, tests) in ANSWERS.items():
         yield from _cases(LLMs, "llm", broken(change), name, tests)
-    for suite, kind, table in ((LLMs, "llm", CLASSES), (Embeddings, "embedding", EMBEDDINGS), (Rerankers, "rerank", RERANKERS)):
+    for suite, kind, table in (
+        (LLMs, "llm", CLASSES),
+        (Embeddings, "embedding", EMBEDDINGS),
+        (Rerankers, "rerank", RERANKERS),
+    ):
         for cls, tests in table.items():
             yield from _cases(suite, kind, cls, cls.__name__, tests)
 
@@ -177,7 +197,9 @@ def cases() -> Iterator[Any]:
 def _cases(suite: type, kind: str, cls: type, fault: str, tests: tuple[Any, ...]) -> Iterator[Any]:
     for test in tests:
         name, *arguments = test if isinstance(test, tuple) else (test,)
-        yield pytest.param(suite, kind, cls, name, arguments, id=f"{fault}-{name.removeprefix('test_')}")
+        yield pytest.param(
+            suite, kind, cls, name, arguments, id=f"{fault}-{name.removeprefix('test_')}"
+        )
 
 
 CASES = list(cases())
@@ -192,12 +214,16 @@ def server() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def run(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Any:
+def run(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Any:
     """Runs a test of a suite as pytest would, on this class."""
 
     def run(suite: type, kind: str, cls: type, name: str, arguments: list[Any]) -> None:
         params = {**getattr(suite(), f"{kind}_params"), "api_base": server.url}
-        under_test: Any = type(suite.__name__, (suite,), {f"{kind}_class": cls, f"{kind}_params": params})()
+        under_test: Any = type(
+            suite.__name__, (suite,), {f"{kind}_class": cls, f"{kind}_params": params}
+        )()
         test = getattr(under_test, name)
         fixtures = {"monkeypatch": monkeypatch, "caplog": caplog}
         wanted = [fixtures[each] for each in inspect.signature(test).parameters if each in fixtures]
@@ -216,7 +242,9 @@ async def _awaited(rest: Any) -> None:
 
 @each_case
 @pytest.mark.filterwarnings("ignore")
-def test_a_fault_is_caught(run: Any, suite: type, kind: str, cls: type, name: str, arguments: list[Any]) -> None:
+def test_a_fault_is_caught(
+    run: Any, suite: type, kind: str, cls: type, name: str, arguments: list[Any]
+) -> None:
     with pytest.raises((Exception, pytest.fail.Exception)):
         run(suite, kind, cls, name, arguments)
 
@@ -226,8 +254,13 @@ OURS = {"llm": OPEALLM, "embedding": OPEAEmbedding, "rerank": OPEARerank}
 
 
 @pytest.mark.parametrize(
-    ("suite", "kind", "cls", "name", "arguments"), [pytest.param(*case.values, id=case.values[3]) for case in WITHOUT.values()]
+    ("suite", "kind", "cls", "name", "arguments"),
+    [pytest.param(*case.values, id=case.values[3]) for case in WITHOUT.values()],
 )
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # core's, as the suite's agent tests ignore them
-def test_without_the_fault_it_passes(run: Any, suite: type, kind: str, cls: type, name: str, arguments: list[Any]) -> None:
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # core's, as the suite's agent tests ignore them
+def test_without_the_fault_it_passes(
+    run: Any, suite: type, kind: str, cls: type, name: str, arguments: list[Any]
+) -> None:
     run(suite, kind, OURS[kind], name, arguments)

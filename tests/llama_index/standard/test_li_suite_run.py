@@ -72,7 +72,17 @@ asyncio_default_fixture_loop_scope = function
 filterwarnings = error
 addopts = --strict-markers
 """
-CHOSEN = ("no_overrides", "chat", "achat", "stream_chat", "stream_complete", "tool_call", "usage_chat", "class_name", "events_balanced")
+CHOSEN = (
+    "no_overrides",
+    "chat",
+    "achat",
+    "stream_chat",
+    "stream_complete",
+    "tool_call",
+    "usage_chat",
+    "class_name",
+    "events_balanced",
+)
 
 
 def run(tmp_path: Path, mode: str, bent: bool) -> dict[str, set[str]]:
@@ -82,20 +92,39 @@ def run(tmp_path: Path, mode: str, bent: bool) -> dict[str, set[str]]:
     names = [f"test_parrot.py::TestParrot::test_{name}" for name in CHOSEN]
     command = [sys.executable, "-m", "pytest", "-rA", "-q", "-p", "no:cacheprovider", *names]
     environment = {**os.environ, "PYTHONPATH": str(Path(llama_index_opea.__file__).parents[1])}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     found: dict[str, set[str]] = {}
-    for outcome, name in re.findall(r"^(PASSED|FAILED|XFAIL) test_parrot\.py::TestParrot::(\S+)", done.stdout, re.MULTILINE):
+    for outcome, name in re.findall(
+        r"^(PASSED|FAILED|XFAIL) test_parrot\.py::TestParrot::(\S+)", done.stdout, re.MULTILINE
+    ):
         found.setdefault(outcome, set()).add(name)
     found["SKIPPED"] = set(re.findall(r"TestParrot\.(\w+) is off", done.stdout))
     assert found.get("PASSED"), done.stdout + done.stderr
     return found
 
 
-PASSED = {"test_no_overrides", "test_chat", "test_achat", "test_class_name", "test_events_balanced[chat]", "test_events_balanced[complete]"}
-FAILED = {"test_stream_complete", "test_events_balanced[stream_chat]", "test_events_balanced[stream_complete]"}
+PASSED = {
+    "test_no_overrides",
+    "test_chat",
+    "test_achat",
+    "test_class_name",
+    "test_events_balanced[chat]",
+    "test_events_balanced[complete]",
+}
+FAILED = {
+    "test_stream_complete",
+    "test_events_balanced[stream_chat]",
+    "test_events_balanced[stream_complete]",
+}
 
 
-@pytest.mark.parametrize(("mode", "bent"), [("strict", False), ("auto", True)], ids=["as it is", "with a test that is bent"])
+@pytest.mark.parametrize(
+    ("mode", "bent"),
+    [("strict", False), ("auto", True)],
+    ids=["as it is", "with a test that is bent"],
+)
 def test_tests_pass_fail_and_are_skipped(tmp_path: Path, mode: str, bent: bool) -> None:
     noticed = {"test_no_overrides"} if bent else set()
     assert run(tmp_path, mode, bent) == {

@@ -23,10 +23,21 @@ from opea_core.errors import EndpointConnectionError
 from opea_core.testing import Seen
 
 HELLO = {"role": "user", "content": "Hello"}
-INTEGERS = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a", "b"]}
+INTEGERS = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+    "required": ["a", "b"],
+}
 ADDING = {"type": "function", "function": {"name": "add_numbers", "parameters": INTEGERS}}
-OTHER = {"type": "function", "function": {"name": "other", "parameters": {"type": "object", "properties": {}}}}
-OLD_CALL = {"role": "assistant", "content": "", "function_call": {"name": "add_numbers", "arguments": "{}"}}
+OTHER = {
+    "type": "function",
+    "function": {"name": "other", "parameters": {"type": "object", "properties": {}}},
+}
+OLD_CALL = {
+    "role": "assistant",
+    "content": "",
+    "function_call": {"name": "add_numbers", "arguments": "{}"},
+}
 OLD_RESULT = {"role": "function", "name": "add_numbers", "content": "5"}
 FORM = {"type": "json_schema", "json_schema": {"name": "Sum", "schema": INTEGERS}}
 RANK: dict[str, Any] = {"model": "m1", "query": "b c", "documents": ["a", "b", "b c"]}
@@ -41,7 +52,9 @@ def asked(document: Any, path: str = "/v1/chat/completions") -> tuple[int, Any]:
 
 def streamed(document: Mapping[str, Any]) -> str:
     raw = json.dumps({**document, "stream": True}).encode()
-    return upstream(Seen("POST", "/v1/chat/completions", {}, {}, raw, json.loads(raw), 1)).body.decode()
+    return upstream(
+        Seen("POST", "/v1/chat/completions", {}, {}, raw, json.loads(raw), 1)
+    ).body.decode()
 
 
 def body(*messages: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
@@ -60,7 +73,10 @@ def message_of(document: Any) -> dict[str, Any]:
 
 
 def calls_of(document: Any) -> list[tuple[str, Any]]:
-    return [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in message_of(document).get("tool_calls", ())]
+    return [
+        (call["function"]["name"], json.loads(call["function"]["arguments"]))
+        for call in message_of(document).get("tool_calls", ())
+    ]
 
 
 REFUSALS = {
@@ -68,9 +84,15 @@ REFUSALS = {
     "null": (body(tool_choice=None), "Nothing is given for tool_choice"),
     "no tools": (body(tools=[]), "Nothing is given for tools"),
     "alternatives of no probabilities": (body(top_logprobs=2), "top_logprobs"),
-    "a thought as text": (body(HELLO, {"role": "assistant", "content": THOUGHT + "Hi."}, HELLO), "thought"),
+    "a thought as text": (
+        body(HELLO, {"role": "assistant", "content": THOUGHT + "Hi."}, HELLO),
+        "thought",
+    ),
     "LlamaIndex's roles": (body({"role": "chatbot", "content": "Hi"}), "Invalid role"),
-    "LlamaIndex's blocks": (body({"role": "user", "content": [{"block_type": "text", "text": "Hi"}]}), "cannot hold"),
+    "LlamaIndex's blocks": (
+        body({"role": "user", "content": [{"block_type": "text", "text": "Hi"}]}),
+        "cannot hold",
+    ),
     "an old result without its call": (body(HELLO, OLD_RESULT), "must follow"),
     "an old call without its result": (body(HELLO, OLD_CALL, HELLO), "not answered"),
     "parts that are none": (body({"role": "user", "content": ["Hi"]}), "malformed"),
@@ -98,7 +120,11 @@ class TestChat:
             ("Hello", {}, []),
             ("Hello", {"tool_choice": "required"}, [("other", {})]),
             (ADD, {"tool_choice": "none"}, []),
-            (ADD, {"tool_choice": {"type": "function", "function": {"name": "other"}}}, [("other", {})]),
+            (
+                ADD,
+                {"tool_choice": {"type": "function", "function": {"name": "other"}}},
+                [("other", {})],
+            ),
         ],
         ids=["named", "twice", "not named", "required", "none", "chosen"],
     )
@@ -106,7 +132,11 @@ class TestChat:
         assert calls_of(body(said(prompt), tools=[OTHER, ADDING], **fields)) == calls
 
     def test_calls_once_for_each_prompt(self) -> None:
-        call = {"id": "a", "type": "function", "function": {"name": "add_numbers", "arguments": "{}"}}
+        call = {
+            "id": "a",
+            "type": "function",
+            "function": {"name": "add_numbers", "arguments": "{}"},
+        }
         done = [
             said(ADD),
             {"role": "assistant", "content": "", "tool_calls": [call]},
@@ -123,7 +153,9 @@ class TestChat:
         assert json.loads(message_of(body(response_format=FORM))["content"]) == {"a": 0, "b": 0}
 
     def test_fills_in_a_schema_of_the_prompt_between_fences(self) -> None:
-        assert "```json\n" in message_of(body(said(f"Follow this: {json.dumps(INTEGERS)}")))["content"]
+        assert (
+            "```json\n" in message_of(body(said(f"Follow this: {json.dumps(INTEGERS)}")))["content"]
+        )
 
     def test_fills_in_nothing_as_the_model_that_never_does(self) -> None:
         assert message_of(body(model=PROSE, response_format=FORM))["content"] == WORDS
@@ -173,10 +205,21 @@ class TestOthers:
 
     def test_ranks_come_in_the_order_of_the_documents(self) -> None:
         _, answer = asked({**RANK, "top_n": 2}, "/v1/rerank")
-        assert [(each["index"], each["relevance_score"]) for each in answer["results"]] == [(1, 0.49), (2, 0.98)]
+        assert [(each["index"], each["relevance_score"]) for each in answer["results"]] == [
+            (1, 0.49),
+            (2, 0.98),
+        ]
 
     @pytest.mark.parametrize(
-        "wrong", [{"documents": []}, {"query": ""}, {"documents": [{"text": "a"}]}, {"top_n": 0}, {"nodes": []}], ids=repr
+        "wrong",
+        [
+            {"documents": []},
+            {"query": ""},
+            {"documents": [{"text": "a"}]},
+            {"top_n": 0},
+            {"nodes": []},
+        ],
+        ids=repr,
     )
     def test_ranks_of_nothing_are_refused(self, wrong: dict[str, Any]) -> None:
         assert asked({**RANK, **wrong}, "/v1/rerank")[0] == 400
@@ -190,7 +233,9 @@ class TestFiles:
         while at < len(PNG):
             length = int.from_bytes(PNG[at : at + 4])
             kind, data = PNG[at + 4 : at + 8], PNG[at + 8 : at + 8 + length]
-            assert int.from_bytes(PNG[at + 8 + length : at + 12 + length]) == zlib.crc32(kind + data)
+            assert int.from_bytes(PNG[at + 8 + length : at + 12 + length]) == zlib.crc32(
+                kind + data
+            )
             kinds.append(kind)
             at += 12 + length
             assert kind != b"IDAT" or len(zlib.decompress(data)) == 64 * (1 + 3 * 64)
@@ -198,7 +243,11 @@ class TestFiles:
 
     def test_sound(self) -> None:
         with wave.open(io.BytesIO(WAV)) as sound:
-            assert (sound.getframerate(), sound.getnchannels(), sound.getnframes()) == (8000, 1, 1600)
+            assert (sound.getframerate(), sound.getnchannels(), sound.getnframes()) == (
+                8000,
+                1,
+                1600,
+            )
 
     def test_document(self) -> None:
         *_, start, end = PDF.split()
@@ -206,7 +255,9 @@ class TestFiles:
         assert end == b"%%EOF"
         assert table.startswith(b"xref\n0 6\n")
         places = [int(line[:10]) for line in table.splitlines()[3:8]]
-        assert all(PDF[place:].startswith(b"%d 0 obj" % number) for number, place in enumerate(places, 1))
+        assert all(
+            PDF[place:].startswith(b"%d 0 obj" % number) for number, place in enumerate(places, 1)
+        )
 
 
 class TestPlaying:
@@ -216,17 +267,23 @@ class TestPlaying:
     def cassette(self, vcr_config: dict[str, Any]) -> Any:
         recorder = VCR(record_mode="none")
         prepare(recorder)
-        return recorder.use_cassette(str(cassette_path("llama_index", "TestLLM", "test_complete")), **vcr_config)
+        return recorder.use_cassette(
+            str(cassette_path("llama_index", "TestLLM", "test_complete")), **vcr_config
+        )
 
     def test_a_request_that_was_not_recorded_fails(self, cassette: Any) -> None:
         llm = OPEALLM(**EveryFlag().llm_params)
         with cassette as played:
-            with pytest.raises(EndpointConnectionError, match="CannotOverwriteExistingCassetteException"):
+            with pytest.raises(
+                EndpointConnectionError, match="CannotOverwriteExistingCassetteException"
+            ):
                 llm.complete("Something else")
             assert not played.all_played
             assert llm.complete("Say hello and ask me how I am.").text == WORDS
             assert played.all_played
-            with pytest.raises(EndpointConnectionError, match="CannotOverwriteExistingCassetteException"):
+            with pytest.raises(
+                EndpointConnectionError, match="CannotOverwriteExistingCassetteException"
+            ):
                 llm.complete("Say hello and ask me how I am.")
 
     @pytest.mark.parametrize("lost", ["api_key", "default_headers"])
