@@ -45,8 +45,8 @@ VARIANTS = [
     Variant(
         "LangChain: streamed reasoning comes once more at the end",
         _LC_ANSWERS,
-        "reasoning=False) | self._turns",
-        "reasoning=True) | self._turns",
+        "reasoning=False)\n            | self._turns",
+        "reasoning=True)\n            | self._turns",
         _LC_SHAPES + " -k reasoning",
     ),
     Variant(
@@ -59,8 +59,14 @@ VARIANTS = [
     Variant(
         "LangChain: what was cached is what was written to the cache",
         _LC_ANSWERS,
-        '"cache_read": usage.cached_tokens, "cache_creation": usage.cache_creation_tokens',
-        '"cache_read": usage.cache_creation_tokens, "cache_creation": usage.cached_tokens',
+        (
+            '"cache_read": usage.cached_tokens,\n'
+            '        "cache_creation": usage.cache_creation_tokens,'
+        ),
+        (
+            '"cache_read": usage.cache_creation_tokens,\n'
+            '        "cache_creation": usage.cached_tokens,'
+        ),
         _LC_SHAPES + " -k usage",
     ),
     # --- LangChain: blocks, and their order

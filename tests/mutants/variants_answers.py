@@ -211,8 +211,8 @@ VARIANTS = [
     Variant(
         "L4: several prompts are one",
         "opea_core/flow/prepare.py",
-        "    if isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int):  # several prompts\n",
-        "    if False:\n",
+        "isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)",
+        "False",
         _REAL,
     ),
     Variant(
@@ -318,8 +318,12 @@ VARIANTS = [
     Variant(
         "L5: small pieces stay small",
         _PIECES,
-        "        elif self._parts and isinstance(",
-        "        elif False and isinstance(",
+        (
+            "            self._parts\n"
+            "            and isinstance(self._parts[-1], bytearray)\n"
+            "            and len("
+        ),
+        "            False\n            and len(",
         _MEMORY,
     ),
     Variant(
@@ -339,8 +343,8 @@ VARIANTS = [
     Variant(
         "L5: the pieces of a plain call's stream are kept",
         _INTAKE,
-        "        kept = self._expected.stream or ",
-        "        kept = True or ",
+        "self._expected.stream or self._feed is not",
+        "True or self._feed is not",
         _MEMORY,
     ),
     # --- where an object ends

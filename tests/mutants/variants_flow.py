@@ -32,15 +32,15 @@ VARIANTS = [
     Variant(
         "R20: a re-used connection that was closed is an attempt",
         _CALL,
-        "    return failure.reused and",
-        "    return False and",
+        "return (\n        failure.reused\n",
+        "return (\n        False\n",
         _BY_HAND,
     ),
     Variant(
         "R20: a stale connection is sent again and again",
         _CALL,
-        " and not failure.error.is_timeout and not log.resent",
-        " and not failure.error.is_timeout",
+        "        and not log.resent\n",
+        "",
         _PROPERTIES,
     ),
     Variant(
@@ -116,22 +116,26 @@ VARIANTS = [
     Variant(
         "E9: a refused list of models says something of chat calls",
         _CALL,
-        '        if spec.method == "GET":',
-        "        if False:",
+        'spec.method == "GET"',
+        "False",
         _PROPERTIES,
     ),
     Variant(
         "C13: a rejected call says nothing",
         _CALL,
-        "            yield Emit(events.CallRejected(at=log.at, call_id=spec.call_id, reason=permit.reason.value))\n",
+        (
+            "            yield Emit(\n"
+            "                events.CallRejected(at=log.at, call_id=spec.call_id, reason=permit.reason.value)\n"
+            "            )\n"
+        ),
         "",
         _PROPERTIES,
     ),
     Variant(
         "C13: a retry says nothing",
         _CALL,
-        "            yield Emit(events.RetryScheduled(",
-        "            (events.RetryScheduled(",
+        "yield Emit(\n                events.RetryScheduled(",
+        "(\n                events.RetryScheduled(",
         _PROPERTIES,
     ),
     Variant(
@@ -229,8 +233,8 @@ VARIANTS = [
     Variant(
         "K5: header values are not known as secrets",
         _PREPARE,
-        "(*config.headers.values(), *spec.headers.values(), *context.lent), values)",
-        "context.lent, values)",
+        "(*config.headers.values(), *spec.headers.values(), *context.lent), values\n",
+        "context.lent, values\n",
         _SECRETS,
     ),
     Variant(

@@ -356,13 +356,11 @@ VARIANTS = [
         "0.1, 1.0, 4_000.0",
         MODEL,
     ),
-    Variant(
-        "W31: nothing is left by an allowance", _LIMITS, "max(1, left), now", "left, now", MODEL
-    ),
+    Variant("W31: nothing is left by an allowance", _LIMITS, "max(1, left),\n", "left,\n", MODEL),
     Variant(
         "B9: an answer of just now is forgotten",
         _LIMITS,
-        "min(at, now - max(_JUST, int(self.patience * SECOND)))",
+        ("min(\n            at, now - max(_JUST, int(self.patience * SECOND))\n        )"),
         "at",
         MODEL,
     ),

@@ -32,8 +32,8 @@ VARIANTS = [
     Variant(
         "K2: what both have goes to neither",
         _BINDING,
-        " if _origin(spec) in given_for[name]}) for",
-        " if False}) for",
+        " if _origin(spec) in given_for[name]})\n            for",
+        " if False})\n            for",
         _BOUND,
     ),
     Variant(
@@ -82,7 +82,11 @@ VARIANTS = [
     Variant(
         "K2: a subclass inherits the key of another server",
         _CONNECTION,
-        "owner = next((place for place, each in enumerate(line) if name in each.__annotations__), 0)",
+        (
+            "owner = next(\n"
+            "                (place for place, each in enumerate(line) if name in each.__annotations__), 0\n"
+            "            )"
+        ),
         "owner = 0",
         _ORIGINS + " -k a_subclass_of_it",
     ),
@@ -146,15 +150,27 @@ VARIANTS = [
     Variant(
         "K12: a client's credentials go to any server",
         _BORROWED,
-        "return given.send(_checked(given, request), stream=True, follow_redirects=False, auth=None)",
-        "return given.send(_checked(given, request), stream=True, follow_redirects=False)",
+        (
+            "return given.send(\n"
+            "                _checked(given, request), stream=True, follow_redirects=False, auth=None\n"
+        ),
+        (
+            "return given.send(\n"
+            "                _checked(given, request), stream=True, follow_redirects=False\n"
+        ),
         _ORIGINS + " -k a_client",
     ),
     Variant(
         "K12: an async client's credentials go to any server",
         _BORROWED,
-        "return await given.send(_checked(given, request), stream=True, follow_redirects=False, auth=None)",
-        "return await given.send(_checked(given, request), stream=True, follow_redirects=False)",
+        (
+            "return await given.send(\n"
+            "                _checked(given, request), stream=True, follow_redirects=False, auth=None\n"
+        ),
+        (
+            "return await given.send(\n"
+            "                _checked(given, request), stream=True, follow_redirects=False\n"
+        ),
         TRANSPORT + "test_user_clients.py -k servers_of_the_object",
     ),
     # --- what a call names
@@ -168,8 +184,8 @@ VARIANTS = [
     Variant(
         "E8: the user of a URL of ours is left out",
         _OPEA,
-        "ours = () if base.user is not None else tuple(",
-        "ours = tuple(",
+        ("            ()\n            if base.user is not None\n            else tuple("),
+        "            tuple(",
         _BOUND + " -k user",
     ),
     Variant(

@@ -26,8 +26,11 @@ VARIANTS = [
     Variant(
         "A7: one value that is taken is a matter of the caller's",
         _FIELDS,
-        "if _STRANGE.search(complaint.words) or _ONE_VALUE.search(complaint.words) or (following and _ONE_VALUE.search(following)):",
-        "if _STRANGE.search(complaint.words):",
+        (
+            "        or _ONE_VALUE.search(complaint.words)\n"
+            "        or (following and _ONE_VALUE.search(following))\n"
+        ),
+        "",
         _REFUSAL,
     ),
     Variant(
@@ -40,8 +43,8 @@ VARIANTS = [
     Variant(
         "A8: a model's name is a field",
         _FIELDS,
-        "(token == name or token not in sent) and not _MODEL.search(words[max(0, start - 40) : start])",
-        "(token == name or token not in sent)",
+        "        and not _MODEL.search(words[max(0, start - 40) : start])\n",
+        "",
         _REFUSAL,
     ),
     Variant(
@@ -68,14 +71,18 @@ VARIANTS = [
     Variant(
         "A3: what was changed in a call is changed again",
         _ADAPTATIONS,
-        " and name not in done]",
-        "]",
+        " and name not in done\n    ]",
+        "\n    ]",
         _REFUSAL,
     ),
     Variant(
         "A7: a limit with another value has another name",
         _RULES,
-        "name in refusal.body and (name in refusal.refused(_LIMITS) or is_to_be_replaced(name, refusal))",
+        (
+            "name in refusal.body and (\n"
+            "            name in refusal.refused(_LIMITS) or is_to_be_replaced(name, refusal)\n"
+            "        )"
+        ),
         "name in refusal.body and refusal.says(name)",
         _REFUSAL,
     ),

@@ -145,8 +145,8 @@ VARIANTS = [
     Variant(
         "E2: limiters are ignored",
         _FILE,
-        "o for o in ticket.route.options if o[0].opens_at(o[1], now) is None and (not",
-        "o for o in ticket.route.options if (not",
+        "if o[0].opens_at(o[1], now) is None\n            and (not",
+        "if (not",
         DISPATCHER,
     ),
     Variant(
@@ -166,8 +166,8 @@ VARIANTS = [
     Variant(
         "E3: the tier is ignored",
         _FILE,
-        "rank = (endpoint.config.tier, ",
-        "rank = (0, ",
+        "rank = (\n                    endpoint.config.tier,",
+        "rank = (\n                    0,",
         DISPATCHER,
     ),
     Variant(
@@ -208,7 +208,11 @@ VARIANTS = [
     Variant(
         "W38: a wait that the server stated is not kept",
         _OUTLOOK,
-        "gives_up = gives_up and not (limits.stated and limits.cooldown_until > now and limits.refusals < 2)",
+        (
+            "gives_up = gives_up and not (\n"
+            "            limits.stated and limits.cooldown_until > now and limits.refusals < 2\n"
+            "        )"
+        ),
         "pass",
         POLICY + "test_scheduler.py",
     ),
@@ -222,8 +226,8 @@ VARIANTS = [
     Variant(
         "W39: an address that never answered is waited for as long as any",
         _TICKET,
-        "return ticket.recovery_wait if self.answered else",
-        "return ticket.recovery_wait if True else",
+        "ticket.recovery_wait\n            if self.answered\n",
+        "ticket.recovery_wait\n            if True\n",
         POLICY + "test_scheduler.py",
     ),
     Variant(

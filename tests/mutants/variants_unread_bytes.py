@@ -150,15 +150,15 @@ VARIANTS = [
     Variant(
         "C8: a sync connection is taken without asking",
         _LINE,
-        "return unread_bytes.in_stream(self._inner) if info",
-        "return False if info",
+        "unread_bytes.in_stream(self._inner)\n            if info",
+        "False\n            if info",
         _UNREAD,
     ),
     Variant(
         "C8: an async connection is taken without asking",
         _LINE,
-        "return unread_bytes.in_async_stream(self._inner) if info",
-        "return False if info",
+        "unread_bytes.in_async_stream(self._inner)\n            if info",
+        "False\n            if info",
         _UNREAD,
     ),
     Variant(
@@ -224,8 +224,12 @@ VARIANTS = [
     Variant(
         "R20: what came of an async answer is not told",
         _LINE,
-        "self._line.connect_left() if self._tunnel else None)\n        self._line.came = self._line.came or bool(data)\n",
-        "self._line.connect_left() if self._tunnel else None)\n",
+        (
+            "            max_bytes, self._line.connect_left() if self._tunnel else None\n"
+            "        )\n"
+            "        self._line.came = self._line.came or bool(data)\n"
+        ),
+        ("            max_bytes, self._line.connect_left() if self._tunnel else None\n        )\n"),
         _ONCE,
     ),
     Variant(

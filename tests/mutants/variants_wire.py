@@ -175,8 +175,8 @@ VARIANTS = [
     Variant(
         "S13: a stream without its end is an answer",
         _INTAKE,
-        "        elif not ended and not self.complete and (cut or not all(assembler.finish_reasons or [None])):",
-        "        elif False:",
+        "            not ended and not self.complete and (cut or not all(assembler.finish_reasons or [None]))\n",
+        "            False\n",
         _ANSWERS,
     ),
     Variant(

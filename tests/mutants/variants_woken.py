@@ -39,8 +39,12 @@ VARIANTS = [
     Variant(
         "W11: only waiters of the same loop are looked for",
         _GATE,
-        "for tickets in self._waiting.values() for t in tickets if",
-        "for tickets in list(self._waiting.values())[:1] for t in tickets if",
+        ("for tickets in self._waiting.values()\n            for t in tickets\n            if"),
+        (
+            "for tickets in list(self._waiting.values())[:1]\n"
+            "            for t in tickets\n"
+            "            if"
+        ),
         _LOOKS,
     ),
     Variant(
@@ -181,8 +185,12 @@ VARIANTS = [
     Variant(
         "W14: an import is not waited for",
         "opea_core/lazy_imports.py",
-        "before=importing.acquire, after_in_parent=importing.release, after_in_child=importing.release",
-        "before=bool, after_in_parent=bool, after_in_child=bool",
+        (
+            "before=importing.acquire,\n"
+            "        after_in_parent=importing.release,\n"
+            "        after_in_child=importing.release,"
+        ),
+        "before=bool,\n        after_in_parent=bool,\n        after_in_child=bool,",
         _FORKS,
     ),
     Variant(
@@ -195,8 +203,8 @@ VARIANTS = [
     Variant(
         "W14: asyncio is whole as soon as it is there",
         _SYNC,
-        'running_loop = getattr(asyncio, "_get_running_loop", None)',
-        "running_loop = asyncio and asyncio._get_running_loop",
+        ('running_loop = getattr(\n            asyncio, "_get_running_loop", None\n        )'),
+        ("running_loop = (\n            asyncio and asyncio._get_running_loop\n        )"),
         _WOKEN + " -k imports",
     ),
 ]
