@@ -1,6 +1,7 @@
 """Whether, when and where to send: plain state machines, (event, now) in, decision out.
 
-Time is monotonic integer nanoseconds and always an argument; chance is a function given at construction.
+Time is monotonic integer nanoseconds and always an argument; chance is a function given at
+construction.
 """
 
 SECOND = 1_000_000_000

@@ -1,8 +1,8 @@
 """Circuit breaker of one endpoint.
 
-Closed, it counts results; open, it admits nobody before its time; half open, it admits one probe, and
-another each ``probe_interval`` while no verdict has come. Every admission is an Admission with the generation it
-was given in: a result of another generation changes nothing.
+Closed, it counts results; open, it admits nobody before its time; half open, it admits one probe,
+and another each ``probe_interval`` while no verdict has come. Every admission is an Admission with
+the generation it was given in: a result of another generation changes nothing.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Breaker:
     """The state machine. ``chance`` gives a float in [0, 1) for the jitter of the open time."""
 
     __slots__ = (
-        "_chance", "_connect_failures", "_opened_at", "_openings", "_policy", "_probe_count", "_probes", "_window",
-        "generation", "open_until", "state",
+        "_chance", "_connect_failures", "_opened_at", "_openings", "_policy", "_probe_count",
+        "_probes", "_window", "generation", "open_until", "state",
     )  # fmt: skip
 
     def __init__(self, policy: BreakerPolicy, chance: Callable[[], float]) -> None:
@@ -126,7 +126,10 @@ class Breaker:
     def record(
         self, admission: Admission, verdict: Verdict, now: int, connect_class: bool = False
     ) -> None:
-        """Take the verdict of an admission, once. ``connect_class``: not sent, or reset before an answer."""
+        """Take the verdict of an admission, once.
+
+        ``connect_class``: not sent, or reset before an answer.
+        """
         if admission.generation != self.generation or not self._policy.enabled:
             return
         self._probes.pop(admission.probe, None)

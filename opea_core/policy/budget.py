@@ -11,7 +11,9 @@ _REFILL = 10 * SECOND  # one token
 
 
 class Budget:
-    """A bucket of ``max(20, 2 x max_concurrent)`` tokens (64 where that is measured), +0.1 per success and +1 per 10 s.
+    """A bucket of tokens: each success adds 0.1 of one, and every 10 s add one.
+
+    It holds ``max(20, 2 x max_concurrent)``, or 64 where that is measured.
 
     So retries to an endpoint <= capacity + 0.1 x its successes + seconds / 10.
     """

@@ -1,4 +1,7 @@
-"""What requests at one level have shown: how many were in flight, how long they took, how sure that is."""
+"""What requests at one level have shown.
+
+How many were in flight, how long they took, and how sure that is.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import math
 from typing import NamedTuple
 
 _FEW, _USUAL_SPREAD = 3, 0.15
-"""What a few answers show of the spread (of times, as a share of their square) is taken together with what is usual."""
+"""What a few answers show of the spread is taken together with what is usual.
+
+It is the spread of times, as a share of their square.
+"""
 _ENOUGH = 0.8
 """The share of a cohort that must be answered: nobody waits for the longest."""
 _WORTH = 0.15
@@ -50,7 +56,10 @@ class Cohort:
         return True
 
     def add(self, seconds: float, work: float, place: int, left: int) -> None:
-        """One answer: how long it took, how much it was, and how many requests were in flight when it went out and after it."""
+        """One answer: how long it took, and how much it was.
+
+        ``place`` and ``left``: how many requests were in flight when it went out, and after it.
+        """
         self.answered += 1
         self._seconds += seconds
         self._squares += seconds * seconds
@@ -75,7 +84,10 @@ class Cohort:
 
     @property
     def rank(self) -> Seen:
-        """The same, where only those count as in flight that went out before: for a queue, where the others only wait."""
+        """The same, but only those count as in flight that went out before.
+
+        For a queue, where the others only wait.
+        """
         return self._seen(self._places / self.answered)
 
     def _seen(self, in_flight: float) -> Seen:
@@ -114,7 +126,7 @@ class Seen(NamedTuple):
         return gain, gain * math.sqrt(self.variance + other.variance)
 
     def step(self, least: float) -> float:
-        """The share by which a level must change for chance not to decide whether that is better."""
+        """The share by which a level must change, so that not chance decides which is better."""
         return min(0.5, max(least, 1.5 * math.sqrt(2 * self.variance)))
 
     def worth(self, other: Seen) -> float:

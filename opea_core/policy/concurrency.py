@@ -1,18 +1,22 @@
 """How many requests one endpoint gets at once, found from its answers.
 
-A server says in one of two ways that it has enough. It refuses (429, 503, 529): then what it still works on is
-what it takes. Or it lets requests wait: then more at once does not mean more answers a second. By Little's law
-the answers a second are the requests in flight divided by the seconds each takes, so two levels can be compared
-by what requests take at them.
+A server says in one of two ways that it has enough. It refuses (429, 503, 529): then what it still
+works on is what it takes. Or it lets requests wait: then more at once does not mean more answers a
+second. By Little's law the answers a second are the requests in flight divided by the seconds each
+takes, so two levels can be compared by what requests take at them.
 
-Requests are measured in cohorts: those that were sent first at a level, whichever are answered first. (The first
-answers after a change of level are those of the short requests.)
+Requests are measured in cohorts: those that were sent first at a level, whichever are answered
+first. (The first answers after a change of level are those of the short requests.)
 
-``RISING``  from a small start; doubled in each round of answers, and at first by the clock, as refusals come fast
+``RISING``  from a small start; doubled in each round of answers, and at first by the clock, as
+            refusals come fast
 ``STEADY``  a level that is known to be good
-``HIGHER``  for one cohort a few more: kept if they bring more answers, taken back if not or if refused
-``LOWER``   for one cohort a few less: kept if as many answers come, so that nothing waits at the server
-``YIELDING``  for one cohort a few less after a refusal, so that other clients of the server find room
+``HIGHER``  for one cohort a few more: kept if they bring more answers, taken back if not or if
+            refused
+``LOWER``   for one cohort a few less: kept if as many answers come, so that nothing waits at the
+            server
+``YIELDING``  for one cohort a few less after a refusal, so that other clients of the server find
+            room
 
 A trial that fails makes the next one of its kind wait twice as long.
 """
@@ -34,7 +38,10 @@ UNSEEN = 32
 """As many at most before an answer came; a refusal is heard long before that."""
 MOST = 4096
 _PACE = SECOND // 20
-"""So long after the first requests the level doubles without an answer, and then each time four times as long after that."""
+"""So long after the first requests the level doubles without an answer.
+
+Each time after that it takes four times as long.
+"""
 _SHORTEST, _LONGEST_HIGHER, _LONGEST_LOWER = 2, 5, 12
 """Cohorts between two trials."""
 _YIELDED = 3
@@ -85,12 +92,14 @@ class Phase(Enum):
 class ConcurrencyLimit:
     """The level of one endpoint and model, between 1 and ``ceiling``.
 
-    A ceiling that the user set is what the level starts from and returns to; only refusals lower it.
+    A ceiling that the user set is what the level starts from and returns to; only refusals lower
+    it.
     """
 
     __slots__ = (
-        "_base", "_before", "_cohort", "_contention", "_fixed", "_higher_in", "_higher_wait", "_is_new", "_lower_in", "_lower_wait",
-        "_pace", "_paced_at", "_quickest", "_refused", "_stays_new", "_step", "_threshold", "_unseen", "_weight",
+        "_base", "_before", "_cohort", "_contention", "_fixed", "_higher_in", "_higher_wait",
+        "_is_new", "_lower_in", "_lower_wait", "_pace", "_paced_at", "_quickest", "_refused",
+        "_stays_new", "_step", "_threshold", "_unseen", "_weight",
         "ceiling", "level", "phase", "rests",
     )  # fmt: skip
 
@@ -115,7 +124,10 @@ class ConcurrencyLimit:
         self._step = 0
         self._pace = _PACE
         self._is_new = self._stays_new = True
-        """Whether no level was found to be too high yet; the second while it rises to what was good before."""
+        """Whether no level was found to be too high yet.
+
+        The second: the same while the level rises to what was good before.
+        """
         self.level = self._base = self.ceiling if self._fixed else max(1, round(FIRST * weight))
         self.phase = Phase.RISING
         self._cohort = Cohort(_size(self.level), self.level)
@@ -152,7 +164,10 @@ class ConcurrencyLimit:
 
     @property
     def _may_rise_unseen(self) -> bool:
-        """Whether the clock may raise the level: up to what was good before, or if nothing was ever too much."""
+        """Whether the clock may raise the level.
+
+        It may up to what was good before, or if nothing was ever too much.
+        """
         if self._threshold is not None:
             return self.level < min(self._threshold, self._most_unseen)
         return self._is_new and not self._refused and self.level < self._most_unseen
@@ -206,7 +221,10 @@ class ConcurrencyLimit:
     def answered(
         self, cohort: Cohort | None, place: int, left: int, seconds: float, work: float, now: int
     ) -> None:
-        """A request was answered; it was the ``place``-th in flight when it went out, and ``left`` are in flight now."""
+        """A request was answered.
+
+        It was the ``place``-th in flight when it went out, and ``left`` are in flight now.
+        """
         mine = self._cohort
         self._paced_at = None  # as long as answers come, it goes by them
         self._contention.answered(seconds, now)
@@ -224,7 +242,7 @@ class ConcurrencyLimit:
                 self._judges[self.phase](self, mine)
 
     def _risen(self, cohort: Cohort) -> None:
-        """Some of those that went out before anything was answered are: did they only wait for the first ones?"""
+        """Some that went out before any answer are answered: did they only wait for the first?"""
         self._quickest = min(self._quickest, cohort.seen.pace)
         cohorts = [each for each in (*self._unseen, self._cohort) if each.answered]
         number = next((number for number, each in enumerate(cohorts) if each is cohort), 0)
@@ -343,7 +361,7 @@ class ConcurrencyLimit:
             self._stay(before)
 
     def _probe(self, place: int, now: int) -> None:
-        """Where refusals say what is too much, one request more is asked for now and then; refusals come fast."""
+        """Where refusals show what is too much, ask for one more now and then; they come fast."""
         if self._contention.may_yield(now):
             return self._yield(now)
         if place >= self.level and self._contention.may_ask(now):
@@ -370,7 +388,10 @@ class ConcurrencyLimit:
         return self.phase is Phase.RISING or self._is_new or place > self._base
 
     def refused(self, left: int, above: bool, now: int) -> None:
-        """The server has enough; it still works on ``left`` of our requests. ``above``: that could be."""
+        """The server has enough; it still works on ``left`` of our requests.
+
+        ``above``: that could be.
+        """
         if left >= self.level:
             return
         self._contention.refused(self.level, left, above, now)
@@ -378,7 +399,7 @@ class ConcurrencyLimit:
         self._refused = True
 
     def _yield(self, now: int) -> None:
-        """All places are taken, by us and maybe by clients that we know nothing of: leave some of ours to them for a while."""
+        """All places are taken, by us and maybe by unknown clients: leave them some for a while."""
         offered = self._contention.offer(self.level, now)
         if self.level == 1:
             self.rests = True

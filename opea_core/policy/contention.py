@@ -1,9 +1,9 @@
-"""When one more request is asked for, and when some are left to others, where a server refuses what is too much.
+"""Where a server refuses what is too much: when to ask for more, when to leave some to others.
 
-Clients of one server know nothing of each other, and whoever has a place takes it again as soon as it is free. So each
-leaves a share of what it has to others now and then, and asks for more as often as it may: then all come to have the
-same. Both cost a little where there are no others, so both are done less often as long as nobody takes what is left,
-and as long as nothing is got by asking.
+Clients of one server know nothing of each other, and whoever has a place takes it again as soon as
+it is free. So each leaves a share of what it has to others now and then, and asks for more as often
+as it may: then all come to have the same. Both cost a little where there are no others, so both are
+done less often as long as nobody takes what is left, and as long as nothing is got by asking.
 
 All times are in multiples of what a request takes.
 """
@@ -15,7 +15,10 @@ from opea_core.policy import SECOND
 _ASK, _ASK_AGAIN = 3, 0.5
 """Until one more is asked for, and until the next one after one that was taken."""
 _YIELD, _MORE, _LONGEST_YIELD = 5, 3, 40
-"""Between two times that some are left to others; so much longer after each time that nobody took them; the most."""
+"""Between two times that some are left to others.
+
+Then: so much longer after each time that nobody took them; and the most.
+"""
 _SMALL = 6
 """Where there are fewer places than this, one of them is a large share: it is left less often."""
 _SHARE = 6
@@ -27,7 +30,8 @@ class Contention:
     """When to ask for more and when to leave some to others, for one endpoint and model."""
 
     __slots__ = (
-        "_answered_at", "_ask_wait", "_asks_at", "_lost", "_offered", "_vain", "_yield_wait", "_yields_at", "asked", "usual_seconds",
+        "_answered_at", "_ask_wait", "_asks_at", "_lost", "_offered", "_vain", "_yield_wait",
+        "_yields_at", "asked", "usual_seconds",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -40,7 +44,7 @@ class Contention:
         self._offered = False
         """Whether some were left to others, and none of ours was refused since."""
         self._lost = self._vain = 0
-        """The level before a refusal that nothing explains, and how often it was asked for in vain since."""
+        """The level before a refusal that nothing explains; how often it was asked for in vain."""
 
     def answered(self, seconds: float, now: int) -> None:
         """A request was answered."""
@@ -82,7 +86,10 @@ class Contention:
         return max(1, level // _SHARE)
 
     def refused(self, level: int, left: int, above: bool, now: int) -> None:
-        """One was refused at a level of ``level``; ``left`` are still in flight. ``above``: that could be."""
+        """One was refused at a level of ``level``; ``left`` are still in flight.
+
+        ``above``: that could be.
+        """
         if not above and self._offered:
             self._offered, self._yield_wait, self._ask_wait = False, _YIELD, _ASK
             self._yields_at = min(self._yields_at, self._next_yield(level, now))

@@ -52,7 +52,10 @@ class Permit:
     route: Route | None = None
     """Where those wait who want a place as this one."""
     resent: int = 0
-    """How often a request went out again, as a kept connection was closed before the server had it."""
+    """How often a request went out again.
+
+    A kept connection was closed before the server had it.
+    """
     settled: bool = False
 
     @property
@@ -99,8 +102,8 @@ class EndpointState:
     """What changes about an endpoint. ``config`` does only by discovery."""
 
     __slots__ = (
-        "_learned", "_marks", "_models", "answered", "breaker", "budget", "config", "connection_key", "in_flight",
-        "last_error", "prepared", "server_id", "stats", "url",
+        "_learned", "_marks", "_models", "answered", "breaker", "budget", "config",
+        "connection_key", "in_flight", "last_error", "prepared", "server_id", "stats", "url",
     )  # fmt: skip
 
     def __init__(
@@ -157,7 +160,10 @@ class EndpointState:
         return found
 
     def _forget_idle(self) -> None:
-        """Forget the models that nobody asks now, the oldest first, down to half; of those that must wait the last ones stay."""
+        """Forget the models that nobody asks now, the oldest first, down to half.
+
+        Of those that must wait the last ones stay.
+        """
         idle = [model for model, limits in self._models.items() if not limits.in_flight]
         for model in sorted(idle, key=lambda model: self._models[model].cooldown_until)[
             : _MOST_MODELS // 2
@@ -209,7 +215,10 @@ class EndpointState:
     def issue_permit(
         self, limits: ModelLimits, now: int, uses_retry_budget: bool, again: bool = False
     ) -> Permit:
-        """Take a place; only when there is room and nothing runs that forbids it. ``again``: for a further attempt."""
+        """Take a place; only when there is room and nothing runs that forbids it.
+
+        ``again``: for a further attempt.
+        """
         permit = Permit(
             self,
             limits,
@@ -226,7 +235,9 @@ class EndpointState:
         permit.place = limits.in_flight + 1
         permit.above = limits.concurrency.is_above(permit.place)
         limits.in_flight += 1
-        self.in_flight += 1  # last, and no call after it: Ctrl-C cannot come between this and the permit's being the ticket's
+        # Last, and no call after it: Ctrl-C cannot come between this and the permit's being the
+        # ticket's.
+        self.in_flight += 1
         return permit
 
     def withdraw_permit(self, permit: Permit) -> None:

@@ -1,8 +1,9 @@
 """What one model at one endpoint may be asked: how much at once, and when again after it refused.
 
-A refusal for being too much (429, 503, 529) is no failure. While other requests are in flight it only says how many
-the server takes, and what it asks to wait is tried as soon as another request ended well: if that trial is refused too,
-the wait is kept. With nothing in flight there is nothing to go by but the wait, stated or growing.
+A refusal for being too much (429, 503, 529) is no failure. While other requests are in flight it
+only says how many the server takes, and what it asks to wait is tried as soon as another request
+ended well: if that trial is refused too, the wait is kept. With nothing in flight there is nothing
+to go by but the wait, stated or growing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _PATIENT_TRIAL = 60 * SECOND
 """A wait that is longer than this is tried before it is over, by one call at a time."""
 _NOTICE = SECOND // 50
 _BRIEF = 5.0
-"""A wait of fewer seconds says nothing of a window after which all is new: the requests are spread."""
+"""A wait of fewer seconds does not mean a window after which all is new.
+
+The requests are spread.
+"""
 _TURNS, _LONGEST_PATIENCE = 40, 120.0
 _JUST = SECOND
 """So long ago at most an answer has just come."""
@@ -62,14 +66,16 @@ _JUST = SECOND
 class ModelLimits:
     """State of one model at one endpoint.
 
-    ``open`` -> ``cooling`` (a refusal with a wait, or with nothing else in flight) -> ``trying`` (one request out
-    before the time) -> ``open`` (answered) or ``cooling`` (refused); ``cooling`` -> ``open`` when the time has come.
+    ``open`` -> ``cooling`` (a refusal with a wait, or with nothing else in flight) -> ``trying``
+    (one request out before the time) -> ``open`` (answered) or ``cooling`` (refused); ``cooling``
+    -> ``open`` when the time has come.
     """
 
     __slots__ = (
-        "_backoff_step", "_passes_at", "_refusal_took", "_rests_until", "_sends", "_share", "_spent", "_trial_at",
-        "_trials", "allowance_until", "allowed", "answered_at", "asked_until", "concurrency", "cooldown_seq",
-        "cooldown_until", "in_flight", "refusals", "stated", "trying",
+        "_backoff_step", "_passes_at", "_refusal_took", "_rests_until", "_sends", "_share",
+        "_spent", "_trial_at", "_trials", "allowance_until", "allowed", "answered_at",
+        "asked_until", "concurrency", "cooldown_seq", "cooldown_until", "in_flight", "refusals",
+        "stated", "trying",
     )  # fmt: skip
 
     def __init__(self, ceiling: int | None, weight: float = 1.0) -> None:
@@ -145,7 +151,7 @@ class ModelLimits:
 
     @property
     def patience(self) -> float:
-        """Seconds for which one may well be refused by a server that works: as others are served in turn."""
+        """Seconds for which a server that works may well refuse one: others are served in turn."""
         return min(_TURNS * self.concurrency.usual_seconds, _LONGEST_PATIENCE)
 
     def answered_since(self, at: int, now: int) -> bool:
@@ -157,7 +163,10 @@ class ModelLimits:
     # --- what became of it
 
     def send(self, now: int) -> tuple[Cohort | None, int]:
-        """A request goes out, and ``in_flight`` grows next; gives where it is measured, and whether it is a trial before the time."""
+        """A request goes out, and ``in_flight`` grows next.
+
+        Gives where it is measured, and the number of the trial before the time, if it is one.
+        """
         trial = 0
         if self.cooldown_until > now:
             if not self.trying:
@@ -192,7 +201,10 @@ class ModelLimits:
             self._rests_until = now + int(concurrency.usual_seconds * SECOND)
 
     def heard(self, trial: int, now: int) -> None:
-        """The server works on a request: there was room for it. ``trial``: its number, if it is one and no other began since."""
+        """The server works on a request: there was room for it.
+
+        ``trial``: its number, if it is one and no other began since.
+        """
         self.answered_at = now
         self.refusals = 0
         self._backoff_step = 0
@@ -221,7 +233,10 @@ class ModelLimits:
             self._cool_down(effect, fresh, now)
 
     def _cool_down(self, effect: EndpointImpact, fresh: bool, now: int) -> None:
-        """Begin a cooldown, or make it longer; never shorter. A burst of refusals sent before it counts as one."""
+        """Begin a cooldown, or make it longer; never shorter.
+
+        A burst of refusals sent before it counts as one.
+        """
         if fresh:
             self._share = None
             self.cooldown_seq += 1
@@ -245,15 +260,21 @@ class ModelLimits:
             self._trial_at = now + _PATIENT_TRIAL
 
     def _stated(self, wait: float, jitter: float) -> float:
-        """The seconds the server asked for, and a share of the longest jitter: one for all refusals of a burst, as the
-        longest of many would be the same in every process."""
+        """The seconds the server asked for, and a share of the longest jitter.
+
+        It is one share for all refusals of a burst, as the longest of many would be the same in
+        every process.
+        """
         most = most_jitter(wait - jitter)
         if self._share is None:
             self._share = jitter / most if most else 0.0
         return min(wait - jitter + self._share * most, LONGEST_COOLDOWN)
 
     def _backoff(self, effect: EndpointImpact, fresh: bool) -> float:
-        """Seconds to leave a server alone that says nothing of when: a part of what a request takes, doubled each time."""
+        """Seconds to leave a server alone that says nothing of when.
+
+        A part of what a request takes, doubled each time.
+        """
         if not fresh:
             return 0.0
         usual = self.concurrency.usual_seconds

@@ -1,4 +1,4 @@
-"""The time between two requests, for a server that limits not how many it works on but how many come."""
+"""The time between two requests, where a server limits how many come, not how many it works on."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ _ENOUGH = 4
 
 
 class Pace:
-    """The shortest time between two requests, where a server that works on nothing of ours refuses one: its rate is limited.
+    """The shortest time between two requests, where the rate is limited.
 
-    It is what was measured between two such refusals, and a little less after every few answers.
+    That is where a server that works on nothing of ours refuses a request. The time is what was
+    measured between two such refusals, and a little less after every few answers.
     """
 
     __slots__ = ("_answers", "_interval", "_since", "next_at")

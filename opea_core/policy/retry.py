@@ -1,4 +1,7 @@
-"""What a failure means: try again or not, where, when, at what price, and what it says of the endpoint."""
+"""What a failure means for the next attempt, and what it says of the endpoint.
+
+Try again or not, where, when, and at what price.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,10 @@ class EndpointImpact:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again: on the same endpoint after ``delay`` seconds (None: never there), elsewhere at once."""
+    """Try again: on the same endpoint after ``delay`` seconds (None: never there).
+
+    Elsewhere at once.
+    """
 
     delay: float | None
     uses_retry_budget: bool = True
@@ -107,7 +113,10 @@ _SAME_AND_OTHER = frozenset(
     {408, 409, 421, 425, 498, 499, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530}
 )
 AWAY = frozenset({502, 503, 520, 521, 522, 523, 525, 526, 527, 530})
-"""What gateways answer while the server behind them is away; not 504, 524 and 529: it works still, or has too much to do."""
+"""What gateways answer while the server behind them is away.
+
+Not 504, 524 and 529: then it still works, or has too much to do.
+"""
 _UNKNOWN_PAUSE = 0.5
 """Seconds between two tries at an endpoint that never answered."""
 _TOO_MUCH = frozenset({429, 498, 503, 529})
@@ -208,7 +217,10 @@ def judge(failure: Failure, history: History, policy: RetryPolicy) -> Retry | No
 
 
 def _by_error(failure: Failure, history: History, delay: float | None) -> Retry | None:
-    """Rules R8 to R11, which look at the status or the class. A refusal made no work: going elsewhere is no retry there."""
+    """Rules R8 to R11, which look at the status or the class.
+
+    A refusal made no work: going elsewhere is no retry there.
+    """
     error, status = failure.error, failure.error.status_code
     if isinstance(error, errors.QuotaExceeded):
         return Retry(None, uses_retry_budget=False, reason="quota exceeded")

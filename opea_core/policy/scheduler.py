@@ -2,9 +2,10 @@
 
 A plain data structure without lock or clock; ``transport/limiter.py`` is its only caller.
 
-A ticket is pending, then offered (a place is kept for it), then taken, then gone; an offer that is not
-taken within two seconds lapses. Tickets that may use the same endpoints wait in one heap, ordered by the
-time they came plus their priority; those between two attempts stand in a short list of their own.
+A ticket is pending, then offered (a place is kept for it), then taken, then gone; an offer that is
+not taken within two seconds lapses. Tickets that may use the same endpoints wait in one heap,
+ordered by the time they came plus their priority; those between two attempts stand in a short list
+of their own.
 """
 
 from __future__ import annotations
@@ -33,9 +34,12 @@ from opea_core.policy.ticket import (
 OFFER_TTL = 2 * SECOND
 _NEVER = 1 << 63
 _LOOK_EVERY, _LOOK_FIRST = 3.0, 0.5
-"""Seconds after which an endpoint is tried again at the latest while anybody is held for it, and where none ever answered."""
+"""Seconds after which an endpoint is tried again at the latest while anybody is held for it.
+
+The second: where none ever answered.
+"""
 _PROBERS = 256
-"""Of so many at most it is asked who probes: those who came last are at the end of a heap, more or less."""
+"""Of so many at most it is asked who probes: the last to come are at the end of a heap, about."""
 
 
 class Scheduler:
@@ -71,7 +75,10 @@ class Scheduler:
         deadline: int | None = None,
         recovery_wait: float | None = None,
     ) -> Ticket:
-        """A new ticket, not yet waiting. Smaller keys go first: time of coming plus priority x aging."""
+        """A new ticket, not yet waiting.
+
+        Smaller keys go first: time of coming plus priority x aging.
+        """
         self._seq += 1
         wait = self._policy.recovery_wait if recovery_wait is None else recovery_wait
         timeout = self._policy.queue_timeout
@@ -113,10 +120,13 @@ class Scheduler:
     def retry(
         self, ticket: Ticket, again: Retry, failed: EndpointState, now: int, behind: bool = False
     ) -> Rejection | None:
-        """Let a granted and settled ticket wait for its next attempt; a Rejection if there can be none.
+        """Let a granted and settled ticket wait for its next attempt.
 
-        ``behind`` puts it behind those that wait (after a failed probe), also among those that may probe next.
-        One that neither pays nor pauses (it was refused as too much) goes back to its old place in the queue.
+        Gives a Rejection if there can be none.
+
+        ``behind`` puts it behind those that wait (after a failed probe), also among those that may
+        probe next. One that neither pays nor pauses (it was refused as too much) goes back to its
+        old place in the queue.
         """
         if again.delay is None:
             others = tuple(e for e in ticket.route.endpoints if e is not failed)
@@ -198,7 +208,10 @@ class Scheduler:
         return changed
 
     def _lapse_with(self, ticket: Ticket) -> list[Ticket]:
-        """The others of an event loop that stands still: it costs two seconds once. Woken, they come back with it."""
+        """The others of an event loop that stands still, so that it costs two seconds once.
+
+        Woken, they come back with it.
+        """
         others = (
             [t for t in self.waiters() if t.owner is ticket.owner]
             if ticket.owner is not None
@@ -213,7 +226,10 @@ class Scheduler:
     # --- decisions
 
     def poll(self, now: int) -> list[Ticket]:
-        """Offer what is free, reject what cannot be served; gives the tickets whose waiters must be woken."""
+        """Offer what is free, reject what cannot be served.
+
+        Gives the tickets whose waiters must be woken.
+        """
         changed: list[Ticket] = []
         self._lapse_old(now, changed)
         if self.waiting:
@@ -260,8 +276,8 @@ class Scheduler:
     def _prober(self, first: Ticket, option: Option, now: int) -> Ticket:
         """Who tries a broken endpoint: of those who did so least often, whoever has most time left.
 
-        After an outage the first in the queue have hardly any time. A probe that its own caller's deadline cuts
-        short proves nothing, and the next one would be no luckier.
+        After an outage the first in the queue have hardly any time. A probe that its own caller's
+        deadline cuts short proves nothing, and the next one would be no luckier.
         """
         if first.deadline is None:
             return first
@@ -294,7 +310,10 @@ class Scheduler:
             yield from route.queued()
 
     def _choose(self, ticket: Ticket, now: int) -> Option | None:
-        """The best endpoint that takes the ticket now: lowest tier, then least loaded; a marked one if all others are out of use."""
+        """The best endpoint that takes the ticket now: lowest tier, then least loaded.
+
+        A marked one if all others are out of use.
+        """
         best: Option | None = None
         best_rank: tuple[int, float, float] | None = None
         for option in self.usable(ticket, now):
@@ -310,7 +329,10 @@ class Scheduler:
         return best
 
     def usable(self, ticket: Ticket, now: int) -> Sequence[Option]:
-        """Where the ticket may go, now or when there is room: nothing forbids it, and not marked unless all of them are."""
+        """Where the ticket may go, now or when there is room.
+
+        That is where nothing forbids it; not where it is marked, unless all are.
+        """
         uses_retry_budget = ticket.uses_retry_budget
         options = [
             o
@@ -373,7 +395,8 @@ class Scheduler:
     def _give_up(self, route: Route, until: int, now: int, changed: list[Ticket]) -> None:
         """Reject the tickets whose hold ends before anything opens (``until`` on the outage clock).
 
-        Where everything is refused as too much, those that go by their own attempts and pauses are left to them.
+        Where everything is refused as too much, those that go by their own attempts and pauses are
+        left to them.
         """
         spared = []
         while route.holds and (
@@ -416,7 +439,10 @@ class Scheduler:
         return [*route.queued(), *(t for t in self._retrying if t.route is route)]
 
     def _enqueue(self, ticket: Ticket) -> None:
-        """Into the queue. What counts comes last and without a call, so that Ctrl-C finds it done or not begun."""
+        """Into the queue.
+
+        What counts comes last and without a call, so that Ctrl-C finds it done or not begun.
+        """
         route = ticket.route = self._routes.kept(ticket.route)
         heapq.heappush(route.holds, (ticket.gives_up_at, ticket.seq, ticket))
         if not ticket.is_between_attempts:
@@ -441,7 +467,10 @@ class Scheduler:
         route.tidy()
 
     def _offer(self, ticket: Ticket, option: Option, now: int) -> None:
-        """Keep a place for a ticket; its entries in the heaps die lazily. From the permit on no call: Ctrl-C finds it done or not begun."""
+        """Keep a place for a ticket; its entries in the heaps die lazily.
+
+        From the permit on there is no call: Ctrl-C finds it done or not begun.
+        """
         route, (endpoint, limits) = ticket.route, option
         if route.answered:
             ticket.recovery_wait = max(0, ticket.gives_up_at - route.clock(now))

@@ -34,7 +34,7 @@ class Histogram:
         self.count += other.count
 
     def percentile(self, share: float) -> float | None:
-        """Seconds below which this share of the durations lies (to about 20 %), None if there is none."""
+        """Seconds below which this share of the durations lies (to about 20 %), None if none."""
         if not self.count:
             return None
         seen, wanted = 0, share * self.count

@@ -154,11 +154,14 @@ class Ticket:
 
 
 class Route:
-    """The tickets that may use the same endpoints for the same model, and how long none of those was usable."""
+    """The tickets that may use the same endpoints for the same model.
+
+    And how long none of those endpoints was usable.
+    """
 
     __slots__ = (
-        "_clock", "_refused_from", "_running_since", "answered", "endpoints", "gives_up", "heap", "holds", "live", "model", "options",
-        "refused",
+        "_clock", "_refused_from", "_running_since", "answered", "endpoints", "gives_up", "heap",
+        "holds", "live", "model", "options", "refused",
     )  # fmt: skip
 
     def __init__(self, endpoints: tuple[EndpointState, ...], model: str) -> None:
@@ -180,7 +183,10 @@ class Route:
         self._refused_from: int | None = None
 
     def pass_time(self, now: int) -> bool:
-        """Tickets wait: with time there may be room without any answer. Gives whether there is more of it now."""
+        """Tickets wait: with time there may be room without any answer.
+
+        Gives whether there is more of it now.
+        """
         more = [limits.pass_time(now) for _, limits in self.options]
         return any(more)
 
@@ -249,8 +255,8 @@ class Route:
     def run_outage_clock(self, running: bool, refused: bool, now: int) -> None:
         """Let the outage clock run or stand.
 
-        ``refused``: all that holds the tickets back is that every request is refused as too much. As soon as one is
-        not, the server works, and that time was no outage.
+        ``refused``: all that holds the tickets back is that every request is refused as too much.
+        As soon as one is not, the server works, and that time was no outage.
         """
         self._clock = self.clock(now)
         self._running_since = now if running else None
@@ -267,7 +273,10 @@ class Route:
 
 
 class Routes:
-    """The routes there are, by endpoints and model; those that nobody waits on are forgotten when there are many."""
+    """The routes there are, by endpoints and model.
+
+    Those that nobody waits on are forgotten when there are many.
+    """
 
     def __init__(self, endpoints: tuple[EndpointState, ...]) -> None:
         self._endpoints = endpoints
