@@ -1,6 +1,9 @@
-"""What the adapters of frameworks share: keywords about servers, options of calls, and reading what models write.
+"""What the adapters of frameworks share.
 
-An adapter's classes derive from ``Connection`` and talk to their ``client``; nothing here knows a framework.
+Keywords about servers, options of calls, and reading what models write.
+
+An adapter's classes derive from ``Connection`` and talk to their ``client``; nothing here knows a
+framework.
 """
 
 from opea_core.adapters.batching import batches, best_first, token_counts

@@ -11,7 +11,10 @@ Item = TypeVar("Item")
 
 
 def batches(texts: Sequence[str], count: int, max_bytes: int) -> Iterator[list[str]]:
-    """Texts in their order, at most ``count`` and about ``max_bytes`` of UTF-8 at once; a longer text goes alone."""
+    """Texts in their order, at most ``count`` and about ``max_bytes`` of UTF-8 at once.
+
+    A longer text goes alone.
+    """
     batch: list[str] = []
     size = 0
     for text in texts:
@@ -31,7 +34,9 @@ def best_first(items: Sequence[Item], response: RerankResponse) -> list[tuple[It
 
 
 def token_counts(usage: Usage) -> tuple[int, int, int] | None:
-    """Input, output and total: one that was left out follows from the others; None where that is impossible.
+    """Input, output and total; None where these cannot be told.
+
+    One that was left out follows from the others.
 
     Reasoning that a server counts apart from the completion is part of the output tokens.
     """

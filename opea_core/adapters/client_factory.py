@@ -1,4 +1,7 @@
-"""The ``OPEA`` object of an adapter's model: the caller's, that of the model it is a copy of, or a new one."""
+"""The ``OPEA`` object of an adapter's model.
+
+It is the caller's, that of the model it is a copy of, or a new one.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,15 @@ from opea_core.opea import OPEA
 from opea_core.secret_origins import bind, origins, with_organization
 
 _MADE_OF = "_made_of"
-"""The attribute of an ``OPEA`` object made here that says of what; copies of a model share it as long as that stays."""
+"""The attribute of an ``OPEA`` object made here that says of what.
+
+Copies of a model share it as long as that stays.
+"""
 _LENT_FOR = "_lent_for"
-"""The attribute that says for which origins its HTTP clients were lent, by their names; for its own if it does not say."""
+"""The attribute that says for which origins its HTTP clients were lent, by their names.
+
+For its own if it does not say.
+"""
 _CLIENTS = frozenset({"http_client", "async_http_client"})
 
 
@@ -72,7 +81,11 @@ def made_of(client: Any) -> dict[str, Any] | None:
 def _make(
     connection: Mapping[str, Any], model: str | None, given_for: Mapping[str, frozenset[str]]
 ) -> OPEA:
-    """A new object; what was given for other servers than its own does not go to them, and is not kept for its copies."""
+    """A new object.
+
+    What was given for other servers than its own does not go to them, and is not kept for its
+    copies.
+    """
     bound = bind(connection, given_for)
     if isinstance(bound.get("api_key"), str):
         bound["api_key"] = SecretStr(bound["api_key"])  # as the field has it

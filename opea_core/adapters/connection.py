@@ -22,7 +22,10 @@ from opea_core.secret_origins import bind, names_servers, origins
 from opea_core.types import ModelInfo
 
 _NOW = " now"
-"""Beside the values of a copy: the names of those that were given for it, not for what it is a copy of."""
+"""Beside the values of a copy: the names of those that were given for it.
+
+Not those that were given for what it is a copy of.
+"""
 _RENAMED = {"default_headers": "headers", "default_query": "query"}
 _HEADERS_IN_KWARGS = (("extra_headers", "default_headers"), ("extra_query", "default_query"))
 _NUMBERS = frozenset(
@@ -56,15 +59,18 @@ PER_CALL = frozenset({"adapt", "timeout", "max_retries", "deadline", "recovery_w
 
 
 def hidden(default: Any = None) -> Any:
-    """A field that does not change answers: not serialised, not part of a cache key, not shown, not set later."""
+    """A field that does not change answers.
+
+    It is not serialised, not part of a cache key, not shown, and not set later.
+    """
     return Field(default=default, exclude=True, repr=False, frozen=True)
 
 
 class Connection(BaseModel):
     """Keywords about servers, the same as those of ``OPEA``; or ``client=`` to share one object.
 
-    A subclass declares the fields of the URL and of the async HTTP client under its framework's names, and
-    the class variables below.
+    A subclass declares the fields of the URL and of the async HTTP client under its framework's
+    names, and the class variables below.
     """
 
     model_config = ConfigDict(  # only subclasses are built, each with defer_build=False
@@ -76,9 +82,15 @@ class Connection(BaseModel):
     )
 
     api_key: Any = hidden()
-    """A string, a SecretStr, or a sync or async function that gives one. OPEA_API_KEY if not given; ``""`` sends none."""
+    """A string, a SecretStr, or a sync or async function that gives one.
+
+    OPEA_API_KEY if not given; ``""`` sends none.
+    """
     client: Any = hidden()
-    """An ``opea_core.OPEA`` object whose queue, limits and connections are shared; never closed here."""
+    """An ``opea_core.OPEA`` object whose queue, limits and connections are shared.
+
+    It is never closed here.
+    """
     endpoints: Sequence[str | Mapping[str, Any] | Endpoint] | None = hidden()
     """Several interchangeable servers instead of one URL."""
     timeout: Any = hidden(Timeouts())
@@ -127,7 +139,10 @@ class Connection(BaseModel):
     """Whether the ``OPEA`` object is the caller's own, or that of another model."""
 
     _core_names: ClassVar[Mapping[str, str]] = {}
-    """The core's names of fields that are called differently here; those named here are about servers, too."""
+    """The core's names of fields that are called differently here.
+
+    Those named here are about servers, too.
+    """
     _url_field: ClassVar[str] = "base_url"
     _model_field: ClassVar[str] = "model_name"
     _kwargs_field: ClassVar[str] = "model_kwargs"
@@ -183,7 +198,10 @@ class Connection(BaseModel):
 
     @classmethod
     def _house_given_for(cls, house: Mapping[str, Any]) -> dict[str, frozenset[str]]:
-        """For which servers subclasses set their defaults: for those of the class that sets it, or of the next below that names any."""
+        """For which servers subclasses set their defaults.
+
+        For those of the class that sets it, or of the next below that names any.
+        """
         line = [each for each in cls.__mro__ if issubclass(each, Connection)]
         found: dict[str, frozenset[str]] = {}
         for name in house:
@@ -209,7 +227,10 @@ class Connection(BaseModel):
     def _leave_behind(
         cls, values: dict[str, Any], given: Mapping[str, Any], now: Collection[str]
     ) -> None:
-        """Headers in ``model_kwargs`` lie over those that came along from another model; alone, where these must not follow."""
+        """Headers in ``model_kwargs`` lie over those that came along from another model.
+
+        Alone, where those must not follow.
+        """
         before, kwargs = made_of(values.get("client")), given.get(cls._kwargs_field)
         if before is None or not isinstance(kwargs, Mapping):
             return
@@ -227,7 +248,10 @@ class Connection(BaseModel):
     def _forget(
         cls, values: dict[str, Any], connection: Mapping[str, Any], used: Mapping[str, Any]
     ) -> None:
-        """Keep what the object was made of: what did not go along to its servers is not there for copies and pickles either."""
+        """Keep what the object was made of.
+
+        What did not go along to its servers is not there for copies and pickles either.
+        """
         for name, default in cls._server_fields().items():
             core = cls._core_name(name)
             if used.get(core) != connection.get(core):
@@ -284,7 +308,10 @@ class Connection(BaseModel):
 
     @classmethod
     def _unified(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Every name as the field's; raises ConfigurationError for one that is unknown, refused or given twice."""
+        """Every name as the field's.
+
+        Raises ConfigurationError for one that is unknown, refused or given twice.
+        """
         values: dict[str, Any] = {}
         with cls._errors():
             for key, value in given.items():
@@ -342,12 +369,15 @@ class Connection(BaseModel):
 
     @classmethod
     def _is_fixed(cls, name: str) -> bool:
-        """Whether the ``OPEA`` object was made of it, also where a subclass sets another default."""
+        """Whether the ``OPEA`` object was made of it, also if a subclass sets another default."""
         field = cls.model_fields.get(name)
         return name in cls._server_fields() or (field is not None and bool(field.frozen))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sampling fields may be set; what the ``OPEA`` object was made of may not, and is never shown."""
+        """Sampling fields may be set.
+
+        What the ``OPEA`` object was made of may not, and is never shown.
+        """
         if self._is_fixed(name):
             with self._errors():
                 raise ConfigurationError(
@@ -414,7 +444,7 @@ class Connection(BaseModel):
         mark(self.client, made_of)
 
     def _shared_options(self) -> dict[str, Any]:
-        """Per-call options that stand for the object's settings where the object is the caller's."""
+        """Options of a call that stand for the object's settings, if the object is the caller's."""
         if not self._is_shared:
             return {}
         values = {name: getattr(self, name) for name in sorted(PER_CALL)}
@@ -432,7 +462,9 @@ class Connection(BaseModel):
     # --- what the server tells
 
     def discover(self) -> Self:
-        """Ask the server which model it serves and how many tokens it takes; gives the object itself.
+        """Ask the server which model it serves and how many tokens it takes.
+
+        Gives the object itself.
 
         What was given is not changed.
         """
@@ -461,7 +493,7 @@ class Connection(BaseModel):
         self._windows = {model.id: model.context_length for model in models if model.context_length}
 
     def _discovered_window(self) -> int | None:
-        """Tokens the model takes, as far as a server was asked for it or the ``OPEA`` object was told."""
+        """Tokens the model takes, as far as a server or the maker of the ``OPEA`` object said."""
         model = self._own_model(vars(self))
         window: int | None = (
             self.client.context_window

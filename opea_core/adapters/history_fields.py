@@ -1,7 +1,9 @@
-"""What came with an answer and goes back with it: signed reasoning, signatures of calls, sounds by their ids.
+"""What came with an answer and goes back with it.
 
-Both frameworks keep it beside their messages under the names here. It is sent only to the base URL and
-the model that gave it, as no other could read it.
+Signed reasoning, signatures of calls, sounds by their ids.
+
+Both frameworks keep it beside their messages under the names here. It is sent only to the base URL
+and the model that gave it, as no other could read it.
 """
 
 from __future__ import annotations
@@ -17,11 +19,17 @@ RETURNED = (*SIGNED_FIELDS, *CALL_SIGNATURES, "audio", "refusal")
 CALL_EXTRAS = "tool_call_extras"
 """By the id of a call: what the server sent with it besides name and arguments."""
 CALL_ARGUMENTS = "tool_call_arguments"
-"""By the id of a call: its arguments letter by letter, where a framework would write them otherwise."""
+"""By the id of a call: its arguments letter by letter.
+
+Kept where a framework would write them otherwise.
+"""
 
 
 def kept(response: ChatResponse, choice: Choice, own: Collection[str]) -> Json:
-    """What a framework's message is to keep of a choice; ``own`` are names that the framework uses itself."""
+    """What a framework's message is to keep of a choice.
+
+    ``own`` are names that the framework uses itself.
+    """
     found: Json = {
         key: value
         for key, value in choice.extra.items()

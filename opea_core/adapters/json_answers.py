@@ -25,9 +25,12 @@ _ARGUMENTS = frozenset({"arguments", "parameters"})
 
 
 def asked_form(form: Any, method: str | None) -> Json:
-    """The options of a call that ask for an answer of this form (``{"name", "schema", "description", "strict"}``).
+    """The options of a call that ask for an answer of this form.
 
-    ``method``: ``json_schema``, ``function_calling``, ``json_mode``, or None for what the endpoint takes.
+    The form is ``{"name", "schema", "description", "strict"}``.
+
+    ``method``: ``json_schema``, ``function_calling``, ``json_mode``, or None for what the endpoint
+    takes.
     """
     if method == "json_mode":
         return {"response_format": {"type": "json_object"}}
@@ -40,7 +43,10 @@ def asked_form(form: Any, method: str | None) -> Json:
 
 
 class Growth:
-    """When the beginning of a growing text is worth to be read again: a long one not with each letter that comes."""
+    """When the beginning of a growing text is worth reading again.
+
+    A long one is not read again with each letter that comes.
+    """
 
     __slots__ = ("_read",)
 
@@ -90,8 +96,8 @@ def _behind_thoughts(text: str) -> str:
 def read_answer(text: str, function: str | None = None, is_list: bool = False) -> Any:
     """The JSON value in a text a model wrote; raises ValueError if there is none.
 
-    ``function``: its arguments, where the model wrote the call it should have made as text. ``is_list``: a
-    list is the answer, else one around a single value is taken off.
+    ``function``: its arguments, where the model wrote the call it should have made as text.
+    ``is_list``: a list is the answer, else one around a single value is taken off.
     """
     try:
         value = (
@@ -120,7 +126,11 @@ def _list_in(text: str) -> str:
 
 
 def _first_value(text: str) -> Any:
-    """The first JSON value, behind braces that begin none, and without commas before a closing bracket."""
+    """The first JSON value in a text.
+
+    Braces before it that begin none are passed over, and commas before a closing bracket are
+    left out.
+    """
     at, problem = 0, ValueError("there is no JSON")
     for _ in range(_MOST_TRIES):
         for candidate in (text[at:], _COMMA.sub(_without_comma, text[at:])):

@@ -59,7 +59,9 @@ _SPELLINGS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completi
 def layered(
     *layers: tuple[bool, Mapping[str, Any] | None],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options and further body fields, later layers over earlier ones, under either spelling of a name.
+    """Options and further body fields, under either spelling of a name.
+
+    Later layers lie over earlier ones.
 
     A layer is (whether it holds body fields, the values).
     """

@@ -9,9 +9,12 @@ from opea_core.types import Json
 
 
 def unwrapped(form: Any) -> Json | None:
-    """A schema in one of OpenAI's forms, as ``{"name", "schema", "strict", "description"}``; None for any other value.
+    """A schema in one of OpenAI's forms; None for any other value.
 
-    The forms: ``{"name": ..., "schema": {...}}``, and that below ``{"type": "json_schema", "json_schema": ...}``.
+    Gives ``{"name", "schema", "strict", "description"}``.
+
+    The forms: ``{"name": ..., "schema": {...}}``, and that below
+    ``{"type": "json_schema", "json_schema": ...}``.
     """
     if (
         isinstance(form, Mapping)
@@ -52,7 +55,10 @@ def strict_schema(schema: Any) -> Any:
 
 
 def root_written_out(schema: Json) -> Json:
-    """A schema that is all one reference, with what it refers to in its place: servers want an object at the root."""
+    """A schema that is all one reference, with what it refers to in its place.
+
+    Servers want an object at the root.
+    """
     target = schema.get("$defs", {}).get(str(schema.get("$ref", "")).rpartition("/")[2])
     return (
         {**target, **{key: value for key, value in schema.items() if key != "$ref"}}

@@ -18,7 +18,9 @@ def clean_name(name: str) -> str:
 
 
 def tool_choice_of(choice: Any, tools: Sequence[Mapping[str, Any]]) -> str | dict[str, Any] | None:
-    """The choice as the protocol writes it: a word, or a dict for a tool's name; True and ``any`` mean ``required``.
+    """The choice as the protocol writes it: a word, or a dict for a tool's name.
+
+    True and ``any`` mean ``required``.
 
     ``tools`` as they are sent. Raises ConfigurationError for the name of no tool.
     """
@@ -36,6 +38,7 @@ def tool_choice_of(choice: Any, tools: Sequence[Mapping[str, Any]]) -> str | dic
         return {"type": choice}
     found = get_close_matches(str(choice), names, n=1, cutoff=0.6)
     raise ConfigurationError(
-        f"tool_choice={choice!r} is no tool of these.{f' Did you mean {found[0]!r}?' if found else ''}",
+        f"tool_choice={choice!r} is no tool of these."
+        f"{f' Did you mean {found[0]!r}?' if found else ''}",
         f"There are: {', '.join(names) or 'none'}; or any, auto, none.",
     )
