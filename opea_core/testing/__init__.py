@@ -1,9 +1,10 @@
 """A scripted OpenAI-compatible server with real sockets, for tests of anything that talks to one.
 
-``ScriptedServer`` is the server; pytest has it as the fixture ``opea_server``, the shell as ``opea fake``. ``chat``,
-``stream``, ``sse``, ``error``, ``html``, ``json_answer`` and ``raw`` build an ``Answer``; ``Wait``, ``Hold`` and
-``Forever`` are steps between its bytes; ``tool_call`` is a call for ``chat(tool_calls=...)``, ``chunk`` an event for
-``sse``. ``faults`` has what bad servers and networks do: ``server.script(faults.cut, faults.status(503))``.
+``ScriptedServer`` is the server; pytest has it as the fixture ``opea_server``, the shell as
+``opea fake``. ``chat``, ``stream``, ``sse``, ``error``, ``html``, ``json_answer`` and ``raw`` build
+an ``Answer``; ``Wait``, ``Hold`` and ``Forever`` are steps between its bytes; ``tool_call`` is a
+call for ``chat(tool_calls=...)``, ``chunk`` an event for ``sse``. ``faults`` has what bad servers
+and networks do: ``server.script(faults.cut, faults.status(503))``.
 """
 
 from opea_core.testing import faults

@@ -39,7 +39,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Forever:
-    """A step without end: these bytes again and again, so many seconds apart (0: as fast as they are read)."""
+    """A step without end: these bytes again and again, so many seconds apart.
+
+    0: as fast as they are read.
+    """
 
     data: bytes
     seconds: float = 0.0
@@ -54,8 +57,9 @@ Before: TypeAlias = Literal["answer", "close", "reset", "hang"]
 class Answer:
     """One answer: a head, steps, and what becomes of the connection.
 
-    Each ``bytes`` step is written and flushed on its own. The head goes out in one write with the first
-    of them: a ``Wait`` before any bytes delays the head too, and ``b""`` sends the head alone.
+    Each ``bytes`` step is written and flushed on its own. The head goes out in one write with the
+    first of them: a ``Wait`` before any bytes delays the head too, and ``b""`` sends the head
+    alone.
     """
 
     status: int = 200
@@ -63,11 +67,18 @@ class Answer:
     """Sent as they are; nothing but the framing header is added."""
     steps: tuple[Step, ...] = ()
     length: Literal["auto", "chunked", "none"] | int = "auto"
-    """``auto``: a Content-Length that is right; ``chunked``: each bytes step is one chunk; ``none``: no
-    framing, the body ends with the connection; a number: a Content-Length that says so, right or not."""
+    """How the length of the body is told.
+
+    ``auto``: a Content-Length that is right; ``chunked``: each bytes step is one chunk; ``none``:
+    no framing, the body ends with the connection; a number: a Content-Length that says so, right
+    or not.
+    """
     end: End = "keep"
-    """After the last step: ``keep`` the connection; ``close`` it after a complete answer; ``cut``: close it
-    without the last chunk; ``reset`` it (RST); ``hang`` until the client goes or the server stops."""
+    """What becomes of the connection after the last step.
+
+    ``keep`` it; ``close`` it after a complete answer; ``cut``: close it without the last chunk;
+    ``reset`` it (RST); ``hang`` until the client goes or the server stops.
+    """
     before: Before = "answer"
     """Other than ``answer``: this happens to the connection instead of an answer."""
     bare: bool = False
@@ -131,7 +142,10 @@ class Answer:
 
 
 def raw(*steps: Step, end: End = "close") -> Answer:
-    """Exactly these bytes, status line included: for broken heads, truncated chunks, wrong lengths."""
+    """Exactly these bytes, status line included.
+
+    For broken heads, truncated chunks, wrong lengths.
+    """
     return Answer(steps=steps, end=end, bare=True)
 
 
@@ -214,9 +228,10 @@ def stream(
 ) -> Answer:
     """A streamed chat completion, one event and one chunk per piece.
 
-    A piece is a text, a delta (``{"reasoning_content": "..."}``), or a ``Wait`` or ``Hold`` between two
-    events. The first delta carries the role. Then come an event with the finish reason (unless None), one
-    with the usage (if given) and ``[DONE]`` (unless ``done=False``). Further keywords go into each event.
+    A piece is a text, a delta (``{"reasoning_content": "..."}``), or a ``Wait`` or ``Hold`` between
+    two events. The first delta carries the role. Then come an event with the finish reason (unless
+    None), one with the usage (if given) and ``[DONE]`` (unless ``done=False``). Further keywords go
+    into each event.
     """
     return sse(*_events(pieces, finish_reason, usage, model, root), done=done, end=end)
 
@@ -252,7 +267,10 @@ def sse(
     headers: Mapping[str, str] | None = None,
     end: End = "keep",
 ) -> Answer:
-    """An event stream: a dict is an event of JSON, a ``str`` the text of an event, ``bytes`` are sent as they are."""
+    """An event stream.
+
+    A dict is an event of JSON, a ``str`` the text of an event, ``bytes`` are sent as they are.
+    """
     steps = [_event(event) for event in (*events, *(["[DONE]"] if done else []))]
     return Answer(200, {**SSE_HEADERS, **(headers or {})}, tuple(steps), length="chunked", end=end)
 

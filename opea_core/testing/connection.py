@@ -21,7 +21,10 @@ _TLS_HANDSHAKE = b"\x16"  # the first byte of a client that speaks TLS
 
 
 class Holds:
-    """Lets a loop wait for ``threading.Event``s: one timer looks at all of them, only while something is held."""
+    """Lets a loop wait for ``threading.Event``s.
+
+    One timer looks at all of them, and only while something is held.
+    """
 
     def __init__(self) -> None:
         self._held: dict[threading.Event, asyncio.Event] = {}
@@ -210,7 +213,10 @@ class Connection(Endable):
             )
 
     async def _perform(self, answer: Answer) -> bool:
-        """Send an answer and do with the connection what it says; gives whether that was to keep it."""
+        """Send an answer and do with the connection what it says.
+
+        Gives whether that was to keep it.
+        """
         if answer.before != "answer":
             return await self._leave(answer.before)
         pending = answer.head
@@ -261,7 +267,10 @@ class Connection(Endable):
 
 
 class Refuser(Endable):
-    """A connection in an outage: accepted, and then closed or reset at its first byte, or left alone."""
+    """A connection in an outage.
+
+    It is accepted, and then closed or reset at its first byte, or left alone.
+    """
 
     def __init__(self, how: str, open_ones: set[Endable]) -> None:
         self._how = how

@@ -95,7 +95,10 @@ def huge_head(_: Answer) -> Answer:
 
 
 def slow(answer: Answer, seconds: float = 0.05) -> Answer:
-    """Everything comes, with so many seconds between two events (between two eighths of a plain answer)."""
+    """Everything comes, with so many seconds between two events.
+
+    In a plain answer, between two eighths of it.
+    """
     pieces = answer.steps if answer.is_stream else _pieces(answer.body)
     steps = [step for piece in pieces for step in (Wait(seconds), piece)]
     return answer.replace(steps=tuple(steps[1:]))
@@ -107,7 +110,10 @@ def _pieces(body: bytes) -> list[Step]:
 
 
 def keepalives(answer: Answer, share: float = 0.0, seconds: float = 0.02) -> Answer:
-    """This share of it, then signs of life for ever: comments between the events of a stream, blanks in a plain answer."""
+    """This share of it, then signs of life for ever.
+
+    They are comments between the events of a stream, blanks in a plain answer.
+    """
     if answer.is_stream:
         events = answer.steps[: int(len(answer.steps) * share)]
         return answer.replace(steps=(*events, Forever(b": keep-alive\n\n", seconds)))
@@ -170,7 +176,8 @@ def bad_gateway(_: Answer) -> Answer:
     """The page of a proxy whose upstream is down."""
     return html(
         502,
-        "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>",
+        "<html><head><title>502 Bad Gateway</title></head>"
+        "<body><center><h1>502 Bad Gateway</h1></center></body></html>",
     )
 
 
@@ -228,7 +235,10 @@ def _with_error(answer: Answer, events: int) -> Answer:
 
 
 def unfinished(answer: Answer) -> Answer:
-    """A stream that ends in good order after half of its events, without a finish reason or ``[DONE]``; half of a plain answer."""
+    """A stream that ends in good order after half of its events; half of a plain answer.
+
+    The stream has no finish reason and no ``[DONE]``.
+    """
     return (
         answer.replace(steps=answer.steps[: len(answer.steps) // 2])
         if answer.is_stream

@@ -1,9 +1,9 @@
 """Faults by name: what bad servers and bad networks do to a right answer.
 
-A fault is scripted like an answer: ``server.script(faults.cut, faults.status(503))``. It damages what the model
-would have said, so it fits whatever is asked for: a chat, a stream, embeddings. ``FAULTS`` has those that need no
-argument by name; ``faults.find("503")`` also knows every status. Those called harmless are odd but right: a client
-has to understand them.
+A fault is scripted like an answer: ``server.script(faults.cut, faults.status(503))``. It damages
+what the model would have said, so it fits whatever is asked for: a chat, a stream, embeddings.
+``FAULTS`` has those that need no argument by name; ``faults.find("503")`` also knows every status.
+Those called harmless are odd but right: a client has to understand them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ class Fault:
 
 
 Script: TypeAlias = Answer | Fault | Callable[[Seen], Answer | Fault | None]
-"""An answer, a fault of the model's answer, or a function that gives either for a request (None: the model answers)."""
+"""An answer, a fault of the model's answer, or a function that gives either for a request.
+
+None from the function: the model answers.
+"""
 
 
 # --- the connection
@@ -197,7 +200,11 @@ def status(
 
 
 def rate_limited(wait: float | str | None = 1.0, form: str = "seconds") -> Fault:
-    """429: so many seconds in one of the forms of ``STATED_WAITS``, a Retry-After of any text, or no wait at all."""
+    """429 with a wait.
+
+    So many seconds in one of the forms of ``STATED_WAITS``, a Retry-After of any text, or None
+    for no wait at all.
+    """
     rate_limit(wait, form)  # what it cannot say is told now
     return Fault("429", "status 429", lambda _: rate_limit(wait, form))
 
@@ -210,7 +217,10 @@ def redirect(to: str = "http://elsewhere.invalid/v1", code: int = 302) -> Fault:
 
 
 def slowly(seconds: float) -> Fault:
-    """Slow but steady: so many seconds between two events, or between two eighths of a plain answer."""
+    """Slow but steady: so many seconds between two events.
+
+    In a plain answer, between two eighths of it.
+    """
     if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
         raise ValueError(f"slowly({seconds!r}): it must be a number of seconds.")
     return Fault(
@@ -244,7 +254,10 @@ def in_turn(*scripts: Script | None) -> Script:
 
 
 def chosen(script: Script | None, seen: Seen) -> Answer | Fault | None:
-    """What a script says to a request; raises TypeError if that is none of an answer, a fault and None."""
+    """What a script says to a request.
+
+    Raises TypeError if that is none of an answer, a fault and None.
+    """
     said = script if script is None or isinstance(script, Answer | Fault) else script(seen)
     if said is not None and not isinstance(said, Answer | Fault):
         raise TypeError(f"A script gave {said!r}: it must give an Answer, a Fault or None.")
@@ -255,7 +268,8 @@ def checked(script: Script | None) -> Script | None:
     """The script; raises TypeError if it is none."""
     if script is not None and not isinstance(script, Answer | Fault) and not callable(script):
         raise TypeError(
-            f"{script!r} is no script: give an Answer (chat(...), error(...)), a Fault (faults.cut) or a function of the request."
+            f"{script!r} is no script: give an Answer (chat(...), error(...)),"
+            " a Fault (faults.cut) or a function of the request."
         )
     return script
 
@@ -276,12 +290,16 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
 
 
 def find(name: str) -> Fault:
-    """The fault of this name (``cut-early`` or ``cut_early``), or a status as a number. Raises ValueError that lists the names."""
+    """The fault of this name, or a status as a number.
+
+    The name is written ``cut-early`` or ``cut_early``. Raises ValueError that lists the names.
+    """
     found = FAULTS.get(name) or FAULTS.get(name.replace("_", "-"))
     if found is not None:
         return found
     if name.isdecimal() and 400 <= int(name) <= 599:
         return status(int(name))
     raise ValueError(
-        f"There is no fault {name!r}. There are: {', '.join(FAULTS)}, and every status from 400 to 599."
+        f"There is no fault {name!r}. There are: {', '.join(FAULTS)},"
+        " and every status from 400 to 599."
     )

@@ -1,4 +1,7 @@
-"""The scripted model: short, deterministic answers to whatever is asked, in the protocol's own shapes."""
+"""The scripted model: short, deterministic answers to whatever is asked.
+
+They come in the protocol's own shapes.
+"""
 
 from __future__ import annotations
 
@@ -224,7 +227,10 @@ def _are_messages(value: Any) -> TypeGuard[list[Json]]:
 
 
 def _inputs(value: Any) -> list[str] | None:
-    """Texts of an ``input`` or ``prompt``: text, tokens, or a list of either; None if it is neither."""
+    """Texts of an ``input`` or ``prompt``: text, tokens, or a list of either.
+
+    None if it is neither.
+    """
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list) or not value:

@@ -108,7 +108,10 @@ ABSURD_WAITS = (
 
 
 def rate_limit(wait: float | str | None = 1.0, form: str = "seconds", status: int = 429) -> Answer:
-    """A 429 (or another status) with a wait: seconds in one of the forms, a Retry-After of any text, or None for none."""
+    """A 429 (or another status) with a wait.
+
+    Seconds in one of the forms, a Retry-After of any text, or None for none.
+    """
     if form not in STATED_WAITS:
         raise ValueError(
             f"There is no form {form!r} of a wait. There are: {', '.join(STATED_WAITS)}."

@@ -38,7 +38,10 @@ class Seen:
 
 
 class Record:
-    """The requests, connections and counts of a server; every change wakes those who wait for one."""
+    """The requests, connections and counts of a server.
+
+    Every change wakes those who wait for one.
+    """
 
     def __init__(self, on_end: Callable[[Seen], None] | None = None) -> None:
         self.seen: list[Seen] = []
@@ -77,10 +80,16 @@ class Record:
             self._on_end(seen)
 
     def wait(self, predicate: Callable[[], bool], timeout: float, what: str) -> None:
-        """Block until the predicate holds, which is looked at after every change; TimeoutError otherwise."""
+        """Block until the predicate holds; TimeoutError otherwise.
+
+        It is looked at after every change.
+        """
         with self._changed:
             if not self._changed.wait_for(predicate, timeout):
-                counts = f"{len(self.seen)} requests, {self.in_flight} in flight, {self.connections} connections"
+                counts = (
+                    f"{len(self.seen)} requests, {self.in_flight} in flight,"
+                    f" {self.connections} connections"
+                )
                 raise TimeoutError(
                     f"The scripted server waited {timeout:g} s for {what} in vain ({counts})."
                 )

@@ -25,8 +25,8 @@ _FORMATS = {
 def instance(schema: Any) -> Any:
     """The least that fits: required properties only, the least numbers, the shortest lists.
 
-    ``const``, the first of ``enum``, ``default`` and the first of ``examples`` win over made-up values.
-    Not looked at: ``pattern``, ``not``, ``if``, and what else would need a search.
+    ``const``, the first of ``enum``, ``default`` and the first of ``examples`` win over made-up
+    values. Not looked at: ``pattern``, ``not``, ``if``, and what else would need a search.
     """
     return _instance(schema, schema, 0)
 
@@ -54,7 +54,11 @@ def _made(kind: str, schema: Mapping[str, Any], root: Any, depth: int) -> Any:
 
 
 def _resolved(schema: Mapping[str, Any], root: Any, depth: int) -> Mapping[str, Any]:
-    """The schema with its ``$ref`` followed, ``allOf`` merged and the first way of ``anyOf`` and ``oneOf`` taken."""
+    """The schema with what it refers to in place.
+
+    Its ``$ref`` is followed, ``allOf`` merged, and of ``anyOf`` and ``oneOf`` the first way is
+    taken.
+    """
     while "$ref" in schema and depth <= _DEEPEST:
         depth += 1
         schema = {

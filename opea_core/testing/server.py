@@ -23,8 +23,11 @@ from opea_core.testing.rate_limits import rate_limit
 from opea_core.testing.record import Record, Seen
 
 Outage: TypeAlias = Literal["refuse", "ignore", "reset", "close", "hang"]
-"""How a port behaves in an outage: connections are refused, or get no reply at all (a black hole), or are
-accepted and then reset or closed at the first byte, or accepted and left alone."""
+"""How a port behaves in an outage.
+
+Connections are refused, or get no reply at all (a black hole), or are accepted and then reset or
+closed at the first byte, or accepted and left alone.
+"""
 
 _LOG = logging.getLogger(__name__)
 _BACKLOG = 1024
@@ -33,12 +36,14 @@ _FILLERS = 8
 
 
 class ScriptedServer:
-    """An OpenAI-compatible server for tests: it answers as it is told, or as a small scripted model.
+    """An OpenAI-compatible server for tests.
 
-    It listens on a free port of 127.0.0.1 and runs in a thread with an event loop of its own, so it serves
-    sync and async tests alike; use it as a context manager, or call ``start`` and ``stop``. All methods
-    may be called from any thread. Functions given to ``script`` and ``always`` run in the server's thread
-    and must not block.
+    It answers as it is told, or as a small scripted model.
+
+    It listens on a free port of 127.0.0.1 and runs in a thread with an event loop of its own, so it
+    serves sync and async tests alike; use it as a context manager, or call ``start`` and ``stop``.
+    All methods may be called from any thread. Functions given to ``script`` and ``always`` run in
+    the server's thread and must not block.
 
         with ScriptedServer() as server:
             server.script(error(503, "busy"), chat("Hello"))
@@ -49,16 +54,17 @@ class ScriptedServer:
         model: the name under which the default model answers and is listed.
         api_key: the default model answers 401 unless this key comes.
         latency: seconds before each of its answers.
-        capacity: so many requests are answered at once; what becomes of the others says ``overload``.
-        overload: an answer or fault for the requests above the capacity (429 with ``retry-after: 1`` unless given),
-            or ``"wait"``: they wait for their turn.
+        capacity: so many requests are answered at once; what becomes of the others says
+            ``overload``.
+        overload: an answer or fault for the requests above the capacity (429 with
+            ``retry-after: 1`` unless given), or ``"wait"``: they wait for their turn.
         tls: speak TLS with this context (``ssl.SSLContext`` with a certificate).
         host: the address to listen at, of IPv4 or IPv6.
         port: the port; 0 takes a free one.
         on_end: called in the server's thread with each request whose answer is over.
 
-    ``latency``, ``capacity``, ``overload``, ``model.name`` and ``model.api_key`` may be changed while it runs: a brownout,
-    a key that is revoked.
+    ``latency``, ``capacity``, ``overload``, ``model.name`` and ``model.api_key`` may be changed
+    while it runs: a brownout, a key that is revoked.
     """
 
     def __init__(
@@ -85,7 +91,10 @@ class ScriptedServer:
         self._wanted_port = port
         self._record = Record(on_end)
         self.errors: list[Exception] = []
-        """What functions given to ``script`` and ``always`` raised; the first is raised at the end of the ``with`` block."""
+        """What functions given to ``script`` and ``always`` raised.
+
+        The first is raised at the end of the ``with`` block.
+        """
         self._script: deque[Script] = deque()
         self._always: Script | None = None
         self._thread: threading.Thread | None = None
@@ -137,7 +146,10 @@ class ScriptedServer:
             ) from self.errors[0]
 
     def pause(self, how: Outage = "refuse") -> None:
-        """An outage: open connections are reset, and new ones are refused (or what ``how`` says). The port stays ours."""
+        """An outage: open connections are reset, and new ones are refused (or what ``how`` says).
+
+        The port stays ours.
+        """
         if how not in get_args(Outage):
             raise ValueError(f"pause({how!r}): an outage is one of {', '.join(get_args(Outage))}.")
         self._run(lambda: self._change(how))
@@ -149,20 +161,26 @@ class ScriptedServer:
     # --- what to answer
 
     def script(self, *answers: Script, times: int = 1) -> None:
-        """Answer the next requests with these, in the order in which the requests come; all of it so many times."""
+        """Answer the next requests with these, one after the other; all of it so many times."""
         for answer in answers:
             checked(answer)
         self._script.extend(answers * times)
 
     def always(self, answer: Script | None) -> None:
-        """Answer every request from now on with this, after what ``script`` still holds; None: the default model."""
+        """Answer every request with this after what ``script`` still holds.
+
+        None: the default model.
+        """
         self._always = checked(answer)
 
     # --- where it is and what it saw
 
     @property
     def origin(self) -> str:
-        """``http://127.0.0.1:PORT`` (``https`` with ``tls``); stays valid after ``stop``, when nobody listens there."""
+        """``http://127.0.0.1:PORT`` (``https`` with ``tls``).
+
+        It stays valid after ``stop``, when nobody listens there.
+        """
         if not self._port:
             raise RuntimeError("The ScriptedServer has not been started.")
         host = f"[{self._host}]" if ":" in self._host else self._host
@@ -201,14 +219,19 @@ class ScriptedServer:
         self._record.wait(lambda: len(self.seen) >= count, timeout, f"{count} requests")
 
     def wait(self, predicate: Callable[[], bool], timeout: float = 5) -> None:
-        """Block until the predicate holds; it is looked at after every request, answer and connection.
+        """Block until the predicate holds.
+
+        It is looked at after every request, answer and connection.
 
         ``server.wait(lambda: server.seen[0].disconnected)``. Raises TimeoutError.
         """
         self._record.wait(predicate, timeout, "a condition")
 
     def __repr__(self) -> str:
-        return f"<ScriptedServer {self.origin if self._port else '(not started)'}, {len(self.seen)} requests, {self.in_flight} in flight>"
+        return (
+            f"<ScriptedServer {self.origin if self._port else '(not started)'},"
+            f" {len(self.seen)} requests, {self.in_flight} in flight>"
+        )
 
     # --- in the server's thread
 
@@ -238,7 +261,10 @@ class ScriptedServer:
         await asyncio.sleep(0)
 
     def _listen(self) -> None:
-        """Accept connections. Not by ``create_server``, which loses those that are accepted while it is closed."""
+        """Accept connections.
+
+        Not by ``create_server``, which loses those that are accepted while it is closed.
+        """
         self._socket.setblocking(False)
         self._socket.listen(_BACKLOG)
         self._loop.add_reader(self._socket, self._accept)
