@@ -84,9 +84,8 @@ async def ask_async(source: Any, limiter: object) -> str | None:
 
 
 async def _aasked(source: Any) -> Any:
-    if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(
-        getattr(source, "__call__", None)
-    ):  # noqa: B004
+    called = getattr(source, "__call__", None)  # noqa: B004 - is it async?
+    if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(called):
         return await source()
     import asyncio
 

@@ -33,6 +33,7 @@ class Assembler:
         "_numbers",
         "_states",
         "_think",
+        "kept_values",
         "root",
         "started",
         "usage",
@@ -59,6 +60,8 @@ class Assembler:
         self._states: dict[int, ChoiceState] = {}
         self.root: Json = {}
         self.usage: Json | None = None
+        self.kept_values = False
+        """Whether more than text was kept of an event: set here, taken back by whoever weighed it."""
         self.started = False
         """Whether first content came: text, reasoning, a tool call, a refusal or a finish reason."""
 
@@ -147,6 +150,8 @@ class Assembler:
                 index, self._think, self._heaviest, self._names
             )
         chunk = state.push(raw, event, plain)
+        if state.kept_values:
+            self.kept_values = True
         if not self.started:
             self.started = bool(
                 chunk.content
@@ -175,11 +180,14 @@ class Assembler:
                 and (value or key not in root)
                 and not (key in _FIRST and root.get(key))
             ):
+                if isinstance(value, list | dict) and root.get(key) != value:
+                    self.kept_values = True
                 root[key] = value
         if len(root) > _MANY:
             check_size("unknown fields", root)
         usage = event.get("usage")
         if usage:
+            self.kept_values = self.kept_values or _is_nested(usage)
             self.usage = merge_usage(self.usage, usage)
         groq = event.get("x_groq")
         if isinstance(groq, dict):
@@ -193,6 +201,16 @@ class Assembler:
             "choices": [self._states[index].raw(choice) for index, choice in choices.items()],
         }
         return {**raw, "usage": usage} if usage else raw
+
+
+def _is_nested(usage: Any) -> bool:
+    """Whether there is more in the counts of an event than numbers and objects of numbers."""
+    details = usage.values() if isinstance(usage, dict) else ()
+    return any(
+        isinstance(value, list)
+        or (isinstance(value, dict) and any(isinstance(n, list | dict) for n in value.values()))
+        for value in details
+    )
 
 
 def _numbered(choices: list[Any]) -> list[Any]:

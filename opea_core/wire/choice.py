@@ -48,6 +48,7 @@ class ChoiceState:
         "content",
         "content_joiner",
         "details",
+        "kept_values",
         "kind",
         "message",
         "message_extra",
@@ -84,10 +85,13 @@ class ChoiceState:
         """What came in turn (text, reasoning, part), and where in all of that kind it began."""
         self.kind = ""
         """What came last."""
+        self.kept_values = False
+        """Whether more than text was kept of the last entry."""
 
     def push(self, raw: Mapping[str, Any], event: Json, plain: bool) -> ChatChunk:
         """Take one entry of ``choices``; gives the piece to hand on."""
         choice = self.choice
+        self.kept_values = False
         chunk = ChatChunk(raw=event, index=choice.index)
         delta, message = raw.get("delta"), raw.get("message")
         if not plain and isinstance(delta, dict):
@@ -116,6 +120,7 @@ class ChoiceState:
             self._text(delta["content"], "", chunk)
         elif delta.get("tool_calls"):
             chunk.tool_calls = self.tools.push(delta["tool_calls"])
+            self.kept_values = not self.tools.went_on
         else:
             self._take(delta, chunk, False)
 
@@ -136,8 +141,11 @@ class ChoiceState:
         if isinstance(logprobs, dict):
             chunk.logprobs = dict(logprobs)
             choice.logprobs = merge_logprobs(choice.logprobs, logprobs)
+            self.kept_values = True
         for key, value in raw.items():
             if key not in _CHOICE:
+                if isinstance(value, list | dict) and self.choice_extra.get(key) != value:
+                    self.kept_values = True
                 self.choice_extra[key] = value
         if self.choice_extra:
             check_size("unknown fields", self.choice_extra)
@@ -174,6 +182,7 @@ class ChoiceState:
             self._text(content, thought, chunk)
         calls = delta.get("tool_calls")
         if calls:
+            self.kept_values = True
             chunk.tool_calls = self._calls(calls, whole)
         legacy = delta.get("function_call")
         if isinstance(legacy, dict) and not calls:
@@ -185,10 +194,16 @@ class ChoiceState:
         role = delta.get("role")
         if isinstance(role, str) and role:
             choice.role = chunk.role = role
-        for key, value in delta.items():
+        for key in delta:
             if key not in _MESSAGE:
-                self.message_extra = self.message_extra or Fields()
-                self.message_extra.add(key, value)
+                self._unknown(key, delta[key])
+
+    def _unknown(self, key: str, value: Any) -> None:
+        """Keep a field of the message that has no rule of its own."""
+        if isinstance(value, list | dict):
+            self.kept_values = True
+        self.message_extra = self.message_extra or Fields()
+        self.message_extra.add(key, value)
 
     def _calls(self, calls: Any, whole: bool) -> list[ToolCallDelta]:
         if not whole:
@@ -228,6 +243,7 @@ class ChoiceState:
         """The first non-empty spelling; several names often carry the same text."""
         details = delta.get("reasoning_details")
         if isinstance(details, list):
+            self.kept_values = True
             self.details = grown(self.details, details, "reasoning_details")
         for name in _REASONING_NAMES:
             text = delta.get(name)
@@ -244,6 +260,7 @@ class ChoiceState:
 
     def _parts(self, content: list[Any], chunk: ChatChunk, thought: str) -> None:
         """Content that is a list, in its order. ``thought``: reasoning that came beside it, which counts instead of that in it."""
+        self.kept_values = True
         if thought:
             self._text("", thought, chunk)
         for part in content:

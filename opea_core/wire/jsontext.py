@@ -64,17 +64,23 @@ def _after_blanks(text: str, at: int) -> int:
 
 
 def weighs_more(data: bytes, most: int) -> bool:
-    """Whether the values of a document take more than ``most`` bytes of memory, beside its text; counted, not parsed."""
-    if _weight(data) <= most:
-        return False
-    weight, inside = 0, False  # what stands inside of strings is none
+    """Whether the values of a document take more memory than ``most`` bytes, beside its text."""
+    return _weight(data) > most and weight(data, most) > most
+
+
+def weight(data: bytes, most: int) -> int:
+    """About how many bytes of memory the values of a document take; counted, not parsed.
+
+    Its text is not part of it. Beyond ``most`` nobody goes on counting.
+    """
+    found, inside = 0, False  # what stands inside of strings is none
     for chunk in _chunks(data):
         parts = chunk.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-        weight += _weight(b"".join(parts[inside::2]))
-        if weight > most:
-            return True
+        found += _weight(b"".join(parts[inside::2]))
+        if found > most:
+            break
         inside ^= len(parts) % 2 == 0
-    return False
+    return found
 
 
 def _chunks(data: bytes) -> Iterator[bytes]:

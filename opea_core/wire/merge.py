@@ -25,9 +25,15 @@ class TooMany(ValueError):
 def check_weight(data: bytes, most: int) -> None:
     """Raise TooMany for JSON of so many values that they would take much more memory than its text."""
     if weighs_more(data, most):
-        raise TooMany(
-            "the answer holds too many values: they would take more than 4 x max_response_bytes in memory"
-        )
+        raise too_heavy()
+
+
+def too_heavy() -> TooMany:
+    """What is said of values that would take too much memory."""
+    return TooMany(
+        "the answer holds too many values: "
+        "they would take more than 4 x max_response_bytes in memory"
+    )
 
 
 _SINGLE = frozenset(

@@ -17,7 +17,7 @@ from opea_core.wire.choice import ChoiceFailed
 from opea_core.wire.error_body import MAX_BODY, ErrorBody, error_class, has_error, read_error
 from opea_core.wire.ignored_options import NOTHING, Asked, ignored
 from opea_core.wire.inflate import Inflater, UndecodableBody
-from opea_core.wire.merge import LARGE, TooMany, check_weight
+from opea_core.wire.merge import LARGE, TooMany, check_weight, too_heavy
 from opea_core.wire.sse import BOM, Event, EventTooLarge, SSEDecoder
 from opea_core.wire.usage import is_broken
 
@@ -25,9 +25,9 @@ _SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b"error:", b":")
 _FEW = 4 * 1024 * 1024
 """Bytes of memory that any answer may take."""
 _MOST_BEFORE = 1000
+"""Pieces that say nothing, kept until one comes that does."""
 _PLENTY = 256
 """Chunks after which the rest of a packed read waits until these were taken."""
-"""Pieces that say nothing, kept until one comes that does."""
 _PROGRESS_STEP = 64 * 1024
 _DEFAULTS = Capabilities()
 
@@ -70,7 +70,7 @@ class ResponseReader:
     """
 
     __slots__ = (
-        "_assembler", "_came", "_expected", "_feed", "_heaviest", "_inflater", "_most", "_packed", "_parts", "_size", "_sse",
+        "_assembler", "_came", "_expected", "_feed", "_heaviest", "_inflater", "_most", "_packed", "_parts", "_size", "_sse", "_weight",
         "chunks", "document", "done", "ended", "problem", "progress", "response", "started", "status", "warnings",
     )  # fmt: skip
 
@@ -90,6 +90,8 @@ class ResponseReader:
         self._sse = SSEDecoder(expected.max_event_bytes)
         self._parts = Pieces()
         self._size = 0
+        self._weight = 0
+        """Of what was kept beside text, event by event."""
         self._came = 0
         """Bytes as they came, before they were unpacked."""
         self._feed = (
@@ -270,6 +272,15 @@ class ResponseReader:
         except ValueError:
             return self._odd_event(event)
         self._document_event(document, event)
+        if self._assembler.kept_values:
+            self._weigh(event)
+
+    def _weigh(self, event: Event) -> None:
+        """Count what was kept of an event: each may be small, and all of them be much."""
+        self._assembler.kept_values = False
+        self._weight += jsontext.weight(event.data, self._heaviest)
+        if self._weight > self._heaviest:
+            raise too_heavy()
 
     def _document_event(self, document: Any, event: Event) -> None:
         if not isinstance(document, dict) or event.name == "error" or has_error(document):
@@ -299,6 +310,8 @@ class ResponseReader:
             for document in jsontext.decode_lines(event.data):
                 if not self.done:
                     self._document_event(document, event)
+            if self._assembler.kept_values:
+                self._weigh(event)
             self.done = self.done or event.data.endswith(b"[DONE]")
         except ValueError:
             if event.name == "error":

@@ -180,6 +180,7 @@ class ToolAssembler:
         "_open",
         "_placeholders",
         "given",
+        "went_on",
     )
 
     def __init__(self, heaviest: int = NO_LIMIT, names: Mapping[str, str] | None = None) -> None:
@@ -191,6 +192,8 @@ class ToolAssembler:
         self._by_id: dict[str, _Call] = {}
         self._by_index: dict[int, _Call] = {}
         self._open: _Call | None = None
+        self.went_on = False
+        """Whether the last delta held nothing but more arguments of the open call."""
         self.given: dict[int, str] = {}
         """Our ids, for calls that have none, by their positions."""
 
@@ -199,12 +202,14 @@ class ToolAssembler:
 
     def push(self, entries: Any) -> list[ToolCallDelta]:
         """Take the ``tool_calls`` of one delta; gives what is to be handed on."""
+        self.went_on = False
         if isinstance(entries, dict):
             entries = [entries]
         if not isinstance(entries, list):
             return []
         if len(entries) == 1:
             call = self._continued(entries[0])
+            self.went_on = call is not None
             if call is not None:
                 return call.hand_on(self._append(call, entries[0]["function"]["arguments"]))
         return [

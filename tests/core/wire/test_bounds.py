@@ -379,6 +379,8 @@ class Heavy(NamedTuple):
     size: int = PIECE
 
 
+VALUES = "[" + "{}," * 40 + "{}]"
+"""What takes much more memory than its text."""
 HEAVY = {
     # --- one document
     "choices": Heavy(many(lambda n: f'{{"index":{n}}},', '{"choices":[', "{}]}")),
@@ -457,6 +459,31 @@ HEAVY = {
     "new fields of a call": Heavy(
         sent(lambda n: delta(f'{{"tool_calls":[{{"index":0,"k{n}":1}}]}}')), stream
     ),
+    "values of a new field of the message": Heavy(
+        sent(lambda n: delta(f'{{"x{n}":{VALUES}}}')), stream
+    ),
+    "values of new fields of the choice": Heavy(
+        sent(lambda n: f'{{"choices":[{{"delta":{{}},"x{n}":{VALUES}}}]}}'), stream
+    ),
+    "values of new fields of the answer": Heavy(sent(lambda n: f'{{"x{n}":{VALUES}}}'), stream),
+    "values in probabilities": Heavy(
+        sent(f'{{"choices":[{{"delta":{{"content":"a"}},"logprobs":{{"content":{VALUES}}}}}]}}'),
+        stream,
+    ),
+    "values in annotations": Heavy(
+        sent(lambda n: delta(f'{{"content":"a","annotations":[{{"n":{n},"x":{VALUES}}}]}}')), stream
+    ),
+    "values in details": Heavy(
+        sent(lambda n: delta(f'{{"reasoning_details":[{{"index":{n},"x":{VALUES}}}]}}')), stream
+    ),
+    "values in parts": Heavy(
+        sent(delta(f'{{"content":[{{"type":"image_url","x":{VALUES}}}]}}')), stream
+    ),
+    "values in audio": Heavy(sent(lambda n: delta(f'{{"audio":{{"x{n}":{VALUES}}}}}')), stream),
+    "values in fields of a call": Heavy(
+        sent(lambda n: delta(f'{{"tool_calls":[{{"index":0,"x{n}":{VALUES}}}]}}')), stream
+    ),
+    "values in counts": Heavy(sent(lambda n: f'{{"usage":{{"x{n}":{VALUES}}}}}'), stream),
     "nothing but parts": Heavy(sent(delta('{"content":[{}]}')), stream),
     "nothing but events": Heavy(sent("{}"), stream),
     "lines of one event": Heavy(many("data:x\n"), stream),
