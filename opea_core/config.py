@@ -189,6 +189,8 @@ class Capabilities(Value):
     """The wire name of the token limit; None sends it as the caller wrote it."""
     developer_role: bool = False
     """Whether the role ``developer`` is understood; else it is sent as ``system``."""
+    system_role: bool = True
+    """Whether the role ``system`` is understood; else its text stands before the first user's."""
     late_system: Literal["keep", "user", "merge"] = "keep"
     """What becomes of a system message behind others: sent as it is, as the user's, or as part of the first (strict templates)."""
     send_reasoning: Literal["auto", "never", "tool_turns", "always", "keep"] = "auto"

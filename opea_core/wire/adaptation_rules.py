@@ -115,36 +115,87 @@ def _ids_are_refused(refusal: Refusal, words: str, fits_already: re.Pattern[str]
 
 _ABOUT_SYSTEM = (
     r"(?i)\bsystem\b.{0,30}\b(messages?|roles?|prompts?|turns?|instructions?)\b|\b(messages?"
-    r"|roles?)\b.{0,30}\bsystem\b|role system|\bsystem['\"`]? role"
+    r"|roles?)\b.{0,30}\bsystem\b|role system|\bsystem['\"`]? role|\broles?\b.{0,120}\bgot ['\"`]?system\b"
 )
 _ITS_PLACE = (
     r"(?i)\b(first|beginning|start|begin|precede|before|top|once|multiple|several|more than one"
     r"|two|only|single|second|position|appear|order|after|middle|later|open|lead|head|initial"
-    r"|expected|unexpected|invalid|incorrect|unsupported|wrong|got|not)\b"
+    r"|expected|unexpected|invalid|incorrect|unsupported|wrong|got|not|follow\w*)\b"
 )
 _ITS_CONTENT = r"(?i)\b(content|string|empty|blank|too long|tokens?|characters)\b"
 
 
+_ALTERNATION = (
+    r"(?i)\b(alternat|interleav|take turns)|交替|speaker did not change|back to back"
+    r"|follow each other|\b(consecutive|adjacent|successive)\b.{0,40}\b(messages?|roles?|user"
+    r"|assistant)|\bsame role|\bin a row\b|\b(two|multiple|several) (\w+ )?(user"
+    r"|assistant) (messages|turns)"
+)
+
+
 def wants_first_system(refusal: Refusal) -> bool:
     """System messages at the beginning only, or one of them."""
-    return has_late_system(refusal.messages) and any(
-        re.search(_ABOUT_SYSTEM, c.words)
-        and re.search(_ITS_PLACE, c.words)
-        and not re.search(_ITS_CONTENT, c.words)
-        for c in refusal.complaints
+    return has_late_system(refusal.messages) and (
+        any(
+            re.search(_ABOUT_SYSTEM, c.words)
+            and re.search(_ITS_PLACE, c.words)
+            and not re.search(_ITS_CONTENT, c.words)
+            for c in refusal.complaints
+        )
+        or (refusal.says(_ALTERNATION) and not _in_a_row(refusal))
     )
+
+
+def _in_a_row(refusal: Refusal) -> bool:
+    """Whether two messages of the user, or of the assistant, follow each other."""
+    roles = [m.get("role") for m in refusal.messages]
+    return any(one == other and one in ("user", "assistant") for one, other in pairwise(roles))
+
+
+_SYSTEM_ROLE = (
+    r"(?i)['\"`](system|developer)['\"`]|\b(system|developer)[ -](roles?|messages?|instructions?"
+    r"|prompts?)\b|\broles?\W{1,3}(system|developer)\b"
+)
+_REFUSED_ROLE = (
+    r"(?i)(\b(not|cannot|no longer|never)|n['\u2019]t)\b.{0,24}\b(support|enabl|allow|accept|permit|available"
+    r"|implement|recogni[sz]|used|known|valid|have|take|handle)|\b(unsupported|unknown|invalid|unexpected"
+    r"|unrecogni[sz]ed|unavailable|forbidden|disallowed|disabled)\b|\b(has|have|with|takes?|knows?) no\b"
+    r"|\blacks?\b|\bwithout\b|\bno support\b|\b(rejects?|refuses?|ignores?)\b|not[ _-]supported"
+)
+_OTHER_ROLES_ONLY = (
+    r"(?i)\bonly\b.{0,24}\buser\b['\"`]? (and|or|/) ['\"`]?(assistant|model)\b.{0,24}(\broles?\b|support|allow)"
+    r"|\broles?\b.{0,40}\b(must be|should be|one of|only|expected|either)\b.{0,24}\buser\b"
+    r"|\binput should be ['\"`]?(user|assistant|model)['\"`]?(,| or)"
+)
+_WHERE_OR_HOW_MANY = (
+    r"(?i)\b(multiple|several|more than one|two|first|beginning|begin|start|index 0|position|before|after"
+    r"|precede|follow|once|alternat\w*)\b"
+)
+
+
+_WHAT_IT_SAYS = r"(?i)\b(flagged|moderat\w*|polic(y|ies)|violat\w*|blocked|filtered)\b"
+
+
+def refuses_system(refusal: Refusal) -> bool:
+    """No role ``system`` at all, wherever it stands; some templates only say that roles alternate."""
+    has = any(m.get("role") in ("system", "developer") for m in refusal.messages)
+    return has and (
+        any(_is_no_system(c.words) for c in refusal.complaints)
+        or (refusal.says(_ALTERNATION) and not _in_a_row(refusal))
+    )
+
+
+def _is_no_system(words: str) -> bool:
+    if any(re.search(it, words) for it in (_ITS_CONTENT, _WHAT_IT_SAYS, _WHERE_OR_HOW_MANY)):
+        return False
+    if re.search(_SYSTEM_ROLE, words):
+        return bool(re.search(_REFUSED_ROLE, words) or re.search(_OTHER_ROLES_ONLY, words))
+    return bool(re.search(_OTHER_ROLES_ONLY, words))
 
 
 def wants_alternation(refusal: Refusal) -> bool:
     """No two messages of the same role in a row."""
-    roles = [m.get("role") for m in refusal.messages]
-    in_a_row = any(one == other and one in ("user", "assistant") for one, other in pairwise(roles))
-    return in_a_row and refusal.says(
-        r"(?i)\b(alternat|interleav|take turns)|交替|speaker did not change|back to back"
-        r"|follow each other|\b(consecutive|adjacent|successive)\b.{0,40}\b(messages?|roles?|user"
-        r"|assistant)|\bsame role|\bin a row\b|\b(two|multiple|several) (\w+ )?(user"
-        r"|assistant) (messages|turns)"
-    )
+    return _in_a_row(refusal) and refusal.says(_ALTERNATION)
 
 
 _EMPTY = (

@@ -113,6 +113,7 @@ _TABLE: tuple[Adaptation, ...] = (
     Adaptation("tool ids -> 40 letters", rules.wants_short_ids, {"tool_id_length": 40}),
     Adaptation("tool ids -> letters", rules.wants_plain_ids, {"tool_id_length": 24}),
     Adaptation("system -> first", rules.wants_first_system, {"late_system": "merge"}),
+    Adaptation("system -> user", rules.refuses_system, {"system_role": False}),
     Adaptation("roles -> alternate", rules.wants_alternation, _ALTERNATE),
     Adaptation("content -> null", rules.refuses_empty_content, {"tool_content": "null"}),
     Adaptation("content -> absent", rules.refuses_null_as_empty, {"tool_content": "omit"}),

@@ -18,6 +18,12 @@ class Asked:
     logprobs: bool = False
     tool: str | None = None
     """The function that was to be called; ``""`` for any of them."""
+    no_tool: bool = False
+    """Whether no function was to be called (``tool_choice="none"``)."""
+    one_tool: bool = False
+    """Whether at most one was to be called at once (``parallel_tool_calls=False``)."""
+    tools: frozenset[str] | None = None
+    """The functions that may be called; None where no tools were sent."""
     stop: tuple[str, ...] = ()
     max_tokens: int | None = None
     usage: bool = False
@@ -52,12 +58,24 @@ def asked_of(body: Mapping[str, Any], output_schema: Json | None, stream_options
         n=n if isinstance(n, int) and n > 1 and not isinstance(n, bool) else 1,
         logprobs=body.get("logprobs") not in (None, False, 0),
         tool=tool if isinstance(tool, str) else None,
+        no_tool=choice == "none",
+        one_tool=body.get("parallel_tool_calls") is False,
+        tools=_names_of(body.get("tools")),
         stop=tuple(text for text in _texts(stop) if isinstance(text, str) and text),
         max_tokens=min(limits, default=None),
         usage=isinstance(stream_options, Mapping) and stream_options.get("include_usage") is True,
         required=None if schema is None else frozenset(map(str, required or ())),
         form="" if output_schema is None else str(output_schema.get("name")),
     )
+
+
+def _names_of(tools: Any) -> frozenset[str] | None:
+    """The names of functions; None if there are none, or tools of another kind among them."""
+    if not isinstance(tools, list) or not tools:
+        return None
+    functions = [tool.get("function") if isinstance(tool, Mapping) else None for tool in tools]
+    names = [one.get("name") if isinstance(one, Mapping) else None for one in functions]
+    return frozenset(map(str, names)) if all(names) else None
 
 
 def _texts(value: Any) -> list[Any]:
@@ -82,7 +100,9 @@ def _in_choice(asked: Asked, choice: Choice) -> Iterator[str]:
         if not called:
             yield f"{asked.tool or 'a tool'} was to be called, and no tool was (tool_choice was ignored)"
         elif asked.tool and asked.tool not in called:
-            yield f"{asked.tool} was to be called, and {', '.join(sorted(called))[:200]} was (tool_choice was ignored)"
+            yield f"{asked.tool} was to be called, and {_listed(called)} was (tool_choice was ignored)"
+    if asked.required is None:
+        yield from _in_calls(asked, choice, called)
     if any(text in choice.content and not choice.content.endswith(text) for text in asked.stop):
         yield "the text goes on behind a stop sequence (stop was ignored)"
     if (
@@ -98,6 +118,21 @@ def _in_choice(asked: Asked, choice: Choice) -> Iterator[str]:
         and choice.finish_reason != "length"
     ):
         yield "all of the answer is in its reasoning; there is no text"
+
+
+def _in_calls(asked: Asked, choice: Choice, called: set[str]) -> Iterator[str]:
+    if asked.no_tool and called:
+        yield f"no tool was to be called, and {_listed(called)} was (tool_choice was ignored)"
+    unknown = set() if asked.tools is None else called - asked.tools
+    if unknown:
+        yield f"{_listed(unknown)} was called, which is not one of the tools"
+    calls = len(choice.tool_calls) + len(choice.invalid_tool_calls)
+    if asked.one_tool and calls > 1:
+        yield f"{calls} tools were called at once (parallel_tool_calls=False was ignored)"
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))[:200]
 
 
 def _in_usage(asked: Asked, response: ChatResponse) -> Iterator[str]:

@@ -23,7 +23,9 @@ def messages_for(
     What an answer was signed with goes to the ``server`` (the mark of its base URL) and the ``model`` that signed it only.
     """
     here = {"server": server, "model": model}
-    if capabilities.late_system != "keep":
+    if not capabilities.system_role:
+        messages = _without_system(messages)
+    elif capabilities.late_system != "keep":
         messages = _early_system(messages, merge=capabilities.late_system == "merge")
     if not capabilities.tool_media:
         messages = _media_apart(messages)
@@ -61,6 +63,19 @@ def _early_system(messages: Sequence[Any], merge: bool) -> list[Any]:
         "content": joined_contents([message.get("content") for message in system]),
     }
     return [whole, *(message for message in messages if not _is_system(message))]
+
+
+def _without_system(messages: Sequence[Any]) -> list[Any]:
+    """What system messages say as the beginning of the first user's message."""
+    contents = [message.get("content") for message in messages if _is_system(message)]
+    others = [message for message in messages if not _is_system(message)]
+    if not contents:
+        return others
+    user: Mapping[str, Any] = {"role": "user"}
+    if others and isinstance(others[0], Mapping) and others[0].get("role") == "user":
+        user, *others = others
+        contents.append(user.get("content"))
+    return [{**user, "content": joined_contents(contents)}, *others]
 
 
 def _is_system(message: Any) -> bool:

@@ -87,13 +87,13 @@ def read_usage(raw: Json | None) -> Usage | None:
     """The counts of a usage object; None if there is none or it is empty."""
     if not raw:
         return None
-    prompt, completion = (
-        _details(raw, "prompt_tokens_details"),
-        _details(raw, "completion_tokens_details"),
+    prompt = _details(raw, "prompt_tokens_details") or _details(raw, "input_tokens_details")
+    completion = _details(raw, "completion_tokens_details") or _details(
+        raw, "output_tokens_details"
     )
     return Usage(
-        prompt_tokens=_count(raw.get("prompt_tokens")),
-        completion_tokens=_count(raw.get("completion_tokens")),
+        prompt_tokens=_first((raw,), ("prompt_tokens", "input_tokens")),
+        completion_tokens=_first((raw,), ("completion_tokens", "output_tokens")),
         total_tokens=_count(raw.get("total_tokens")),
         cached_tokens=_first((prompt, raw), _CACHED),
         reasoning_tokens=_first((completion, raw), ("reasoning_tokens",)),

@@ -35,11 +35,12 @@ def told(
     return "; ".join(ignored(asked_of(body, schema, options), assembler.finish("m")[0]))
 
 
-def called(name: str) -> Json:
+def called(*names: str) -> Json:
     return {
         "content": None,
         "tool_calls": [
-            {"id": "1", "type": "function", "function": {"name": name, "arguments": '{"age": 3}'}}
+            {"id": id_, "type": "function", "function": {"name": name, "arguments": '{"age": 3}'}}
+            for id_, name in zip("12", names, strict=False)
         ],
     }
 
@@ -55,6 +56,9 @@ SAID: Json = {"content": "one END two"}
         (FORCED, SAID, {}, "f was to be called, and no tool was"),
         (FORCED, called("g"), {}, "f was to be called, and g was"),
         ({"tools": TOOLS, "tool_choice": "required"}, SAID, {}, "a tool was to be called"),
+        ({"tools": TOOLS, "tool_choice": "none"}, called("f"), {}, "no tool was to be called, and f was"),
+        ({"tools": TOOLS}, called("h"), {}, "h was called, which is not one of the tools"),
+        ({"tools": TOOLS, "parallel_tool_calls": False}, called("f", "f"), {}, "2 tools were called at once"),
         ({"stop": "END"}, SAID, {}, "stop was ignored"),
         ({"stop": ["x", "END"]}, SAID, {}, "stop was ignored"),
         ({"max_tokens": 5}, SAID, {"usage": COUNTED}, "9 tokens came, max_tokens was 5"),
@@ -82,6 +86,9 @@ def test_what_was_ignored_is_told(body: Json, message: Json, more: Json, words: 
         (FORCED, {"content": "cut"}, {"finish_reason": "length"}),
         (FORCED, {"content": None, "refusal": "no"}, {}),
         ({"tools": TOOLS, "tool_choice": "auto"}, SAID, {}),
+        ({"tools": TOOLS, "tool_choice": "none"}, SAID, {}),
+        ({"tools": TOOLS, "parallel_tool_calls": True}, called("f", "f"), {}),
+        ({"tools": TOOLS, "parallel_tool_calls": False}, called("f"), {}),
         ({}, {"content": '```json\n{"age": 3}\n```'}, {"schema": SCHEMA}),
         ({}, called("a"), {"schema": SCHEMA}),
         ({"stop": None, "n": None, "max_tokens": None}, SAID, {}),

@@ -113,6 +113,22 @@ def test_messages_of_one_role_are_joined(given: list[Json], built: list[Any]) ->
     assert contents(sent(*given)) == contents(given)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([SYSTEM, USER], [("user", "s\n\nu")]),
+        ([USER, ANSWER, SYSTEM, USER], [("user", "s\n\nu"), ("assistant", "a"), ("user", "u")]),
+        ([SYSTEM], [("user", "s")]),
+        ([SYSTEM, ANSWER], [("user", "s"), ("assistant", "a")]),
+        ([USER], [("user", "u")]),
+    ],
+)
+def test_without_a_system_role_its_text_stands_before_the_first_users(
+    given: list[Json], expected: list[tuple[str, str]]
+) -> None:
+    assert contents(sent(*given, system_role=False)) == expected
+
+
 def test_a_late_system_message_may_be_the_users() -> None:
     assert contents(sent(SYSTEM, USER, SYSTEM, late_system="user")) == [
         ("system", "s"),

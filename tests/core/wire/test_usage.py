@@ -22,6 +22,9 @@ from opea_core.wire.usage import read_usage
             {"cache_creation_tokens": 3, "cached_tokens": 4},
         ),
         ({"prompt_tokens_details": {"audio_tokens": 3}}, {"input_audio_tokens": 3}),
+        ({"input_tokens": 3, "output_tokens": 4}, {"prompt_tokens": 3, "completion_tokens": 4}),
+        ({"input_tokens_details": {"cached_tokens": 3}}, {"cached_tokens": 3}),
+        ({"output_tokens_details": {"reasoning_tokens": 3}}, {"reasoning_tokens": 3}),
         ({"completion_tokens_details": {"audio_tokens": 3}}, {"output_audio_tokens": 3}),
         (
             {
