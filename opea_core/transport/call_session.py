@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class CallSession:
-    """What the drivers and the streams of both kinds share about a call. Does no I/O and never waits."""
+    """What drivers and streams of both kinds share about a call. No I/O, and it never waits."""
 
     def __init__(
         self, spec: CallSpec, context: Context, limiter: Limiter, ticket: Ticket, traced: bool
@@ -108,7 +108,7 @@ class CallSession:
         return answer
 
     def sending(self, send: Send) -> None:
-        """A request goes out; raises ClientClosed if the object was closed since the place was granted."""
+        """A request goes out; ClientClosed if the object was closed since the place was granted."""
         if self.limiter.closed:
             raise errors.ClientClosed(
                 "This OPEA object was closed during the call.", "Close it after its calls are done."
@@ -122,7 +122,10 @@ class CallSession:
             self.tell(started)
 
     def sent(self, send: Send, outcome: Reply | TransportFailure) -> Reply | TransportFailure:
-        """A request was answered or failed; raises ClientClosed if that is because the object was closed."""
+        """A request was answered or failed.
+
+        Raises ClientClosed if that is because the object was closed.
+        """
         if self.traced and not send.quiet:
             self._tell_outcome(send, outcome)
         if (
@@ -195,9 +198,8 @@ class CallSession:
         """The call is over without a stream: whatever it still holds comes back."""
         try:
             self._give_back()
-        except (
-            BaseException
-        ) as interruption:  # Ctrl-C in the midst of it: what was done already does nothing again
+        except BaseException as interruption:
+            # Ctrl-C in the midst of it: what was done already does nothing again.
             error = error or interruption
             self._give_back()
             raise
@@ -226,7 +228,10 @@ class CallSession:
         self.ended(None, answer)
 
     def dropped(self, answer: CallResult) -> None:
-        """A stream was lost to the garbage collector: the place comes back now, the events with the next call."""
+        """A stream was lost to the garbage collector.
+
+        The place comes back now, the events with the next call.
+        """
         self.limiter.abandon(self.ticket, lambda: self._tell_abandoned(answer))
 
     def abandoned(self, answer: CallResult) -> None:
@@ -246,7 +251,10 @@ class CallSession:
         self.ended(None, answer)
 
     def broke(self, answer: CallResult, outcome: Reply | TransportFailure) -> errors.OPEAError:
-        """A stream broke off after something was handed out: give the place back; gives the error to raise."""
+        """A stream broke off after something was handed out: give the place back.
+
+        Gives the error to raise.
+        """
         failure = failure_of(outcome, answer.where)
         assert failure is not None
         failure.phase = Phase.DELIVERED

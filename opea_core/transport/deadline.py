@@ -1,9 +1,9 @@
 """Time limits that hold: a network backend that bounds every operation by one moving deadline.
 
-httpx reads its read timeout once per phase, so drips and keep-alives defeat it. Sync connections get a
-backend whose every operation waits at most until ``Line.at``; for async ones a timer shuts the socket
-down when ``Line.at`` passes. The backends also tell whether a connection was new and whether bytes of
-the request were written.
+httpx reads its read timeout once per phase, so drips and keep-alives defeat it. Sync connections
+get a backend whose every operation waits at most until ``Line.at``; for async ones a timer shuts
+the socket down when ``Line.at`` passes. The backends also tell whether a connection was new and
+whether bytes of the request were written.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ KEEP_ALIVE = tuple(
     )
     if hasattr(socket, name)
 )
-"""A first token may take minutes, and what stands in between forgets connections that are silent for so long."""
+"""A first token may take minutes.
+
+What stands in between forgets connections that are silent for so long.
+"""
 _UNASKED = "bytes that nobody asked for were on the connection"
 
 
@@ -45,8 +48,8 @@ class SocketState:
     """What is known of the connection a call uses, and until when it may wait."""
 
     __slots__ = (
-        "_guard", "at", "came", "connect_at", "connecting_took", "fresh", "own", "pid", "proxied", "socket", "tunnel",
-        "wrote", "wrote_at",
+        "_guard", "at", "came", "connect_at", "connecting_took", "fresh", "own", "pid", "proxied",
+        "socket", "tunnel", "wrote", "wrote_at",
     )  # fmt: skip
 
     def __init__(self, own: bool = True) -> None:
@@ -82,9 +85,12 @@ class SocketState:
             self.wrote, self.wrote_at = True, time.monotonic_ns()
 
     def was_stale(self, now: int) -> bool:
-        """Whether a kept connection was closed before it had the request: it broke at once, and no byte came.
+        """Whether a kept connection was closed before it had the request.
 
-        At once is the time that the word of it needs: the server may have closed it while the request was on its way.
+        It broke at once, and no byte came.
+
+        At once is the time that the word of it needs: the server may have closed it while the
+        request was on its way.
         """
         if self.fresh or self.came:
             return False
@@ -94,7 +100,10 @@ class SocketState:
         )
 
     def shutdown(self) -> None:
-        """Break the connection from any thread: whoever waits in it wakes up. Not in a forked child."""
+        """Break the connection from any thread: whoever waits in it wakes up.
+
+        Not in a forked child.
+        """
         if self.pid != os.getpid() or not self._guard.acquire(blocking=False):
             return
         try:
@@ -104,13 +113,19 @@ class SocketState:
             self._guard.release()
 
     def forget(self) -> None:
-        """The socket is about to be closed, and its descriptor may be another's at once: nobody shuts it down any more."""
+        """The socket is about to be closed: nobody shuts it down any more.
+
+        Its descriptor may be another's at once.
+        """
         if self.pid == os.getpid():
             with self._guard:
                 self.socket = None
 
     def let_go(self) -> None:
-        """In a forked child: close this process's copy of the socket and nothing else; the parent goes on using its own."""
+        """In a forked child: close this process's copy of the socket and nothing else.
+
+        The parent goes on using its own.
+        """
         real = getattr(self.socket, "_sock", self.socket)  # asyncio hands out a view of it
         if isinstance(real, socket.socket):
             with contextlib.suppress(OSError):
@@ -127,13 +142,15 @@ class SocketState:
 
 
 def _break(given: Any) -> None:
-    """Shut a socket down. Event loops hand out what only looks like one, and on Windows a descriptor cannot be copied."""
+    """Shut a socket down.
+
+    Event loops hand out what only looks like one, and on Windows a descriptor cannot be copied.
+    """
     real = getattr(given, "_sock", given)
     with contextlib.suppress(OSError, ValueError):
         if isinstance(real, socket.socket):
-            socket.socket.shutdown(
-                real, socket.SHUT_RDWR
-            )  # not that of a TLS socket, which would unwrap it under its reader
+            # Not that of a TLS socket, which would unwrap it under its reader.
+            socket.socket.shutdown(real, socket.SHUT_RDWR)
         else:
             with socket.socket(fileno=os.dup(given.fileno())) as same:
                 same.shutdown(socket.SHUT_RDWR)
@@ -148,7 +165,8 @@ def _left(at: int | None, timeout: float | None, passed: type[Exception]) -> flo
     return min(left, _LONGEST) if timeout is None else min(left, timeout, _LONGEST)
 
 
-# ruff: noqa: ARG002, ASYNC109 - the timeouts are in httpcore's interface; the line bounds what they would
+# The timeouts are in httpcore's interface; the line bounds what they would.
+# ruff: noqa: ARG002, ASYNC109
 
 
 class DeadlineBackend(httpcore.NetworkBackend):
@@ -178,9 +196,8 @@ class DeadlineBackend(httpcore.NetworkBackend):
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for tried, address in enumerate(addresses):
             left = self._line.connect_left(timeout)
-            share = (
-                None if left is None else left / (len(addresses) - tried)
-            )  # one that drops packets must leave time for the others
+            # One that drops packets must leave time for the others.
+            share = None if left is None else left / (len(addresses) - tried)
             began = time.monotonic_ns()
             try:
                 stream = self._inner.connect_tcp(
@@ -195,25 +212,26 @@ class DeadlineBackend(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """Head and body of a small request leave in one write: what is written waits until something is read."""
+    """Head and body of a small request leave in one write.
+
+    What is written waits until something is read.
+    """
 
     def __init__(
         self, inner: httpcore.NetworkStream, line: SocketState, tunnel: bool = False
     ) -> None:
         self._inner = inner
         self._line = line
-        self._left = (
-            line.connect_left if tunnel else line.left
-        )  # what a proxy is asked first belongs to connecting
+        # What a proxy is asked first belongs to connecting.
+        self._left = line.connect_left if tunnel else line.left
         self._tunnel = tunnel
         self._unsent = b""
         line.socket = inner.get_extra_info("socket")
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._unsent:
-            with contextlib.suppress(
-                httpcore.WriteError
-            ):  # the server may have answered before it closed
+            # The server may have answered before it closed.
+            with contextlib.suppress(httpcore.WriteError):
                 self._flush()
         data = self._inner.read(max_bytes, self._left())
         self._line.came = self._line.came or bool(data)
@@ -331,9 +349,8 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
             stream = await self._inner.start_tls(
                 ssl_context, server_hostname, self._line.connect_left(timeout)
             )
-        except (
-            BaseException
-        ):  # cancelled, it would leave the transport open, which nobody else knows
+        except BaseException:
+            # Cancelled, it would leave the transport open, which nobody else knows.
             with contextlib.suppress(Exception):
                 await self._inner.aclose()
             raise

@@ -1,4 +1,7 @@
-"""One request under way: what came so far, and which time limit holds. Shared by both drivers; no I/O."""
+"""One request under way: what came so far, and which time limit holds.
+
+Shared by both drivers; no I/O.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,14 @@ from opea_core.wire.response_reader import ResponseReader
 
 _MISDIRECTED = 421
 DRAIN = SECOND // 10
-"""How long the rest of a body after ``[DONE]`` is waited for, so that the connection can be kept."""
+"""So long the rest of a body after ``[DONE]`` is waited for, to keep the connection."""
 
 
 class Exchange:
-    """Moves the line's deadline along: connect, then first_event, then idle; total bounds them all."""
+    """Moves the line's deadline along.
+
+    First connect, then first_event, then idle; total bounds them all.
+    """
 
     __slots__ = (
         "_heard_at",
@@ -108,9 +114,8 @@ class Exchange:
 
     def can_keep(self, outcome: Reply | TransportFailure) -> bool:
         """Whether the connection may serve another call once the body is over."""
-        if (
-            self.status == _MISDIRECTED
-        ):  # the server does not answer for this name on this connection
+        # The server does not answer for this name on this connection.
+        if self.status == _MISDIRECTED:
             return False
         return isinstance(outcome, Reply) and (self.over or outcome.response_reader.problem is None)
 
@@ -125,7 +130,10 @@ class Exchange:
             self.line.at = self._at(self.request.timeouts.idle, now)
 
     def resume(self) -> None:
-        """The next read begins: what passed since there was content was the reader's time, not the server's silence."""
+        """The next read begins.
+
+        What passed since there was content was the reader's time, not the server's silence.
+        """
         if self._heard_at:
             if self.line.at is not None:
                 at = self.line.at + time.monotonic_ns() - self._heard_at

@@ -1,4 +1,7 @@
-"""What may take longer than a call has time for, and cannot be interrupted: done in a thread of its own."""
+"""What may take longer than a call has time for, and cannot be interrupted.
+
+It is done in a thread of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ ResultT = TypeVar("ResultT")
 
 
 def within(seconds: float | None, function: Callable[[], ResultT]) -> ResultT:
-    """The function's result; TimeoutError if it takes longer. It goes on then, with nobody waiting for it."""
+    """The function's result; TimeoutError if it takes longer.
+
+    It goes on then, with nobody waiting for it.
+    """
     if seconds is None:
         return function()
     box: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
@@ -37,7 +43,10 @@ def within(seconds: float | None, function: Callable[[], ResultT]) -> ResultT:
 
 
 def look_up(host: str, port: int, seconds: float | None) -> list[Any]:
-    """The addresses of a host, as ``socket.getaddrinfo`` gives them; TimeoutError if that takes longer."""
+    """The addresses of a host, as ``socket.getaddrinfo`` gives them.
+
+    TimeoutError if that takes longer.
+    """
     if host == "localhost" or _is_address(host):
         seconds = None
     return within(seconds, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))

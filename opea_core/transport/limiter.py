@@ -34,12 +34,18 @@ LONG_HOLD = 5 * SECOND
 """Calls that wait for so long because nothing can be sent are warned of."""
 _OVERDUE = SECOND // 10
 _LOOKS_EVERY = 2 * SECOND
-"""So often a waiter or two look for one whose waking was interrupted, and who holds a place if it waits for itself."""
+"""So often a waiter or two look whether another needs them.
+
+They look for one whose waking was interrupted, and who holds a place if it waits for itself.
+"""
 _CANCELLED = EndpointImpact(Verdict.NEUTRAL)
 
 
 class Limiter:
-    """What all threads and event loops share. Nothing waits, sends or calls foreign code under the lock."""
+    """What all threads and event loops share.
+
+    Nothing waits, sends or calls foreign code under the lock.
+    """
 
     def __init__(
         self,
@@ -53,15 +59,12 @@ class Limiter:
         self._settings = settings
         self._chance = chance
         self._lock = threading.Lock()
-        self._returned: deque[tuple[Ticket, Callable[[], None]]] = (
-            deque()
-        )  # by finalisers, which may not lock
-        self._untold: deque[Callable[[], None]] = (
-            deque()
-        )  # what the next ordinary operation tells for them
-        self._timekeepers: dict[
-            int, dict[Ticket, int]
-        ] = {}  # by owner: who watches the clock, until when
+        # By finalisers, which may not lock.
+        self._returned: deque[tuple[Ticket, Callable[[], None]]] = deque()
+        # What the next ordinary operation tells for them.
+        self._untold: deque[Callable[[], None]] = deque()
+        # By owner: who watches the clock, until when.
+        self._timekeepers: dict[int, dict[Ticket, int]] = {}
         self._waiting: dict[int, dict[Ticket, None]] = {}  # by owner: who waits
         self._waits: deque[int] = deque(maxlen=64)
         self._held_since: int | None = (
@@ -106,7 +109,7 @@ class Limiter:
         return ticket
 
     def ask(self, ticket: Ticket) -> tuple[Permit | Rejection | None, int | None]:
-        """What the ticket got, or None and the time at which to ask again (None: when it is woken)."""
+        """What the ticket got, or None and when to ask again (None: when it is woken)."""
         until = None
         with self._lock:
             now = self.now()
@@ -151,7 +154,10 @@ class Limiter:
         behind: bool = False,
         usage: Usage | None = None,
     ) -> Rejection | None:
-        """Give a place back with what the outcome says; with ``again`` the ticket waits for its next attempt."""
+        """Give a place back with what the outcome says.
+
+        With ``again`` the ticket waits for its next attempt.
+        """
         endpoint = permit.endpoint
         with self._lock:
             now = self.now()
@@ -168,7 +174,10 @@ class Limiter:
         return rejection
 
     def note_wait(self, waited: int, permit: Permit) -> None:
-        """A call got its first place: when half of the last ones waited long for nothing but places, say so."""
+        """A call got its first place.
+
+        When half of the last ones waited long for nothing but places, say so.
+        """
         self._waits.append(waited)
         if waited < _LONG_WAIT or any(
             e.last_error is not None or e.config.max_concurrent is None for e in self.endpoints
@@ -203,14 +212,20 @@ class Limiter:
         self._tell_changes(permit, _CANCELLED, before, permit.limits.cooldown_until, now)
 
     def leave(self, ticket: Ticket) -> None:
-        """The call is over or cancelled: whatever it still holds comes back. Does nothing the second time."""
+        """The call is over or cancelled: whatever it still holds comes back.
+
+        Does nothing the second time.
+        """
         with self._lock:
             now = self.now()
             wakes = self._wakes(self._leave(ticket, now), now)
         self._after(wakes)
 
     def abandon(self, ticket: Ticket, tell: Callable[[], None]) -> None:
-        """The same from a finaliser, which may interrupt the holder of the lock; ``tell`` is called later."""
+        """The same from a finaliser, which may interrupt the holder of the lock.
+
+        ``tell`` is called later.
+        """
         self._returned.append((ticket, tell))
         self._drain()
 
@@ -222,7 +237,10 @@ class Limiter:
         self._after(wakes)
 
     def configure(self, endpoints: Sequence[Endpoint]) -> None:
-        """More is known about the endpoints, in the same order; what was counted about them stays."""
+        """More is known about the endpoints, in the same order.
+
+        What was counted about them stays.
+        """
         with self._lock:
             for endpoint, config in zip(self.endpoints, endpoints, strict=True):
                 endpoint.configure(config)
@@ -230,7 +248,10 @@ class Limiter:
         self._after(wakes)
 
     def would_block(self, ticket: Ticket, loop: object) -> bool:
-        """Whether a thread that waits for this ticket would block the event loop whose calls hold the places."""
+        """Whether a thread that waits for this ticket would block a loop that it waits for.
+
+        That is the event loop whose calls hold the places.
+        """
         if self._owners[id(loop)] <= 0:
             return False
         with self._lock:
@@ -242,7 +263,7 @@ class Limiter:
             )
 
     def waits_for_itself(self, ticket: Ticket) -> bool:
-        """Whether all places that the ticket may use are held by the thread or task that waits with it."""
+        """Whether who waits with the ticket, thread or task, holds all places it may use."""
         with self._lock:
             now = self.now()
             options = self._scheduler.usable(ticket, now)
@@ -338,7 +359,7 @@ class Limiter:
         return self._scheduler.poll(now)
 
     def _until(self, ticket: Ticket, now: int) -> int | None:
-        """When this waiter asks again by itself: its own limits, and the clock if it is a keeper."""
+        """When this waiter asks again by itself: its own limits, and the clock if a keeper."""
         limits = [
             t
             for t in (ticket.deadline, None if ticket.retrying else ticket.queue_deadline)
@@ -355,7 +376,10 @@ class Limiter:
     def _held(
         self, ticket: Ticket, until: int | None, now: int
     ) -> tuple[events.CallsHeld | None, int | None]:
-        """What to tell while nothing can be sent anywhere: at once, and when it lasts; one waiter sees to the second."""
+        """What to tell while nothing can be sent anywhere.
+
+        It is told at once, and when it lasts; one waiter sees to the second.
+        """
         options = ticket.route.options
         if ticket.is_between_attempts or any(
             endpoint.opens_at(limits, now) is None for endpoint, limits in options
@@ -398,7 +422,7 @@ class Limiter:
                     del table[id(ticket.owner)]
 
     def _watching(self, owner: int, wake_at: int, now: int) -> int:
-        """How many waiters of an owner wake up in time by themselves; one that is overdue does not."""
+        """How many waiters of an owner wake up in time by themselves; an overdue one does not."""
         keepers = self._timekeepers.get(owner, {})
         return sum(
             now - _OVERDUE < at <= wake_at and ticket.state is TicketState.PENDING
@@ -406,7 +430,10 @@ class Limiter:
         )
 
     def _wakes(self, changed: list[Ticket], now: int) -> list[Ticket]:
-        """Who must be woken: those that got something, and of each owner one, if nobody of it watches the clock."""
+        """Who must be woken: those that got something.
+
+        And of each owner one, if nobody of it watches the clock.
+        """
         if not self._scheduler.waiting:
             return changed
         wake_at = self._wake_at(now)
@@ -438,7 +465,7 @@ class Limiter:
     # --- outside the lock
 
     def _after(self, wakes: list[Ticket], but: Ticket | None = None) -> None:
-        """After every ordinary operation: wake who got something, and finish what finalisers began."""
+        """After every ordinary operation: wake who got something, finish what finalisers began."""
         self._pass_on(self._wake(wakes, but))
         self._drain()
         while self._untold:
@@ -463,9 +490,8 @@ class Limiter:
                 changed: list[Ticket] = []
                 while self._returned:
                     ticket, tell = self._returned[0]
-                    changed += self._leave(
-                        ticket, now
-                    )  # a second time, after an interruption, it does nothing
+                    # A second time, after an interruption, it does nothing.
+                    changed += self._leave(ticket, now)
                     self._untold.append(tell)
                     self._returned.popleft()
                 wakes = self._wakes(changed, now)

@@ -1,4 +1,7 @@
-"""Who holds places: a thread or a task that waits for a place which only it can give back would wait for ever."""
+"""Who holds places.
+
+A thread or a task that waits for a place which only it can give back would wait for ever.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from opea_core.policy.scheduler import Ticket
 
 
 class Holders:
-    """The places that each thread or task holds at each endpoint. Called under the limiter's lock."""
+    """The places that each thread or task holds at each endpoint.
+
+    Called under the limiter's lock.
+    """
 
     __slots__ = ("_held",)
 
@@ -33,9 +39,12 @@ class Holders:
         )
 
     def hold_all(self, ticket: Ticket, endpoint: EndpointState) -> int | None:
-        """When who waits with this ticket read a stream of its own last, if it holds all that is in flight; 0 if none is a stream.
+        """When who waits with this ticket last read a stream of its own, if it holds all in flight.
 
-        Whoever read a stream last is likely to read on, but another thread or task may: then it is read while this one waits.
+        0 if none of them is a stream.
+
+        Whoever read a stream last is likely to read on, but another thread or task may: then it is
+        read while this one waits.
         """
         held = self._held.get((ticket.holder, endpoint), {})
         return max(other.read_at for other in held) if 0 < endpoint.in_flight <= len(held) else None

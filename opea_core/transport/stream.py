@@ -1,7 +1,8 @@
 """Streams a caller holds: chunks as they come, and whatever the call held given back at the end.
 
 A stream takes over the place and the connection of its call once its first content has come. From
-there bytes go into the response reader and chunks come out: no effect, no lock and no validation per token.
+there bytes go into the response reader and chunks come out: no effect, no lock and no validation
+per token.
 """
 
 from __future__ import annotations
@@ -65,10 +66,8 @@ class OpenStream(Generic[ConnectionT]):
 
     def close(self, outcome: Reply | TransportFailure) -> bool:
         """The body is over: give the place back. Whether the connection can be kept."""
-        connection, self.connection = (
-            self.connection,
-            None,
-        )  # whoever gets it ends the stream, be it another thread
+        # Whoever gets it ends the stream, be it another thread.
+        connection, self.connection = self.connection, None
         if connection is None:
             return False
         try:
@@ -183,7 +182,10 @@ class _Stream(Generic[ConnectionT]):
             raise opened.error
 
     def __del__(self) -> None:
-        """Dropped before its end: break the connection. May run anywhere, so it must not wait or lock."""
+        """Dropped before its end: break the connection.
+
+        May run anywhere, so it must not wait or lock.
+        """
         opened = getattr(self, "_open", None)
         if opened is not None and opened.connection is not None:
             opened.connection.shutdown()
@@ -278,7 +280,10 @@ class AsyncChatStream(_Stream["AsyncConnection"]):
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:
-        """``async for chunk in await opea.astream_chat(...)`` works too, as other clients have it."""
+        """``async for chunk in await opea.astream_chat(...)`` works, too.
+
+        Other clients have it like that.
+        """
         return self._itself().__await__()
 
     async def _itself(self) -> Self:

@@ -21,7 +21,10 @@ _REQUEST_TOKENS = 50.0
 def changes(
     permit: Permit, effect: EndpointImpact, state: State, cooldown_until: int, now: int, alone: bool
 ) -> Iterator[events.Event]:
-    """What an outcome changed, by what the breaker and the cooldown were before. ``alone``: there is no other endpoint."""
+    """What an outcome changed, by what the breaker and the cooldown were before.
+
+    ``alone``: there is no other endpoint.
+    """
     endpoint, until, label = permit.endpoint, permit.limits.cooldown_until, permit.endpoint.label
     after = endpoint.breaker.state
     if after is not state:
@@ -52,7 +55,10 @@ def figures(endpoints: Sequence[EndpointState], now: int) -> dict[str, Any]:
 
 
 def work_of(usage: Usage | None) -> float:
-    """How much an answer was, in tokens written: what takes a server its time, and a share for each request itself."""
+    """How much an answer was, in tokens written.
+
+    What takes a server its time, and a share for each request itself.
+    """
     return (
         _REQUEST_TOKENS + (usage.completion_tokens or 0) if usage is not None else _REQUEST_TOKENS
     )

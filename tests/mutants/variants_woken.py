@@ -203,8 +203,8 @@ VARIANTS = [
     Variant(
         "W14: asyncio is whole as soon as it is there",
         _SYNC,
-        ('running_loop = getattr(\n            asyncio, "_get_running_loop", None\n        )'),
-        ("running_loop = (\n            asyncio and asyncio._get_running_loop\n        )"),
+        'running_loop = getattr(asyncio, "_get_running_loop", None)',
+        "running_loop = asyncio and asyncio._get_running_loop",
         _WOKEN + " -k imports",
     ),
 ]

@@ -84,12 +84,11 @@ class AsyncConnection:
                 )
             self._body, self._close_body = aiter(stream), stream.aclose
             exchange.opened(response)
-        except (
-            OPEAError,
-            AssertionError,
-        ):  # the second one is what a test says in a transport of its own
+        except (OPEAError, AssertionError):
+            # The second one is what a test says in a transport of its own.
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
+        except Exception as error:  # noqa: BLE001
+            # Whatever a transport raises, its call ends with an error of ours.
             return exchange.failed(error)
         return None
 
@@ -109,12 +108,11 @@ class AsyncConnection:
             data = await anext(self._body, None)
             if not isinstance(data, bytes | None):
                 raise TypeError("a body is made of bytes")
-        except (
-            OPEAError,
-            AssertionError,
-        ):  # the second one is what a test says in a transport of its own
+        except (OPEAError, AssertionError):
+            # The second one is what a test says in a transport of its own.
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
+        except Exception as error:  # noqa: BLE001
+            # Whatever a transport raises, its call ends with an error of ours.
             return self.exchange.failed(error)
         finally:
             self._timer.watching = False
@@ -167,7 +165,10 @@ class AsyncDriver:
         self._places: dict[asyncio.AbstractEventLoop, LoopPlace] = {}
 
     async def run(self, running: CallSession) -> CallResult:
-        """Drive a call to its answer; a stream's answer keeps its place. Raises the call's error."""
+        """Drive a call to its answer; a stream's answer keeps its place.
+
+        Raises the call's error.
+        """
         holds, failure = False, None
         try:
             running.begin()
@@ -225,8 +226,10 @@ class AsyncDriver:
             self._handle_loop = self._handle_loop or loop
             if self._handle_loop is not loop:
                 raise ConfigurationError(
-                    "An async HTTP client or transport of yours works only in the event loop that used it first.",
-                    "Make one OPEA per loop, or let OPEA make its own connections: those work in every loop.",
+                    "An async HTTP client or transport of yours works only in the event loop"
+                    " that used it first.",
+                    "Make one OPEA per loop, or let OPEA make its own connections:"
+                    " those work in every loop.",
                 )
         place = self._places.get(loop)
         if place is None:
@@ -317,7 +320,8 @@ def _running_loop() -> asyncio.AbstractEventLoop:
     except RuntimeError:
         raise ConfigurationError(
             "Async calls run under asyncio, and no event loop of asyncio is running here.",
-            "Under trio, call the methods without an a in front in a thread: trio.to_thread.run_sync(opea.chat, ...).",
+            "Under trio, call the methods without an a in front in a thread:"
+            " trio.to_thread.run_sync(opea.chat, ...).",
         ) from None
 
 

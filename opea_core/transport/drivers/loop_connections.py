@@ -1,4 +1,7 @@
-"""What belongs to one event loop: its connections, the time limits of those in use, and the closing of them."""
+"""What belongs to one event loop.
+
+Its connections, the time limits of those in use, and the closing of them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ MakeTransport = Callable[[Endpoint, str | None, SocketState], httpx.AsyncBaseTra
 
 
 class Timer:
-    """Shuts an async connection down when its line's deadline passes; re-armed lazily, one handle a call."""
+    """Shuts an async connection down when its line's deadline passes.
+
+    It is re-armed lazily, one handle a call.
+    """
 
     __slots__ = ("_at", "_handle", "_line", "_loop", "watching")
 
@@ -31,7 +37,7 @@ class Timer:
         self._handle: asyncio.TimerHandle | None = None
         self._at = 0  # what the handle was made for, as the line counts
         self.watching = False
-        """Whether somebody waits in the connection now; between the reads of a stream nobody does."""
+        """Whether somebody waits in the connection now; between reads of a stream nobody does."""
 
     def arm(self) -> None:
         """Take the line's deadline; only a deadline that moved forward needs no new handle."""
@@ -68,14 +74,12 @@ class LoopPlace:
     def __init__(self, loop: asyncio.AbstractEventLoop, make: MakeTransport) -> None:
         self.loop = loop
         self.slots: AsyncConnectionPool = ConnectionPool(make)
-        self.key_locks: defaultdict[int, asyncio.Lock] = defaultdict(
-            asyncio.Lock
-        )  # by key function
+        # One for each key function.
+        self.key_locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._closing: set[asyncio.Task[None]] = set()
         self._cancelled: list[Callable[[], Awaitable[None]]] = []
-        self._doomed: list[
-            AsyncPooledConnection
-        ] = []  # broken from outside, to be closed by the loop
+        # Broken from outside, to be closed by the loop.
+        self._doomed: list[AsyncPooledConnection] = []
         self._guard: AsyncGenerator[None, None] | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._over = (
@@ -83,7 +87,10 @@ class LoopPlace:
         )
 
     async def open(self, places: dict[asyncio.AbstractEventLoop, LoopPlace]) -> None:
-        """Stay until the loop ends: ``asyncio.run`` finishes the suspended generator, which closes all."""
+        """Stay until the loop ends.
+
+        ``asyncio.run`` finishes the suspended generator, which closes all.
+        """
         self._guard = self._until_the_end(places)
         OPEN_PLACES.add(self)
         await anext(self._guard)
@@ -100,7 +107,7 @@ class LoopPlace:
             self._over = True
 
     async def aclose(self) -> None:
-        """Break what is in use, close the idle connections, and wait for those that are being closed."""
+        """Break what is in use, close the idle connections, and wait for those being closed."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -113,7 +120,10 @@ class LoopPlace:
             await _quietly(self._cancelled.pop())
 
     def break_all(self) -> None:
-        """Break the connections in use and let the loop, if it lives, close the idle ones; from any thread."""
+        """Break the connections in use, and let the loop, if it lives, close the idle ones.
+
+        From any thread.
+        """
         self.slots.closed = True
         self.slots.break_busy()
         self._doomed.extend(self.slots.clear())

@@ -50,9 +50,8 @@ class SyncConnection:
         self._slot = slot
         self._body: Iterator[bytes] = iter(())
         self._close_body: Callable[[], None] = lambda: None
-        self._use = (
-            threading.Lock()
-        )  # held while a stream is read: who closes it meanwhile leaves the closing to the reader
+        # Held while a stream is read: who closes it meanwhile leaves the closing to the reader.
+        self._use = threading.Lock()
         self._unwanted = False
 
     def run(self) -> Reply | TransportFailure:
@@ -76,12 +75,11 @@ class SyncConnection:
                 )
             self._body, self._close_body = iter(stream), stream.close
             exchange.opened(response)
-        except (
-            OPEAError,
-            AssertionError,
-        ):  # the second one is what a test says in a transport of its own
+        except (OPEAError, AssertionError):
+            # The second one is what a test says in a transport of its own.
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
+        except Exception as error:  # noqa: BLE001
+            # Whatever a transport raises, its call ends with an error of ours.
             return exchange.failed(error)
         return None
 
@@ -106,12 +104,11 @@ class SyncConnection:
             data = next(self._body, None)
             if not isinstance(data, bytes | None):
                 raise TypeError("a body is made of bytes")
-        except (
-            OPEAError,
-            AssertionError,
-        ):  # the second one is what a test says in a transport of its own
+        except (OPEAError, AssertionError):
+            # The second one is what a test says in a transport of its own.
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a transport raises, its call ends with an error of ours
+        except Exception as error:  # noqa: BLE001
+            # Whatever a transport raises, its call ends with an error of ours.
             return self.exchange.failed(error)
         return self.exchange.ended() if data is None else self.exchange.take(data)
 
@@ -121,9 +118,8 @@ class SyncConnection:
         try:
             if not self.exchange.over:
                 self.exchange.drain()
-                if (
-                    self._slot is None and self.exchange.line.socket is not None
-                ):  # a caller's connection keeps no deadline by itself
+                # A caller's connection keeps no deadline by itself.
+                if self._slot is None and self.exchange.line.socket is not None:
                     guard = threading.Timer(DRAIN / SECOND, self.exchange.line.shutdown)
                     guard.start()
                 if self._slot is not None or guard is not None:  # else nothing would end the wait
@@ -144,8 +140,9 @@ class SyncConnection:
     def discard(self, outcome: Reply | TransportFailure | None = None) -> None:
         """Close the connection; its idle siblings too if the server had closed it meanwhile.
 
-        While another thread reads, it is only shut down, which wakes the reader, and the reader closes it: a
-        descriptor that was closed under a reader could be another connection's by the time it reads.
+        While another thread reads, it is only shut down, which wakes the reader, and the reader
+        closes it: a descriptor that was closed under a reader could be another connection's by the
+        time it reads.
         """
         self._unwanted = True
         self.exchange.line.shutdown()
@@ -182,7 +179,10 @@ _swept: weakref.WeakSet[SyncConnectionPool] = weakref.WeakSet()
 
 
 def sweep_while_idle(slots: SyncConnectionPool) -> None:
-    """After a burst of calls, close in a thread what their servers have closed: a program may not call again for long."""
+    """After a burst of calls, close in a thread what their servers have closed.
+
+    A program may not call again for long.
+    """
     if slots in _swept or slots.kept <= _FEW:
         return
     _swept.add(slots)
@@ -214,12 +214,14 @@ class SyncDriver:
     def __init__(self, handle: Callable[[httpx.Request], httpx.Response] | None = None) -> None:
         self._handle = handle
         self._new_slots()
-        self._key_locks: defaultdict[int, threading.Lock] = defaultdict(
-            threading.Lock
-        )  # by key function
+        # One for each key function.
+        self._key_locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
 
     def run(self, running: CallSession) -> CallResult:
-        """Drive a call to its answer; a stream's answer keeps its place. Raises the call's error."""
+        """Drive a call to its answer; a stream's answer keeps its place.
+
+        Raises the call's error.
+        """
         holds, failure = False, None
         try:
             running.begin()
@@ -250,7 +252,10 @@ class SyncDriver:
         self._finalizer = weakref.finalize(self, _close_all, self.slots)
 
     def reset(self) -> None:
-        """In a forked child: the parent's connections are not ours; only our copies of them are closed."""
+        """In a forked child: the parent's connections are not ours.
+
+        Only our copies of them are closed.
+        """
         self._finalizer.detach()
         _swept.discard(self.slots)
         self.slots.let_go()
@@ -298,9 +303,8 @@ class SyncDriver:
     def _would_block(running: CallSession) -> bool:
         """Whether waiting would block the event loop whose own calls must end first."""
         asyncio = sys.modules.get("asyncio")  # not imported for this: without it there is no loop
-        running_loop = getattr(
-            asyncio, "_get_running_loop", None
-        )  # another thread may be in the middle of importing it
+        # Another thread may be in the middle of importing it.
+        running_loop = getattr(asyncio, "_get_running_loop", None)
         loop = running_loop() if running_loop else None
         return loop is not None and running.limiter.would_block(running.ticket, loop)
 

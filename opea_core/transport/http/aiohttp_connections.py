@@ -1,8 +1,8 @@
 """aiohttp's connections behind httpx's transport interface: its parser is written in C.
 
-For those who hold thousands of streams in one process (``async_http_client="aiohttp"``, extra ``[aiohttp]``). A
-transport has one connection, as those of httpx here have, and tells its line the same about it; the exceptions
-that leave it are httpx's.
+For those who hold thousands of streams in one process (``async_http_client="aiohttp"``, extra
+``[aiohttp]``). A transport has one connection, as those of httpx here have, and tells its line the
+same about it; the exceptions that leave it are httpx's.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ _NO_OWN_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 def aiohttp_transport(
     endpoint: Endpoint, proxy: str | None, line: SocketState
 ) -> httpx.AsyncBaseTransport:
-    """A transport for one connection at a time, whose waits the line's timer ends; raises ConfigurationError for a SOCKS proxy."""
+    """A transport for one connection at a time, whose waits the line's timer ends.
+
+    Raises ConfigurationError for a SOCKS proxy.
+    """
     found = proxy_url(proxy)
     if found is not None and found.url.scheme not in ("http", "https"):
         raise ConfigurationError(
@@ -56,8 +59,8 @@ def aiohttp_transport(
 class _Protocol(ResponseHandler):
     """Tells the line when anything comes, and is not used again when more comes than an answer.
 
-    aiohttp's parser takes a blank line or a part of a head behind an answer, and tells nobody. So the last byte is
-    given to it alone: an answer that is over before has bytes behind it.
+    aiohttp's parser takes a blank line or a part of a head behind an answer, and tells nobody. So
+    the last byte is given to it alone: an answer that is over before has bytes behind it.
     """
 
     def __init__(self, line: SocketState, loop: asyncio.AbstractEventLoop) -> None:
@@ -102,7 +105,8 @@ class _Connector(aiohttp.TCPConnector):
         self._protocol: Any = None
         self._reader: _Body | None = None
 
-    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - aiohttp's
+    # The timeout is in aiohttp's interface.
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109
         """The kept connection, or a new one if that has bytes which nobody asked for."""
         line = self._line
         line.forget()
@@ -133,13 +137,19 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
     def watch(self, reader: _Body) -> None:
-        """Who reads an answer now: told when the connection is gone, as aiohttp does not always, when it could not parse what came."""
+        """Who reads an answer now: told when the connection is gone.
+
+        aiohttp does not always tell, when it could not parse what came.
+        """
         self._reader = reader
         if self._protocol.closed.done():
             self._lost(self._protocol, self._protocol.closed)
 
     def done(self) -> None:
-        """The answer was read; what will not be used again ends at once, even if the server has not read all of the request."""
+        """The answer was read; what will not be used again ends at once.
+
+        Even if the server has not read all of the request.
+        """
         self._reader = None
         if self._protocol is not None and self._protocol.should_close:
             self._line.shutdown()
@@ -196,9 +206,8 @@ class _Transport(httpx.AsyncBaseTransport):
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._connector.closed and task is not None and not task.cancelling():
-                raise httpx.ConnectError(
-                    "the connection was closed"
-                ) from None  # aiohttp cancels who waits for it
+                # aiohttp cancels who waits for it.
+                raise httpx.ConnectError("the connection was closed") from None
             raise
         return httpx.Response(
             response.status, headers=response.raw_headers, stream=_Body(response, self._connector)
@@ -220,7 +229,10 @@ class _Body(httpx.AsyncByteStream):
         connector.watch(self)
 
     def lost(self, why: BaseException | None, failure: BaseException | None) -> None:
-        """The connection is gone: ``why`` aiohttp ended it, or how it failed, which ends a body without a length, too."""
+        """The connection is gone: ``why`` aiohttp ended it, or the ``failure`` of it.
+
+        A failure ends a body without a length, too.
+        """
         response, content = self._response, self._response.content
         if (
             failure is not None
@@ -240,9 +252,8 @@ class _Body(httpx.AsyncByteStream):
             if failure is not None:
                 raise failure
         except (aiohttp.ClientError, OSError) as error:
-            rest = content._read_nowait(
-                -1
-            )  # a failure goes before what came before it, and would hide it
+            # A failure goes before what came before it, and would hide it.
+            rest = content._read_nowait(-1)
             if rest:
                 yield rest
             raise _as_httpx(error) from error
@@ -264,9 +275,8 @@ def _seconds_left(at: int | None) -> float | None:
 
 def _as_httpx(error: Exception) -> Exception:
     """The exception that httpx has for what happened."""
-    text = (
-        error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    )  # else it has the URL in it
+    # Else it has the URL in it.
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     match error:
         case aiohttp.ClientProxyConnectionError():
             return httpx.ProxyError(text)

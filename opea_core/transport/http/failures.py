@@ -28,9 +28,8 @@ def describe(error: Exception, line: SocketState, sent_at: int, now: int) -> Tra
             )
         return TransportFailure(phase, "timeout", reason, sent_at, now)
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return TransportFailure(
-            phase, "invalid", type(error).__name__, sent_at, now
-        )  # its words quote header values
+        # Its words quote header values.
+        return TransportFailure(phase, "invalid", type(error).__name__, sent_at, now)
     if isinstance(error, httpx.ProxyError):
         return TransportFailure(Phase.NOT_SENT, "proxy", reason, sent_at, now)
     if isinstance(error, httpx.ConnectError):
@@ -54,7 +53,10 @@ def describe(error: Exception, line: SocketState, sent_at: int, now: int) -> Tra
 
 
 def _is_out_of_files() -> bool:
-    """Whether it is this process that can open nothing more: a failed connection or name lookup does not always say so."""
+    """Whether it is this process that can open nothing more.
+
+    A failed connection or name lookup does not always say so.
+    """
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
@@ -84,7 +86,9 @@ _PLAIN_WORDS = {
     "Temporary failure in name resolution": "the host name is not known",
     "Connection reset": "connection reset",
     "Server disconnected without sending a response": "disconnected without an answer",
-    "peer closed connection without sending complete message body": "connection closed in the middle of the answer",
+    "peer closed connection without sending complete message body": (
+        "connection closed in the middle of the answer"
+    ),
     "UNEXPECTED_EOF_WHILE_READING": _NO_HANDSHAKE,
     "illegal chunk header": "the chunks of the answer are broken",
     "Receive buffer too long": "the headers of the answer are too large",

@@ -12,8 +12,9 @@ _SEPARATORS = re.compile(r"[\s,]+")
 def goes_direct(host: str, port: int, no_proxy: str | None) -> bool:
     """Whether a host is reached without a proxy.
 
-    ``no_proxy`` is a list of names (``corp``, ``.corp``, ``*.corp``: with all below them), addresses (IPv6 with or without
-    brackets), networks (``10.0.0.0/8``), each with a port or without, or ``*``. None asks the system's settings.
+    ``no_proxy`` is a list of names (``corp``, ``.corp``, ``*.corp``: with all below them),
+    addresses (IPv6 with or without brackets), networks (``10.0.0.0/8``), each with a port or
+    without, or ``*``. None asks the system's settings.
     """
     if no_proxy is None:
         return bool(proxy_bypass(host))

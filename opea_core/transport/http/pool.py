@@ -119,7 +119,7 @@ class ConnectionPool(Generic[TransportT]):
         return sum(len(idle) for idle in list(self._idle.values()))
 
     def sweep(self) -> list[PooledConnection[TransportT]]:
-        """The kept ones that are to be closed: idle for too long, too many, or closed by their servers."""
+        """The kept ones to be closed: idle for too long, too many, or closed by their servers."""
         with self._lock:
             old = self._old(now=True)
             for idle in self._idle.values():
@@ -132,7 +132,7 @@ class ConnectionPool(Generic[TransportT]):
     def drop(
         self, slot: PooledConnection[TransportT], stale: bool = False
     ) -> list[PooledConnection[TransportT]]:
-        """Forget a connection; ``stale`` (the server had closed it) forgets its idle siblings too."""
+        """Forget a connection; ``stale`` (the server had closed it): its idle siblings, too."""
         with self._lock:
             self.busy.discard(slot)
             return [slot, *(self._idle.pop(slot.key, ()) if stale else ())]
@@ -152,7 +152,10 @@ class ConnectionPool(Generic[TransportT]):
         ]
 
     def let_go(self) -> None:
-        """In a forked child: the parent's connections are not ours; only our copies of them are closed. The lock may be held for ever."""
+        """In a forked child: the parent's connections are not ours.
+
+        Only our copies of them are closed. The lock may be held for ever.
+        """
         self._lock = threading.Lock()
         for line in self.lines():
             line.let_go()
@@ -165,7 +168,10 @@ class ConnectionPool(Generic[TransportT]):
             slot.line.shutdown()
 
     def _old(self, now: bool = False) -> list[PooledConnection[TransportT]]:
-        """Those that were idle for too long, of every origin, and the oldest beyond what is kept; looked for now and then."""
+        """Those that were idle for too long, of every origin, and the oldest beyond what is kept.
+
+        Looked for now and then.
+        """
         at = time.monotonic_ns()
         if at < self._sweeps_at and not now and self.kept <= _MOST_KEPT:
             return []

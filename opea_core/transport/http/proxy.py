@@ -13,7 +13,10 @@ from opea_core.transport.http.no_proxy import goes_direct
 
 
 def choose_proxy(endpoint: Endpoint) -> str | None:
-    """The proxy of an endpoint: its own, else the environment's when ``trust_env``; None for none."""
+    """The proxy of an endpoint: its own, else the environment's when ``trust_env``.
+
+    None for none.
+    """
     if endpoint.proxy is not None or not endpoint.trust_env:
         return endpoint.proxy
     split = urlsplit(endpoint.url.origin)

@@ -1,8 +1,8 @@
 """One connection of an httpcore pool, used without the pool.
 
-A slot has one call at a time, and the scheduler did the queueing: what the pool would do around each request
-(its own queue, locks, looking through its connections, twice) is a tenth of a call. The pool still makes the
-connections, also those through proxies.
+A slot has one call at a time, and the scheduler did the queueing: what the pool would do around
+each request (its own queue, locks, looking through its connections, twice) is a tenth of a call.
+The pool still makes the connections, also those through proxies.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class SingleConnection:
         self._connection: httpcore.ConnectionInterface | None = None
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Send on the connection that is kept, or on a new one if that is broken or the server closed it."""
+        """Send on the kept connection, or on a new one if it is broken or the server closed it."""
         connection = self._connection
         if (
             connection is None
@@ -47,7 +47,7 @@ class AsyncSingleConnection:
         self._connection: httpcore.AsyncConnectionInterface | None = None
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Send on the connection that is kept, or on a new one if that is broken or the server closed it."""
+        """Send on the kept connection, or on a new one if it is broken or the server closed it."""
         connection = self._connection
         if (
             connection is None

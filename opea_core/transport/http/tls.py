@@ -51,7 +51,10 @@ def _no_tls() -> ssl.SSLContext:
 def _tls_context(
     verify: bool | str, cert: str | tuple[str, ...] | None, env: tuple[str | None, ...] | None
 ) -> ssl.SSLContext:
-    """One context for all that verify the same way; ``env`` are the CA variables it honours, None for none."""
+    """One context for all that verify the same way.
+
+    ``env`` are the CA variables it honours, None for none.
+    """
     try:
         if isinstance(verify, str):
             path = Path(verify)

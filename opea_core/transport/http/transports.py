@@ -78,9 +78,8 @@ def http_request(request: Request, timeouts: dict[str, float | None]) -> httpx.R
     made = httpx.Request(
         request.method, url, headers=headers, stream=stream, extensions={"timeout": timeouts}
     )
-    made._content = (
-        request.content or b""
-    )  # a caller's hook or transport may ask for it; ``read`` would copy it
+    # A caller's hook or transport may ask for it; ``read`` would copy it.
+    made._content = request.content or b""
     return made
 
 

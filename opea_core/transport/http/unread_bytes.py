@@ -1,8 +1,8 @@
 """Whether anything has come on a kept connection that nobody asked for.
 
-Bytes behind an answer would be taken for the answer to the next request. They may lie in each layer: the HTTP parser,
-decrypted in TLS, a part of a record before TLS, the event loop's queue, the socket. A layer that cannot be asked
-counts as having some: the connection is then not used again.
+Bytes behind an answer would be taken for the answer to the next request. They may lie in each
+layer: the HTTP parser, decrypted in TLS, a part of a record before TLS, the event loop's queue, the
+socket. A layer that cannot be asked counts as having some: the connection is then not used again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _RECORD_HEAD = 5
 
 
 def behind_answer(connection: Any) -> bool:
-    """Whether httpcore's connection has bytes behind the last answer that its parser took from the stream."""
+    """Whether bytes lie behind the last answer that httpcore's parser took from the stream."""
     while (inner := getattr(connection, "_connection", None)) is not None:
         connection = inner
     state = getattr(connection, "_h11_state", None)
@@ -111,14 +111,17 @@ class _Records:
 
 
 def watch(transport: Any) -> None:
-    """Count what comes on an event loop's new transport, so that ``in_transport`` can tell later."""
+    """Count what comes on a loop's new transport, so that ``in_transport`` can tell later."""
     tls: Any = getattr(transport, "_ssl_protocol", None)
     if isinstance(getattr(tls, "_incoming", None), ssl.MemoryBIO):
         tls._incoming = _Records(tls._incoming)
 
 
 def in_transport(transport: Any) -> bool:
-    """Whether an event loop's transport has anything unread. TLS of other loops than asyncio's cannot be asked."""
+    """Whether an event loop's transport has anything unread.
+
+    TLS of other loops than asyncio's cannot be asked.
+    """
     if transport is None or transport.is_closing():
         return True
     layer: Any = transport

@@ -13,7 +13,10 @@ from opea_core.transport.http.transports import parse_url
 
 
 class Lent:
-    """The origins that a caller's HTTP client was lent for: only there go the headers and the credentials it has of its own."""
+    """The origins that a caller's HTTP client was lent for.
+
+    Only there go the headers and the credentials it has of its own.
+    """
 
     def __init__(self, origins: Iterable[str] = (), *clients: Any) -> None:
         self.values = tuple(_own_values(clients))
@@ -115,7 +118,10 @@ def _checked(client: httpx.Client | httpx.AsyncClient, request: httpx.Request) -
 
 
 def borrowed_socket(response: httpx.Response) -> Any:
-    """The socket under an answer over a caller's transport, if it serves this exchange alone; else None."""
+    """The socket under an answer over a caller's transport.
+
+    None unless it serves this exchange alone.
+    """
     stream = response.extensions.get("network_stream")
     if stream is None or response.extensions.get("http_version") != b"HTTP/1.1":
         return None
