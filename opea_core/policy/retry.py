@@ -203,9 +203,8 @@ def judge(failure: Failure, history: History, policy: RetryPolicy) -> Retry | No
     if failure.wait is not None:  # never earlier than asked, and not at all when that is too long
         delay = None if failure.wait > policy.max_retry_after else max(delay or 0.0, failure.wait)
     if failure.phase is Phase.NOT_SENT:
-        if (
-            delay is not None and not history.known
-        ):  # likely the wrong address: its caller hears of it soon
+        # Likely the wrong address: its caller hears of it soon.
+        if delay is not None and not history.known:
             delay = min(delay, _UNKNOWN_PAUSE * (0.8 + 0.4 * history.chance()))
         return Retry(delay, reason="not sent")
     if failure.phase is Phase.MAYBE_SENT:

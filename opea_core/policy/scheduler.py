@@ -96,9 +96,8 @@ class Scheduler:
     def add(self, ticket: Ticket, now: int) -> list[Ticket]:
         """Let a new ticket wait; gives the tickets to wake (maybe itself: offered or rejected)."""
         self._begin_hold(ticket, now)
-        if (
-            not self.waiting and ticket.overdue(now) is None
-        ):  # nobody is ahead: no need to stand in the queue
+        # Nobody is ahead: no need to stand in the queue.
+        if not self.waiting and ticket.overdue(now) is None:
             option = self._choose(ticket, now)
             if option is not None:
                 self._offer(ticket, option, now)
@@ -243,7 +242,8 @@ class Scheduler:
             ]:
                 self._reject(ticket, Reason.BUDGET, now, changed)
             self._give_out(now, changed)
-            while any([route.pass_time(now) for route in live if route.live]):  # noqa: C419 - each must hear of it
+            # Each must hear of it.
+            while any([route.pass_time(now) for route in live if route.live]):  # noqa: C419
                 self._give_out(now, changed)
         return changed
 
