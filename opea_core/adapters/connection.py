@@ -317,10 +317,8 @@ class Connection(BaseModel):
             for key, value in given.items():
                 cls._take(values, key, value)
         kwargs = values.get(cls._kwargs_field)
-        for (
-            name,
-            field,
-        ) in _HEADERS_IN_KWARGS:  # where they would be shown and stored as part of the request
+        # Where they would be shown and stored as part of the request.
+        for name, field in _HEADERS_IN_KWARGS:
             if isinstance(kwargs, Mapping) and isinstance(kwargs.get(name), Mapping):
                 values[field] = {**(values.get(field) or {}), **kwargs[name]}
                 kwargs = values[cls._kwargs_field] = {

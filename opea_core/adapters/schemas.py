@@ -37,9 +37,8 @@ def strict_schema(schema: Any) -> Any:
         return [strict_schema(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    beside = (
-        ("$ref", "$defs") if "$ref" in schema else schema
-    )  # strict servers take nothing else beside a reference
+    # Strict servers take nothing else beside a reference.
+    beside = ("$ref", "$defs") if "$ref" in schema else schema
     schema = {
         key: value
         for key, value in schema.items()

@@ -93,9 +93,8 @@ class Connection(Endable):
         """A client connected: serve it."""
         self._transport = cast(asyncio.Transport, transport)
         over_tls = self._transport.get_extra_info("ssl_object") is not None
-        self._transport.set_write_buffer_limits(
-            int(over_tls), 0
-        )  # over TLS, asyncio would pause at 0 for ever
+        # Over TLS, asyncio would pause at 0 for ever.
+        self._transport.set_write_buffer_limits(int(over_tls), 0)
         self._writable.set()
         self._number = self._record.connect()
         self._open.add(self)

@@ -236,9 +236,8 @@ class ScriptedServer:
     # --- in the server's thread
 
     def _serve(self, listening: Future[None]) -> None:
-        with asyncio.Runner(
-            loop_factory=asyncio.SelectorEventLoop
-        ) as runner:  # the one that has add_reader everywhere
+        # The one that has add_reader everywhere.
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             runner.run(self._main(listening))
 
     async def _main(self, listening: Future[None]) -> None:
@@ -298,9 +297,8 @@ class ScriptedServer:
         for connection in list(self._open) if how else ():
             connection.reset()
         self._release()
-        self._socket = _bound(
-            self._host, self._port
-        )  # bound but not listening: connections are refused, the port stays ours
+        # Bound but not listening: connections are refused, the port stays ours.
+        self._socket = _bound(self._host, self._port)
         if how == "ignore":
             self._fillers = _filled(self._socket)
         elif how != "refuse":
@@ -329,7 +327,8 @@ class ScriptedServer:
         try:
             said = chosen(self._script.popleft() if self._script else self._always, seen)
             return said if isinstance(said, Answer) else await self._of_the_model(seen, said)
-        except Exception as problem:  # noqa: BLE001 - of a test's own function, for example: the client gets it, and the test
+        except Exception as problem:  # noqa: BLE001
+            # Of a test's own function, for example: the client gets it, and the test.
             _LOG.exception("no answer to %s %s", seen.method, seen.path)
             self.errors.append(problem)
             return error(500, f"The script failed: {problem!r}", type="script_error")
@@ -366,9 +365,8 @@ class ScriptedServer:
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(
-        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
-    )  # asyncio sets TCP_NODELAY only if it says TCP
+    # asyncio sets TCP_NODELAY only if it says TCP.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if os.name == "posix":  # else it would let others take the port
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
