@@ -1,7 +1,7 @@
 """LangChain on ``opea_core``: ``ChatOPEA``, ``OPEAEmbeddings`` and ``OPEARerank``.
 
-``errors`` has the classes that are both the core's and LangChain's. ``InvalidToolCallMiddleware`` needs the package
-``langchain``, so that ``import *`` leaves it out.
+``errors`` has the classes that are both the core's and LangChain's. ``InvalidToolCallMiddleware``
+needs the package ``langchain``, so that ``import *`` leaves it out.
 """
 
 from importlib.util import find_spec

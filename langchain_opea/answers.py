@@ -28,7 +28,8 @@ def result(
 ) -> ChatResult:
     """All choices of an answer; ``headers`` adds the answer's headers to the metadata.
 
-    ``answer_tool``: the function that an answer of a given form may have come as a call of; its arguments are the text.
+    ``answer_tool``: the function that an answer of a given form may have come as a call of; its
+    arguments are the text.
     """
     if answer_tool:
         response = replace(
@@ -127,7 +128,10 @@ _OWN = frozenset(
 
 
 def _extras(response: core.ChatResponse, choice: core.Choice, reasoning: bool) -> dict[str, Any]:
-    """What has no place of its own in LangChain's message; without the reasoning's text where that was streamed."""
+    """What has no place of its own in LangChain's message.
+
+    Without the reasoning's text where that was streamed.
+    """
     extras: dict[str, Any] = kept(response, choice, _OWN)
     broken = {call.id: call.arguments for call in choice.invalid_tool_calls if call.arguments}
     if broken:
@@ -167,17 +171,20 @@ def _metadata(response: core.ChatResponse, choice: core.Choice, headers: bool) -
 class ChunkWriter:
     """Turns the core's chunks into LangChain's, one stream long.
 
-    Text and reasoning go out as they come. Arguments of tool calls that came in one read are joined: each
-    chunk that LangChain adds up parses all arguments again. Usage and metadata stand on the last chunk
-    only, as LangChain adds numbers and appends strings when it merges.
+    Text and reasoning go out as they come. Arguments of tool calls that came in one read are
+    joined: each chunk that LangChain adds up parses all arguments again. Usage and metadata stand
+    on the last chunk only, as LangChain adds numbers and appends strings when it merges.
     """
 
     def __init__(
         self, headers: bool = False, events: bool = False, answer_tool: str | None = None
     ) -> None:
-        """``events``: LangChain makes v3 events of the chunks: any whole JSON are arguments, metadata is not merged.
+        """``events``: LangChain makes v3 events of the chunks.
 
-        ``answer_tool``: the function that an answer of a given form may come as a call of; its arguments are the text.
+        Then any whole JSON are arguments, and metadata is not merged.
+
+        ``answer_tool``: the function that an answer of a given form may come as a call of; its
+        arguments are the text.
         """
         self._headers = headers
         self._events = events
@@ -189,7 +196,10 @@ class ChunkWriter:
         self._held: dict[int, tuple[core.ToolCallDelta, list[str]]] = {}
 
     def write(self, chunk: core.ChatChunk, more: bool) -> ChatGenerationChunk | None:
-        """The next piece, if there is one to hand on; ``more`` says that further chunks have come already."""
+        """The next piece, if there is one to hand on.
+
+        ``more`` says that further chunks have come already.
+        """
         if chunk.response is not None:
             return self._last(chunk, chunk.response)
         if chunk.tool_calls:
@@ -252,7 +262,8 @@ class ChunkWriter:
         info = {"logprobs": logprobs} if logprobs and not self._events else None
         if any(call["name"] for call in calls):
             return ChatGenerationChunk(message=AIMessageChunk(**fields), generation_info=info)
-        # a copy costs half of a validated message, and a fraction of one that looks for JSON in each fragment
+        # A copy costs half of a validated message, and a fraction of one that looks for JSON in
+        # each fragment.
         message = _EMPTY.model_copy(update={**fields, "tool_calls": [], "invalid_tool_calls": []})
         return ChatGenerationChunk(message=message, generation_info=info)
 

@@ -11,8 +11,10 @@ _SPECIAL = re.compile(r'["\\\x00-\x1f]')
 def spoiler(arguments: str, events: bool = False) -> str:
     """What to append to broken arguments so that LangChain does not mend them, usually nothing.
 
-    LangChain completes cut-off JSON when it merges chunks, and would make a call of ``{"path": "/ho`` that
-    nobody meant. One closing bracket that does not fit makes it an invalid call, as it is without streaming.
+    LangChain completes cut-off JSON when it merges chunks, and would make a call of
+    ``{"path": "/ho`` that nobody meant. One closing bracket that does not fit makes it an invalid
+    call, as it is without streaming.
+
     ``events``: v3 events break at JSON that is no object, so it must not be whole JSON either.
     """
     begun = arguments.lstrip()
@@ -55,7 +57,10 @@ def _is_json(text: str) -> bool:
 
 
 class JsonText:
-    """The arguments of one call, with line breaks inside of strings as JSON has them: LangChain reads strictly."""
+    """The arguments of one call, with line breaks inside of strings as JSON has them.
+
+    LangChain reads strictly.
+    """
 
     __slots__ = ("_in_escape", "_in_text")
 

@@ -11,13 +11,17 @@ from opea_core import Endpoint
 
 Configs: TypeAlias = RunnableConfig | Sequence[RunnableConfig] | None
 _MEASURED = 128
-"""Threads where it is measured how many requests an endpoint takes: the rest wait in the object's queue."""
+"""Threads where it is measured how many requests an endpoint takes.
+
+The rest wait in the object's queue.
+"""
 
 
 def with_places(config: Any, endpoints: Sequence[Endpoint], inputs: int) -> Any:
     """A batch's config with a thread for each place, where it names no ``max_concurrency``.
 
-    LangChain starts as many threads as the machine has cores, and a few more; calls that wait for a server need no core.
+    LangChain starts as many threads as the machine has cores, and a few more; calls that wait for a
+    server need no core.
     """
     first = (config[0] if config else None) if isinstance(config, Sequence) else config
     if not inputs or ensure_config(first).get("max_concurrency") is not None:

@@ -1,7 +1,8 @@
 """LangChain's standard content blocks out of this package's messages.
 
-In chunks, text carries the index ``lc_txt_0`` and reasoning ``lc_rs_0``. Without them LangChain numbers
-blocks 0, 1, ... while tool calls bring the server's 0, and merging melts text and call into one block.
+In chunks, text carries the index ``lc_txt_0`` and reasoning ``lc_rs_0``. Without them LangChain
+numbers blocks 0, 1, ... while tool calls bring the server's 0, and merging melts text and call into
+one block.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ _DRAWN = ("image_url", "output_image", "generated_image", "image_generation_call
 
 
 def blocks_of(message: AIMessage) -> list[Block]:
-    """Reasoning, text and other parts in their order, a refusal, and tool calls of a whole message."""
+    """Reasoning, text and other parts in their order, a refusal, and tool calls.
+
+    Of a whole message.
+    """
     return [*_said(message), *_refusal(message), *_tool_calls(message)]
 
 
@@ -48,7 +52,10 @@ def blocks_of_chunk(chunk: AIMessageChunk) -> list[Block]:
 
 
 def _is_piece(chunk: AIMessageChunk) -> bool:
-    """Whether the last chunk only ends calls that began in earlier ones (a merged one has their names)."""
+    """Whether the last chunk only ends calls that began in earlier ones.
+
+    A merged one has their names.
+    """
     return any(not call.get("name") or not call.get("id") for call in chunk.tool_call_chunks)
 
 
@@ -70,9 +77,10 @@ def _said(message: AIMessage) -> list[Block]:
 def _standard(parts: Any) -> list[Block]:
     """Parts of content as LangChain's blocks: an image a model drew, or what nobody knows."""
     known = [_as_image(part) for part in (parts if isinstance(parts, list) else [])]
+    # Parts without a type are of no kind.
     typed: list[Any] = [
         part for part in known if isinstance(part, str) or isinstance(part.get("type"), str)
-    ]  # else they are of no kind
+    ]
     return list(HumanMessage(content=typed).content_blocks) if typed else []
 
 

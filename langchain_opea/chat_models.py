@@ -1,4 +1,4 @@
-"""``ChatOPEA``: LangChain's chat model for every server that speaks the chat-completions protocol."""
+"""``ChatOPEA``: LangChain's chat model for every server of the chat-completions protocol."""
 
 from __future__ import annotations
 
@@ -48,8 +48,9 @@ if TYPE_CHECKING:
 register_blocks()
 
 _BODY_FIELDS = (
-    "temperature", "max_tokens", "stop", "n", "top_p", "seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs",
-    "logit_bias", "reasoning_effort", "verbosity", "service_tier", "store",
+    "temperature", "max_tokens", "stop", "n", "top_p", "seed", "presence_penalty",
+    "frequency_penalty", "logprobs", "top_logprobs", "logit_bias", "reasoning_effort", "verbosity",
+    "service_tier", "store",
 )  # fmt: skip
 _NOT_SENT = ("stream", "stream_usage", "ls_structured_output_format", "structured_output_format")
 
@@ -58,14 +59,18 @@ _CHARACTERS_PER_TOKEN = 4  # about, as LangChain counts
 
 
 class ChatOPEA(Connection, BaseChatModel, defer_build=False):
-    """A chat model behind any OpenAI-compatible server: vLLM, llama.cpp, Ollama, LiteLLM, a gateway.
+    """A chat model behind any OpenAI-compatible server.
+
+    The server may be vLLM, llama.cpp, Ollama, LiteLLM or a gateway.
 
     ``ChatOPEA(model="qwen3", base_url="http://localhost:8000", api_key="...")``, or
     ``ChatOPEA(client=opea_core.OPEA(...))`` to share one queue, breaker and set of connections. The
-    keywords are those of ``ChatOpenAI``; those about servers are listed in ``Connection``. Fields of the
-    request that are not listed go into ``extra_body=`` (or ``model_kwargs=``); per call, into the call.
+    keywords are those of ``ChatOpenAI``; those about servers are listed in ``Connection``. Fields
+    of the request that are not listed go into ``extra_body=`` (or ``model_kwargs=``); per call,
+    into the call.
 
-    Raises errors that are both ``opea_core.OPEAError`` and ``langchain_core.exceptions.ModelError``.
+    Raises errors that are both ``opea_core.OPEAError`` and
+    ``langchain_core.exceptions.ModelError``.
     """
 
     model_name: str | None = Field(default=None, alias="model", repr=False)
@@ -90,7 +95,7 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     stream_usage: bool = True
     """Whether streams ask for token counts."""
     count_tokens_on_server: bool = hidden(False)
-    """Whether ``get_num_tokens`` asks the server's ``/tokenize`` instead of guessing from the length."""
+    """Whether ``get_num_tokens`` asks the server's ``/tokenize``, not guesses from the length."""
     include_response_headers: bool = False
     """Whether ``response_metadata["headers"]`` holds the answer's headers."""
     disabled_params: dict[str, Any] | None = None
@@ -131,9 +136,8 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     def _generate_with_cache(
         self, messages: list[BaseMessage], *args: Any, **kwargs: Any
     ) -> ChatResult:
-        self._ask_for_model(
-            self._named_model(kwargs)
-        )  # before the cache looks, whose key has the model's name
+        # Before the cache looks, whose key has the model's name.
+        self._ask_for_model(self._named_model(kwargs))
         return super()._generate_with_cache(messages, *args, **kwargs)
 
     async def _agenerate_with_cache(
@@ -217,7 +221,10 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     def batch(
         self, inputs: list[LanguageModelInput], config: Configs = None, **kwargs: Any
     ) -> list[AIMessage]:
-        """As in LangChain, with as many calls at once as the ``OPEA`` object has places, unless ``max_concurrency`` says."""
+        """As in LangChain, with as many calls at once as the ``OPEA`` object has places.
+
+        Unless ``max_concurrency`` says how many.
+        """
         return super().batch(
             inputs, with_places(config, self.client.endpoints, len(inputs)), **kwargs
         )
@@ -233,7 +240,9 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     def _options(
         self, stop: list[str] | None, kwargs: Mapping[str, Any], stream: bool = False
     ) -> tuple[dict[str, Any], str | None]:
-        """The options of a call: the call's own over ``extra_body``, over ``model_kwargs``, over the fields.
+        """The options of a call.
+
+        The call's own lie over ``extra_body``, that over ``model_kwargs``, those over the fields.
 
         And the function that the answer may come as a call of, where it is to be text.
         """
@@ -326,10 +335,12 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
         parallel_tool_calls: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model with tools: BaseTools, functions, pydantic classes, or dicts of OpenAI's or Anthropic's form.
+        """The model with tools.
 
-        ``tool_choice``: ``"auto"``, ``"none"``, ``"any"`` (or ``"required"``, True), a tool's name, or a dict
-        of the protocol. Further keywords are options of every call.
+        They are BaseTools, functions, pydantic classes, or dicts of OpenAI's or Anthropic's form.
+
+        ``tool_choice``: ``"auto"``, ``"none"``, ``"any"`` (or ``"required"``, True), a tool's name,
+        or a dict of the protocol. Further keywords are options of every call.
         """
         found = tools_of(tools, strict)
         with langchain_errors():
@@ -354,11 +365,12 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
         """The model with answers of a given form.
 
         Args:
-            schema: a pydantic class (answers are its objects), a TypedDict or a JSON schema (dicts); for
-                ``json_mode`` it may be left out.
-            method: ``json_schema``, ``function_calling`` or ``json_mode``; None takes what the endpoint's
-                ``Capabilities.structured_output`` says, else ``json_schema``, and a function call at servers
-                that refuse it (remembered, and reported in ``response_metadata["dropped_parameters"]``).
+            schema: a pydantic class (answers are its objects), a TypedDict or a JSON schema
+                (dicts); for ``json_mode`` it may be left out.
+            method: ``json_schema``, ``function_calling`` or ``json_mode``; None takes what the
+                endpoint's ``Capabilities.structured_output`` says, else ``json_schema``, and a
+                function call at servers that refuse it (remembered, and reported in
+                ``response_metadata["dropped_parameters"]``).
             include_raw: give ``{"raw", "parsed", "parsing_error"}`` and raise nothing.
             strict: ask the server to keep to the schema exactly.
             tools: further tools the model may call instead of answering.
@@ -391,7 +403,10 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     # --- tokens
 
     def get_token_ids(self, text: str) -> list[int]:
-        """The ids ``custom_get_token_ids`` gives; without it OPEAConfigurationError, as no tokenizer is downloaded."""
+        """The ids ``custom_get_token_ids`` gives.
+
+        Without it OPEAConfigurationError, as no tokenizer is downloaded.
+        """
         if self.custom_get_token_ids is None:
             raise OPEAConfigurationError(
                 "ChatOPEA has no tokenizer of the server's model.",
@@ -400,7 +415,10 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
         return super().get_token_ids(text)
 
     def get_num_tokens(self, text: str) -> int:
-        """How many tokens a text has: by ``custom_get_token_ids``, by the server if it is to be asked, else about."""
+        """How many tokens a text has.
+
+        By ``custom_get_token_ids``, by the server if it is to be asked, else about.
+        """
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens(text)
         return (
@@ -412,7 +430,10 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     def get_num_tokens_from_messages(
         self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None
     ) -> int:
-        """How many tokens messages (and tools) have, in the same ways; the server counts their text, not its template."""
+        """How many tokens messages (and tools) have, in the same ways.
+
+        The server counts their text, not its template.
+        """
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens_from_messages(list(messages), tools)
         found: list[Any] | None = [*tools_of(tools, None)] if tools else None

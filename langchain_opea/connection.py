@@ -1,4 +1,7 @@
-"""What ``ChatOPEA``, ``OPEAEmbeddings`` and ``OPEARerank`` take to reach a server, as LangChain shows, copies and stores it."""
+"""What ``ChatOPEA``, ``OPEAEmbeddings`` and ``OPEARerank`` take to reach a server.
+
+As LangChain shows, copies and stores it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from opea_core.adapters import hidden
 
 
 class Connection(CoreConnection):
-    """Keywords about servers, the same as those of ``opea_core.OPEA``; or ``client=`` to share one object."""
+    """Keywords about servers, the same as those of ``opea_core.OPEA``.
+
+    Or ``client=`` to share one object.
+    """
 
     base_url: str | None = Field(default=None, repr=False, frozen=True)
     """``http://localhost:8000`` or with a path; OPEA_API_URL if not given."""
@@ -62,7 +68,10 @@ class Connection(CoreConnection):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """The first server's URL without credentials, and the model: part of the cache key, as two servers may differ."""
+        """The first server's URL without credentials, and the model.
+
+        They are part of the cache key, as two servers may differ.
+        """
         model = self.model
         return {"base_url": self._url()} | ({"model_name": model} if model else {})
 

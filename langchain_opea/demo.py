@@ -1,4 +1,7 @@
-"""The LangChain part of ``opea demo``: a chain and a structured answer over the demo's own servers."""
+"""The LangChain part of ``opea demo``.
+
+A chain and a structured answer over the demo's own servers.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ class Recipe(BaseModel):
 
 
 def show(opea: OPEA, fact: Callable[[str, object], None]) -> None:
-    """Run a chain and tell what came; ``fact`` takes a label and a value. Raises what goes wrong."""
+    """Run a chain and tell what came; ``fact`` takes a label and a value.
+
+    Raises what goes wrong.
+    """
     model = ChatOPEA(client=opea, max_tokens=200)
     prompt = ChatPromptTemplate.from_messages(
         [("system", "You answer in one sentence."), ("user", "What is {thing}?")]

@@ -15,10 +15,12 @@ from opea_core.adapters import batches
 
 
 class OPEAEmbeddings(DocumentConnection, Embeddings, defer_build=False):
-    """Vectors for texts, in their order, as lists of floats; texts are sent as strings, never as token ids.
+    """Vectors for texts, in their order, as lists of floats.
 
-    ``OPEAEmbeddings(model="bge-m3", base_url="http://localhost:8080")``; the keywords about servers are
-    those of ``ChatOPEA``. Raises errors that are both the core's and LangChain's.
+    Texts are sent as strings, never as token ids.
+
+    ``OPEAEmbeddings(model="bge-m3", base_url="http://localhost:8080")``; the keywords about servers
+    are those of ``ChatOPEA``. Raises errors that are both the core's and LangChain's.
     """
 
     dimensions: int | None = None

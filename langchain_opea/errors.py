@@ -1,7 +1,7 @@
 """Errors that are both: the core's own class and LangChain's class for the same condition.
 
-``except opea_core.RateLimited`` and ``except langchain_core.exceptions.ModelRateLimitError`` catch the
-same error. ``is_retryable`` says whether the same request may succeed later, which is what
+``except opea_core.RateLimited`` and ``except langchain_core.exceptions.ModelRateLimitError`` catch
+the same error. ``is_retryable`` says whether the same request may succeed later, which is what
 ``ModelRetryMiddleware`` decides by; ``response`` is what the server answered, secrets taken out.
 """
 
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     _RefusalBase = lc.ModelError
 else:
-    _RefusalBase = getattr(
-        lc, "ModelRefusalError", lc.ModelError
-    )  # there since langchain-core 1.7.5
+    # langchain-core has it since 1.7.5.
+    _RefusalBase = getattr(lc, "ModelRefusalError", lc.ModelError)
 
 Item = TypeVar("Item")
 
@@ -161,7 +160,10 @@ class OPEAClientClosed(LangChainError, core.ClientClosed, lc.ModelError):
 
 
 class OPEARefusalError(LangChainError, core.RefusalError, _RefusalBase):
-    """The model refused where an answer of a given form was needed; ``raw_message`` is what it said."""
+    """The model refused where an answer of a given form was needed.
+
+    ``raw_message`` is what it said.
+    """
 
     raw_message: BaseMessage | None = None
 
@@ -229,7 +231,10 @@ def langchain_errors() -> Iterator[None]:
 
 
 def langchain_stream(stream: Iterator[Item]) -> Iterator[Item]:
-    """The items of a stream of the core, its errors as LangChain's; what the caller does with them is his own."""
+    """The items of a stream of the core, its errors as LangChain's.
+
+    What the caller does with them is his own.
+    """
     while True:
         try:
             item = next(stream)

@@ -1,8 +1,9 @@
 """LangChain's messages as the chat-completions protocol writes them.
 
-Every form a history may have is understood: plain text, LangChain's standard blocks (v0 and v1), OpenAI's,
-and Anthropic's, as other models leave them. Blocks are never sent as they are: reasoning goes where the
-core decides about it, tool calls go into ``tool_calls``, tool results become messages of their own.
+Every form a history may have is understood: plain text, LangChain's standard blocks (v0 and v1),
+OpenAI's, and Anthropic's, as other models leave them. Blocks are never sent as they are: reasoning
+goes where the core decides about it, tool calls go into ``tool_calls``, tool results become
+messages of their own.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ _FROM_ANSWERS = frozenset(
 
 
 def to_wire(messages: Sequence[BaseMessage]) -> list[Json]:
-    """The messages of a conversation as dicts, in order; raises OPEAConfigurationError for what cannot be sent."""
+    """The messages of a conversation as dicts, in order.
+
+    Raises OPEAConfigurationError for what cannot be sent.
+    """
     answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     return [built for message in messages for built in _converted(message, answered)]
 
@@ -79,7 +83,8 @@ def _converted(message: BaseMessage, answered: set[str]) -> list[Json]:
         built["content"] = _parts(message.content, built, results) or ""
     if message.name:
         built["name"] = message.name
-    # tool results come before what else the user said: the protocol wants them right after the calls
+    # Tool results come before what else the user said: the protocol wants them right after the
+    # calls.
     return [*results, built] if built["content"] or not results else results
 
 
@@ -100,8 +105,8 @@ def _role(message: BaseMessage) -> str:
 def _assistant(message: AIMessage, answered: set[str]) -> Json:
     """Everything of an assistant's message but its content.
 
-    An invalid call goes back only where a tool message answers it, and as JSON: servers fail at broken
-    arguments, and at calls that nothing answers, in every later turn of the conversation.
+    An invalid call goes back only where a tool message answers it, and as JSON: servers fail at
+    broken arguments, and at calls that nothing answers, in every later turn of the conversation.
     """
     built: Json = {"role": "assistant"}
     known = message.additional_kwargs
@@ -135,7 +140,10 @@ def _call(id_: str | None, name: str | None, arguments: Any) -> Json:
 
 
 def _parts(content: Sequence[Any], built: Json, results: list[Json]) -> list[Json]:
-    """The content parts; calls and reasoning among them go into ``built``, tool results into ``results``."""
+    """The content parts.
+
+    Calls and reasoning among them go into ``built``, tool results into ``results``.
+    """
     calls, thoughts, parts = _Calls(built), [], []
     for block in content:
         if isinstance(block, str):
@@ -188,7 +196,10 @@ class _Calls:
 
 
 def _thought(block: Mapping[str, Any]) -> str:
-    """The text of a block of reasoning: LangChain's, Anthropic's, Mistral's (a list) or Bedrock's (a dict)."""
+    """The text of a block of reasoning.
+
+    The block is LangChain's, Anthropic's, Mistral's (a list) or Bedrock's (a dict).
+    """
     value = next((block[kind] for kind in _THOUGHTS if block.get(kind)), "")
     pieces = value if isinstance(value, list) else [value]
     texts = (piece.get("text") if isinstance(piece, dict) else piece for piece in pieces)
@@ -226,9 +237,8 @@ def _plain_part(block: Mapping[str, Any]) -> Json:
         return {"type": "image_url", "image_url": {"url": block["image_url"]}}
     if kind in _MEDIA:
         return _media(block)
-    return {
-        key: value for key, value in block.items() if key != "index"
-    }  # image_url, input_audio, and whatever a server knows
+    # image_url, input_audio, and whatever a server knows.
+    return {key: value for key, value in block.items() if key != "index"}
 
 
 def _anthropic(kind: str, source: Mapping[str, Any], block: Mapping[str, Any]) -> Json:

@@ -25,19 +25,23 @@ from langchain_opea.errors import OPEAConfigurationError
 class InvalidToolCallMiddleware(AgentMiddleware[Any, Any, Any]):
     """Tells the model what is wrong with a call that could not be run, and asks again.
 
-    Without it an agent ends where all calls of an answer are invalid, as if the model had nothing more to do; where
-    others are valid, the model never hears of those that are not.
+    Without it an agent ends where all calls of an answer are invalid, as if the model had nothing
+    more to do; where others are valid, the model never hears of those that are not.
     """
 
     def __init__(self, max_retries: int = 2) -> None:
-        """``max_retries``: how often in a row the model is asked again after an answer whose calls are all invalid."""
+        """``max_retries``: how often in a row the model is asked again.
+
+        That is after an answer whose calls are all invalid.
+        """
         super().__init__()
         if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
             raise OPEAConfigurationError("max_retries must be a whole number, 0 or more.")
         self.max_retries = max_retries
 
     @hook_config(can_jump_to=["model"])
-    def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:  # noqa: ARG002 - LangChain's signature
+    # LangChain's signature.
+    def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:  # noqa: ARG002
         """Answer the invalid calls of the last message."""
         return self._answered(state["messages"])
 
@@ -49,7 +53,10 @@ class InvalidToolCallMiddleware(AgentMiddleware[Any, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        """Let an answer without text pass where it has invalid calls: a final schema is not missing, but not yet due."""
+        """Let an answer without text pass where it has invalid calls.
+
+        A final schema is then not missing, but not yet due.
+        """
         try:
             return handler(request)
         except StructuredOutputValidationError as error:
@@ -84,7 +91,10 @@ class InvalidToolCallMiddleware(AgentMiddleware[Any, Any, Any]):
 
 
 def _unanswered(messages: Sequence[BaseMessage]) -> tuple[AIMessage | None, list[Any]]:
-    """The last answer, and those of its invalid calls that no message behind it answers; other turns may have the same ids."""
+    """The last answer, and those of its invalid calls that no message behind it answers.
+
+    Other turns may have the same ids.
+    """
     known = set()
     for message in reversed(messages):
         if isinstance(message, ToolMessage):
@@ -114,13 +124,22 @@ def _rounds(messages: Sequence[BaseMessage]) -> int:
 def _why(message: AIMessage, call: Any) -> str:
     """What is wrong with a call, for the model."""
     if message.response_metadata.get("finish_reason") == "length":
-        return "The call was not run: it was cut off at the token limit. Call again with less, or in several calls."
+        return (
+            "The call was not run: it was cut off at the token limit."
+            " Call again with less, or in several calls."
+        )
     extra = (message.additional_kwargs.get("tool_call_extras") or {}).get(call["id"]) or {}
     if "custom" in extra:
-        return "The call was not run: calls of this type are not supported. Call a function, with a JSON object as its arguments."
+        return (
+            "The call was not run: calls of this type are not supported."
+            " Call a function, with a JSON object as its arguments."
+        )
     if not call["name"]:
         return "The call was not run: it has no name. Call one of the functions by its name."
-    return "The call was not run: its arguments are no JSON object. Call again with a JSON object that fits the function's schema."
+    return (
+        "The call was not run: its arguments are no JSON object."
+        " Call again with a JSON object that fits the function's schema."
+    )
 
 
 def _passed(error: StructuredOutputValidationError) -> ModelResponse[Any]:

@@ -1,4 +1,7 @@
-"""The keywords of ``ChatOpenAI``: what they are called here, which have no effect, which are refused and why."""
+"""The keywords of ``ChatOpenAI``.
+
+What they are called here, which have no effect, which are refused and why.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,16 @@ ALIASES: Mapping[str, str] = {
 NO_EFFECT = frozenset({"tiktoken_model_name", "http_socket_options"})
 """Taken with one warning: there is nothing here they could change."""
 
-_RESPONSES = "That is a field of OpenAI's Responses API; this package speaks chat completions. Send server-specific fields with extra_body=."
+_RESPONSES = (
+    "That is a field of OpenAI's Responses API; this package speaks chat completions."
+    " Send server-specific fields with extra_body=."
+)
 _SDK = "There is no OpenAI SDK here. Share connections and limits with client=opea_core.OPEA(...)."
 REFUSED: Mapping[str, str] = {
     "prompt_cache_options": "Put it into extra_body=.",
-    "use_responses_api": "This package speaks chat completions, which every compatible server has; leave it out.",
+    "use_responses_api": (
+        "This package speaks chat completions, which every compatible server has; leave it out."
+    ),
     "use_previous_response_id": _RESPONSES,
     "reasoning": "Use reasoning_effort=, or the server's own field in extra_body=.",
     "include": _RESPONSES,
@@ -70,7 +78,10 @@ RERANK_ALIASES: Mapping[str, str] = {**ALIASES, "top_k": "top_n"}
 
 
 def leave_out(disabled: Mapping[str, Any] | None, *places: dict[str, Any]) -> None:
-    """Take parameters out that are disabled: each with None (always) or a list of the values meant."""
+    """Take parameters out that are disabled.
+
+    Each has None (always) or a list of the values meant.
+    """
     for name, values in (disabled or {}).items():
         for place in places:
             if values is None or place.get(name) in values:

@@ -1,4 +1,7 @@
-"""In which order a model thought, wrote and drew, where that is not the usual one: reasoning, text, other parts."""
+"""In which order a model thought, wrote and drew.
+
+Kept where that is not the usual one: reasoning, text, other parts.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,30 @@ from typing import Any
 import opea_core as core
 
 ORDER = "content_order"
-"""In a message's ``additional_kwargs``: what came in turn, as ``[kind, length]`` of ``text``, ``reasoning`` and ``part``.
-Text and reasoning stand in the message as a whole each; this says where they are to be cut."""
+"""In a message's ``additional_kwargs``: what came in turn.
+
+It is ``[kind, length]`` of ``text``, ``reasoning`` and ``part``. Text and reasoning stand in the
+message as a whole each; this says where they are to be cut.
+"""
 TURNS = "opea_turns"
-"""An attribute of a chunk: the numbers of its reasoning and of its text, where one of them is not 0. Chunks that are added lose it."""
+"""An attribute of a chunk: the numbers of its reasoning and of its text.
+
+It is there where one of them is not 0. Chunks that are added lose it.
+"""
 _USUAL = ("reasoning", "text", "part")
 
 Block = dict[str, Any]
 
 
 def order_of(response: core.ChatResponse, choice: core.Choice) -> dict[str, Any]:
-    """The order of a whole answer, to be kept; only a list tells one, fields beside each other do not."""
+    """The order of a whole answer, to be kept.
+
+    Only a list tells one, fields beside each other do not.
+    """
     if not choice.blocks or not isinstance(_message(response, choice).get("content"), list):
         return {}
-    kinds = [
-        (block.get("type"), block) for block in choice.blocks
-    ]  # a server's own part may be of no type
+    # A server's own part may be of no type.
+    kinds = [(block.get("type"), block) for block in choice.blocks]
     return _unusual(
         [
             [kind, len(block[kind])] if kind in ("text", "reasoning") else ["part", 1]
@@ -53,7 +64,10 @@ def _unusual(entries: Sequence[Sequence[Any]]) -> dict[str, Any]:
 
 
 def in_order(order: Any, text: str, reasoning: str, parts: Sequence[Block]) -> list[Block] | None:
-    """Text, reasoning and parts in their order; None where it does not fit them, as they were changed since."""
+    """Text, reasoning and parts in their order.
+
+    None where it does not fit them, as they were changed since.
+    """
     texts, at, found = (
         {"text": text, "reasoning": reasoning},
         {"text": 0, "reasoning": 0, "part": 0},
@@ -84,9 +98,8 @@ class Turns:
         """So many letters came; gives the attribute of the chunk that has them."""
         if not (text or reasoning):
             return {}
-        if (self._last == "text" and not reasoning) or (
-            self._last == "reasoning" and not text
-        ):  # it goes on, as most does
+        # It goes on, as most does.
+        if (self._last == "text" and not reasoning) or (self._last == "reasoning" and not text):
             self._entries[self._places[self._last][-1]][1] += text + reasoning
             return self._attribute
         now = "both" if text and reasoning else "text" if text else "reasoning"

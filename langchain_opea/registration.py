@@ -8,10 +8,13 @@ from langchain_opea.errors import OPEAConfigurationError
 
 
 def register() -> None:
-    """Make ``init_chat_model(..., model_provider="opea")`` know ``ChatOPEA``; a second time does nothing.
+    """Make ``init_chat_model(..., model_provider="opea")`` know ``ChatOPEA``.
+
+    A second time does nothing.
 
     LangChain's table of providers is private and has no entry points, so nothing is done at import.
-    Raises OPEAConfigurationError if ``langchain`` is not installed or its table is not where it was.
+    Raises OPEAConfigurationError if ``langchain`` is not installed or its table is not where it
+    was.
     """
     try:
         module = importlib.import_module("langchain.chat_models.base")

@@ -22,10 +22,12 @@ _PRESENT: tuple[Any, ...] = (typing.Required, typing_extensions.Required)
 
 
 def function_of(given: Any, strict: bool | None = None) -> Function:
-    """A tool or a schema as ``{"name", "description", "parameters", "strict"}``; raises ValueError for what is none.
+    """A tool or a schema as ``{"name", "description", "parameters", "strict"}``.
 
-    LangChain writes references out, and cuts those that lead back to where they are: such schemas are kept
-    as they were given.
+    Raises ValueError for what is none.
+
+    LangChain writes references out, and cuts those that lead back to where they are: such schemas
+    are kept as they were given.
     """
     form = unwrapped(given)
     if form is not None or is_function(given):
@@ -58,7 +60,10 @@ def is_function(given: Any) -> bool:
 
 
 def _converted(given: Any, strict: bool | None) -> Function:
-    """What LangChain makes of it; it knows no fields that may be absent, so those of a TypedDict are told afterwards."""
+    """What LangChain makes of it.
+
+    It knows no fields that may be absent, so those of a TypedDict are told afterwards.
+    """
     bare, absent = _unmarked(given) if typing_extensions.is_typeddict(given) else (given, set())
     try:
         function = convert_to_openai_function(bare, strict=strict)
@@ -77,10 +82,12 @@ def _converted(given: Any, strict: bool | None) -> Function:
 
 
 def _unmarked(typed: Any) -> tuple[Any, set[str]]:
-    """A TypedDict without ``Required`` and ``NotRequired``, and the names of the fields that may be absent."""
-    hints = typing_extensions.get_type_hints(
-        typed, include_extras=True
-    )  # what it says itself is wrong for annotations as text
+    """A TypedDict without ``Required`` and ``NotRequired``.
+
+    And the names of the fields that may be absent.
+    """
+    # What it says itself is wrong for annotations as text.
+    hints = typing_extensions.get_type_hints(typed, include_extras=True)
     marks = {
         name: get_origin(hint)
         for name, hint in hints.items()

@@ -61,7 +61,10 @@ def traced(form: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def checked_method(method: Method | None, schema: Any) -> Method | None:
-    """How to ask; raises OPEAConfigurationError for what cannot be. Classes of pydantic 1 are asked for by a call."""
+    """How to ask; raises OPEAConfigurationError for what cannot be.
+
+    Classes of pydantic 1 are asked for by a call.
+    """
     if method is not None and method not in METHODS:
         raise OPEAConfigurationError(
             f"There is no method {method!r}.", f"There are: {', '.join(METHODS)}."
@@ -75,7 +78,10 @@ def checked_method(method: Method | None, schema: Any) -> Method | None:
 
 
 def response_format(value: Any, strict: bool | None = None) -> Any:
-    """What a caller gave as ``response_format``: a schema becomes ``json_schema``, a dict of the protocol stays."""
+    """What a caller gave as ``response_format``.
+
+    A schema becomes ``json_schema``, a dict of the protocol stays.
+    """
     if (
         isinstance(value, Mapping)
         and "type" in value
@@ -91,9 +97,12 @@ _FORM = frozenset({"name", "description", "schema", "strict"})
 
 
 def let_it_adapt(options: dict[str, Any]) -> str | None:
-    """Let the core ask for an answer of a given form in another way, where tools stand beside it; gives the answer's name.
+    """Let the core ask for an answer of a given form in another way, if tools stand beside it.
 
-    Many servers take tools or ``response_format`` and not both. Agents send both, and read the answer as text.
+    Gives the answer's name.
+
+    Many servers take tools or ``response_format`` and not both. Agents send both, and read the
+    answer as text.
     """
     value, tools = options.get("response_format"), options.get("tools")
     if (
@@ -115,12 +124,14 @@ def let_it_adapt(options: dict[str, Any]) -> str | None:
 
 
 def is_class(schema: Any) -> TypeGuard[type]:
-    """Whether the schema is a pydantic class (of version 1 or 2), so that answers are its objects."""
+    """Whether the schema is a pydantic class (of version 1 or 2): answers are its objects."""
     return isinstance(schema, type) and is_basemodel_subclass(schema)
 
 
 class AnswerParser(BaseTransformOutputParser[Any]):
-    """Reads an answer of a given form, from the arguments of a call or from the text, whichever came.
+    """Reads an answer of a given form.
+
+    It reads the arguments of a call or the text, whichever came.
 
     Streaming gives partial dicts for schemas that are dicts, and the object at the end for classes.
     Never gives None: raises OutputParserException with the raw text, or OPEARefusalError.
@@ -141,7 +152,8 @@ class AnswerParser(BaseTransformOutputParser[Any]):
         """Read an answer that is all text."""
         return self.parse_result([ChatGeneration(message=AIMessage(content=text))])
 
-    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:  # noqa: ARG002 - LangChain's signature
+    # LangChain's signature.
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:  # noqa: ARG002
         """Read a whole answer."""
         message = (
             result[0].message
@@ -164,7 +176,8 @@ class AnswerParser(BaseTransformOutputParser[Any]):
             return own["args"]
         if calls and calls[0]["name"] in self.other_tools:
             return _problem(
-                f"The model called {calls[0]['name']!r} instead of answering; pass include_raw=True to get the call.",
+                f"The model called {calls[0]['name']!r} instead of answering;"
+                " pass include_raw=True to get the call.",
                 message,
             )
         try:
@@ -195,7 +208,8 @@ class AnswerParser(BaseTransformOutputParser[Any]):
                 f"The answer does not fit {schema.__name__}: {error}", message
             ) from error
 
-    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:  # noqa: A002 - LangChain's signature
+    # LangChain's signature.
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:  # noqa: A002
         reading = _Reading(self)
         for chunk in input:
             yield from reading.add(chunk)
@@ -297,7 +311,8 @@ def _problem(what: str, message: BaseMessage) -> OutputParserException:
 def with_raw(model: Runnable[Any, Any], parser: AnswerParser) -> Runnable[Any, Any]:
     """``{"raw", "parsed", "parsing_error"}`` instead of the parsed answer or its error."""
 
-    def both(input: Iterator[Any]) -> Iterator[AddableDict]:  # noqa: A002 - LangChain passes it by name
+    # LangChain passes it by name.
+    def both(input: Iterator[Any]) -> Iterator[AddableDict]:  # noqa: A002
         reading = _Reading(parser)
         for chunk in input:
             yield AddableDict(raw=chunk)
