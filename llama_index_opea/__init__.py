@@ -1,6 +1,7 @@
 """LlamaIndex on ``opea_core``: ``OPEALLM``, ``OPEAEmbedding`` and ``OPEARerank``.
 
-``errors`` has what this package adds to the core's errors; ``testing`` a conformance suite for any integration.
+``errors`` has what this package adds to the core's errors; ``testing`` a conformance suite for any
+integration.
 """
 
 from importlib.util import find_spec

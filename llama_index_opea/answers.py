@@ -1,4 +1,7 @@
-"""What the core answers, as LlamaIndex's responses: whole ones, and the growing ones of a stream."""
+"""What the core answers, as LlamaIndex's responses.
+
+Whole ones, and the growing ones of a stream.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ Made = TypeVar("Made", bound=BaseModel)
 def chat_response(
     response: core.ChatResponse, delta: str | None = None, apart: bool = False
 ) -> ChatResponse:
-    """A whole answer: one thinking block, one text block, pictures, the tool calls; or in the server's order.
+    """A whole answer: one thinking block, one text block, pictures, the tool calls.
+
+    Or in the server's order.
 
     ``delta``: it ends a stream. ``apart``: its texts came as parts of a list.
     """
@@ -66,7 +71,10 @@ def chat_response(
 
 
 def completion_response(chat: ChatResponse) -> CompletionResponse:
-    """A chat answer (or a piece of one) as a completion; core's own converter loses logprobs and reasoning."""
+    """A chat answer (or a piece of one) as a completion.
+
+    Core's own converter loses logprobs and reasoning.
+    """
     kwargs = {**chat.message.additional_kwargs, **chat.additional_kwargs}
     thoughts = "".join(
         block.content or "" for block in chat.message.blocks if isinstance(block, ThinkingBlock)
@@ -118,8 +126,9 @@ class _Call:
 class ResponseWriter:
     """Turns the core's chunks into LlamaIndex's responses, one stream long.
 
-    Each response holds the whole message so far; nothing is validated on the way, as it comes from here.
-    Arguments of tool calls that came in one read are joined, as agents parse them with every response.
+    Each response holds the whole message so far; nothing is validated on the way, as it comes from
+    here. Arguments of tool calls that came in one read are joined, as agents parse them with every
+    response.
     """
 
     def __init__(self) -> None:
@@ -129,7 +138,10 @@ class ResponseWriter:
         self._apart = False
 
     def write(self, chunk: core.ChatChunk, more: bool) -> ChatResponse | None:
-        """The next response, if there is one to hand on; ``more`` says that further chunks have come already."""
+        """The next response, if there is one to hand on.
+
+        ``more`` says that further chunks have come already.
+        """
         if chunk.response is not None:
             return chat_response(chunk.response, chunk.content, self._apart)
         if chunk.reasoning and (self._text or chunk.content):
@@ -173,7 +185,10 @@ class ResponseWriter:
 
 
 def _made(cls: type[Made], **values: Any) -> Made:
-    """An object with all its fields, unvalidated: what ``model_construct`` makes, at a fourth of its cost."""
+    """An object with all its fields, unvalidated.
+
+    It is what ``model_construct`` makes, at a fourth of its cost.
+    """
     made = cls.__new__(cls)
     put = object.__setattr__
     put(made, "__dict__", values)
@@ -197,7 +212,10 @@ def _parts(choice: core.Choice) -> list[Any]:
 
 
 def _is_list(raw: Mapping[str, Any], name: str) -> bool:
-    """Whether the server sent the content as a list; ``name``: ``message``, or ``delta`` in a piece of a stream."""
+    """Whether the server sent the content as a list.
+
+    ``name``: ``message``, or ``delta`` in a piece of a stream.
+    """
     choices = raw.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     message = first.get(name) if isinstance(first, Mapping) else None
@@ -234,10 +252,12 @@ _OWN = frozenset(
 def _message_kwargs(
     response: core.ChatResponse, choice: core.Choice, calls: Sequence[core.ToolCall]
 ) -> Json:
-    """What has no block of its own: calls as plain dicts (core's programs and chat engines read only these), a refusal."""
-    kwargs: Json = kept(
-        response, choice, _OWN
-    )  # a name would go back as if the caller had given it
+    """What has no block of its own: a refusal, and calls as plain dicts.
+
+    Core's programs and chat engines read only these dicts.
+    """
+    # A name would go back as if the caller had given it.
+    kwargs: Json = kept(response, choice, _OWN)
     kwargs.pop("reasoning_details", None)  # they stand in the thinking block
     kwargs.pop("images", None)  # LlamaIndex takes that key for documents of its own
     parts = _parts(choice)
@@ -305,7 +325,10 @@ def _response_kwargs(response: core.ChatResponse, choice: core.Choice) -> Json:
 
 
 def _logprobs(given: Any) -> list[list[LogProb]] | None:
-    """For each token itself, then its alternatives; from chat's form or that of legacy completions. What is odd is left out."""
+    """For each token itself, then its alternatives.
+
+    From chat's form or that of legacy completions. What is odd is left out.
+    """
     if not isinstance(given, Mapping):
         return None
     if isinstance(given.get("content"), list):

@@ -1,4 +1,7 @@
-"""The text, the reasoning and the pictures of an answer as LlamaIndex's blocks, in the order in which they came."""
+"""The text, the reasoning and the pictures of an answer as LlamaIndex's blocks.
+
+In the order in which they came.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,17 @@ Block = TextBlock | ThinkingBlock | ImageBlock
 def content_blocks(
     choice: core.Choice, text: str, parts: Sequence[Any], thought_tokens: int | None, apart: bool
 ) -> list[Block]:
-    """One thinking block, one text block, then the pictures; or, where the server had another order, that one.
+    """One thinking block, one text block, then the pictures.
 
-    LlamaIndex puts a line break between blocks of text. So text is divided only where the server sent it as
-    parts of its own (``apart``), or where it has a line break: the text of a message is what the model wrote.
+    Or, where the server had another order, that one.
+
+    LlamaIndex puts a line break between blocks of text. So text is divided only where the server
+    sent it as parts of its own (``apart``), or where it has a line break: the text of a message is
+    what the model wrote.
     """
     blocks: list[Block] = _in_order(choice.blocks, apart) if choice.blocks else []
-    if not blocks or (
-        not apart and sum(isinstance(block, TextBlock) for block in blocks) == 1
-    ):  # nothing to divide
+    # Nothing to divide.
+    if not blocks or (not apart and sum(isinstance(block, TextBlock) for block in blocks) == 1):
         blocks = [TextBlock(text=text)] if text else []
         if choice.reasoning:
             blocks.insert(0, ThinkingBlock(content=choice.reasoning))

@@ -63,10 +63,16 @@ _logger = logging.getLogger("opea_core")
 
 
 class Connection(CoreConnection):
-    """Keywords about servers, the same as those of ``opea_core.OPEA``; or ``client=`` to share one object."""
+    """Keywords about servers, the same as those of ``opea_core.OPEA``.
+
+    Or ``client=`` to share one object.
+    """
 
     api_base: str | None = Field(default=None, repr=False, frozen=True)
-    """``http://localhost:8000`` or with a path; OPEA_API_URL if not given. ``base_url`` is another name."""
+    """``http://localhost:8000`` or with a path; OPEA_API_URL if not given.
+
+    ``base_url`` is another name.
+    """
     async_http_client: Any = hidden()
 
     _named: str | None = PrivateAttr(default=None)
@@ -80,7 +86,10 @@ class Connection(CoreConnection):
     _refused: ClassVar[Mapping[str, str]] = options.REFUSED
 
     def __init__(self, *model: Any, **keywords: Any) -> None:
-        """``model`` may come first, as in LlamaIndex's OpenAI classes; everything else has a name."""
+        """``model`` may come first, as in LlamaIndex's OpenAI classes.
+
+        Everything else has a name.
+        """
         if len(model) > 1:
             raise ConfigurationError(
                 f"{type(self).__name__} takes one unnamed argument, the model.", "Name the others."
@@ -104,7 +113,7 @@ class Connection(CoreConnection):
     def custom_model_dump(
         self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
     ) -> dict[str, Any]:
-        """LlamaIndex's form, with everything about the servers that is neither a key nor an object."""
+        """LlamaIndex's form, with all about the servers that is neither a key nor an object."""
         ours, left_out, wanted = self._stored_connection(), info.exclude or (), info.include
         data: dict[str, Any] = handler(self)
         data |= {
@@ -137,7 +146,11 @@ class Connection(CoreConnection):
     def _merged(
         self, fields: Mapping[str, Any], kwargs: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """The options of a call: the call's own over ``extra_body``, over ``additional_kwargs``, over the fields."""
+        """The options of a call.
+
+        The call's own lie over ``extra_body``, that over ``additional_kwargs``, those over the
+        fields.
+        """
         values, kwargs = vars(self), revealed(kwargs or {})
         usual = values["additional_kwargs"]
         given = in_call({name: value for name, value in kwargs.items() if name not in _NOT_SENT})
@@ -194,9 +207,12 @@ class Connection(CoreConnection):
         return super().__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """What is pickled: the fields, keys included, as a worker process needs them; connections are made anew there.
+        """What is pickled: the fields, keys included, as a worker process needs them.
 
-        LlamaIndex's own takes what cannot be pickled away from the living object; this one leaves it.
+        Connections are made anew there.
+
+        LlamaIndex's own takes what cannot be pickled away from the living object; this one leaves
+        it.
         """
         state = BaseModel.__getstate__(self)
         values = {

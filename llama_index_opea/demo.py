@@ -1,4 +1,7 @@
-"""The LlamaIndex part of ``opea demo``: a query engine over a few documents, on the demo's own servers."""
+"""The LlamaIndex part of ``opea demo``.
+
+A query engine over a few documents, on the demo's own servers.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,17 @@ DOCUMENTS = (
 
 
 def show(opea: OPEA, fact: Callable[[str, object], None]) -> None:
-    """Ask a query engine and tell what came; ``fact`` takes a label and a value. Raises what goes wrong."""
+    """Ask a query engine and tell what came; ``fact`` takes a label and a value.
+
+    Raises what goes wrong.
+    """
     llm, embedding = OPEALLM(client=opea, max_tokens=200), OPEAEmbedding(client=opea)
     index = VectorStoreIndex([TextNode(text=text) for text in DOCUMENTS], embed_model=embedding)
     engine = index.as_query_engine(llm=llm, similarity_top_k=2, streaming=True)
     fact(
         "engine",
-        "VectorStoreIndex(nodes, embed_model=OPEAEmbedding(client=opea)).as_query_engine(llm=OPEALLM(client=opea))",
+        "VectorStoreIndex(nodes, embed_model=OPEAEmbedding(client=opea))"
+        ".as_query_engine(llm=OPEALLM(client=opea))",
     )
     answer = engine.query("What does a retry budget do?")
     assert isinstance(answer, StreamingResponse)

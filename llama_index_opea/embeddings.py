@@ -31,15 +31,20 @@ dispatcher = get_dispatcher(__name__)
 
 
 class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
-    """Vectors for texts, in their order, as lists of floats; texts are sent as they are, line breaks included.
+    """Vectors for texts, in their order, as lists of floats.
 
-    ``OPEAEmbedding(model_name="bge-m3", api_base="http://localhost:8080")``; the keywords about servers are
-    those of ``OPEALLM``. A batch that the server refuses as too large is split. Raises the errors of
-    ``opea_core``.
+    Texts are sent as they are, line breaks included.
+
+    ``OPEAEmbedding(model_name="bge-m3", api_base="http://localhost:8080")``; the keywords about
+    servers are those of ``OPEALLM``. A batch that the server refuses as too large is split. Raises
+    the errors of ``opea_core``.
     """
 
     model_name: str = _UNNAMED
-    """The model (``model`` is another name); if not given and the server serves one, that one, asked for at the first call."""
+    """The model (``model`` is another name).
+
+    If not given and the server serves one, that one, asked for at the first call.
+    """
     dimensions: int | None = None
     """The length of the vectors, at models that can be shortened."""
     max_request_bytes: PositiveInt = 1_000_000
@@ -138,7 +143,10 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
         )
 
     def _for_queries(self) -> Self:
-        """LlamaIndex's cache knows a text without its prefix: with prefixes it must not answer queries."""
+        """The object to embed queries with: without the cache where prefixes differ.
+
+        LlamaIndex's cache knows a text without its prefix, so it must not answer queries then.
+        """
         if self.embeddings_cache is None or self.query_prefix == self.text_prefix:
             return self
         return self.model_copy(update={"embeddings_cache": None})
@@ -152,10 +160,12 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
         show_progress: bool = False,
         **kwargs: Any,  # noqa: ARG002 - LlamaIndex's signature
     ) -> list[Embedding]:
-        """Vectors of texts in requests of ``embed_batch_size``, ``num_workers`` at once, in their order.
+        """Vectors of texts, in their order.
 
-        ``num_workers``: if not given, as many as the endpoints' ``max_concurrent``, 8 for one without. An error
-        ends the requests that were not begun.
+        The requests are of ``embed_batch_size`` texts, ``num_workers`` at once.
+
+        ``num_workers``: if not given, as many as the endpoints' ``max_concurrent``, 8 for one
+        without. An error ends the requests that were not begun.
         """
         work = _Batches(self, texts)
         workers = self._workers(len(work))
@@ -223,7 +233,10 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
 
 
 def _in_threads(count: int, run: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
-    """Results in the jobs' order, from threads that nobody waits for: an error or Ctrl-C is raised at once."""
+    """Results in the jobs' order, from threads that nobody waits for.
+
+    An error or Ctrl-C is raised at once.
+    """
     futures: list[Future[Any]] = [Future() for _ in jobs]
     waiting = deque(zip(jobs, futures, strict=True))
 
@@ -248,7 +261,10 @@ def _in_threads(count: int, run: Callable[[Any], Any], jobs: Sequence[Any]) -> I
 
 
 class _Batches:
-    """Texts in batches, each with LlamaIndex's events, told in their order on the caller's thread."""
+    """Texts in batches, each with LlamaIndex's events.
+
+    These are told in their order on the caller's thread.
+    """
 
     def __init__(self, model: OPEAEmbedding, texts: Sequence[str]) -> None:
         if isinstance(texts, str):

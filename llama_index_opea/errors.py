@@ -1,4 +1,7 @@
-"""Errors this package adds to those of ``opea_core``; LlamaIndex has no classes of its own, its callers catch ValueError."""
+"""Errors this package adds to those of ``opea_core``.
+
+LlamaIndex has no classes of its own, its callers catch ValueError.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ from opea_core import ConfigurationError, OPEAError
 
 
 class StructuredOutputError(OPEAError, ValueError):
-    """The model's answer does not fit the wanted class, and neither did a second one; ``raw_text`` is what it wrote."""
+    """The model's answer does not fit the wanted class, and neither did a second one.
+
+    ``raw_text`` is what it wrote.
+    """
 
     raw_text: str = ""
 

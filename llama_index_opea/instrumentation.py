@@ -19,7 +19,10 @@ dispatcher = get_dispatcher(__name__)
 
 
 class _Hidden(str):
-    """An option of a call that events carry along and nobody reads there: text to them, the value to code that asks for it."""
+    """An option of a call that events carry along and nobody reads there.
+
+    It is text to them, and the value to code that asks for it.
+    """
 
     __slots__ = ("value",)
     value: Any
@@ -71,7 +74,10 @@ class _Hidden(str):
 def instrumented(
     callback: Callable[[Any], Any] | None = None, span: bool = True
 ) -> Callable[[Method], Method]:
-    """A public method with LlamaIndex's ``callback`` and a span; headers and keys among its options are hidden from both."""
+    """A public method with LlamaIndex's ``callback`` and a span.
+
+    Headers and keys among its options are hidden from both.
+    """
 
     def decorate(method: Method) -> Method:
         inner: Any = callback(method) if callback is not None else method
@@ -118,9 +124,12 @@ def _opening() -> Iterator[list[Any]]:
 
 
 def closed_with_the_answer(stream: Stream) -> Stream:
-    """A generator that an ``instrumented`` method hands to its callback, closed as soon as the caller is done.
+    """A generator that an ``instrumented`` method hands to its callback.
 
-    LlamaIndex's wrapper does not close it, and its events keep it alive for as long as somebody keeps them.
+    It is closed as soon as the caller is done.
+
+    LlamaIndex's wrapper does not close it, and its events keep it alive for as long as somebody
+    keeps them.
     """
     opened = _OPENED.get()
     if opened is not None:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from opea_core import AsyncChatStream, ChatStream
 
 _BODY_FIELDS = (
-    "temperature", "max_tokens", "stop", "top_p", "seed", "presence_penalty", "frequency_penalty", "logprobs", "logit_bias",
-    "reasoning_effort", "verbosity", "service_tier", "modalities",
+    "temperature", "max_tokens", "stop", "top_p", "seed", "presence_penalty", "frequency_penalty",
+    "logprobs", "logit_bias", "reasoning_effort", "verbosity", "service_tier", "modalities",
 )  # fmt: skip
 _logger = logging.getLogger("opea_core")
 
@@ -47,9 +47,10 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
     """An LLM behind any OpenAI-compatible server: vLLM, llama.cpp, Ollama, LiteLLM, a gateway.
 
     ``OPEALLM(model="qwen3", api_base="http://localhost:8000", api_key="...")``, or
-    ``OPEALLM(client=opea_core.OPEA(...))`` to share one queue, breaker and set of connections. The keywords
-    are those of ``OpenAILike``; those about servers are listed in ``Connection``. Fields of the request that
-    are not listed go into ``additional_kwargs=`` or ``extra_body=``; per call, into the call.
+    ``OPEALLM(client=opea_core.OPEA(...))`` to share one queue, breaker and set of connections. The
+    keywords are those of ``OpenAILike``; those about servers are listed in ``Connection``. Fields
+    of the request that are not listed go into ``additional_kwargs=`` or ``extra_body=``; per call,
+    into the call.
 
     Raises the errors of ``opea_core``; ``errors`` has three more.
     """
@@ -76,7 +77,10 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
     modalities: list[str] | None = None
     audio_config: dict[str, Any] | None = None
     tokenizer: Any = hidden()
-    """Has an ``encode`` method (or names a tokenizer of Hugging Face): completions then infer ``max_tokens``."""
+    """Has an ``encode`` method (or names a tokenizer of Hugging Face).
+
+    Completions then infer ``max_tokens``.
+    """
     additional_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the request."""
     extra_body: dict[str, Any] | None = None
@@ -145,7 +149,10 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
         return {"class_name": self.class_name(), **self._shown_metadata(), **shown}
 
     def _shown_metadata(self) -> dict[str, Any]:
-        """Every call shows it to events, whether anybody listens or not: made again only when something in it changed."""
+        """Every call shows it to events, whether anybody listens or not.
+
+        It is made again only when something in it changed.
+        """
         if type(self).metadata is not OPEALLM.metadata:
             return self.metadata.model_dump()
         of = (
@@ -164,7 +171,10 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
 
     @instrumented(llm_chat_callback())
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """One answer; options of the call win over fields, unknown ones go into the request body."""
+        """One answer.
+
+        Options of the call win over fields, unknown ones go into the request body.
+        """
         return self._send(self._chat_input(messages), kwargs)
 
     @instrumented(llm_chat_callback())
@@ -176,8 +186,8 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """One answer in growing responses: ``message`` is all so far, ``delta`` the new text.
 
-        Reasoning comes as ``additional_kwargs["thinking_delta"]``; usage, finish reason and logprobs with
-        the last response. Raises StreamInterrupted where a stream breaks off.
+        Reasoning comes as ``additional_kwargs["thinking_delta"]``; usage, finish reason and
+        logprobs with the last response. Raises StreamInterrupted where a stream breaks off.
         """
         return self._stream(self._chat_input(messages), kwargs)
 
@@ -190,9 +200,12 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
 
     @instrumented(llm_completion_callback())
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """One answer to a prompt: as the user's message, or by ``/completions`` with ``is_chat_model=False``.
+        """One answer to a prompt.
 
-        ``formatted``: the prompt needs no ``completion_to_prompt``, which is for ``/completions`` only.
+        It goes as the user's message, or by ``/completions`` with ``is_chat_model=False``.
+
+        ``formatted``: the prompt needs no ``completion_to_prompt``, which is for ``/completions``
+        only.
         """
         return completion_response(self._send(self._prompt_input(prompt, formatted), kwargs))
 

@@ -1,8 +1,8 @@
 """LlamaIndex's messages as the chat-completions protocol writes them.
 
-Every form a history may have is understood: blocks, and the dicts or SDK objects that integrations leave in
-``additional_kwargs``. Reasoning goes where the core decides about it; what tools show besides text becomes a
-message of the user behind the results.
+Every form a history may have is understood: blocks, and the dicts or SDK objects that integrations
+leave in ``additional_kwargs``. Reasoning goes where the core decides about it; what tools show
+besides text becomes a message of the user behind the results.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _ROLES = {"chatbot": "assistant", "model": "assistant"}
 def to_wire(messages: Sequence[ChatMessage], cache_points: bool = False) -> list[Json]:
     """The messages of a conversation as dicts, in order; the caller's are not changed.
 
-    ``cache_points``: whether the server takes ``cache_control``. May read files and fetch URLs (``reads``
-    says whether it would). Raises ConfigurationError for what cannot be sent.
+    ``cache_points``: whether the server takes ``cache_control``. May read files and fetch URLs
+    (``reads`` says whether it would). Raises ConfigurationError for what cannot be sent.
     """
     answered = {
         id_ for message in messages if (id_ := message.additional_kwargs.get("tool_call_id"))
@@ -73,12 +73,18 @@ def to_wire(messages: Sequence[ChatMessage], cache_points: bool = False) -> list
 
 
 def reads(messages: Sequence[ChatMessage]) -> bool:
-    """Whether converting these messages reads files or fetches URLs, so that async code does it in a thread."""
+    """Whether converting these messages reads files or fetches URLs.
+
+    Then async code does it in a thread.
+    """
     return any(_reads(block) for message in messages for block in message.blocks)
 
 
 def refuse_media(messages: Sequence[ChatMessage], taken: Collection[str], where: str) -> None:
-    """Raise ConfigurationError for a block of a kind that is not ``taken``; ``where`` names who does not take it."""
+    """Raise ConfigurationError for a block of a kind that is not ``taken``.
+
+    ``where`` names who does not take it.
+    """
     for block in (block for message in messages for block in message.blocks):
         if _KINDS.get(type(block), "text") not in ("text", *taken):
             raise ConfigurationError(
@@ -113,7 +119,10 @@ def _converted(message: ChatMessage, cache_points: bool, answered: set[str]) -> 
 
 
 def _said(message: ChatMessage) -> Sequence[Any]:
-    """The blocks to send; not the images that the model itself made, as servers take none in an answer."""
+    """The blocks to send.
+
+    Not the images that the model itself made, as servers take none in an answer.
+    """
     made = message.role.value == "assistant" and message.additional_kwargs.get("content_parts")
     return (
         [block for block in message.blocks if not isinstance(block, ImageBlock)]
@@ -123,7 +132,10 @@ def _said(message: ChatMessage) -> Sequence[Any]:
 
 
 def _content(blocks: Sequence[Any], cache_points: bool) -> str | list[Json]:
-    """Text alone as one string, joined as ``ChatMessage.content`` joins it; anything else as parts."""
+    """Text alone as one string, joined as ``ChatMessage.content`` joins it.
+
+    Anything else as parts.
+    """
     parts: list[Json] = []
     for block in blocks:
         if isinstance(block, CachePoint):
@@ -230,9 +242,8 @@ def _add_thoughts(built: Json, blocks: Sequence[Any]) -> None:
     known = [block.additional_information for block in thoughts]
     text = "".join(block.content or "" for block in thoughts)
     fields = [field for info in known if (field := info.get("reasoning_field"))]
-    if (
-        text and not built.keys() & set(REASONING_FIELDS) and "reasoning_details" not in fields
-    ):  # those have the text
+    # Those have the text.
+    if text and not built.keys() & set(REASONING_FIELDS) and "reasoning_details" not in fields:
         built[next(name for name in (*fields, *REASONING_FIELDS) if name in REASONING_FIELDS)] = (
             text
         )
@@ -281,7 +292,10 @@ def _sendable(call: Json) -> Json:
 
 
 def _arguments(value: Any) -> str:
-    """Arguments as JSON text of an object, always: servers fail at broken ones in every later turn."""
+    """Arguments as JSON text of an object, always.
+
+    Servers fail at broken ones in every later turn.
+    """
     read = value
     if isinstance(value, str):
         try:

@@ -1,4 +1,7 @@
-"""The keywords of ``OpenAILike`` and its embeddings: what they are called here, which have no effect, which are refused and why."""
+"""The keywords of ``OpenAILike`` and its embeddings.
+
+What they are called here, which have no effect, which are refused and why.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ TAKEN = frozenset({"reuse_client", "class_name"})
 
 
 def refuse_own(found: Mapping[str, Any], *names: str, **advice: str) -> None:
-    """Raise ConfigurationError for further fields of the request that are what the call itself says.
+    """Refuse further fields of the request that are what the call itself says.
+
+    Raises ConfigurationError.
 
     Those fields would stand in place of the texts that the vectors, or the scores, are for.
     """

@@ -23,10 +23,12 @@ dispatcher = get_dispatcher(__name__)
 
 
 class OPEARerank(Connection, BaseNodePostprocessor, defer_build=False):
-    """The ``top_n`` nodes that fit a query best, with the reranker's scores (vLLM, llama.cpp, Jina, Cohere, Voyage).
+    """The ``top_n`` nodes that fit a query best, with the reranker's scores.
 
-    ``OPEARerank(model="bge-reranker", api_base="http://localhost:8080", top_n=3)``; the keywords about
-    servers are those of ``OPEALLM``. Raises the errors of ``opea_core``.
+    The reranker may be of vLLM, llama.cpp, Jina, Cohere or Voyage.
+
+    ``OPEARerank(model="bge-reranker", api_base="http://localhost:8080", top_n=3)``; the keywords
+    about servers are those of ``OPEALLM``. Raises the errors of ``opea_core``.
     """
 
     model: str | None = None

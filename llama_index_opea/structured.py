@@ -1,6 +1,7 @@
 """Answers of a given class: how they are asked for, read, and asked for once more.
 
-``Question`` decides and knows no I/O; ``ask``, ``aask``, ``stream`` and ``astream`` send what it wants.
+``Question`` decides and knows no I/O; ``ask``, ``aask``, ``stream`` and ``astream`` send what it
+wants.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ Json = dict[str, Any]
 TEXT = "text"
 """The method that goes without any help of the server: the schema stands in the prompt."""
 _FORMS = re.compile(
-    r"\btools?\b|tool_choice|function[ _-]?call|response_format|json[ _]schema|structured[ _]outputs?|grammar|jinja",
+    r"\btools?\b|tool_choice|function[ _-]?call|response_format|json[ _]schema"
+    r"|structured[ _]outputs?|grammar|jinja",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(
@@ -102,7 +104,10 @@ def form_of(output_cls: type[BaseModel], strict: bool) -> Json:
 
 
 class Question:
-    """One wish for an object: by the first of ``methods`` the server takes, and once more if the answer does not fit.
+    """One wish for an object.
+
+    It is asked for by the first of ``methods`` the server takes, and once more if the answer does
+    not fit.
 
     ``on_text`` is told when words were what the server took.
     """
@@ -133,10 +138,9 @@ class Question:
         self._go_on(lambda: self._asks.send(response))
 
     def refused(self, error: RequestError | ServerError) -> None:
-        """Take the server's refusal of what was wanted; raises it if there is no other way to ask."""
-        if (
-            error.code == "json_validate_failed"
-        ):  # Groq's: no refusal, but an answer that the server checked
+        """Take the server's refusal of what was wanted; raises it if no way to ask is left."""
+        # Groq's: no refusal, but an answer that the server checked.
+        if error.code == "json_validate_failed":
             self.answered(
                 ChatResponse(
                     message=ChatMessage(
@@ -201,7 +205,8 @@ class Question:
         for cls in (self._cls, _flexible(self._cls)):
             try:
                 return cls.model_validate(value)
-            except Exception:  # noqa: BLE001, S112 - the class's validators may raise anything at half a value
+            except Exception:  # noqa: BLE001, S112
+                # The class's validators may raise anything at half a value.
                 continue
         return None
 
@@ -248,13 +253,16 @@ class Question:
         raise _UnfitError(problem, text, is_cut)
 
     def _readings(self, text: str) -> list[Any]:
-        """What a text may mean: the arguments of a call written as text, the value itself, a list."""
+        """What a text may mean: a call's arguments written as text, the value itself, a list."""
         name = self._form["name"]
         return [read_answer(text, name), read_answer(text), read_answer(text, is_list=True)]
 
 
 def _call_or_text(message: ChatMessage, name: str) -> Json | str:
-    """What should be the answer: the arguments of the call that was asked for, else the text, else any call's arguments."""
+    """What should be the answer.
+
+    The arguments of the call that was asked for, else the text, else any call's arguments.
+    """
     calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     own = next((call for call in calls if call.tool_name == name), None)
     if own is None and calls and not message.content:
@@ -302,7 +310,10 @@ def _failed(cls: type[BaseModel], unfit: _UnfitError) -> StructuredOutputError:
 
 
 def _is_about_forms(error: RequestError | ServerError) -> bool:
-    """Whether the server refused the way of asking (llama.cpp says it with 500), not the question, and not this schema."""
+    """Whether the server refused the way of asking, not the question, and not this schema.
+
+    llama.cpp says it with 500.
+    """
     if isinstance(error, ContextOverflowError | BadAnswerError) or error.status_code not in (
         400,
         404,

@@ -34,7 +34,10 @@ class ObjectMethods(ToolMethods):
 
     is_function_calling_model: bool = True
     should_use_structured_outputs: bool = False
-    """Whether objects are asked for by ``json_schema`` only; else it is tried first, then a forced tool, then text."""
+    """Whether objects are asked for by ``json_schema`` only.
+
+    Else it is tried first, then a forced tool, then text.
+    """
 
     if TYPE_CHECKING:  # what the class that holds the connection brings
         client: Any
@@ -54,9 +57,9 @@ class ObjectMethods(ToolMethods):
     ) -> Model:
         """An object of a pydantic class, validated.
 
-        Asked for by ``json_schema``, by a forced tool where that is refused, by words where both are; an
-        answer that does not fit is asked for once more. ``pydantic_program_mode`` FUNCTION or LLM chooses.
-        Raises StructuredOutputError with the raw text.
+        Asked for by ``json_schema``, by a forced tool where that is refused, by words where both
+        are; an answer that does not fit is asked for once more. ``pydantic_program_mode`` FUNCTION
+        or LLM chooses. Raises StructuredOutputError with the raw text.
         """
         if self.pydantic_program_mode == PydanticProgramMode.LM_FORMAT_ENFORCER:
             return cast(
@@ -104,7 +107,10 @@ class ObjectMethods(ToolMethods):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Generator[Model | FlexibleModel, None, None]:
-        """``structured_predict`` in growing objects: of a looser class until the fields fit, the validated one at the end."""
+        """``structured_predict`` in growing objects.
+
+        They are of a looser class until the fields fit; the validated one comes at the end.
+        """
         plain = inspect.unwrap(FunctionCallingLLM.stream_structured_predict)
         return cast(
             "Generator[Model | FlexibleModel, None, None]",
@@ -119,7 +125,10 @@ class ObjectMethods(ToolMethods):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> AsyncGenerator[Model | FlexibleModel, None]:
-        """``stream_structured_predict`` for async code: ``async for o in await llm.astream_structured_predict(...)``."""
+        """``stream_structured_predict`` for async code.
+
+        ``async for o in await llm.astream_structured_predict(...)``.
+        """
         plain = inspect.unwrap(FunctionCallingLLM.astream_structured_predict)
         return cast(
             "AsyncGenerator[Model | FlexibleModel, None]",
@@ -180,7 +189,10 @@ class ObjectMethods(ToolMethods):
         )
 
     def _take_text(self, model: str) -> None:
-        """Remember that this model takes words only; nothing to remember where nothing else was tried."""
+        """Remember that this model takes words only.
+
+        There is nothing to remember where nothing else was tried.
+        """
         if model not in self._text_only and self._ways(model) != [structured.TEXT]:
             self._text_only.add(model)
             _logger.warning(

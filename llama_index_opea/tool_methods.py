@@ -64,7 +64,8 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
         """``chat_with_tools`` for async code."""
         return await super().achat_with_tools(*args, **kwargs)
 
-    # LlamaIndex's own methods are unwrapped below, as a span of theirs inside of ours would tell everything twice
+    # LlamaIndex's own methods are unwrapped below, as a span of theirs inside of ours would tell
+    # everything twice.
 
     @instrumented()
     def predict_and_call(self, *args: Any, **kwargs: Any) -> AgentChatResponse:
@@ -98,7 +99,8 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
     ) -> dict[str, Any]:
         """The arguments of ``chat`` for a call with tools; the history is copied.
 
-        ``tool_choice``: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or a dict of the protocol.
+        ``tool_choice``: ``"auto"``, ``"none"``, ``"required"``, a tool's name, or a dict of the
+        protocol.
         """
         if tools and not self.is_chat_model:
             raise ConfigurationError(
@@ -169,7 +171,8 @@ class ToolMethods(FunctionCallingLLM, defer_build=True):
     ) -> list[ToolSelection]:
         """The calls of a response, whole or growing.
 
-        A call whose arguments are no JSON object gets a name that no tool has, which says why: it does not run.
+        A call whose arguments are no JSON object gets a name that no tool has, which says why: it
+        does not run.
 
         Raises NoToolCallError if there is none and ``error_on_no_tool_call``.
         """

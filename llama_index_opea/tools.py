@@ -33,9 +33,8 @@ def tools_of(tools: Sequence[BaseTool | Mapping[str, Any]], strict: bool) -> lis
 def _tool(tool: BaseTool, strict: bool) -> Json:
     metadata = tool.metadata
     parameters = metadata.get_parameters_dict()
-    if (
-        "type" not in parameters and metadata.fn_schema is not None
-    ):  # LlamaIndex leaves out the reference that is all of it
+    # LlamaIndex leaves out the reference that is all of it.
+    if "type" not in parameters and metadata.fn_schema is not None:
         root = root_written_out(metadata.fn_schema.model_json_schema())
         parameters = {
             key: value for key, value in root.items() if key not in ("title", "description")
@@ -82,9 +81,10 @@ def _attributes(value: Any, *names: str) -> Json:
 def selections(message: ChatMessage, partial: bool = False) -> list[ToolSelection]:
     """The calls of a message, from its blocks, else from ``additional_kwargs``.
 
-    ``partial``: the message is not whole yet, and arguments are read as far as they go. In a whole message
-    arguments that are no JSON object are unusable: what they would have become nobody knows. Such a call gets
-    a name that no tool has, which says why: so no tool runs, and agents tell the model.
+    ``partial``: the message is not whole yet, and arguments are read as far as they go. In a whole
+    message arguments that are no JSON object are unusable: what they would have become nobody
+    knows. Such a call gets a name that no tool has, which says why: so no tool runs, and agents
+    tell the model.
     """
     known = message.additional_kwargs
     errors = (
@@ -107,12 +107,18 @@ def _not_run(call: ToolSelection, why: str) -> ToolSelection:
 
 
 def why_not_run(name: str) -> str:
-    """What to tell about a call that got its name from ``selections``, as it was not to be run; ``""`` for any other name."""
+    """What to tell about a call that got its name from ``selections``, as it was not to be run.
+
+    ``""`` for any other name.
+    """
     tool, _, why = name.partition(_NOT_RUN)
     if not why:
         return ""
     advice = next((advice for word, advice in _ADVICE if word in why), "")
-    return f"The call of {tool or 'a tool without a name'} was not run: {why.removesuffix(')')}.{advice}"
+    return (
+        f"The call of {tool or 'a tool without a name'} was not run:"
+        f" {why.removesuffix(')')}.{advice}"
+    )
 
 
 def reasons(messages: Sequence[ChatMessage]) -> dict[str, tuple[str, str]]:

@@ -7,10 +7,11 @@
         llm_params = {"model": "m1", "api_base": "http://127.0.0.1:8000/v1", "api_key": "k"}
         supports_tools = True
 
-``LLMConformance`` is for any LLM, ``EmbeddingConformance`` for embeddings, ``RerankConformance`` for
-postprocessors that rerank. What a model or server cannot do is switched off by a flag; its tests are
-skipped then. The requests are small and may go to a running server or to cassettes: only shapes and
-rules are looked at, not wording. No test may be changed by a subclass, but for an ``xfail`` with a reason.
+``LLMConformance`` is for any LLM, ``EmbeddingConformance`` for embeddings, ``RerankConformance``
+for postprocessors that rerank. What a model or server cannot do is switched off by a flag; its
+tests are skipped then. The requests are small and may go to a running server or to cassettes: only
+shapes and rules are looked at, not wording. No test may be changed by a subclass, but for an
+``xfail`` with a reason.
 
 Needs pytest and, for the async tests, pytest-asyncio (in either of its modes).
 """
@@ -42,7 +43,8 @@ pytest.register_assert_rewrite(
     )
 )
 
-from llama_index_opea.testing.agents import AgentTests  # noqa: E402 - after their asserts are made to speak
+# After their asserts are made to speak.
+from llama_index_opea.testing.agents import AgentTests  # noqa: E402
 from llama_index_opea.testing.chat import ChatTests  # noqa: E402
 from llama_index_opea.testing.embeddings import EmbeddingConformance  # noqa: E402
 from llama_index_opea.testing.events import EventTests  # noqa: E402
@@ -68,7 +70,8 @@ class LLMConformance(
 ):
     """All tests for an LLM.
 
-    Give ``llm_class`` and ``llm_params``, set the flags of ``LLMSettings``, and name the subclass ``Test...``:
+    Give ``llm_class`` and ``llm_params``, set the flags of ``LLMSettings``, and name the subclass
+    ``Test...``:
 
         class TestMyLLM(LLMConformance):
             @property
@@ -87,7 +90,8 @@ class LLMConformance(
             def reasoning_params(self):
                 return {"reasoning_effort": "low"}
 
-    Plain class attributes do as well. A test that your LLM cannot pass may be excused, never changed:
+    Plain class attributes do as well. A test that your LLM cannot pass may be excused, never
+    changed:
 
             @pytest.mark.xfail(reason="the server counts no tokens in streams: https://...")
             def test_usage_stream_last(self):

@@ -1,4 +1,7 @@
-"""Agents, query engines and chat engines: what people build on an LLM, without a network of its own."""
+"""Agents, query engines and chat engines.
+
+What people build on an LLM, without a network of its own.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ from llama_index_opea.testing.checks import check_storable
 from llama_index_opea.testing.samples import ADD, ADD_TWICE, ADDING, CITY, SUM, Address, add_numbers
 from llama_index_opea.testing.settings import LLMSettings
 
-HAND_OFF = "Call handoff with to_agent 'adder' and reason 'sums'; the adder shall call add_numbers with 2 and 3."
+HAND_OFF = (
+    "Call handoff with to_agent 'adder' and reason 'sums'; the adder shall call add_numbers"
+    " with 2 and 3."
+)
 QUESTION = "What did Ada write?"
 
 
@@ -50,7 +56,7 @@ class AgentTests(LLMSettings):
         "ignore::pydantic.warnings.PydanticDeprecatedSince211",
         "ignore:is_running called from within a step:DeprecationWarning",
     )
-    """Core's workflows look at all attributes of an agent, and core's agents ask whether they run."""
+    """Core's workflows look at all attributes of an agent, and its agents ask whether they run."""
 
     @pytest.fixture(autouse=True)
     def _words_are_tokens(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +81,8 @@ class AgentTests(LLMSettings):
         assert [result.tool_output.raw_output for result in results][:1] == [SUM]
         assert len(results) >= sums, f"the tool ran {len(results)} times"
         assert output.response.content, (
-            "the agent's last message is empty: the last response of a stream must carry the whole message"
+            "the agent's last message is empty:"
+            " the last response of a stream must carry the whole message"
         )
         check_storable(output.response)
         for event in events:
@@ -88,7 +95,10 @@ class AgentTests(LLMSettings):
     @pytest.mark.parametrize("streaming", [True, False], ids=["stream", "whole"])
     @asynchronous
     async def test_function_agent(self, streaming: bool) -> None:
-        """``FunctionAgent`` calls a tool and answers. To fix: see the tests of tool calls, then those of streams."""
+        """``FunctionAgent`` calls a tool and answers.
+
+        To fix: see the tests of tool calls, then those of streams.
+        """
         agent = FunctionAgent(
             tools=[ADDING], llm=self.llm(), system_prompt="Use the tools.", streaming=streaming
         )
@@ -100,7 +110,10 @@ class AgentTests(LLMSettings):
     @needs("supports_agents", "supports_tools")
     @asynchronous
     async def test_function_agent_memory(self) -> None:
-        """A second run sees the first one, calls and results included. To fix: as ``test_tool_result_roundtrip``."""
+        """A second run sees the first one, calls and results included.
+
+        To fix: as ``test_tool_result_roundtrip``.
+        """
         agent = FunctionAgent(tools=[ADDING], llm=self.llm())
         memory = _memory()
         self._check_run(*await self._run(agent, ADD, memory=memory))
@@ -119,7 +132,10 @@ class AgentTests(LLMSettings):
     @needs("supports_agents", "supports_tool_choice")
     @asynchronous
     async def test_function_agent_initial_tool(self) -> None:
-        """``initial_tool_choice`` forces the first call, and only that. To fix: see ``test_tool_choice_name_stream_async``."""
+        """``initial_tool_choice`` forces the first call, and only that.
+
+        To fix: see ``test_tool_choice_name_stream_async``.
+        """
         agent = FunctionAgent(
             tools=[ADDING, CITY], llm=self.llm(), initial_tool_choice="name_of_city"
         )
@@ -147,7 +163,10 @@ class AgentTests(LLMSettings):
     @needs("supports_agents", "supports_tools")
     @asynchronous
     async def test_function_agent_early_stop(self) -> None:
-        """Out of iterations, ``early_stopping_method="generate"`` asks for a last answer, with a system message at the end."""
+        """Out of iterations, ``early_stopping_method="generate"`` asks for a last answer.
+
+        It does so with a system message at the end.
+        """
         agent = FunctionAgent(tools=[ADDING], llm=self.llm())
         output, _ = await self._run(agent, ADD, max_iterations=1, early_stopping_method="generate")
         assert output.response.content
@@ -155,7 +174,10 @@ class AgentTests(LLMSettings):
     @needs("supports_agents", "supports_structured")
     @asynchronous
     async def test_function_agent_structured(self) -> None:
-        """An agent with ``output_cls`` ends with an instance of it. To fix: see ``test_as_structured_llm_async``."""
+        """An agent with ``output_cls`` ends with an instance of it.
+
+        To fix: see ``test_as_structured_llm_async``.
+        """
         agent = FunctionAgent(tools=[ADDING], llm=self.llm(), output_cls=Address)
         output, _ = await self._run(agent, ADD)
         assert isinstance(output.get_pydantic_model(Address), Address)
@@ -163,7 +185,10 @@ class AgentTests(LLMSettings):
     @needs("supports_agents", "supports_reasoning")
     @asynchronous
     async def test_function_agent_thinks(self) -> None:
-        """Thoughts arrive in ``AgentStream.thinking_delta``. To fix: see ``test_thinking_delta_async``."""
+        """Thoughts arrive in ``AgentStream.thinking_delta``.
+
+        To fix: see ``test_thinking_delta_async``.
+        """
         output, events = await self._run(
             FunctionAgent(tools=[ADDING], llm=self.llm(**self.reasoning_params)), ADD
         )
@@ -176,7 +201,10 @@ class AgentTests(LLMSettings):
     @pytest.mark.parametrize("streaming", [True, False], ids=["stream", "whole"])
     @asynchronous
     async def test_react_agent(self, streaming: bool) -> None:
-        """``ReActAgent`` works with plain text. To fix: deltas and text must be complete; it stops streams in the middle."""
+        """``ReActAgent`` works with plain text.
+
+        To fix: deltas and text must be complete; it stops streams in the middle.
+        """
         output, events = await self._run(
             ReActAgent(tools=[ADDING], llm=self.llm(), streaming=streaming), ADD
         )
@@ -196,7 +224,10 @@ class AgentTests(LLMSettings):
     @needs("supports_agents", "supports_tools")
     @asynchronous
     async def test_agent_workflow_handoff(self) -> None:
-        """One agent hands the conversation to another, with the calls in it. To fix: as ``test_function_agent_memory``."""
+        """One agent hands the conversation to another, with the calls in it.
+
+        To fix: as ``test_function_agent_memory``.
+        """
         root = FunctionAgent(
             name="root",
             description="Hands over.",
@@ -221,7 +252,10 @@ class AgentTests(LLMSettings):
         return VectorStoreIndex(nodes, embed_model=MockEmbedding(embed_dim=4), transformations=[])
 
     def test_query_engine(self) -> None:
-        """A query engine over an index in memory answers from its nodes. To fix: see ``predict`` and ``metadata.context_window``."""
+        """A query engine over an index in memory answers from its nodes.
+
+        To fix: see ``predict`` and ``metadata.context_window``.
+        """
         response = self._index().as_query_engine(llm=self.llm()).query(QUESTION)
         assert isinstance(response, Response)
         assert response.response
@@ -252,14 +286,20 @@ class AgentTests(LLMSettings):
         assert "".join([token async for token in response.async_response_gen()])
 
     def test_chat_engine(self) -> None:
-        """A chat engine keeps what was said. To fix: answers must be messages that can be sent again."""
+        """A chat engine keeps what was said.
+
+        To fix: answers must be messages that can be sent again.
+        """
         engine = SimpleChatEngine.from_defaults(llm=self.llm(), memory=_memory())
         assert engine.chat(HELLO).response
         assert engine.chat("And goodbye.").response
         assert [message.role.value for message in engine.chat_history] == ["user", "assistant"] * 2
 
     def test_chat_engine_stream(self) -> None:
-        """A chat engine streams in a thread, and keeps the answer. To fix: deltas must be the answer, streams usable in other threads."""
+        """A chat engine streams in a thread, and keeps the answer.
+
+        To fix: deltas must be the answer, streams usable in other threads.
+        """
         engine = SimpleChatEngine.from_defaults(llm=self.llm(), memory=_memory())
         said = "".join(engine.stream_chat(HELLO).response_gen)
         assert said
@@ -275,7 +315,10 @@ class AgentTests(LLMSettings):
         assert engine.chat_history[-1].content == said.strip()
 
     def test_context_chat_engine(self) -> None:
-        """A chat engine over an index sends what it found as a system message. To fix: see ``test_conversation``."""
+        """A chat engine over an index sends what it found as a system message.
+
+        To fix: see ``test_conversation``.
+        """
         engine = self._index().as_chat_engine(
             chat_mode=ChatMode.CONTEXT, llm=self.llm(), memory=_memory()
         )

@@ -25,7 +25,7 @@ def needs(*flags: str) -> Callable[[Test], Test]:
 
 
 def asynchronous(test: Test) -> Test:
-    """The test is async: it runs under pytest-asyncio, in both of its modes, where ``has_async`` is on."""
+    """The test is async: it runs under pytest-asyncio, in both modes, if ``has_async`` is on."""
     marked: Test = pytest.mark.asyncio(needs("has_async")(test))
     return marked
 
@@ -47,7 +47,10 @@ class Conformance:
                 pytest.skip(f"{type(self).__name__}.{flag} is off or not given")
 
     def test_no_overrides(self) -> None:
-        """No test is deleted or changed by the subclass. To fix: excuse it, ``@pytest.mark.xfail(reason="...")``, or set a flag."""
+        """No test is deleted or changed by the subclass.
+
+        To fix: excuse it, ``@pytest.mark.xfail(reason="...")``, or set a flag.
+        """
         cls = type(self)
         suite = next(
             base for base in cls.__mro__ if f"{base.__module__}.".startswith(f"{PACKAGE}.")

@@ -1,4 +1,7 @@
-"""Whole answers: chat and completions, what may stand in a history, arguments of calls, errors, event loops."""
+"""Whole answers.
+
+Chat and completions, what may stand in a history, arguments of calls, errors, event loops.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,10 @@ class ChatTests(LLMSettings):
     # --- the four
 
     def test_chat(self) -> None:
-        """``chat`` gives an assistant's message in well-formed blocks. To fix: build one TextBlock, see ``checks.check_message``."""
+        """``chat`` gives an assistant's message in well-formed blocks.
+
+        To fix: build one TextBlock, see ``checks.check_message``.
+        """
         check_response(self.llm().chat([user()]))
 
     @asynchronous
@@ -76,7 +82,8 @@ class ChatTests(LLMSettings):
     def test_complete(self) -> None:
         """``complete`` gives a text.
 
-        To fix for chat models: ask ``chat`` with one user message (a private one, see ``test_events_balanced``).
+        To fix for chat models: ask ``chat`` with one user message (a private one, see
+        ``test_events_balanced``).
         """
         check_completion(self.llm().complete(HELLO))
 
@@ -86,7 +93,10 @@ class ChatTests(LLMSettings):
         check_completion(await self.llm().acomplete(HELLO))
 
     def test_predict(self) -> None:
-        """``predict`` fills in a template and asks with it. To fix: see ``metadata.is_chat_model`` and the method that it chooses."""
+        """``predict`` fills in a template and asks with it.
+
+        To fix: see ``metadata.is_chat_model`` and the method that it chooses.
+        """
         llm = self.llm()
         with watching(llm) as watch:
             assert llm.predict(PromptTemplate("Say hello to {name}."), name="Ada")
@@ -101,7 +111,10 @@ class ChatTests(LLMSettings):
         self._check_asked(watch)
 
     def test_system_prompt(self) -> None:
-        """``system_prompt`` stands before what ``predict`` asks, and not before what ``chat`` is given: core adds it in the first only."""
+        """``system_prompt`` stands before what ``predict`` asks, not before what ``chat`` is given.
+
+        Core adds it in the first only.
+        """
         llm, plain = self.llm(system_prompt="You are a parrot of few words."), self.llm()
         with watching(llm) as watch:
             llm.predict(PromptTemplate(HELLO))
@@ -118,7 +131,10 @@ class ChatTests(LLMSettings):
     # --- histories
 
     def test_conversation(self) -> None:
-        """A history with a system message and earlier turns is taken, as a tuple as well as a list. To fix: ``messages`` is a Sequence."""
+        """A history with a system message and earlier turns is taken.
+
+        It may be a tuple as well as a list. To fix: ``messages`` is a Sequence.
+        """
         history = (
             ChatMessage(role="system", content="Be brief."),
             user("Hello."),
@@ -129,23 +145,32 @@ class ChatTests(LLMSettings):
 
     @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.value)
     def test_roles(self, role: MessageRole) -> None:
-        """Every role of LlamaIndex is taken. To fix: translate chatbot and model to assistant, developer to what the server knows."""
+        """Every role of LlamaIndex is taken.
+
+        To fix: translate chatbot and model to assistant, developer to what the server knows.
+        """
         self._check_sent(ChatMessage(role=role, content="Good day to you."), user())
 
     def test_late_system_message(self) -> None:
-        """Agents that must stop append a system message at the end. To fix: send it, or what your server takes in its place."""
+        """Agents that must stop append a system message at the end.
+
+        To fix: send it, or what your server takes in its place.
+        """
         self._check_sent(
             user(), ChatMessage(role="system", content="Answer now, with what you know.")
         )
 
     @pytest.mark.parametrize("blocks", BLOCKS.values(), ids=BLOCKS)
     def test_blocks(self, blocks: list[Any]) -> None:
-        """Every kind of textual block is taken in a question. To fix: send its text, drop cache points where the server has none."""
+        """Every kind of textual block is taken in a question.
+
+        To fix: send its text, drop cache points where the server has none.
+        """
         self._check_sent(user(blocks))
 
     @pytest.mark.parametrize("blocks", ANSWERS.values(), ids=ANSWERS)
     def test_blocks_of_answers(self, blocks: list[Any]) -> None:
-        """An answer of another model, a citation, a thought or nothing at all, may stand in a history.
+        """An answer of another model may stand in a history: a citation, a thought or nothing.
 
         To fix: send the text of the blocks.
         """
@@ -165,7 +190,10 @@ class ChatTests(LLMSettings):
         )
 
     def test_messages_not_changed(self) -> None:
-        """What the caller gave is left alone: memories hand out their own messages. To fix: copy before you add or convert."""
+        """What the caller gave is left alone: memories hand out their own messages.
+
+        To fix: copy before you add or convert.
+        """
         blocks = [TextBlock(text="One."), CACHE, TextBlock(text=HELLO)]
         history = [ChatMessage(role="system", content="Be brief."), user(blocks)]
         before = [message.model_copy(deep=True) for message in history]
@@ -176,7 +204,10 @@ class ChatTests(LLMSettings):
 
     @each_way
     def test_call_kwargs_win(self, way: str) -> None:
-        """An argument of the call wins over the constructor's. To fix: ``{**self.kwargs, **kwargs}``, in this order, in all methods."""
+        """An argument of the call wins over the constructor's.
+
+        To fix: ``{**self.kwargs, **kwargs}``, in this order, in all methods.
+        """
         answer = ask(self.llm(**self.long_params), way, HELLO, **self.short_kwargs)
         assert len(text_of(answer[-1]).split()) <= 2, "the constructor's argument won"
 
@@ -192,9 +223,13 @@ class ChatTests(LLMSettings):
     @needs("failing_params")
     @each_way
     def test_error_raises(self, way: str) -> None:
-        """A refused call raises, once it is awaited or iterated, its callback is ended, and the message shows no key."""
+        """A refused call raises, once it is awaited or iterated.
+
+        Its callback is ended, and the message shows no key.
+        """
         llm = self.llm(**self.failing_params)
-        with watching(llm) as watch, pytest.raises(Exception) as caught:  # noqa: PT011 - each integration has errors of its own
+        # Each integration has errors of its own.
+        with watching(llm) as watch, pytest.raises(Exception) as caught:  # noqa: PT011
             ask(llm, way)
         self._check_failure(caught.value, watch.callbacks(CBEventType.LLM))
 
@@ -212,7 +247,8 @@ class ChatTests(LLMSettings):
         started, ended = callbacks
         assert len(started) == 1
         assert ended == started, (
-            "the callback of a failed call must be ended: decorate with llm_chat_callback, and raise inside"
+            "the callback of a failed call must be ended:"
+            " decorate with llm_chat_callback, and raise inside"
         )
         assert not [secret for secret in self.secrets if secret in f"{error} {error!r}"], (
             "the error shows a secret"
@@ -222,9 +258,12 @@ class ChatTests(LLMSettings):
 
     @needs("has_async")
     def test_two_event_loops(self) -> None:
-        """One object works in one event loop after the other: core's sync wrappers start a loop for each call.
+        """One object works in one event loop after the other.
 
-        To fix "Event loop is closed": keep async clients, locks and semaphores per loop, or make them for each call.
+        Core's sync wrappers start a loop for each call.
+
+        To fix "Event loop is closed": keep async clients, locks and semaphores per loop, or make
+        them for each call.
         """
         llm = self.llm()
         check_response(asyncio.run(llm.achat([user()])))
@@ -234,7 +273,10 @@ class ChatTests(LLMSettings):
 
     @asynchronous
     async def test_at_once(self) -> None:
-        """Calls of one object at the same time do not disturb each other. To fix: keep no state of a call on the object."""
+        """Calls of one object at the same time do not disturb each other.
+
+        To fix: keep no state of a call on the object.
+        """
         llm = self.llm()
         answers = await asyncio.gather(
             llm.achat([user()]), llm.acomplete(HELLO), aask(llm, "astream_chat")
@@ -245,7 +287,10 @@ class ChatTests(LLMSettings):
 
     @asynchronous
     async def test_sync_in_event_loop(self) -> None:
-        """The sync methods work where a loop is running, as in a notebook. To fix: do not build them on ``asyncio.run``."""
+        """The sync methods work where a loop is running, as in a notebook.
+
+        To fix: do not build them on ``asyncio.run``.
+        """
         llm = self.llm()
         check_response(llm.chat([user()]))
         check_response(ask(llm, "stream_chat")[-1])

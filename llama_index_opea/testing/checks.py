@@ -1,4 +1,7 @@
-"""The rules for messages, responses and streams. Each says in its failure what LlamaIndex needs it for."""
+"""The rules for messages, responses and streams.
+
+Each says in its failure what LlamaIndex needs it for.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ def call_dicts_of(message: ChatMessage) -> list[dict[str, Any]]:
 
 
 def check_message(message: ChatMessage) -> None:
-    """A whole answer: blocks in order, one text, calls told twice and alike, and all of it can be saved."""
+    """A whole answer.
+
+    Blocks in order, one text, calls told twice and alike, and all of it can be saved.
+    """
     assert message.role == MessageRole.ASSISTANT, (
         f"an answer's role is assistant, not {message.role}"
     )
@@ -63,7 +69,8 @@ def check_message(message: ChatMessage) -> None:
         for block in message.blocks
     ]
     assert kinds == sorted(kinds), (
-        f"blocks come as thinking, text, calls; got {[block.block_type for block in message.blocks]}"
+        "blocks come as thinking, text, calls;"
+        f" got {[block.block_type for block in message.blocks]}"
     )
     assert kinds.count(0) <= 1, "all thoughts of an answer belong into one ThinkingBlock"
     assert kinds.count(1) <= 1, (
@@ -77,7 +84,8 @@ def check_calls(message: ChatMessage) -> None:
     """Calls are in blocks and as dicts, the same ones, with their arguments read."""
     calls, dicts = calls_of(message), call_dicts_of(message)
     assert len(calls) == len(dicts), (
-        "calls belong into ToolCallBlocks (agents) and additional_kwargs['tool_calls'] (structured streams)"
+        "calls belong into ToolCallBlocks (agents)"
+        " and additional_kwargs['tool_calls'] (structured streams)"
     )
     ids = [call.tool_call_id for call in calls]
     assert all(ids), "a call without an id cannot be answered"
@@ -183,7 +191,10 @@ def check_logprobs(response: Reply) -> None:
 
 
 def check_stream(responses: Sequence[ChatResponse]) -> ChatResponse:
-    """Each response holds all so far, ``delta`` what is new, and the last one everything. Gives the last."""
+    """Each response holds all so far, ``delta`` what is new, and the last one everything.
+
+    Gives the last.
+    """
     assert responses, "the stream had no response at all"
     text, thoughts, calls = "", "", 0
     for number, response in enumerate(responses):

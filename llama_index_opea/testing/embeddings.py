@@ -59,12 +59,12 @@ class EmbeddingConformance(Conformance):
 
     @property
     def prefix_params(self) -> dict[str, str]:
-        """``query_prefix`` and ``text_prefix``, where the class has them. Default: not given, their test is skipped."""
+        """``query_prefix`` and ``text_prefix``, where the class has them; else no test of them."""
         return {}
 
     @property
     def dimensions_params(self) -> dict[str, Any]:
-        """Ask for vectors of ``dimensions`` numbers, where the server can. Default: not given, its test is skipped."""
+        """Ask for vectors of ``dimensions`` numbers, where the server can; else no test of it."""
         return {}
 
     @property
@@ -74,7 +74,10 @@ class EmbeddingConformance(Conformance):
 
     @property
     def too_few_params(self) -> dict[str, Any]:
-        """Make the server answer with one vector too few; needs a scripted one. Default: not given, its test is skipped."""
+        """Make the server answer with one vector too few; not given, its test is skipped.
+
+        It needs a scripted one.
+        """
         return {}
 
     @property
@@ -126,7 +129,7 @@ class EmbeddingConformance(Conformance):
         )
 
     def test_batch_order(self) -> None:
-        """The vectors of a batch are those of its texts, in their order. To fix: sort what comes by ``index``."""
+        """The vectors of a batch are in the order of its texts. To fix: sort them by ``index``."""
         embedding = self.embedding()
         vectors = embedding.get_text_embedding_batch(TEXTS)
         self._check_vectors(vectors, len(TEXTS))
@@ -148,7 +151,7 @@ class EmbeddingConformance(Conformance):
         ] == [True] * len(TEXTS)
 
     def test_batches(self) -> None:
-        """More texts than ``embed_batch_size`` are sent in several requests, and nothing is lost or mixed up."""
+        """Texts beyond ``embed_batch_size`` go in several requests; nothing is lost or mixed up."""
         whole = self.embedding().get_text_embedding_batch(TEXTS)
         parts = self.embedding(embed_batch_size=2).get_text_embedding_batch(TEXTS)
         self._check_vectors(parts, len(TEXTS))
@@ -157,7 +160,7 @@ class EmbeddingConformance(Conformance):
     @pytest.mark.parametrize("num_workers", [None, 2])
     @asynchronous
     async def test_batches_async(self, num_workers: int | None) -> None:
-        """The same for the async method, with and without ``num_workers``: order does not depend on which batch is first."""
+        """The same in async, with and without ``num_workers``: any batch may be first."""
         whole = self.embedding().get_text_embedding_batch(TEXTS)
         parts = await self.embedding(
             embed_batch_size=2, num_workers=num_workers
@@ -182,7 +185,7 @@ class EmbeddingConformance(Conformance):
 
     @needs("prefix_params")
     def test_prefixes(self) -> None:
-        """``query_prefix`` and ``text_prefix`` stand before what is embedded, in single calls and batches."""
+        """The prefixes stand before what is embedded, in single calls and batches."""
         plain, prefixed = self.embedding(), self.embedding(**self.prefix_params)
         query, text = (self.prefix_params[name] for name in ("query_prefix", "text_prefix"))
         assert same(prefixed.get_query_embedding(QUERY), plain.get_query_embedding(query + QUERY))
@@ -218,7 +221,10 @@ class EmbeddingConformance(Conformance):
 
     @needs("too_few_params")
     def test_count(self) -> None:
-        """Fewer vectors than texts are an error: an index would give texts to the wrong vectors. To fix: compare the counts."""
+        """Fewer vectors than texts are an error. To fix: compare the counts.
+
+        An index would give texts to the wrong vectors.
+        """
         with pytest.raises(Exception):  # noqa: B017, PT011 - each integration has errors of its own
             self.embedding(**self.too_few_params).get_text_embedding_batch(TEXTS)
 
@@ -283,7 +289,10 @@ class EmbeddingConformance(Conformance):
         assert limiter.acquired == 4
 
     def test_cache(self) -> None:
-        """``embeddings_cache`` saves requests, and gives the same vectors. To fix: hand it on to ``super().__init__``."""
+        """``embeddings_cache`` saves requests. To fix: hand it on to ``super().__init__``.
+
+        It gives the same vectors.
+        """
         cache = SimpleKVStore()
         first = self.embedding(embeddings_cache=cache).get_text_embedding_batch(TEXTS)
         again = self.embedding(
@@ -301,9 +310,12 @@ class EmbeddingConformance(Conformance):
         assert found.node.node_id == "1"
 
     def test_ingestion_cache(self) -> None:
-        """A pipeline finds its own results again, also with another key: ``to_dict()`` is stable and holds none.
+        """A pipeline finds its own results again: ``to_dict()`` is stable and holds no key.
 
-        To fix: exclude keys and everything that changes from serialisation, or changing a key empties the cache.
+        It finds them with another key, too.
+
+        To fix: exclude keys and everything that changes from serialisation, or changing a key
+        empties the cache.
         """
         cache = IngestionCache(cache=SimpleKVStore())
         nodes = [TextNode(text=text, id_=str(number)) for number, text in enumerate(TEXTS[:2])]
@@ -318,7 +330,7 @@ class EmbeddingConformance(Conformance):
 
     @needs("has_async")
     def test_two_event_loops(self) -> None:
-        """One object works in one event loop after the other. To fix: keep async clients per loop."""
+        """One object works in two event loops, in turn. To fix: keep async clients per loop."""
         embedding = self.embedding()
         vectors = [asyncio.run(embedding.aget_query_embedding(QUERY)) for _ in range(2)]
         assert same(*vectors)
@@ -338,7 +350,7 @@ class EmbeddingConformance(Conformance):
         )
 
     def test_init(self) -> None:
-        """The constructor takes ``embedding_params`` and what core gives to every embedding, and keeps it."""
+        """The constructor keeps ``embedding_params`` and what core gives to every embedding."""
         manager = CallbackManager([])
         embedding = self.embedding(callback_manager=manager, embed_batch_size=7, num_workers=3)
         assert embedding.callback_manager is manager
@@ -353,7 +365,7 @@ class EmbeddingConformance(Conformance):
 
     @needs("secrets")
     def test_no_secret_leak(self) -> None:
-        """The key is in no repr, dict, JSON or payload. To fix: ``SecretStr``, excluded from all of them."""
+        """The key is in no repr, dict, JSON or payload. To fix: an excluded ``SecretStr``."""
         embedding = self.embedding()
         shown = [
             repr(embedding),
@@ -377,7 +389,7 @@ class EmbeddingConformance(Conformance):
         self._check_vectors([again.get_query_embedding(QUERY)], 1)
 
     def test_pickle_after_use(self) -> None:
-        """A used object can be pickled, as processes of a pipeline need; the copy is equal and works."""
+        """A used object can be pickled, as pipelines need; the copy is equal and works."""
         embedding = self.embedding(embed_batch_size=7)
         vector = embedding.get_query_embedding(QUERY)
         again: Any = pickle.loads(pickle.dumps(embedding))  # noqa: S301 - our own

@@ -28,7 +28,8 @@ from llama_index_opea.testing.watching import ENDS, STARTS, CountingLimiter, Wat
 
 def _no_estimate(_: str) -> list[int]:
     raise AssertionError(
-        "the token counter had to estimate: raw['usage'] is missing in the response that ended the call"
+        "the token counter had to estimate:"
+        " raw['usage'] is missing in the response that ended the call"
     )
 
 
@@ -39,7 +40,10 @@ class EventTests(LLMSettings):
 
     @needs("returns_usage")
     def test_usage_chat(self) -> None:
-        """The server's counts are in ``raw["usage"]`` and ``additional_kwargs``. To fix: keep the body of the answer as ``raw``."""
+        """The server's counts are in ``raw["usage"]`` and ``additional_kwargs``.
+
+        To fix: keep the body of the answer as ``raw``.
+        """
         check_usage(self.llm().chat([ChatMessage(role="user", content=HELLO)]))
         check_usage(self.llm().complete(HELLO))
 
@@ -52,7 +56,10 @@ class EventTests(LLMSettings):
 
     @needs("returns_usage")
     def test_usage_stream_last(self) -> None:
-        """The last response of a stream has the counts: end events see only that one. To fix: ask for usage in streams, and yield it."""
+        """The last response of a stream has the counts: end events see only that one.
+
+        To fix: ask for usage in streams, and yield it.
+        """
         check_usage(ask(self.llm(), "stream_chat")[-1])
         check_usage(ask(self.llm(), "stream_complete")[-1])
 
@@ -81,7 +88,7 @@ class EventTests(LLMSettings):
     @needs("returns_usage")
     @each_way
     def test_token_counter(self, way: str) -> None:
-        """Core's ``TokenCountingHandler`` counts what the server counted, once, and never estimates.
+        """Core's ``TokenCountingHandler`` counts once what the server counted; it never estimates.
 
         To fix: see ``test_usage_stream_last``.
         """
@@ -107,7 +114,10 @@ class EventTests(LLMSettings):
     @needs("returns_finish_reason")
     @each_way
     def test_finish_reason(self, way: str) -> None:
-        """``additional_kwargs["finish_reason"]`` of the whole answer says whether it was cut off. To fix: keep it to the end of streams."""
+        """``additional_kwargs["finish_reason"]`` of the whole answer says whether it was cut off.
+
+        To fix: keep it to the end of streams.
+        """
         llm = self.llm()
         assert ask(llm, way)[-1].additional_kwargs.get("finish_reason") == "stop"
         assert (
@@ -126,9 +136,12 @@ class EventTests(LLMSettings):
 
     @each_way
     def test_events_balanced(self, way: str) -> None:
-        """A call has one start and one end, as a callback and as an event, and the end has the whole answer.
+        """A call has one start and one end, as a callback and as an event.
 
-        To fix: decorate the eight public methods, and let none of them call another public one; private ones do the work.
+        The end has the whole answer.
+
+        To fix: decorate the eight public methods, and let none of them call another public one;
+        private ones do the work.
         """
         llm = self.llm()
         with watching(llm) as watch:
@@ -160,7 +173,10 @@ class EventTests(LLMSettings):
         assert start.model_dict.get("class_name") == self.llm_class.class_name()
 
     def test_callback_manager_assignable(self) -> None:
-        """``callback_manager`` may be set at any time: agents and engines do. To fix: do not freeze the model, read it in each call."""
+        """``callback_manager`` may be set at any time: agents and engines do.
+
+        To fix: do not freeze the model, read it in each call.
+        """
         llm, watch = self.llm(), Watch()
         llm.callback_manager = CallbackManager([watch])
         ask(llm, "chat")
@@ -172,7 +188,10 @@ class EventTests(LLMSettings):
 
     @each_way
     def test_rate_limiter_once(self, way: str) -> None:
-        """A call takes the rate limiter once. To fix: core's decorators take it; public methods must not call each other."""
+        """A call takes the rate limiter once.
+
+        To fix: core's decorators take it; public methods must not call each other.
+        """
         limiter = CountingLimiter()
         ask(self.llm(rate_limiter=limiter), way)
         assert limiter.acquired == 1, f"one call took the limiter {limiter.acquired} times"

@@ -23,12 +23,18 @@ class KeepingTests(LLMSettings):
     """What becomes of an object besides calls."""
 
     def test_class_in_mro(self) -> None:
-        """The class is an LLM of LlamaIndex. To fix: inherit from ``LLM``, or ``FunctionCallingLLM``; ``CustomLLM`` blocks event loops."""
+        """The class is an LLM of LlamaIndex.
+
+        To fix: inherit from ``LLM``, or ``FunctionCallingLLM``; ``CustomLLM`` blocks event loops.
+        """
         assert BaseLLM in self.llm_class.__mro__
         assert LLM in self.llm_class.__mro__
 
     def test_class_name(self) -> None:
-        """``class_name()`` is the class's own: serialised objects and traces are known by it. To fix: override it."""
+        """``class_name()`` is the class's own: serialised objects and traces are known by it.
+
+        To fix: override it.
+        """
         name = self.llm_class.class_name()
         assert name
         assert name not in {
@@ -38,7 +44,9 @@ class KeepingTests(LLMSettings):
         }
 
     def test_init(self) -> None:
-        """The constructor takes ``llm_params`` and what core gives to every LLM, and keeps it; None is as not given.
+        """The constructor takes and keeps ``llm_params`` and what core gives to every LLM.
+
+        None is as not given.
 
         To fix: hand it on to ``super().__init__``.
         """
@@ -49,12 +57,18 @@ class KeepingTests(LLMSettings):
         assert isinstance(self.llm(callback_manager=None).callback_manager, CallbackManager)
 
     def test_unknown_init_argument_raises(self) -> None:
-        """A misspelt argument raises and is named; pydantic would swallow it. To fix: compare with ``model_fields`` first."""
+        """A misspelt argument raises and is named; pydantic would swallow it.
+
+        To fix: compare with ``model_fields`` first.
+        """
         with pytest.raises(Exception, match="no_such_argument"):
             self.llm(no_such_argument=1)
 
     def test_payload(self) -> None:
-        """``to_payload()`` is what tracers store: plain JSON data with the class's name. To fix: no objects in it."""
+        """``to_payload()`` is what tracers store: plain JSON data with the class's name.
+
+        To fix: no objects in it.
+        """
         payload = json.loads(json.dumps(self.llm().to_payload()))
         assert payload["class_name"] == self.llm_class.class_name()
 
@@ -62,9 +76,12 @@ class KeepingTests(LLMSettings):
 
     @needs("secrets")
     def test_no_secret_leak(self) -> None:
-        """The key is in no repr, dict, JSON, payload, callback or event; private headers in no payload, callback or event.
+        """The key is in no repr, dict, JSON, payload, callback or event.
 
-        To fix: ``SecretStr`` with ``exclude=True`` and ``repr=False``, and a ``to_payload`` of harmless fields only.
+        Private headers are in no payload, callback or event.
+
+        To fix: ``SecretStr`` with ``exclude=True`` and ``repr=False``, and a ``to_payload`` of
+        harmless fields only.
         """
         llm = self.llm()
         with watching(llm) as watch:
@@ -91,7 +108,10 @@ class KeepingTests(LLMSettings):
     @needs("secret_kwargs")
     @each_way
     def test_no_secret_leak_of_calls(self, way: str) -> None:
-        """Private arguments of a call are in no callback and event. To fix: core puts all of them there; hide them before its decorator."""
+        """Private arguments of a call are in no callback and event.
+
+        To fix: core puts all of them there; hide them before its decorator.
+        """
         llm = self.llm()
         with watching(llm) as watch:
             ask(llm, way, HELLO, **self.secret_kwargs)
@@ -114,7 +134,10 @@ class KeepingTests(LLMSettings):
         assert one.system_prompt == other.system_prompt
 
     def test_roundtrip_dict(self) -> None:
-        """``from_dict(to_dict())`` gives an equal object that works, with its key given again. To fix: take every field by name."""
+        """``from_dict(to_dict())`` gives an equal object that works, with its key given again.
+
+        To fix: take every field by name.
+        """
         llm = self.llm(system_prompt="Be brief.")
         given = {
             name: self.llm_params[name]
@@ -129,7 +152,10 @@ class KeepingTests(LLMSettings):
         check_response(again.chat([ChatMessage(role="user", content=HELLO)]))
 
     def test_pickle_after_use(self) -> None:
-        """A used object can be pickled, the copy is equal and works. To fix: keep clients and locks private and make them when needed."""
+        """A used object can be pickled, the copy is equal and works.
+
+        To fix: keep clients and locks private and make them when needed.
+        """
         llm = self.llm(system_prompt="Be brief.")
         ask(llm, "chat")
         again = pickle.loads(pickle.dumps(llm))  # noqa: S301 - our own
@@ -146,7 +172,10 @@ class KeepingTests(LLMSettings):
         check_response((await aask(again, "achat"))[-1])
 
     def test_copy_after_use(self) -> None:
-        """A used object can be copied, deep and shallow, and original and copy both work on. To fix: as ``test_pickle_after_use``."""
+        """A used object can be copied, deep and shallow; original and copy both work on.
+
+        To fix: as ``test_pickle_after_use``.
+        """
         llm = self.llm()
         ask(llm, "chat")
         for again in (copy.deepcopy(llm), copy.copy(llm), llm.model_copy()):
@@ -156,7 +185,10 @@ class KeepingTests(LLMSettings):
 
     @needs("has_async")
     def test_async_is_own(self) -> None:
-        """The async methods are not the sync ones in disguise: ``CustomLLM``'s block the event loop. To fix: write them."""
+        """The async methods are not the sync ones in disguise. To fix: write them.
+
+        Those of ``CustomLLM`` block the event loop.
+        """
         inherited = [
             name
             for name in ("achat", "acomplete", "astream_chat", "astream_complete")

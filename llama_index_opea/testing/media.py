@@ -1,4 +1,7 @@
-"""What an answer has beside text, thoughts and probabilities, and what a question may have: pictures, sound, documents."""
+"""What an answer has beside text, thoughts and probabilities, and what a question may have.
+
+Pictures, sound, documents.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,10 @@ class MediaTests(LLMSettings):
 
     @needs("supports_reasoning")
     def test_reasoning_block(self) -> None:
-        """What the model thought is one ThinkingBlock before the text. To fix: read every name that servers use for it."""
+        """What the model thought is one ThinkingBlock before the text.
+
+        To fix: read every name that servers use for it.
+        """
         response = self._thinker().chat([ChatMessage(role="user", content=HELLO)])
         check_response(response)
         assert thinking_of(response.message)
@@ -71,7 +77,10 @@ class MediaTests(LLMSettings):
 
     @needs("supports_reasoning")
     def test_thinking_delta(self) -> None:
-        """Each thought of a stream is in ``additional_kwargs["thinking_delta"]`` of its response, which agents forward, and in no other."""
+        """Each thought of a stream is in ``additional_kwargs["thinking_delta"]`` of its response.
+
+        Agents forward it. It is in no other response.
+        """
         self._check_thoughts(ask(self._thinker(), "stream_chat"))
 
     @needs("supports_reasoning")
@@ -93,7 +102,10 @@ class MediaTests(LLMSettings):
 
     @needs("supports_reasoning")
     def test_reasoning_of_completions(self) -> None:
-        """Completions have no blocks: the thoughts are in ``additional_kwargs["reasoning_content"]``, and not in the text."""
+        """Completions have no blocks: thoughts are in ``additional_kwargs["reasoning_content"]``.
+
+        They are not in the text.
+        """
         response = self._thinker().complete(HELLO)
         thought = response.additional_kwargs.get("reasoning_content")
         assert isinstance(thought, str)
@@ -115,7 +127,10 @@ class MediaTests(LLMSettings):
 
     @needs("supports_reasoning", "supports_tools")
     def test_reasoning_and_tool(self) -> None:
-        """Thoughts before a call are kept, and the message goes back with them. To fix: as ``test_reasoning_block``, with calls."""
+        """Thoughts before a call are kept, and the message goes back with them.
+
+        To fix: as ``test_reasoning_block``, with calls.
+        """
         llm = self.tool_llm(**self.reasoning_params)
         history = [ChatMessage(role="user", content=ADD)]
         last = check_stream(drained(llm.stream_chat_with_tools([ADDING], chat_history=history)))
@@ -142,20 +157,29 @@ class MediaTests(LLMSettings):
 
     @needs("supports_logprobs")
     def test_logprobs(self) -> None:
-        """``logprobs`` is a list for each token of candidates. To fix: convert, and take a ``top_logprobs`` of null as well."""
+        """``logprobs`` is a list for each token of candidates.
+
+        To fix: convert, and take a ``top_logprobs`` of null as well.
+        """
         response = self.llm(**self.logprobs_params).chat([ChatMessage(role="user", content=HELLO)])
         check_response(response)
         check_logprobs(response)
 
     @needs("supports_logprobs")
     def test_logprobs_complete(self) -> None:
-        """Completions have them, too. To fix: core's converter from chat to completion drops them, use one of your own."""
+        """Completions have them, too.
+
+        To fix: core's converter from chat to completion drops them, use one of your own.
+        """
         check_logprobs(self.llm(**self.logprobs_params).complete(HELLO))
 
     @needs("supports_logprobs")
     @each_stream
     def test_logprobs_stream(self, way: str) -> None:
-        """The last response of a stream has those of all tokens. To fix: collect them while the stream runs."""
+        """The last response of a stream has those of all tokens.
+
+        To fix: collect them while the stream runs.
+        """
         check_logprobs(check_any_stream(way, ask(self.llm(**self.logprobs_params), way)))
 
     @needs("supports_logprobs")
@@ -178,7 +202,10 @@ class MediaTests(LLMSettings):
 
     @needs("supports_audio")
     def test_audio(self) -> None:
-        """Sound reaches the model. To fix: send an ``input_audio`` part; the bytes of a block are base64 already."""
+        """Sound reaches the model.
+
+        To fix: send an ``input_audio`` part; the bytes of a block are base64 already.
+        """
         self._check_counted(AudioBlock(audio=WAV, format="wav"))
 
     @needs("supports_documents")
@@ -209,7 +236,10 @@ class MediaTests(LLMSettings):
 
     @needs("supports_images", "supports_tools", "returns_usage")
     def test_tool_result_image(self, caplog: pytest.LogCaptureFixture) -> None:
-        """A picture in a tool's result is sent, or warned about; it is not dropped in silence. To fix: lift it into a user message."""
+        """A picture in a tool's result is sent, or warned about; it is not dropped in silence.
+
+        To fix: lift it into a user message.
+        """
         llm = self.tool_llm()
         call = ToolCallBlock(
             tool_call_id="call_a", tool_name="add_numbers", tool_kwargs={"a": 2, "b": 3}

@@ -117,7 +117,10 @@ class RerankConformance(Conformance):
         self._check_ranked(self.rerank(top_n=2).postprocess_nodes(nodes(), QueryBundle(QUERY)), 2)
 
     def test_nodes_not_changed(self) -> None:
-        """The nodes that were given keep their scores: others use them, too. To fix: make new ``NodeWithScore`` objects."""
+        """The nodes that were given keep their scores: others use them, too.
+
+        To fix: make new ``NodeWithScore`` objects.
+        """
         given = nodes()
         found = self.rerank(top_n=4).postprocess_nodes(given, query_str=QUERY)
         assert [each.score for each in given] == [0.5] * 4
@@ -163,8 +166,12 @@ class RerankConformance(Conformance):
 
     @needs("failing_params")
     def test_error_raises(self) -> None:
-        """A refused call raises; nodes in their old order would look like an answer. The message shows no key."""
-        with pytest.raises(Exception) as caught:  # noqa: PT011 - each integration has errors of its own
+        """A refused call raises; nodes in their old order would look like an answer.
+
+        The message shows no key.
+        """
+        # Each integration has errors of its own.
+        with pytest.raises(Exception) as caught:  # noqa: PT011
             self.rerank(**self.failing_params).postprocess_nodes(nodes(), query_str=QUERY)
         assert not [
             secret for secret in self.secrets if secret in f"{caught.value} {caught.value!r}"
@@ -197,7 +204,10 @@ class RerankConformance(Conformance):
         )
 
     def test_events(self) -> None:
-        """One start and one end, as events and as callbacks, with query, nodes, ``top_n`` and model."""
+        """One start and one end, as events and as callbacks.
+
+        They have query, nodes, ``top_n`` and model.
+        """
         reranker = self.rerank(top_n=2)
         with watching(reranker) as watch:
             found = reranker.postprocess_nodes(nodes(), query_str=QUERY)
@@ -227,7 +237,10 @@ class RerankConformance(Conformance):
 
     @needs("has_async")
     def test_async_is_own(self) -> None:
-        """``_apostprocess_nodes`` is the class's own: core's takes a thread for the sync one. To fix: write it."""
+        """``_apostprocess_nodes`` is the class's own: core's takes a thread for the sync one.
+
+        To fix: write it.
+        """
         assert (
             self.rerank_class._apostprocess_nodes is not BaseNodePostprocessor._apostprocess_nodes
         )

@@ -92,7 +92,10 @@ def _pdf() -> bytes:
     objects: tuple[bytes, ...] = (
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 50]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+        (
+            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 50]/Contents 4 0 R"
+            b"/Resources<</Font<</F1 5 0 R>>>>>>"
+        ),
         b"<</Length %d>>stream\n%b\nendstream" % (len(text), text),
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
     )
@@ -102,9 +105,8 @@ def _pdf() -> bytes:
         file += b"%d 0 obj%b endobj\n" % (number, content)
     end = (len(objects) + 1, places, len(objects) + 1, len(file))
     return (
-        file
-        + b"xref\n0 %d\n0000000000 65535 f \n%btrailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n"
-        % end
+        file + b"xref\n0 %d\n0000000000 65535 f \n%btrailer"
+        b"<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % end
     )
 
 

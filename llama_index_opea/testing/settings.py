@@ -14,7 +14,10 @@ from llama_index_opea.testing.checks import check_response, usage_of
 
 
 class LLMSettings(Conformance):
-    """The class under test, how to make one, and what it can do. Override as properties or as class attributes."""
+    """The class under test, how to make one, and what it can do.
+
+    Override as properties or as class attributes.
+    """
 
     @property
     def llm_class(self) -> type[LLM]:
@@ -23,8 +26,10 @@ class LLMSettings(Conformance):
 
     @property
     def llm_params(self) -> dict[str, Any]:
-        """The keyword arguments of its constructor. They should make answers repeatable, and leave room for them:
-        about 300 tokens, in a window of at least 4096.
+        """The keyword arguments of its constructor.
+
+        They should make answers repeatable, and leave room for them: about 300 tokens, in a window
+        of at least 4096.
         """
         return {}
 
@@ -52,7 +57,10 @@ class LLMSettings(Conformance):
 
     @property
     def supports_reasoning(self) -> bool:
-        """The model thinks, with ``reasoning_params``, and its thoughts are returned. Default: off."""
+        """The model thinks, with ``reasoning_params``, and its thoughts are returned.
+
+        Default: off.
+        """
         return False
 
     @property
@@ -87,7 +95,10 @@ class LLMSettings(Conformance):
 
     @property
     def supports_agents(self) -> bool:
-        """The model follows the long prompts of agents well enough to be tested in them. Default: as ``supports_tools``."""
+        """The model follows the long prompts of agents well enough to be tested in them.
+
+        Default: as ``supports_tools``.
+        """
         return bool(self.supports_tools)
 
     @property
@@ -97,12 +108,18 @@ class LLMSettings(Conformance):
 
     @property
     def returns_finish_reason(self) -> bool:
-        """``additional_kwargs["finish_reason"]`` tells why an answer ended; core has no place for it. Default: off."""
+        """``additional_kwargs["finish_reason"]`` tells why an answer ended.
+
+        Core has no place of its own for it. Default: off.
+        """
         return False
 
     @property
     def repeats_itself(self) -> bool:
-        """The same question gets the same answer each time, in streams as well, as from a scripted server. Default: off."""
+        """The same question gets the same answer each time, in streams as well.
+
+        As from a scripted server. Default: off.
+        """
         return False
 
     # --- constructor arguments for some of the tests, added to llm_params
@@ -134,32 +151,50 @@ class LLMSettings(Conformance):
 
     @property
     def one_request_params(self) -> dict[str, Any]:
-        """Allow one request at a time, where the class has such a limit: an abandoned stream that stays open is noticed then."""
+        """Allow one request at a time, where the class has such a limit.
+
+        An abandoned stream that stays open is noticed then.
+        """
         return {}
 
     @property
     def failing_params(self) -> dict[str, Any]:
-        """Make every call fail, by a model that does not exist for example. Default: not given, its tests are skipped."""
+        """Make every call fail, by a model that does not exist for example.
+
+        Default: not given, its tests are skipped.
+        """
         return {}
 
     @property
     def cut_stream_params(self) -> dict[str, Any]:
-        """Make the server end streams in the middle; needs a scripted one. Default: not given, its tests are skipped."""
+        """Make the server end streams in the middle; needs a scripted one.
+
+        Default: not given, its tests are skipped.
+        """
         return {}
 
     @property
     def broken_stream_params(self) -> dict[str, Any]:
-        """Make the server send an error in the middle of streams; needs a scripted one. Default: not given."""
+        """Make the server send an error in the middle of streams; needs a scripted one.
+
+        Default: not given.
+        """
         return {}
 
     @property
     def prose_params(self) -> dict[str, Any]:
-        """Make the model fill in no schema, whatever it is asked; a scripted one, or a very small one. Default: not given."""
+        """Make the model fill in no schema, whatever it is asked.
+
+        A scripted one, or a very small one. Default: not given.
+        """
         return {}
 
     @property
     def secret_kwargs(self) -> dict[str, Any]:
-        """Arguments of a call that must not get into events, ``{"extra_headers": {...}}`` for example. Default: not given."""
+        """Arguments of a call that must not get into events.
+
+        ``{"extra_headers": {...}}`` for example. Default: not given.
+        """
         return {}
 
     @property
@@ -170,7 +205,10 @@ class LLMSettings(Conformance):
 
     @property
     def private_headers(self) -> Sequence[str]:
-        """Header values that must not get into events. Default: those of ``default_headers`` in ``llm_params``."""
+        """Header values that must not get into events.
+
+        Default: those of ``default_headers`` in ``llm_params``.
+        """
         return [
             value
             for value in (self.llm_params.get("default_headers") or {}).values()
@@ -184,7 +222,10 @@ class LLMSettings(Conformance):
         return self.llm_class(**{**self.llm_params, **changes})
 
     def prompt_tokens(self, llm: LLM, *messages: ChatMessage) -> int:
-        """The tokens of these messages as the server counted them, after the answer was checked; 0 where it counts none."""
+        """The tokens of these messages as the server counted them, after the answer was checked.
+
+        0 where it counts none.
+        """
         response = llm.chat(list(messages))
         check_response(response)
         return usage_of(response)[0] if self.returns_usage else 0
@@ -194,6 +235,7 @@ class LLMSettings(Conformance):
         llm = self.llm(**changes)
         if not isinstance(llm, FunctionCallingLLM):
             pytest.fail(
-                f"{self.llm_class.__name__} is no FunctionCallingLLM: inherit from it, or set supports_tools = False"
+                f"{self.llm_class.__name__} is no FunctionCallingLLM: inherit from it,"
+                " or set supports_tools = False"
             )
         return llm

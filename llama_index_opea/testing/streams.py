@@ -1,4 +1,7 @@
-"""Streams: cumulative, complete at the end, closed when nobody listens, and an error when they break off."""
+"""Streams: cumulative, complete at the end, and closed when nobody listens.
+
+And an error when they break off.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,9 @@ class StreamTests(LLMSettings):
     def test_stream_chat(self) -> None:
         """Each response holds the message so far and what is new; the last one is the whole answer.
 
-        To fix: build a new ChatMessage for each response. ``FunctionAgent`` keeps only the last one, so a final
-        response that only tells the usage must still carry text, thoughts and calls.
+        To fix: build a new ChatMessage for each response. ``FunctionAgent`` keeps only the last
+        one, so a final response that only tells the usage must still carry text, thoughts and
+        calls.
         """
         responses = ask(self.llm(), "stream_chat")
         check_stream(responses)
@@ -64,7 +68,10 @@ class StreamTests(LLMSettings):
 
     @needs("repeats_itself")
     def test_ways_agree(self) -> None:
-        """``chat`` and ``stream_chat`` give the same message, the completions the same text: nothing is lost, at the beginning neither."""
+        """``chat`` and ``stream_chat`` give the same message, the completions the same text.
+
+        Nothing is lost, not at the beginning either.
+        """
         llm = self.llm(**self.reasoning_params)
         whole, last = ask(llm, "chat")[0].message, ask(llm, "stream_chat")[-1].message
         assert last == whole
@@ -113,7 +120,10 @@ class StreamTests(LLMSettings):
         assert (await adrained(stream))[-1].message == whole
 
     def test_stream_predict(self) -> None:
-        """``stream`` hands on the deltas; they are the whole answer. To fix: put the new text into ``delta``, in each response once."""
+        """``stream`` hands on the deltas; they are the whole answer.
+
+        To fix: put the new text into ``delta``, in each response once.
+        """
         llm = self.llm()
         with watching(llm) as watch:
             tokens = list(llm.stream(PromptTemplate(HELLO)))
@@ -129,7 +139,10 @@ class StreamTests(LLMSettings):
 
     @asynchronous
     async def test_stream_in_other_task(self) -> None:
-        """A stream may be read in another task than the one that opened it: servers do. To fix: keep no context open across ``yield``."""
+        """A stream may be read in another task than the one that opened it: servers do.
+
+        To fix: keep no context open across ``yield``.
+        """
         stream = await self.llm().astream_chat(argument("chat", HELLO))
         check_stream(await asyncio.create_task(adrained(stream)))
 
@@ -139,8 +152,8 @@ class StreamTests(LLMSettings):
     def test_stream_abandoned_closes(self, way: str) -> None:
         """A stream that is closed early gives back its connection, and the object works on.
 
-        To fix: close the HTTP response in a ``finally`` around the loop. ``one_request_params`` makes sure that
-        a stream left open is noticed.
+        To fix: close the HTTP response in a ``finally`` around the loop. ``one_request_params``
+        makes sure that a stream left open is noticed.
         """
         llm = self.llm(**self.one_request_params)
         for _ in range(2):
@@ -155,7 +168,10 @@ class StreamTests(LLMSettings):
     @each_async_stream
     @asynchronous
     async def test_stream_abandoned_closes_async(self, way: str) -> None:
-        """The same for async streams. Core's wrapper does not close the generator it wraps: add a finaliser of your own."""
+        """The same for async streams.
+
+        Core's wrapper does not close the generator it wraps: add a finaliser of your own.
+        """
         llm = self.llm(**self.one_request_params)
         for _ in range(2):
             with watching(llm) as watch:
@@ -171,7 +187,10 @@ class StreamTests(LLMSettings):
     @needs("cut_stream_params")
     @each_stream
     def test_cut_stream_raises(self, way: str) -> None:
-        """A stream that ends without a finish reason or another sign of its end raises. To fix: do not take the end of the data for it."""
+        """A stream that ends without a finish reason or another sign of its end raises.
+
+        To fix: do not take the end of the data for it.
+        """
         with pytest.raises(Exception):  # noqa: B017, PT011 - each integration has errors of its own
             ask(self.llm(**self.cut_stream_params), way)
 
@@ -186,7 +205,10 @@ class StreamTests(LLMSettings):
     @needs("broken_stream_params")
     @each_stream
     def test_error_in_stream_raises(self, way: str) -> None:
-        """An error that the server sends in the middle of a stream raises. To fix: look for ``error`` in every event."""
+        """An error that the server sends in the middle of a stream raises.
+
+        To fix: look for ``error`` in every event.
+        """
         with pytest.raises(Exception):  # noqa: B017, PT011
             ask(self.llm(**self.broken_stream_params), way)
 
@@ -199,7 +221,10 @@ class StreamTests(LLMSettings):
             await aask(self.llm(**self.broken_stream_params), way)
 
     def test_stream_after_history(self) -> None:
-        """The last message of a stream goes back as it is and is answered. To fix: leave no half-built parts in it."""
+        """The last message of a stream goes back as it is and is answered.
+
+        To fix: leave no half-built parts in it.
+        """
         llm = self.llm()
         first = ask(llm, "stream_chat")[-1].message
         history = [*argument("chat", HELLO), first, ChatMessage(role="user", content=HELLO)]

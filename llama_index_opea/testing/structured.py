@@ -1,4 +1,7 @@
-"""Structured prediction: four methods, three ways to ask, a system prompt in each, and ``as_structured_llm``."""
+"""Structured prediction.
+
+Four methods, three ways to ask, a system prompt in each, and ``as_structured_llm``.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ SYSTEM = "You take orders for the shop of Ada."
 
 
 def prompt() -> PromptTemplate:
-    """A new one each time: the base class of LlamaIndex writes a schema into the template it is given."""
+    """A new one each time.
+
+    The base class of LlamaIndex writes a schema into the template it is given.
+    """
     return PromptTemplate(ORDER)
 
 
@@ -40,8 +46,8 @@ cores_own_json = pytest.mark.filterwarnings("ignore:The `json` method is depreca
 class StructuredTests(LLMSettings):
     """An ``Order`` is asked for: nested objects, a list, an optional field.
 
-    ``default`` asks as the class does by itself, ``json_schema`` with ``json_schema_params``, ``tools`` and ``text``
-    with ``pydantic_program_mode=``, which every LLM has.
+    ``default`` asks as the class does by itself, ``json_schema`` with ``json_schema_params``,
+    ``tools`` and ``text`` with ``pydantic_program_mode=``, which every LLM has.
     """
 
     def _structurer(self, rung: str) -> LLM:
@@ -85,7 +91,10 @@ class StructuredTests(LLMSettings):
     @needs("supports_structured")
     @each_rung
     def test_structured_predict(self, rung: str) -> None:
-        """``structured_predict`` gives an instance of the class. To fix: see ``PydanticProgramMode`` and ``tool_required``."""
+        """``structured_predict`` gives an instance of the class.
+
+        To fix: see ``PydanticProgramMode`` and ``tool_required``.
+        """
         llm = self._structurer(rung)
         with watching(llm) as watch:
             found = llm.structured_predict(Order, prompt(), **GOODS)
@@ -95,7 +104,10 @@ class StructuredTests(LLMSettings):
     @each_rung
     @asynchronous
     async def test_astructured_predict(self, rung: str) -> None:
-        """``astructured_predict`` does so too. Core drops the system prompt here: override it and call ``_extend_messages``."""
+        """``astructured_predict`` does so too.
+
+        Core drops the system prompt here: override it and call ``_extend_messages``.
+        """
         llm = self._structurer(rung)
         with watching(llm) as watch:
             found = await llm.astructured_predict(Order, prompt(), **GOODS)
@@ -106,7 +118,8 @@ class StructuredTests(LLMSettings):
     def test_stream_structured_predict(self, rung: str) -> None:
         """``stream_structured_predict`` yields objects that grow, the last one whole.
 
-        To fix: core reads streamed calls from ``additional_kwargs["tool_calls"]`` only and forces no call here.
+        To fix: core reads streamed calls from ``additional_kwargs["tool_calls"]`` only and forces
+        no call here.
         """
         llm = self._structurer(rung)
         with watching(llm) as watch:
@@ -117,7 +130,10 @@ class StructuredTests(LLMSettings):
     @each_rung
     @asynchronous
     async def test_astream_structured_predict(self, rung: str) -> None:
-        """``astream_structured_predict`` does so too; it is a coroutine that returns an async generator."""
+        """``astream_structured_predict`` does so too.
+
+        It is a coroutine that returns an async generator.
+        """
         llm = self._structurer(rung)
         with watching(llm) as watch:
             found = [
@@ -128,7 +144,10 @@ class StructuredTests(LLMSettings):
 
     @needs("supports_structured")
     def test_structured_events(self) -> None:
-        """One start and one end event, with the object, and a span for each prediction. To fix: fire them in your override."""
+        """One start and one end event, with the object, and a span for each prediction.
+
+        To fix: fire them in your override.
+        """
         llm = self.llm()
         with watching(llm) as watch:
             found = llm.structured_predict(Order, prompt(), **GOODS)
@@ -153,7 +172,10 @@ class StructuredTests(LLMSettings):
 
     @needs("supports_structured")
     def test_structured_chat_prompt(self) -> None:
-        """A template of several messages is filled in and sent as it is, its own system message too. To fix: ``prompt.format_messages``."""
+        """A template of several messages is filled in and sent as it is.
+
+        Its own system message, too. To fix: ``prompt.format_messages``.
+        """
         prompt = ChatPromptTemplate(
             [
                 ChatMessage(role="system", content="Answer for {shop}."),
@@ -168,7 +190,10 @@ class StructuredTests(LLMSettings):
 
     @needs("prose_params")
     def test_structured_failure_raises(self) -> None:
-        """An answer that fills in nothing raises, in streams as well. To fix: core gives an empty object in streams, override it."""
+        """An answer that fills in nothing raises, in streams as well.
+
+        To fix: core gives an empty object in streams, override it.
+        """
         llm = self.llm(**self.prose_params)
         with pytest.raises(Exception):  # noqa: B017, PT011 - each integration has errors of its own
             llm.structured_predict(Order, prompt(), **GOODS)
@@ -214,7 +239,10 @@ class StructuredTests(LLMSettings):
     @needs("supports_structured")
     @cores_own_json
     def test_as_structured_llm_stream(self) -> None:
-        """The last response of its stream has the whole object. To fix: as for ``stream_structured_predict``."""
+        """The last response of its stream has the whole object.
+
+        To fix: as for ``stream_structured_predict``.
+        """
         responses = list(
             self.llm()
             .as_structured_llm(Order)

@@ -1,4 +1,7 @@
-"""Tool calls: of every shape, forced and free, streamed, answered, and with the histories of others."""
+"""Tool calls of every shape: forced and free, streamed, answered.
+
+And with the histories of others.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,10 @@ class ToolTests(LLMSettings):
     def _check_call(
         self, response: ChatResponse, name: str = "add_numbers", kwargs: Any = TWO_AND_THREE
     ) -> None:
-        """One call, the same for agents, for those who read dicts, and for ``get_tool_calls_from_response``."""
+        """One call, the same for all that read it.
+
+        Agents, those who read dicts, and ``get_tool_calls_from_response``.
+        """
         check_response(response)
         selections = self.tool_llm().get_tool_calls_from_response(response)
         (call,), (selection,) = calls_of(response.message), selections
@@ -97,7 +103,10 @@ class ToolTests(LLMSettings):
 
     @needs("supports_tools")
     def test_tool_call(self) -> None:
-        """A call is a ToolCallBlock with its arguments read, and a plain dict besides. To fix: see ``checks.check_calls``."""
+        """A call is a ToolCallBlock with its arguments read, and a plain dict besides.
+
+        To fix: see ``checks.check_calls``.
+        """
         self._check_call(self.tool_llm().chat_with_tools(TOOLS, ADD))
 
     @needs("supports_tools")
@@ -108,9 +117,12 @@ class ToolTests(LLMSettings):
 
     @needs("supports_tools")
     def test_tool_call_stream(self) -> None:
-        """A streamed call is complete in the last response and readable in each: agents read the calls of every response.
+        """A streamed call is complete in the last response and readable in each.
 
-        To fix: assemble the fragments; while a call is incomplete its arguments may be partial, but reading them must not fail.
+        Agents read the calls of every response.
+
+        To fix: assemble the fragments; while a call is incomplete its arguments may be partial, but
+        reading them must not fail.
         """
         self._check_call_stream(drained(self.tool_llm().stream_chat_with_tools(TOOLS, ADD)))
 
@@ -138,7 +150,10 @@ class ToolTests(LLMSettings):
 
     @needs("supports_tools")
     def test_no_argument_tool(self) -> None:
-        """A tool without parameters is called with ``{}``, whatever the server writes for it. To fix: take blank arguments for ``{}``."""
+        """A tool without parameters is called with ``{}``, whatever the server writes for it.
+
+        To fix: take blank arguments for ``{}``.
+        """
         self._check_call(
             self.tool_llm().chat_with_tools([CITY], "Call name_of_city."), "name_of_city", {}
         )
@@ -165,7 +180,10 @@ class ToolTests(LLMSettings):
 
     @needs("supports_tools")
     def test_no_tools(self) -> None:
-        """An empty list of tools is a plain chat. To fix: send neither ``tools`` nor ``tool_choice`` nor ``parallel_tool_calls`` then."""
+        """An empty list of tools is a plain chat.
+
+        To fix: send neither ``tools`` nor ``tool_choice`` nor ``parallel_tool_calls`` then.
+        """
         check_response(self.tool_llm().chat_with_tools([], HELLO))
 
     @needs("supports_tools")
@@ -183,7 +201,10 @@ class ToolTests(LLMSettings):
 
     @needs("supports_tools", "supports_text_and_tool")
     def test_text_and_tool(self) -> None:
-        """Text and call of one turn both survive, the text first. To fix: a call does not replace the content."""
+        """Text and call of one turn both survive, the text first.
+
+        To fix: a call does not replace the content.
+        """
         response = self.tool_llm().chat_with_tools(TOOLS, SAY_AND_ADD)
         self._check_call(response)
         assert response.message.content
@@ -209,7 +230,10 @@ class ToolTests(LLMSettings):
 
     @needs("supports_tools", "supports_parallel_tools")
     def test_parallel_tools(self) -> None:
-        """Several calls of one answer are all there, each with an id of its own. To fix: keep them apart by id and by index."""
+        """Several calls of one answer are all there, each with an id of its own.
+
+        To fix: keep them apart by id and by index.
+        """
         response = self.tool_llm().chat_with_tools(
             [ADDING], ADD_TWICE, allow_parallel_tool_calls=True
         )
@@ -258,7 +282,9 @@ class ToolTests(LLMSettings):
 
     @needs("supports_tools", "supports_parallel_tools")
     def test_trim_to_one_call(self) -> None:
-        """Where parallel calls are not allowed, one is left, in the blocks and in the dicts: ``predict_and_call`` raises for two.
+        """Where parallel calls are not allowed, one is left, in the blocks and in the dicts.
+
+        ``predict_and_call`` raises for two.
 
         To fix: trim both in ``_validate_chat_with_tools_response``.
         """
@@ -306,7 +332,10 @@ class ToolTests(LLMSettings):
 
     @needs("supports_tool_choice")
     def test_tool_choice_name(self) -> None:
-        """A tool's name as ``tool_choice`` gets a call of this tool. To fix: translate the name to what the server wants."""
+        """A tool's name as ``tool_choice`` gets a call of this tool.
+
+        To fix: translate the name to what the server wants.
+        """
         response = self.tool_llm().chat_with_tools(TOOLS, HELLO, tool_choice="name_of_city")
         self._check_call(response, "name_of_city", {})
 
@@ -323,7 +352,10 @@ class ToolTests(LLMSettings):
 
     @needs("supports_tools")
     def test_tool_result_roundtrip(self) -> None:
-        """Call, result, answer: the message goes back as it came. To fix: send ``tool_calls`` once, and results under ``tool_call_id``."""
+        """Call, result, answer: the message goes back as it came.
+
+        To fix: send ``tool_calls`` once, and results under ``tool_call_id``.
+        """
         llm = self.tool_llm()
         history = [ChatMessage(role="user", content=ADD)]
         self._answer_calls(history, llm.chat_with_tools(TOOLS, chat_history=history))
@@ -393,7 +425,10 @@ class ToolTests(LLMSettings):
 
     @needs("supports_tools")
     def test_history_not_mutated(self) -> None:
-        """``chat_history`` and its messages belong to the caller. To fix: ``[*chat_history, user_msg]``, never ``append``."""
+        """``chat_history`` and its messages belong to the caller.
+
+        To fix: ``[*chat_history, user_msg]``, never ``append``.
+        """
         llm = self.tool_llm()
         history = [ChatMessage(role="user", content=ADD), *FOREIGN["both"]]
         before = [message.model_copy(deep=True) for message in history]
@@ -406,7 +441,9 @@ class ToolTests(LLMSettings):
     @needs("supports_tools")
     @pytest.mark.parametrize("arguments", UNREADABLE.values(), ids=UNREADABLE)
     def test_bad_arguments(self, arguments: str) -> None:
-        """Arguments that are no JSON object are read as ``{}``, not as an error: an agent's loop would end.
+        """Arguments that are no JSON object are read as ``{}``, not as an error.
+
+        An agent's loop would end at an error.
 
         The name may say more than the tool's, so that no tool runs. To fix: guard the parser.
         """

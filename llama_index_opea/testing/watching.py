@@ -117,9 +117,8 @@ def watching(*components: Any) -> Iterator[Watch]:
     events, spans, root = _Events(watch), _Spans(watch), get_dispatcher()
     managers = [component.callback_manager for component in components]
     for component, manager in zip(components, managers, strict=True):
-        component.callback_manager = CallbackManager(
-            [*manager.handlers, watch]
-        )  # the old one may share its handlers with others
+        # The old one may share its handlers with others.
+        component.callback_manager = CallbackManager([*manager.handlers, watch])
     root.add_event_handler(events)
     root.add_span_handler(spans)
     try:
