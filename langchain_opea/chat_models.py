@@ -43,6 +43,9 @@ from opea_core.adapters import (
 )
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from langchain_opea.constructor_options import ChatOPEAOptions
     from opea_core import AsyncChatStream, ChatStream
 
 register_blocks()
@@ -112,6 +115,10 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     _aliases: ClassVar[Mapping[str, str]] = options.ALIASES
     _no_effect: ClassVar[frozenset[str]] = options.NO_EFFECT
     _refused: ClassVar[Mapping[str, str]] = options.REFUSED
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **keywords: Unpack[ChatOPEAOptions]) -> None: ...
 
     @classmethod
     def _unknown_hint(cls) -> str:

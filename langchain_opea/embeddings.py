@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from langchain_core.embeddings import Embeddings
 from pydantic import PositiveInt
@@ -12,6 +12,11 @@ from langchain_opea import options
 from langchain_opea.connection import DocumentConnection
 from langchain_opea.errors import OPEAConfigurationError, langchain_errors
 from opea_core.adapters import batches
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from langchain_opea.constructor_options import OPEAEmbeddingsOptions
 
 
 class OPEAEmbeddings(DocumentConnection, Embeddings, defer_build=False):
@@ -37,6 +42,10 @@ class OPEAEmbeddings(DocumentConnection, Embeddings, defer_build=False):
     _aliases: ClassVar[Mapping[str, str]] = options.ALIASES
     _no_effect: ClassVar[frozenset[str]] = options.EMBEDDINGS_NO_EFFECT
     _refused: ClassVar[Mapping[str, str]] = options.EMBEDDINGS_REFUSED
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **keywords: Unpack[OPEAEmbeddingsOptions]) -> None: ...
 
     def embed_documents(self, texts: list[str], chunk_size: int | None = None) -> list[list[float]]:
         """A vector for each text; no text, no request."""

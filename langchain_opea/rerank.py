@@ -16,7 +16,11 @@ from opea_core import RerankResponse
 from opea_core.adapters import best_first
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from langchain_core.callbacks import Callbacks
+
+    from langchain_opea.constructor_options import OPEARerankOptions
 
 
 class OPEARerank(DocumentConnection, BaseDocumentCompressor, defer_build=False):
@@ -31,6 +35,10 @@ class OPEARerank(DocumentConnection, BaseDocumentCompressor, defer_build=False):
     """Documents that come back, at most; None for all."""
 
     _aliases: ClassVar[Mapping[str, str]] = options.RERANK_ALIASES
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **keywords: Unpack[OPEARerankOptions]) -> None: ...
 
     def compress_documents(
         self,

@@ -24,6 +24,11 @@ from llama_index_opea.connection import Connection
 from opea_core import ConfigurationError
 from opea_core.adapters import batches, hidden
 
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from llama_index_opea.constructor_options import OPEAEmbeddingOptions
+
 _MEASURED = 8
 """Batches at once for an endpoint that was not told how many requests it takes."""
 _UNNAMED = "unknown"
@@ -65,7 +70,9 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
 
     if TYPE_CHECKING:  # the model may come first, and names may be LlamaIndex's or the core's
 
-        def __init__(self, *model: Any, **keywords: Any) -> None: ...
+        def __init__(
+            self, model_: str | None = None, /, **keywords: Unpack[OPEAEmbeddingOptions]
+        ) -> None: ...
 
     @classmethod
     def class_name(cls) -> str:

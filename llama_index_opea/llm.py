@@ -34,6 +34,9 @@ from opea_core import ConfigurationError
 from opea_core.adapters import hidden
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from llama_index_opea.constructor_options import OPEALLMOptions
     from opea_core import AsyncChatStream, ChatStream
 
 _BODY_FIELDS = (
@@ -96,7 +99,9 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
 
     if TYPE_CHECKING:  # the model may come first, and names may be OpenAILike's
 
-        def __init__(self, *model: Any, **keywords: Any) -> None: ...
+        def __init__(
+            self, model_: str | None = None, /, **keywords: Unpack[OPEALLMOptions]
+        ) -> None: ...
 
     @classmethod
     def class_name(cls) -> str:

@@ -19,6 +19,11 @@ from llama_index_opea.errors import NoQueryError
 from opea_core import RerankResponse
 from opea_core.adapters import best_first, hidden
 
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from llama_index_opea.constructor_options import OPEARerankOptions
+
 dispatcher = get_dispatcher(__name__)
 
 
@@ -45,7 +50,9 @@ class OPEARerank(Connection, BaseNodePostprocessor, defer_build=False):
 
     if TYPE_CHECKING:  # the model may come first, and names may be LlamaIndex's or the core's
 
-        def __init__(self, *model: Any, **keywords: Any) -> None: ...
+        def __init__(
+            self, model_: str | None = None, /, **keywords: Unpack[OPEARerankOptions]
+        ) -> None: ...
 
     @classmethod
     def class_name(cls) -> str:

@@ -8,6 +8,7 @@ framework.
 
 from opea_core.adapters.batching import batches, best_first, token_counts
 from opea_core.adapters.connection import Connection, hidden
+from opea_core.adapters.constructor_options import ConnectionOptions
 from opea_core.adapters.history_fields import (
     CALL_ARGUMENTS,
     CALL_EXTRAS,
@@ -48,6 +49,7 @@ __all__ = [
     "RETURNED",
     "SECRET_IN_CALLS",
     "Connection",
+    "ConnectionOptions",
     "Growth",
     "as_tool",
     "asked_form",
