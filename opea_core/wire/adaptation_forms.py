@@ -133,7 +133,8 @@ _NO_SUCH_TOOL = (
     r"(?i)no (function|tool) (named|called|with)|not (found|in|among|present|defined|specified"
     r"|listed|included|one of the (provided|given|available)) ?(in|among)?.{0,20}\btools\b"
     r"|does not match any|name.{0,40}(not found|unknown|does not exist)|\btools\b.{0,30}\b(must"
-    r"|required|missing|empty|specified|provided|set)\b|not declared|function\.name|not called|did not call"
+    r"|required|missing|empty|specified|provided|set)\b|not declared|function\.name|not called"
+    r"|did not call"
     r"|did not match(?! any variant)|at least one tool|no tool was called|failed_generation"
     r"|tool_use_failed"
 )

@@ -89,12 +89,14 @@ def ids(refusal: Refusal) -> list[str]:
 
 
 _ID = (
-    r"(?i)\b(tool|function|call)s?[ _]?(calls?|use)?[\W_]{0,6}(\d{1,4}\W{1,4})?ids?\b|tool_?call_?ids?|toolUseId"
+    r"(?i)\b(tool|function|call)s?[ _]?(calls?|use)?[\W_]{0,6}(\d{1,4}\W{1,4})?ids?\b"
+    r"|tool_?call_?ids?|toolUseId"
     r"|\bid(entifier)?s?\W{0,4}(of|for) (the |a |an )?(tool|function|call)"
 )
 _PATTERN = r"(?i)pattern|match|character|a-z|alphanumeric|letters|invalid format"
 _NINE = (
-    r"(?i)\blength\b.{0,12}\b(9|nine)\b|\b(exactly|be|have|with|of) (exactly |length )?(9|nine)\b|\{9\}"
+    r"(?i)\blength\b.{0,12}\b(9|nine)\b"
+    r"|\b(exactly|be|have|with|of) (exactly |length )?(9|nine)\b|\{9\}"
     r"|\bnine (letters|characters)"
 )
 _LONGEST = (
@@ -115,7 +117,8 @@ def _ids_are_refused(refusal: Refusal, words: str, fits_already: re.Pattern[str]
 
 _ABOUT_SYSTEM = (
     r"(?i)\bsystem\b.{0,30}\b(messages?|roles?|prompts?|turns?|instructions?)\b|\b(messages?"
-    r"|roles?)\b.{0,30}\bsystem\b|role system|\bsystem['\"`]? role|\broles?\b.{0,120}\bgot ['\"`]?system\b"
+    r"|roles?)\b.{0,30}\bsystem\b|role system|\bsystem['\"`]? role"
+    r"|\broles?\b.{0,120}\bgot ['\"`]?system\b"
 )
 _ITS_PLACE = (
     r"(?i)\b(first|beginning|start|begin|precede|before|top|once|multiple|several|more than one"
@@ -157,18 +160,22 @@ _SYSTEM_ROLE = (
     r"|prompts?)\b|\broles?\W{1,3}(system|developer)\b"
 )
 _REFUSED_ROLE = (
-    r"(?i)(\b(not|cannot|no longer|never)|n['\u2019]t)\b.{0,24}\b(support|enabl|allow|accept|permit|available"
-    r"|implement|recogni[sz]|used|known|valid|have|take|handle)|\b(unsupported|unknown|invalid|unexpected"
-    r"|unrecogni[sz]ed|unavailable|forbidden|disallowed|disabled)\b|\b(has|have|with|takes?|knows?) no\b"
+    r"(?i)(\b(not|cannot|no longer|never)|n['\u2019]t)\b.{0,24}\b(support|enabl|allow|accept|permit"
+    r"|available|implement|recogni[sz]|used|known|valid|have|take|handle)"
+    r"|\b(unsupported|unknown|invalid|unexpected"
+    r"|unrecogni[sz]ed|unavailable|forbidden|disallowed|disabled)\b"
+    r"|\b(has|have|with|takes?|knows?) no\b"
     r"|\blacks?\b|\bwithout\b|\bno support\b|\b(rejects?|refuses?|ignores?)\b|not[ _-]supported"
 )
 _OTHER_ROLES_ONLY = (
-    r"(?i)\bonly\b.{0,24}\buser\b['\"`]? (and|or|/) ['\"`]?(assistant|model)\b.{0,24}(\broles?\b|support|allow)"
+    r"(?i)\bonly\b.{0,24}\buser\b['\"`]? (and|or|/) ['\"`]?(assistant|model)\b"
+    r".{0,24}(\broles?\b|support|allow)"
     r"|\broles?\b.{0,40}\b(must be|should be|one of|only|expected|either)\b.{0,24}\buser\b"
     r"|\binput should be ['\"`]?(user|assistant|model)['\"`]?(,| or)"
 )
 _WHERE_OR_HOW_MANY = (
-    r"(?i)\b(multiple|several|more than one|two|first|beginning|begin|start|index 0|position|before|after"
+    r"(?i)\b(multiple|several|more than one|two|first|beginning|begin|start|index 0|position"
+    r"|before|after"
     r"|precede|follow|once|alternat\w*)\b"
 )
 
@@ -177,7 +184,10 @@ _WHAT_IT_SAYS = r"(?i)\b(flagged|moderat\w*|polic(y|ies)|violat\w*|blocked|filte
 
 
 def refuses_system(refusal: Refusal) -> bool:
-    """No role ``system`` at all, wherever it stands; some templates only say that roles alternate."""
+    """No role ``system`` at all, wherever it stands.
+
+    Some templates only say that roles alternate.
+    """
     has = any(m.get("role") in ("system", "developer") for m in refusal.messages)
     return has and (
         any(_is_no_system(c.words) for c in refusal.complaints)
@@ -279,7 +289,8 @@ def wants_clean_names(refusal: Refusal) -> bool:
         )
         and re.search(
             r"(?i)pattern|match|invalid|valid|character|alphanumeric|a-z|letters|\blength"
-            r"|too long|longer|at most|underscore|start with|regex|regular expression|字母|长度|字符",
+            r"|too long|longer|at most|underscore|start with|regex|regular expression"
+            r"|字母|长度|字符",
             c.words,
         )
         for c in refusal.complaints

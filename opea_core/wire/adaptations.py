@@ -19,7 +19,10 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "stop": (r"stop(ping)?[ _-]?(sequences?|words?|strings?)", "stopSequences"),
     "n": (
         r"n ?(>|=|!=) ?\d",
-        r"(multiple|several|more than one|a single) (\w+ )?(choices?|completions?|candidates?|generations?)",
+        (
+            r"(multiple|several|more than one|a single) (\w+ )?"
+            r"(choices?|completions?|candidates?|generations?)"
+        ),
         "candidate_?count",
         r"[`'\"]?n[`'\"]? (is|has|must|needs)",
     ),
@@ -27,7 +30,9 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "logprobs": (r"log[ -]?prob(abilitie)?s", "response_?logprobs"),
     "top_logprobs": ("top[ -]log[ -]?prob(abilitie)?s",),
     "stream_options": ("include[ _]usage",),
-    "parallel_tool_calls": (r"parallel (tool|function)[ -]?(calls?|calling|use)", "disable_parallel_tool_use"),
+    "parallel_tool_calls": (
+        r"parallel (tool|function)[ -]?(calls?|calling|use)", "disable_parallel_tool_use",
+    ),
     "strict": (r"strict (mode|(function )?tools?|functions?|schemas?|tool (calling|use))",),
     "reasoning_effort": ("reasoning effort", "thinking", r"(?<![.\]])reasoning(?!_)"),
     "top_p": (r"top[ -]p", "nucleus sampling"),
@@ -54,7 +59,10 @@ DROPPABLE: Mapping[str, str] = {
     },
     "name": _NAME,
 }  # fmt: skip
-"""Fields that may be left out, and what they are called. Not those that say what is asked for: messages, tools, a schema."""
+"""Fields that may be left out, and what they are called.
+
+Not those that say what is asked for: messages, tools, a schema.
+"""
 
 
 class Adaptation(NamedTuple):
@@ -68,7 +76,10 @@ class Adaptation(NamedTuple):
 def asked_for(
     refusal: Refusal, done: frozenset[str]
 ) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Changes that a refusal asks for, the likeliest first: their names in the report, and what changes."""
+    """Changes that a refusal asks for, the likeliest first.
+
+    Each has the names in the report, and what changes.
+    """
     yield from _by_table(_REASONING, refusal, done)
     dropped = [
         name

@@ -22,7 +22,10 @@ _MOST_CHOICES, _MOST_UNKNOWN = 128, 65_536
 
 
 class Assembler:
-    """A whole answer out of its events. ``push`` events (or ``push_plain`` one body), then ``finish``."""
+    """A whole answer out of its events.
+
+    ``push`` events (or ``push_plain`` one body), then ``finish``.
+    """
 
     __slots__ = (
         "_asked",
@@ -47,8 +50,11 @@ class Assembler:
         heaviest: int = NO_LIMIT,
         names: Mapping[str, str] | None = None,
     ) -> None:
-        """``choices``: how many were asked for, if that is known. ``heaviest``: what arguments may weigh. ``names``: the
-        caller's names of tools, by those that were sent."""
+        """How many choices were asked for, what arguments may weigh, and whose names tools have.
+
+        ``choices``: how many were asked for, if that is known. ``heaviest``: what arguments may
+        weigh. ``names``: the caller's names of tools, by those that were sent.
+        """
         self._names = names or {}
         self._asked = MANY if choices is None else choices
         self._most = _MOST_UNKNOWN if choices is None else max(_MOST_CHOICES, choices)
@@ -61,9 +67,15 @@ class Assembler:
         self.root: Json = {}
         self.usage: Json | None = None
         self.kept_values = False
-        """Whether more than text was kept of an event: set here, taken back by whoever weighed it."""
+        """Whether more than text was kept of an event.
+
+        Set here, taken back by whoever weighed it.
+        """
         self.started = False
-        """Whether first content came: text, reasoning, a tool call, a refusal or a finish reason."""
+        """Whether first content came.
+
+        Text, reasoning, a tool call, a refusal or a finish reason.
+        """
 
     def push(self, event: Json, plain: bool = False) -> ChatChunk:
         """Take one event; gives the piece to hand on, which may be empty."""
@@ -95,7 +107,10 @@ class Assembler:
     def finish(
         self, requested_model: str = "", raw: Json | None = None, so_far: bool = False
     ) -> tuple[ChatResponse, ChatChunk | None]:
-        """The answer, and a piece with what was held back if there is any. ``so_far``: more may come."""
+        """The answer, and a piece with what was held back if there is any.
+
+        ``so_far``: more may come.
+        """
         finished = {
             index: state.finish(self._new_id, so_far)
             for index, state in sorted(self._states.items())
@@ -214,7 +229,10 @@ def _is_nested(usage: Any) -> bool:
 
 
 def _numbered(choices: list[Any]) -> list[Any]:
-    """Whole choices, which are numbered by their places if their own numbers are not different ones from 0."""
+    """Whole choices, numbered by their places.
+
+    Unless their own numbers are different ones from 0.
+    """
     numbers = [choice.get("index") for choice in choices if isinstance(choice, dict)]
     known = [number for number in numbers if isinstance(number, int)]
     if not known or (0 in known and min(known) >= 0 and len(known) == len(set(known))):

@@ -106,9 +106,8 @@ class ChoiceState:
         elif isinstance(delta, dict):
             self._take(delta, chunk, True)
         text = raw.get("text")
-        if (
-            isinstance(text, str) and not _has_text(delta) and not _has_text(message)
-        ):  # Together says it in both
+        # Together says it in both.
+        if isinstance(text, str) and not _has_text(delta) and not _has_text(message):
             self._text(text, "", chunk)
         self._about(raw, chunk)
         return chunk
@@ -125,7 +124,7 @@ class ChoiceState:
             self._take(delta, chunk, False)
 
     def _about(self, raw: Mapping[str, Any], chunk: ChatChunk) -> None:
-        """What the entry says beside its message: finish reason, logprobs, unknown keys. Raises ChoiceFailed."""
+        """What stands beside the message: its end, logprobs, unknown keys. Raises ChoiceFailed."""
         choice = self.choice
         message = raw.get("message")
         error = raw.get("error") or (message.get("error") if isinstance(message, Mapping) else None)
@@ -259,7 +258,10 @@ class ChoiceState:
         return ""
 
     def _parts(self, content: list[Any], chunk: ChatChunk, thought: str) -> None:
-        """Content that is a list, in its order. ``thought``: reasoning that came beside it, which counts instead of that in it."""
+        """Content that is a list, in its order.
+
+        ``thought``: reasoning that came beside it, which counts instead of that in it.
+        """
         self.kept_values = True
         if thought:
             self._text("", thought, chunk)
@@ -282,14 +284,16 @@ class ChoiceState:
                 self.choice.parts.append(dict(part))
 
     def finish(self, new_id: Callable[[], str], so_far: bool = False) -> tuple[Choice, ChatChunk]:
-        """The choice as it is now, and a last piece with what was held back. ``so_far``: more may come."""
+        """The choice as it is now, and a last piece with what was held back.
+
+        ``so_far``: more may come.
+        """
         known = self.choice
         chunk = ChatChunk(index=known.index, role=known.role)
         if self.message is not None and not self.size:
             if so_far:
-                return deepcopy(self, {id(self.tools.given): self.tools.given}).finish(
-                    new_id
-                )  # an id that was shown stays
+                # An id that was shown stays.
+                return deepcopy(self, {id(self.tools.given): self.tools.given}).finish(new_id)
             self._whole(self.message, chunk)
         tail, thought = self.content_joiner.end(), self.reasoning_joiner.end()
         if self.splitter:
@@ -328,7 +332,7 @@ class ChoiceState:
         return choice, chunk
 
     def _blocks(self, content: str, reasoning: str) -> list[Json]:
-        """Text, reasoning and other parts in their order, where that is not reasoning, then text, then the others."""
+        """All in its order, where that is not reasoning, then text, then other parts."""
         kinds = [kind for kind, _ in self.order]
         if kinds == sorted(kinds, key=_USUAL.index) and len(set(kinds) - {"part"}) == len(
             [k for k in kinds if k != "part"]

@@ -57,7 +57,8 @@ _ECHOED = frozenset(
 )
 _DEEP = ("messages", "tools", "response_format", "input")
 _LINES = re.compile(
-    r"(?m)^(?:body -> )?([A-Za-z_0-9][\w.\[\]]{0,120}(?: -> [\w.]{1,40}){0,8})\n[ \t]{1,8}(\S.{0,200}?) [\[(]type=([\w.]{1,60}).*$"
+    r"(?m)^(?:body -> )?([A-Za-z_0-9][\w.\[\]]{0,120}(?: -> [\w.]{1,40}){0,8})\n"
+    r"[ \t]{1,8}(\S.{0,200}?) [\[(]type=([\w.]{1,60}).*$"
 )
 _PARTS = re.compile(
     r"(?<=[.!?;。])\s+|\n+|\s\|\s|(?<=,)\s*(?=please\b)|\uff0c|\bthe following must be satisfied\W*"
@@ -91,7 +92,10 @@ class Complaint(NamedTuple):
 
 
 def read_complaints(text: str, body: Mapping[str, Any]) -> list[Complaint]:
-    """What an error's body refuses, without the request that is echoed, what the prompt said, and what might be instead."""
+    """What an error's body refuses.
+
+    Without the request that is echoed, what the prompt said, and what might be instead.
+    """
     reader = _Reader(body)
     document = _document(text)
     reader.read(text if document is None else document)
@@ -129,9 +133,8 @@ class _Reader:
         )
         path = next((found for key in _PATHS if (found := _path(value.get(key)))), ())
         more = value.get("params")
-        if isinstance(more, Mapping) and isinstance(
-            more.get("additionalProperty"), str
-        ):  # how Ajv tells it
+        # How Ajv tells it.
+        if isinstance(more, Mapping) and isinstance(more.get("additionalProperty"), str):
             path = (more["additionalProperty"],)
         if isinstance(value.get("keys"), list):  # how zod tells it
             self.found += [
@@ -158,7 +161,10 @@ class _Reader:
                 self.read(inner, depth + 1, words)
 
     def _cleaned(self, words: str) -> tuple[str, list[Any]]:
-        """Words without what is echoed and quoted, and the errors in them; the same words come often."""
+        """Words without what is echoed and quoted, and the errors in them.
+
+        The same words come often.
+        """
         found = self._known.get(words)
         if found is None:
             found = self._known[words] = _apart(
@@ -181,9 +187,8 @@ class _Reader:
                 self._trail((*path, *own), inner, depth + 1)
 
     def _text(self, text: str, depth: int) -> None:
-        for found in _LINES.finditer(
-            text[:_MOST_TEXT]
-        ):  # how pydantic tells several mistakes in one text
+        # How pydantic tells several mistakes in one text.
+        for found in _LINES.finditer(text[:_MOST_TEXT]):
             self.found.append(
                 Complaint(
                     f"{found.group(2)} | {found.group(3).replace('_', ' ')}", _path(found.group(1))
@@ -203,7 +208,10 @@ class _Reader:
 
 
 def _apart(text: str, body: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    """A text without the documents in it, and those of them that are errors of a server behind this one."""
+    """A text without the documents in it, and those of them that are errors.
+
+    Such an error is one of a server behind this one.
+    """
     kept, nested, at = [], list[Any](), 0
     for start, end in _spans(text):
         span = text[start:end]
@@ -213,16 +221,18 @@ def _apart(text: str, body: Mapping[str, Any]) -> tuple[str, list[Any]]:
         elif not _echoes(span, body):
             continue
         kept.append(text[at:start])
-        if isinstance(value, dict) and _NAMES.search(
-            text[:start]
-        ):  # "unsupported parameters: {'seed': 1}"
+        # "unsupported parameters: {'seed': 1}".
+        if isinstance(value, dict) and _NAMES.search(text[:start]):
             kept.append(", ".join(map(str, value)))
         at = end
     return " ".join((*kept, text[at:])), nested
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where documents stand: from a bracket to the one that closes it, or to the end of a text that is cut off."""
+    """Where documents stand.
+
+    From a bracket to the one that closes it, or to the end of a text that is cut off.
+    """
     depth, start = 0, 0
     for found in re.finditer(r"[{}\[\]()]|(?<!\w)\w{1,80}\((?=\w{1,80}=)", text):
         char = found.group()

@@ -37,7 +37,8 @@ _OVERFLOW_CODES = frozenset(
         "1261",
     }
 )
-# patterns of errors are compiled (and kept by re) when the first error comes: most programs see none
+# Patterns of errors are compiled (and kept by re) when the first error comes: most programs see
+# none.
 _OVERFLOW = (
     r"(?i)maximum context length|context length exceeded|exceeds? (the )?(available |model'?s? "
     r"|maximum |max )*context"
@@ -85,14 +86,19 @@ _MODEL_MISSING = (
     r"|no model (named|called)"
 )
 _NEVER = (
-    r"(?i)\b(image|audio|video|vision|multi-?modal)\w*( (input|content|data|support)s?)? (is|are) not (supported|enabled|available)"
+    r"(?i)\b(image|audio|video|vision|multi-?modal)\w*( (input|content|data|support)s?)?"
+    r" (is|are) not (supported|enabled|available)"
     r"|(does|do) not support (image|audio|video|vision|multi-?modal)\w*|no multi-?modal|mmproj"
-    r"|(schema|grammar)\b.{0,60}(can(not|['\u2019]t)|could not|failed to) be? ?(compil|convert|pars)"
-    r"|(failed|unable|cannot) to (compile|parse|convert|build) (the )?(json )?(schema|grammar)|json schema conversion failed"
-    r"|(template|jinja)\w* (error|exception)|raise_exception|unsupported (modality|content type|message role)"
+    r"|(schema|grammar)\b.{0,60}(can(not|['\u2019]t)|could not|failed to) be?"
+    r" ?(compil|convert|pars)"
+    r"|(failed|unable|cannot) to (compile|parse|convert|build) (the )?(json )?(schema|grammar)"
+    r"|json schema conversion failed"
+    r"|(template|jinja)\w* (error|exception)|raise_exception"
+    r"|unsupported (modality|content type|message role)"
 )
 _UNKNOWN = (
-    r"(?i)not (a )?(found|valid model|exist|known|served|hosted|deployed|available)|does ?n[o']t exist"
+    r"(?i)not (a )?(found|valid model|exist|known|served|hosted|deployed|available)"
+    r"|does ?n[o']t exist"
     r"|unknown|no such|no endpoints"
 )
 _UPSTREAM_GONE = (
@@ -132,7 +138,10 @@ class ErrorBody:
 
     @property
     def paths(self) -> list[tuple[str, ...]]:
-        """Request fields that ``param`` or ``loc`` name, as paths without positions: ("messages", "name")."""
+        """Request fields that ``param`` or ``loc`` name, as paths without positions.
+
+        For example ("messages", "name").
+        """
         named = [re.split(r"[.\[\]]+", self.param)] if self.param else []
         named.extend([str(part) for part in _list(entry.get("loc"))] for entry in self.details)
         paths = (
@@ -160,8 +169,11 @@ def read_error(data: bytes, status: int | None = None) -> ErrorBody:
 
 
 def _html_text(page: str, tag: str) -> str:
-    """What stands in the first element of this name. Searched in steps, as one pattern for all of it would be slow
-    on a page that opens the element and never closes it."""
+    """What stands in the first element of this name.
+
+    Searched in steps, as one pattern for all of it would be slow on a page that opens the element
+    and never closes it.
+    """
     opening = re.search(rf"(?i)<{tag}\b", page)
     start = page.find(">", opening.end()) if opening else -1
     closing = re.compile(rf"(?i)</{tag}\b").search(page, start) if start >= 0 else None
@@ -175,9 +187,8 @@ def has_error(event: Json) -> bool:
     if event.get("choices") and "base_resp" not in event:
         return False
     base = event.get("base_resp")
-    if (
-        base and isinstance(base, dict) and base.get("status_code")
-    ):  # MiniMax's, beside choices that are null
+    # MiniMax's, beside choices that are null.
+    if base and isinstance(base, dict) and base.get("status_code"):
         return True
     if event.get("choices") is not None:
         return False
@@ -189,7 +200,10 @@ def has_error(event: Json) -> bool:
 
 
 def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:
-    """The class of error for an answer's status and body; status None means an error inside a stream."""
+    """The class of error for an answer's status and body.
+
+    Status None means an error inside a stream.
+    """
     if status is None or status < 400:
         status = inner_status(body, status)
         if re.search(_NO_SUCH_PATH, body.message):
@@ -213,7 +227,10 @@ def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:
 
 
 def _is_quota(status: int | None, body: ErrorBody) -> bool:
-    """402, or a structured quota code; mere words do not count, as they may mean a limit per minute."""
+    """Whether it is 402, or a structured quota code.
+
+    Mere words do not count, as they may mean a limit per minute.
+    """
     if status == 429:
         return bool(body.words & QUOTA_CODES) or "free-models-per-day" in body.message
     return status == 402 or ((status is None or status < 400) and bool(body.words & QUOTA_CODES))
@@ -225,7 +242,10 @@ def upstream_gone(body: ErrorBody) -> bool:
 
 
 def never_works(body: ErrorBody) -> bool:
-    """Whether the words say that the same request cannot succeed, although the status blames the server."""
+    """Whether the words say that the same request cannot succeed.
+
+    Although the status blames the server.
+    """
     return bool(re.search(_NEVER, body.message))
 
 

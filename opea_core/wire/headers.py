@@ -14,7 +14,8 @@ from opea_core.urls import redact_url
 from opea_core.wire import jsontext
 
 REQUEST_ID_HEADERS = (
-    "x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-generation-id", "x-litellm-call-id", "cf-ray",
+    "x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "x-generation-id",
+    "x-litellm-call-id", "cf-ray",
 )  # fmt: skip
 _LONGEST_ID = 200
 _SECRET_HEADERS = frozenset(
@@ -25,8 +26,9 @@ _GO_DURATION = (
     r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$"
 )
 _BODY_WAIT = (  # possessive, so that a body of blanks or digits is read once and not once per blank
-    r"(?i)(?:try again|retry(?:ing)?|wait|available)\s++(?:again\s++)?(?:in|after|for)?\s*+:?\s*+(?:about\s++)?"
-    r"((?:\d++(?:\.\d++)?\s*+(?:ms|milliseconds?|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])\s*+)++)"
+    r"(?i)(?:try again|retry(?:ing)?|wait|available)\s++(?:again\s++)?(?:in|after|for)?\s*+:?\s*+"
+    r"(?:about\s++)?((?:\d++(?:\.\d++)?\s*+"
+    r"(?:ms|milliseconds?|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])\s*+)++)"
 )
 _BODY_PART = r"(?i)(?<!\d)(\d++(?:\.\d++)?)\s*+(ms|milli|h|m|s)"
 _RETRY_DELAY = r'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"'
@@ -42,7 +44,10 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers fit for showing: those that may carry secrets are blanked, a location without them."""
+    """The headers fit for showing.
+
+    Those that may carry secrets are blanked, a location is shown without them.
+    """
     fit = {name: "***" if name in _SECRET_HEADERS else value for name, value in headers.items()}
     if "location" in fit:
         fit["location"] = redact_url(fit["location"])
@@ -52,8 +57,8 @@ def shown(headers: Mapping[str, str]) -> dict[str, str]:
 def retry_after(status: int, headers: Mapping[str, str], body: str, wall: float) -> float | None:
     """Seconds the server asked to wait, or None; only finite values above 0 count.
 
-    ``headers`` has lower-case names; ``wall`` is Unix time, used when a date must be compared and the
-    answer carries no ``Date`` of its own. A wait on a success status means nothing.
+    ``headers`` has lower-case names; ``wall`` is Unix time, used when a date must be compared and
+    the answer carries no ``Date`` of its own. A wait on a success status means nothing.
     """
     if status < 400:
         return None
@@ -84,7 +89,8 @@ def _seconds_or_date(text: str, now: float) -> float | None:
 def _reset(headers: Mapping[str, str], now: float) -> float | None:
     """The longest wait of the reset headers whose remaining count is 0.
 
-    A reset whose count is not 0 says nothing of this answer; one without a count is believed where no other has one.
+    A reset whose count is not 0 says nothing of this answer; one without a count is believed where
+    no other has one.
     """
     waits: list[tuple[bool, float]] = []
     for name, value in headers.items():
@@ -106,7 +112,10 @@ _LEFT_UNTIL = "x-ratelimit-reset-requests"
 
 
 def allowance(headers: Mapping[str, str], now: float) -> tuple[int, float] | None:
-    """How many requests a server says are left, and for how many seconds that holds; ``now`` is Unix time."""
+    """How many requests a server says are left, and for how many seconds that holds.
+
+    ``now`` is Unix time.
+    """
     left = headers.get(HEADER_LEFT)
     if left is None:
         return None

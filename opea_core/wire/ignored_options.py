@@ -98,9 +98,15 @@ def _in_choice(asked: Asked, choice: Choice) -> Iterator[str]:
     is_whole = choice.finish_reason not in ("length", "content_filter") and not choice.refusal
     if asked.tool is not None and is_whole and asked.required is None:
         if not called:
-            yield f"{asked.tool or 'a tool'} was to be called, and no tool was (tool_choice was ignored)"
+            yield (
+                f"{asked.tool or 'a tool'} was to be called, and no tool was"
+                " (tool_choice was ignored)"
+            )
         elif asked.tool and asked.tool not in called:
-            yield f"{asked.tool} was to be called, and {_listed(called)} was (tool_choice was ignored)"
+            yield (
+                f"{asked.tool} was to be called, and {_listed(called)} was"
+                " (tool_choice was ignored)"
+            )
     if asked.required is None:
         yield from _in_calls(asked, choice, called)
     if any(text in choice.content and not choice.content.endswith(text) for text in asked.stop):
@@ -149,11 +155,17 @@ def _in_usage(asked: Asked, response: ChatResponse) -> Iterator[str]:
         and usage.completion_tokens is not None
         and usage.completion_tokens > asked.max_tokens * asked.n
     ):
-        yield f"{usage.completion_tokens} tokens came, max_tokens was {asked.max_tokens} (it was ignored)"
+        yield (
+            f"{usage.completion_tokens} tokens came, max_tokens was {asked.max_tokens}"
+            " (it was ignored)"
+        )
 
 
 def _keeps(required: frozenset[str], choice: Choice) -> bool:
-    """Whether an answer is an object with the fields its schema requires; deeper is the caller's to look."""
+    """Whether an answer is an object with the fields its schema requires.
+
+    What is deeper is the caller's to look at.
+    """
     texts = [choice.content, *(call.arguments for call in choice.tool_calls)]
     return any(_has(text, required) for text in texts if text)
 

@@ -8,7 +8,10 @@ from collections.abc import Iterable, Iterator
 _PIECE = 256 * 1024
 _INPUT = 64 * 1024
 _DRY = 64 * 1024
-"""Bytes that may come with nothing to show for them: file names, empty blocks and empty members can go on for ever."""
+"""Bytes that may come with nothing to show for them.
+
+File names, empty blocks and empty members can go on for ever.
+"""
 _MOST_MEMBERS = 10_000
 _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 _NO_ENCODING = frozenset({"", "identity"})
@@ -22,7 +25,8 @@ class UndecodableBody(ValueError):
 class Inflater:
     """Undoes gzip or deflate as bytes arrive; never inflates more than 256 KiB at a time.
 
-    Words that are no encoding (``utf-8``, ``none``) stand in the header, too: what can be read is read.
+    Words that are no encoding (``utf-8``, ``none``) stand in the header, too: what can be read is
+    read.
     """
 
     __slots__ = ("_decoder", "_dry", "_encoding", "_fed", "_head", "_members", "_word", "passes")
@@ -40,7 +44,10 @@ class Inflater:
         """Whether all further data is handed on as it is."""
 
     def feed(self, data: bytes) -> Iterable[bytes]:
-        """The decoded pieces of ``data``; raises UndecodableBody if it is packed in a way that cannot be undone."""
+        """The decoded pieces of ``data``.
+
+        Raises UndecodableBody if it is packed in a way that cannot be undone.
+        """
         if self._decoder is not None:
             return self._inflated(data)
         if self._head:

@@ -44,7 +44,10 @@ def decode_first(data: bytes) -> tuple[Any, str]:
 
 
 def decode_lines(data: bytes) -> Iterator[Any]:
-    """The JSON documents of several lines that a server glued into one; raises ValueError on any other."""
+    """The JSON documents of several lines that a server glued into one.
+
+    Raises ValueError on any other.
+    """
     text = data.decode("utf-8-sig", "replace").strip()
     at = 0
     while at < len(text) and not (
@@ -101,7 +104,10 @@ def _weight(data: bytes) -> int:
 
 
 def encode(value: Any) -> bytes:
-    """Compact JSON in UTF-8; raises ValueError or TypeError for what JSON cannot say (NaN, objects)."""
+    """Compact JSON in UTF-8.
+
+    Raises ValueError or TypeError for what JSON cannot say (NaN, objects).
+    """
     return _ENCODER.encode(value).encode()
 
 
@@ -116,7 +122,10 @@ def is_object(text: str) -> bool:
 
 
 def mended(text: str) -> str:
-    """The text with surrogate pairs joined and lone surrogates replaced by U+FFFD: always encodable."""
+    """The text with surrogate pairs joined and lone surrogates replaced by U+FFFD.
+
+    It is always encodable.
+    """
     if text.isascii():
         return text
     try:

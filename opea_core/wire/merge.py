@@ -1,4 +1,7 @@
-"""Fields of an answer that come in pieces and have no rule of their own: kept in lists, joined when they are asked for."""
+"""Fields of an answer that come in pieces and have no rule of their own.
+
+They are kept in lists, and joined when they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ class TooMany(ValueError):
 
 
 def check_weight(data: bytes, most: int) -> None:
-    """Raise TooMany for JSON of so many values that they would take much more memory than its text."""
+    """Raise TooMany for JSON of so many values that they would take much more memory than it."""
     if weighs_more(data, most):
         raise too_heavy()
 
@@ -125,7 +128,10 @@ def _goes_on(last: Json, entry: Json) -> bool:
 
 
 def grown(known: Any, news: Any, name: str = "") -> Any:
-    """A value and what came of it since: texts and lists go on, objects field by field; of others the last counts."""
+    """A value and what came of it since.
+
+    Texts and lists go on, objects field by field; of others the last counts.
+    """
     value = _grown(known, news, name)
     if isinstance(value, dict | list | _Entries) and not isinstance(value, _Pieces):
         check_size(_WHAT.get(name, "entries of a field"), value)
@@ -182,7 +188,10 @@ def whole(value: Any) -> Any:
 
 
 class Fields:
-    """Unknown fields of a message, as they come in pieces; annotations come one by one, some of them again."""
+    """Unknown fields of a message, as they come in pieces.
+
+    Annotations come one by one, some of them again.
+    """
 
     __slots__ = ("_annotations", "_known", "_seen")
 
@@ -217,14 +226,20 @@ class Fields:
 
 
 def joined(pieces: list[str]) -> str:
-    """The pieces as one, which they are from now on: an answer so far may be asked for with each of them."""
+    """The pieces as one, which they are from now on.
+
+    An answer so far may be asked for with each of them.
+    """
     if len(pieces) > 1:
         pieces[:] = ["".join(pieces)]
     return pieces[0] if pieces else ""
 
 
 def merge_logprobs(known: Json | None, news: Mapping[str, Any]) -> Json:
-    """Lists are continued; of anything else the last value counts. ``known`` was made here, and is changed."""
+    """Lists are continued; of anything else the last value counts.
+
+    ``known`` was made here, and is changed.
+    """
     merged: Json = known if known is not None else {}
     for key, value in news.items():
         if isinstance(value, list) and isinstance(merged.get(key), list):

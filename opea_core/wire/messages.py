@@ -1,4 +1,7 @@
-"""Messages as a server takes them: roles, contents, ids of calls, and the reasoning of earlier turns."""
+"""Messages as a server takes them.
+
+Roles, contents, ids of calls, and the reasoning of earlier turns.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ def messages_for(
 ) -> list[Any]:
     """The messages as ``capabilities`` say they are taken; the caller's are not changed.
 
-    What an answer was signed with goes to the ``server`` (the mark of its base URL) and the ``model`` that signed it only.
+    What an answer was signed with goes to the ``server`` (the mark of its base URL) and the
+    ``model`` that signed it only.
     """
     here = {"server": server, "model": model}
     if not capabilities.system_role:
@@ -48,7 +52,7 @@ def has_late_system(messages: Sequence[Any]) -> bool:
 
 
 def _early_system(messages: Sequence[Any], merge: bool) -> list[Any]:
-    """System messages behind others as the user's, or all of them merged into one at the beginning."""
+    """System messages behind others as the user's, or all merged into one at the beginning."""
     first = next((i for i, m in enumerate(messages) if not _is_system(m)), len(messages))
     if not merge:
         return [
@@ -83,7 +87,10 @@ def _is_system(message: Any) -> bool:
 
 
 def _alternating(messages: Sequence[Any]) -> list[Any]:
-    """Messages of the same role that follow each other as one; those with calls and of tools stay apart."""
+    """Messages of the same role that follow each other as one.
+
+    Those with calls and of tools stay apart.
+    """
     found: list[Any] = []
     for message in messages:
         last = found[-1] if found else None
@@ -211,7 +218,8 @@ def _reasoning(
 ) -> None:
     """Send an assistant message's reasoning back, or take it out, as the policy says.
 
-    By itself, what is signed goes back with the calls of the turn: the server that gave it wants it there.
+    By itself, what is signed goes back with the calls of the turn: the server that gave it wants it
+    there.
     """
     if capabilities.send_reasoning == "keep":
         return
@@ -222,9 +230,8 @@ def _reasoning(
         built |= {key: found[key] for key in SIGNED_FIELDS if key in found}
     wanted = policy == "always" or (policy == "tool_turns" and in_turn)
     if wanted and not found and built.get("tool_calls"):
-        found = {
-            REASONING_FIELDS[0]: ""
-        }  # a server that wants reasoning back wants the field in every such message
+        # A server that wants reasoning back wants the field in every such message.
+        found = {REASONING_FIELDS[0]: ""}
     if not wanted or not found:
         return
     built |= {key: found[key] for key in SIGNED_FIELDS if key in found}
@@ -236,7 +243,10 @@ def _reasoning(
 
 
 def _tool_call(call: Any) -> Any:
-    """Outgoing arguments are always a JSON string; one that came as a string goes back letter by letter."""
+    """A call whose arguments are a JSON string, as outgoing ones always are.
+
+    One that came as a string goes back letter by letter.
+    """
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or isinstance(function.get("arguments"), str):
         return call
@@ -263,7 +273,10 @@ def _ids_of_length(built: Json, length: int) -> None:
 
 
 def _id_of_length(id_: str, length: int) -> str:
-    """An id as so many letters and digits: itself if it is that, else always the same one for the same id."""
+    """An id as so many letters and digits.
+
+    Itself if it is that, else always the same one for the same id.
+    """
     if len(id_) == length and id_.isascii() and id_.isalnum():
         return id_
     number = int.from_bytes(hashlib.sha512(id_.encode("utf-8", "surrogatepass")).digest())
@@ -275,7 +288,10 @@ def _id_of_length(id_: str, length: int) -> str:
 
 
 def _flattened(parts: Sequence[Any], plain_only: bool) -> Any:
-    """Text-only parts as one string; anything with media stays a list, and with other keys if ``plain_only``."""
+    """Text-only parts as one string.
+
+    Anything with media stays a list, and with other keys if ``plain_only``.
+    """
     texts = []
     for part in parts:
         if not (

@@ -57,7 +57,10 @@ def read_models(document: Any) -> list[ModelInfo]:
 
 
 def read_token_count(document: Any) -> int:
-    """The count of a tokenizer's answer, or of the tokens in it; raises BadAnswerError if it has neither."""
+    """The count of a tokenizer's answer, or of the tokens in it.
+
+    Raises BadAnswerError if it has neither.
+    """
     found = document if isinstance(document, dict) else {}
     count, tokens = found.get("count"), found.get("tokens")
     if isinstance(count, int) and not isinstance(count, bool) and count >= 0:

@@ -1,7 +1,8 @@
 """One gate for a server's words: secrets out, on one line, not too long.
 
-A server may echo what was sent to it in any spelling: in a URL, in HTML, in JSON, in base64, with other letters
-in upper case, broken over lines. Short secrets are only looked for as they are, as they would be found in any text.
+A server may echo what was sent to it in any spelling: in a URL, in HTML, in JSON, in base64, with
+other letters in upper case, broken over lines. Short secrets are only looked for as they are, as
+they would be found in any text.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from opea_core.display_text import fit
 _SHORTEST, _ANY_CASE = 4, 8
 _TURNS = 2  # an escape may be escaped again
 _ESCAPE = re.compile(
-    r"%([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|&#(\d{1,6});|&#[xX]([0-9a-fA-F]{1,5});|&([a-zA-Z]{2,6});|\\([\"\\/bfnrt'])"
+    r"%([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})"
+    r"|&#(\d{1,6});|&#[xX]([0-9a-fA-F]{1,5});|&([a-zA-Z]{2,6});|\\([\"\\/bfnrt'])"
 )
 _ESCAPED = re.compile(r"[%\\&]")
 _BLANK = re.compile(r"\s+")
@@ -48,7 +50,10 @@ class Redactor:
         )
 
     def holds(self, text: str, broken: bool = True) -> bool:
-        """Whether any secret stands in a text. ``broken``: also one with blanks or line breaks in it."""
+        """Whether any secret stands in a text.
+
+        ``broken``: also one with blanks or line breaks in it.
+        """
         if not (self._exact or self._any_case):
             return False
         lower = text.lower()
@@ -117,7 +122,10 @@ def _all(text: str, secret: str) -> list[Span]:
 
 
 def _readings(text: str) -> list[tuple[str, list[Span]]]:
-    """Other readings of a text, each with where its letters stand: unescaped once and twice, and without blanks."""
+    """Other readings of a text, each with where its letters stand.
+
+    Unescaped once and twice, and without blanks.
+    """
     found: list[tuple[str, list[Span]]] = []
     form, where = (
         text,

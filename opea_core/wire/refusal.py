@@ -21,7 +21,10 @@ _THIS_SCHEMA = (
 
 
 class Adapted(NamedTuple):
-    """What an endpoint is sent from now on, and the names of what changed (``seed``, ``a -> b``)."""
+    """What an endpoint is sent from now on, and the names of what changed.
+
+    Names are ``seed`` or ``a -> b``.
+    """
 
     capabilities: Capabilities
     reports: tuple[str, ...]
@@ -35,10 +38,13 @@ def adapt(
     reasoning_is_set: bool = False,
     done: frozenset[str] = frozenset(),
 ) -> Adapted | None:
-    """What to change after ``body`` was refused in these words; None where nothing that was sent is refused.
+    """What to change after ``body`` was refused in these words.
 
-    ``any_form``: the caller asked for an answer of a schema and leaves it to us how. ``reasoning_is_set``:
-    which reasoning goes back was decided by the caller. ``done``: what was changed in this call already.
+    None where nothing that was sent is refused.
+
+    ``any_form``: the caller asked for an answer of a schema and leaves it to us how.
+    ``reasoning_is_set``: which reasoning goes back was decided by the caller. ``done``: what was
+    changed in this call already.
     """
     from opea_core.wire import adaptation_rules, adaptations
 

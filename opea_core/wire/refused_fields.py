@@ -1,8 +1,8 @@
 """Which fields of a request a server refuses.
 
 A field is refused where words of refusal stand beside its name, and no words about its value. In
-doubt a field stays: the caller must see the error of a request that is wrong, and nothing may go out
-that nobody wrote.
+doubt a field stays: the caller must see the error of a request that is wrong, and nothing may go
+out that nobody wrote.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _REFUSED = re.compile(
     r"|deprecated|reserved|prohibited)"
     r"|\b(cannot|can['\u2019]t|can not|may not|must not|should not|shouldn['\u2019]t"
     r"|mustn['\u2019]t) (be )?(\w+ ){0,1}?(used|set|specified|combined|given|passed|provided|sent"
-    r"|included|present|supplied|honou?red|served|produced|use|handle|take|do|process|contain|have|include)\b"
+    r"|included|present|supplied|honou?red|served|produced|use|handle|take|do|process|contain|have"
+    r"|include)\b"
     r"|\b(do|does|did|will|should|must) ?(not|n['\u2019]t) (\w+ ){0,2}?(take|exist|have|know"
     r"|understand|contain|match any|handle|work)|\bno such\b|\bnot (a )?(known|defined|declared"
     r"|handled|understood)"
@@ -40,15 +41,20 @@ _REFUSED = re.compile(
     r"|\bnot additional|\bmust not have additional|\bdrop\b|\b(is|are|be|has"
     r"|have) (to be )?(removed|dropped|left out)|\bno place\b|\bcannot combine\b|\bnotimplemented"
     r"|\b(replaced|superseded|renamed) (by|to)\b|\binstead of\b|\btakes no\b"
-    r"|\bunpermitted\b|\bunusable\b|NoAdditionalProperties|\bnot an? (accepted|known|allowed) (key|field|name)\b"
-    r"|\b(is|are) no (member|field|part|property)s?\b|\bhas no\b(?! attribute)|\bno endpoints\b|不支持|不允许|未知参数|非支持"
+    r"|\bunpermitted\b|\bunusable\b|NoAdditionalProperties"
+    r"|\bnot an? (accepted|known|allowed) (key|field|name)\b"
+    r"|\b(is|are) no (member|field|part|property)s?\b|\bhas no\b(?! attribute)|\bno endpoints\b"
+    r"|不支持|不允许|未知参数|非支持"
 )
 _VALUE = re.compile(
     r"(?i)^\W*invalid [`'\"]\w+[`'\"]\s*:|\binvalid key\b|\b(unsupported|invalid) \w+ [\d.]+"
-    r"|\b(above|below|over|under|beyond) \d|\bgreedy\b|\brequires (temperature|top_p|logprobs|stream)\b"
+    r"|\b(above|below|over|under|beyond) \d|\bgreedy\b"
+    r"|\brequires (temperature|top_p|logprobs|stream)\b"
     r"|\bvalue\b.{0,20}\b(is|are) not\b|\bchoose (between|a|one)\b|\bids? with\b|\bcharacters?\b"
-    r"|\bspaces\b|\b\d+ bits?\b|\bBereich\b|\bkeys? [`'\"].{1,60}\bin [`'\"]|\b(polic(y|ies)|blocked|banned|suspended|violat\w*"
-    r"|moderat\w*|flagged|filtered|billing|credits?|claim)\b|\b(must|should|has to|needs? to|have to) (be|have|contain|match"
+    r"|\bspaces\b|\b\d+ bits?\b|\bBereich\b|\bkeys? [`'\"].{1,60}\bin [`'\"]"
+    r"|\b(polic(y|ies)|blocked|banned|suspended|violat\w*"
+    r"|moderat\w*|flagged|filtered|billing|credits?|claim)\b"
+    r"|\b(must|should|has to|needs? to|have to) (be|have|contain|match"
     r"|not exceed|equal|start|end|fall|lie|not be (empty|null|negative|greater|less|more|larger"
     r"|longer|blank|zero))\b"
     r"|\bexpected\b(?! (nothing|no))|\btoo (large|long|many|high|small|low|big|short|few)\b"
@@ -114,7 +120,8 @@ _WITH = re.compile(
 )
 _END = re.compile(r"; (?!use)|[^`'\"\])\s]\s*:\s")
 _CONDITION = re.compile(
-    r"(?i)\bgreedy\b|\bwhen temperature is|\b(unknown|invalid|unexpected) keys? [`'\"].{1,60}\bin [`'\"]"
+    r"(?i)\bgreedy\b|\bwhen temperature is"
+    r"|\b(unknown|invalid|unexpected) keys? [`'\"].{1,60}\bin [`'\"]"
     r"|\bunexpected value\b|\bby (this|the|your) (tool|function)\b"
 )
 """Words about what a field holds, or about the caller's own names, whatever else is said."""
@@ -122,7 +129,8 @@ _STRANGE = re.compile(
     r"(?i)\b(unknown|unrecogni[sz]ed|unexpected|extra|extraneous|unsupported|undefined"
     r"|additional) (\w+ )?(fields?|names?|param\w*|arguments?|keys?|propert\w+|keywords?|inputs?"
     r"|options?)\b(\(s\))?(?! (value|type|'?\w+'? for))"
-    r"|\b(field|name|param\w*|argument|key|property|option)s? (is|was|are|were) not (expected|known|allowed|accepted)\b"
+    r"|\b(field|name|param\w*|argument|key|property|option)s?"
+    r" (is|was|are|were) not (expected|known|allowed|accepted)\b"
     r"|\bnot an? (accepted|known|allowed) (key|field|name)\b"
 )
 """Words of servers that do not know a field at all."""
@@ -159,12 +167,15 @@ _IN_PASSING = re.compile(
 _MODEL = re.compile(r"(?i)\bmodel(s| family| name| id)? ?[`'\"]?[\w.-]*/?$")
 _BETWEEN = " \t\n`'\",/&*()[]:"
 _IS_VALUE = re.compile(
-    r"[`'\"]?\s+[`'\"]?(?!(is|are|was|were|has|have|not|cannot|can|may|must|should|will|does|do|isn|aren"
-    r"|param\w*|fields?|arguments?|options?|propert\w+|settings?|sampling|currently|also|set|tools?"
-    r"|functions?|schemas?|mode)\b)[\w.@-]+[`'\"]?\s*"
+    r"[`'\"]?\s+[`'\"]?(?!(is|are|was|were|has|have|not|cannot|can|may|must|should|will|does|do"
+    r"|isn|aren|param\w*|fields?|arguments?|options?|propert\w+|settings?|sampling|currently|also"
+    r"|set|tools?|functions?|schemas?|mode)\b)[\w.@-]+[`'\"]?\s*"
 )
 """A word of its own between a name and "not supported": the value that is not."""
-_MUST_GO = r"(?:must|has to|should) (?:not be (?:sent|set|given|present|included)|be (?:removed|omitted|dropped|absent|unset))\b"
+_MUST_GO = (
+    r"(?:must|has to|should) (?:not be (?:sent|set|given|present|included)"
+    r"|be (?:removed|omitted|dropped|absent|unset))\b"
+)
 _COLON = re.compile(r":\s*[`'\"\[(]*$")
 
 
@@ -176,8 +187,9 @@ def refused_fields(
 ) -> list[str]:
     """Names of the fields that are refused, in the order in which they are.
 
-    ``fields``: names and the patterns of what they may be called. ``own``: names of the caller's own
-    (properties of his schemas), which a server may mean. ``sent``: all that stands in the request.
+    ``fields``: names and the patterns of what they may be called. ``own``: names of the caller's
+    own (properties of his schemas), which a server may mean. ``sent``: all that stands in the
+    request.
     """
     complaints = list(complaints)
     found: dict[str, None] = {}
@@ -191,7 +203,10 @@ def refused_fields(
 
 
 def is_about_a_value(complaint: Complaint) -> bool:
-    """Whether it dislikes what a field holds, not that it is there; one value that is taken is as good as none."""
+    """Whether it dislikes what a field holds, not that it is there.
+
+    One value that is taken is as good as none.
+    """
     following = complaint.after if _FOLLOWS.match(complaint.after) else ""
     if _CONDITION.search(complaint.words):
         return True
@@ -205,7 +220,7 @@ def is_about_a_value(complaint: Complaint) -> bool:
 
 
 def points_to(path: tuple[str, ...], name: str) -> bool:
-    """Whether a path is this field; the ones inside of others only where they are ours to leave out."""
+    """Whether a path is this field; an inner one only where it is ours to leave out."""
     if name == "name":
         return path[-1] == name and path[0] == "messages"
     if name == "strict":
@@ -250,7 +265,7 @@ def _by_words(
 def _by_any_negation(
     complaint: Complaint, fields: Mapping[str, str], own: frozenset[str], sent: Collection[str]
 ) -> list[str]:
-    """Fields in a clause that says no in words of its own, where it names one field, or a list of them."""
+    """Fields in a clause that says no itself, where it names one field, or a list of them."""
     words = stated(complaint.words)
     if (
         complaint.path
@@ -283,7 +298,7 @@ def _mentions(
 
 
 def _is_named(words: str, found: re.Match[str], name: str, sent: Collection[str]) -> bool:
-    """Whether a mention is this field: not a part of another word (``stop_sequence``), nor the name of a model."""
+    """Whether a mention is this field, no part of ``stop_sequence`` nor the name of a model."""
     start, end = found.span()
     outer = words[start - 1 : start] + words[end : end + 1]
     is_part = any(char.isalnum() or char in "_-" for char in outer) and found.group() != "n"
@@ -302,7 +317,10 @@ def _is_named(words: str, found: re.Match[str], name: str, sent: Collection[str]
 
 
 def _right_of(at: int, mentions: Sequence[Mention], words: str, across: bool = False) -> list[str]:
-    """What follows words of refusal: ``unsupported parameters: seed, user``; ``across``: ``not supported with n > 1``."""
+    """What follows words of refusal: ``unsupported parameters: seed, user``.
+
+    ``across``: ``not supported with n > 1``.
+    """
     group: list[str] = []
     for start, end, name in mentions:
         if start < at:
@@ -334,15 +352,14 @@ def _left_of(at: int, mentions: Sequence[Mention], words: str) -> list[str]:
             or (group and not (_is_list(gap) or _WITH.search(gap)))
         ):
             break
-        group = (
-            [name] if _WITH.search(gap) and group else [name, *group]
-        )  # "X with Y is not supported" is about X
+        # "X with Y is not supported" is about X.
+        group = [name] if _WITH.search(gap) and group else [name, *group]
         at = start
     return group
 
 
 def _is_list(gap: str) -> bool:
-    """Whether two names belong to one list: nothing but commas, quotes or an "and" stands between them."""
+    """Whether two names belong to one list: only commas, quotes or an "and" are between."""
     return gap.strip(_BETWEEN).lower() in ("", "and", "or", "nor")
 
 
@@ -355,7 +372,8 @@ def stated(words: str) -> str:
 def pattern_of(name: str, words: Iterable[str] = (), is_plain_word: bool = False) -> str:
     """How a field may be called: by its name on the wire, in camelCase, in words.
 
-    ``is_plain_word``: its name is a word that any sentence may hold; it counts where it is marked as a name.
+    ``is_plain_word``: its name is a word that any sentence may hold; it counts where it is marked
+    as a name.
     """
     first, *rest = name.split("_")
     spelled = {

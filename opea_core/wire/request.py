@@ -60,9 +60,9 @@ def build_body(
 ) -> Json:
     """The body as ``capabilities`` say the endpoint takes it; the caller's is not changed.
 
-    ``stream`` None leaves the key out (embeddings). Nulls and empty ``tools`` are never sent. ``left_out``
-    is told what the caller gave and does not get, as the server refused it; ``names`` the caller's own names of
-    tools, by those that are sent.
+    ``stream`` None leaves the key out (embeddings). Nulls and empty ``tools`` are never sent.
+    ``left_out`` is told what the caller gave and does not get, as the server refused it; ``names``
+    the caller's own names of tools, by those that are sent.
     """
     left_out = [] if left_out is None else left_out
     built: Json = {"model": model} if model else {}
@@ -128,7 +128,10 @@ def _choose_less(built: Json, most: str, left_out: list[str]) -> None:
 
 
 def _ask_for(built: Json, output_schema: Json, how: str | None) -> None:
-    """Ask for an answer of a schema; as a tool it is forced, or beside the caller's tools one of them is."""
+    """Ask for an answer of a schema.
+
+    As a tool it is forced, or beside the caller's tools one of them is.
+    """
     if how == "function_calling":
         forced = (
             "required"
@@ -145,7 +148,10 @@ def _ask_for(built: Json, output_schema: Json, how: str | None) -> None:
 
 
 def _with_schema(messages: Sequence[Any], schema: Any) -> list[Any]:
-    """The messages with the schema in words: ``json_object`` tells a model no more than that JSON is wanted."""
+    """The messages with the schema in words.
+
+    ``json_object`` tells a model no more than that JSON is wanted.
+    """
     words = ONLY_JSON + jsontext.encode(schema).decode()
     last = messages[-1] if messages else None
     if not isinstance(last, Mapping) or last.get("role") != "user":

@@ -1,4 +1,7 @@
-"""Rerank answers: Cohere's and Jina's ``results``, Voyage's ``data``; best first, whatever order they came in."""
+"""Rerank answers: Cohere's and Jina's ``results``, Voyage's ``data``.
+
+Best first, whatever order they came in.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ _SCORES = ("relevance_score", "score")
 
 
 def read_rerank(raw: Any, count: int, top_n: int | None = None) -> RerankResponse:
-    """The scores of ``count`` documents, at most ``top_n`` of them; raises BadAnswerError when they do not fit."""
+    """The scores of ``count`` documents, at most ``top_n`` of them.
+
+    Raises BadAnswerError when they do not fit.
+    """
     document: Json = raw if isinstance(raw, dict) else {"results": raw}
     entries = next(
         (document[key] for key in ("results", "data") if isinstance(document.get(key), list)), None

@@ -64,9 +64,10 @@ class Problem(NamedTuple):
 class ResponseReader:
     """Feed it the body; it tells what came.
 
-    ``chunks`` fills with pieces to hand out; ``progress`` grows with every piece that has content (not
-    with keep-alives or padding); ``started`` says that first content came, ``done`` that nothing more
-    needs to be read; after ``end()`` either ``problem`` or the answer (``response``, ``document``) is there.
+    ``chunks`` fills with pieces to hand out; ``progress`` grows with every piece that has content
+    (not with keep-alives or padding); ``started`` says that first content came, ``done`` that
+    nothing more needs to be read; after ``end()`` either ``problem`` or the answer (``response``,
+    ``document``) is there.
     """
 
     __slots__ = (
@@ -94,9 +95,8 @@ class ResponseReader:
         """Of what was kept beside text, event by event."""
         self._came = 0
         """Bytes as they came, before they were unpacked."""
-        self._feed = (
-            ResponseReader._sniff
-        )  # not bound to self: an answer must not wait for the garbage collector
+        # Not bound to self: an answer must not wait for the garbage collector.
+        self._feed = ResponseReader._sniff
         self._inflater: Inflater | None = None
         self.chunks: deque[ChatChunk] = deque()
         self.document: Any = None
@@ -129,7 +129,7 @@ class ResponseReader:
             self._undecodable("the answer is nested too deeply")
 
     def _unpack(self, inflater: Inflater, pieces: Iterator[bytes]) -> None:
-        """Take the pieces of a packed body; of a stream only as many as its reader has to do with."""
+        """Take the pieces of a packed body; of a stream only as many as its reader can handle."""
         self._packed = None
         for piece in pieces:
             self._take(piece)
@@ -141,13 +141,17 @@ class ResponseReader:
 
     @property
     def holds_back(self) -> bool:
-        """Whether there is more of what came: feed it nothing to go on, before the next bytes are read."""
+        """Whether there is more of what came.
+
+        Feed it nothing to go on, before the next bytes are read.
+        """
         return self._packed is not None
 
     def _take(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._size > self._most or self._came > self._most:
-            what = f"the answer is larger than {self._expected.max_response_bytes} bytes (max_response_bytes)"
+            most = self._expected.max_response_bytes
+            what = f"the answer is larger than {most} bytes (max_response_bytes)"
             return self._fail(Problem(errors.BadAnswerError, what, retryable=False))
         return self._feed(self, piece)
 
@@ -195,15 +199,16 @@ class ResponseReader:
             return None
         try:
             return self._assembler.finish(self._expected.model, so_far=True)[0]
-        except (
-            RecursionError,
-            TooMany,
-        ):  # nested deeper than can be copied, or more than may be looked at
+        except (RecursionError, TooMany):
+            # Nested deeper than can be copied, or more than may be looked at.
             return None
 
     @property
     def complete(self) -> bool:
-        """Whether the answer is whole even if the body breaks off now: every choice that was asked for said why it ended."""
+        """Whether the answer is whole even if the body breaks off now.
+
+        It is if every choice that was asked for said why it ended.
+        """
         reasons = self._assembler.finish_reasons
         return self.problem is None and (
             self.done or (len(reasons) >= (self._expected.choices or 1) and all(reasons))
@@ -305,7 +310,10 @@ class ResponseReader:
             return None
 
     def _odd_event(self, event: Event) -> None:
-        """Not one JSON document: several lines glued together, the end mark among them, or an error in plain words."""
+        """Not one JSON document.
+
+        Several lines glued together, the end mark among them, or an error in plain words.
+        """
         try:
             for document in jsontext.decode_lines(event.data):
                 if not self.done:
@@ -336,9 +344,8 @@ class ResponseReader:
                         f"the server gave up (finish_reason {piece.finish_reason!r})",
                     )
                 )
-        kept = (
-            self._expected.stream or self._feed is not ResponseReader._feed_sse
-        )  # of events for a plain call nobody takes the pieces
+        # Of events for a plain call nobody takes the pieces.
+        kept = self._expected.stream or self._feed is not ResponseReader._feed_sse
         if kept and (self._assembler.started or len(self.chunks) < _MOST_BEFORE):
             self.chunks.append(chunk)
         if not self.started and self._assembler.started:
@@ -346,9 +353,10 @@ class ResponseReader:
 
     def _end_stream(self, cut: bool) -> None:
         for event in [] if self.done else self._sse.end():
+            # An event that is none of these was cut in the middle.
             if not self.done and (
                 event.data == b"[DONE]" or event.name == "error" or _is_json(event.data)
-            ):  # else it was cut in the middle
+            ):
                 self._event(event)
         if self.problem is None:
             self._end_events(cut)

@@ -1,8 +1,8 @@
 """Server-sent events as a push parser: bytes in, events out.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation,
-with the deviations that servers need: an event is dispatched at the end of the body too, and a field
-``error`` is an event of that name.
+with the deviations that servers need: an event is dispatched at the end of the body too, and a
+field ``error`` is an event of that name.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class EventTooLarge(ValueError):
 class SSEDecoder:
     """Splits an event stream that arrives in arbitrary pieces.
 
-    Lines end at CRLF, LF or CR and nowhere else; they are split as bytes, so a character cut between
-    two reads stays whole. Comments and heartbeats (events without data) yield nothing.
+    Lines end at CRLF, LF or CR and nowhere else; they are split as bytes, so a character cut
+    between two reads stays whole. Comments and heartbeats (events without data) yield nothing.
     """
 
     __slots__ = ("_data", "_name", "_pending", "_size", "_start", "_tail_cr", "max_event_bytes")
@@ -40,9 +40,8 @@ class SSEDecoder:
         self.max_event_bytes = max_event_bytes
         self._pending = Pieces()  # of a line that has not ended yet
         self._size = 0  # of the lines of an event that has not ended yet
-        self._data: list[
-            bytes | bytearray
-        ] = []  # of an event that has not ended yet: nothing, or all its lines joined
+        # Of an event that has not ended yet: nothing, or all its lines joined.
+        self._data: list[bytes | bytearray] = []
         self._name = ""
         self._start = True
         self._tail_cr = False
@@ -79,7 +78,10 @@ class SSEDecoder:
         return events
 
     def _is_one(self, data: bytes) -> bool:
-        """Whether it is one whole event of one line, as most servers write (and flush) each of theirs."""
+        """Whether it is one whole event of one line.
+
+        Most servers write (and flush) each of theirs like that.
+        """
         if self._pending or self._data or self._name or self._tail_cr or b"\r" in data:
             return False
         return (

@@ -9,14 +9,12 @@ class ThinkSplitter:
     """Turns pieces of content into pieces of (content, reasoning).
 
     The block is looked for at the beginning of the answer only. In a stream, a reply with only
-    ``</think>`` (the template opened it) stays content: it has been handed out before the tag comes.
+    ``</think>`` (the template opened it) stays content: it has been handed out before the tag
+    comes.
     """
 
-    __slots__ = (
-        "_blanks",
-        "_held",
-        "_state",
-    )  # start -> inside -> behind (blank lines are skipped) -> after
+    # The states: start -> inside -> behind (blank lines are skipped) -> after.
+    __slots__ = ("_blanks", "_held", "_state")
 
     def __init__(self) -> None:
         self._blanks: list[str] = []  # at the beginning

@@ -24,7 +24,10 @@ def fits(name: str, form: Form) -> bool:
 
 
 def with_sent_names(body: Json, form: Form) -> tuple[Json, dict[str, str]]:
-    """The body with names that are taken, and the caller's own names by those; the caller's dicts stay."""
+    """The body with names that are taken, and the caller's own names by those.
+
+    The caller's dicts stay as they are.
+    """
     if form == "keep":
         return body, {}
     named = list(_names(body))
@@ -78,7 +81,10 @@ def _holders(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _function(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The function of a tool or a call; a server's own (``builtin_function``) has a name that only it knows."""
+    """The function of a tool or a call.
+
+    A server's own (``builtin_function``) has a name that only it knows.
+    """
     return dicts([holder.get("function")]) if holder.get("type", "function") == "function" else []
 
 

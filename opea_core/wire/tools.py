@@ -1,7 +1,8 @@
 """Tool calls out of deltas of every shape servers send.
 
-The rules are P21 to P26 of docs/contract.md, in that order: an id names a call, an index mostly does, a
-name begins a call unless the open one still waits for it, and complete arguments are never appended to.
+The rules are P21 to P26 of docs/contract.md, in that order: an id names a call, an index mostly
+does, a name begins a call unless the open one still waits for it, and complete arguments are never
+appended to.
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ class _Call:
         return [ToolCallDelta(self.position, id_, name, text)] if text or id_ or name else []
 
     def _certain(self, text: str) -> str:
-        """What of the arguments may be handed on now: not what the end may turn into something else."""
+        """What of the arguments may be handed on now.
+
+        Not what the end may turn into something else.
+        """
         if self.handed and not self.pending and not self.closed:
             self.handed += len(text)
             return text
@@ -106,12 +110,18 @@ class _Call:
         self.tail = text.rstrip()[-1:] or self.tail
 
     def is_other(self, args: str) -> bool:
-        """Whether the arguments are complete and these are others (the cheap questions first: it is asked of every fragment)."""
+        """Whether the arguments are complete and these are others.
+
+        The cheap questions come first: it is asked of every fragment.
+        """
         return self.tail == "}" and (len(args) != self.size or args != self.args) and self.whole
 
     @property
     def whole(self) -> bool:
-        """Whether the arguments are one JSON object (looked at only when they end like one, and parsed once)."""
+        """Whether the arguments are one JSON object.
+
+        They are looked at only when they end like one, and parsed once.
+        """
         if self.tail != "}":
             return False
         for text in self.unread:
@@ -184,7 +194,11 @@ class ToolAssembler:
     )
 
     def __init__(self, heaviest: int = NO_LIMIT, names: Mapping[str, str] | None = None) -> None:
-        """``heaviest``: what the values of arguments may weigh. ``names``: the caller's names, by those that were sent."""
+        """What the values of arguments may weigh, and whose names tools have.
+
+        ``heaviest``: what the values of arguments may weigh. ``names``: the caller's names, by
+        those that were sent.
+        """
         self._names = names or {}
         self._heaviest = heaviest
         self._calls: list[_Call] = []
@@ -307,7 +321,10 @@ class ToolAssembler:
         ]
 
     def _continued(self, raw: Any) -> _Call | None:
-        """The open call that an entry goes on with, if it says nothing but an index and more arguments, as most do."""
+        """The open call that an entry goes on with.
+
+        It does if it says nothing but an index and more arguments, as most do.
+        """
         if not isinstance(raw, dict) or raw.keys() != _CONTINUES:
             return None
         index, function = raw["index"], raw["function"]
@@ -368,7 +385,10 @@ class ToolAssembler:
         return None if opened is None or named_again else opened
 
     def _collides(self, entry: _Entry) -> bool:
-        """A placeholder id (``"0"``) used for several calls: a known id with a name at a new index."""
+        """Whether it is a placeholder id (``"0"``) used for several calls.
+
+        That is a known id with a name at a new index.
+        """
         known = self._by_id[entry.id]
         new_index = entry.index is not None and entry.index not in self._by_index
         return (
@@ -419,7 +439,10 @@ class ToolAssembler:
 
 
 def _goes_on(call: _Call, entry: _Entry) -> bool:
-    """Whether an entry with a new id and the same name again has more of a call's arguments, as each has at some servers."""
+    """Whether an entry with a new id and the same name has more of a call's arguments.
+
+    At some servers each entry has a new id and the name again.
+    """
     if entry.name != call.name or not entry.args or entry.replaces or call.whole:
         return False
     return not call.size or not entry.args.lstrip().startswith("{")

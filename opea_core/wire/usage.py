@@ -12,21 +12,25 @@ from opea_core.types import Json, Usage
 _FINISH = {
     reason: kind
     for kind, reasons in {
-        "stop": ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_str", "end", "complete", "completed", "finished"),
+        "stop": (
+            "stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_str", "end", "complete",
+            "completed", "finished",
+        ),
         "length": (
             "length", "max_tokens", "max_output_tokens", "max_length", "model_length", "token_limit", "max_completion_tokens",
             "model_context_window_exceeded", "context_window_exceeded", "context_length_exceeded", "context_length",
         ),
         "tool_calls": ("tool_calls", "tool_call", "tool_use", "tool", "tools", "function_call", "function_calls", "builtin_function"),
         "content_filter": (
-            "content_filter", "content_filtered", "safety", "sensitive", "recitation", "prohibited_content", "blocklist", "spii",
-            "image_safety", "guardrail_intervened",
+            "content_filter", "content_filtered", "safety", "sensitive", "recitation",
+            "prohibited_content", "blocklist", "spii", "image_safety", "guardrail_intervened",
         ),
     }.items()
     for reason in reasons
 }  # fmt: skip
 _BROKEN = re.compile(
-    r"(?i)(\w{1,30}_)?error(_\w{1,30})?|abort(ed)?|cancel(l)?ed|failed|failure|interrupted|insufficient_system_resource|(\w{1,30}_)?time(d_)?out"
+    r"(?i)(\w{1,30}_)?error(_\w{1,30})?|abort(ed)?|cancel(l)?ed|failed|failure|interrupted"
+    r"|insufficient_system_resource|(\w{1,30}_)?time(d_)?out"
 )
 
 
@@ -61,7 +65,10 @@ def finish_reason(raw: Any, has_calls: bool) -> str | None:
 
 
 def merge_usage(known: Json | None, news: Any) -> Json | None:
-    """The last non-null value of every field, nested ones too; never a sum. ``known`` was made here, and is changed."""
+    """The last non-null value of every field, nested ones too; never a sum.
+
+    ``known`` was made here, and is changed.
+    """
     if not isinstance(news, dict):
         return known
     merged: Json = known if known is not None else {}
