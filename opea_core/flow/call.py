@@ -43,9 +43,15 @@ OK = EndpointImpact(Verdict.OK)
 _MOST_ATTEMPTS = 40
 _MOST_CHANGES = 16
 _MAY_TELL = frozenset({400, 403, 404, 405, 409, 413, 415, 422, 424, 500, 501, 502})
-"""Statuses under which servers say that they do not take something; whether they do is in their words."""
+"""Statuses under which servers say that they do not take something.
+
+Whether they do is in their words.
+"""
 _DOUBTFUL_CONNECT, _USUAL_CONNECT = 0.25, 1.0
-"""Seconds to connect while another endpoint could serve the call: to one that never answered or failed lately, and to others."""
+"""Seconds to connect while another endpoint could serve the call.
+
+To one that never answered or failed lately, and to others.
+"""
 
 Flow = Generator[Any, Any, "CallResult"]
 
@@ -76,13 +82,19 @@ class CallLog:
     changes: list[str] = field(default_factory=list)
     """What was sent in another form than the call gave it, as servers refused that."""
     learned: dict[EndpointState, Capabilities] = field(default_factory=dict)
-    """What an endpoint refused in this call; it is kept for others once the endpoint took the rest."""
+    """What an endpoint refused in this call.
+
+    It is kept for others once the endpoint took the rest.
+    """
     changed: dict[EndpointState, frozenset[str]] = field(default_factory=dict)
     resent: bool = False
     rekeyed: bool = False
     last: errors.OPEAError | None = None
     turned_away_at: int | None = None
-    """When it was first refused by a server that has too much to do, or by a gateway whose server is gone."""
+    """When it was first refused by a server with too much to do.
+
+    Or by a gateway whose server is gone.
+    """
     hasty: bool = False
     """Whether the last request had less time to connect than it could have."""
 
@@ -124,9 +136,8 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         assert where is not None
         retry, free = _next(failure, log, spec, permit)
         said = effect(failure, log.history(permit.endpoint.answered))
-        if (
-            spec.method == "GET"
-        ):  # a refused list says nothing about the key or the model of chat calls
+        # A refused list says nothing about the key or the model of chat calls.
+        if spec.method == "GET":
             said = replace(said, mark=None, refused=said.refused and said.wait is not None)
         settle = Settle(permit, said, retry, behind=free or permit.is_probe)
         log.server_errors += failure.error.status_code == 500 and not failure.away
@@ -159,7 +170,10 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
 def _attempts(
     spec: CallSpec, context: Context, log: CallLog, permit: Permit
 ) -> Generator[Any, Any, tuple[Failure | None, explain.ErrorContext | None, CallResult | None]]:
-    """The requests made with one permit: one, and again at once where a small change is all that was asked for."""
+    """The requests made with one permit.
+
+    One, and again at once where a small change is all that was asked for.
+    """
     endpoint, model = permit.endpoint, model_of(spec, context, permit.endpoint)
     may_adapt = endpoint.config.adapt if spec.adapt is None else spec.adapt
     known = endpoint.capabilities(model) if may_adapt else endpoint.config.capabilities.as_given()
@@ -250,7 +264,10 @@ def _undecodable(outcome: Reply, where: explain.ErrorContext) -> Failure | None:
 
 
 def _is_stale_connection(failure: Failure, log: CallLog) -> bool:
-    """A kept connection that the server had closed: sent again at once, on a new one, and not counted."""
+    """A kept connection that the server had closed.
+
+    It is sent again at once, on a new one, and not counted.
+    """
     return (
         failure.reused
         and failure.phase in (Phase.MAYBE_SENT, Phase.NOT_SENT)
@@ -298,7 +315,10 @@ def _adapted(
 def _next(
     failure: Failure, log: CallLog, spec: CallSpec, permit: Permit
 ) -> tuple[Retry | None, bool]:
-    """The next attempt (None if this failure is the call's error), and whether this one was a probe that cost nothing."""
+    """The next attempt, and whether this one was a probe that cost nothing.
+
+    None: this failure is the call's error.
+    """
     log.counted += 1
     if _is_no_attempt(failure, spec, permit):
         log.counted -= 1
@@ -314,9 +334,8 @@ def _next(
     if free:  # the breaker, not a backoff, says when the next one goes out
         log.counted -= 1
         retry = replace(retry, delay=0.0, uses_retry_budget=False)
-    elif (
-        failure.away and permit.limits.answered_at is not None and log.counted > 2
-    ):  # as many as open a breaker
+    elif failure.away and permit.limits.answered_at is not None and log.counted > 2:
+        # As many as open a breaker.
         if _may_wait_on(log, spec, permit):
             log.counted -= 1
             retry = replace(retry, uses_retry_budget=False)
@@ -329,8 +348,8 @@ def _next(
 def _is_no_attempt(failure: Failure, spec: CallSpec, permit: Permit) -> bool:
     """Whether it was only refused as too much while there are other calls: it waits for room.
 
-    A lone call is what the server does not take at all: that is told after its attempts. Not for a caller who wants
-    exactly one request, nor for a wait that is longer than anybody waits.
+    A lone call is what the server does not take at all: that is told after its attempts. Not for a
+    caller who wants exactly one request, nor for a wait that is longer than anybody waits.
     """
     if (
         not is_refused_as_too_much(failure)
@@ -349,17 +368,19 @@ def _is_no_attempt(failure: Failure, spec: CallSpec, permit: Permit) -> bool:
 
 
 def _may_wait_on(log: CallLog, spec: CallSpec, permit: Permit) -> bool:
-    """Whether ``recovery_wait`` is not over: since this call was turned away first, or since anybody had an answer there."""
+    """Whether ``recovery_wait`` is not over.
+
+    It begins when this call was turned away first, or when anybody had an answer there.
+    """
     log.turned_away_at = log.at if log.turned_away_at is None else log.turned_away_at
     since = max(log.turned_away_at, permit.limits.answered_at or 0)
     is_over = log.at - since >= max(spec.recovery_wait, permit.limits.patience) * SECOND
-    return not is_over or (
-        permit.limits.stated and not permit.limits.refusals
-    )  # a wait that was asked for is kept once
+    # A wait that was asked for is kept once.
+    return not is_over or (permit.limits.stated and not permit.limits.refusals)
 
 
 def _limit_connecting(request: Request, permit: Permit, spec: CallSpec) -> bool:
-    """While another endpoint could serve the call, a connection gets only as long as nobody minds."""
+    """While another endpoint could serve the call, connect only as long as nobody minds."""
     limit, patience = (
         request.timeouts.connect,
         _DOUBTFUL_CONNECT if permit.endpoint.is_doubtful else _USUAL_CONNECT,
@@ -375,12 +396,15 @@ def _limit_connecting(request: Request, permit: Permit, spec: CallSpec) -> bool:
 
 
 def _costs_nothing(failure: Failure, permit: Permit, log: CallLog, spec: CallSpec) -> bool:
-    """A failed attempt in an outage costs its call nothing: the call is held until a server is back.
+    """Whether a failed attempt in an outage costs its call nothing.
 
-    That is a probe that found its endpoint still down, or a gateway before it that says so; or the last
-    attempt, when they were spread over endpoints that are all down (at one endpoint so many would have opened
-    its breaker). Only where the endpoints have answered before: one that never did is reported, as the
-    address is likely wrong. And not for a caller who wants exactly one request.
+    The call is held until a server is back.
+
+    That is a probe that found its endpoint still down, or a gateway before it that says so; or the
+    last attempt, when they were spread over endpoints that are all down (at one endpoint so many
+    would have opened its breaker). Only where the endpoints have answered before: one that never
+    did is reported, as the address is likely wrong. And not for a caller who wants exactly one
+    request.
     """
     if not permit.endpoint.answered or spec.retry.max_retries == 0:
         return False

@@ -19,8 +19,11 @@ _LISTED, _NAME = 20, 200
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Calls to make at once. Gives their results, errors as values, and None for those that are not over soon after
-    the first one was answered."""
+    """Calls to make at once.
+
+    Gives their results, errors as values, and None for those that are not over soon after the first
+    one was answered.
+    """
 
     calls: Sequence[Any]
 
@@ -41,9 +44,9 @@ def discover_flow(
 ) -> Generator[Any, Any, Discovery]:
     """Yields the calls to make, takes answers or errors; returns the endpoints with what was found.
 
-    ``model`` is what the caller set, or None. What a caller set is never changed. An endpoint that does
-    not answer is left as it is if another does. Raises the first error if none does, ConfigurationError
-    if a model must be named because several are served.
+    ``model`` is what the caller set, or None. What a caller set is never changed. An endpoint that
+    does not answer is left as it is if another does. Raises the first error if none does,
+    ConfigurationError if a model must be named because several are served.
     """
     asked = yield Together([ask_models(endpoint.label) for endpoint in endpoints])
     listings = {
@@ -82,7 +85,7 @@ def discover_flow(
 
 
 def _may_tell_places(endpoint: Endpoint, entry: ModelInfo) -> bool:
-    """Whether the server looks like llama.cpp's, and nobody said how many calls it takes at once."""
+    """Whether the server looks like llama.cpp's, and nobody said how many calls it takes."""
     return (
         isinstance(entry.raw.get("meta"), dict)
         and "max_concurrent" not in endpoint.model_fields_set

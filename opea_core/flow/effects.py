@@ -44,7 +44,10 @@ class CallSpec:
     adapt: bool | None = None
     """Whether the request is changed to what the endpoint takes; None as the endpoint says."""
     output_schema: Json | None = None
-    """The answer is to be JSON of this schema, asked for as the endpoint takes it: name, schema, description, strict."""
+    """The answer is to be JSON of this schema, asked for as the endpoint takes it.
+
+    It has name, schema, description, strict.
+    """
     on_place: Callable[[bool], None] | None = None
     """Is told when the call has a place (True), and when it has to wait for one (False)."""
     decode: Callable[[Any], Any] | None = None
@@ -84,7 +87,10 @@ class FetchKey:
 
 @dataclass(slots=True)
 class Send:
-    """Make one request and read its answer: a stream up to its first content. Gives Reply or TransportFailure."""
+    """Make one request and read its answer: a stream up to its first content.
+
+    Gives Reply or TransportFailure.
+    """
 
     permit: Permit
     request: Request
@@ -119,7 +125,10 @@ class Emit:
 
 @dataclass(slots=True)
 class Reply:
-    """An answer, whole or (a stream) up to its first content; ``response_reader`` knows what is wrong with it."""
+    """An answer, whole or (a stream) up to its first content.
+
+    ``response_reader`` knows what is wrong with it.
+    """
 
     status: int
     headers: dict[str, str]

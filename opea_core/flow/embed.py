@@ -12,17 +12,19 @@ from opea_core.wire.usage import merge_usage, read_usage
 
 _LISTED = 10
 _THINGS = (
-    r"(items?|inputs?|texts?|documents?|requests?|instances?|strings?|element(s|\(s\))?|entries|sentences"
-    r"|chunks|passages|embeddings|samples|values)"
+    r"(items?|inputs?|texts?|documents?|requests?|instances?|strings?|element(s|\(s\))?|entries"
+    r"|sentences|chunks|passages|embeddings|samples|values)"
 )
 _TOO_LARGE = (
     rf"(?i)too many {_THINGS}|(at most|max(imum)?( of| is)?|limit( is| of)?|no more than"
     rf"|not( be)? (larger|greater|more) than|exceed\w{{0,3}}( the)?|up to|less than or equal to"
     rf"|fewer than)\D{{0,40}}\d+ ?{_THINGS}\b(?! (per|a|each) (day|minute|hour|second|month))"
-    rf"|\b({_THINGS}|array|list|batch)\b.{{0,60}}\b(at most|maximum|max|exceed\w{{0,3}}|too (long|large"
+    rf"|\b({_THINGS}|array|list|batch)\b.{{0,60}}\b(at most|maximum|max|exceed\w{{0,3}}"
+    r"|too (long|large"
     rf"|many|big)|(larger|greater|more|longer) than|limit)\b"
     r"|batch[ _]size\b.{0,60}(invalid|larger|exceed|too|must|should|max|limit|greater|>)"
-    r"|array length|length <= \d|\bceiling\b|不能超过|超过|maximum item count|submitted batch|input is too large|is too large to process"
+    r"|array length|length <= \d|\bceiling\b|不能超过|超过|maximum item count|submitted batch"
+    r"|input is too large|is too large to process"
     r"|\b3210\b|批|不得超过|最多"
 )
 
@@ -48,7 +50,9 @@ class Sizes:
 def embed_flow(
     inputs: Any, ask: Callable[[list[str]], Any], sizes: Sizes
 ) -> Generator[Any, EmbeddingResponse | errors.OPEAError, EmbeddingResponse]:
-    """Yields the call for a batch, takes its answer or its error; returns one answer for all, in order.
+    """Yields the call for a batch, takes its answer or its error.
+
+    Returns one answer for all, in order.
 
     ``sizes`` remembers from flow to flow what is too much.
     """
@@ -85,11 +89,16 @@ def is_too_large(error: errors.OPEAError) -> bool:
 
 
 def _with_blanks(error: errors.OPEAError, start: int, batch: Sequence[str]) -> errors.OPEAError:
-    """The error of a batch, with the places of blank texts in it: most servers refuse these and do not say which."""
+    """The error of a batch, with the places of blank texts in it.
+
+    Most servers refuse these and do not say which.
+    """
     blank = [str(place) for place, text in enumerate(batch, start) if not text.strip()]
     if blank and isinstance(error, errors.RequestError | errors.ServerError):
         more = ", ..." if len(blank) > _LISTED else ""
-        error.hint = f"Blank texts among the inputs, counted from 0: {', '.join(blank[:_LISTED])}{more}. {error.hint}".strip()
+        blanks = ", ".join(blank[:_LISTED])
+        told = f"Blank texts among the inputs, counted from 0: {blanks}{more}. {error.hint}"
+        error.hint = told.strip()
     return error
 
 

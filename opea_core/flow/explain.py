@@ -34,7 +34,8 @@ _NAME = 200  # of a name, a code or a request id
 _LISTED = 10
 _NUMBERS = re.compile(r"\d[\d,]*")
 _USUAL = (
-    "Is the server running? Usual addresses: Ollama http://localhost:11434, LM Studio :1234, vLLM :8000, llama.cpp :8080. "
+    "Is the server running? Usual addresses: Ollama http://localhost:11434, LM Studio :1234,"
+    " vLLM :8000, llama.cpp :8080. "
     "Set base_url= or OPEA_API_URL."
 )
 _BASE_URL = "Is the base URL right? Most servers want it to end in /v1."
@@ -47,19 +48,32 @@ _LIMIT_HINTS = {
 _CLASS_HINTS: dict[type[errors.OPEAError], str] = {
     errors.PermissionDeniedError: "This key may not do that.",
     errors.QuotaExceeded: "The account has no quota or credit left; trying again does not help.",
-    errors.ContextOverflowError: "Shorten the messages, lower max_tokens, or use a model with a larger window. Not retried.",
+    errors.ContextOverflowError: (
+        "Shorten the messages, lower max_tokens, or use a model with a larger window. Not retried."
+    ),
 }
 
 
 _NOT_THERE = {
-    "completion": "Many servers have only chat completions: ask by chat (LlamaIndex: leave is_chat_model=False out).",
-    "rerank": "Many servers rank no documents: ask one that serves a reranking model (vLLM, llama.cpp, Infinity, TEI).",
+    "completion": (
+        "Many servers have only chat completions: ask by chat"
+        " (LlamaIndex: leave is_chat_model=False out)."
+    ),
+    "rerank": (
+        "Many servers rank no documents: ask one that serves a reranking model"
+        " (vLLM, llama.cpp, Infinity, TEI)."
+    ),
     "embeddings": "Does this server have embeddings? Is the base URL right?",
-    "document": "Many servers have no such path: vLLM, SGLang and llama.cpp count tokens at /tokenize.",
+    "document": (
+        "Many servers have no such path: vLLM, SGLang and llama.cpp count tokens at /tokenize."
+    ),
 }
 _TOO_LONG_INPUT = "Split the text, or use a model with a larger window. Not retried."
 _TOOLS_ARE_OFF = re.compile(r"enable-auto-tool-choice|--jinja")
-_WITHOUT_TOOLS = "Start the server with that flag, or ask without tools (LlamaIndex: is_function_calling_model=False)."
+_WITHOUT_TOOLS = (
+    "Start the server with that flag, or ask without tools"
+    " (LlamaIndex: is_function_calling_model=False)."
+)
 
 
 @dataclass(slots=True)
@@ -95,14 +109,20 @@ class ErrorContext:
         return self.say(request_id(reply.headers) or self.spec.request_id, _NAME)
 
     def shown(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers of an answer, without anything secret: neither the server's nor what it echoes of the request's."""
+        """The headers of an answer, without anything secret.
+
+        Neither the server's secrets nor what it echoes of the request's.
+        """
         fit = shown(headers)
         if not self.request.redact.holds("\n".join((*fit, *fit.values())), broken=False):
             return fit
         return {self.redact(name): self.redact(value) for name, value in fit.items()}
 
     def partial(self, answer: ChatResponse | None) -> ChatResponse | None:
-        """What came of an answer before it broke off; its text without anything secret, if it echoes any."""
+        """What came of an answer before it broke off.
+
+        Its text is without anything secret, if it echoes any.
+        """
         if answer is None or not self.request.redact.holds(repr((answer.choices, answer.raw))):
             return answer
         choices = [
@@ -212,9 +232,8 @@ def from_broken(where: ErrorContext, broken: TransportFailure) -> Failure:
         if broken.kind == "timeout"
         else where.say(broken.reason)
     )
-    reused = broken.reused and (
-        broken.own or where.spec.retry.max_retries > 0
-    )  # exactly one request is not put at risk by a guess
+    # Exactly one request is not put at risk by a guess.
+    reused = broken.reused and (broken.own or where.spec.retry.max_retries > 0)
     ours = broken.limit == "total" or broken.kind == "local"  # says nothing of the endpoint
     return Failure(
         broken.phase, error, reused=reused, retryable=retryable, own_limit=ours, brief=brief
@@ -254,7 +273,10 @@ def from_rejection(
         did_wait = waited >= spec.recovery_wait / 2
         error = errors.NoEndpointAvailable(
             f"No endpoint available after {waited:.0f} s: {listed}.",
-            f"Calls wait recovery_wait={spec.recovery_wait:g} s for a recovery; raise it for batch work."
+            (
+                f"Calls wait recovery_wait={spec.recovery_wait:g} s for a recovery;"
+                " raise it for batch work."
+            )
             if did_wait
             else "",
             retry_after=rejection.retry_after,
@@ -282,8 +304,10 @@ def _same_for_all(rejection: Rejection) -> errors.OPEAError:
 def interrupted(where: ErrorContext, failure: Failure, characters: int) -> errors.OPEAError:
     """The error of a stream that broke off after something was handed out."""
     error = errors.StreamInterrupted(
-        f"Stream from {where.endpoint.label} broke off after {characters:,} characters: {failure.brief}.",
-        "The text so far is in error.partial. It is not repeated by itself, since part was already handed out.",
+        f"Stream from {where.endpoint.label} broke off after {characters:,} characters:"
+        f" {failure.brief}.",
+        "The text so far is in error.partial."
+        " It is not repeated by itself, since part was already handed out.",
     )
     details = {
         name: value
@@ -315,13 +339,16 @@ def _local_rejection(rejection: Rejection, spec: CallSpec, waited: float) -> err
         )
     if reason is Reason.WOULD_BLOCK:
         return errors.ConfigurationError(
-            "This synchronous call would wait for places that calls of this thread's own event loop hold: it would wait for itself.",
+            "This synchronous call would wait for places that calls of this thread's own event loop"
+            " hold: it would wait for itself.",
             "In async code use the twin with an a in front: achat, astream_chat, aembed.",
         )
     if reason is Reason.WAITS_FOR_ITSELF:
         return errors.ConfigurationError(
-            "This call would wait for a place that only its own thread or task can give back: it would wait for itself.",
-            "End the stream around it first, do not call the object from its own hooks or key functions, or raise max_concurrent=.",
+            "This call would wait for a place that only its own thread or task can give back:"
+            " it would wait for itself.",
+            "End the stream around it first, do not call the object from its own hooks or key"
+            " functions, or raise max_concurrent=.",
         )
     return errors.QueueFull(
         "The queue is full; nothing was sent.", "Raise queue_size=, or send less at once."
@@ -363,13 +390,17 @@ def _explained(
         target = where.say(redact_url(one_line(reply.headers.get("location", "?"))))
         return (
             f"{where} redirects ({status}) to {target}.",
-            "Redirects are not followed, so that no key travels to another host. Set base_url to the address that answers.",
+            (
+                "Redirects are not followed, so that no key travels to another host."
+                " Set base_url to the address that answers."
+            ),
         )
     hint = _CLASS_HINTS.get(cls, "")
     if _TOOLS_ARE_OFF.search(words):
         hint = _WITHOUT_TOOLS
     if cls is errors.RateLimited and wait is not None:
-        hint = f"The server asks to wait {wait:g} s{_until(reply.wall + wait) if wait > _LONG_WAIT else ''}."
+        until = _until(reply.wall + wait) if wait > _LONG_WAIT else ""
+        hint = f"The server asks to wait {wait:g} s{until}."
     if status >= 400:
         return f"{status} from {where}: {quoted}.", hint
     if problem.body.is_html:
@@ -393,7 +424,10 @@ def _unauthorized(where: ErrorContext, status: int, quoted: str) -> tuple[str, s
     if where.key_sent:
         return (
             message,
-            "The key was refused: check api_key= or OPEA_API_KEY. A proxy may be handing on its upstream's 401.",
+            (
+                "The key was refused: check api_key= or OPEA_API_KEY."
+                " A proxy may be handing on its upstream's 401."
+            ),
         )
     hint = "Pass api_key= or set OPEA_API_KEY."
     if where.foreign_key:
@@ -411,7 +445,10 @@ def _not_found(where: ErrorContext, problem: Problem, quoted: str) -> tuple[str,
     usual = "Is the base URL right?" if where.endpoint.url.path.endswith("/v1") else _BASE_URL
     hint = _NOT_THERE.get(where.spec.kind, usual)
     return (
-        f"404 from {where}: {quoted} (tried {where.request.method} {redact_url(where.request.url)}).",
+        (
+            f"404 from {where}: {quoted}"
+            f" (tried {where.request.method} {redact_url(where.request.url)})."
+        ),
         hint,
     )
 
@@ -428,7 +465,10 @@ def with_models(error: errors.OPEAError, models: list[str], where: ErrorContext)
 
 
 def _overflow_numbers(message: str, statuses: set[int]) -> str:
-    """``: 41,210 tokens asked, 32,768 possible``, from the first two plausible numbers the server named."""
+    """``: 41,210 tokens asked, 32,768 possible``.
+
+    From the first two plausible numbers the server named.
+    """
     numbers = [
         int(n.replace(",", ""))
         for n in _NUMBERS.findall(message)[:20]
@@ -472,10 +512,16 @@ def _broken_words(
             "Check proxy=, or HTTP_PROXY, HTTPS_PROXY and NO_PROXY.",
         )
     if broken.kind == "local":
-        hint = "Raise the limit (ulimit -n), lower max_concurrent=, or close what is not used any more."
+        hint = (
+            "Raise the limit (ulimit -n), lower max_concurrent=,"
+            " or close what is not used any more."
+        )
         return errors.EndpointConnectionError, f"Nothing was sent to {where}: {reason}.", hint
     if broken.kind == "unexpected":
-        hint = "The cause has its own words; a transport or an HTTP client of yours may have raised it."
+        hint = (
+            "The cause has its own words;"
+            " a transport or an HTTP client of yours may have raised it."
+        )
         return errors.EndpointConnectionError, f"{where}: the connection failed ({reason}).", hint
     if broken.phase is Phase.NOT_SENT:
         return (

@@ -156,9 +156,8 @@ def _prepared(
 
 
 def _choices(n: object, prompt: object) -> int | None:
-    if (
-        isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
-    ):  # several prompts
+    # Several prompts.
+    if isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int):
         return None
     return 1 if n == 1 else n if isinstance(n, int) and n > 0 else None
 
@@ -192,7 +191,10 @@ def _url(spec: CallSpec, endpoint: EndpointState, capabilities: Capabilities) ->
 
 
 def _layered(*layers: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
-    """The query of a URL: a layer replaces what those before it say of a name, and may itself say it several times."""
+    """The query of a URL.
+
+    A layer replaces what those before it say of a name, and may itself say it several times.
+    """
     query: dict[str, list[Any]] = {}
     for layer in layers:
         own: dict[str, list[Any]] = {}

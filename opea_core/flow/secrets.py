@@ -19,7 +19,10 @@ _SCHEMES = frozenset({"bearer", "token", "apikey", "api-key", "key"})
 def redactor(
     config: Endpoint, url: BaseURL, key: str | None, headers: Iterable[str], query: Iterable[Any]
 ) -> Redactor:
-    """Takes out of any text the key, the values of headers and query, and the credentials of URLs."""
+    """Takes secrets out of any text.
+
+    The key, the values of headers and query, and the credentials of URLs.
+    """
     sent = set(headers)
     secrets = {
         *sent,
@@ -41,7 +44,10 @@ def _made(secrets: frozenset[str]) -> Redactor:
 
 
 def _parts(value: str) -> tuple[str, ...]:
-    """What of a header's value is secret by itself: the credentials behind a scheme, the values of cookies."""
+    """What of a header's value is secret by itself.
+
+    The credentials behind a scheme, the values of cookies.
+    """
     scheme, _, credentials = value.partition(" ")
     if scheme.lower() == "basic":
         with contextlib.suppress(ValueError):
