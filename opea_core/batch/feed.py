@@ -49,7 +49,8 @@ class Feed:
                 return await anext(self._later, END)
             if self._at_once:
                 return next(self._iterator, END)
-        except Exception as error:  # noqa: BLE001 - it is the caller's, and is raised where results are asked for
+        except Exception as error:  # noqa: BLE001
+            # It is the caller's, and is raised where results are asked for.
             return Raised(error)
         if self._asked is None:
             self._asked = queue.SimpleQueue()
@@ -66,19 +67,26 @@ class Feed:
         return await found
 
     def close(self) -> None:
-        """No more is wanted. A thread that waits for the input is left to it: nobody waits for that thread."""
+        """No more is wanted.
+
+        A thread that waits for the input is left to it: nobody waits for that thread.
+        """
         if self._asked is not None:
             self._asked.put(None)
 
 
 def _read(iterator: Iterator[Any], asked: queue.SimpleQueue[_Asked | None]) -> None:
-    """Ask the input each time that one is wanted. A pool's thread would be waited for at the end, this one is not."""
+    """Ask the input each time that one is wanted.
+
+    A pool's thread would be waited for at the end, this one is not.
+    """
     while (wanted := asked.get()) is not None:
         loop, found = wanted
         value: Any
         try:
             value = next(iterator, END)
-        except BaseException as error:  # noqa: BLE001 - it is the caller's, and is raised in his thread
+        except BaseException as error:  # noqa: BLE001
+            # It is the caller's, and is raised in his thread.
             value = Raised(error)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_settle, found, value)

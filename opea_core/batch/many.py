@@ -1,4 +1,7 @@
-"""Many calls over one object: as many on their way as there is room for, requests pulled as they are needed."""
+"""Many calls over one object.
+
+As many are on their way as there is room for, and requests are pulled as they are needed.
+"""
 
 from __future__ import annotations
 
@@ -184,7 +187,10 @@ class Many(Iterator[Result[AnswerT]], Generic[AnswerT]):
 
 
 class _Pump(Generic[AnswerT]):
-    """The thread's side: it knows nothing of the loop it works for, so that one that is left behind ends it."""
+    """The thread's side.
+
+    It knows nothing of the loop it works for, so that one that is left behind ends it.
+    """
 
     def __init__(self, make: Callable[[], AsyncMany[AnswerT]]) -> None:
         self._make = make
@@ -204,7 +210,10 @@ class _Pump(Generic[AnswerT]):
         )
 
     def take(self) -> Any:
-        """The next result; END, or what the input raised, where there is none. Raises ConfigurationError after a fork."""
+        """The next result; END, or what the input raised, where there is none.
+
+        Raises ConfigurationError after a fork.
+        """
         if os.getpid() != self._process:
             raise ConfigurationError(
                 "These results belong to another process: a fork takes no threads along.",
@@ -252,7 +261,8 @@ class _Pump(Generic[AnswerT]):
         end: Any = END
         try:
             asyncio.run(self._pass_on())
-        except BaseException as error:  # noqa: BLE001 - it is the caller's, and is raised in his thread
+        except BaseException as error:  # noqa: BLE001
+            # It is the caller's, and is raised in his thread.
             end = error
         finally:
             with self._changed:

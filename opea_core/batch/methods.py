@@ -27,13 +27,14 @@ class ManyMethods:
     def chat_many(self, requests: Requests, **options: Any) -> Many[ChatResponse]:
         """Chat completions for many requests, their results in order.
 
-        ``requests``: texts, lists of messages, or dicts (fields of a body, or lines of OpenAI's batch files;
-        ``custom_id`` may stand in them), from any iterable, pulled as there is room. Options are those of
-        ``chat``; ``max_concurrent`` is the most on their way at once, which is found out without it. Each
-        result has ``index``, ``id``, ``request``, ``response`` and ``error``. What the iterable raises comes
-        out after what is on its way has ended. Leaving the loop cancels what is on its way. Where nothing
-        can work (each of the first requests is refused for its key or model, or nothing answers at the
-        address) it ends early, and ``stopped`` says why.
+        ``requests``: texts, lists of messages, or dicts (fields of a body, or lines of OpenAI's
+        batch files; ``custom_id`` may stand in them), from any iterable, pulled as there is room.
+        Options are those of ``chat``; ``max_concurrent`` is the most on their way at once, which is
+        found out without it. Each result has ``index``, ``id``, ``request``, ``response`` and
+        ``error``. What the iterable raises comes out after what is on its way has ended. Leaving
+        the loop cancels what is on its way. Where nothing can work (each of the first requests is
+        refused for its key or model, or nothing answers at the address) it ends early, and
+        ``stopped`` says why.
         """
         return self._many(requests, options, ordered=True)
 

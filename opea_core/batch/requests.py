@@ -1,4 +1,7 @@
-"""Requests of every form that many calls take: texts, messages, bodies, lines of OpenAI's batch files."""
+"""Requests of every form that many calls take.
+
+Texts, messages, bodies, lines of OpenAI's batch files.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from typing import Any, NamedTuple
 
 from opea_core.errors import ConfigurationError
 
-_HINT = "Give a text, a list of messages, or a dict with messages (or prompt) and further fields of the body; custom_id may stand beside them."
+_HINT = (
+    "Give a text, a list of messages, or a dict with messages (or prompt) and further fields of"
+    " the body; custom_id may stand beside them."
+)
 
 
 class Asked(NamedTuple):

@@ -8,7 +8,10 @@ from opea_core import errors
 from opea_core.batch.result import Result
 
 _SPARE = 8
-"""Calls that wait for room: so many that none stays free, and so few that others need not queue behind them."""
+"""Calls that wait for room.
+
+So many that none stays free, and so few that others need not queue behind them.
+"""
 _MOST = 4096
 _AHEAD = 1024
 """Results that are kept for one that is late, where they are wanted in order."""
@@ -89,4 +92,7 @@ class Window:
         )
         self._failed = self._failed + 1 if never else 0
         if self._failed >= _TELLING:
-            self.stopped = f"The first {self._failed} requests all failed alike, and the others would, too: {error.message}"
+            self.stopped = (
+                f"The first {self._failed} requests all failed alike, and the others would, too:"
+                f" {error.message}"
+            )

@@ -1,4 +1,7 @@
-"""Writing to a terminal, or to a file: headings, aligned facts, and a table that may be drawn again."""
+"""Writing to a terminal, or to a file.
+
+Headings, aligned facts, and a table that may be drawn again.
+"""
 
 from __future__ import annotations
 

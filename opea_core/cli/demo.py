@@ -89,7 +89,8 @@ def run(calls: int = 200) -> None:
 
 def _scripted(console: Console, stack: ExitStack, calls: int) -> Stage:
     console.say(
-        "A scripted model on this computer answers, no real one. Set OPEA_API_URL to use a server of yours."
+        "A scripted model on this computer answers, no real one."
+        " Set OPEA_API_URL to use a server of yours."
     )
     servers = {
         label: stack.enter_context(ScriptedServer(model=MODEL, latency=_LATENCY))
@@ -192,7 +193,8 @@ def embeddings(stage: Stage) -> None:
         stage.console.fact("texts", ", ".join(texts))
         stage.console.fact(
             "vectors",
-            f"{len(response.embeddings)} of {response.dimensions} numbers, the first [{start}, ...]",
+            f"{len(response.embeddings)} of {response.dimensions} numbers,"
+            f" the first [{start}, ...]",
         )
         stage.console.fact("endpoint", response.endpoint)
 

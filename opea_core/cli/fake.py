@@ -70,5 +70,6 @@ def _tell(console: Console, server: ScriptedServer, seen: Seen) -> None:
     mark = " " if seen.answer in _RIGHT else "!"
     seconds = (seen.ended_at - seen.at) / 1e9
     console.say(
-        f"{time.strftime('%H:%M:%S')} {mark} {seen.method} {seen.path}{kind}: {seen.answer} ({seconds:.2f} s{left})"
+        f"{time.strftime('%H:%M:%S')} {mark} {seen.method} {seen.path}{kind}:"
+        f" {seen.answer} ({seconds:.2f} s{left})"
     )

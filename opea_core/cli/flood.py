@@ -1,4 +1,7 @@
-"""Many calls at once over several endpoints, shown as they go, while one server dies and comes back."""
+"""Many calls at once over several endpoints, shown as they go.
+
+Meanwhile one server dies and comes back.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ _VICTIMS_SHARE = 12
 class Flood:
     """Runs the calls and tells what happens.
 
-    In the middle of the calls the ``victim`` (if there is one) dies of a request. When half of the calls
-    are answered, and not before a call felt the outage, it is back.
+    In the middle of the calls the ``victim`` (if there is one) dies of a request. When half of the
+    calls are answered, and not before a call felt the outage, it is back.
     """
 
     def __init__(
@@ -131,7 +134,8 @@ class Flood:
             for line in ["", *self._story]:
                 self._console.say(line)
         self._console.say()
-        counts = f"{stats['requests']} requests, {stats['retries']} {'retry' if stats['retries'] == 1 else 'retries'}"
+        again = "retry" if stats["retries"] == 1 else "retries"
+        counts = f"{stats['requests']} requests, {stats['retries']} {again}"
         self._console.say(
             f"{self._answered} of {self._calls} answered, {counts}, in {seconds:.2f} s"
         )

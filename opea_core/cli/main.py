@@ -14,9 +14,11 @@ _INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit status: 0, 1 after an error (its text is on stderr), 130 after Ctrl-C.
+    """Run a command; gives the exit status.
 
-    As usual with argparse, ``--help``, ``--version`` and a wrong command line raise SystemExit.
+    It is 0, 1 after an error (its text is on stderr; some commands have another status for it), 130
+    after Ctrl-C. Without a command the help is shown. As usual with argparse, ``--help``,
+    ``--version`` and a wrong command line raise SystemExit.
     """
     arguments = _parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -61,8 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help="see what it does: on this computer alone, or with a server of yours",
-        description="Shows a chat, a stream, tools, embeddings, and many calls while a server fails.",
-        epilog="A scripted model answers, unless OPEA_API_URL is set (then OPEA_API_KEY and OPEA_MODEL count too).",
+        description=(
+            "Shows a chat, a stream, tools, embeddings, and many calls while a server fails."
+        ),
+        epilog=(
+            "A scripted model answers, unless OPEA_API_URL is set"
+            " (then OPEA_API_KEY and OPEA_MODEL count too)."
+        ),
     )
     demo.add_argument(
         "--calls",
@@ -79,7 +86,10 @@ def _add_fake(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser = commands.add_parser(
         "fake",
         help="a scripted server to test clients against, right or with faults",
-        description="Serves chat, completions, embeddings, rerank and models of a scripted model, and fails as it is told.",
+        description=(
+            "Serves chat, completions, embeddings, rerank and models of a scripted model,"
+            " and fails as it is told."
+        ),
         epilog="example: opea fake --fault cut --fault 503 --share 0.2",
     )
     parser.add_argument("--list", action="store_true", help="list the faults and end")
