@@ -29,7 +29,10 @@ def check_arguments(resources: Any, metadata: Any, hooks: Any) -> None:
 
 
 def check_borrowed(borrowed: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Raise ConfigurationError for HTTP clients that do not go together, or not with the options."""
+    """Raise ConfigurationError for HTTP clients that do not go together.
+
+    Also for those that do not go with the options.
+    """
     given = [name for name, value in borrowed.items() if value is not None]
     if borrowed["async_http_client"] == AIOHTTP and find_spec(AIOHTTP) is None:
         raise errors.ConfigurationError(

@@ -1,4 +1,7 @@
-"""A dict that forgets: what is kept by names that callers and servers choose must not grow for ever."""
+"""A dict that forgets.
+
+What is kept by names that callers and servers choose must not grow for ever.
+"""
 
 from __future__ import annotations
 

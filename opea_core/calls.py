@@ -53,7 +53,10 @@ _BELONGS_ELSEWHERE = {
 
 @lru_cache(maxsize=1024)
 def _check_name(name: str) -> None:
-    """Refuse what is surely no field of a body: settings of the object, and typos of reserved options."""
+    """Refuse what is surely no field of a body.
+
+    Settings of the object, and typos of reserved options.
+    """
     if name in _BELONGS_ELSEWHERE:
         raise ConfigurationError(
             f"{name}= is no option of a call; it would be sent as a field of the body.",
@@ -298,7 +301,8 @@ def _output_schema(value: Any, kind: str, body: Json) -> Json | None:
         raise ConfigurationError("output_schema= is an option of chat calls only.")
     if body.get("response_format") is not None:
         raise ConfigurationError(
-            "output_schema= and response_format= both say how the answer is to look; give one of them."
+            "output_schema= and response_format= both say how the answer is to look;"
+            " give one of them."
         )
     if (
         not isinstance(value, Mapping)
@@ -307,7 +311,8 @@ def _output_schema(value: Any, kind: str, body: Json) -> Json | None:
     ):
         raise ConfigurationError(
             "output_schema must be a dict with a name and a schema.",
-            'Write {"name": "Answer", "schema": {...}}; "strict" and "description" may stand beside them.',
+            'Write {"name": "Answer", "schema": {...}};'
+            ' "strict" and "description" may stand beside them.',
         )
     checked = dict(value)
     encode_body(checked)

@@ -57,7 +57,10 @@ CountOr0: TypeAlias = Annotated[StrictInt, Field(ge=0, le=2**53)]
 
 
 class Value(BaseModel):
-    """Base of the configuration values: frozen, closed, with readable errors that show no values."""
+    """Base of the configuration values.
+
+    They are frozen and closed, with readable errors that show no values.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -115,7 +118,10 @@ class Timeouts(Value):
 
     @classmethod
     def of(cls, value: Any) -> Timeouts:
-        """Read a ``timeout=``: a number of seconds, (connect, read), None, or an httpx-like object."""
+        """Read a ``timeout=``.
+
+        A number of seconds, (connect, read), None, or an httpx-like object.
+        """
         if isinstance(value, Timeouts):
             return value
         if value is None:
@@ -145,7 +151,10 @@ class RetryPolicy(Value):
     ] = 2.0
     max_delay: SecondsOr0 = 20.0
     jitter: Literal["equal", "full", "none"] = "equal"
-    """A pause is by chance between half and all of its delay (``equal``), between nothing and all (``full``), or all of it."""
+    """How much of its delay a pause takes.
+
+    By chance between half and all of it (``equal``), between nothing and all (``full``), or all.
+    """
     max_retry_after: SecondsOr0 = 60.0
     """The longest wait a server may ask for; beyond it the call fails over or fails."""
 
@@ -192,15 +201,27 @@ class Capabilities(Value):
     system_role: bool = True
     """Whether the role ``system`` is understood; else its text stands before the first user's."""
     late_system: Literal["keep", "user", "merge"] = "keep"
-    """What becomes of a system message behind others: sent as it is, as the user's, or as part of the first (strict templates)."""
+    """What becomes of a system message behind others.
+
+    It is sent as it is, as the user's, or as part of the first (strict templates).
+    """
     send_reasoning: Literal["auto", "never", "tool_turns", "always", "keep"] = "auto"
-    """Which assistant messages of the history carry their reasoning back; ``keep`` sends what stands in them."""
+    """Which assistant messages of the history carry their reasoning back.
+
+    ``keep`` sends what stands in them.
+    """
     reasoning_field: str | None = None
     """The name to send it under; None for the name the server used."""
     prune: bool = True
-    """Whether what means nothing is left out: a tool choice without tools, empty lists, stream options without a stream."""
+    """Whether what means nothing is left out.
+
+    A tool choice without tools, empty lists, stream options without a stream.
+    """
     stream_usage: bool = True
-    """Whether streams ask for token counts where the call says nothing of ``stream_options``; None there asks for none."""
+    """Whether streams ask for token counts where the call says nothing of ``stream_options``.
+
+    None there asks for none.
+    """
     think_tags: bool = False
     """Take ``<think>...</think>`` out of the content and into the reasoning."""
     alternate_roles: bool = False
@@ -208,26 +229,50 @@ class Capabilities(Value):
     tool_content: Literal["", "null", "omit", "keep"] = ""
     """What stands as content beside tool calls when there is no text."""
     content_lists: Literal["keep", "flatten", "text"] = "flatten"
-    """Lists of content parts: sent as they are; as one string where all parts are plain text; or where all are text,
-    also if they carry more (``cache_control``)."""
+    """How lists of content parts are sent.
+
+    As they are; as one string where all parts are plain text; or where all are text, also if they
+    carry more (``cache_control``).
+    """
     tool_choice: Literal["named", "required", "auto"] = "named"
-    """The most that may be asked: a named tool; else ``required`` with only that tool in the list; else ``auto``."""
+    """The most that may be asked.
+
+    A named tool; else ``required`` with only that tool in the list; else ``auto``.
+    """
     tool_names: Literal["keep", "clean", "plain"] = "clean"
-    """How names of tools are sent: as they are; in at most 64 letters, digits, ``_`` and ``-`` (OpenAI's rule); or
-    without ``-``, beginning with a letter. Calls come back under the caller's own names."""
+    """How names of tools are sent.
+
+    As they are; in at most 64 letters, digits, ``_`` and ``-`` (OpenAI's rule); or without ``-``,
+    beginning with a letter. Calls come back under the caller's own names.
+    """
     tool_media: bool = False
-    """Whether a tool's message may hold images and the like; else they follow in a user's message, as the protocol wants it."""
+    """Whether a tool's message may hold images and the like.
+
+    Else they follow in a user's message, as the protocol wants it.
+    """
     structured_output: Literal["json_schema", "function_calling", "json_mode"] | None = None
-    """How an answer of a given schema (``output_schema=``) is asked for; None tries ``json_schema``, then learns.
-    With ``json_mode`` the schema stands in the last message."""
+    """How an answer of a given schema (``output_schema=``) is asked for.
+
+    None tries ``json_schema``, then learns. With ``json_mode`` the schema stands in the last
+    message.
+    """
     strict_finish: bool = False
     """Raise when a stream ends with ``[DONE]`` but without a finish reason."""
     tool_id_length: Count | None = None
-    """Ids of tool calls are sent as exactly so many letters and digits, the same id always as the same; None for any."""
+    """Ids of tool calls are sent as exactly so many letters and digits; None for any.
+
+    The same id always becomes the same one.
+    """
     media: frozenset[Literal["image", "audio", "video", "file"]] | None = None
-    """What the server takes besides text, where that is known; LlamaIndex's blocks of other kinds are refused before sending."""
+    """What the server takes besides text, where that is known.
+
+    LlamaIndex's blocks of other kinds are refused before sending.
+    """
     cache_points: bool = False
-    """Whether content parts may carry ``cache_control``; else LlamaIndex's cache points are left out."""
+    """Whether content parts may carry ``cache_control``.
+
+    Else LlamaIndex's cache points are left out.
+    """
     rerank_beside_v1: bool = False
     """Whether ``/rerank`` stands beside ``/v1`` and not below it."""
     embedding_dtype: Literal["float32", "int8"] = "float32"
@@ -357,14 +402,20 @@ class Endpoint(Value):
     context_window: Count | None = None
     """Tokens the served model takes; ``discover()`` fills it where the server tells."""
     max_concurrent: Count | None = None
-    """The most requests at once; None (the default) finds out from the answers how many the server takes."""
+    """The most requests at once.
+
+    None (the default) finds out from the answers how many the server takes.
+    """
     weight: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)] = 1.0
     tier: StrictInt = 0
     """Lower tiers are used first."""
     timeouts: Timeouts | None = None
     capabilities: Capabilities = Field(default_factory=Capabilities)
     adapt: bool = True
-    """Whether requests are changed to what the server takes; False sends them as they were given."""
+    """Whether requests are changed to what the server takes.
+
+    False sends them as they were given.
+    """
     verify: bool | str | Path | ssl.SSLContext = Field(default=True, repr=False)
     cert: str | tuple[str, ...] | None = Field(default=None, repr=False)
     proxy: str | None = Field(default=None, repr=False)

@@ -8,7 +8,10 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 
 
 def one_line(text: str) -> str:
-    """A server's words on one line, without what steers a terminal or turns the direction of text."""
+    """A server's words on one line.
+
+    Without what steers a terminal or turns the direction of text.
+    """
     return " ".join(_STEERING.sub(" ", text).split())
 
 

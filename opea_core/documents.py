@@ -1,4 +1,7 @@
-"""What ``OPEA`` does besides chat: vectors, relevance, models, tokens, and asking servers what they are."""
+"""What ``OPEA`` does besides chat.
+
+Vectors, relevance, models, tokens, and asking servers what they are.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ class DocumentMethods:
     def embed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
         """Vectors for texts, in their order, as lists of floats.
 
-        A batch that the server refuses as too large is split and tried again; the size it takes is remembered. No input, no request.
+        A batch that the server refuses as too large is split and tried again; the size it takes is
+        remembered. No input, no request.
         """
         whole: EmbeddingResponse = self._engine.run_all(
             embed_flow(inputs, self._embedding_calls(options), self._sizes(options))
@@ -59,7 +63,9 @@ class DocumentMethods:
     def rerank(
         self, query: str, documents: Sequence[str], *, top_n: int | None = None, **options: Any
     ) -> RerankResponse:
-        """Documents by their relevance to a query, best first (``/rerank`` of vLLM, llama.cpp, Jina, Cohere, Voyage).
+        """Documents by their relevance to a query, best first.
+
+        By ``/rerank`` of vLLM, llama.cpp, Jina, Cohere, Voyage.
 
         ``index`` of a result is the document's place in ``documents``. No document, no request.
         """
@@ -112,9 +118,9 @@ class DocumentMethods:
     def discover(self, **options: Any) -> Self:
         """Ask the servers once what they are; gives the object itself.
 
-        Fills what was not set: the model (if one is served), ``context_window``, and how many calls run at
-        once where the server tells (llama.cpp). Raises ConfigurationError when no model was given and
-        several are served, naming them.
+        Fills what was not set: the model (if one is served), ``context_window``, and how many calls
+        run at once where the server tells (llama.cpp). Raises ConfigurationError when no model was
+        given and several are served, naming them.
         """
         self._engine.found(self._engine.run_all(self._discovery(options)))
         return self

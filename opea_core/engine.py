@@ -54,7 +54,10 @@ if hasattr(os, "register_at_fork"):
 
 
 class Drivers:
-    """The connections: one driver for threads, one for event loops; or the caller's own transports."""
+    """The connections: one driver for threads, one for event loops.
+
+    Or the caller's own transports.
+    """
 
     def __init__(
         self,
@@ -89,12 +92,13 @@ class Drivers:
             if self._aio is None:
                 try:
                     self._aio = self._driver()
-                except (
-                    OSError
-                ) as error:  # a file that cannot be opened is a module that cannot be imported
+                except OSError as error:
+                    # A file that cannot be opened is a module that cannot be imported.
                     raise errors.EndpointConnectionError(
-                        f"Nothing was sent: the code for async calls cannot be read ({type(error).__name__}).",
-                        "Is a file descriptor left? Raise the limit (ulimit -n), or close what is not used any more.",
+                        "Nothing was sent: the code for async calls cannot be read"
+                        f" ({type(error).__name__}).",
+                        "Is a file descriptor left? Raise the limit (ulimit -n),"
+                        " or close what is not used any more.",
                     ) from error
             return self._aio
 
@@ -109,7 +113,10 @@ class Drivers:
         return AsyncDriver(make=aiohttp_transport)
 
     def close(self) -> None:
-        """Refuse further calls, break what is in use and close what is idle; waits for no event loop."""
+        """Refuse further calls, break what is in use and close what is idle.
+
+        Waits for no event loop.
+        """
         self.closed = True
         for limiter in list(self.limiters):
             limiter.close()
@@ -191,7 +198,10 @@ class Engine:
             return error
 
     def _try_together(self, calls: Sequence[Call]) -> list[Any]:
-        """Each in a thread of its own; the last ones may go on when nobody waits for them any more."""
+        """Each in a thread of its own.
+
+        The last ones may go on when nobody waits for them any more.
+        """
         if len(calls) == 1:
             return [self._try(calls[0])]
         box: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
@@ -200,7 +210,8 @@ class Engine:
         def work(number: int) -> None:
             try:
                 box.put((number, self._try(calls[number])))
-            except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits for it
+            except BaseException as error:  # noqa: BLE001
+                # It is raised where somebody waits for it.
                 box.put((number, error))
 
         for number in range(len(calls)):
@@ -307,7 +318,10 @@ class Engine:
         )
 
     def pinned(self, call: Call) -> tuple[EndpointState, ...] | None:
-        """The endpoints that a call names; None for all. Raises ConfigurationError if there are none of that name."""
+        """The endpoints that a call names; None for all.
+
+        Raises ConfigurationError if there are none of that name.
+        """
         if call.endpoint is None:
             return None
         labels = (call.endpoint,) if isinstance(call.endpoint, str) else tuple(call.endpoint)
@@ -315,7 +329,8 @@ class Engine:
         if not found:
             known = [e.label for e in self.limiter.endpoints]
             raise errors.ConfigurationError(
-                f"There is no endpoint {call.endpoint!r}.{errors.nearest(str(call.endpoint), known)}",
+                f"There is no endpoint {call.endpoint!r}."
+                f"{errors.nearest(str(call.endpoint), known)}",
                 f"There are: {', '.join(known)}.",
             )
         return found
@@ -337,5 +352,8 @@ class Engine:
         self.limiter.configure(endpoints)
 
     def derived(self, settings: Settings) -> Engine:
-        """Other endpoints with limits and statistics of their own, over the same connections and hooks."""
+        """Other endpoints with limits and statistics of their own.
+
+        The connections and hooks are the same.
+        """
         return Engine(settings, self.emitter, self.drivers)

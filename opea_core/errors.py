@@ -120,7 +120,9 @@ class OPEAError(Exception):
 
     @property
     def is_transient_error(self) -> bool:
-        """Whether the same request may well succeed later: 500, 502, 503, 504, a failed connection, a timeout.
+        """Whether the same request may well succeed later.
+
+        So it is for 500, 502, 503, 504, a failed connection and a timeout.
 
         For a rate limit see ``is_rate_limit_error`` and ``retry_after``.
         """
@@ -139,7 +141,8 @@ class OPEAError(Exception):
         seconds = f" in {self.seconds:.1f} s" if self.seconds is not None else ""
         places = Counter(attempt.endpoint for attempt in self.attempts)
         if len(places) > 1:
-            seconds = f" ({', '.join(f'{number} at {place}' for place, number in places.items())}){seconds}"
+            shares = ", ".join(f"{number} at {place}" for place, number in places.items())
+            seconds = f" ({shares}){seconds}"
         return f"{count} attempt{'s' if count > 1 else ''}{seconds}" if count else ""
 
     def _rest(self) -> str:
@@ -162,7 +165,10 @@ class OPEAError(Exception):
 
 
 class ConfigurationError(OPEAError):
-    """What can never work as it is set: an option, a URL, a key, messages, a redirect, http where TLS is spoken."""
+    """What can never work as it is set.
+
+    An option, a URL, a key, messages, a redirect, http where TLS is spoken.
+    """
 
 
 class RequestError(OPEAError):

@@ -1,8 +1,8 @@
 """What happened, as frozen values, and the hooks that are told.
 
 A hook is any callable taking one event. Hooks run in the caller's context, outside every lock; an
-exception in one is swallowed, counted and told to the others. Events hold no key, no header value, no
-body and no URL beyond the endpoint's label. ``at`` is monotonic time in nanoseconds.
+exception in one is swallowed, counted and told to the others. Events hold no key, no header value,
+no body and no URL beyond the endpoint's label. ``at`` is monotonic time in nanoseconds.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ class CallGranted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CallsWait(Event):
-    """Calls wait long for a place although no endpoint refuses anything; ``seconds`` is the median."""
+    """Calls wait long for a place although no endpoint refuses anything.
+
+    ``seconds`` is the median.
+    """
 
     seconds: float
     places: int
@@ -62,7 +65,10 @@ class CallsWait(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CallsHeld(Event):
-    """Nothing can be sent to any endpoint: ``waiting`` calls wait, for ``reason``; told at once, and again after 5 s."""
+    """Nothing can be sent to any endpoint: ``waiting`` calls wait, for ``reason``.
+
+    It is told at once, and again after 5 s.
+    """
 
     seconds: float
     """For how long that has been so."""
@@ -112,7 +118,10 @@ class AttemptEnded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RetryScheduled(Event):
-    """The call will be tried again: on this endpoint after ``delay`` seconds (None: only elsewhere)."""
+    """The call will be tried again.
+
+    On this endpoint after ``delay`` seconds (None: only elsewhere).
+    """
 
     attempt: int
     delay: float | None
@@ -165,7 +174,10 @@ class StreamAbandoned(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterDropped(Event):
-    """The server refused a parameter: it is left out (``seed``) or renamed (``a -> b``) from now on."""
+    """The server refused a parameter.
+
+    It is left out (``seed``) or renamed (``a -> b``) from now on.
+    """
 
     parameter: str
 
@@ -203,7 +215,10 @@ Hook: TypeAlias = Callable[[Event], None]
 
 
 class Emitter:
-    """Tells hooks. ``busy`` says whether the events of every call are wanted, not only the rare ones."""
+    """Tells hooks.
+
+    ``busy`` says whether the events of every call are wanted, not only the rare ones.
+    """
 
     __slots__ = ("failed", "hooks", "log")
 
@@ -217,7 +232,8 @@ class Emitter:
         for hook in (*self.hooks, self.log) if self.log else self.hooks:
             try:
                 hook(event)
-            except Exception as error:  # noqa: BLE001 - anybody's code, and the call must not be affected
+            except Exception as error:  # noqa: BLE001
+                # Anybody's code, and the call must not be affected.
                 self.failed += 1
                 if not isinstance(event, HookFailed):
                     self(HookFailed(at=event.at, call_id=event.call_id, error=type(error).__name__))

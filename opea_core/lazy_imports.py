@@ -1,4 +1,7 @@
-"""Packages whose names are imported when they are asked for: who imports one pays for what is used."""
+"""Packages whose names are imported when they are asked for.
+
+Who imports one pays for what is used.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,11 @@ from importlib import import_module
 __all__ = ["importing", "names"]
 
 importing = threading.RLock()
-"""Held while something is imported late: a process that forks waits for it, as its child could never end an import that
-another thread has begun."""
+"""Held while something is imported late.
+
+A process that forks waits for it, as its child could never end an import that another thread has
+begun.
+"""
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=importing.acquire,
@@ -24,7 +30,10 @@ if hasattr(os, "register_at_fork"):
 def names(
     package: str, homes: Mapping[str, Iterable[str]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """The ``__getattr__`` and the ``__dir__`` of a package: ``homes`` says which of its modules has which names."""
+    """The ``__getattr__`` and the ``__dir__`` of a package.
+
+    ``homes`` says which of its modules has which names.
+    """
     home = {name: module for module, found in homes.items() for name in found}
 
     def get(name: str) -> object:

@@ -29,9 +29,8 @@ class LogHook:
         if level == logging.WARNING and self._repeats(event):
             return
         if text and logger.isEnabledFor(level):
-            named = event.endpoint and not isinstance(
-                event, events.CallsHeld
-            )  # its reasons name them
+            # Its reasons name them.
+            named = event.endpoint and not isinstance(event, events.CallsHeld)
             logger.log(level, "%s%s", f"{event.endpoint}: " if named else "", text)
 
     def _repeats(self, event: events.Event) -> bool:
@@ -70,7 +69,10 @@ def _line(event: events.Event) -> tuple[int, str]:  # noqa: C901 - a table
         case events.CallsWait():
             return (
                 logging.WARNING,
-                f"calls wait {event.seconds:.0f} s for {event.places} places; if the server takes more, raise max_concurrent",
+                (
+                    f"calls wait {event.seconds:.0f} s for {event.places} places;"
+                    " if the server takes more, raise max_concurrent"
+                ),
             )
         case events.ParameterDropped():
             return (

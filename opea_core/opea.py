@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _MAX_FOREIGN = 64
 _MOST_LISTED = 10_000
+# Fields of an endpoint that are not handed on.
 _OWN_FIELDS = frozenset(
     {
         "base_url",
@@ -49,25 +50,27 @@ _OWN_FIELDS = frozenset(
         "timeouts",
         "context_window",
     }
-)  # of an endpoint, not handed on
+)
 
 
 class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
     """One object that talks to any server speaking OpenAI's chat-completions protocol.
 
-    Build one per program: its queue, limits, breakers and statistics hold for all threads and all event
-    loops that use it. Use it as a context manager, or call ``close`` / ``aclose``.
+    Build one per program: its queue, limits, breakers and statistics hold for all threads and all
+    event loops that use it. Use it as a context manager, or call ``close`` / ``aclose``.
 
     Args:
         resources: kept for backends that need them; a string is taken as ``base_url``.
         metadata: the original's dict (``opea_api_url``, ``opea_api_key``, ``opea_model`` in either
             spelling; ``timeout`` and ``initial_retry_delay`` in MILLISECONDS there).
         hooks: callables that get every event.
-        http_client, async_http_client (or http_async_client), transport, async_transport: your own httpx
-            client or transport, used as it is and never closed by us. ``async_http_client="aiohttp"`` (extra ``[aiohttp]``)
-            makes our own async connections with aiohttp, for thousands of streams in one process.
-        options: see ``Options`` for every keyword; times are in SECONDS. Keywords win over metadata, over the
-            environment (OPEA_API_URL, OPEA_API_KEY, OPEA_MODEL, OPEA_TIMEOUT in seconds), over the defaults.
+        http_client, async_http_client (or http_async_client), transport, async_transport: your own
+            httpx client or transport, used as it is and never closed by us.
+            ``async_http_client="aiohttp"`` (extra ``[aiohttp]``) makes our own async connections
+            with aiohttp, for thousands of streams in one process.
+        options: see ``Options`` for every keyword; times are in SECONDS. Keywords win over
+            metadata, over the environment (OPEA_API_URL, OPEA_API_KEY, OPEA_MODEL, OPEA_TIMEOUT in
+            seconds), over the defaults.
 
     Raises:
         ConfigurationError: at once, for anything that can never work; nothing is sent.
@@ -110,10 +113,8 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
 
     def _setup(self, settings: Settings, hooks: tuple[events.Hook, ...]) -> None:
         with importing:
-            from opea_core import (
-                events,
-                log,
-            )  # with the first object: most of the import is this and the HTTP client
+            # With the first object: most of the import is this and the HTTP client.
+            from opea_core import events, log
             from opea_core.engine import Drivers, Engine
 
         log.attach_from_env()
@@ -131,10 +132,11 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
     def chat(self, messages: Messages | str, **options: Any) -> ChatResponse:
         """One chat completion.
 
-        ``messages`` is a list of message dicts, or one string as the user's message. Options go into the
-        body as they are (``model``, ``temperature``, ``tools``, ``response_format``, ``n`` ...), except the
-        reserved ones: ``timeout``, ``deadline``, ``max_retries``, ``priority``, ``request_id``, ``endpoint``,
-        ``recovery_wait``, ``extra_headers``, ``extra_query``, ``extra_body``. Raises an OPEAError.
+        ``messages`` is a list of message dicts, or one string as the user's message. Options go
+        into the body as they are (``model``, ``temperature``, ``tools``, ``response_format``, ``n``
+        ...), except the reserved ones: ``timeout``, ``deadline``, ``max_retries``, ``priority``,
+        ``request_id``, ``endpoint``, ``recovery_wait``, ``extra_headers``, ``extra_query``,
+        ``extra_body``. Raises an OPEAError.
         """
         response: ChatResponse = self._engine.run(
             self._engine.calls.chat(messages, options, stream=False)
@@ -182,7 +184,10 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
 
     @property
     def model(self) -> str | None:
-        """The model that calls use which name none; None if none was given and none was discovered."""
+        """The model that calls use which name none.
+
+        None if none was given and none was discovered.
+        """
         settings = self._engine.settings
         return settings.endpoints[0].model or (settings.model if settings.model_given else None)
 
@@ -210,10 +215,12 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
     # --- other endpoints
 
     def create_endpoint(self, **options: Unpack[Options]) -> str:
-        """An endpoint with its own URL, key, model, limits and statistics; gives its id (``endpoint_1``).
+        """An endpoint with its own URL, key, model, limits and statistics.
 
-        Takes the keywords of ``OPEA(...)``; what is not given is as this object has it, except the key
-        and headers, which go only to a URL of the same origin.
+        Gives its id (``endpoint_1``).
+
+        Takes the keywords of ``OPEA(...)``; what is not given is as this object has it, except the
+        key and headers, which go only to a URL of the same origin.
         """
         given: dict[str, Any] = dict(options)
         ours = self._engine.settings
@@ -261,11 +268,14 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         return [*(e.label for e in self._engine.limiter.endpoints), *self._created]
 
     def get_stats(self, endpoint_id: str | None = None) -> dict[str, Any]:
-        """Figures of one endpoint (its label, or an id of ``create_endpoint``), or of the whole object.
+        """Figures of one endpoint, or of the whole object.
 
-        Counts: requests, success, errors, errors_by_class, retries, in_flight, queued, tokens; state:
-        breaker, gated_for, max_concurrent (what was set), concurrency_limit (how many go out at once now);
-        latency and first_content percentiles in seconds. Raises ConfigurationError for an unknown id.
+        The endpoint is its label, or an id of ``create_endpoint``.
+
+        Counts: requests, success, errors, errors_by_class, retries, in_flight, queued, tokens;
+        state: breaker, gated_for, max_concurrent (what was set), concurrency_limit (how many go out
+        at once now); latency and first_content percentiles in seconds. Raises ConfigurationError
+        for an unknown id.
         """
         if endpoint_id is None:
             figures = self._engine.limiter.stats()
@@ -277,7 +287,10 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         return self._engine.limiter.stats(endpoint_id)
 
     def recent_requests(self) -> list[Recent]:
-        """The last finished calls (at most 256 per endpoint): request id, endpoint, seconds, status, attempts."""
+        """The last finished calls (at most 256 per endpoint).
+
+        Request id, endpoint, seconds, status, attempts.
+        """
         return [
             recent
             for core in (self._engine, *self._created.values(), *self._foreign.values())
@@ -301,7 +314,10 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
     def _at_url(
         self, url: str | None, make: Any, api_key: str | None = None
     ) -> tuple[Engine, Call]:
-        """The core and the call for an endpoint URL: ours where the origin is ours, else one without our key."""
+        """The core and the call for an endpoint URL.
+
+        Ours where the origin is ours, else one without our key.
+        """
         if url is None:
             call: Call = make(self._engine)
             _check_target(call, None)
@@ -359,7 +375,7 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
     # --- the object itself
 
     def _lend_client_to(self, name: str, origins: Iterable[str]) -> None:
-        """The HTTP client it was made with under this name was lent for these origins, and not for its own."""
+        """Say for which origins the HTTP client of this name was lent, in place of its own."""
         drivers = self._engine.drivers
         (drivers.async_lent if name == "async_http_client" else drivers.lent).to(origins)
 
@@ -380,7 +396,10 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         return self._engine.settings
 
     def close(self) -> None:
-        """End everything: waiting and running calls and open streams get ClientClosed. Twice does nothing more."""
+        """End everything: waiting and running calls and open streams get ClientClosed.
+
+        Twice does nothing more.
+        """
         self._engine.drivers.close()
 
     async def aclose(self) -> None:
@@ -431,7 +450,8 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
                 pickle.dumps(value)
             except Exception as error:  # noqa: BLE001 - pickle raises whatever the object raises
                 raise errors.ConfigurationError(
-                    f"This OPEA object cannot be pickled because of {name}= ({type(error).__name__}).",
+                    f"This OPEA object cannot be pickled because of {name}="
+                    f" ({type(error).__name__}).",
                     "Use something a worker process can rebuild.",
                 ) from None
         return _restore, (

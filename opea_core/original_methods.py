@@ -35,9 +35,12 @@ class OriginalMethods:
     def make_post_request_opea(
         self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any
     ) -> Json:
-        """Post a body to an endpoint URL; gives the server's JSON. ``api_key=`` is the key for this URL.
+        """Post a body to an endpoint URL; gives the server's JSON.
 
-        A URL of one of our origins uses that endpoint's key and limits; any other gets no key of ours.
+        ``api_key=`` is the key for this URL.
+
+        A URL of one of our origins uses that endpoint's key and limits; any other gets no key of
+        ours.
         """
         core, call = self._request(endpoint_url, data, options, stream=False)
         return _raw(core.run(call))
@@ -88,7 +91,7 @@ class OriginalMethods:
     def make_request_with_endpoint(
         self, endpoint_id: str, data: Mapping[str, Any], **options: Any
     ) -> Json:
-        """Post a body through an endpoint of ``create_endpoint`` (or a configured one, by label)."""
+        """Post a body through an endpoint of ``create_endpoint``, or a configured one by label."""
         core, call = self._by_id(endpoint_id, data, options)
         return _raw(core.run(call))
 
@@ -100,9 +103,12 @@ class OriginalMethods:
         return _raw(await core.arun(call))
 
     def test_endpoint(self, endpoint_url: str | None = None) -> bool:
-        """Whether a real answer comes (to "Hello", 5 tokens). Never raises; ``endpoint_problem`` says why not.
+        """Whether a real answer comes (to "Hello", 5 tokens).
 
-        Without a URL, whether any of the configured endpoints answers. Sent at once, past queue, breaker and retries, and not counted.
+        Never raises; ``endpoint_problem`` says why not.
+
+        Without a URL, whether any of the configured endpoints answers. Sent at once, past queue,
+        breaker and retries, and not counted.
         """
         return self.endpoint_problem(endpoint_url) is None
 

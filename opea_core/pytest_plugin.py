@@ -1,4 +1,6 @@
-"""Fixtures for pytest, there as soon as opea-core is installed: ``opea_server`` and ``opea_servers``.
+"""Fixtures for pytest: ``opea_server`` and ``opea_servers``.
+
+They are there as soon as opea-core is installed.
 
 def test_my_chain(opea_server):
     opea_server.script(faults.cut, faults.status(503))
@@ -26,7 +28,10 @@ def opea_server(opea_servers: Callable[..., ScriptedServer]) -> ScriptedServer:
 
 @pytest.fixture
 def opea_servers() -> Iterator[Callable[..., ScriptedServer]]:
-    """Starts a ``ScriptedServer`` with each call, which takes its options; all are stopped after the test."""
+    """Starts a ``ScriptedServer`` with each call, which takes its options.
+
+    All are stopped after the test.
+    """
     from opea_core.testing import ScriptedServer  # here: every run of pytest imports this module
 
     with ExitStack() as stack:

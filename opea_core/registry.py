@@ -1,5 +1,8 @@
-"""Backends by name. Other packages add theirs with ``register_backend`` or an entry point of the group
-``opea_core.backends`` whose name is the backend's and whose value is its class."""
+"""Backends by name.
+
+Other packages add theirs with ``register_backend`` or an entry point of the group
+``opea_core.backends`` whose name is the backend's and whose value is its class.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ def create_api_backend(
 def find_compatible_backend(
     model: str, resources: Any = None, metadata: Mapping[str, Any] | None = None
 ) -> BaseApiBackend | None:
-    """The first backend, in the order of registration, that says it serves the model; None if none does."""
+    """The first backend, in the order of registration, that says it serves the model.
+
+    None if none does.
+    """
     known = _known()
     for name in [*known, *(n for n in get_available_backends() if n not in known)]:
         backend = _backend_class(name)(resources, metadata)

@@ -1,8 +1,9 @@
 """Secrets belong to the origins they were given for.
 
-Options come in layers: what a call of a constructor gives, over what the object it copies was given, over a subclass's
-defaults, over metadata, over the environment. A layer that names servers gave its keys, headers and certificates for
-those. When a layer above it names others, they must not follow.
+Options come in layers: what a call of a constructor gives, over what the object it copies was
+given, over a subclass's defaults, over metadata, over the environment. A layer that names servers
+gave its keys, headers and certificates for those. When a layer above it names others, they must not
+follow.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ def names_servers(options: Mapping[str, Any]) -> bool:
 
 
 def bind(options: Mapping[str, Any], given_for: Mapping[str, frozenset[str]]) -> dict[str, Any]:
-    """The options; of the secrets that were given for some origins (by their names), what goes to other ones is left out."""
+    """The options without the secrets that are not for these servers.
+
+    Of the secrets that were given for some origins (by their names), what goes to other ones is
+    left out.
+    """
     names = SECRETS & given_for.keys() & options.keys()
     if not names or not _is_readable(options.get("endpoints")):
         return dict(options)
@@ -72,7 +77,10 @@ def with_organization(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_readable(specs: Any) -> bool:
-    """Whether the list of endpoints can be looked through; if not, there is an error of its own about it."""
+    """Whether the list of endpoints can be looked through.
+
+    If not, there is an error of its own about it.
+    """
     if specs is None:
         return True
     is_list = isinstance(specs, Sequence) and not isinstance(specs, str | bytes)
@@ -94,7 +102,10 @@ def _origin(spec: str | Mapping[str, Any] | Endpoint) -> str:
 
 
 def _with_secrets(spec: Any, secrets: Mapping[str, Any], shared: Mapping[str, Any]) -> list[Any]:
-    """An endpoint with the secrets that were given for its origin, beside what all share: one for each of several keys."""
+    """An endpoint with the secrets that were given for its origin, beside what all share.
+
+    One for each of several keys.
+    """
     if not secrets:
         return [spec]
     own: Mapping[str, Any] = {"base_url": spec} if isinstance(spec, str) else spec

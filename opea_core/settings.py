@@ -58,11 +58,8 @@ _METADATA = {
     "max_concurrent_requests": "max_concurrent",
     "queue_size": "max_queued",
 }
-_SAME_AS = {
-    "timeout": "timeouts",
-    "base_url": "endpoints",
-    "api_key": "api_keys",
-}  # options that replace a metadata key
+# Options that replace a metadata key.
+_SAME_AS = {"timeout": "timeouts", "base_url": "endpoints", "api_key": "api_keys"}
 _MILLISECONDS = ("timeout", "initial_retry_delay")
 _ALIASES = {
     "max_concurrent_requests": "max_concurrent",
@@ -101,6 +98,7 @@ class Options(TypedDict, total=False):
     adapt: bool
     context_window: int
     max_concurrent: int | None
+    """The most requests at once; found out if not given."""
     max_concurrent_requests: int | None
     weight: float
     tier: int
@@ -138,7 +136,8 @@ def resolve(
 ) -> Settings:
     """Settings from keyword options, over metadata, over environment, over the defaults.
 
-    Raises ConfigurationError for an unknown option (naming the nearest) or a value that makes no sense.
+    Raises ConfigurationError for an unknown option (naming the nearest) or a value that makes
+    no sense.
     """
     given = _unalias(options)
     below = _from_metadata(metadata or {})
@@ -210,7 +209,10 @@ def _suggestion(name: str) -> str:
 
 
 def _from_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata as the original takes it: either spelling, times in milliseconds, keys of other backends ignored."""
+    """Metadata as the original takes it.
+
+    Either spelling, times in milliseconds, keys of other backends ignored.
+    """
     found: dict[str, Any] = {}
     for key, value in named("metadata", metadata).items():
         name = "".join("_" + c.lower() if c.isupper() else c for c in key)

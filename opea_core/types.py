@@ -64,9 +64,15 @@ class OPEAStreamChunk(TypedDict, total=False):
 SIGNED_FIELDS = ("reasoning_details", "thinking_blocks", "reasoning_text", "reasoning_opaque")
 """Reasoning that a server signed or encrypted; it goes back as it came, or not at all."""
 CALL_SIGNATURES = ("extra_content", "thought_signature", "thoughtSignature", "encrypted_content")
-"""What servers sign calls and messages with (Gemini); it goes back wherever it came from, without being asked for."""
+"""What servers sign calls and messages with (Gemini).
+
+It goes back wherever it came from, without being asked for.
+"""
 ORIGIN = "opea_origin"
-"""In an assistant's message, never sent: which ``server`` (a mark of its base URL) and ``model`` it came from."""
+"""In an assistant's message, never sent: where it came from.
+
+Which ``server`` (a mark of its base URL) and ``model``.
+"""
 
 
 @dataclass(slots=True)
@@ -150,8 +156,11 @@ class Choice:
     parts: list[Json] = field(default_factory=list, repr=False)
     """Content parts that are neither text nor reasoning."""
     blocks: list[Json] = field(default_factory=list, repr=False)
-    """Text (``{"type": "text", "text"}``), reasoning (``{"type": "reasoning", "reasoning"}``) and other parts in the order in
-    which they came, where that is not the usual one: reasoning, text, other parts."""
+    """Text, reasoning and other parts in the order in which they came.
+
+    Where that is not the usual one: reasoning, text, other parts. Text is
+    ``{"type": "text", "text"}``, reasoning ``{"type": "reasoning", "reasoning"}``.
+    """
     extra: Json = field(default_factory=dict, repr=False)
     """Unknown keys of the message and the choice."""
 
@@ -166,7 +175,10 @@ class CallMeta:
     first_content: float | None = None
     """From sending the request that succeeded to its first content."""
     dropped: tuple[str, ...] = ()
-    """Parameters the server refused, now or before, and what was done: ``"seed"``, ``"a -> b"`` (renamed: only the first time)."""
+    """Parameters the server refused, now or before, and what was done.
+
+    ``"seed"``, ``"a -> b"`` (renamed: only the first time).
+    """
 
 
 @dataclass(slots=True)
@@ -232,10 +244,13 @@ class ChatResponse:
 
     @property
     def message(self) -> Json:
-        """The first choice as a message to append to the conversation, tool calls and reasoning included.
+        """The first choice as a message to append to the conversation.
 
-        Whether reasoning is sent back to the server is decided by ``Capabilities.send_reasoning``; what is signed goes to
-        the base URL and the model it came from only (``opea_origin``, which is not sent).
+        Tool calls and reasoning are in it.
+
+        Whether reasoning is sent back to the server is decided by ``Capabilities.send_reasoning``;
+        what is signed goes to the base URL and the model it came from only (``opea_origin``, which
+        is not sent).
         """
         choice = self.choices[0]
         message: Json = {"role": choice.role, "content": choice.content}

@@ -132,7 +132,10 @@ def _split(text: str) -> SplitResult:
 
 
 def _harmless(error: ValueError) -> str:
-    """urlsplit quotes its input, which may hold a password: say only what kind of thing is wrong."""
+    """What kind of thing is wrong.
+
+    urlsplit quotes its input, which may hold a password: no more than this is said.
+    """
     return (
         "its port is no number from 1 to 65535" if "ort" in str(error) else "its host is malformed"
     )
