@@ -21,19 +21,26 @@ def plain_key(source: Any) -> str | None:
 
 
 _asked_now: ContextVar[frozenset[int]] = ContextVar("_asked_now", default=frozenset())
-"""The key functions that the code here was called by, and the limiters of the calls that asked them."""
+"""The key functions that the code here was called by.
+
+And the limiters of the calls that asked them.
+"""
 
 
 def inside(limiter: object) -> bool:
-    """Whether this code was called by a key function for a call that has a place of this limiter."""
+    """Whether a key function called this code for a call that has a place of this limiter."""
     return id(limiter) in _asked_now.get()
 
 
 def refuse_nested(source: Any) -> None:
-    """Raise ConfigurationError if a key function needs, by a call of its own, the key that it is asked for."""
+    """Raise ConfigurationError if a key function needs the key that it is asked for.
+
+    That is by a call of its own.
+    """
     if id(source) in _asked_now.get():
         raise ConfigurationError(
-            "The api_key function calls the object that asks it for the key: it would wait for itself.",
+            "The api_key function calls the object that asks it for the key:"
+            " it would wait for itself.",
             "Give it another OPEA object, with a key of its own.",
         )
 
@@ -48,7 +55,10 @@ def _asking(source: Any, limiter: object) -> Iterator[None]:
 
 
 def ask(source: Any, limiter: object, seconds: float | None = None) -> str | None:
-    """Call a key function in sync code, for so long at most; an async one runs on a loop of its own in another thread."""
+    """Call a key function in sync code, for so long at most.
+
+    An async one runs on a loop of its own in another thread.
+    """
     with _told(), _asking(source, limiter):
         try:
             return _checked(within(seconds, lambda: _asked(source)))
