@@ -152,8 +152,12 @@ class AnswerParser(BaseTransformOutputParser[Any]):
         """Read an answer that is all text."""
         return self.parse_result([ChatGeneration(message=AIMessage(content=text))])
 
-    # LangChain's signature.
-    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:  # noqa: ARG002
+    def parse_result(
+        self,
+        result: list[Generation],
+        *,
+        partial: bool = False,  # noqa: ARG002 - LangChain's signature
+    ) -> Any:
         """Read a whole answer."""
         message = (
             result[0].message
@@ -215,7 +219,10 @@ class AnswerParser(BaseTransformOutputParser[Any]):
             yield from reading.add(chunk)
         yield from reading.end()
 
-    async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:  # noqa: A002
+    async def _atransform(
+        self,
+        input: AsyncIterator[str | BaseMessage],  # noqa: A002
+    ) -> AsyncIterator[Any]:
         reading = _Reading(self)
         async for chunk in input:
             for value in reading.add(chunk):

@@ -180,7 +180,11 @@ def error(
     )
 
 
-def tool_call(name: str, arguments: Mapping[str, Any] | str, id: str = "call_1") -> Json:  # noqa: A002
+def tool_call(
+    name: str,
+    arguments: Mapping[str, Any] | str,
+    id: str = "call_1",  # noqa: A002
+) -> Json:
     """A tool call of a message; arguments that are no text are written as JSON."""
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     return {"id": id, "type": "function", "function": {"name": name, "arguments": text}}

@@ -42,7 +42,13 @@ def describe(error: Exception, line: SocketState, sent_at: int, now: int) -> Tra
             if line.proxied
             else "connect"
         )
-        return TransportFailure(Phase.NOT_SENT, kind, reason, sent_at, now)  # type: ignore[arg-type]
+        return TransportFailure(
+            Phase.NOT_SENT,
+            kind,  # type: ignore[arg-type]
+            reason,
+            sent_at,
+            now,
+        )
     if not isinstance(error, httpx.HTTPError | httpx.StreamError | OSError | EOFError):
         return TransportFailure(
             phase, "unexpected", type(error).__name__, sent_at, now, cause=error
