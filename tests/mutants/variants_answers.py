@@ -387,8 +387,8 @@ VARIANTS = [
     Variant(
         "S4: a message so far is taken in",
         _CHOICE,
-        "            if so_far:\n                return deepcopy",
-        "            if False:\n                return deepcopy",
+        "            if so_far:\n                # An id that was shown stays.\n",
+        "            if False:\n                # An id that was shown stays.\n",
         _SO_FAR,
     ),
     Variant("P16: usage changes", _ASSEMBLE, "else copied(self.usage)", "else self.usage", _SO_FAR),
