@@ -36,6 +36,16 @@ from opea_core.version import __version__
 if _TYPE_CHECKING:
     from opea_core import events
     from opea_core.backend import BaseApiBackend
+    from opea_core.call_options import (
+        CallOptions,
+        ChatManyOptions,
+        ChatOptions,
+        CompletionOptions,
+        EmbedOptions,
+        RequestOptions,
+        RerankOptions,
+        TokenOptions,
+    )
     from opea_core.config import (
         BreakerPolicy,
         Capabilities,
@@ -81,16 +91,21 @@ __all__ = [
     "BaseApiBackend",
     "BreakerPolicy",
     "CallMeta",
+    "CallOptions",
     "Capabilities",
     "CertificateError",
     "ChatChunk",
+    "ChatManyOptions",
+    "ChatOptions",
     "ChatResponse",
     "ChatStream",
     "Choice",
     "ClientClosed",
+    "CompletionOptions",
     "ConfigurationError",
     "ContextOverflowError",
     "DeadlineExceeded",
+    "EmbedOptions",
     "EmbeddingResponse",
     "Endpoint",
     "EndpointConnectionError",
@@ -113,6 +128,8 @@ __all__ = [
     "RateLimited",
     "RefusalError",
     "RequestError",
+    "RequestOptions",
+    "RerankOptions",
     "RerankResponse",
     "RerankResult",
     "RetryPolicy",
@@ -120,6 +137,7 @@ __all__ = [
     "Settings",
     "StreamInterrupted",
     "Timeouts",
+    "TokenOptions",
     "ToolCall",
     "ToolCallDelta",
     "Usage",
@@ -137,6 +155,16 @@ if not _TYPE_CHECKING:
         __name__,
         {
             "backend": ("BaseApiBackend",),
+            "call_options": (
+                "CallOptions",
+                "ChatManyOptions",
+                "ChatOptions",
+                "CompletionOptions",
+                "EmbedOptions",
+                "RequestOptions",
+                "RerankOptions",
+                "TokenOptions",
+            ),
             "config": (
                 "BreakerPolicy",
                 "Capabilities",

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from opea_core.call_options import CallOptions, ChatOptions, RequestOptions
     from opea_core.types import Messages
 
 
@@ -33,20 +36,24 @@ class BaseApiBackend(ABC):
 
     @abstractmethod
     def make_post_request(
-        self, data: Mapping[str, Any], api_key: str | None = None, **options: Any
+        self, data: Mapping[str, Any], api_key: str | None = None, **options: Unpack[CallOptions]
     ) -> Any:
         """Send one request body; gives the service's answer."""
 
     @abstractmethod
-    def make_stream_request(self, data: Mapping[str, Any], **options: Any) -> Iterator[Any]:
+    def make_stream_request(
+        self, data: Mapping[str, Any], **options: Unpack[RequestOptions]
+    ) -> Iterator[Any]:
         """Send one request body; gives normalised chunks."""
 
     @abstractmethod
-    def chat(self, messages: Messages | str, **options: Any) -> Any:
+    def chat(self, messages: Messages | str, **options: Unpack[ChatOptions]) -> Any:
         """One chat completion."""
 
     @abstractmethod
-    def stream_chat(self, messages: Messages | str, **options: Any) -> Iterator[Any]:
+    def stream_chat(
+        self, messages: Messages | str, **options: Unpack[ChatOptions]
+    ) -> Iterator[Any]:
         """One chat completion, in chunks."""
 
     @abstractmethod
@@ -58,20 +65,24 @@ class BaseApiBackend(ABC):
         return bool(await _in_thread(self.test_endpoint, endpoint_url))
 
     async def amake_post_request(
-        self, data: Mapping[str, Any], api_key: str | None = None, **options: Any
+        self, data: Mapping[str, Any], api_key: str | None = None, **options: Unpack[CallOptions]
     ) -> Any:
         """``make_post_request`` for async code."""
         return await _in_thread(self.make_post_request, data, api_key, **options)
 
-    async def achat(self, messages: Messages | str, **options: Any) -> Any:
+    async def achat(self, messages: Messages | str, **options: Unpack[ChatOptions]) -> Any:
         """``chat`` for async code."""
         return await _in_thread(self.chat, messages, **options)
 
-    def amake_stream_request(self, data: Mapping[str, Any], **options: Any) -> AsyncIterator[Any]:
+    def amake_stream_request(
+        self, data: Mapping[str, Any], **options: Unpack[RequestOptions]
+    ) -> AsyncIterator[Any]:
         """``make_stream_request`` for async code."""
         return _in_threads(self.make_stream_request(data, **options))
 
-    def astream_chat(self, messages: Messages | str, **options: Any) -> AsyncIterator[Any]:
+    def astream_chat(
+        self, messages: Messages | str, **options: Unpack[ChatOptions]
+    ) -> AsyncIterator[Any]:
         """``stream_chat`` for async code."""
         return _in_threads(self.stream_chat(messages, **options))
 

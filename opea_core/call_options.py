@@ -10,32 +10,9 @@ To hand keywords on, write ``def ask(**options: Unpack[ChatOptions])``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypedDict
+from typing import Any, TypedDict
 
-from opea_core.config import Timeouts
-
-
-class TimeoutLike(Protocol):
-    """Anything with a ``connect`` and a ``read`` in seconds, such as ``httpx.Timeout``."""
-
-    @property
-    def connect(self) -> float | None:
-        """Seconds to connect; None for no limit."""
-
-    @property
-    def read(self) -> float | None:
-        """Seconds between two pieces of an answer; None for no limit."""
-
-
-Timeout: TypeAlias = (
-    float
-    | tuple[float | None, float | None]
-    | Timeouts
-    | Mapping[str, float | None]
-    | TimeoutLike
-    | None
-)
-"""Seconds per attempt, (connect, read), limits by their names, or None for no limit."""
+from opea_core.time_limits import Timeout
 
 
 class CallOptions(TypedDict, total=False):
@@ -184,7 +161,5 @@ __all__ = [
     "EmbedOptions",
     "RequestOptions",
     "RerankOptions",
-    "Timeout",
-    "TimeoutLike",
     "TokenOptions",
 ]

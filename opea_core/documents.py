@@ -15,6 +15,9 @@ from opea_core.flow.embed import Sizes, check_inputs, embed_flow
 from opea_core.types import CallMeta, EmbeddingResponse, ModelInfo, RerankResponse
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from opea_core.call_options import CallOptions, EmbedOptions, RerankOptions, TokenOptions
     from opea_core.calls import Call
     from opea_core.engine import Engine
 
@@ -26,7 +29,7 @@ class DocumentMethods:
     _listed: Bounded[str, None]
     _batches: Bounded[str, Sizes]
 
-    def embed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
+    def embed(self, inputs: str | list[str], **options: Unpack[EmbedOptions]) -> EmbeddingResponse:
         """Vectors for texts, in their order, as lists of floats.
 
         A batch that the server refuses as too large is split and tried again; the size it takes is
@@ -37,7 +40,9 @@ class DocumentMethods:
         )
         return whole
 
-    async def aembed(self, inputs: str | list[str], **options: Any) -> EmbeddingResponse:
+    async def aembed(
+        self, inputs: str | list[str], **options: Unpack[EmbedOptions]
+    ) -> EmbeddingResponse:
         """``embed`` for async code."""
         whole: EmbeddingResponse = await self._engine.arun_all(
             embed_flow(inputs, self._embedding_calls(options), self._sizes(options))
@@ -61,7 +66,12 @@ class DocumentMethods:
         return make
 
     def rerank(
-        self, query: str, documents: Sequence[str], *, top_n: int | None = None, **options: Any
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        **options: Unpack[RerankOptions],
     ) -> RerankResponse:
         """Documents by their relevance to a query, best first.
 
@@ -78,7 +88,12 @@ class DocumentMethods:
         return response
 
     async def arerank(
-        self, query: str, documents: Sequence[str], *, top_n: int | None = None, **options: Any
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        **options: Unpack[RerankOptions],
     ) -> RerankResponse:
         """``rerank`` for async code."""
         texts = _texts(documents)
@@ -89,11 +104,11 @@ class DocumentMethods:
         )
         return response
 
-    def models(self, **options: Any) -> list[ModelInfo]:
+    def models(self, **options: Unpack[CallOptions]) -> list[ModelInfo]:
         """The models the server lists; ``is_compatible_model`` knows them from then on."""
         return self._listing(self._engine.run(self._engine.calls.models(options)))
 
-    async def amodels(self, **options: Any) -> list[ModelInfo]:
+    async def amodels(self, **options: Unpack[CallOptions]) -> list[ModelInfo]:
         """``models`` for async code."""
         return self._listing(await self._engine.arun(self._engine.calls.models(options)))
 
@@ -102,20 +117,22 @@ class DocumentMethods:
             self._listed[model.id] = None
         return models
 
-    def count_tokens(self, text: str, **options: Any) -> int:
-        """How many tokens a text has, by the server's own tokenizer (``/tokenize`` of vLLM, SGLang, llama.cpp).
+    def count_tokens(self, text: str, **options: Unpack[TokenOptions]) -> int:
+        """How many tokens a text has, by the server's own tokenizer.
+
+        By ``/tokenize`` of vLLM, SGLang, llama.cpp.
 
         Raises NotFoundError at servers that have none.
         """
         count: int = self._engine.run(self._engine.calls.tokens(text, options))
         return count
 
-    async def acount_tokens(self, text: str, **options: Any) -> int:
+    async def acount_tokens(self, text: str, **options: Unpack[TokenOptions]) -> int:
         """``count_tokens`` for async code."""
         count: int = await self._engine.arun(self._engine.calls.tokens(text, options))
         return count
 
-    def discover(self, **options: Any) -> Self:
+    def discover(self, **options: Unpack[CallOptions]) -> Self:
         """Ask the servers once what they are; gives the object itself.
 
         Fills what was not set: the model (if one is served), ``context_window``, and how many calls
@@ -125,7 +142,7 @@ class DocumentMethods:
         self._engine.found(self._engine.run_all(self._discovery(options)))
         return self
 
-    async def adiscover(self, **options: Any) -> Self:
+    async def adiscover(self, **options: Unpack[CallOptions]) -> Self:
         """``discover`` for async code."""
         self._engine.found(await self._engine.arun_all(self._discovery(options)))
         return self

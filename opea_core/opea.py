@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import httpx
 
     from opea_core import events
+    from opea_core.call_options import ChatOptions, CompletionOptions
     from opea_core.calls import Call
     from opea_core.engine import Engine
     from opea_core.flow.embed import Sizes
@@ -129,7 +130,7 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
 
     # --- chat and completions
 
-    def chat(self, messages: Messages | str, **options: Any) -> ChatResponse:
+    def chat(self, messages: Messages | str, **options: Unpack[ChatOptions]) -> ChatResponse:
         """One chat completion.
 
         ``messages`` is a list of message dicts, or one string as the user's message. Options go
@@ -143,40 +144,50 @@ class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
         )
         return response
 
-    async def achat(self, messages: Messages | str, **options: Any) -> ChatResponse:
+    async def achat(self, messages: Messages | str, **options: Unpack[ChatOptions]) -> ChatResponse:
         """``chat`` for async code."""
         response: ChatResponse = await self._engine.arun(
             self._engine.calls.chat(messages, options, stream=False)
         )
         return response
 
-    def stream_chat(self, messages: Messages | str, **options: Any) -> ChatStream:
+    def stream_chat(self, messages: Messages | str, **options: Unpack[ChatOptions]) -> ChatStream:
         """One chat completion in chunks; the request goes out at the first ``next`` or ``with``."""
         return self._engine.stream(self._engine.calls.chat(messages, options, stream=True))
 
-    def astream_chat(self, messages: Messages | str, **options: Any) -> AsyncChatStream:
+    def astream_chat(
+        self, messages: Messages | str, **options: Unpack[ChatOptions]
+    ) -> AsyncChatStream:
         """``stream_chat`` for async code; no ``await`` before ``async for``."""
         return self._engine.astream(self._engine.calls.chat(messages, options, stream=True))
 
-    def complete(self, prompt: str | list[Any], **options: Any) -> ChatResponse:
+    def complete(
+        self, prompt: str | list[Any], **options: Unpack[CompletionOptions]
+    ) -> ChatResponse:
         """One legacy completion of a prompt (``/completions``); the text is ``response.text``."""
         response: ChatResponse = self._engine.run(
             self._engine.calls.completion(prompt, options, stream=False)
         )
         return response
 
-    async def acomplete(self, prompt: str | list[Any], **options: Any) -> ChatResponse:
+    async def acomplete(
+        self, prompt: str | list[Any], **options: Unpack[CompletionOptions]
+    ) -> ChatResponse:
         """``complete`` for async code."""
         response: ChatResponse = await self._engine.arun(
             self._engine.calls.completion(prompt, options, stream=False)
         )
         return response
 
-    def stream_complete(self, prompt: str | list[Any], **options: Any) -> ChatStream:
+    def stream_complete(
+        self, prompt: str | list[Any], **options: Unpack[CompletionOptions]
+    ) -> ChatStream:
         """One legacy completion in chunks."""
         return self._engine.stream(self._engine.calls.completion(prompt, options, stream=True))
 
-    def astream_complete(self, prompt: str | list[Any], **options: Any) -> AsyncChatStream:
+    def astream_complete(
+        self, prompt: str | list[Any], **options: Unpack[CompletionOptions]
+    ) -> AsyncChatStream:
         """``stream_complete`` for async code."""
         return self._engine.astream(self._engine.calls.completion(prompt, options, stream=True))
 

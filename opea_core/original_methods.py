@@ -10,6 +10,9 @@ from opea_core import errors
 from opea_core.config import BreakerPolicy, RetryPolicy
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from opea_core.call_options import CallOptions, RequestOptions
     from opea_core.calls import Call
     from opea_core.engine import Engine
     from opea_core.types import ChatChunk, Json
@@ -33,7 +36,7 @@ class OriginalMethods:
         return lambda data, **options: self.amake_post_request_opea(endpoint_url, data, **options)
 
     def make_post_request_opea(
-        self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any
+        self, endpoint_url: str | None, data: Mapping[str, Any], **options: Unpack[RequestOptions]
     ) -> Json:
         """Post a body to an endpoint URL; gives the server's JSON.
 
@@ -46,57 +49,64 @@ class OriginalMethods:
         return _raw(core.run(call))
 
     async def amake_post_request_opea(
-        self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any
+        self, endpoint_url: str | None, data: Mapping[str, Any], **options: Unpack[RequestOptions]
     ) -> Json:
         """The async twin of ``make_post_request_opea``."""
         core, call = self._request(endpoint_url, data, options, stream=False)
         return _raw(await core.arun(call))
 
     def make_stream_request_opea(
-        self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any
+        self, endpoint_url: str | None, data: Mapping[str, Any], **options: Unpack[RequestOptions]
     ) -> Iterator[Json]:
         """Post a body to an endpoint URL; gives the server's events as dicts, untouched."""
         core, call = self._request(endpoint_url, data, options, stream=True)
         return _raw_chunks(core, call)
 
     def amake_stream_request_opea(
-        self, endpoint_url: str | None, data: Mapping[str, Any], **options: Any
+        self, endpoint_url: str | None, data: Mapping[str, Any], **options: Unpack[RequestOptions]
     ) -> AsyncIterator[Json]:
         """The async twin of ``make_stream_request_opea``."""
         core, call = self._request(endpoint_url, data, options, stream=True)
         return _araw_chunks(core, call)
 
     def make_post_request(
-        self, data: Mapping[str, Any], api_key: str | None = None, **options: Any
+        self, data: Mapping[str, Any], api_key: str | None = None, **options: Unpack[CallOptions]
     ) -> Json:
         """Post a body to the configured endpoint; gives the server's JSON."""
         return self.make_post_request_opea(None, data, api_key=api_key, **options)
 
     async def amake_post_request(
-        self, data: Mapping[str, Any], api_key: str | None = None, **options: Any
+        self, data: Mapping[str, Any], api_key: str | None = None, **options: Unpack[CallOptions]
     ) -> Json:
         """The async twin of ``make_post_request``."""
         return await self.amake_post_request_opea(None, data, api_key=api_key, **options)
 
-    def make_stream_request(self, data: Mapping[str, Any], **options: Any) -> Iterator[Json]:
-        """Post a body to the configured endpoint; gives normalised chunks as dicts, the last of type ``end``."""
+    def make_stream_request(
+        self, data: Mapping[str, Any], **options: Unpack[RequestOptions]
+    ) -> Iterator[Json]:
+        """Post a body to the configured endpoint.
+
+        Gives normalised chunks as dicts, the last of type ``end``.
+        """
         core, call = self._request(None, data, options, stream=True)
         return _plain_chunks(core, call)
 
-    def amake_stream_request(self, data: Mapping[str, Any], **options: Any) -> AsyncIterator[Json]:
+    def amake_stream_request(
+        self, data: Mapping[str, Any], **options: Unpack[RequestOptions]
+    ) -> AsyncIterator[Json]:
         """The async twin of ``make_stream_request``."""
         core, call = self._request(None, data, options, stream=True)
         return _aplain_chunks(core, call)
 
     def make_request_with_endpoint(
-        self, endpoint_id: str, data: Mapping[str, Any], **options: Any
+        self, endpoint_id: str, data: Mapping[str, Any], **options: Unpack[CallOptions]
     ) -> Json:
         """Post a body through an endpoint of ``create_endpoint``, or a configured one by label."""
         core, call = self._by_id(endpoint_id, data, options)
         return _raw(core.run(call))
 
     async def amake_request_with_endpoint(
-        self, endpoint_id: str, data: Mapping[str, Any], **options: Any
+        self, endpoint_id: str, data: Mapping[str, Any], **options: Unpack[CallOptions]
     ) -> Json:
         """The async twin of ``make_request_with_endpoint``."""
         core, call = self._by_id(endpoint_id, data, options)
@@ -135,13 +145,13 @@ class OriginalMethods:
         return None
 
     def _request(
-        self, url: str | None, data: Mapping[str, Any], options: dict[str, Any], stream: bool
+        self, url: str | None, data: Mapping[str, Any], options: RequestOptions, stream: bool
     ) -> tuple[Engine, Call]:
         key = options.pop("api_key", None)
         return self._at_url(url, lambda core: core.calls.data(data, options, stream), key)
 
     def _by_id(
-        self, endpoint_id: str, data: Mapping[str, Any], options: dict[str, Any]
+        self, endpoint_id: str, data: Mapping[str, Any], options: CallOptions
     ) -> tuple[Engine, Call]:
         core = self._engine_of(endpoint_id)
         call = core.calls.data(data, options, stream=False)

@@ -24,6 +24,7 @@ from opea_core.config import (
 )
 from opea_core.errors import ConfigurationError, nearest
 from opea_core.secret_origins import bind, names_servers, origins
+from opea_core.time_limits import Timeout
 from opea_core.urls import DEFAULT_URL
 
 AIOHTTP: Literal["aiohttp"] = "aiohttp"
@@ -81,48 +82,60 @@ _PLAIN_OPTIONS = ("max_response_bytes", "max_event_bytes", "compatible_prefixes"
 
 
 class Options(TypedDict, total=False):
-    """Every keyword of ``OPEA(...)`` that configures it; times in seconds."""
+    """Every keyword of ``OPEA(...)`` that configures it; times in seconds.
 
-    base_url: str
+    None stands for "not given", except where it says what it means.
+    """
+
+    base_url: str | None
     api_key: str | SecretStr | KeySource | None
-    api_keys: Sequence[str]
+    api_keys: Sequence[str] | None
+    """Several keys for one server."""
     model: str | None
-    endpoints: Sequence[str | Mapping[str, Any] | Endpoint]
-    label: str
-    headers: Mapping[str, str]
-    query: Mapping[str, str]
-    auth_header: str
+    endpoints: Sequence[str | Mapping[str, Any] | Endpoint] | None
+    """Several interchangeable servers instead of one URL."""
+    label: str | None
+    """What the endpoint is called in errors, logs and figures."""
+    headers: Mapping[str, str] | None
+    query: Mapping[str, str] | None
+    auth_header: str | None
     auth_scheme: str | None
-    api_version: str
-    capabilities: Capabilities
-    adapt: bool
-    context_window: int
+    """None sends the key alone."""
+    api_version: str | None
+    capabilities: Capabilities | Mapping[str, Any] | None
+    adapt: bool | None
+    """False sends requests as they were given, and learns nothing from refusals."""
+    context_window: int | None
     max_concurrent: int | None
     """The most requests at once; found out if not given."""
     max_concurrent_requests: int | None
-    weight: float
-    tier: int
-    verify: bool | str | Path | ssl.SSLContext
-    cert: str | tuple[str, ...]
-    proxy: str
-    trust_env: bool
-    append_v1: bool
-    timeout: float | tuple[float | None, float | None] | Timeouts | None
-    timeouts: Timeouts
+    weight: float | None
+    tier: int | None
+    verify: bool | str | Path | ssl.SSLContext | None
+    cert: str | tuple[str, ...] | None
+    proxy: str | None
+    trust_env: bool | None
+    append_v1: bool | None
+    timeout: Timeout
+    """Per attempt, the queue not counted; None for no limit."""
+    timeouts: Timeout
     deadline: float | None
-    retry: RetryPolicy | Mapping[str, Any]
-    max_retries: int
-    initial_retry_delay: float
-    initial_delay: float
-    backoff_factor: float
-    max_delay: float
-    max_retry_after: float
-    breaker: BreakerPolicy | Mapping[str, Any] | bool
-    queue: QueuePolicy | Mapping[str, Any]
-    max_queued: int
-    queue_size: int
+    """For a whole call: queue, attempts and pauses."""
+    retry: RetryPolicy | Mapping[str, Any] | None
+    max_retries: int | None
+    initial_retry_delay: float | None
+    initial_delay: float | None
+    backoff_factor: float | None
+    max_delay: float | None
+    max_retry_after: float | None
+    breaker: BreakerPolicy | Mapping[str, Any] | bool | None
+    queue: QueuePolicy | Mapping[str, Any] | None
+    max_queued: int | None
+    queue_size: int | None
     queue_timeout: float | None
-    recovery_wait: float
+    """None for no limit."""
+    recovery_wait: float | None
+    """For a server that is down; 0 fails at once."""
     max_response_bytes: int
     max_event_bytes: int
     compatible_prefixes: tuple[str, ...]

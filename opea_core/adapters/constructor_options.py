@@ -25,9 +25,9 @@ from opea_core.config import (
 if TYPE_CHECKING:
     import httpx
 
-    from opea_core.call_options import Timeout
     from opea_core.events import Hook
     from opea_core.opea import OPEA
+    from opea_core.time_limits import Timeout
 
 
 class ConnectionOptions(TypedDict, total=False):

@@ -9,7 +9,10 @@ from opea_core.errors import ConfigurationError
 from opea_core.lazy_imports import importing
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from opea_core.batch.many import AsyncMany, Many
+    from opea_core.call_options import ChatManyOptions
     from opea_core.engine import Engine
     from opea_core.types import ChatResponse
 
@@ -24,7 +27,9 @@ class ManyMethods:
 
     _engine: Engine
 
-    def chat_many(self, requests: Requests, **options: Any) -> Many[ChatResponse]:
+    def chat_many(
+        self, requests: Requests, **options: Unpack[ChatManyOptions]
+    ) -> Many[ChatResponse]:
         """Chat completions for many requests, their results in order.
 
         ``requests``: texts, lists of messages, or dicts (fields of a body, or lines of OpenAI's
@@ -38,15 +43,21 @@ class ManyMethods:
         """
         return self._many(requests, options, ordered=True)
 
-    def chat_as_completed(self, requests: Requests, **options: Any) -> Many[ChatResponse]:
+    def chat_as_completed(
+        self, requests: Requests, **options: Unpack[ChatManyOptions]
+    ) -> Many[ChatResponse]:
         """``chat_many`` whose results come as they are there."""
         return self._many(requests, options, ordered=False)
 
-    def achat_many(self, requests: Requests, **options: Any) -> AsyncMany[ChatResponse]:
+    def achat_many(
+        self, requests: Requests, **options: Unpack[ChatManyOptions]
+    ) -> AsyncMany[ChatResponse]:
         """``chat_many`` for async code; no ``await`` before ``async for``."""
         return self._maker(requests, options, ordered=True)()
 
-    def achat_as_completed(self, requests: Requests, **options: Any) -> AsyncMany[ChatResponse]:
+    def achat_as_completed(
+        self, requests: Requests, **options: Unpack[ChatManyOptions]
+    ) -> AsyncMany[ChatResponse]:
         """``chat_as_completed`` for async code; no ``await`` before ``async for``."""
         return self._maker(requests, options, ordered=False)()
 
