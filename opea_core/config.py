@@ -194,6 +194,11 @@ class QueuePolicy(Value):
 class Capabilities(Value):
     """What a server takes and how it spells it. Learned from refusals unless set."""
 
+    dialect: Literal["auto", "chat", "responses"] = "auto"
+    """What chat calls are made in: ``/chat/completions`` or ``/responses``.
+
+    ``auto`` begins with chat, and goes over once the server's own words ask for it.
+    """
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     """The wire name of the token limit; None sends it as the caller wrote it."""
     developer_role: bool = False

@@ -61,7 +61,19 @@ class OPEAStreamChunk(TypedDict, total=False):
     choices: list[Json]
 
 
-SIGNED_FIELDS = ("reasoning_details", "thinking_blocks", "reasoning_text", "reasoning_opaque")
+RESPONSE_ITEMS = "response_items"
+"""In an assistant's message: the items of the Responses dialect that it was read from, in their order.
+
+Reasoning and the items of tools that the server ran are whole; ``message`` and the calls only hold
+places, as what they say stands in the message.
+"""
+SIGNED_FIELDS = (
+    "reasoning_details",
+    "thinking_blocks",
+    "reasoning_text",
+    "reasoning_opaque",
+    RESPONSE_ITEMS,
+)
 """Reasoning that a server signed or encrypted; it goes back as it came, or not at all."""
 CALL_SIGNATURES = ("extra_content", "thought_signature", "thoughtSignature", "encrypted_content")
 """What servers sign calls and messages with (Gemini).

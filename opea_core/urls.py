@@ -9,9 +9,10 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 from opea_core.errors import ConfigurationError
 
 DEFAULT_URL = "http://localhost:8000"
-SUFFIXES = ("/chat/completions", "/completions", "/embeddings", "/models", "/rerank")
+SUFFIXES = ("/chat/completions", "/responses", "/completions", "/embeddings", "/models", "/rerank")
 SUFFIX = {
     "chat": "/chat/completions",
+    "responses": "/responses",
     "completion": "/completions",
     "embeddings": "/embeddings",
     "models": "/models",

@@ -87,6 +87,8 @@ class CallLog:
     It is kept for others once the endpoint took the rest.
     """
     changed: dict[EndpointState, frozenset[str]] = field(default_factory=dict)
+    passing: frozenset[str] = frozenset()
+    """What was changed for this call only."""
     resent: bool = False
     rekeyed: bool = False
     last: errors.OPEAError | None = None
@@ -189,7 +191,7 @@ def _attempts(
         if failure is None:
             assert isinstance(outcome, Reply)
             if learned is not known:
-                endpoint.learn(model, learned)
+                endpoint.learn(model, _to_remember(learned, known, log.passing))
             if outcome.connection is None:
                 response = outcome.response_reader.response
                 yield Settle(permit, went_well(outcome), usage=response.usage if response else None)
@@ -204,6 +206,7 @@ def _attempts(
         adapted = _adapted(failure, request, where, learned, log) if may_adapt else None
         if adapted is not None:
             learned = log.learned[endpoint] = adapted.capabilities
+            log.passing |= adapted.passing
             log.changes.extend(adapted.reports)
             log.changed[endpoint] = log.changed.get(endpoint, frozenset()) | set(adapted.reports)
             for report in adapted.reports:
@@ -227,6 +230,14 @@ def _attempts(
                 key = fresh
                 continue
         return failure, where, None
+
+
+def _to_remember(
+    learned: Capabilities, known: Capabilities, passing: frozenset[str]
+) -> Capabilities:
+    """What the next calls are sent by."""
+    kept: Capabilities = learned.replace(**{name: getattr(known, name) for name in passing})
+    return kept
 
 
 def went_well(reply: Reply) -> EndpointImpact:
@@ -303,7 +314,7 @@ def _adapted(
     any_form = where.spec.output_schema is not None
     reasoning_is_set = where.endpoint.config.capabilities.send_reasoning != "auto"
     return refusal.adapt(
-        jsontext.decode(request.content),
+        request.fields or jsontext.decode(request.content),
         failure.error.body or "",
         known,
         any_form,

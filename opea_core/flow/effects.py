@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from opea_core.config import RetryPolicy, Timeouts
 from opea_core.events import Event
@@ -17,12 +17,17 @@ from opea_core.types import Json, Usage
 from opea_core.wire.redact import Redactor
 from opea_core.wire.response_reader import ResponseReader, ResponseSpec
 
+if TYPE_CHECKING:
+    from opea_core.wire.raw_reader import RawCall
+
 
 @dataclass(slots=True)
 class CallSpec:
     """A checked call, before it is known where it goes."""
 
-    kind: Literal["chat", "completion", "embeddings", "models", "rerank", "document"]
+    kind: Literal[
+        "chat", "responses", "completion", "embeddings", "models", "rerank", "document"
+    ]
     body: Json = field(repr=False)
     stream: bool
     timeouts: Timeouts | None
@@ -50,6 +55,8 @@ class CallSpec:
     """
     on_place: Callable[[bool], None] | None = None
     """Is told when the call has a place (True), and when it has to wait for one (False)."""
+    raw: RawCall | None = None
+    """The bytes of another HTTP client, sent as they are; its answer is read as bytes, too."""
     decode: Callable[[Any], Any] | None = None
     """Reads a document into the result; raises BadAnswerError when it does not fit."""
 
@@ -67,6 +74,8 @@ class Request:
     timeouts: Timeouts
     deadline: int | None
     redact: Redactor = field(repr=False)
+    fields: Json | None = field(default=None, repr=False)
+    """What of it a server may refuse, by the names of both dialects; None for its own names."""
 
 
 # --- effects

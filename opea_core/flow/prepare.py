@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
 from opea_core.config import Capabilities, Timeouts
@@ -14,9 +14,10 @@ from opea_core.flow.effects import CallSpec, Request
 from opea_core.flow.explain import ErrorContext
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import Settings
+from opea_core.types import Json
 from opea_core.urls import SUFFIX
 from opea_core.wire.encoding import encode_body
-from opea_core.wire.ignored_options import NOTHING, asked_of
+from opea_core.wire.ignored_options import NOTHING, Asked, asked_of
 from opea_core.wire.redact import Redactor
 from opea_core.wire.request import build_body
 from opea_core.wire.response_reader import ResponseSpec
@@ -48,49 +49,40 @@ def build_request(
     """The request as this endpoint takes it, and what an error about it must know."""
     config, settings = endpoint.config, context.settings
     model = model_of(spec, context, endpoint)
-    shape = "chat" if spec.kind in ("chat", "completion") else "document"
-    content, left_out, names, asked = None, list[str](), dict[str, str](), NOTHING
-    if spec.method == "POST":
-        stream = spec.stream if shape == "chat" else None
-        built = build_body(
-            spec.body,
-            model,
-            stream,
-            capabilities,
-            spec.output_schema,
-            left_out,
-            names,
-            endpoint.server_id,
-        )
-        content = encode_body(built)
-        asked = (
-            asked_of(spec.body, spec.output_schema, built.get("stream_options"))
-            if shape == "chat"
-            else NOTHING
-        )
+    dialect = dialect_of(spec, capabilities)
+    built = _Built()
+    if spec.raw is not None:
+        built.content = spec.raw.content if spec.method == "POST" else None
+    elif spec.method == "POST":
+        built = _built(spec, model, capabilities, endpoint.server_id)
     sent_key = spec.key or key
     prepared = _prepared(spec, context, endpoint, capabilities, sent_key)
     headers = {"x-request-id": spec.request_id, **prepared.headers}
+    if spec.raw is not None:
+        headers.update(spec.raw.headers)
     request = Request(
         method=spec.method,
         url=prepared.url,
         headers=headers,
-        content=content,
+        content=built.content,
         expected=ResponseSpec(
-            shape=shape,  # type: ignore[arg-type]
+            shape=_shape(spec),
             stream=spec.stream,
             model=model,
             new_id=context.new_id,
             capabilities=capabilities,
-            names=names,
-            asked=asked,
+            dialect=dialect,
+            names=built.names,
+            asked=built.asked,
             choices=_choices(spec.body.get("n", 1), spec.body.get("prompt")),
             max_response_bytes=settings.max_response_bytes,
             max_event_bytes=settings.max_event_bytes,
+            raw=spec.raw,
         ),
         timeouts=spec.timeouts or config.timeouts or settings.timeouts,
         deadline=spec.deadline,
         redact=prepared.redact,
+        fields=built.fields,
     )
     given = bool(spec.body.get("model") or config.model or settings.model_given)
     key_sent = "authorization" in headers or config.auth_header.lower() in headers
@@ -103,8 +95,74 @@ def build_request(
         key_sent,
         context.foreign_key,
         sent_key,
-        tuple(left_out),
+        tuple(built.left_out),
     )
+
+
+@dataclass(slots=True)
+class _Built:
+    """A body as it is sent, and what must be known of it to read the answer."""
+
+    content: bytes | None = None
+    fields: Json | None = None
+    """What may be refused of it, where that is more than its own names."""
+    left_out: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    asked: Asked = NOTHING
+
+
+def _built(spec: CallSpec, model: str, capabilities: Capabilities, server_id: str) -> _Built:
+    built = _Built()
+    if spec.kind == "responses":
+        built.content = encode_body(_as_written(spec, model, capabilities, built.left_out))
+        return built
+    is_chat = _shape(spec) == "chat"
+    body = build_body(
+        spec.body,
+        model,
+        spec.stream if is_chat else None,
+        capabilities,
+        spec.output_schema,
+        built.left_out,
+        built.names,
+        server_id,
+    )
+    if is_chat:
+        built.asked = asked_of(spec.body, spec.output_schema, body.get("stream_options"))
+    if dialect_of(spec, capabilities) == "responses":
+        from opea_core.wire.responses.request import to_responses
+
+        chat, body = body, to_responses(body, capabilities.dropped)
+        built.fields = {name: body[name] for name in body if name != "input"} | chat
+        if "strict" not in capabilities.dropped:
+            built.fields.setdefault("strict", False)
+        built.asked = replace(built.asked, usage=False)
+    built.content = encode_body(body)
+    return built
+
+
+def _as_written(
+    spec: CallSpec, model: str, capabilities: Capabilities, left_out: list[str]
+) -> Json:
+    """The body of a call that was written in the Responses dialect."""
+    body = {"model": model, **spec.body, "stream": spec.stream}
+    left_out += sorted(capabilities.dropped & body.keys())
+    return {
+        name: value
+        for name, value in body.items()
+        if value is not None and name not in capabilities.dropped
+    }
+
+
+def dialect_of(spec: CallSpec, capabilities: Capabilities) -> Literal["chat", "responses"]:
+    """What a call is made in; an exact path decides for itself."""
+    goes_over = spec.kind == "chat" and capabilities.dialect == "responses" and spec.path is None
+    return "responses" if goes_over or spec.kind == "responses" else "chat"
+
+
+def _shape(spec: CallSpec) -> Literal["chat", "document"]:
+    is_chat = spec.kind in ("chat", "completion") or (spec.kind == "responses" and spec.stream)
+    return "chat" if is_chat else "document"
 
 
 def model_of(spec: CallSpec, context: Context, endpoint: EndpointState) -> str:
@@ -139,8 +197,12 @@ def _prepared(
     capabilities: Capabilities,
     key: str | None,
 ) -> _Prepared:
-    """Made once, for calls with neither headers nor a query nor a path of their own; of renewed keys a few are kept."""
-    alike = (spec.kind, spec.method, spec.stream, capabilities.rerank_beside_v1, key)
+    """Made once, for calls with neither headers nor a query nor a path of their own.
+
+    Of renewed keys a few are kept.
+    """
+    suffix = _suffix(spec, capabilities)
+    alike = (suffix, spec.method, spec.stream, capabilities.rerank_beside_v1, key)
     ordinary = not (spec.headers or spec.query or spec.path)
     found: _Prepared | None = endpoint.prepared.get(alike) if ordinary else None
     if found is None:
@@ -165,7 +227,14 @@ def _choices(n: object, prompt: object) -> int | None:
 def models_request(spec: CallSpec, context: Context, where: ErrorContext) -> Request:
     """A best-effort request for the list of models, bounded by two seconds."""
     listing = replace(
-        spec, kind="models", method="GET", path=None, stream=False, body={}, timeouts=_BRIEF
+        spec,
+        kind="models",
+        method="GET",
+        path=None,
+        stream=False,
+        body={},
+        timeouts=_BRIEF,
+        raw=None,
     )
     request, _ = build_request(
         listing, context, where.endpoint, where.endpoint.config.capabilities, where.key
@@ -183,11 +252,18 @@ def _url(spec: CallSpec, endpoint: EndpointState, capabilities: Capabilities) ->
         if spec.kind == "rerank" and capabilities.rerank_beside_v1
         else base.root
     )
-    url = base.origin + spec.path if spec.path else root + SUFFIX[spec.kind]
+    url = base.origin + spec.path if spec.path else root + _suffix(spec, capabilities)
     query = _layered(base.query, endpoint.config.query.items(), spec.query.items())
     if endpoint.config.api_version:
         query.setdefault("api-version", [endpoint.config.api_version])
     return f"{url}?{urlencode(query, doseq=True)}" if query else url
+
+
+def _suffix(spec: CallSpec, capabilities: Capabilities) -> str:
+    """What stands behind an endpoint's base."""
+    if spec.raw is not None:
+        return spec.raw.suffix
+    return SUFFIX["responses" if dialect_of(spec, capabilities) == "responses" else spec.kind]
 
 
 def _layered(*layers: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:

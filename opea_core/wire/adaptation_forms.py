@@ -58,18 +58,32 @@ def wants_reasoning(refusal: Refusal) -> bool:
 _REASONING_KEYS = {name: pattern_of(name) for name in REASONING_KEYS}
 
 
-def refuses_reasoning(refusal: Refusal) -> bool:
-    """No reasoning in messages."""
-    sent = {
+def _sent_reasoning(refusal: Refusal) -> dict[str, str]:
+    return {
         name: pattern
         for name, pattern in _REASONING_KEYS.items()
         if any(name in m for m in refusal.messages)
     }
-    if not sent:
-        return False
-    if refusal.says(r"(?i)invalid .{0,20}signature"):
-        return True
-    return bool(refused_fields([c._replace(path=c.path[-1:]) for c in refusal.complaints], sent))
+
+
+def refuses_signature(refusal: Refusal) -> bool:
+    """Reasoning that this server did not sign, or does not know any more."""
+    return bool(_sent_reasoning(refusal)) and refusal.says(_INVALID_SIGNATURE)
+
+
+def refuses_reasoning(refusal: Refusal) -> bool:
+    """No reasoning in messages."""
+    sent = _sent_reasoning(refusal)
+    complaints = [c._replace(path=c.path[-1:]) for c in refusal.complaints]
+    return bool(sent) and bool(refused_fields(complaints, sent))
+
+
+_INVALID_SIGNATURE = (
+    r"(?i)invalid .{0,20}signature|encrypted[_ ]content\b.{0,120}\b(verif|decrypt|invalid|not be)"
+    r"|\b(invalid|verif|decrypt)\w*.{0,60}encrypted[_ ]content"
+    r"|\bitem\b.{0,80}\b(of type .?reasoning.?\b.{0,60}without its|not found)"
+    r"|without its required .{0,20}reasoning"
+)
 
 
 # --- forms of answers and of choices
@@ -164,6 +178,26 @@ def takes_no_forcing(refusal: Refusal) -> bool:
     choice = refusal.body.get("tool_choice")
     return (choice in ("required", "any") or isinstance(choice, dict)) and about_choice(
         refusal, _NOT_FORCED
+    )
+
+
+_THE_OTHER_DIALECT = (
+    r"(?i)\b(use|using|via|through|with|in|to|call|try|switch(ing)? to|only|requires?|need|move"
+    r"|migrate|available)\b.{0,40}((?<!\w)/?v\d/responses\b|/responses\b"
+    r"|\bresponses[ -](api|endpoint|dialect)\b)"
+    r"|\bresponses[ -](api|endpoint)\b.{0,30}\b(only|instead|required)\b"
+)
+_NOT_THERE = (
+    r"(?i)\b(not|n['\u2019]t|un)[ -]?(be )?(support|allow|available|implement|enabl|exist|found)\w*"
+    r".{0,24}(/responses\b|\bresponses[ -](api|endpoint))"
+)
+
+
+def wants_responses(refusal: Refusal) -> bool:
+    """The other dialect, by the server's own words."""
+    return refusal.known.dialect == "auto" and any(
+        re.search(_THE_OTHER_DIALECT, c.words) and not re.search(_NOT_THERE, c.words)
+        for c in refusal.complaints
     )
 
 

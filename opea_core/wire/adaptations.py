@@ -6,14 +6,14 @@ Each row is used once for a call and an endpoint, and only where the request hol
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from opea_core.wire import adaptation_forms as forms
 from opea_core.wire import adaptation_rules as rules
 from opea_core.wire.adaptation_rules import Refusal
 from opea_core.wire.refused_fields import pattern_of
 
-_PLAIN_WORDS = frozenset({"user", "stop", "store", "n", "metadata", "strict"})
+_PLAIN_WORDS = frozenset({"user", "stop", "store", "n", "metadata", "strict", "include"})
 """Names that any sentence may hold as words: they count where they are marked as names."""
 _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "stop": (r"stop(ping)?[ _-]?(sequences?|words?|strings?)", "stopSequences"),
@@ -34,7 +34,13 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
         r"parallel (tool|function)[ -]?(calls?|calling|use)", "disable_parallel_tool_use",
     ),
     "strict": (r"strict (mode|(function )?tools?|functions?|schemas?|tool (calling|use))",),
-    "reasoning_effort": ("reasoning effort", "thinking", r"(?<![.\]])reasoning(?!_)"),
+    "include": (r"encrypted[ _]content",),
+    "reasoning_effort": (
+        "reasoning effort",
+        r"reasoning\.effort",
+        "thinking",
+        r"(?<![.\]])reasoning(?!_)",
+    ),
     "top_p": (r"top[ -]p", "nucleus sampling"),
     "presence_penalty": ("presence penalty", "penalt(y|ies)"),
     "frequency_penalty": ("frequency penalty", "penalt(y|ies)"),
@@ -50,11 +56,12 @@ DROPPABLE: Mapping[str, str] = {
     **{
         name: pattern_of(name, _ALSO_CALLED.get(name, ()), name in _PLAIN_WORDS)
         for name in (
-            "temperature", "top_p", "top_k", "min_p", "typical_p", "presence_penalty", "frequency_penalty",
-            "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "n", "seed", "stop",
-            "stream_options", "parallel_tool_calls", "strict", "reasoning_effort", "verbosity", "user",
-            "metadata", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention",
-            "safety_identifier", "encoding_format",
+            "temperature", "top_p", "top_k", "min_p", "typical_p", "presence_penalty",
+            "frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs",
+            "n", "seed", "stop", "stream_options", "parallel_tool_calls", "strict",
+            "reasoning_effort", "verbosity", "user", "metadata", "store", "service_tier",
+            "prompt_cache_key", "prompt_cache_retention",
+            "safety_identifier", "encoding_format", "include",
         )
     },
     "name": _NAME,
@@ -71,36 +78,41 @@ class Adaptation(NamedTuple):
     report: str
     asked: Callable[[Refusal], bool]
     change: Mapping[str, Any]
+    passes: bool = False
+    """Whether it is about this conversation only, and not about what the server takes."""
 
 
-def asked_for(
-    refusal: Refusal, done: frozenset[str]
-) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Changes that a refusal asks for, the likeliest first.
+Change: TypeAlias = tuple[tuple[str, ...], Mapping[str, Any], bool]
+"""The names in the report, what changes, and whether it is for this call only."""
 
-    Each has the names in the report, and what changes.
-    """
-    yield from _by_table(_REASONING, refusal, done)
+
+def asked_for(refusal: Refusal, done: frozenset[str]) -> Iterator[Change]:
+    """Changes that a refusal asks for, the likeliest first."""
+    yield from _by_table(_BEFORE_FIELDS, refusal, done)
     dropped = [
         name
         for name in refusal.refused(DROPPABLE)
         if name not in refusal.known.dropped and name not in done
     ]
     if dropped:
-        yield tuple(dropped), {"dropped": refusal.known.dropped | set(dropped)}
+        yield tuple(dropped), {"dropped": refusal.known.dropped | set(dropped)}, False
     yield from _by_table(_TABLE, refusal, done)
 
 
 def _by_table(
     table: Sequence[Adaptation], refusal: Refusal, done: frozenset[str]
-) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+) -> Iterator[Change]:
     for row in table:
         changes = any(getattr(refusal.known, name) != value for name, value in row.change.items())
         if changes and row.report not in done and row.asked(refusal):
-            yield (row.report,), row.change
+            yield (row.report,), row.change, row.passes
 
 
-_REASONING: tuple[Adaptation, ...] = (
+_BEFORE_FIELDS: tuple[Adaptation, ...] = (
+    Adaptation("chat/completions -> responses", forms.wants_responses, {"dialect": "responses"}),
+    Adaptation(
+        "reasoning is not sent", forms.refuses_signature, {"send_reasoning": "never"}, passes=True
+    ),
     Adaptation("reasoning is not sent", forms.refuses_reasoning, {"send_reasoning": "never"}),
     Adaptation(
         "send_reasoning -> tool_turns",
@@ -109,7 +121,7 @@ _REASONING: tuple[Adaptation, ...] = (
     ),
     Adaptation("send_reasoning -> always", forms.wants_all_reasoning, {"send_reasoning": "always"}),
 )
-"""Before fields: ``reasoning`` is the name of one, too."""
+"""Before fields: ``reasoning`` is the name of one too, and words that name one may ask for this."""
 _COMPLETION = {"max_tokens_field": "max_completion_tokens"}
 _ALTERNATE = {"alternate_roles": True, "late_system": "merge"}
 _TABLE: tuple[Adaptation, ...] = (

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opea_core.config import Capabilities
-from opea_core.types import CALL_SIGNATURES, ORIGIN, SIGNED_FIELDS, Json
+from opea_core.types import CALL_SIGNATURES, ORIGIN, RESPONSE_ITEMS, SIGNED_FIELDS, Json
 from opea_core.wire.choice import REASONING_FIELDS
 from opea_core.wire.encoding import encode_body
 
@@ -221,9 +221,14 @@ def _reasoning(
     By itself, what is signed goes back with the calls of the turn: the server that gave it wants it
     there.
     """
+    items = built.pop(RESPONSE_ITEMS, None)
+    if items and capabilities.dialect == "responses" and capabilities.send_reasoning != "never":
+        built[RESPONSE_ITEMS] = items  # its dialect is without memory: all of it goes back
     if capabilities.send_reasoning == "keep":
         return
-    found = {key: built.pop(key) for key in REASONING_KEYS if key in built}
+    found = {
+        key: built.pop(key) for key in REASONING_KEYS if key in built and key != RESPONSE_ITEMS
+    }
     policy = capabilities.send_reasoning
     in_turn = bool(after_last_user and built.get("tool_calls"))
     if policy == "auto" and is_from_here and in_turn:

@@ -28,6 +28,8 @@ class Adapted(NamedTuple):
 
     capabilities: Capabilities
     reports: tuple[str, ...]
+    passing: frozenset[str] = frozenset()
+    """What changes for this call only, as the next one may be sent in the old form again."""
 
 
 def adapt(
@@ -49,8 +51,9 @@ def adapt(
     from opea_core.wire import adaptation_rules, adaptations
 
     refusal = adaptation_rules.Refusal(body, text, known, any_form, reasoning_is_set)
-    for names, change in adaptations.asked_for(refusal, done):
-        return Adapted(known.replace(**change), names)
+    for names, change, passes in adaptations.asked_for(refusal, done):
+        passing = frozenset(change) if passes else frozenset[str]()
+        return Adapted(known.replace(**change), names, passing)
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from opea_core import errors
 from opea_core.config import Capabilities
@@ -20,6 +20,10 @@ from opea_core.wire.inflate import Inflater, UndecodableBody
 from opea_core.wire.merge import LARGE, TooMany, check_weight, too_heavy
 from opea_core.wire.sse import BOM, Event, EventTooLarge, SSEDecoder
 from opea_core.wire.usage import is_broken
+
+if TYPE_CHECKING:
+    from opea_core.wire.raw_reader import RawCall
+    from opea_core.wire.responses.events import ResponseEvents
 
 _SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b"error:", b":")
 _FEW = 4 * 1024 * 1024
@@ -42,6 +46,7 @@ class ResponseSpec:
     model: str
     new_id: Callable[[], str]
     capabilities: Capabilities = _DEFAULTS
+    dialect: Literal["chat", "responses"] = "chat"
     names: Mapping[str, str] = field(default_factory=dict)
     """The caller's names of tools, by those that were sent."""
     asked: Asked = NOTHING
@@ -49,6 +54,8 @@ class ResponseSpec:
     """How many were asked for; None if that is not known."""
     max_response_bytes: int = 128 * 1024 * 1024
     max_event_bytes: int = 16 * 1024 * 1024
+    raw: RawCall | None = None
+    """Of another HTTP client, which wants the bytes."""
 
 
 class Problem(NamedTuple):
@@ -71,8 +78,9 @@ class ResponseReader:
     """
 
     __slots__ = (
-        "_assembler", "_came", "_expected", "_feed", "_heaviest", "_inflater", "_most", "_packed", "_parts", "_size", "_sse", "_weight",
-        "chunks", "document", "done", "ended", "problem", "progress", "response", "started", "status", "warnings",
+        "_assembler", "_came", "_events", "_expected", "_feed", "_heaviest", "_inflater", "_most",
+        "_packed", "_parts", "_size", "_sse", "_weight", "chunks", "document", "done", "ended",
+        "problem", "progress", "response", "started", "status", "warnings",
     )  # fmt: skip
 
     def __init__(self, status: int, headers: Mapping[str, str], expected: ResponseSpec) -> None:
@@ -88,6 +96,7 @@ class ResponseReader:
             self._heaviest,
             expected.names,
         )
+        self._events = None if expected.dialect == "chat" else _response_events(expected)
         self._sse = SSEDecoder(expected.max_event_bytes)
         self._parts = Pieces()
         self._size = 0
@@ -267,7 +276,7 @@ class ResponseReader:
 
     def _event(self, event: Event) -> None:
         if event.data == b"[DONE]":
-            self.done = True
+            self.done = self._events is None or self._events.response is not None
             return
         self.progress += 1
         if len(event.data) > LARGE:
@@ -297,9 +306,30 @@ class ResponseReader:
             ):
                 document = {**document, "error": document.get("message") or "error"}
             return self._fail_event(event.data)
+        if self._events is not None and "choices" not in document:
+            return self._translated(self._events, document, event.name)
         chunk = self._pushed(document)
         if chunk is not None:
             self._hand(chunk)
+
+    def _translated(self, events: ResponseEvents, document: Json, name: str) -> None:
+        """Take an event of the Responses dialect as the chat events that say the same."""
+        from opea_core.wire.responses.ending import NoAnswer
+
+        before = self.progress
+        try:
+            for chat in events.chat_events(document, name):
+                chunk = self._pushed(chat)
+                if chunk is None:
+                    return
+                chunk.raw, before = document, 0
+                self._hand(chunk)
+        except NoAnswer as failed:
+            return self._fail_event(jsontext.encode({"error": failed.error}))
+        if before:  # nothing was said: a sign of life at most
+            self.progress = before - (document.get("type") == events.KEEPALIVE)
+            self._hand(ChatChunk(raw=document))
+        self.done = self.done or events.response is not None
 
     def _pushed(self, document: Json, plain: bool = False) -> ChatChunk | None:
         """The next piece, unless a choice holds an error, which is then that of the answer."""
@@ -394,7 +424,7 @@ class ResponseReader:
                 self.warnings.append("the stream ended without a finish reason")
             if cut or not ended:
                 self.warnings.append("the stream ended without [DONE]")
-            self._finish(None)
+            self._finish(None if self._events is None else self._events.response)
 
     # --- documents
 
@@ -422,8 +452,16 @@ class ResponseReader:
             and isinstance(document.get("choices"), list)
         ):
             self._plain(document)
+        elif self._events is not None and isinstance(document, dict) and "output" in document:
+            self._whole_response(self._events, document)
         else:
             self._fail_document(data)
+
+    def _whole_response(self, events: ResponseEvents, document: Json) -> None:
+        """A plain answer of the Responses dialect: what the last event of a stream would hold."""
+        self._translated(events, {"type": "response.completed", "response": document}, "")
+        if self.problem is None:
+            self._finish(document)
 
     def _odd_document(self, data: bytes, cut: bool) -> None:
         """JSON with something after it: an end mark, further events; or no JSON at all."""
@@ -506,6 +544,8 @@ class ResponseReader:
             return self._fail(Problem(errors.BadAnswerError, "a tool call has no name"))
         if held is not None:
             self._hand(held)
+        if self._events is not None and not self._expected.capabilities.think_tags:
+            self._settle(self._events.text, response)
         if response.finish_reason == "length" and not response.content and response.reasoning:
             self.warnings.append("reasoning used up the token limit: there is no text")
         self.warnings.extend(ignored(self._expected.asked, response))
@@ -522,10 +562,22 @@ class ResponseReader:
             )
         )
 
+    def _settle(self, text: str, response: ChatResponse) -> None:
+        """The last word of the server counts where its pieces said something else."""
+        if text and jsontext.mended(text) != response.content:
+            response.choices[0].content = jsontext.mended(text)
+            self.warnings.append("the streamed text is not the one of the final answer")
+
     def _fail(self, problem: Problem) -> None:
         if self.problem is None:
             self.problem = problem
         self.done = True
+
+
+def _response_events(expected: ResponseSpec) -> ResponseEvents:
+    from opea_core.wire.responses.events import ResponseEvents
+
+    return ResponseEvents(expected.asked.max_tokens)
 
 
 def _excerpt(data: bytes, size: int = 300) -> str:

@@ -17,10 +17,14 @@ _FINISH = {
             "completed", "finished",
         ),
         "length": (
-            "length", "max_tokens", "max_output_tokens", "max_length", "model_length", "token_limit", "max_completion_tokens",
-            "model_context_window_exceeded", "context_window_exceeded", "context_length_exceeded", "context_length",
+            "length", "max_tokens", "max_output_tokens", "max_length", "model_length",
+            "token_limit", "max_completion_tokens", "model_context_window_exceeded",
+            "context_window_exceeded", "context_length_exceeded", "context_length",
         ),
-        "tool_calls": ("tool_calls", "tool_call", "tool_use", "tool", "tools", "function_call", "function_calls", "builtin_function"),
+        "tool_calls": (
+            "tool_calls", "tool_call", "tool_use", "tool", "tools", "function_call",
+            "function_calls", "builtin_function",
+        ),
         "content_filter": (
             "content_filter", "content_filtered", "safety", "sensitive", "recitation",
             "prohibited_content", "blocklist", "spii", "image_safety", "guardrail_intervened",

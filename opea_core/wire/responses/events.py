@@ -1,0 +1,320 @@
+"""A streamed answer in the Responses dialect, event by event, as events of the chat dialect.
+
+An item of the answer::
+
+    state    event                                next state  handed on
+    new      output_item.added                    open        a call's id and name
+    new      a delta of an item never announced   open        the delta
+    open     ... .delta                           open        the delta
+    open     ... .done, content_part.done         open        what the deltas did not hold
+    open     output_item.done                     done        what nothing before it held
+    done     the final response                   done        nothing, or what is missing
+    new      output_item.done, final response     done        all of it
+
+Ids are not keys: some servers change them from event to event. An item is found by its
+``output_index``, else by its id, else it is the open item of that kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from opea_core.types import Json
+from opea_core.wire import jsontext
+from opea_core.wire.responses import ending
+from opea_core.wire.responses.items import (
+    CALLS,
+    annotation_of,
+    annotations_of,
+    arguments_of,
+    call_id_of,
+    dicts,
+    is_commentary,
+    places_of,
+    text,
+    texts_of,
+)
+
+_TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_BEGUN = frozenset({"response.created", "response.in_progress", "response.queued"})
+_DELTAS: dict[str, tuple[str, str]] = {
+    "response.output_text": ("message", "text"),
+    "response.refusal": ("message", "refusal"),
+    "response.reasoning_text": ("reasoning", "thought"),
+    "response.reasoning_summary_text": ("reasoning", "summary"),
+    "response.function_call_arguments": (CALLS[0], "arguments"),
+    "response.custom_tool_call_input": (CALLS[1], "arguments"),
+}
+"""By the beginning of an event's name: the kind of its item, and what it is a piece of."""
+_VALUES = ("delta", "text", "refusal", "arguments", "input")
+_TWINS = {"thought": "summary", "summary": "thought"}
+
+
+@dataclass(slots=True)
+class _Item:
+    """One item of the answer, as far as it came."""
+
+    kind: str
+    id: str = ""
+    handed: dict[str, str] = field(default_factory=dict)
+    """What was handed on: text, refusal, thought, summary or arguments, its parts joined."""
+    part: int = 0
+    """Which part of a summary came last."""
+    call: int | None = None
+    """Which of the calls it is."""
+    whole: Json | None = None
+    """The item as the server ended it."""
+    is_comment: bool = False
+
+
+class ResponseEvents:
+    """One answer. ``chat_events`` gives what an event says as events of the chat dialect."""
+
+    KEEPALIVE = "keepalive"
+    """A typed event that only says that the server lives."""
+    __slots__ = (
+        "_calls",
+        "_items",
+        "_last",
+        "_limit",
+        "_open",
+        "_order",
+        "_root",
+        "_thought",
+        "response",
+    )
+
+    def __init__(self, limit: int | None = None) -> None:
+        """``limit``: the most tokens that were asked for."""
+        self._limit = limit
+        self._items: dict[Any, _Item] = {}
+        self._order: list[Any] = []
+        self._open: dict[str, Any] = {}
+        """By kind: the item of that kind that was opened last."""
+        self._calls = 0
+        self._thought = False
+        """Whether any reasoning was handed on."""
+        self._root: Json = {}
+        self._last: tuple[Any, ...] = ()
+        self.response: Json | None = None
+        """The response as its end told it, once it did."""
+
+    def chat_events(self, event: Json, name: str = "") -> Iterator[Json]:
+        """Chat events; the last one of an answer has a finish reason. Raises ending.NoAnswer."""
+        kind = text(event.get("type")) or name
+        if self._is_repeated(event, kind):
+            return
+        if kind == "error":
+            error = event.get("error")
+            flat = {key: event.get(key) for key in ("message", "code", "type", "param")}
+            raise ending.NoAnswer(error if isinstance(error, dict) else flat)
+        if kind in _TERMINAL:
+            yield from self._ended(event.get("response"))
+        elif kind in _BEGUN:
+            self._about(event.get("response"))
+        elif kind in ("response.output_item.added", "response.output_item.done"):
+            yield from self._announced(event, kind.endswith(".done"))
+        elif kind in ("response.content_part.done", "response.reasoning_part.done"):
+            yield from self._part(event)
+        elif kind == "response.output_text.annotation.added":
+            if isinstance(event.get("annotation"), dict):
+                yield self._event({"annotations": [annotation_of(event["annotation"])]})
+        else:
+            yield from self._piece(event, kind)
+
+    @property
+    def text(self) -> str:
+        """The text of the answer by the last word of the server."""
+        items = [item.whole for item in self._in_order() if item.whole and not item.is_comment]
+        return "".join(texts_of(item).get("text", "") for item in items)
+
+    def _is_repeated(self, event: Json, kind: str) -> bool:
+        """Whether an event comes again under its number."""
+        number = event.get("sequence_number")
+        this = (number, kind, event.get("output_index"), event.get("item_id"), event.get("delta"))
+        is_repeated = isinstance(number, int) and number > 0 and this == self._last
+        self._last = this
+        return is_repeated
+
+    # --- pieces
+
+    def _piece(self, event: Json, name: str) -> Iterator[Json]:
+        begin, _, stage = name.rpartition(".")
+        known = _DELTAS.get(begin)
+        if known is None or stage not in ("delta", "done"):
+            return  # progress of a tool that the server runs, or news: the item's end tells
+        kind, part = known
+        item = self._find(event, kind)
+        value = next((event[key] for key in _VALUES if isinstance(event.get(key), str)), "")
+        if part == "arguments" and item.call is None:
+            if stage == "delta" or not text(event.get("name")):
+                return  # it has no name yet: its end tells all of it
+            yield from self._begin(item, event)
+        if stage == "delta":
+            place = event.get("summary_index")
+            if part == "summary" and isinstance(place, int) and place != item.part:
+                item.part = place
+                value = f"\n\n{value}" if item.handed.get(part) else value
+            yield from self._hand(item, part, value, event.get("logprobs"))
+        else:
+            yield from self._rest(item, part, value)
+
+    def _part(self, event: Json) -> Iterator[Json]:
+        part = event.get("part")
+        if isinstance(part, dict):
+            kind = "reasoning" if text(part.get("type")).startswith("reasoning") else "message"
+            item = self._find(event, kind)
+            for what, value in texts_of({"type": kind, "content": [part]}).items():
+                yield from self._rest(item, what, value)
+
+    def _hand(self, item: _Item, part: str, value: str, logprobs: Any = None) -> Iterator[Json]:
+        """Hand a piece on. Where reasoning comes raw and as a summary, the first kind counts."""
+        if not value or (_TWINS.get(part) in item.handed):
+            return
+        before = item.handed.get(part, "")
+        item.handed[part] = before + value
+        if part == "arguments":
+            inner = (
+                {"custom": {"input": value}}
+                if item.kind == CALLS[1]
+                else {"function": {"arguments": value}}
+            )
+            yield self._event({"tool_calls": [{"index": item.call, **inner}]})
+        elif part == "refusal":
+            yield self._event({"refusal": value})
+        elif part == "text" and not item.is_comment:
+            yield self._event({"content": value}, logprobs)
+        else:
+            begin = "\n\n" if self._thought and not before else ""
+            self._thought = True
+            yield self._event({"reasoning_content": begin + value})
+
+    def _rest(self, item: _Item, part: str, value: str) -> Iterator[Json]:
+        """What of a finished part was not handed on; of arguments the last word counts."""
+        known = item.handed.get(part, "")
+        if value.startswith(known):
+            yield from self._hand(item, part, value[len(known) :])
+        elif part == "arguments" and item.kind == CALLS[0] and jsontext.is_object(value):
+            item.handed[part] = value
+            function = {"arguments": jsontext.decode(value.encode())}
+            yield self._event({"tool_calls": [{"index": item.call, "function": function}]})
+
+    # --- items
+
+    def _announced(self, event: Json, is_end: bool) -> Iterator[Json]:
+        raw = event.get("item")
+        if not isinstance(raw, dict):
+            return
+        kind = text(raw.get("type"))
+        item = self._find({**event, "item_id": raw.get("id")}, kind, is_new=not is_end)
+        item.is_comment = item.is_comment or raw.get("phase") == "commentary"
+        if is_end:
+            yield from self._finished(item, raw)
+        elif kind in CALLS and text(raw.get("name")) and call_id_of(raw):
+            yield from self._begin(item, raw)
+
+    def _begin(self, item: _Item, raw: Json) -> Iterator[Json]:
+        """Begin a call: its id and its name."""
+        if item.call is not None:
+            return
+        item.call, self._calls = self._calls, self._calls + 1
+        name, id_ = text(raw.get("name")), call_id_of({"id": item.id, **raw})
+        if item.kind == CALLS[1]:
+            begun: Json = {"type": "custom", "custom": {"name": name, "input": ""}}
+        else:
+            begun = {"type": "function", "function": {"name": name, "arguments": ""}}
+        yield self._event({"tool_calls": [{"index": item.call, "id": id_, **begun}]})
+
+    def _finished(self, item: _Item, raw: Json) -> Iterator[Json]:
+        """The server's last word on an item."""
+        is_first, item.whole = item.whole is None, raw
+        if item.kind in CALLS:
+            yield from self._begin(item, raw)
+            yield from self._rest(item, "arguments", arguments_of(raw))
+        elif item.kind in ("message", "reasoning"):
+            for part, value in texts_of(raw).items():
+                yield from self._rest(item, part, value)
+            for annotation in annotations_of(raw):
+                yield self._event({"annotations": [annotation]})
+        elif is_first:
+            yield self._event({"content": [raw]})
+
+    def _find(self, event: Json, kind: str, is_new: bool = False) -> _Item:
+        """The item that an event is about; opened, if it was never announced."""
+        index, id_ = event.get("output_index"), text(event.get("item_id"))
+        key: Any = index if isinstance(index, int) else None
+        found = self._items.get(key) if key is not None else None
+        if found is not None and found.kind == kind and not (is_new and found.whole is not None):
+            return found
+        if found is not None or key is None:
+            key = self._by_id(id_, kind)
+            if key is None and not is_new and (kind in self._open):
+                key = self._open[kind]
+            if key is None:
+                key = (len(self._order), id_)
+        if key not in self._items:
+            self._items[key] = _Item(kind, id_)
+            self._order.append(key)
+        self._open[kind] = key
+        return self._items[key]
+
+    def _by_id(self, id_: str, kind: str) -> Any:
+        for key, item in self._items.items() if id_ else ():
+            if item.id == id_ and item.kind == kind:
+                return key
+        return None
+
+    # --- the end
+
+    def _ended(self, response: Any) -> Iterator[Json]:
+        response = response if isinstance(response, dict) else {}
+        self._about(response)
+        left = dict.fromkeys(self._order)
+        for place, raw in enumerate(dicts(response.get("output"))):
+            yield from self._finished(self._matching(place, raw, left), raw)
+        items = [item.whole for item in self._in_order() if item.whole is not None]
+        reason = ending.finish_reason(response, items, self._limit)
+        self.response = response if response.get("output") else {**response, "output": items}
+        places = places_of(items)
+        last = self._event({"response_items": places} if places else {})
+        last["choices"][0]["finish_reason"] = reason
+        usage = response.get("usage")
+        yield last | ({"usage": usage} if isinstance(usage, dict) else {})
+
+    def _matching(self, place: int, raw: Json, left: dict[Any, None]) -> _Item:
+        """The streamed item that a final one is: at its place, else by its id, else the next."""
+        kind = text(raw.get("type"))
+        same = [key for key in left if self._items[key].kind == kind]
+        ids = {text(raw.get("id")), call_id_of(raw)} - {""}
+        key = next(
+            (k for k in same if k == place),
+            next((k for k in same if self._items[k].id in ids), same[0] if same else None),
+        )
+        if key is None:
+            key = (len(self._order), text(raw.get("id")))
+            self._items[key] = _Item(kind, text(raw.get("id")), is_comment=is_commentary(raw))
+            self._order.append(key)
+        left.pop(key, None)
+        return self._items[key]
+
+    def _in_order(self) -> list[_Item]:
+        """The items in the order of the answer; those without a place as they came."""
+        keys = sorted(self._order, key=lambda key: key if isinstance(key, int) else key[0])
+        return [self._items[key] for key in keys]
+
+    def _about(self, response: Any) -> None:
+        if not isinstance(response, dict):
+            return
+        for name in ("id", "model", "service_tier", "metadata", "content_filters"):
+            if response.get(name):
+                self._root[name] = response[name]
+        if response.get("created_at"):
+            self._root["created"] = response["created_at"]
+
+    def _event(self, delta: Json, logprobs: Any = None) -> Json:
+        choice: Json = {"index": 0, "delta": delta, "finish_reason": None}
+        if logprobs and isinstance(logprobs, list):
+            choice["logprobs"] = {"content": logprobs}
+        return {**self._root, "object": "chat.completion.chunk", "choices": [choice]}

@@ -1,0 +1,98 @@
+"""Items of an answer in the Responses dialect, as pieces of a chat answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from opea_core.types import Json
+
+CALLS = ("function_call", "custom_tool_call")
+
+
+def dicts(value: Any) -> list[Json]:
+    """The objects in a list; nothing of anything else."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def text(value: Any) -> str:
+    """A text; "" for anything else."""
+    return value if isinstance(value, str) else ""
+
+
+def texts_of(item: Mapping[str, Any]) -> dict[str, str]:
+    """What a message or an item of reasoning says, by its kind.
+
+    The kinds are ``text``, ``refusal``, ``thought`` (raw reasoning) and ``summary``; of reasoning
+    that is there raw and as a summary only the first.
+    """
+    is_reasoning = item.get("type") == "reasoning"
+    found: dict[str, list[str]] = {}
+    content = item.get("content")
+    for part in [{"text": content}] if isinstance(content, str) else dicts(content):
+        kind = "refusal" if part.get("type") == "refusal" else "text"
+        value = text(part.get("refusal" if kind == "refusal" else "text"))
+        if value:
+            found.setdefault("thought" if is_reasoning else kind, []).append(value)
+    if is_reasoning and "thought" not in found:
+        found["summary"] = [text(part.get("text")) for part in dicts(item.get("summary"))]
+    return {
+        kind: ("\n\n" if kind == "summary" else "").join(filter(None, values))
+        for kind, values in found.items()
+    }
+
+
+def annotations_of(item: Mapping[str, Any]) -> Iterator[Json]:
+    """The annotations of a message, as chat spells them."""
+    for part in dicts(item.get("content")):
+        for annotation in dicts(part.get("annotations")):
+            yield annotation_of(annotation)
+
+
+def annotation_of(annotation: Json) -> Json:
+    """A citation of a URL one level deeper, as chat has it; others as they are."""
+    kind = annotation.get("type")
+    if kind != "url_citation" or isinstance(annotation.get(kind), dict):
+        return annotation
+    return {"type": kind, kind: {k: v for k, v in annotation.items() if k != "type"}}
+
+
+def arguments_of(item: Mapping[str, Any]) -> str:
+    """What a call is made with; arguments that came as an object count as text."""
+    value = item.get("input" if item.get("type") == CALLS[1] else "arguments")
+    if isinstance(value, dict | list):
+        from opea_core.wire import jsontext
+
+        return jsontext.encode(value).decode()
+    return text(value)
+
+
+def call_id_of(item: Mapping[str, Any]) -> str:
+    """What the output of a call has to name; old servers only have the item's own id."""
+    return text(item.get("call_id")) or text(item.get("id"))
+
+
+def place_of(item: Json) -> Json:
+    """What is kept of an item to send it back in its place."""
+    kind = item.get("type")
+    if kind == "message":
+        kept = {name: item[name] for name in ("id", "phase") if item.get(name)}
+        said = {"content": item["content"]} if is_commentary(item) else {}
+        return {"type": kind, **kept, **said}
+    if kind in CALLS:
+        kept = {"id": item["id"]} if item.get("id") else {}
+        return {"type": kind, **kept, "call_id": call_id_of(item)}
+    return item
+
+
+def is_commentary(item: Mapping[str, Any]) -> bool:
+    """Whether a message tells of the work and is not the answer."""
+    return item.get("phase") == "commentary" and bool(item.get("content"))
+
+
+def places_of(items: list[Json]) -> list[Json]:
+    """The items to send back; none where a chat message says all of it."""
+    plain = sum(item.get("type") == "message" for item in items) <= 1 and all(
+        item.get("type") in ("message", *CALLS) and not is_commentary(item) for item in items
+    )
+    return [] if plain else [place_of(item) for item in items]
