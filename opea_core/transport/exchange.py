@@ -87,7 +87,12 @@ class Exchange:
         self.headers = response_headers(response)
         if not self.line.own:
             self.line.socket = borrowed_socket(response)
-        self.response_reader = ResponseReader(self.status, self.headers, self.request.expected)
+        expected = self.request.expected
+        if expected.raw is None:
+            self.response_reader = ResponseReader(self.status, self.headers, expected)
+        else:
+            raw = response.headers.raw
+            self.response_reader = expected.raw.opened(self.status, raw, self.headers, expected)
         return self.response_reader
 
     def take(self, data: bytes) -> Reply | None:

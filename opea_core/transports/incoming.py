@@ -1,0 +1,196 @@
+"""What another HTTP client wants to send: whether it is a call of the protocol, and which. No I/O.
+
+The body and the harmless headers go out as they are. Where it goes and with which key is the
+business of the endpoint that serves it, so the caller's URL, key, cookies and account are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl
+
+from opea_core.calls import Call, Kind
+from opea_core.config import NOT_YOURS, Endpoint, Timeouts
+from opea_core.flow.effects import CallSpec
+from opea_core.policy import SECOND
+from opea_core.settings import Settings
+from opea_core.types import Json
+from opea_core.wire import jsontext
+from opea_core.wire.raw_reader import RawCall, RawHeaders
+
+_POSTED: Mapping[str, Kind] = {
+    "/chat/completions": "chat",
+    "/completions": "completion",
+    "/embeddings": "embeddings",
+    "/rerank": "rerank",
+    "/responses": "document",
+}
+_BASE = re.compile(r"^.*?/(?:v\d[\w.-]*|openai(?:/v\d[\w.-]*|/deployments/[^/]+)?)(?=/)")
+"""The base path of a caller's URL: up to the first /v1, or what Azure has in front."""
+_OF_THE_CALLER = frozenset(
+    {
+        "api-key",
+        "authorization",
+        "cookie",
+        "host",
+        "openai-organization",
+        "openai-project",
+        "proxy-authorization",
+        "x-api-key",
+        "x-goog-api-key",
+    }
+)
+_HARMLESS = frozenset({"accept", "accept-language", "content-type", "user-agent", "x-request-id"})
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_KEYS = frozenset(
+    {"access_token", "api-key", "api_key", "apikey", "code", "key", "sig", "subscription-key"}
+    | {"token"}
+)
+_SDK = "x-stainless-"
+"""What the headers of SDKs begin with that read ``x-should-retry``."""
+_SDK_DEFAULT = (5.0, 600.0)
+"""Connect and read of an SDK that was told nothing: no wish of anybody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request as it came; ``headers`` has lower-case names."""
+
+    method: str
+    path: str
+    query: Sequence[tuple[str, str]]
+    headers: Mapping[str, str]
+    timeout: Mapping[str, float | None]
+
+    @classmethod
+    def of(cls, method: str, target: bytes, raw: RawHeaders, timeout: Any) -> Incoming:
+        """From the request line and the headers as they would be written."""
+        path, _, query = target.decode("ascii", "replace").partition("?")
+        headers: dict[str, str] = {}
+        for name, value in raw:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        return cls(method, path, parse_qsl(query, keep_blank_values=True), headers, timeout or {})
+
+    @property
+    def kind(self) -> Kind | None:
+        """Which call of the protocol it is; None for anything else (files, audio)."""
+        path = self.path.rstrip("/")
+        if self.method == "GET":
+            return "models" if path.endswith("/models") else None
+        found = next((suffix for suffix in _POSTED if path.endswith(suffix)), "")
+        return _POSTED.get(found) if self.method == "POST" else None
+
+    @property
+    def suffix(self) -> str:
+        """What stands behind the base of its URL."""
+        path = self.path.rstrip("/") if self.kind else self.path
+        protocol = next((suffix for suffix in (*_POSTED, "/models") if path.endswith(suffix)), "")
+        return protocol if self.kind else _BASE.sub("", path, count=1)
+
+    @property
+    def from_sdk(self) -> bool:
+        """Whether an SDK sent it that leaves an answer alone which says so."""
+        return any(name.startswith(_SDK) for name in self.headers)
+
+
+def call_of(incoming: Incoming, content: bytes, settings: Settings, call_id: str, now: int) -> Call:
+    """The call of a request of the protocol. Raises ConfigurationError for impossible limits."""
+    kind = incoming.kind
+    assert kind is not None
+    body = _read(content) if kind != "models" else {}
+    spec = _spec(incoming, kind, content, settings, call_id)
+    spec.body = {name: body[name] for name in ("model", "n", "prompt") if name in body}
+    spec.stream = body.get("stream") is True and kind in ("chat", "completion", "document")
+    spec.timeouts = _timeouts(incoming.timeout)
+    total = settings.timeouts.total
+    if total is not None:
+        spec.deadline_seconds, spec.deadline = total, now + int(total * SECOND)
+    return Call(spec)
+
+
+def passed_on(incoming: Incoming, settings: Settings, call_id: str) -> CallSpec:
+    """A request that is no call of the protocol, as the first endpoint gets it."""
+    spec = _spec(incoming, "document", b"", settings, call_id, kept=_FRAMING | {"accept-encoding"})
+    assert spec.raw is not None
+    return spec
+
+
+def _spec(
+    incoming: Incoming,
+    kind: Kind,
+    content: bytes,
+    settings: Settings,
+    call_id: str,
+    kept: Collection[str] = (),
+) -> CallSpec:
+    harmless, others = _headers(incoming.headers, settings.endpoints, kept)
+    events: Any = "responses" if incoming.suffix == "/responses" else "chat"
+    return CallSpec(
+        kind,
+        {},
+        False,
+        None,
+        settings.retry,
+        call_id,
+        incoming.headers.get("x-request-id") or call_id,
+        method=incoming.method,
+        headers=others,
+        query=_query(incoming.query, settings.endpoints),
+        recovery_wait=settings.queue.recovery_wait,
+        adapt=False,
+        raw=RawCall(content, incoming.suffix, harmless, events),
+    )
+
+
+def _headers(
+    given: Mapping[str, str], endpoints: Sequence[Endpoint], kept: Collection[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The headers that say nothing secret, and the others; what an endpoint has of its own wins."""
+    ours = {name.lower() for endpoint in endpoints for name in endpoint.headers}
+    ours |= {endpoint.auth_header.lower() for endpoint in endpoints} | _OF_THE_CALLER
+    harmless: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for name, value in given.items():
+        if name in ours or (name not in kept and (name in NOT_YOURS or name == "accept-encoding")):
+            continue
+        fits = name in _HARMLESS or name in kept or name.startswith(_SDK)
+        (harmless if fits else others)[name] = value
+    return harmless, others
+
+
+def _query(given: Sequence[tuple[str, str]], endpoints: Sequence[Endpoint]) -> dict[str, list[str]]:
+    """The query without keys, and without what an endpoint's own URL says."""
+    ours = {name for endpoint in endpoints for name, _ in endpoint.url.query}
+    ours |= {name for endpoint in endpoints for name in endpoint.query}
+    ours |= {"api-version"} if any(endpoint.api_version for endpoint in endpoints) else set()
+    query: dict[str, list[str]] = {}
+    for name, value in given:
+        if name not in ours and name.lower() not in _KEYS:
+            query.setdefault(name, []).append(value)
+    return query
+
+
+def _read(content: bytes) -> Json:
+    """The body if it is a JSON object; else the server says what is wrong with it."""
+    try:
+        body = jsontext.decode(content)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _timeouts(given: Mapping[str, float | None]) -> Timeouts | None:
+    """The caller's limits, or None where it has none of its own."""
+    if "read" not in given or (given.get("connect"), given["read"]) == _SDK_DEFAULT:
+        return None
+    return _limits(given.get("connect"), given["read"])
+
+
+@lru_cache(maxsize=64)
+def _limits(connect: float | None, read: float | None) -> Timeouts:
+    return Timeouts(connect=connect, first_event=read, idle=read)

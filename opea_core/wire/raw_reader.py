@@ -1,0 +1,129 @@
+"""An answer that is handed on as the server sent it, and read only to know how it goes.
+
+A call that another HTTP client makes over ours is answered with raw bytes. Whether content has
+begun, whether the answer is whole and what is wrong with it is found out as for every other call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from opea_core import errors
+from opea_core.wire import jsontext
+from opea_core.wire.error_body import read_error
+from opea_core.wire.response_reader import Problem, ResponseReader, ResponseSpec
+from opea_core.wire.sse import Event
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+"""Names and values in their order, as they came."""
+_END_MARK = b"[DONE]"
+_BEGINNING = frozenset({"response.created", "response.queued", "response.in_progress"})
+_WHOLE = frozenset({"response.completed", "response.incomplete"})
+
+
+@dataclass(slots=True)
+class RawCall:
+    """A request whose bytes are somebody else's, and the last answer it got."""
+
+    content: bytes = field(repr=False)
+    suffix: str
+    """The path behind an endpoint's base URL."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Lower-case names; none of them is secret."""
+    events: Literal["chat", "responses"] = "chat"
+    """What the events of a stream are made of."""
+    reader: RawReader | None = None
+    """Of the last attempt that was answered."""
+
+    def opened(
+        self, status: int, raw: RawHeaders, headers: Mapping[str, str], expected: ResponseSpec
+    ) -> RawReader:
+        """The reader of an answer whose head came: ``headers`` has ``raw`` by lower-case name."""
+        cls = RawResponsesReader if self.events == "responses" else RawReader
+        self.reader = cls(status, headers, expected, raw)
+        return self.reader
+
+
+class RawReader(ResponseReader):
+    """``pieces`` fills with the bytes as they came; nothing is handed out in our own form."""
+
+    __slots__ = ("headers", "pieces")
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str], expected: ResponseSpec, raw: RawHeaders
+    ) -> None:
+        super().__init__(status, headers, expected)
+        self.chunks = deque(maxlen=0)
+        self.pieces: deque[bytes] = deque()
+        self.headers = raw
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+        if data and not self.done:
+            self.pieces.append(data)
+        super().feed(data)
+
+    def end(self, cut: bool = False) -> None:
+        """The body is over; ``cut`` says that the connection broke before its end."""
+        known, marked = self.problem, self.done
+        super().end(cut)
+        if marked and self.problem is not known and self._expected.stream:
+            self._withhold_end_mark()
+
+    def _withhold_end_mark(self) -> None:
+        """Keep back the end mark of a stream that is not whole.
+
+        A client stops reading at the mark, and would never see the error that comes behind it.
+        """
+        rest = b"".join(self.pieces)
+        self.pieces.clear()
+        mark = rest.rfind(_END_MARK)
+        # A mark that is not to be seen came in two pieces, or packed.
+        before = rest[: max(0, rest.rfind(b"data", 0, mark))] if mark >= 0 else b""
+        if before:
+            self.pieces.append(before)
+
+    def _end_events(self, cut: bool) -> None:
+        super()._end_events(cut)
+        if self.problem is None and not self._assembler.has_finish_reason:
+            what = "the stream ended without a finish reason"
+            self._fail(Problem(errors.EndpointConnectionError, what))
+
+
+class RawResponsesReader(RawReader):
+    """The same for the events of the Responses API, which has other names and no end mark."""
+
+    __slots__ = ()
+
+    def _event(self, event: Event) -> None:
+        if event.data == _END_MARK:
+            return None
+        self.progress += 1
+        try:
+            document = jsontext.decode(event.data)
+        except ValueError:
+            body = read_error(event.data)
+            what = "an event is no JSON object"
+            return self._fail(Problem(errors.BadAnswerError, what, body))
+        kind = document.get("type") if isinstance(document, dict) else None
+        if kind in ("error", "response.failed", None):
+            return self._fail_event(_error_of(document, event.data))
+        if kind in _WHOLE:
+            self.started = self.done = True
+        elif kind not in _BEGINNING:
+            self.started = True
+
+    def _end_events(self, cut: bool) -> None:  # noqa: ARG002 - it ends with an event, cut or not
+        if not self.done:
+            what = "connection closed before the response was completed"
+            self._fail(Problem(errors.EndpointConnectionError, what))
+
+
+def _error_of(document: Any, data: bytes) -> bytes:
+    """The error of an event as other servers write it."""
+    inside = document.get("response") if isinstance(document, dict) else None
+    error = inside.get("error") if isinstance(inside, dict) else None
+    return jsontext.encode({"error": error}) if error else data
