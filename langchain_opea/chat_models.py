@@ -121,6 +121,10 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
         def __init__(self, **keywords: Unpack[ChatOPEAOptions]) -> None: ...
 
     @classmethod
+    def _unified(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        return super()._unified(options.of_responses(given))
+
+    @classmethod
     def _unknown_hint(cls) -> str:
         return "Further fields of the request body go into extra_body= or model_kwargs=."
 

@@ -67,6 +67,8 @@ class ChatOPEAOptions(_ServerOptions, total=False):
     verbosity: str | None
     service_tier: str | None
     store: bool | None
+    use_responses_api: bool | None
+    """ChatOpenAI's word for ``dialect``: True for ``responses``, False for ``chat``."""
     max_completion_tokens: int | None
     stop_sequences: Sequence[str] | str | None
     streaming: bool | None

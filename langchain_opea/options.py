@@ -30,17 +30,22 @@ NO_EFFECT = frozenset({"tiktoken_model_name", "http_socket_options"})
 """Taken with one warning: there is nothing here they could change."""
 
 _RESPONSES = (
-    "That is a field of OpenAI's Responses API; this package speaks chat completions."
-    " Send server-specific fields with extra_body=."
+    "That is a field of the Responses dialect: give use_responses_api=True (or"
+    ' dialect="responses") beside it.'
 )
+OF_RESPONSES = frozenset({"reasoning", "include", "truncation", "context_management"})
+"""Fields of a request that only the Responses dialect has."""
 _SDK = "There is no OpenAI SDK here. Share connections and limits with client=opea_core.OPEA(...)."
 REFUSED: Mapping[str, str] = {
     "prompt_cache_options": "Put it into extra_body=.",
-    "use_responses_api": (
-        "This package speaks chat completions, which every compatible server has; leave it out."
+    "use_previous_response_id": (
+        "Histories are sent whole. To go on from a stored answer, pass"
+        " previous_response_id= per call."
     ),
-    "use_previous_response_id": _RESPONSES,
-    "reasoning": "Use reasoning_effort=, or the server's own field in extra_body=.",
+    "reasoning": (
+        "Use reasoning_effort=, or the server's own field in extra_body=; with"
+        " use_responses_api=True it is taken as it is."
+    ),
     "include": _RESPONSES,
     "truncation": _RESPONSES,
     "context_management": _RESPONSES,
@@ -75,6 +80,19 @@ EMBEDDINGS_REFUSED: Mapping[str, str] = {
 
 RERANK_ALIASES: Mapping[str, str] = {**ALIASES, "top_k": "top_n"}
 """The same for ``OPEARerank``: some of its siblings in LangChain say ``top_k``."""
+
+
+def of_responses(given: Mapping[str, Any]) -> dict[str, Any]:
+    """``use_responses_api`` as a dialect; fields that only this dialect has as ``extra_body``."""
+    found = {name: value for name, value in given.items() if name != "use_responses_api"}
+    wish = given.get("use_responses_api")
+    if wish is not None:
+        found.setdefault("dialect", "responses" if wish else "chat")
+    own = {name: found[name] for name in OF_RESPONSES if found.get(name) is not None}
+    if own and found.get("dialect") == "responses":
+        found = {name: value for name, value in found.items() if name not in own}
+        found["extra_body"] = own | dict(found.get("extra_body") or {})
+    return found
 
 
 def leave_out(disabled: Mapping[str, Any] | None, *places: dict[str, Any]) -> None:

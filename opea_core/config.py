@@ -416,6 +416,8 @@ class Endpoint(Value):
     """Lower tiers are used first."""
     timeouts: Timeouts | None = None
     capabilities: Capabilities = Field(default_factory=Capabilities)
+    dialect: Literal["auto", "chat", "responses"] | None = None
+    """What chat calls are made in; None as ``capabilities`` say, which begin with ``auto``."""
     adapt: bool = True
     """Whether requests are changed to what the server takes.
 
@@ -484,6 +486,9 @@ class Endpoint(Value):
             )
         if not self.label:
             object.__setattr__(self, "label", url.host)
+        if self.dialect is not None and self.dialect != self.capabilities.dialect:
+            known = self.capabilities.replace(dialect=self.dialect)
+            object.__setattr__(self, "capabilities", known)
         return self
 
     @property

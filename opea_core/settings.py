@@ -103,6 +103,11 @@ class Options(TypedDict, total=False):
     """None sends the key alone."""
     api_version: str | None
     capabilities: Capabilities | Mapping[str, Any] | None
+    dialect: Literal["auto", "chat", "responses"] | None
+    """What chat calls are made in: ``/chat/completions`` or ``/responses``.
+
+    ``auto`` (the default) begins with chat and goes over where the server's words ask for it.
+    """
     adapt: bool | None
     """False sends requests as they were given, and learns nothing from refusals."""
     context_window: int | None

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_core import PydanticUndefined
@@ -115,6 +115,8 @@ class Connection(BaseModel):
     weight: float | None = hidden()
     tier: int | None = hidden()
     capabilities: Any = hidden()
+    dialect: Literal["auto", "chat", "responses"] | None = hidden()
+    """What calls are made in; ``auto`` (the default) goes over where the server asks for it."""
     adapt: bool | None = hidden()
     """False sends requests as they were given, and learns nothing from refusals."""
     max_concurrent: int | None = hidden()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from pydantic import SecretStr
 
@@ -53,6 +53,8 @@ class ConnectionOptions(TypedDict, total=False):
     weight: float | None
     tier: int | None
     capabilities: Capabilities | Mapping[str, Any] | None
+    dialect: Literal["auto", "chat", "responses"] | None
+    """What calls are made in: ``/chat/completions`` or ``/responses``."""
     adapt: bool | None
     """False sends requests as they were given, and learns nothing from refusals."""
 
