@@ -62,10 +62,10 @@ class OPEAStreamChunk(TypedDict, total=False):
 
 
 RESPONSE_ITEMS = "response_items"
-"""In an assistant's message: the items of the Responses dialect that it was read from, in their order.
+"""In an assistant's message: the items of the Responses dialect that it was read from.
 
-Reasoning and the items of tools that the server ran are whole; ``message`` and the calls only hold
-places, as what they say stands in the message.
+They stand in their order. Reasoning and the items of tools that the server ran are whole;
+``message`` and the calls only hold places, as what they say stands in the message.
 """
 SIGNED_FIELDS = (
     "reasoning_details",
