@@ -20,6 +20,20 @@ from opea_core.adapters import CALL_ARGUMENTS, kept, token_counts
 
 PROVIDER = "opea"
 _EMPTY = AIMessageChunk(content="")
+_OF_A_RESPONSE = frozenset(
+    {
+        "background",
+        "content_filters",
+        "conversation",
+        "created_at",
+        "incomplete_details",
+        "metadata",
+        "previous_response_id",
+        "service_tier",
+        "status",
+    }
+)
+"""What is told of an answer in the Responses dialect, which repeats the whole request."""
 _ROOT = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
 
 
@@ -147,9 +161,9 @@ def _extras(response: core.ChatResponse, choice: core.Choice, reasoning: bool) -
 
 def _metadata(response: core.ChatResponse, choice: core.Choice, headers: bool) -> dict[str, Any]:
     """Where an answer came from and how it went; what the server said of it besides."""
-    found: dict[str, Any] = {
-        key: value for key, value in response.raw.items() if key not in _ROOT and value is not None
-    }
+    raw = response.raw
+    told = raw.keys() & _OF_A_RESPONSE if raw.get("object") == "response" else raw.keys() - _ROOT
+    found: dict[str, Any] = {key: raw[key] for key in raw if key in told and raw[key] is not None}
     found |= {
         "model_name": response.model,
         "model_provider": PROVIDER,

@@ -15,6 +15,7 @@ from langchain_core.messages.block_translators import register_translator
 
 from langchain_opea.answers import PROVIDER
 from langchain_opea.order import ORDER, TURNS, in_order
+from langchain_opea.server_tools import as_server_tool
 
 Block = Any
 _INDEX = {"text": "lc_txt_", "reasoning": "lc_rs_", "refusal": "lc_refusal_"}
@@ -63,7 +64,8 @@ def _said(message: AIMessage) -> list[Block]:
     """What was thought, written and drawn."""
     known, content = message.additional_kwargs, message.content
     thought = str(known.get("reasoning_content") or "")
-    parts = _standard(known.get("content_parts") or [])
+    parts = known.get("content_parts")
+    parts = parts if isinstance(parts, list) else []
     images = _standard(known.get("images") or [])
     if isinstance(content, str):
         ordered = in_order(known[ORDER], content, thought, parts) if ORDER in known else None
@@ -71,17 +73,25 @@ def _said(message: AIMessage) -> list[Block]:
     else:
         ordered, text = None, _standard(content)
     reasoning: list[Block] = [{"type": "reasoning", "reasoning": thought}] if thought else []
-    return [*([*reasoning, *text, *parts] if ordered is None else ordered), *images]
+    if ordered is None:
+        return [*reasoning, *text, *_standard(parts), *images]
+    theirs = {id(part) for part in parts}
+    blocks = (_standard([one]) if id(one) in theirs else [one] for one in ordered)
+    return [*(block for found in blocks for block in found), *images]
 
 
 def _standard(parts: Any) -> list[Block]:
     """Parts of content as LangChain's blocks: an image a model drew, or what nobody knows."""
-    known = [_as_image(part) for part in (parts if isinstance(parts, list) else [])]
-    # Parts without a type are of no kind.
-    typed: list[Any] = [
-        part for part in known if isinstance(part, str) or isinstance(part.get("type"), str)
-    ]
-    return list(HumanMessage(content=typed).content_blocks) if typed else []
+    found: list[Block] = []
+    for part in parts if isinstance(parts, list) else []:
+        ran = as_server_tool(part)
+        known = _as_image(part)
+        if ran is not None:
+            found += ran
+        # Parts without a type are of no kind.
+        elif isinstance(known, str) or isinstance(known.get("type"), str):
+            found += HumanMessage(content=[known]).content_blocks
+    return found
 
 
 def _as_image(part: Any) -> Any:

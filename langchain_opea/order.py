@@ -31,7 +31,8 @@ def order_of(response: core.ChatResponse, choice: core.Choice) -> dict[str, Any]
 
     Only a list tells one, fields beside each other do not.
     """
-    if not choice.blocks or not isinstance(_message(response, choice).get("content"), list):
+    is_list = isinstance(_message(response, choice).get("content"), list)
+    if not choice.blocks or not (is_list or "output" in response.raw):
         return {}
     # A server's own part may be of no type.
     kinds = [(block.get("type"), block) for block in choice.blocks]

@@ -55,6 +55,10 @@ _CLASS_HINTS: dict[type[errors.OPEAError], str] = {
 
 
 _NOT_THERE = {
+    "responses": (
+        'Many servers have only /chat/completions: set dialect="chat", or leave dialect out.'
+        " Is the base URL right?"
+    ),
     "completion": (
         "Many servers have only chat completions: ask by chat"
         " (LlamaIndex: leave is_chat_model=False out)."
@@ -443,7 +447,8 @@ def _not_found(where: ErrorContext, problem: Problem, quoted: str) -> tuple[str,
             "Pass model=, or load the missing one on the server.",
         )
     usual = "Is the base URL right?" if where.endpoint.url.path.endswith("/v1") else _BASE_URL
-    hint = _NOT_THERE.get(where.spec.kind, usual)
+    in_responses = where.request.expected.dialect == "responses"
+    hint = _NOT_THERE.get("responses" if in_responses else where.spec.kind, usual)
     return (
         (
             f"404 from {where}: {quoted}"
