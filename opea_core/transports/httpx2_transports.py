@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import httpx2
-
+from opea_core.errors import ConfigurationError
 from opea_core.transports.serving import AsyncPieces, Pieces, Serving
+
+try:
+    import httpx2
+except ImportError:
+    raise ConfigurationError(
+        "HTTPX2Transport and AsyncHTTPX2Transport need httpx2.",
+        "pip install 'opea-core[httpx2]'",
+    ) from None
 
 
 class _Body(Pieces, httpx2.SyncByteStream):
