@@ -18,6 +18,7 @@ _LI_MESSAGES = _LI + "test_li_messages_calls.py"
 _LI_ANSWERS = "llama_index_opea/answers.py"
 _LI_BLOCKS = "llama_index_opea/blocks.py"
 _LI_STRUCTURED = "llama_index_opea/structured.py"
+_KEYWORDS = "tests/typing/test_keywords.py"
 
 VARIANTS = [
     # --- LangChain: answers
@@ -263,5 +264,27 @@ VARIANTS = [
         '{"invalid_arguments": value}',
         "value",
         _LI_MESSAGES,
+    ),
+    # --- keywords that checkers know
+    Variant(
+        "LangChain: checkers do not know another name of a keyword",
+        "langchain_opea/constructor_options.py",
+        "    openai_api_base: str | None\n",
+        "",
+        _KEYWORDS,
+    ),
+    Variant(
+        "LlamaIndex: checkers know a keyword that is refused",
+        "llama_index_opea/constructor_options.py",
+        "    num_workers: int | None\n",
+        "    num_workers: int | None\n    workers: int | None\n",
+        _KEYWORDS,
+    ),
+    Variant(
+        "checkers do not know a reserved option of calls",
+        "opea_core/call_options.py",
+        "    recovery_wait: float | None\n",
+        "    recovery_waits: float | None\n",
+        _KEYWORDS,
     ),
 ]
