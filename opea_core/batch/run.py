@@ -1,0 +1,248 @@
+"""A file in, a file out: ``run`` and ``arun``, which go on where an earlier run ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from opea_core.batch.job import (
+    STDOUT,
+    Job,
+    Limit,
+    Paths,
+    read_count,
+    read_form,
+    read_schema,
+    read_shard,
+    read_template,
+)
+from opea_core.batch.manifest import shown_options
+from opea_core.batch.progress import Progress, Silent, chosen
+from opea_core.batch.sources import Input, Source, pyarrow_parquet
+from opea_core.batch.summary import FailureKind, Summary
+from opea_core.batch.templates import Template
+from opea_core.batch.work import Batch
+from opea_core.errors import ConfigurationError, nearest
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from opea_core.opea import OPEA
+
+__all__ = ["FailureKind", "Summary", "arun", "run"]
+
+
+class BatchOptions(TypedDict, total=False):
+    """Keywords of ``run`` that are no options of its calls."""
+
+    template: str | None
+    system: str | None
+    model: str | None
+    schema: str | os.PathLike[str] | Mapping[str, Any] | None
+    max_concurrent: int | None
+    limit: int | None
+    shard: str | None
+    retry_failed: bool
+    redo_changed: bool
+    ordered: bool
+    form: str | None
+    stop_after_errors: int | str | None
+    progress: str
+
+
+_OWN = frozenset(BatchOptions.__annotations__)
+
+
+def run(
+    opea: OPEA,
+    source: Source,
+    output: str | os.PathLike[str],
+    *,
+    options: Mapping[str, Any] | None = None,
+    **settings: Unpack[BatchOptions],
+) -> Summary:
+    """Ask every row of a file, and write the answers to another; the same call again goes on.
+
+    Args:
+        opea: the object to ask.
+        source: a path (JSONL, CSV, TSV, Parquet; the first three also ``.gz`` and ``.zst``), ``-``
+            for standard input, or an iterable of requests as ``chat_many`` takes them.
+        output: a path (JSONL, CSV, TSV, Parquet), or ``-`` for standard output.
+        options: of every call, as ``chat`` takes them: ``{"temperature": 0.2}``.
+        settings: ``template`` ("Translate: {text}"), ``system``, ``model`` (before that of a row),
+            ``schema`` (a file, a schema, or OpenAI's form of one), ``max_concurrent``, ``limit``
+            (rows), ``shard`` ("2/8", counted from 1), ``retry_failed`` (final failures too),
+            ``redo_changed`` (rows whose request is not the one answered), ``ordered``, ``form``
+            ("openai" or "flat", for JSONL), ``stop_after_errors`` (20, or "5%"), ``progress``
+            ("auto", "bar", "lines", or "none", which is the default).
+
+    An error of a row is a line beside the output, and never raised. Ctrl-C finishes what is on its
+    way, a second one does not; either way the summary says ``interrupted``. Raises
+    ConfigurationError, before anything is sent, for what can never work.
+    """
+    batch, progress = _made(opea, source, output, options, settings)
+    with _interruptible(batch) as started:
+
+        async def main() -> Summary:
+            started(asyncio.get_running_loop())
+            return await _counted(batch, progress)
+
+        return _completed(main)
+
+
+async def arun(
+    opea: OPEA,
+    source: Source,
+    output: str | os.PathLike[str],
+    *,
+    options: Mapping[str, Any] | None = None,
+    **settings: Unpack[BatchOptions],
+) -> Summary:
+    """``run`` for async code; cancelling it ends it at once, and the output stays whole."""
+    batch, progress = _made(opea, source, output, options, settings)
+    return await _counted(batch, progress)
+
+
+def _made(
+    opea: OPEA,
+    source: Source,
+    output: str | os.PathLike[str],
+    options: Mapping[str, Any] | None,
+    settings: BatchOptions,
+) -> tuple[Batch, Progress]:
+    """The batch, checked as far as that is possible without touching the output."""
+    unknown = next((name for name in settings if name not in _OWN), None)
+    if unknown is not None:
+        raise ConfigurationError(
+            f"There is no setting {unknown!r} of a batch.{nearest(unknown, _OWN)}",
+            "Options of the calls go into options={...}.",
+        )
+    if opea._engine.drivers.only_sync:
+        raise ConfigurationError(
+            "A batch is asked in an event loop, and only a sync HTTP client was given.",
+            "Give async_http_client= too, so that its calls go the same way.",
+        )
+    progress = chosen(settings.get("progress", "none"))
+    given = Input(source)
+    job = _job(opea, given, output, dict(options or {}), settings)
+    return Batch(opea, given, job), progress
+
+
+def _job(
+    opea: OPEA,
+    given: Input,
+    output: str | os.PathLike[str],
+    options: dict[str, Any],
+    settings: BatchOptions,
+) -> Job:
+    template, system = settings.get("template"), settings.get("system")
+    prompts = read_template(template, system)
+    if given.columns is not None:
+        (prompts.template or Template("{prompt}")).check(given.columns)
+    form = read_form(output, settings.get("form"))
+    if form == "parquet":
+        pyarrow_parquet()
+    schema, asked = read_schema(settings.get("schema"))
+    if asked is not None:
+        options["output_schema"] = asked
+    paths = None if output == STDOUT else Paths.of(Path(output), form)
+    if paths is None and (settings.get("ordered") or settings.get("redo_changed")):
+        raise ConfigurationError("Standard output can be neither sorted nor changed afterwards.")
+    model = settings.get("model")
+    conditions = {
+        "servers": [endpoint.url.root for endpoint in opea.endpoints],
+        "model": model or opea.model,
+        "options": shown_options(options),
+        "template": template,
+        "system": system,
+    }
+    return Job(
+        paths=paths,
+        form=form,
+        prompts=prompts,
+        options=options,
+        model=model,
+        schema=schema,
+        most=read_count("max_concurrent", settings.get("max_concurrent")),
+        limit=read_count("limit", settings.get("limit")),
+        shard=read_shard(settings.get("shard")),
+        stop_after=Limit.of(settings.get("stop_after_errors")),
+        retry_failed=bool(settings.get("retry_failed")),
+        redo_changed=bool(settings.get("redo_changed")),
+        ordered=bool(settings.get("ordered")),
+        conditions=json.loads(json.dumps(conditions, default=str)),
+    )
+
+
+async def _counted(batch: Batch, progress: Progress) -> Summary:
+    """Run it, and meanwhile find out how many rows there are, if somebody looks."""
+    counting = None
+    if not isinstance(progress, Silent):
+        counting = asyncio.ensure_future(_count(batch))
+    try:
+        return await batch.run(progress)
+    finally:
+        if counting is not None:
+            counting.cancel()
+
+
+async def _count(batch: Batch) -> None:
+    """It is for the share and the time left alone, so what cannot be counted stays unknown."""
+    with contextlib.suppress(Exception):
+        batch.total = await asyncio.to_thread(batch.count)
+
+
+def _completed(main: Callable[[], Coroutine[Any, Any, Summary]]) -> Summary:
+    """The result of a coroutine function; in a thread where this one has a running loop."""
+    if not _has_running_loop():
+        return asyncio.run(main())
+    result: Future[Summary] = Future()
+
+    def work() -> None:
+        try:
+            result.set_result(asyncio.run(main()))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            result.set_exception(error)
+
+    threading.Thread(target=work, name="opea-batch").start()
+    return result.result()
+
+
+def _has_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+@contextmanager
+def _interruptible(
+    batch: Batch,
+) -> Iterator[Callable[[asyncio.AbstractEventLoop], None]]:
+    """Let Ctrl-C end the batch; gives what is to be told the loop in which it runs."""
+    loops = list[asyncio.AbstractEventLoop]()
+
+    def interrupted(*_: object) -> None:
+        if not loops:
+            raise KeyboardInterrupt
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it is over
+            loops[0].call_soon_threadsafe(batch.interrupt)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield loops.append
+        return
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield loops.append
+    finally:
+        signal.signal(signal.SIGINT, before)
