@@ -115,6 +115,43 @@ class ChatManyOptions(ChatOptions, total=False):
     """The most calls on their way at once; found out if not given."""
 
 
+class ResponsesOptions(CallOptions, total=False):
+    """What ``responses``, ``stream_responses`` and their async twins take beside the input."""
+
+    model: str | None
+    instructions: str | None
+    """What stands before the input; it is not carried over by ``previous_response_id``."""
+    temperature: float | None
+    top_p: float | None
+    max_output_tokens: int | None
+    """The longest answer in tokens, reasoning included."""
+    max_tool_calls: int | None
+    tools: Sequence[Mapping[str, Any]] | None
+    """Functions without a level of their own (``{"type": "function", "name": ...}``), and tools
+    that the server runs."""
+    tool_choice: str | Mapping[str, Any] | None
+    parallel_tool_calls: bool | None
+    text: Mapping[str, Any] | None
+    """How the answer is to look: ``{"format": {...}, "verbosity": ...}``."""
+    reasoning: Mapping[str, Any] | None
+    """``{"effort": ..., "summary": ...}``."""
+    include: Sequence[str] | None
+    """What the answer holds besides: ``"reasoning.encrypted_content"``."""
+    top_logprobs: int | None
+    store: bool | None
+    """Whether the server keeps the answer; most do unless it is False."""
+    previous_response_id: str | None
+    conversation: str | Mapping[str, Any] | None
+    background: bool | None
+    truncation: str | None
+    metadata: Mapping[str, str] | None
+    service_tier: str | None
+    safety_identifier: str | None
+    prompt_cache_key: str | None
+    prompt: Mapping[str, Any] | None
+    user: str | None
+
+
 class CompletionOptions(_SamplingOptions, total=False):
     """What ``complete``, ``stream_complete`` and their async twins take beside the prompt."""
 

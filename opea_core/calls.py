@@ -20,6 +20,7 @@ from opea_core.wire.encoding import encode_body
 from opea_core.wire.models import read_models, read_token_count
 from opea_core.wire.request import check_body, check_messages
 from opea_core.wire.rerank import read_rerank
+from opea_core.wire.responses import read_response
 
 RESERVED = frozenset(
     {
@@ -85,7 +86,9 @@ class Call:
     priority: int = DEFAULT_PRIORITY
 
 
-Kind: TypeAlias = Literal["chat", "completion", "embeddings", "models", "rerank", "document"]
+Kind: TypeAlias = Literal[
+    "chat", "responses", "completion", "embeddings", "models", "rerank", "document"
+]
 _KIND_BY_FIELD: tuple[tuple[str, Kind], ...] = (
     ("messages", "chat"),
     ("prompt", "completion"),
@@ -136,6 +139,15 @@ class CallMaker:
                 "The request data has neither messages nor a prompt, so there is nothing to stream."
             )
         return self.make(kind, body, options, stream)
+
+    def responses(self, given: Any, options: Mapping[str, Any], stream: bool) -> Call:
+        """A request written in the Responses dialect: a text, or items."""
+        if not isinstance(given, str | list | tuple) or not given:
+            raise ConfigurationError("input must be a string or a list of items, and not empty.")
+        body: Json = {"input": given if isinstance(given, str) else list(given)}
+        call = self.make("responses", body, options, stream)
+        call.spec.decode = None if stream else read_response
+        return call
 
     def embeddings(self, inputs: Sequence[str], options: Mapping[str, Any]) -> Call:
         """Vectors for texts."""

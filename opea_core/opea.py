@@ -18,6 +18,7 @@ from opea_core.display_text import fit
 from opea_core.documents import DocumentMethods
 from opea_core.lazy_imports import importing
 from opea_core.original_methods import OriginalMethods
+from opea_core.responses_methods import ResponsesMethods
 from opea_core.secret_origins import SECRETS, bind, names_servers
 from opea_core.settings import Options, Settings, resolve, with_labels
 from opea_core.urls import DEFAULT_URL, SUFFIX, BaseURL, split_endpoint_url, with_user
@@ -54,7 +55,7 @@ _OWN_FIELDS = frozenset(
 )
 
 
-class OPEA(DocumentMethods, ManyMethods, OriginalMethods, BaseApiBackend):
+class OPEA(DocumentMethods, ManyMethods, OriginalMethods, ResponsesMethods, BaseApiBackend):
     """One object that talks to any server speaking OpenAI's chat-completions protocol.
 
     Build one per program: its queue, limits, breakers and statistics hold for all threads and all
