@@ -218,7 +218,6 @@ def test_the_core_knows_no_framework_and_no_model_library() -> None:
         "tiktoken",
         "tenacity",
         "requests",
-        "rich",
         "typer",
         "trio",
         "yaml",
@@ -226,9 +225,9 @@ def test_the_core_knows_no_framework_and_no_model_library() -> None:
     others = [name for name in CORE if name != "opea_core.transports.openai_clients"]
     check_none(importing(others, lambda other: top(other) in unwanted, typing_too=True))
     others = [name for name in CORE if name != "opea_core.transport.http.aiohttp_connections"]
+    check_none(importing(others, lambda other: top(other) == "aiohttp", typing_too=True))
     others = [name for name in CORE if name != "opea_core.cli.rich_screen"]
     check_none(importing(others, lambda other: top(other) == "rich", typing_too=True))
-    check_none(importing(others, lambda other: top(other) == "aiohttp", typing_too=True))
 
 
 ABOVE = ("opea_core.testing", "opea_core.cli", "opea_core.adapters", "opea_core.pytest_plugin")
