@@ -1,8 +1,24 @@
 """Here so that tests in every folder can import the modules that lie beside it."""
 
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import thorough
+
 from opea_core.policy import SECOND
 from opea_core.transport import deadline
 
-deadline._AT_ONCE = (
-    10 * SECOND
-)  # on a busy machine, what breaks at once is told late; the tests of the rule set their own
+# On a busy machine, what breaks at once is told late; the tests of the rule set their own.
+deadline._AT_ONCE = 10 * SECOND
+
+
+def pytest_configure(config: Any) -> None:
+    thorough.choose(config.option.markexpr)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay as they are: who looks for garbage need not go through them."""
+    gc.collect()
+    gc.freeze()

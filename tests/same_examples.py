@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from hypothesis import HealthCheck, Phase, settings
+from thorough import most
 
 
-def fixed(examples: int, steps: int = 50) -> settings:
-    """The same examples each time. A failure is shown as it was found; add ``Phase.shrink`` (minutes) to make it small."""
+def fixed(examples: int, steps: int = 50, few: int | None = None) -> settings:
+    """The same examples each time; only a ``few`` where slow tests are left out.
+
+    A failure is shown as it was found; add ``Phase.shrink`` (minutes) to make it small.
+    """
     return settings(
-        max_examples=examples,
+        max_examples=examples if few is None else most(examples, few),
         stateful_step_count=steps,
         phases=(Phase.explicit, Phase.generate),
         derandomize=True,

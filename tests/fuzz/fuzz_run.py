@@ -217,7 +217,6 @@ def _garbage_between_cases() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-        gc.unfreeze()
 
 
 def _unusable(error: Exception) -> Exception | None:

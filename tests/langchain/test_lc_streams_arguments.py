@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from lc_asking import chat_model, merged, output_v3
 from lc_shapes_tools import one_by_one
+from thorough import most
 
 from langchain_opea import ChatOPEA
 from opea_core.testing import ScriptedServer
@@ -29,7 +30,7 @@ _VALUES = st.recursive(
     max_leaves=6,
 )
 OBJECTS = st.dictionaries(_TEXTS, _VALUES, min_size=1, max_size=3)
-_FEW = settings(max_examples=40, deadline=None)
+_FEW = settings(max_examples=most(40, 15), deadline=None)
 
 
 @pytest.fixture(scope="module", params=ASK)

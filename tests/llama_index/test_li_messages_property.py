@@ -21,6 +21,7 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 from llama_index.core.llms import ChatMessage
+from thorough import most
 
 from llama_index_opea import OPEALLM
 from opea_core import Capabilities
@@ -89,7 +90,7 @@ MESSAGES = st.builds(
 )
 HISTORIES = st.lists(MESSAGES, min_size=1, max_size=5)
 PROFILE = settings(
-    max_examples=150,
+    max_examples=most(150, 40),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

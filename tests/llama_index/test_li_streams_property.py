@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from li_asking import HI, alist, llm_at
 from llama_index.core.base.llms.types import ThinkingBlock, ToolCallBlock
 from llama_index.core.llms import ChatResponse
+from thorough import most
 
 from llama_index_opea import OPEALLM
 from opea_core.testing import Answer, ScriptedServer, chunk
 
 PROFILE = settings(
-    max_examples=60,
+    max_examples=most(60, 25),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -163,7 +163,7 @@ def asked(way: str, opea: OPEA, stream: bool, leave_after: int) -> str | OPEAErr
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])
-@fixed(100)
+@fixed(100, few=40)
 @given(
     script=SCRIPTS,
     stream=st.booleans(),

@@ -222,7 +222,7 @@ def check_endpoint(world: World, label: str) -> None:
         ), "R18"
 
 
-@fixed(150)
+@fixed(150, few=60)
 @given(world=worlds())
 def test_whatever_servers_and_callers_do_the_promises_hold(world: World) -> None:
     with everything_comes_back(world):
@@ -234,7 +234,7 @@ def test_whatever_servers_and_callers_do_the_promises_hold(world: World) -> None
     assert all(isinstance(c.error, errors.OPEAError | Left | None) for c in world.calls)
 
 
-@fixed(40)
+@fixed(40, few=20)
 @given(world=worlds())
 def test_a_retry_is_paid_unless_the_server_asked_for_the_wait_or_is_down(world: World) -> None:
     world.run()
@@ -249,7 +249,7 @@ def test_a_retry_is_paid_unless_the_server_asked_for_the_wait_or_is_down(world: 
                 assert not after.uses_retry_budget
 
 
-@fixed(25)
+@fixed(25, few=10)
 @given(
     down=st.floats(0.5, 9),
     callers=st.integers(1, 12),
@@ -319,7 +319,7 @@ def test_who_wants_one_request_makes_one_also_in_an_outage(
     assert [call for call in world.calls if call.started > SECOND and call.error is None] == []
 
 
-@fixed(25)
+@fixed(25, few=10)
 @given(
     places=st.integers(1, 5),
     callers=st.integers(1, 40),

@@ -131,7 +131,7 @@ HISTORIES = st.builds(
 # --- whether
 
 
-@fixed(300)
+@fixed(300, few=100)
 @given(failure=FAILURES, history=HISTORIES, policy=POLICIES)
 def test_what_may_not_be_tried_again_is_not(
     failure: Failure, history: History, policy: RetryPolicy
@@ -147,7 +147,7 @@ def test_what_may_not_be_tried_again_is_not(
         assert judge(failure, history, policy) is None
 
 
-@fixed(300)
+@fixed(300, few=100)
 @given(failure=said(st.sampled_from(sorted(ELSEWHERE))), history=HISTORIES, policy=POLICIES)
 def test_what_another_key_or_model_may_mend_is_tried_elsewhere_only(
     failure: Failure, history: History, policy: RetryPolicy
@@ -172,7 +172,7 @@ def test_what_may_still_be_computing_is_not_sent_there_again(
         assert again.uses_retry_budget
 
 
-@fixed(300)
+@fixed(300, few=100)
 @given(failure=FAILURES, history=HISTORIES, policy=POLICIES)
 def test_only_a_refusal_and_a_wait_that_the_server_asked_for_are_free(
     failure: Failure, history: History, policy: RetryPolicy
@@ -186,7 +186,7 @@ def test_only_a_refusal_and_a_wait_that_the_server_asked_for_are_free(
 # --- when
 
 
-@fixed(300)
+@fixed(300, few=100)
 @given(failure=FAILURES, history=HISTORIES, policy=POLICIES)
 def test_a_delay_is_within_its_bounds(
     failure: Failure, history: History, policy: RetryPolicy
@@ -201,7 +201,7 @@ def test_a_delay_is_within_its_bounds(
         assert failure.wait <= policy.max_retry_after, "longer than that is not waited there"
 
 
-@fixed(300)
+@fixed(300, few=100)
 @given(retry=st.integers(0, 100_000), policy=POLICIES, chance=CHANCES)
 def test_the_backoff_is_the_capped_power_whatever_its_size(
     retry: int, policy: RetryPolicy, chance: float
@@ -225,7 +225,7 @@ def test_the_backoff_is_the_capped_power_whatever_its_size(
     )
 
 
-@fixed(300)
+@fixed(300, few=100)
 @given(failure=said(), history=HISTORIES)
 def test_an_endpoint_rests_as_long_as_it_asked_and_a_little_more(
     failure: Failure, history: History
@@ -252,7 +252,7 @@ def test_an_endpoint_rests_as_long_as_it_asked_and_a_little_more(
 FAIL_STATUSES = {500, 502, 503, 504, 507, *range(520, 531)}
 
 
-@fixed(300)
+@fixed(300, few=100)
 @given(failure=FAILURES, history=HISTORIES)
 def test_only_the_servers_own_failures_count_against_it(failure: Failure, history: History) -> None:
     verdict = effect(failure, history).verdict
@@ -286,7 +286,7 @@ def test_the_500s_of_one_call_count_once(failures: list[Failure]) -> None:
     assert counted == min(1, history.server_errors)
 
 
-@fixed(300)
+@fixed(300, few=100)
 @given(failure=FAILURES, history=HISTORIES)
 def test_a_failed_connection_is_one_that_gave_no_answer(failure: Failure, history: History) -> None:
     found = effect(failure, history)
@@ -415,4 +415,4 @@ class RestMachine(RuleBasedStateMachine):
 
 
 TestRest = RestMachine.TestCase
-TestRest.settings = fixed(100, 30)
+TestRest.settings = fixed(100, 30, few=60)

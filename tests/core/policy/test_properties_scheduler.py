@@ -403,7 +403,7 @@ class LongMachine(SchedulerMachine):
 
 
 TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = fixed(90, 50)
+TestScheduler.settings = fixed(90, 50, few=45)
 TestSchedulerAtLength = LongMachine.TestCase
 TestSchedulerAtLength.settings = fixed(500, 50)
 TestSchedulerAtLength.pytestmark = [pytest.mark.slow]  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from thorough import some
 
 from benchmarks.simulation import brownout, limits, outages, replicas
 from benchmarks.simulation.figures import SCENARIOS
@@ -13,7 +14,9 @@ from benchmarks.simulation.server import Model, Trouble
 BROWNOUT = "60 s at three times the capacity, the server {}"
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "scenario", some(SCENARIOS, SCENARIOS.keys() - {"the defaults at 200 servers drawn at random"})
+)
 def test_bounds_hold(scenario: str) -> None:
     assert [figure for figure in SCENARIOS[scenario]("ours") if not figure.holds] == []
 

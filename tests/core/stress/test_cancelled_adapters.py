@@ -14,6 +14,7 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import NodeWithScore, TextNode
 from pydantic import BaseModel
 from striking import WAYS, World, at, cancelled_at_each_event, cancelled_everywhere
+from thorough import in_turn
 
 from langchain_opea import ChatOPEA, OPEAEmbeddings
 from langchain_opea import OPEARerank as LangChainRerank
@@ -107,9 +108,12 @@ def test_several_calls_at_once_cancelled_at_each_event(server: ScriptedServer, n
     )
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "task"])
 @pytest.mark.parametrize(
-    "name", ["ainvoke", "astream", "achat", "astream_chat", "aget_text_embedding_batch"]
+    ("way", "name"),
+    in_turn(
+        [way for way in WAYS if way != "task"],
+        ["ainvoke", "astream", "achat", "astream_chat", "aget_text_embedding_batch"],
+    ),
 )
 def test_an_adapters_call_ended_by_what_surrounds_it(
     server: ScriptedServer, name: str, way: str

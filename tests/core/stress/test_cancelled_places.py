@@ -14,6 +14,7 @@ from asking import idle
 from doors import Door, door, proxy, silent, tls_to
 from striking import WAYS, World, at, by_task, cancelled_at_each_event, cancelled_everywhere, holds
 from test_tls import context_of
+from thorough import in_turn
 
 from opea_core import BreakerPolicy, EndpointConnectionError
 from opea_core.policy import SECOND
@@ -94,15 +95,13 @@ FAILOVERS: dict[str, tuple[Answer, ...]] = {
 }
 
 
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("why", FAILOVERS)
+@pytest.mark.parametrize(("call", "why"), in_turn(CALLS, FAILOVERS))
 def test_in_a_failover(server: ScriptedServer, second: ScriptedServer, why: str, call: str) -> None:
     make = at(server, second, script=FAILOVERS[why])
     assert cancelled_everywhere(make, CALLS[call]) >= 4
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(("call", "way"), in_turn(CALLS, WAYS))
 def test_in_a_retry_by_whatever_surrounds_it(server: ScriptedServer, call: str, way: str) -> None:
     make = at(
         server,

@@ -40,7 +40,6 @@ def stir(server: ScriptedServer, second: ScriptedServer, work: Any, seed: int = 
         finally:
             over.set()
             sweeper.join(30)
-            gc.unfreeze()
         gc.collect()
         assert wrong + settled(opea, inspector) + mix.errors == [], f"seed {seed}"
         assert {(n, calls.ended[id_]) for id_, n in calls.started.items()} == {(1, 1)}, (

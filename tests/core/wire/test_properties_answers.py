@@ -320,7 +320,7 @@ def cut_bytes(body: bytes, sizes: list[int]) -> list[bytes]:
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=6)
 
 
-@fixed(150)
+@fixed(150, few=50)
 @given(told=streams(), sizes=SIZES)
 def test_a_stream_cut_anywhere_is_the_plain_answer(
     told: tuple[Json, bytes], sizes: list[int]
@@ -331,7 +331,7 @@ def test_a_stream_cut_anywhere_is_the_plain_answer(
     assert seen(streamed) == seen(plain) == meant(answer)
 
 
-@fixed(80)
+@fixed(80, few=30)
 @given(told=streams(), sizes=SIZES)
 def test_it_is_the_same_whole_in_pieces_and_byte_by_byte(
     told: tuple[Json, bytes], sizes: list[int]
@@ -345,7 +345,7 @@ def test_it_is_the_same_whole_in_pieces_and_byte_by_byte(
         assert joined(others) == joined(chunks)
 
 
-@fixed(80)
+@fixed(80, few=30)
 @given(told=streams(), sizes=SIZES)
 def test_the_chunks_add_up_to_the_answer_once(told: tuple[Json, bytes], sizes: list[int]) -> None:
     _, body = told
@@ -368,7 +368,7 @@ def test_the_chunks_add_up_to_the_answer_once(told: tuple[Json, bytes], sizes: l
     assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
 
 
-@fixed(120)
+@fixed(120, few=50)
 @given(told=streams(), sizes=SIZES, cut=st.integers(0, 2000))
 def test_a_stream_that_breaks_off_is_a_prefix_or_an_error_never_something_else(
     told: tuple[Json, bytes], sizes: list[int], cut: int
@@ -475,7 +475,7 @@ def sent(events: list[Any]) -> bytes:
     return ("".join(data(json.dumps(event)) for event in events) + DONE).encode()
 
 
-@fixed(300)
+@fixed(300, few=70)
 @given(
     body=streams().map(lambda made: made[1]) | EVENTS.map(sent),
     asked=st.lists(st.booleans(), min_size=1, max_size=5),

@@ -93,7 +93,7 @@ BODIES = (
 )
 
 
-@fixed(400)
+@fixed(400, few=150)
 @given(
     headers=st.dictionaries(NAMES | st.text(max_size=9).map(str.lower), ANYTHING, max_size=4),
     body=BODIES,
