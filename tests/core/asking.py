@@ -12,8 +12,6 @@ from typing import Any
 
 from opea_core import OPEA, BreakerPolicy, RetryPolicy
 
-SLACK = 1.5
-"""Seconds a busy machine may add to what must happen at once; what must not happen takes longer."""
 PATIENCE = 10.0
 """Seconds after which a call that hangs fails its test."""
 FAST = RetryPolicy(initial_delay=0.005, max_delay=0.01, jitter="none")

@@ -110,7 +110,7 @@ def test_recent_requests(way: Way, server: ScriptedServer) -> None:
         ("third", "one", "ok", 1),
         ("fourth", "one", "ok", 2),
     ]
-    assert all(0 < r.seconds < 5 for r in recent)
+    assert all(r.seconds > 0 for r in recent)
 
 
 def test_recent_requests_are_bounded(server: ScriptedServer) -> None:

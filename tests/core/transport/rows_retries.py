@@ -198,15 +198,14 @@ def _limited() -> list[Row]:
             requests=(2,),
             events=paused,
             stats={"retries": 1},
-            seconds=(0.02, 0.5),
+            seconds=0.02,
         ),
         Row(
             "429 with a wait, another endpoint at once",
-            [error(429, "x", headers={"retry-after": "9"})],
+            [error(429, "x", headers={"retry-after": "50"})],
             second=(),
             gives=HELLO,
             requests=(1, 1),
-            seconds=(0, 0.5),
         ),
         Row(
             "429 without a wait",
@@ -215,7 +214,7 @@ def _limited() -> list[Row]:
             requests=(2,),
             events=paused,
             stats={"retries": 1},
-            seconds=(1.0, 1.6),
+            seconds=1.0,
         ),
         Row(
             "429 without a wait, another endpoint at once",
@@ -223,7 +222,6 @@ def _limited() -> list[Row]:
             second=(),
             gives=HELLO,
             requests=(1, 1),
-            seconds=(0, 0.5),
         ),
         Row(
             "429 as often as it is tried",
@@ -231,14 +229,13 @@ def _limited() -> list[Row]:
             error=errors.RateLimited,
             requests=(4,),
             has={"retry_after": 0.02, "status_code": 429},
-            seconds=(0.06, 1.0),
+            seconds=0.06,
         ),
         Row(
             "429 with a wait that is too long",
             error(429, "x", headers={"retry-after": "3600"}),
             error=errors.RateLimited,
             has={"retry_after": 3600.0},
-            seconds=(0, 0.5),
         ),
         Row(
             "498 with a wait", [error(498, "no capacity", headers=SOON)], gives=HELLO, requests=(2,)
@@ -248,21 +245,21 @@ def _limited() -> list[Row]:
             [error(503, "loading", headers=SOON)],
             gives=HELLO,
             requests=(2,),
-            seconds=(0.02, 0.5),
+            seconds=0.02,
         ),
         Row(
             "a wait in words",
             [error(429, "Rate limit reached. Please try again in 20ms.")],
             gives=HELLO,
             requests=(2,),
-            seconds=(0.02, 0.5),
+            seconds=0.02,
         ),
         Row(
             "a wait of seconds as a fraction",
             [error(429, "x", headers={"retry-after": "0.03"})],
             gives=HELLO,
             requests=(2,),
-            seconds=(0.03, 0.5),
+            seconds=0.03,
         ),
         *(
             Row(
@@ -270,7 +267,6 @@ def _limited() -> list[Row]:
                 [error(503, "x", headers={"retry-after": w})],
                 gives=HELLO,
                 requests=(2,),
-                seconds=(0, 0.5),
             )
             for w in ("-1", "soon", "nan", "inf", "0", "Wed, 21 Oct 2015 07:28:00 GMT")
         ),
@@ -278,16 +274,14 @@ def _limited() -> list[Row]:
             "a wait until the year 9999",
             [error(503, "x", headers={"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"})],
             error=errors.ServerError,
-            seconds=(0, 0.5),
         ),
         Row(
             "a wait beyond the deadline",
-            [error(503, "loading", headers={"retry-after": "5"})],
-            call={"deadline": 1},
+            [error(503, "loading", headers={"retry-after": "50"})],
+            call={"deadline": 30},
             error=errors.ServerError,
             says="loading",
-            has={"deadline_exceeded": True, "retry_after": 5.0},
-            seconds=(0, 0.5),
+            has={"deadline_exceeded": True, "retry_after": 50.0},
         ),
         Row(
             "a wait on a success means nothing",
@@ -297,7 +291,6 @@ def _limited() -> list[Row]:
                 )
             ],
             gives="x",
-            seconds=(0, 0.5),
         ),
     ]
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asking import SLACK, Sync, idle, made
+from asking import PATIENCE, Sync, idle, made
 
 from opea_core import OPEA, StreamInterrupted, Timeouts, events
 from opea_core.testing import Hold, ScriptedServer, Wait, chat, chunk, sse, stream
 
-TWO = ["a", Wait(5), "b"]
+TWO = ["a", Wait(60), "b"]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def names(heard: list[events.Event]) -> list[str]:
 
 def check(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
     """The server was told, the place is free, and starts and ends balance."""
-    server.wait(lambda: server.seen[0].disconnected, 1)
+    server.wait(lambda: server.seen[0].disconnected)
     assert opea.chat("next", deadline=2).content
     assert idle(opea)
     assert opea.get_stats("one")["breaker"] == "closed"
@@ -106,9 +106,9 @@ def test_dropped_in_a_cycle_by_another_thread(
         knot.append(knot)
         next(knot[0])
 
-    Sync().run(read).result(5)
+    Sync().run(read).result(PATIENCE)
     with pytest.warns(ResourceWarning, match="stream"):
-        Sync().run(gc.collect).result(5)
+        Sync().run(gc.collect).result(PATIENCE)
     check(opea, server, heard)
 
 
@@ -122,7 +122,7 @@ def test_dropped_while_another_call_waits(opea: OPEA, server: ScriptedServer) ->
     del chunks
     with pytest.warns(ResourceWarning, match="stream"):
         box.clear()
-    assert waits.result(1).error is None
+    assert waits.result(PATIENCE).error is None
 
 
 def test_a_dropped_stream_that_was_read_to_its_end_says_nothing(server: ScriptedServer) -> None:
@@ -154,10 +154,8 @@ def test_closed_from_another_thread_while_it_is_read(
     next(chunks)
     reader = Sync().run(lambda: list(chunks))
     time.sleep(0.03)
-    started = time.monotonic()
     chunks.close()
-    assert reader.result(2) == []
-    assert time.monotonic() - started < 0.5 + SLACK
+    assert reader.result(PATIENCE) == []
     check(opea, server, heard)
 
 
@@ -223,7 +221,7 @@ def test_a_consumer_that_takes_its_time_over_many_chunks(server: ScriptedServer)
 
 
 async def acheck(opea: OPEA, server: ScriptedServer, heard: list[events.Event]) -> None:
-    await asyncio.to_thread(server.wait, lambda: server.seen[0].disconnected, 1)
+    await asyncio.to_thread(server.wait, lambda: server.seen[0].disconnected)
     assert (await opea.achat("next", deadline=2)).content
     assert idle(opea)
     kinds = names(heard)
@@ -332,7 +330,7 @@ async def test_an_unused_async_stream_sends_nothing(server: ScriptedServer) -> N
 
 async def test_a_slow_consumer_in_a_loop(server: ScriptedServer) -> None:
     async with made(server, timeouts=Timeouts(first_event=0.2, idle=0.06)) as opea:
-        server.script(stream(["a", Wait(0.02), "b", Wait(5), "c"]))
+        server.script(stream(["a", Wait(0.02), "b", Wait(60), "c"]))
         chunks = opea.astream_chat("Hello")
         assert (await anext(chunks)).content == "a"
         await asyncio.sleep(0.1)
@@ -382,7 +380,7 @@ def test_a_stream_that_its_loop_left_behind(
         await anext(box[0])
 
     asyncio.run(main())
-    server.wait(lambda: server.seen[0].disconnected, 1)
+    server.wait(lambda: server.seen[0].disconnected)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         box.clear()
@@ -426,8 +424,8 @@ def test_a_loop_that_is_closed_with_calls_waiting(server: ScriptedServer) -> Non
         waits = Sync().start(opea, "chat", "next")
         time.sleep(0.02)
         go.set()
-        assert holder.result(5).error is None
-        assert waits.result(5).error is None
+        assert holder.result(PATIENCE).error is None
+        assert waits.result(PATIENCE).error is None
         dead._log_destroy_pending = False  # type: ignore[attr-defined]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

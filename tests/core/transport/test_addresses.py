@@ -12,7 +12,8 @@ import pytest
 from asking import PATIENCE, Told, Way, idle, made
 from waiting import until
 
-from opea_core import OPEA, EndpointConnectionError, events
+from opea_core import OPEA, EndpointConnectionError, Timeouts, events
+from opea_core.policy import SECOND, ticket
 from opea_core.testing import ScriptedServer, error
 
 
@@ -64,14 +65,16 @@ def test_a_server_that_comes_up_a_moment_later_serves_them_all(
     assert fine([call.result(PATIENCE) for call in calls])
 
 
-def test_one_that_answered_before_is_waited_for(way: Way, server: ScriptedServer) -> None:
+def test_one_that_answered_before_is_waited_for(
+    way: Way, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticket, "FIRST_CONTACT", SECOND // 10)
     opea = made(server)
     assert way.ask(opea, "chat", "Hello").error is None
     server.pause()
     calls = [way.start(opea, "chat", "Hello") for _ in range(8)]
-    threading.Timer(
-        2.0, server.resume
-    ).start()  # longer than an address that never answered would be
+    # longer than an address that never answered would be
+    threading.Timer(0.4, server.resume).start()
     assert fine([call.result(PATIENCE) for call in calls])
 
 
@@ -79,12 +82,12 @@ def test_one_that_answered_before_is_waited_for(way: Way, server: ScriptedServer
 def test_beside_another_endpoint_a_dead_one_costs_next_to_nothing(
     way: Way, server: ScriptedServer, kind: str, request: pytest.FixtureRequest
 ) -> None:
-    """The first call too; were it waited for, one call would need the five seconds of ``connect``."""
-    opea = OPEA(endpoints=[request.getfixturevalue(kind), server.url], model="m")
+    """The first call too; were it waited for, one call would need the minute of ``connect``."""
+    endpoints = [request.getfixturevalue(kind), server.url]
+    opea = OPEA(endpoints=endpoints, model="m", timeouts=Timeouts(connect=60))
     calls = [way.start(opea, "chat", "Hello") for _ in range(30)]
     told = [call.result(PATIENCE) for call in calls]
     assert fine(told)
-    assert max(each.seconds for each in told) < 3
 
 
 def test_a_request_that_may_not_be_repeated_has_all_its_time_to_connect(
@@ -100,8 +103,9 @@ def test_a_request_that_may_not_be_repeated_has_all_its_time_to_connect(
 
 
 def test_discovery_asks_all_at_once_and_names_none_that_is_dead(
-    way: Way, server: ScriptedServer, nowhere: str
+    way: Way, server: ScriptedServer, nowhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ticket, "FIRST_CONTACT", 60 * SECOND)  # the dead one alone would take it
     heard: list[events.Event] = []
     opea = OPEA(
         endpoints=[
@@ -112,7 +116,6 @@ def test_discovery_asks_all_at_once_and_names_none_that_is_dead(
     )
     told = way.ask(opea, "discover")
     assert told.error is None
-    assert told.seconds < 1.2, "the dead one alone would take longer"
     assert [event.endpoint for event in heard if isinstance(event, events.ModelDiscovered)] == [
         "alive"
     ]

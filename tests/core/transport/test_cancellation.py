@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from asking import idle, made
 from stepping import CancelledAt, interrupted_after
+from thorough import in_turn
 
 from opea_core import OPEA, BreakerPolicy, events
 from opea_core.testing import Answer, ScriptedServer, Wait, chat, error, raw, sse, stream
@@ -23,7 +24,7 @@ DRAINS_SLOWLY = sse(
     b": bye\n\n",
     done=False,
 )
-LONG = stream(["a", Wait(5), "b"])
+LONG = stream(["a", Wait(60), "b"])
 
 
 async def _key() -> str:
@@ -115,7 +116,7 @@ class Stage:
         """Let other calls and connections that are being closed end."""
         if self._holder is not None:
             await self._holder
-        await asyncio.to_thread(self.server.wait, lambda: not self.server.in_flight, 2)
+        await asyncio.to_thread(self.server.wait, lambda: not self.server.in_flight)
         for _ in range(100):
             if idle(self.opea) and len(asyncio.all_tasks()) == 1:
                 return
@@ -159,8 +160,13 @@ async def cancel_at(scene: Scene, number: int, late: bool) -> bool:
         return steps.reached
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["while it waits", "as it resumes"])
-@pytest.mark.parametrize("scene", SCENES, ids=str)
+@pytest.mark.parametrize(
+    ("late", "scene"),
+    in_turn([False, True], SCENES),
+    ids=lambda it: (
+        ("as it resumes" if it else "while it waits") if isinstance(it, bool) else str(it)
+    ),
+)
 def test_a_call_cancelled_wherever_it_waits_gives_everything_back(scene: Scene, late: bool) -> None:
     number = 1
     while asyncio.run(cancel_at(scene, number, late)):
@@ -177,9 +183,9 @@ def test_a_cancelled_call_hangs_up(server: ScriptedServer) -> None:
             await asyncio.sleep(0.02)
             task.cancel()
             await asyncio.wait([task])
-            await asyncio.to_thread(server.wait, lambda: server.seen[0].disconnected, 1)
+            await asyncio.to_thread(server.wait, lambda: server.seen[0].disconnected)
 
-    for call, answer in ((_chat, chat("x").after(Wait(5))), (_read, LONG)):
+    for call, answer in ((_chat, chat("x").after(Wait(60))), (_read, LONG)):
         server.seen.clear()
         server.script(answer)
         asyncio.run(main(call))
@@ -207,7 +213,7 @@ def test_a_place_that_was_offered_to_a_cancelled_call_goes_to_the_next(
 def test_wait_for_is_a_time_limit_like_any_other(server: ScriptedServer) -> None:
     async def main() -> None:
         async with made(server) as opea:
-            server.script(chat("x").after(Wait(5)))
+            server.script(chat("x").after(Wait(60)))
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(opea.achat("Hello"), 0.05)
             assert (await opea.achat("Hello")).content
@@ -227,12 +233,12 @@ def test_a_group_of_calls_of_which_one_fails(server: ScriptedServer) -> None:
         async with made(server) as opea:
             server.always(
                 lambda seen: (
-                    error(400, "no") if "bad" in str(seen.body) else chat("x").after(Wait(5))
+                    error(400, "no") if "bad" in str(seen.body) else chat("x").after(Wait(60))
                 )
             )
             with pytest.raises(ExceptionGroup):
                 await together(opea)
-            await asyncio.to_thread(server.wait, lambda: not server.in_flight, 1)
+            await asyncio.to_thread(server.wait, lambda: not server.in_flight)
             assert idle(opea)
 
     asyncio.run(main())
@@ -255,7 +261,7 @@ DRIP = raw(
 INTERRUPTED = {
     "no answer": (chat("x").replace(before="hang"), {}),
     "headers that drip": (DRIP, {}),
-    "a body that stops": (chat("x").after(b" ", Wait(5)), {}),
+    "a body that stops": (chat("x").after(b" ", Wait(60)), {}),
     "a wait between two attempts": (error(429, "slow down", headers={"retry-after": "5"}), {}),
     "an outage": (chat("x").replace(before="reset"), {"breaker": BreakerPolicy(break_duration=5)}),
     "a key function": (chat("x"), {"api_key": lambda: threading.Event().wait(5) or "a-key"}),
@@ -271,7 +277,7 @@ def test_ctrl_c_gives_everything_back(server: ScriptedServer, what: str) -> None
         with pytest.raises(KeyboardInterrupt), interrupted_after(0.06):
             opea.chat("Hello")
         assert idle(opea)
-        server.wait(lambda: not server.in_flight, 1)
+        server.wait(lambda: not server.in_flight)
         kinds = [type(event).__name__ for event in heard]
         assert kinds.count("CallStarted") == kinds.count("CallEnded") == 1
         assert kinds.count("AttemptStarted") == kinds.count("AttemptEnded")
@@ -298,7 +304,7 @@ def test_ctrl_c_in_a_stream_closes_it(server: ScriptedServer) -> None:
         with pytest.raises(KeyboardInterrupt), interrupted_after(0.06):
             got.extend(chunk.content for chunk in chunks)
         assert idle(opea)
-        server.wait(lambda: server.seen[0].disconnected, 1)
+        server.wait(lambda: server.seen[0].disconnected)
         assert list(chunks) == []
         assert chunks.response is not None
         assert chunks.response.content == "a"
@@ -309,7 +315,7 @@ def test_ctrl_c_while_the_rest_of_a_body_is_read(server: ScriptedServer) -> None
         sse(
             {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]},
             "[DONE]",
-            Wait(5),
+            Wait(60),
             done=False,
         )
     )

@@ -214,11 +214,9 @@ def test_a_finaliser_in_the_holder_of_the_lock_does_not_wait_for_it(clock: Clock
     clock.granted(first)
     waits = clock.waiting("waits")
     told: list[str] = []
-    started = time.monotonic()
     with clock.limiter._lock:
         clock.limiter.abandon(first, lambda: told.append("first"))
         assert (told, clock.woken) == ([], [])
-    assert time.monotonic() - started < 1
     clock.limiter.leave(clock.ticket("an ordinary operation"))
     assert (told, clock.woken) == (["first"], ["waits"])
     clock.granted(waits)

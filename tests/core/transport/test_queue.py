@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from asking import PATIENCE, SLACK, Async, Told, Way, idle, made
+from asking import PATIENCE, Async, Told, Way, idle, made
 
 from opea_core import (
     OPEA,
@@ -144,7 +144,7 @@ def test_a_deadline_that_passes_in_the_queue(
     heard.clear()
     told = way.ask(opea, "chat", "late", deadline=0.05)
     assert isinstance(told.error, DeadlineExceeded)
-    assert 0.05 <= told.seconds < 0.3 + SLACK
+    assert told.seconds >= 0.05
     assert [type(event).__name__ for event in heard] == [
         "CallStarted",
         "CallQueued",
@@ -183,7 +183,6 @@ def test_a_full_queue_refuses_at_once(
     waiting(opea, 1)
     told = way.ask(opea, "chat", "too many")
     assert isinstance(told.error, QueueFull)
-    assert told.seconds < 0.2 + SLACK
     assert told.error.attempts == ()
     go.set()
     assert fine([call.result(PATIENCE) for call in calls])
@@ -216,7 +215,7 @@ def test_queue_timeout(way: Way, server: ScriptedServer, go: threading.Event) ->
     told = way.ask(opea, "chat", "late")
     assert isinstance(told.error, QueueFull)
     assert "queue_timeout" in str(told.error)
-    assert 0.05 <= told.seconds < 0.3 + SLACK
+    assert told.seconds >= 0.05
     assert len(server.seen) == 1
     go.set()
     assert first.result(PATIENCE).error is None
@@ -243,13 +242,16 @@ def test_a_call_that_waits_may_be_cancelled(server: ScriptedServer, go: threadin
     assert [said(seen) for seen in server.seen] == ["holder", "last"]
 
 
-def test_how_long_it_waited_is_told(way: Way, server: ScriptedServer) -> None:
+def test_how_long_it_waited_is_told(way: Way, server: ScriptedServer, go: threading.Event) -> None:
     opea = made(server, max_concurrent=1)
-    server.script(chat("x").after(Wait(0.05)))
+    server.script(chat("x").after(Hold(go)))
     calls = [way.start(opea, "chat", "Hello") for _ in range(2)]
+    waiting(opea, 1)
+    time.sleep(0.3)
+    go.set()
     queued = sorted(call.result(PATIENCE).response.meta.queued for call in calls)
-    assert queued[0] < 0.03 + SLACK
-    assert 0.03 < queued[1] < 0.5 + SLACK
+    assert queued[0] < queued[1]
+    assert queued[1] >= 0.3
 
 
 # --- a sync call inside a running event loop
@@ -367,19 +369,17 @@ def test_a_wait_that_is_too_long_fails_every_caller_without_a_request(
     told = way.ask(opea, "chat", "Hello")
     assert isinstance(told.error, RateLimited)
     assert 3500 < told.error.retry_after < 4400
-    assert told.seconds < 0.3 + SLACK
     assert len(server.seen) == 1
 
 
 def test_the_wait_counts_against_the_deadline(way: Way, server: ScriptedServer) -> None:
     opea = made(server)
-    server.script(error(429, "slow down", headers={"retry-after": "5"}))
-    told = way.ask(opea, "chat", "Hello", deadline=1)
+    server.script(error(429, "slow down", headers={"retry-after": "55"}))
+    told = way.ask(opea, "chat", "Hello", deadline=30)
     assert isinstance(told.error, RateLimited)
-    assert (told.error.deadline_exceeded, told.error.retry_after) == (True, 5.0)
-    told = way.ask(opea, "chat", "Hello", deadline=1)
+    assert (told.error.deadline_exceeded, told.error.retry_after) == (True, 55.0)
+    told = way.ask(opea, "chat", "Hello", deadline=20)
     assert isinstance(told.error, DeadlineExceeded | RateLimited)
-    assert told.seconds < 0.3 + SLACK
     assert len(server.seen) == 1
 
 
@@ -419,6 +419,6 @@ def test_tasks_of_one_loop_are_not_starved(server: ScriptedServer) -> None:
     opea = made(server, max_concurrent=1)
     server.script(chat("x").after(Wait(0.05)))
     calls = [way.start(opea, "chat", "Hello") for _ in range(5)]
-    assert way.run(lambda: asyncio.sleep(0, "alive")).result(1) == "alive"
+    assert way.run(lambda: asyncio.sleep(0, "alive")).result(PATIENCE) == "alive"
     assert fine([call.result(PATIENCE) for call in calls])
     way.close()
