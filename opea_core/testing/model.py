@@ -17,8 +17,15 @@ from typing import Any, TypeGuard
 from opea_core.testing.answers import Answer, Json, envelope, error, json_answer, sse
 from opea_core.testing.record import Seen
 from opea_core.testing.reply import Reply, limited, quote, reply_to, text_of, words
+from opea_core.testing.responses import as_responses
+from opea_core.testing.responses_request import chat_request, refusal_of
 
 CONTEXT_LENGTH = 8192
+TOOLS_WITH_REASONING = (
+    "Function tools with reasoning_effort are not supported for {} in /v1/chat/completions."
+    " To use function tools, use /v1/responses or set reasoning_effort to 'none'."
+)
+"""OpenAI's words, for models that think by themselves."""
 DIMENSIONS = 8
 
 
@@ -28,9 +35,13 @@ class ScriptedModel:
     A "token" is a word with the blanks behind it.
     """
 
-    def __init__(self, name: str, api_key: str | None = None) -> None:
+    def __init__(
+        self, name: str, api_key: str | None = None, wants_responses: bool = False
+    ) -> None:
         self.name = name
         self.api_key = api_key
+        self.wants_responses = wants_responses
+        """It thinks unless told not to, and then takes tools in the Responses dialect only."""
 
     def answer(self, seen: Seen) -> Answer:
         """The answer to a request, an error of the protocol included."""
@@ -47,6 +58,7 @@ class ScriptedModel:
         routes: dict[str, Callable[[Json], Answer]] = {
             "/chat/completions": self._chat,
             "/completions": self._completion,
+            "/responses": self._responses,
             "/embeddings": self._embeddings,
             "/rerank": self._rerank,
         }
@@ -75,6 +87,23 @@ class ScriptedModel:
         return json_answer({"object": "list", "data": [entry]})
 
     def _chat(self, body: Json) -> Answer:
+        if self.wants_responses:
+            body = {"reasoning_effort": "medium", **body}
+            if body.get("tools") and body["reasoning_effort"] != "none":
+                return _invalid(TOOLS_WITH_REASONING.format(self.name), "reasoning_effort")
+        return self._said(body)
+
+    def _responses(self, body: Json) -> Answer:
+        refused = refusal_of(body)
+        if refused is not None:
+            return refused
+        asked = chat_request(body)
+        if self.wants_responses:
+            asked = {"reasoning_effort": "medium", **asked}
+        stream = {"stream_options": {"include_usage": True}} if asked.get("stream") else {}
+        return as_responses(self._said(asked | stream), body)
+
+    def _said(self, body: Json) -> Answer:
         messages = body.get("messages")
         if not _are_messages(messages):
             return _invalid("messages must be a list of messages.", "messages")

@@ -21,6 +21,7 @@ from opea_core.testing.faults import Fault, Script, checked, chosen
 from opea_core.testing.model import ScriptedModel
 from opea_core.testing.rate_limits import rate_limit
 from opea_core.testing.record import Record, Seen
+from opea_core.testing.responses import as_responses, is_for
 
 Outage: TypeAlias = Literal["refuse", "ignore", "reset", "close", "hang"]
 """How a port behaves in an outage.
@@ -38,7 +39,7 @@ _FILLERS = 8
 class ScriptedServer:
     """An OpenAI-compatible server for tests.
 
-    It answers as it is told, or as a small scripted model.
+    It answers as it is told, or as a small scripted model; at ``/v1/responses`` in that dialect.
 
     It listens on a free port of 127.0.0.1 and runs in a thread with an event loop of its own, so it
     serves sync and async tests alike; use it as a context manager, or call ``start`` and ``stop``.
@@ -59,12 +60,13 @@ class ScriptedServer:
         overload: an answer or fault for the requests above the capacity (429 with
             ``retry-after: 1`` unless given), or ``"wait"``: they wait for their turn.
         tls: speak TLS with this context (``ssl.SSLContext`` with a certificate).
+        wants_responses: the default model thinks, and takes tools then at ``/v1/responses`` only.
         host: the address to listen at, of IPv4 or IPv6.
         port: the port; 0 takes a free one.
         on_end: called in the server's thread with each request whose answer is over.
 
-    ``latency``, ``capacity``, ``overload``, ``model.name`` and ``model.api_key`` may be changed
-    while it runs: a brownout, a key that is revoked.
+    ``latency``, ``capacity``, ``overload`` and what ``model`` has may be changed while it runs: a
+    brownout, a key that is revoked.
     """
 
     def __init__(
@@ -76,13 +78,14 @@ class ScriptedServer:
         capacity: int | None = None,
         overload: Answer | Fault | Literal["wait"] | None = None,
         tls: SSLContext | None = None,
+        wants_responses: bool = False,
         host: str = "127.0.0.1",
         port: int = 0,
         on_end: Callable[[Seen], None] | None = None,
     ) -> None:
         if capacity is not None and capacity < 1:
             raise ValueError(f"capacity={capacity!r}: it must be at least 1.")
-        self.model = ScriptedModel(model, api_key)
+        self.model = ScriptedModel(model, api_key, wants_responses)
         self.latency = latency
         self.capacity = capacity
         self.overload: Answer | Fault | Literal["wait"] = overload or rate_limit(1.0)
@@ -326,7 +329,8 @@ class ScriptedServer:
     async def _choose(self, seen: Seen) -> Answer:
         try:
             said = chosen(self._script.popleft() if self._script else self._always, seen)
-            return said if isinstance(said, Answer) else await self._of_the_model(seen, said)
+            answer = said if isinstance(said, Answer) else await self._of_the_model(seen, said)
+            return as_responses(answer, seen.body) if is_for(seen.path) else answer
         except Exception as problem:  # noqa: BLE001
             # Of a test's own function, for example: the client gets it, and the test.
             _LOG.exception("no answer to %s %s", seen.method, seen.path)
