@@ -390,6 +390,15 @@ def check_headers(what: str, headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
+class RateLimits(Value):
+    """What one model may be asked in any 60 seconds."""
+
+    rpm: Count | None = None
+    """Requests."""
+    tpm: Count | None = None
+    """Tokens, of prompts and answers together."""
+
+
 class Endpoint(Value):
     """One URL with one key: where requests may go."""
 
@@ -411,6 +420,12 @@ class Endpoint(Value):
 
     None (the default) finds out from the answers how many the server takes.
     """
+    rpm: Count | None = None
+    """The most requests in any 60 seconds, all models together."""
+    tpm: Count | None = None
+    """The most tokens in any 60 seconds: reserved before a request, settled by its usage."""
+    models: Mapping[str, RateLimits] = Field(default_factory=dict)
+    """Limits of single models, beside those of the endpoint: ``{"m": {"rpm": 60}}``."""
     weight: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)] = 1.0
     tier: StrictInt = 0
     """Lower tiers are used first."""

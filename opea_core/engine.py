@@ -16,8 +16,10 @@ from opea_core import errors, events, log
 from opea_core.calls import Call, CallMaker
 from opea_core.flow.discover import Discovery, Together, shown_model
 from opea_core.flow.prepare import Context
+from opea_core.flow.token_estimate import need_of
 from opea_core.lazy_imports import importing
 from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.rate_limit import NOTHING
 from opea_core.settings import AIOHTTP, Settings
 from opea_core.transport.call_session import CallSession
 from opea_core.transport.drivers.sync import SyncDriver
@@ -156,6 +158,9 @@ class Engine:
         self.limiter = Limiter(settings, emitter, random.random)
         drivers.limiters.add(self.limiter)
         self.calls = CallMaker(settings, new_id, time.monotonic_ns)
+        self._counts_tokens = any(
+            e.tpm or any(own.tpm for own in e.models.values()) for e in settings.endpoints
+        )
         self._context = Context(
             settings=settings,
             chance=random.random,
@@ -308,6 +313,7 @@ class Engine:
             priority=call.priority,
             deadline=spec.deadline,
             recovery_wait=spec.recovery_wait,
+            need=need_of(spec.body) if self._counts_tokens else NOTHING,
         )
         return CallSession(
             spec,

@@ -17,6 +17,7 @@ from opea_core.config import (
     Endpoint,
     KeySource,
     QueuePolicy,
+    RateLimits,
     RetryPolicy,
     Timeouts,
     Value,
@@ -114,6 +115,12 @@ class Options(TypedDict, total=False):
     max_concurrent: int | None
     """The most requests at once; found out if not given."""
     max_concurrent_requests: int | None
+    rpm: int | None
+    """The most requests in any 60 seconds, per endpoint."""
+    tpm: int | None
+    """The most tokens in any 60 seconds, per endpoint."""
+    models: Mapping[str, RateLimits | Mapping[str, int]] | None
+    """Limits of single models: ``{"m": {"rpm": 60, "tpm": 100_000}}``."""
     weight: float | None
     tier: int | None
     verify: bool | str | Path | ssl.SSLContext | None

@@ -120,6 +120,10 @@ class Connection(BaseModel):
     adapt: bool | None = hidden()
     """False sends requests as they were given, and learns nothing from refusals."""
     max_concurrent: int | None = hidden()
+    rpm: int | None = hidden()
+    """The most requests in any 60 seconds, per endpoint."""
+    tpm: int | None = hidden()
+    """The most tokens in any 60 seconds, per endpoint."""
     max_queued: int | None = hidden()
     queue_timeout: float | None = hidden()
     recovery_wait: float | None = hidden()

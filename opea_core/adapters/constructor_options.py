@@ -72,6 +72,10 @@ class ConnectionOptions(TypedDict, total=False):
     breaker: BreakerPolicy | Mapping[str, Any] | bool | None
 
     # How many at once, and who waits.
+    rpm: int | None
+    """The most requests in any 60 seconds, per endpoint."""
+    tpm: int | None
+    """The most tokens in any 60 seconds, per endpoint."""
     max_concurrent: int | None
     """The most requests at once; found out if not given."""
     queue: QueuePolicy | Mapping[str, Any] | None

@@ -16,8 +16,10 @@ from opea_core.policy.budget import Budget
 from opea_core.policy.cohort import Cohort
 from opea_core.policy.concurrency import FIRST
 from opea_core.policy.model_limits import ModelLimits
+from opea_core.policy.rate_limit import NOTHING, Need, RateWindow, RateWindows, Reservation
 from opea_core.policy.retry import EndpointImpact, Mark
 from opea_core.policy.stats import Stats
+from opea_core.types import Usage
 
 if TYPE_CHECKING:
     from opea_core.policy.ticket import Route
@@ -51,6 +53,8 @@ class Permit:
     """Whether another endpoint could serve the call, as far as is known."""
     route: Route | None = None
     """Where those wait who want a place as this one."""
+    reserved: tuple[tuple[RateWindow, Reservation], ...] = ()
+    """What it holds of the requests and tokens a minute."""
     resent: int = 0
     """How often a request went out again.
 
@@ -98,12 +102,24 @@ class Permit:
 # settled | settle, withdraw_permit    | settled: nothing (W7)
 
 
+def _count_tokens(permit: Permit, usage: Usage | None) -> None:
+    """Put what an answer took in the place of what was reserved for it."""
+    if usage is not None:
+        for window, held in permit.reserved:
+            window.settle(held, usage.prompt_tokens, usage.completion_tokens)
+
+
+def _window(rpm: int | None, tpm: int | None) -> RateWindow | None:
+    return None if rpm is None and tpm is None else RateWindow(rpm, tpm)
+
+
 class EndpointState:
     """What changes about an endpoint. ``config`` does only by discovery."""
 
     __slots__ = (
         "_learned", "_marks", "_models", "answered", "breaker", "budget", "config",
-        "connection_key", "in_flight", "last_error", "prepared", "server_id", "stats", "url",
+        "connection_key", "in_flight", "last_error", "prepared", "rate", "server_id", "stats",
+        "url",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +129,8 @@ class EndpointState:
         self.url = config.url
         self.server_id = hashlib.sha256(config.url.root.encode()).hexdigest()[:16]
         """A mark of its base URL, for what is bound to a server."""
+        self.rate = _window(config.rpm, config.tpm)
+        """Requests and tokens a minute, of all models together."""
         self._learned: Bounded[str, Capabilities] = Bounded(_MOST_MODELS)
         self.in_flight = 0
         self.breaker = Breaker(breaker, chance)
@@ -155,9 +173,16 @@ class EndpointState:
             if len(self._models) >= _MOST_MODELS:
                 self._forget_idle()
             found = self._models[model] = ModelLimits(
-                self.config.max_concurrent, self.config.weight
+                self.config.max_concurrent, self.config.weight, self._rates(model)
             )
         return found
+
+    def _rates(self, model: str) -> RateWindows | None:
+        """The limits a minute for a model: the endpoint's, and its own."""
+        own = self.config.models.get(model) or self.config.models.get(self.config.model or "")
+        windows = (self.rate, None if own is None else _window(own.rpm, own.tpm))
+        found = [window for window in windows if window is not None]
+        return RateWindows(*found) if found else None
 
     def _forget_idle(self) -> None:
         """Forget the models that nobody asks now, the oldest first, down to half.
@@ -180,10 +205,10 @@ class EndpointState:
             else self.config.max_concurrent or FIRST
         )
 
-    def has_room(self, limits: ModelLimits, now: int) -> bool:
-        """Whether a place is free for a model."""
+    def has_room(self, limits: ModelLimits, now: int, need: Need | None = None) -> bool:
+        """Whether a place is free for a model; ``need``: the tokens of the call that asks."""
         most = self.config.max_concurrent
-        return (most is None or self.in_flight < most) and limits.has_room(now)
+        return (most is None or self.in_flight < most) and limits.has_room(now, need)
 
     @property
     def is_doubtful(self) -> bool:
@@ -213,11 +238,16 @@ class EndpointState:
         )
 
     def issue_permit(
-        self, limits: ModelLimits, now: int, uses_retry_budget: bool, again: bool = False
+        self,
+        limits: ModelLimits,
+        now: int,
+        uses_retry_budget: bool,
+        again: bool = False,
+        need: Need = NOTHING,
     ) -> Permit:
         """Take a place; only when there is room and nothing runs that forbids it.
 
-        ``again``: for a further attempt.
+        ``again``: for a further attempt. ``need``: the tokens it may take.
         """
         permit = Permit(
             self,
@@ -234,6 +264,8 @@ class EndpointState:
         permit.cohort, permit.trial = limits.send(now)
         permit.place = limits.in_flight + 1
         permit.above = limits.concurrency.is_above(permit.place)
+        if limits.rates is not None:
+            permit.reserved = tuple(limits.rates.take(now, need))
         limits.in_flight += 1
         # Last, and no call after it: Ctrl-C cannot come between this and the permit's being the
         # ticket's.
@@ -244,6 +276,8 @@ class EndpointState:
         """Undo a permit that nobody took: place, probe and budget are as before."""
         if not permit.settled:
             self._release(permit)
+            for window, held in permit.reserved:
+                window.give_back(held)
             if permit.cohort is not None:
                 permit.cohort.lose()
             if permit.admission is not None:
@@ -271,12 +305,19 @@ class EndpointState:
             permit.admission = None
 
     def settle(
-        self, permit: Permit, effect: EndpointImpact, model: str, now: int, work: float = 1.0
+        self,
+        permit: Permit,
+        effect: EndpointImpact,
+        model: str,
+        now: int,
+        work: float = 1.0,
+        usage: Usage | None = None,
     ) -> None:
         """Give the place back and take what the outcome says. A second time does nothing."""
         if permit.settled:
             return
         self._release(permit)
+        _count_tokens(permit, usage)
         limits = permit.limits
         verdict = effect.verdict
         if effect.refused and (limits.in_flight or limits.answered_since(permit.at, now)):

@@ -19,6 +19,7 @@ from opea_core.policy.retry import EndpointImpact, most_jitter
 
 if TYPE_CHECKING:
     from opea_core.policy.endpoint import Permit
+    from opea_core.policy.rate_limit import Need, RateWindows
 
 LONGEST_COOLDOWN = 24 * 3600.0
 """Seconds; a longer wait is not believed."""
@@ -74,11 +75,15 @@ class ModelLimits:
     __slots__ = (
         "_backoff_step", "_passes_at", "_refusal_took", "_rests_until", "_sends", "_share",
         "_spent", "_trial_at", "_trials", "allowance_until", "allowed", "answered_at",
-        "asked_until", "concurrency", "cooldown_seq", "cooldown_until", "in_flight", "refusals",
-        "stated", "trying",
+        "asked_until", "concurrency", "cooldown_seq", "cooldown_until", "in_flight", "rates",
+        "refusals", "stated", "trying",
     )  # fmt: skip
 
-    def __init__(self, ceiling: int | None, weight: float = 1.0) -> None:
+    def __init__(
+        self, ceiling: int | None, weight: float = 1.0, rates: RateWindows | None = None
+    ) -> None:
+        self.rates = rates
+        """Requests and tokens a minute, where they are limited."""
         self.concurrency = ConcurrencyLimit(ceiling, weight)
         self.in_flight = 0
         self.cooldown_until = 0
@@ -120,8 +125,10 @@ class ModelLimits:
             return self.cooldown_until
         return None if trial <= now else min(trial, self.cooldown_until)
 
-    def has_room(self, now: int) -> bool:
-        """Whether one more request may be in flight."""
+    def has_room(self, now: int, need: Need | None = None) -> bool:
+        """Whether one more request may be in flight; without ``need`` whether any may."""
+        if self.rates is not None and not self.rates.has_room(now, need):
+            return False
         if (
             self.allowed is not None
             and now < self.allowance_until
@@ -147,6 +154,8 @@ class ModelLimits:
             and self.in_flight >= self.allowed
         ):
             at = max(at, self.allowance_until)
+        if self.rates is not None:
+            at = max(at, self.rates.room_at(now) or 0)
         return at if now < at else self.concurrency.rises_at(now)
 
     @property

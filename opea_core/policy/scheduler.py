@@ -19,6 +19,7 @@ from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
 from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.outlook import outlook_of
+from opea_core.policy.rate_limit import NOTHING, Need
 from opea_core.policy.retry import Retry
 from opea_core.policy.ticket import (
     DEFAULT_PRIORITY,
@@ -74,6 +75,7 @@ class Scheduler:
         priority: int = DEFAULT_PRIORITY,
         deadline: int | None = None,
         recovery_wait: float | None = None,
+        need: Need = NOTHING,
     ) -> Ticket:
         """A new ticket, not yet waiting.
 
@@ -91,6 +93,7 @@ class Scheduler:
             deadline=deadline,
             queue_deadline=None if timeout is None else now + int(timeout * SECOND),
             recovery_wait=int(wait * SECOND),
+            need=need,
         )
 
     def add(self, ticket: Ticket, now: int) -> list[Ticket]:
@@ -318,7 +321,8 @@ class Scheduler:
         best_rank: tuple[int, float, float] | None = None
         for option in self.usable(ticket, now):
             endpoint, limits = option
-            if endpoint.has_room(limits, now) and ticket.not_before.get(endpoint, 0) <= now:
+            is_due = ticket.not_before.get(endpoint, 0) <= now
+            if is_due and endpoint.has_room(limits, now, ticket.need):
                 rank = (
                     endpoint.config.tier,
                     (endpoint.in_flight + 1) / endpoint.config.weight,
@@ -476,7 +480,9 @@ class Scheduler:
             ticket.recovery_wait = max(0, ticket.gives_up_at - route.clock(now))
         ticket.offered_at = now
         waited = ticket.state is TicketState.PENDING
-        permit = endpoint.issue_permit(limits, now, ticket.uses_retry_budget, ticket.retrying)
+        permit = endpoint.issue_permit(
+            limits, now, ticket.uses_retry_budget, ticket.retrying, ticket.need
+        )
         permit.candidates, permit.route = route.endpoints, route
         permit.has_alternative = any(
             e is not endpoint and not e.breaker.failing and e.opens_at(its, now) is None

@@ -13,6 +13,7 @@ from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
 from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.model_limits import ModelLimits
+from opea_core.policy.rate_limit import NOTHING, Need
 
 Option: TypeAlias = tuple[EndpointState, ModelLimits]
 """An endpoint, and what a model may be asked there."""
@@ -125,6 +126,8 @@ class Ticket:
     gives_up_at: int = 0
     """The time on its route's outage clock at which it has been held long enough."""
     offered_at: int = 0
+    need: Need = NOTHING
+    """The tokens it may take, where they are limited."""
     permit: Permit | None = None
     rejection: Rejection | None = None
     wake: Callable[[], None] | None = None

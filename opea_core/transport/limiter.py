@@ -13,6 +13,7 @@ from opea_core.config import Endpoint
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State, Verdict
 from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.rate_limit import NOTHING, Need
 from opea_core.policy.retry import EndpointImpact, Retry
 from opea_core.policy.scheduler import (
     DEFAULT_PRIORITY,
@@ -94,6 +95,7 @@ class Limiter:
         priority: int = DEFAULT_PRIORITY,
         deadline: int | None = None,
         recovery_wait: float | None = None,
+        need: Need = NOTHING,
     ) -> Ticket:
         """A new ticket for a call; ``ask`` makes it wait."""
         with self._lock:
@@ -104,6 +106,7 @@ class Limiter:
                 priority=priority,
                 deadline=deadline,
                 recovery_wait=recovery_wait,
+                need=need,
             )
         self._drain()
         return ticket
@@ -333,7 +336,7 @@ class Limiter:
     ) -> None:
         if permit.settled:
             return
-        permit.endpoint.settle(permit, effect, ticket.model, now, work_of(usage))
+        permit.endpoint.settle(permit, effect, ticket.model, now, work_of(usage), usage)
         self._holders.remove(ticket, permit)
         if ticket.owner is not None:
             self._owners[id(ticket.owner)] -= 1
