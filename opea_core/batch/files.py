@@ -19,6 +19,7 @@ from opea_core.batch.journal import (
     entries,
     read_entry,
     repair,
+    replacement,
     replacing,
     rewrite,
 )
@@ -114,6 +115,8 @@ class Folder:
             self.warnings.append(self._lock.problem)
         self._manifest = Manifest(paths.manifest, paths.output.name, self._job.conditions)
         try:
+            for path in (paths.journal, paths.output, paths.errors, paths.manifest):
+                replacement(path).unlink(missing_ok=True)  # a run was killed while it wrote that
             self._load()
             self._answers = Appender(paths.journal)
             self._errors = Appender(paths.errors)

@@ -84,3 +84,4 @@ class Intake:
     def close(self) -> None:
         """The run is over."""
         self._feed.close()
+        self._input.close()

@@ -109,10 +109,15 @@ def rewrite(path: Path, keeps: Callable[[bytes, Entry | None], bool]) -> None:
                 file.write(line if line.endswith(b"\n") else line + b"\n")
 
 
+def replacement(path: Path) -> Path:
+    """The file that is written to take the place of another one."""
+    return path.with_name(f"{path.name}.new")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of ``path`` at the end, if nothing went wrong."""
-    new = path.with_name(f"{path.name}.new")
+    new = replacement(path)
     try:
         with new.open("wb") as file:
             yield file

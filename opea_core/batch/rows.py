@@ -149,7 +149,7 @@ def _as_object(value: Any) -> Mapping[str, Any]:
         return value
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return {"messages": value}
-    raise ConfigurationError(f"It is a {type(value).__name__}. {_HINT}")
+    raise ConfigurationError(f"It is of type {type(value).__name__}. {_HINT}")
 
 
 def _own_id(value: Mapping[str, Any]) -> str | None:

@@ -133,7 +133,11 @@ def _made(
         )
     progress = chosen(settings.get("progress", "none"))
     given = Input(source)
-    job = _job(opea, given, output, dict(options or {}), settings)
+    try:
+        job = _job(opea, given, output, dict(options or {}), settings)
+    except BaseException:
+        given.close()
+        raise
     return Batch(opea, given, job), progress
 
 

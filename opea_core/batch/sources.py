@@ -39,7 +39,12 @@ class Input:
         self.columns: list[str] | None = None
         """The columns of a table; None where each row has fields of its own."""
         self._kind, self._packing = _kind_of(self.path, self.is_stdin)
-        self._records: Iterator[Record] = self._open()
+        self._file: IO[bytes] | None = None
+        try:
+            self._records: Iterator[Record] = self._open()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def reads_ahead(self) -> bool:
@@ -54,6 +59,11 @@ class Input:
     def __iter__(self) -> Iterator[Record]:
         return self._records
 
+    def close(self) -> None:
+        """Close the file, if it is one of its own."""
+        if self._file is not None:
+            self._file.close()
+
     def _open(self) -> Iterator[Record]:
         if self._items is not None:
             if not isinstance(self._items, Iterable) or isinstance(self._items, bytes | Mapping):
@@ -64,6 +74,7 @@ class Input:
         if self._kind == _PARQUET:
             return self._parquet()
         file = self._bytes()
+        self._file = None if self.is_stdin else file
         if self._kind in _TABLES:
             return self._table(file)
         return _json_lines(file)
@@ -116,7 +127,11 @@ class Input:
         if self._kind in _LINES:
             with self._bytes() as file:
                 return _count_lines(iter(lambda: file.read(_BLOCK), b""))
-        return sum(1 for _ in Input(str(self.path)))
+        again = Input(str(self.path))
+        try:
+            return sum(1 for _ in again)
+        finally:
+            again.close()
 
 
 def _kind_of(path: Path | None, is_stdin: bool) -> tuple[str, str]:

@@ -98,12 +98,20 @@ class Batch:
     async def run(self, progress: Progress) -> Summary:
         """Ask every row that is to be asked; raises ConfigurationError if nothing can be begun."""
         self._task = asyncio.current_task()
+        try:
+            files = await self._files()
+            return await self._run(files, progress)
+        finally:
+            self._intake.close()
+
+    async def _files(self) -> Files:
+        """Where answers go; what is there is read and mended, which may take a while."""
         job = self.job
-        files: Files = (
-            Stdout()
-            if job.paths is None
-            else await asyncio.to_thread(Folder, job.paths, job, self.ledger)
-        )
+        if job.paths is None:
+            return Stdout()
+        return await asyncio.to_thread(Folder, job.paths, job, self.ledger)
+
+    async def _run(self, files: Files, progress: Progress) -> Summary:
         helpers = list[asyncio.Task[None]]()
         tidily = False
         try:
