@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import NamedTuple, TypeAlias
 
 from opea_core import errors, events
 from opea_core.config import Capabilities
@@ -12,8 +12,10 @@ from opea_core.flow import explain
 from opea_core.flow.effects import (
     Acquire,
     CallSpec,
+    Effect,
     Emit,
     FetchKey,
+    Outcome,
     Reply,
     Request,
     Send,
@@ -53,7 +55,8 @@ _DOUBTFUL_CONNECT, _USUAL_CONNECT = 0.25, 1.0
 To one that never answered or failed lately, and to others.
 """
 
-Flow = Generator[Any, Any, "CallResult"]
+Flow: TypeAlias = Generator[Effect, Outcome, "CallResult"]
+"""A call under way: it yields what it needs, and returns how it ended well."""
 
 
 @dataclass(slots=True)
@@ -116,26 +119,32 @@ class CallLog:
             del self.attempts[_MOST_ATTEMPTS // 2]
 
 
+class FailedAttempt(NamedTuple):
+    """How the last request made with a permit failed, and what its error is told by."""
+
+    failure: Failure
+    where: explain.ErrorContext
+
+
 def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
     """Get a place, send, judge, and go round until it is an answer or an error.
 
-    Returns an Answer; raises the error that is left when no further attempt is allowed.
+    Returns a CallResult; raises the error that is left when no further attempt is allowed.
     """
     log = CallLog(started, started, context.chance)
     refused: Rejection | None = None
     while True:
-        permit = refused or (yield Acquire())
+        permit = refused or (yield from Acquire())
         log.at = permit.at
         if isinstance(permit, Rejection):
             yield Emit(
                 events.CallRejected(at=log.at, call_id=spec.call_id, reason=permit.reason.value)
             )
             raise _final(explain.from_rejection(permit, spec, log.last, log.seconds), log)
-        failure, where, answer = yield from _attempts(spec, context, log, permit)
-        if answer is not None:
-            return answer
-        assert failure is not None
-        assert where is not None
+        ended = yield from _attempts(spec, context, log, permit)
+        if isinstance(ended, CallResult):
+            return ended
+        failure, where = ended
         retry, free = _next(failure, log, spec, permit)
         said = effect(failure, log.history(permit.endpoint.answered))
         # A refused list says nothing about the key or the model of chat calls.
@@ -148,7 +157,7 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
                 yield from _name_models(spec, context, where, permit, failure.error)
             yield settle
             raise _final(failure.error, log)
-        refused = yield settle
+        refused = yield from settle
         at, call, label = log.at, spec.call_id, permit.endpoint.label
         if refused is None:
             yield Emit(
@@ -171,7 +180,7 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
 
 def _attempts(
     spec: CallSpec, context: Context, log: CallLog, permit: Permit
-) -> Generator[Any, Any, tuple[Failure | None, explain.ErrorContext | None, CallResult | None]]:
+) -> Generator[Effect, Outcome, CallResult | FailedAttempt]:
     """The requests made with one permit.
 
     One, and again at once where a small change is all that was asked for.
@@ -180,12 +189,12 @@ def _attempts(
     may_adapt = endpoint.config.adapt if spec.adapt is None else spec.adapt
     known = endpoint.capabilities(model) if may_adapt else endpoint.config.capabilities.as_given()
     learned = log.learned.get(endpoint, known)
-    key: str | None = spec.key or (yield FetchKey(endpoint, spec.deadline))
+    key: str | None = spec.key or (yield from FetchKey(endpoint, spec.deadline))
     while True:
         request, where = build_request(spec, context, endpoint, learned, key)
         log.hasty = _limit_connecting(request, permit, spec)
         log.sent += 1
-        outcome: Reply | TransportFailure = yield Send(permit, request, log.sent)
+        outcome = yield from Send(permit, request, log.sent)
         log.at = outcome.at
         failure = failure_of(outcome, where)
         if failure is None:
@@ -195,7 +204,7 @@ def _attempts(
             if outcome.connection is None:
                 response = outcome.response_reader.response
                 yield Settle(permit, went_well(outcome), usage=response.usage if response else None)
-            return None, where, CallResult(outcome, permit, where, log)
+            return CallResult(outcome, permit, where, log)
         if _is_stale_connection(failure, log):
             log.resent = True
             log.sent -= failure.phase is Phase.NOT_SENT
@@ -225,11 +234,11 @@ def _attempts(
             and not (spec.key or log.rekeyed)
         ):
             log.rekeyed = True
-            fresh: str | None = yield FetchKey(endpoint, spec.deadline)
+            fresh = yield from FetchKey(endpoint, spec.deadline)
             if fresh != key:
                 key = fresh
                 continue
-        return failure, where, None
+        return FailedAttempt(failure, where)
 
 
 def _to_remember(
@@ -438,10 +447,10 @@ def _name_models(
     where: explain.ErrorContext,
     permit: Permit,
     error: errors.OPEAError,
-) -> Generator[Any, Any, None]:
+) -> Generator[Effect, Outcome, None]:
     """Ask once what the server has, so that the error can name it."""
     request = models_request(spec, context, where)
-    outcome = yield Send(permit, request, 0, quiet=True)
+    outcome = yield from Send(permit, request, 0, quiet=True)
     if isinstance(outcome, Reply) and outcome.response_reader.problem is None:
         try:
             explain.with_models(

@@ -1,18 +1,24 @@
 """What a call asks its driver for, and what it gets back.
 
+The call writes ``outcome = yield from Send(...)``, much as async code writes ``await``: the effect
+goes out to the driver, and says of which type the outcome is that comes in. A driver performs one
+``Effect`` after another and sends an ``Outcome`` back; it matches every kind, so that checkers
+name a place that a new kind was forgotten at.
+
 Expected failures come back as values; only cancellation and bugs are thrown in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
 
 from opea_core.config import RetryPolicy, Timeouts
 from opea_core.events import Event
 from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.retry import EndpointImpact, Phase, Retry
+from opea_core.policy.scheduler import Rejection
 from opea_core.types import Json, Usage
 from opea_core.wire.redact import Redactor
 from opea_core.wire.response_reader import ResponseReader, ResponseSpec
@@ -80,26 +86,36 @@ class Request:
 
 # --- effects
 
+OutcomeT = TypeVar("OutcomeT")
+
+
+class Asks(Generic[OutcomeT]):
+    """An effect whose outcome is of a known type."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Generator[Self, Any, OutcomeT]:
+        """Ask the driver: ``outcome = yield from effect``."""
+        outcome: OutcomeT = yield self
+        return outcome
+
 
 @dataclass(slots=True)
-class Acquire:
-    """Wait for a place. Gives a Permit or a Rejection."""
+class Acquire(Asks["Permit | Rejection"]):
+    """Wait for a place."""
 
 
 @dataclass(slots=True)
-class FetchKey:
-    """Ask an endpoint's key function. Gives the key or None."""
+class FetchKey(Asks["str | None"]):
+    """Ask an endpoint's key function."""
 
     endpoint: EndpointState
     deadline: int | None = None
 
 
 @dataclass(slots=True)
-class Send:
-    """Make one request and read its answer: a stream up to its first content.
-
-    Gives Reply or TransportFailure.
-    """
+class Send(Asks["Reply | TransportFailure"]):
+    """Make one request and read its answer: a stream up to its first content."""
 
     permit: Permit
     request: Request
@@ -109,10 +125,10 @@ class Send:
 
 
 @dataclass(slots=True)
-class Settle:
+class Settle(Asks["Rejection | None"]):
     """Give the place back with what the outcome says; with ``again``, wait for the next attempt.
 
-    Gives None, or a Rejection if there can be no further attempt.
+    A Rejection says that there can be no further attempt.
     """
 
     permit: Permit
@@ -123,10 +139,14 @@ class Settle:
 
 
 @dataclass(slots=True)
-class Emit:
-    """Tell the hooks. Gives nothing."""
+class Emit(Asks[None]):
+    """Tell the hooks."""
 
     event: Event
+
+
+Effect: TypeAlias = Acquire | FetchKey | Send | Settle | Emit
+"""All that a call asks for."""
 
 
 # --- outcomes
@@ -183,3 +203,7 @@ class TransportFailure:
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     headers_at: int = 0
+
+
+Outcome: TypeAlias = Permit | Rejection | Reply | TransportFailure | str | None
+"""All that comes back; which of it, the effect says."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from opea_core import errors, events
 from opea_core.flow import explain
@@ -71,15 +71,23 @@ class CallSession:
 
     # --- effects that never wait
 
-    def perform(self, effect: object) -> Rejection | None:
+    def perform(self, effect: Settle | Emit) -> Rejection | None:
         """Do what needs no waiting."""
-        if isinstance(effect, Emit):
-            self.tell(replace(effect.event, at=time.monotonic_ns()))
-            return None
-        assert isinstance(effect, Settle)
-        return self.limiter.settle(
-            self.ticket, effect.permit, effect.effect, effect.again, effect.behind, effect.usage
-        )
+        match effect:
+            case Emit():
+                self.tell(replace(effect.event, at=time.monotonic_ns()))
+                return None
+            case Settle():
+                return self.limiter.settle(
+                    self.ticket,
+                    effect.permit,
+                    effect.effect,
+                    effect.again,
+                    effect.behind,
+                    effect.usage,
+                )
+            case _:
+                assert_never(effect)
 
     def queued(self) -> None:
         """No place was free at once."""

@@ -7,12 +7,24 @@ import contextlib
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import assert_never
 
 import httpx
 
 from opea_core.errors import ConfigurationError, OPEAError
 from opea_core.flow.call import CallResult
-from opea_core.flow.effects import Acquire, FetchKey, Reply, Request, Send, TransportFailure
+from opea_core.flow.effects import (
+    Acquire,
+    Effect,
+    Emit,
+    FetchKey,
+    Outcome,
+    Reply,
+    Request,
+    Send,
+    Settle,
+    TransportFailure,
+)
 from opea_core.policy import SECOND
 from opea_core.policy.endpoint import Permit
 from opea_core.policy.scheduler import Reason, Rejection
@@ -241,15 +253,19 @@ class AsyncDriver:
             await place.open(self._places)
         return place
 
-    async def _perform(self, effect: object, running: CallSession, place: LoopPlace) -> object:
-        if isinstance(effect, Acquire):
-            return running.got(await self._acquire(running, place.loop))
-        if isinstance(effect, Send):
-            running.sending(effect)
-            return running.sent(effect, await self._send(effect, running, place))
-        if isinstance(effect, FetchKey):
-            return await self._key(effect, place, running.limiter)
-        return running.perform(effect)
+    async def _perform(self, effect: Effect, running: CallSession, place: LoopPlace) -> Outcome:
+        match effect:
+            case Acquire():
+                return running.got(await self._acquire(running, place.loop))
+            case Send():
+                running.sending(effect)
+                return running.sent(effect, await self._send(effect, running, place))
+            case FetchKey():
+                return await self._key(effect, place, running.limiter)
+            case Settle() | Emit():
+                return running.perform(effect)
+            case _:
+                assert_never(effect)
 
     async def _acquire(
         self, running: CallSession, loop: asyncio.AbstractEventLoop

@@ -10,12 +10,24 @@ import time
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from typing import assert_never
 
 import httpx
 
 from opea_core.errors import OPEAError
 from opea_core.flow.call import CallResult
-from opea_core.flow.effects import Acquire, FetchKey, Reply, Request, Send, TransportFailure
+from opea_core.flow.effects import (
+    Acquire,
+    Effect,
+    Emit,
+    FetchKey,
+    Outcome,
+    Reply,
+    Request,
+    Send,
+    Settle,
+    TransportFailure,
+)
 from opea_core.policy import SECOND
 from opea_core.policy.endpoint import Permit
 from opea_core.policy.scheduler import Reason, Rejection
@@ -262,15 +274,19 @@ class SyncDriver:
         self._new_slots()
         self._key_locks.clear()
 
-    def _perform(self, effect: object, running: CallSession) -> object:
-        if isinstance(effect, Acquire):
-            return running.got(self._acquire(running))
-        if isinstance(effect, Send):
-            running.sending(effect)
-            return running.sent(effect, self._send(effect, running))
-        if isinstance(effect, FetchKey):
-            return self._key(effect, running.limiter)
-        return running.perform(effect)
+    def _perform(self, effect: Effect, running: CallSession) -> Outcome:
+        match effect:
+            case Acquire():
+                return running.got(self._acquire(running))
+            case Send():
+                running.sending(effect)
+                return running.sent(effect, self._send(effect, running))
+            case FetchKey():
+                return self._key(effect, running.limiter)
+            case Settle() | Emit():
+                return running.perform(effect)
+            case _:
+                assert_never(effect)
 
     def _acquire(self, running: CallSession) -> Permit | Rejection:
         limiter, ticket = running.limiter, running.ticket
