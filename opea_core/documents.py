@@ -5,12 +5,12 @@ Vectors, relevance, models, tokens, and asking servers what they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from opea_core.bounded_dict import Bounded
 from opea_core.errors import ConfigurationError
-from opea_core.flow.discover import discover_flow
+from opea_core.flow.discover import Discovery, Together, discover_flow
 from opea_core.flow.embed import Sizes, check_inputs, embed_flow
 from opea_core.types import CallMeta, EmbeddingResponse, ModelInfo, RerankResponse
 
@@ -35,19 +35,17 @@ class DocumentMethods:
         A batch that the server refuses as too large is split and tried again; the size it takes is
         remembered. No input, no request.
         """
-        whole: EmbeddingResponse = self._engine.run_all(
+        return self._engine.run_all(
             embed_flow(inputs, self._embedding_calls(options), self._sizes(options))
         )
-        return whole
 
     async def aembed(
         self, inputs: str | list[str], **options: Unpack[EmbedOptions]
     ) -> EmbeddingResponse:
         """``embed`` for async code."""
-        whole: EmbeddingResponse = await self._engine.arun_all(
+        return await self._engine.arun_all(
             embed_flow(inputs, self._embedding_calls(options), self._sizes(options))
         )
-        return whole
 
     def _sizes(self, options: Mapping[str, Any]) -> Sizes:
         model = str(options.get("model"))
@@ -147,7 +145,9 @@ class DocumentMethods:
         self._engine.found(await self._engine.arun_all(self._discovery(options)))
         return self
 
-    def _discovery(self, options: Mapping[str, Any]) -> Any:
+    def _discovery(
+        self, options: Mapping[str, Any]
+    ) -> Generator[Together, Sequence[Any], Discovery]:
         calls, settings = self._engine.calls, self._engine.settings
         model = settings.model if settings.model_given else None
         return discover_flow(

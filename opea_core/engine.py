@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from opea_core import errors, events, log
 from opea_core.calls import Call, CallMaker
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from opea_core.transport.drivers.aio import AsyncDriver
 
 
+ResultT = TypeVar("ResultT")
 _GRACE = 0.3
 """Seconds that the others have once one endpoint has said what it serves."""
 
@@ -182,7 +183,7 @@ class Engine:
         running = self._start(call)
         return running.result(await self.drivers.aio.run(running))
 
-    def run_all(self, flow: Generator[Call | Together, Any, Any]) -> Any:
+    def run_all(self, flow: Generator[Call | Together, Any, ResultT]) -> ResultT:
         """A flow of several calls; it takes each one's result or error."""
         result: Any = None
         try:
@@ -194,7 +195,8 @@ class Engine:
                     else self._try(call)
                 )
         except StopIteration as stop:
-            return stop.value
+            returned: ResultT = stop.value
+            return returned
 
     def _try(self, call: Call) -> Any:
         try:
@@ -264,7 +266,7 @@ class Engine:
             await asyncio.gather(*pending, return_exceptions=True)
         return [None if task in pending else task.result() for task in tasks]
 
-    async def arun_all(self, flow: Generator[Call | Together, Any, Any]) -> Any:
+    async def arun_all(self, flow: Generator[Call | Together, Any, ResultT]) -> ResultT:
         """The async twin of ``run_all``."""
         result: Any = None
         try:
@@ -276,7 +278,8 @@ class Engine:
                     else self._atry(call)
                 )
         except StopIteration as stop:
-            return stop.value
+            returned: ResultT = stop.value
+            return returned
 
     def stream(self, call: Call) -> ChatStream:
         """A stream; the request goes out at its first use."""

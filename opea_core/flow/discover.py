@@ -41,7 +41,7 @@ def discover_flow(
     model: str | None,
     ask_models: Callable[[str], Any],
     ask_props: Callable[[str], Any],
-) -> Generator[Any, Any, Discovery]:
+) -> Generator[Together, Sequence[Any], Discovery]:
     """Yields the calls to make, takes answers or errors; returns the endpoints with what was found.
 
     ``model`` is what the caller set, or None. What a caller set is never changed. An endpoint that

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from opea_core import errors
 from opea_core.types import CallMeta, EmbeddingResponse
@@ -29,6 +29,9 @@ _TOO_LARGE = (
 )
 
 
+CallT = TypeVar("CallT")
+
+
 class Sizes:
     """How many texts a server took at once after it had refused more."""
 
@@ -48,8 +51,8 @@ class Sizes:
 
 
 def embed_flow(
-    inputs: Any, ask: Callable[[list[str]], Any], sizes: Sizes
-) -> Generator[Any, EmbeddingResponse | errors.OPEAError, EmbeddingResponse]:
+    inputs: Any, ask: Callable[[list[str]], CallT], sizes: Sizes
+) -> Generator[CallT, EmbeddingResponse | errors.OPEAError, EmbeddingResponse]:
     """Yields the call for a batch, takes its answer or its error.
 
     Returns one answer for all, in order.
