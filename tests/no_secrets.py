@@ -44,7 +44,10 @@ def everything(error: BaseException | None) -> str:
     """All that can be read of an error, and of what is behind it."""
     text = ""
     while error is not None:
-        text += f"{error} {error!r} {error.args} {vars(error)} {pickle.dumps(error)!r} {''.join(traceback.format_exception(error))}"
+        text += (
+            f"{error} {error!r} {error.args} {vars(error)} {pickle.dumps(error)!r} "
+            f"{''.join(traceback.format_exception(error))}"
+        )
         error = error.__cause__ or error.__context__
     return text
 

@@ -1,7 +1,8 @@
-"""Cassettes that people can read: vcrpy's YAML with bodies laid out, and nothing in it that only this machine knows.
+"""Cassettes that people can read: vcrpy's YAML with bodies laid out,
+and nothing in it that only this machine knows.
 
-JSON bodies are laid out over several lines, streams stand as they came, compressed bodies are stored as
-text and compressed again when they are loaded.
+JSON bodies are laid out over several lines, streams stand as they came, compressed bodies are
+stored as text and compressed again when they are loaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Where the cassettes of the standard tests lie, what stands in them, and when a request is the recorded one."""
+"""Where the cassettes of the standard tests lie, what stands in them,
+and when a request is the recorded one.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def base_url() -> str:
 def cassette_path(framework: str, cls: str, test: str) -> Path:
     """The cassette of a test item.
 
-    ``langchain``, ``TestChatJsonSchema``, ``test_stream[model0]`` -> ``langchain/chat-json-schema/stream-model0.yaml``.
+    ``langchain``, ``TestChatJsonSchema``, ``test_stream[model0]`` ->
+    ``langchain/chat-json-schema/stream-model0.yaml``.
     """
     folder = "-".join(re.findall("[A-Z]+(?![a-z])|[A-Z][a-z]+", cls.removeprefix("Test"))).lower()
     name = re.sub(r"[^\w.]+|_", "-", test.removeprefix("test_")).strip("-")
@@ -73,7 +76,9 @@ def same_body(ours: Request, recorded: Request) -> None:
 
 
 def comparable(body: bytes | None) -> Any:
-    """A body without what differs from run to run (ids made by a test) and from Python to Python (indented docstrings)."""
+    """A body without what differs from run to run (ids made by a test)
+    and from Python to Python (indented docstrings).
+    """
     document = json.loads(
         UUID4.sub("00000000-0000-4000-8000-000000000000", (body or b"null").decode())
     )

@@ -1,4 +1,6 @@
-"""Small valid files, made here, instead of those that the standard tests would fetch from the web."""
+"""Small valid files, made here, instead of those
+that the standard tests would fetch from the web.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,10 @@ def _pdf() -> bytes:
     objects = (
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 100 50]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+        (
+            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 100 50]/Contents 4 0 "
+            b"R/Resources<</Font<</F1 5 0 R>>>>>>"
+        ),
         b"<</Length %d>>stream\n%b\nendstream" % (len(text), text),
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
     )
@@ -60,15 +65,14 @@ def _pdf() -> bytes:
         file += b"%d 0 obj%b endobj\n" % (number, content)
     table = b"".join(b"%010d 00000 n \n" % place for place in places)
     count = len(objects) + 1
-    return (
-        file
-        + b"xref\n0 %d\n0000000000 65535 f \n%btrailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n"
-        % (
-            count,
-            table,
-            count,
-            len(file),
-        )
+    return file + (
+        b"xref\n0 %d\n0000000000 65535 f \n%btrailer<</Size %d/Root 1 0 "
+        b"R>>\nstartxref\n%d\n%%%%EOF\n"
+    ) % (
+        count,
+        table,
+        count,
+        len(file),
     )
 
 

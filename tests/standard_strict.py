@@ -1,4 +1,6 @@
-"""What a strict server of the chat-completions protocol refuses, so that no field or block of LangChain's gets onto the wire unseen."""
+"""What a strict server of the chat-completions protocol refuses,
+so that no field or block of LangChain's gets onto the wire unseen.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ Json = Mapping[str, Any]
 
 FIELDS = frozenset(
     {
-        "model", "messages", "stream", "stream_options", "temperature", "max_tokens", "stop", "tools", "tool_choice",
-        "parallel_tool_calls", "response_format", "reasoning_effort", "modalities", "audio", "logprobs", "top_logprobs",
+        "model", "messages", "stream", "stream_options", "temperature", "max_tokens", "stop",
+        "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort",
+        "modalities", "audio", "logprobs", "top_logprobs",
     }
 )  # fmt: skip
 OF_MESSAGE = {
@@ -109,7 +112,10 @@ def check_form(body: Json) -> None:
         )
         need(
             "json" in text.lower(),
-            "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
+            (
+                "'messages' must contain the word 'json' in some form, to use "
+                "'response_format' of type 'json_object'."
+            ),
         )
         return
     only(form, ("type", "json_schema"), "response_format")

@@ -1,4 +1,7 @@
-"""The world around a standard test: the cassette of its name, no sockets, no skips. For the ``conftest.py`` of each suite."""
+"""The world around a standard test: the cassette of its name, no sockets, no skips.
+
+For the ``conftest.py`` of each suite.
+"""
 
 from __future__ import annotations
 

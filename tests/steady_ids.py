@@ -1,4 +1,6 @@
-"""Names of parametrized tests that are the same in every process: without addresses, and without the order of sets."""
+"""Names of parametrized tests that are the same in every process:
+without addresses, and without the order of sets.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What is given for one server never reaches another, by whatever way a model comes to ask there; what is given for that one does."""
+"""What is given for one server never reaches another, by whatever way a model comes to ask there;
+what is given for that one does.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +126,9 @@ def _both(given: Options, first: str) -> Options:
 
 
 def _house(given: Options, base: type[Any] = ChatOPEA) -> Any:
-    """A subclass with these defaults; pydantic would copy an HTTP client, but not what a function gives."""
+    """A subclass with these defaults; pydantic would copy an HTTP client,
+    but not what a function gives.
+    """
     own = {
         name: Field(default_factory=partial(dict.get, given, name))
         if name == "http_client"

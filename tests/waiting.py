@@ -18,7 +18,9 @@ def until(predicate: Callable[[], bool], what: str, patience: float = 5) -> None
 
 
 def in_threads(*calls: Callable[[], Any]) -> tuple[list[threading.Thread], list[Any]]:
-    """Start each call in a thread of its own; gives the threads and the list their results go to."""
+    """Start each call in a thread of its own;
+    gives the threads and the list their results go to.
+    """
     results: list[Any] = []
     threads = [
         threading.Thread(target=lambda call=call: results.append(call()), daemon=True)

@@ -43,7 +43,9 @@ WRITTEN: dict[str, str] = {
 
 @contextmanager
 def in_way(server: ScriptedServer, *words: object) -> Iterator[None]:
-    """One of the ways of a test: the server has seen nothing yet, and a failure says which way it was."""
+    """One of the ways of a test: the server has seen nothing yet,
+    and a failure says which way it was.
+    """
     server.seen.clear()
     try:
         yield

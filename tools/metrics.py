@@ -1,7 +1,7 @@
 """Print the shape of the packages: how dense, how branched, how wide, how much is explained.
 
-``python tools/metrics.py [PACKAGE ...]``: one row for each package. ``make check`` prints it; nothing
-fails here, a reader decides. ``--over`` lists what stands above the limits, too.
+``python tools/metrics.py [PACKAGE ...]``: one row for each package. ``make check`` prints it;
+nothing fails here, a reader decides. ``--over`` lists what stands above the limits, too.
 
 tokens      what Python's tokenizer finds in a function, without comments, docstrings and line ends;
             a function inside another one counts on its own, and in the outer one too; f-strings

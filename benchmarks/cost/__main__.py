@@ -1,4 +1,6 @@
-"""Measures, prints the table, and writes ``cost.json`` and ``cost.svg``; gives 1 if a target is missed."""
+"""Measures, prints the table, and writes ``cost.json`` and ``cost.svg``;
+gives 1 if a target is missed.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,10 @@ def _versions(results: Results) -> str:
     lines = [f"  {name:18} {found}" for name, found in used.items()]
     return "\n".join(
         [
-            f"Python {platform.python_version()}; opea-core {__version__}; CPU time of the client, medians",
+            (
+                f"Python {platform.python_version()}; opea-core {__version__}; CPU time of "
+                "the client, medians"
+            ),
             *lines,
         ]
     )

@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any
 
 MODEL = "bench-model"
-_WORDS = (" the", " quick", " brown", " fox", " jumps", " over", " a", " lazy", " dog", ",", " while", " seven", " étoiles", " shine",
-          " bright", ".")  # fmt: skip
+_WORDS = (" the", " quick", " brown", " fox", " jumps", " over", " a", " lazy", " dog", ",",
+          " while", " seven", " étoiles", " shine", " bright", ".")  # fmt: skip
 _USAGE = {
     "prompt_tokens": 24,
     "total_tokens": 324,
@@ -25,7 +25,10 @@ _HEAD = {
     "created": 1790000000,
     "model": MODEL,
 }
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; "
+    b"charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,10 @@ def options(segment: str) -> Options:
 
 def document(body: bytes) -> bytes:
     """A whole answer of 200 with this JSON."""
-    head = f"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = (
+        "HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: "
+        f"application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 

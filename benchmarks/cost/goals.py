@@ -54,11 +54,13 @@ _FLOORS = (
 )
 """What no adapter can do without: the framework's own part, around a bare HTTP client."""
 _HELD_MS = (50.0, 100.0, 100.0)
-_BESIDE_SDK = ("S1.sync.cpu_us", "S2.c50.cpu_us", "S2b.c200.cpu_us", "S3.sync.burst.cpu_us", "S3.async.burst.cpu_us", "S4.cpu_us",
-               "S5.import.cpu_ms", "S7.default.cpu_ms", "S8.ttft_sync.cpu_us", "S10.20k.cpu_ms")  # fmt: skip
+_BESIDE_SDK = ("S1.sync.cpu_us", "S2.c50.cpu_us", "S2b.c200.cpu_us", "S3.sync.burst.cpu_us",
+               "S3.async.burst.cpu_us", "S4.cpu_us", "S5.import.cpu_ms", "S7.default.cpu_ms",
+               "S8.ttft_sync.cpu_us", "S10.20k.cpu_ms")  # fmt: skip
 _BESIDE_AIOHTTP = ("S2.c50.cpu_us", "S2b.c200.cpu_us", "S3.async.burst.cpu_us", "S4.cpu_us")
-_FLAT = {"calls.time": 1.25, "calls.kib": 1024.0, "chunks.sync.time": 1.25, "chunks.sync.kib": 0.25, "chunks.async.time": 1.25,
-         "chunks.async.kib": 0.25, "endpoints.time": 1.25, "tickets.time": 1.25, "tickets.kib": None}  # fmt: skip
+_FLAT = {"calls.time": 1.25, "calls.kib": 1024.0, "chunks.sync.time": 1.25, "chunks.sync.kib": 0.25,
+         "chunks.async.time": 1.25, "chunks.async.kib": 0.25, "endpoints.time": 1.25,
+         "tickets.time": 1.25, "tickets.kib": None}  # fmt: skip
 
 _KEPT = {("langchain_opea", "chunks.sync.kib"), ("langchain_opea", "chunks.async.kib")}
 """LangChain itself keeps the chunks of a stream until its end, to add them up for its callbacks."""

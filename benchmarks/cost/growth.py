@@ -19,7 +19,8 @@ _BLOCK = 100
 
 
 def calls(bench: Bench) -> Figures:
-    """The last 10,000 of 100,000 calls, in turn with the first 10,000 of a new client, and the memory that came before.
+    """The last 10,000 of 100,000 calls, in turn with the first 10,000 of a new client,
+    and the memory that came before.
 
     In turn, because the same call costs half as much again in another minute of a busy machine.
     """
@@ -55,7 +56,9 @@ def _in_turn(many: Callable[[], float], few: Callable[[], float], rounds: int) -
 
 
 def chunks(bench: Bench) -> Figures:
-    """A stream of 20,000 chunks: the last 2,000 beside the first, and the memory of one chunk between."""
+    """A stream of 20,000 chunks: the last 2,000 beside the first,
+    and the memory of one chunk between.
+    """
     count = bench.count(20_000, 5000)
     tenth = count // 10
 
@@ -118,7 +121,9 @@ def endpoints(bench: Bench) -> Figures:
 
 
 def tickets(bench: Bench) -> Figures:
-    """A call out of 10,000 that wait for 50 places, beside a call out of 100, and the memory of one that waits."""
+    """A call out of 10,000 that wait for 50 places, beside a call out of 100,
+    and the memory of one that waits.
+    """
     total, sizes = bench.count(10_000, 1000), []
 
     async def read(waiting: int, repeat: int) -> float:

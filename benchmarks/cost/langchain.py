@@ -80,7 +80,10 @@ class LangchainOpenAI(_Langchain):
 
 
 class LangchainBase(_Langchain):
-    """A chat model with nothing in it but a bare HTTP client: LangChain's own frame. Imported: the base class alone."""
+    """A chat model with nothing in it but a bare HTTP client: LangChain's own frame.
+
+    Imported: the base class alone.
+    """
 
     venv = "langchain"
     imports = ("langchain_core.language_models:BaseChatModel",)

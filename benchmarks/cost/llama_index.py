@@ -82,7 +82,9 @@ class LlamaIndexLike(_LlamaIndex):
 
 
 class LlamaIndexBase(_LlamaIndex):
-    """An LLM with nothing in it but a bare HTTP client: what LlamaIndex's own frame around it costs. Imported: the base class alone."""
+    """An LLM with nothing in it but a bare HTTP client: what LlamaIndex's own frame around it
+    costs. Imported: the base class alone.
+    """
 
     venv = "llamaindex"
     imports = ("llama_index.core.llms.llm:LLM",)

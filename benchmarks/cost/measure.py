@@ -32,7 +32,10 @@ class Bench:
 
     def url(self, **options: int) -> str:
         """A base URL that makes the server behave so."""
-        return f"{self.server}/{','.join(f'{name}={value}' for name, value in options.items()) or 'x'}/v1"
+        return (
+            f"{self.server}/"
+            f"{','.join(f'{name}={value}' for name, value in options.items()) or 'x'}/v1"
+        )
 
     def count(self, number: int, least: int = 2) -> int:
         """So many, at this scale."""
@@ -66,7 +69,9 @@ class Bench:
 
 
 def memory() -> float:
-    """KiB of this process that are in memory now (where the system does not tell: at most so far)."""
+    """KiB of this process that are in memory now (where the system does not tell:
+    at most so far).
+    """
     status = Path("/proc/self/status")
     if status.exists():
         return float(

@@ -65,7 +65,9 @@ def table(found: list[Row]) -> Iterator[str]:
         group = title.replace("httpx_pydantic", "raw_httpx")
         if group != last:
             last = group
-            yield f"\n{group:54} {'ours':>9} {'peer':>9} {'ratio':>7} {'min..max':>13} {'target':>9}"
+            yield (
+                f"\n{group:54} {'ours':>9} {'peer':>9} {'ratio':>7} {'min..max':>13} {'target':>9}"
+            )
         yield _line(row)
 
 
@@ -74,7 +76,10 @@ def _line(row: Row) -> str:
     spread = f"{_short(ratio['min'])}..{_short(ratio['max'])}" if ratio else ""
     met = {True: "  met", False: "  MISSED", None: ""}[row["met"]]
     name = row["text"] + (" (beside httpx + pydantic)" if row["peer"] == "httpx_pydantic" else "")
-    figures = f"{_median(row['value']):>9} {_median(row['peer_value']):>9} {_median(ratio):>7} {spread:>13}"
+    figures = (
+        f"{_median(row['value']):>9} {_median(row['peer_value']):>9} {_median(ratio):>7} "
+        f"{spread:>13}"
+    )
     return f"  {name:52} {figures} {limit(row):>9}{met}".rstrip()
 
 

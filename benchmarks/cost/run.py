@@ -62,7 +62,9 @@ class Runner:
     scale: float
 
     def measure(self, goals: Iterable[Goal]) -> Results:
-        """Every target beside its peers: they take turns within each scenario, in the other order in every second round."""
+        """Every target beside its peers: they take turns within each scenario,
+        in the other order in every second round.
+        """
         plan, results = _plan(goals), Results()
         with server(cores()[1]) as url:
             for target in _ordered(target for targets in plan.values() for target in targets):
@@ -139,7 +141,9 @@ def _ordered(targets: Iterable[str]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what would change the measured: settings, proxies, and whatever keeps compiled files from being written."""
+    """Ours without what would change the measured: settings, proxies,
+    and whatever keeps compiled files from being written.
+    """
     unwanted = (*_OURS, "PYTHON")
     kept = {
         name: value

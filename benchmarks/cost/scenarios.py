@@ -82,7 +82,9 @@ def many_streams(bench: Bench) -> Figures:
 
 
 def in_flight(bench: Bench) -> Figures:
-    """The memory of calls that wait for their answer; the server answers half a second after the last has come."""
+    """The memory of calls that wait for their answer;
+    the server answers half a second after the last has come.
+    """
 
     async def work(target: Target) -> Figures:
         calls = [asyncio.create_task(target.achat()) for _ in range(_IN_FLIGHT)]
@@ -102,7 +104,9 @@ def in_flight(bench: Bench) -> Figures:
 
 
 def vectors(bench: Bench) -> Figures:
-    """256 vectors of 1,024 numbers: as numbers, and as the client asks when told nothing (base64 with the SDK)."""
+    """256 vectors of 1,024 numbers: as numbers, and as the client asks when told nothing
+    (base64 with the SDK).
+    """
     texts = [f"text number {i} to embed" for i in range(256)]
 
     def work(target: Target, floats: bool) -> float:
@@ -152,7 +156,9 @@ def first_token(bench: Bench) -> Figures:
 
 
 def held_loop(bench: Bench) -> Figures:
-    """CPU time between two turns of another task, at most, while 50 streams come in bursts of 200 chunks; and the longest collection."""
+    """CPU time between two turns of another task, at most,
+    while 50 streams come in bursts of 200 chunks; and the longest collection.
+    """
 
     async def work(target: Target) -> Figures:
         await crowd(lambda: alength(target.astream()), 50, 1)
@@ -177,7 +183,9 @@ def held_loop(bench: Bench) -> Figures:
 
 
 def tool_arguments(bench: Bench, method: str = "tools", name: str = "S10") -> Figures:
-    """Arguments of 20 KB in pieces of 5 characters, and how much more that is than 5 KB (4: linear; 16: quadratic)."""
+    """Arguments of 20 KB in pieces of 5 characters, and how much more that is than 5 KB (4:
+    linear; 16: quadratic).
+    """
 
     def work(target: Target, size: int) -> float:
         read: Callable[[], str] = getattr(target, method)

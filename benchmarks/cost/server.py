@@ -1,4 +1,7 @@
-"""A cheap server in a process of its own: answers made before, sent as fast as asyncio can. Prints its port."""
+"""A cheap server in a process of its own: answers made before, sent as fast as asyncio can.
+
+Prints its port.
+"""
 
 from __future__ import annotations
 

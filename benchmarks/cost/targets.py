@@ -58,7 +58,9 @@ class Target:
         raise NotImplementedError
 
     def embed(self, texts: list[str], floats: bool) -> list[list[float]]:
-        """Vectors of texts; ``floats``: asked for as numbers, else as this client asks when told nothing."""
+        """Vectors of texts; ``floats``: asked for as numbers,
+        else as this client asks when told nothing.
+        """
         raise NotImplementedError
 
     def close(self) -> None:

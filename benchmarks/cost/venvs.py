@@ -1,4 +1,6 @@
-"""A virtual environment for each family of clients: ours and the peers side by side, on the same versions of what both use."""
+"""A virtual environment for each family of clients:
+ours and the peers side by side, on the same versions of what both use.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     _print(rows)
     shares = sharing.shares()
     print(
-        f"\n{sharing.CLIENTS} clients of one server that know nothing of each other\n{sharing.table(shares)}"
+        f"\n{sharing.CLIENTS} clients of one server that know nothing of each "
+        f"other\n{sharing.table(shares)}"
     )
     given.folder.mkdir(parents=True, exist_ok=True)
     (given.folder / "resilience.json").write_text(json.dumps(rows, indent=1) + "\n")
@@ -68,7 +69,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
             print(last)
         broken = "" if row["holds"] else "  <- not kept"
         print(
-            f"    {row['figure']:60} {row['bound']:>9} {short(row['ours']):>8} {short(row['naive']):>8}{broken}"
+            f"    {row['figure']:60} {row['bound']:>9} {short(row['ours']):>8} "
+            f"{short(row['naive']):>8}{broken}"
         )
 
 

@@ -23,9 +23,11 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @cache
 def brownout(variant: str, kind: str, seed: int = 1, end: float = END) -> Scene:
-    """Two processes ask for 12 answers a second of a server that can give 16, and in the brownout 4.
+    """Two processes ask for 12 answers a second of a server that can give 16,
+    and in the brownout 4.
 
-    Every request is given up after 10 s, and a server that queues stops working for those who are gone.
+    Every request is given up after 10 s, and a server
+    that queues stops working for those who are gone.
     """
     model = Model(
         places=8,

@@ -1,15 +1,26 @@
-"""A client on virtual time: the real gate and the real flow of calls, driven as the async driver does it."""
+"""A client on virtual time: the real gate and the real flow of calls,
+driven as the async driver does it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from opea_core import events
 from opea_core.calls import CallMaker
 from opea_core.errors import OPEAError
 from opea_core.flow.call import CallResult, call_flow
-from opea_core.flow.effects import Acquire, Emit, FetchKey, Reply, Send, Settle, TransportFailure
+from opea_core.flow.effects import (
+    Acquire,
+    Effect,
+    Emit,
+    FetchKey,
+    Reply,
+    Send,
+    Settle,
+    TransportFailure,
+)
 from opea_core.flow.prepare import Context
 from opea_core.policy.budget import Budget
 from opea_core.policy.endpoint import Permit
@@ -43,7 +54,10 @@ class Endless(Budget):
 
 
 class Client:
-    """What an OPEA object is, with the servers of the simulation behind it. ``options`` are OPEA's."""
+    """What an OPEA object is, with the servers of the simulation behind it.
+
+    ``options`` are OPEA's.
+    """
 
     def __init__(
         self,
@@ -148,19 +162,21 @@ class _Call:
         if self.done is not None:
             self.done(self.called)
 
-    def _perform(self, effect: object) -> Any:
-        if isinstance(effect, Acquire):
-            return self._acquire()
-        if isinstance(effect, Send):
-            return self._send(effect)
-        if isinstance(effect, FetchKey):
-            return None
-        if isinstance(effect, Emit):
-            return self.client.limiter.emitter(effect.event)
-        assert isinstance(effect, Settle)
-        return self.client.limiter.settle(
-            self.ticket, effect.permit, effect.effect, effect.again, effect.behind, effect.usage
-        )
+    def _perform(self, effect: Effect) -> Any:
+        match effect:
+            case Acquire():
+                return self._acquire()
+            case Send():
+                return self._send(effect)
+            case FetchKey():
+                return None
+            case Emit():
+                return self.client.limiter.emitter(effect.event)
+            case Settle():
+                asked = (effect.effect, effect.again, effect.behind, effect.usage)
+                return self.client.limiter.settle(self.ticket, effect.permit, *asked)
+            case _:
+                assert_never(effect)
 
     def _acquire(self) -> Permit | Rejection | object:
         woken = [False]

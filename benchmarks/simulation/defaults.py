@@ -1,4 +1,6 @@
-"""What the default settings do: at servers drawn at random, beside the best fixed number, and at one of eight places."""
+"""What the default settings do: at servers drawn at random, beside the best fixed number,
+and at one of eight places.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from .scene import Scene, stage
 from .server import Model, Trouble
 
 UNSTATED = "rate limit, unstated"
-"""A limit per minute that no answer tells of: who is refused for longer than ``recovery_wait`` fails, whatever the number."""
+"""A limit per minute that no answer tells of: who is refused for longer than ``recovery_wait``
+fails, whatever the number.
+"""
 COUNT = 200
 CALLERS, PLACES, SERVICE = 64, 8, 0.05
 
@@ -58,7 +62,9 @@ def eight_places(
     most: int | None = None,
     seed: int = 1,
 ) -> Scene:
-    """64 callers at a server of 8 places and 50 ms that refuses what is beyond; gone for a while at 2 s."""
+    """64 callers at a server of 8 places and 50 ms that refuses what is beyond;
+    gone for a while at 2 s.
+    """
     troubles = (Trouble("down", 2.0, 2.0 + outage),) if outage else ()
     model = Model(
         places=PLACES, service=SERVICE, queue=0, refusal=(status, None), troubles=troubles

@@ -1,4 +1,6 @@
-"""Servers drawn at random, and how the default settings do beside the best fixed number for each of them."""
+"""Servers drawn at random, and how the default settings do beside the best fixed
+number for each of them.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,10 @@ class Drawn:
     def __str__(self) -> str:
         model = self.model
         parts = [
-            f"#{self.seed} {self.kind}: {model.places} x {model.service:.2f} s, {self.callers} callers, {self.calls} calls"
+            (
+                f"#{self.seed} {self.kind}: {model.places} x {model.service:.2f} s, "
+                f"{self.callers} callers, {self.calls} calls"
+            )
         ]
         parts += [f"batching {model.batching:.1f}"] if model.batching else []
         parts += [f"cache {model.cache[0]} x {model.cache[1]:.1f}"] if model.cache else []

@@ -13,7 +13,9 @@ CROWD, RATE = 200, (25, 10)
 
 @cache
 def storm(variant: str, seed: int = 1, processes: int = 1) -> Scene:
-    """200 callers at once for a server that takes 25 requests in each 10 s, and tells the others to come back then."""
+    """200 callers at once for a server that takes 25 requests in each 10 s,
+    and tells the others to come back then.
+    """
     scene = stage(
         variant,
         seed,
@@ -29,7 +31,9 @@ def storm(variant: str, seed: int = 1, processes: int = 1) -> Scene:
 
 @cache
 def lockstep(variant: str, each: int, processes: int = 20, seed: int = 1) -> list[float]:
-    """When the processes come back that were all told at once to wait 10 s, in order; each had some calls on the way."""
+    """When the processes come back that were all told at once to wait 10 s, in order;
+    each had some calls on the way.
+    """
     scene = stage(variant, seed, [Model(places=64, service=0.5, rate=(1, 10))], processes)
     for client in scene.clients:
         callers(scene.world, client, each, each)

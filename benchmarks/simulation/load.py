@@ -20,7 +20,8 @@ class Asked(Protocol):
 def arrivals(
     world: World, clients: Sequence[Asked], rate: float, end: float, **options: object
 ) -> None:
-    """Calls that come by chance (Poisson), ``rate`` a second over all clients, whatever becomes of them.
+    """Calls that come by chance (Poisson), ``rate`` a second over all clients,
+    whatever becomes of them.
 
     Their chance is their own: with one seed they come at the same times, whoever the clients are.
     """

@@ -1,4 +1,6 @@
-"""A client as today's SDKs are: three retries with backoff, and nothing that knows of other calls."""
+"""A client as today's SDKs are: three retries with backoff,
+and nothing that knows of other calls.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Servers that are gone: for seconds, for good, and one that comes back under the load of several processes."""
+"""Servers that are gone: for seconds, for good,
+and one that comes back under the load of several processes.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def gateway(variant: str, seconds: float, count: int, seed: int = 1) -> Scene:
 
 
 def ideal(seconds: float, count: int) -> float:
-    """Seconds in which it could be done: the work on as many places as are used, and the outage in which nobody can work."""
+    """Seconds in which it could be done: the work on as many places as are used,
+    and the outage in which nobody can work.
+    """
     return seconds + TOTAL * SERVICE / min(PLACES, count)
 
 
@@ -47,7 +51,9 @@ GONE, BACK = 10.0, 100.0
 
 @cache
 def gone_for_good(variant: str, seed: int = 1) -> Scene:
-    """A server that is gone for longer than callers are held; back at 100 s, when nobody believes in it any more."""
+    """A server that is gone for longer than callers are held;
+    back at 100 s, when nobody believes in it any more.
+    """
     scene = stage(variant, seed, [Model(troubles=(Trouble("down", GONE, BACK),))])
     arrivals(scene.world, scene.clients, rate=4, end=BACK + 80)
     scene.world.run(BACK + 300)
@@ -69,7 +75,9 @@ def restart(variant: str, processes: int, seed: int = 1) -> Scene:
 
 @cache
 def with_deadlines(variant: str, deadline: float | None, seed: int = 1) -> Scene:
-    """An outage that lasts longer than callers are patient, at a third of what the server can do."""
+    """An outage that lasts longer than callers are patient,
+    at a third of what the server can do.
+    """
     model = Model(places=16, service=1.0, troubles=(Trouble("down", 10, 20),))
     scene = stage(variant, seed, [model])
     arrivals(

@@ -139,8 +139,9 @@ def _outage(path: Path) -> Path:
             label=text,
         )
         if failed:
-            axes.step([0, *failed, answered[-1]], [*range(len(failed) + 1), len(failed)], where="post", color=color, linewidth=1.6,
-                      linestyle="--", label=f"{label}: {len(failed)} errors")  # fmt: skip
+            axes.step([0, *failed, answered[-1]], [*range(len(failed) + 1), len(failed)],
+                      where="post", color=color, linewidth=1.6, linestyle="--",
+                      label=f"{label}: {len(failed)} errors")  # fmt: skip
     _trouble(axes, outages.START, outages.START + 8, "the server is gone")
     axes.set_xlim(left=0)
     axes.set_ylim(0, 2300)

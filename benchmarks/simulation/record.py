@@ -1,4 +1,6 @@
-"""What happened in a scenario: every request and every call, and the figures that follow from them."""
+"""What happened in a scenario: every request and every call,
+and the figures that follow from them.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,9 @@ class Record:
 
     @property
     def too_early(self) -> int:
-        """Requests that went out before the time that an earlier answer to the same client had stated."""
+        """Requests that went out before the time
+        that an earlier answer to the same client had stated.
+        """
         count, until = 0, dict[str, list[tuple[float, float]]]()
         for sent in self.requests:
             if sent.wait:
@@ -104,7 +108,9 @@ class Record:
         return sum(start <= (call.ended or 0.0) < end for call in self.answers) / (end - start)
 
     def retries_over_budget(self, client: str, server: str, capacity: float) -> float:
-        """By how much the charged retries to a server ever exceeded capacity + 0.1 x successes + t / 10 s."""
+        """By how much the charged retries to a server ever exceeded capacity + 0.1 x
+        successes + t / 10 s.
+        """
         worst, uses_retry_budget, successes = -capacity, 0, 0
         mine = [sent for sent in self.requests if (sent.client, sent.server) == (client, server)]
         for sent in mine:

@@ -1,4 +1,6 @@
-"""Servers and clients put together; the same scene for ours, for ours without one of its parts, and for a naive client."""
+"""Servers and clients put together; the same scene for ours, for ours without one of its parts,
+and for a naive client.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Scene:
 def stage(
     variant: str, seed: int, models: Sequence[Model], processes: int = 1, **options: Any
 ) -> Scene:
-    """A scene; ``variant`` is one of VARIANTS or "naive", ``options`` are OPEA's (a naive client knows only timeout)."""
+    """A scene; ``variant`` is one of VARIANTS or "naive",
+    ``options`` are OPEA's (a naive client knows only timeout).
+    """
     world, record = World(seed), Record()
     servers = [Server(world, f"gpu{number}", model) for number, model in enumerate(models, 1)]
     clients: list[Any] = []

@@ -83,9 +83,13 @@ class Model:
     refusal: tuple[int, int | None] = (503, None)
     """What those hear: the status, and the seconds they are asked to wait."""
     batching: float = 0.0
-    """By which share requests take longer when all places are taken: an engine that works on a batch."""
+    """By which share requests take longer when all places are taken:
+    an engine that works on a batch.
+    """
     cache: tuple[int, float] | None = None
-    """(requests, factor): beyond so many at once the key-value cache is full, and work is thrown away and done again."""
+    """(requests, factor): beyond so many at once the key-value cache is full,
+    and work is thrown away and done again.
+    """
     changes: tuple[tuple[float, float], ...] = ()
     """(seconds, factor): from then on it has so many times its places."""
     notices: bool = True
@@ -95,7 +99,9 @@ class Model:
     rate_is_stated: bool = True
     """Whether such a 429 asks to wait for the next window."""
     bucket: tuple[float, int] | None = None
-    """(requests a second, most at once) of a token bucket; beyond it 429, which asks to wait for the next token."""
+    """(requests a second, most at once) of a token bucket;
+    beyond it 429, which asks to wait for the next token.
+    """
     fails_first: tuple[int, int] = (0, 500)
     """(requests, status): the first ones fail."""
     troubles: tuple[Trouble, ...] = ()

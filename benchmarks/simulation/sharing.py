@@ -1,4 +1,6 @@
-"""Four clients of one server that know nothing of each other: what each of them gets, where too much is refused."""
+"""Four clients of one server that know nothing of each other:
+what each of them gets, where too much is refused.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def draw(seed: int) -> Crowd:
 
 
 def play(crowd: Crowd) -> Scene:
-    """Each caller asks again as soon as it is answered, until the end; then all that was asked is answered."""
+    """Each caller asks again as soon as it is answered, until the end;
+    then all that was asked is answered.
+    """
     scene = stage("ours", crowd.seed, [crowd.model], CLIENTS)
 
     def ask(client: Client, _: Called | None = None) -> None:

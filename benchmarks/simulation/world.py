@@ -48,7 +48,9 @@ class World:
         return self.now
 
     def at(self, when: int, do: Callable[[], object]) -> Plan:
-        """Plan something for a time; what is planned for the same time happens in the order of planning."""
+        """Plan something for a time; what is planned for the same time happens
+        in the order of planning.
+        """
         self._count += 1
         plan = Plan(do)
         heapq.heappush(self._agenda, (max(when, self.now), self._count, plan))

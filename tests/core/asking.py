@@ -1,4 +1,6 @@
-"""Asking the same in sync and async: one call through a method or its twin, and what its caller was told."""
+"""Asking the same in sync and async: one call through a method or its twin,
+and what its caller was told.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ BRISK = BreakerPolicy(break_duration=0.02)
 
 @dataclass
 class Told:
-    """What a caller was told: a value, or the pieces of a stream, or an error (after some pieces)."""
+    """What a caller was told: a value, or the pieces of a stream,
+    or an error (after some pieces).
+    """
 
     value: Any = None
     chunks: list[Any] = field(default_factory=list)
@@ -113,7 +117,9 @@ class Async:
 
 
 class Aiohttp(Async):
-    """Calls in one event loop, over connections that aiohttp makes: of every object that is ``made`` meanwhile."""
+    """Calls in one event loop, over connections that aiohttp makes:
+    of every object that is ``made`` meanwhile.
+    """
 
     name = "aiohttp"
 
@@ -166,7 +172,9 @@ async def _atell(
 
 
 def made(*servers: Any, **options: Any) -> OPEA:
-    """An OPEA at one server, or at several called one, two ... in the order of their tiers; quick to try again."""
+    """An OPEA at one server, or at several called one, two ... in the order of their tiers;
+    quick to try again.
+    """
     names = ("one", "two", "three", "four")
     if len(servers) == 1:
         options = {"base_url": servers[0].url, "label": "one"} | options

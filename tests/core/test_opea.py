@@ -463,8 +463,9 @@ def test_models_are_known_from_then_on(way: Way, server: ScriptedServer) -> None
 @pytest.mark.parametrize(
     ("model", "compatible"),
     [
-        ("gpt-4", True), ("GPT-4o", True), ("text-davinci-003", True), ("claude-3", True), ("llama-3", True), ("Mistral-7B", True),
-        ("mixtral-8x7b", True), ("configured", True), ("bert-base", False), ("my-gpt-4", False), ("", False), (None, False), (5, False),
+        ("gpt-4", True), ("GPT-4o", True), ("text-davinci-003", True), ("claude-3", True),
+        ("llama-3", True), ("Mistral-7B", True), ("mixtral-8x7b", True), ("configured", True),
+        ("bert-base", False), ("my-gpt-4", False), ("", False), (None, False), (5, False),
     ],
 )  # fmt: skip
 def test_is_compatible_model(model: Any, compatible: bool) -> None:

@@ -42,11 +42,15 @@ def test_nothing_answers(way: Way, server: ScriptedServer) -> None:
         way.ask(made(server), "chat", "Hello")
     )  # no request reached anybody: there is no id to name
     assert re.fullmatch(
-        r"Nothing answers at http://localhost:8000 \(connection refused, 4 attempts in \d+\.\d s\)\.",
+        (
+            r"Nothing answers at http://localhost:8000 \(connection refused, 4 attempts in "
+            r"\d+\.\d s\)\."
+        ),
         first,
     )
     assert second == (
-        "Is the server running? Usual addresses: Ollama http://localhost:11434, LM Studio :1234, vLLM :8000, llama.cpp :8080. "
+        "Is the server running? Usual addresses: Ollama http://localhost:11434, LM "
+        "Studio :1234, vLLM :8000, llama.cpp :8080. "
         "Set base_url= or OPEA_API_URL."
     )
 
@@ -55,11 +59,12 @@ def test_the_server_does_not_have_the_default_model(way: Way, server: ScriptedSe
     server.always(model_list("llama3.2", "qwen3:8b"))
     first, second, last = lines(way.ask(OPEA(server.url, label="ollama"), "chat", "Hello"))
     assert first.startswith(
-        'ollama (http://localhost:8000/v1) has no model "gpt-3.5-turbo" (the default, none was given)'
+        'ollama (http://localhost:8000/v1) has no model "gpt-3.5-turbo" (the default, '
+        "none was given)"
     )
-    assert (
-        second
-        == 'It serves: llama3.2, qwen3:8b. Pass model="llama3.2", or load the missing one on the server.'
+    assert second == (
+        'It serves: llama3.2, qwen3:8b. Pass model="llama3.2", or load the missing one '
+        "on the server."
     )
     assert re.match(r"1 attempt in \d+\.\d s, request id \w+\.", last)
 
@@ -95,7 +100,8 @@ def test_a_list_that_does_not_come_does_no_harm(
 def test_a_list_that_hangs_is_waited_for_two_seconds(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert prepare._BRIEF == Timeouts(connect=2, first_event=2, idle=2)
+    brief = prepare._BRIEF
+    assert (brief.connect, brief.first_event, brief.idle) == (2, 2, 2)
     monkeypatch.setattr(prepare, "_BRIEF", Timeouts(connect=2, first_event=0.1, idle=2))
     server.always(lambda seen: Answer(before="hang") if seen.method == "GET" else NO_MODEL)
     told = Sync().ask(OPEA(server.url), "chat", "Hello")
@@ -135,9 +141,8 @@ def test_too_long(way: Way, server: ScriptedServer) -> None:
         first
         == f'Too long for qwen3 at gpu1: 41,210 tokens asked, 32,768 possible (server: "{said}").'
     )
-    assert (
-        second
-        == "Shorten the messages, lower max_tokens, or use a model with a larger window. Not retried."
+    assert second == (
+        "Shorten the messages, lower max_tokens, or use a model with a larger window. Not retried."
     )
 
 
@@ -149,7 +154,10 @@ def test_no_endpoint_available(way: Way, server: ScriptedServer, second: Scripte
         way.ask(opea, "chat", "opens it", endpoint=label)
     first, hint, *_ = lines(way.ask(opea, "chat", "Hello"))
     assert re.match(
-        r"No endpoint available after 0 s: one.*connection refused.*\(next try in \d.* s\).*two.*\(next try in \d.* s\)",
+        (
+            r"No endpoint available after 0 s: one.*connection refused.*\(next try in \d.* "
+            r"s\).*two.*\(next try in \d.* s\)"
+        ),
         first,
     )
     assert hint == "Calls wait recovery_wait=0 s for a recovery; raise it for batch work."
@@ -158,13 +166,12 @@ def test_no_endpoint_available(way: Way, server: ScriptedServer, second: Scripte
 def test_a_stream_that_broke_off(way: Way, server: ScriptedServer) -> None:
     server.script(stream(["x" * 602] * 2, finish_reason=None, done=False))
     first, second, _ = lines(way.ask(made(server, label="gpu2"), "stream_chat", "Hello"))
-    assert (
-        first
-        == "Stream from gpu2 broke off after 1,204 characters: connection closed without an end mark."
+    assert first == (
+        "Stream from gpu2 broke off after 1,204 characters: connection closed without an end mark."
     )
-    assert (
-        second
-        == "The text so far is in error.partial. It is not repeated by itself, since part was already handed out."
+    assert second == (
+        "The text so far is in error.partial. It is not repeated by itself, since part "
+        "was already handed out."
     )
 
 

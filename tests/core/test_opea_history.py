@@ -1,4 +1,6 @@
-"""What an answer was signed with goes back through ``response.message``, to whom it came from only."""
+"""What an answer was signed with goes back through ``response.message``,
+to whom it came from only.
+"""
 
 from __future__ import annotations
 

@@ -188,7 +188,8 @@ def check_refused(way: Way, server: ScriptedServer, calls: Iterable[Call]) -> No
     ) == (0, 0, 0)
 
 
-# It is refused before anything depends on the way to call: each in sync, and all of them together in async.
+# It is refused before anything depends on the way to call: each in sync, and all of them together
+# in async.
 
 
 @pytest.mark.parametrize("what", CALLS)

@@ -12,7 +12,10 @@ from opea_core import OPEAError
 from opea_core.display_text import one_line
 from opea_core.testing import Answer, ScriptedServer, Seen, chunk, error, html, json_answer, sse
 
-EVIL = "busy\nFAKE CRITICAL all is lost\r\n\x1b[2J\x1b]0;title\x07 \x00 \u202eevil\u2066 \x85 \u2028 end"
+EVIL = (
+    "busy\nFAKE CRITICAL all is lost\r\n\x1b[2J\x1b]0;title\x07 \x00 \u202eevil\u2066 \x85 "
+    "\u2028 end"
+)
 STEERING = {
     chr(n)
     for n in (

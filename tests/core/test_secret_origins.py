@@ -1,4 +1,6 @@
-"""Which secrets follow which servers: the property of ``bind``, and what users see of it in settings and calls."""
+"""Which secrets follow which servers: the property of ``bind``,
+and what users see of it in settings and calls.
+"""
 
 from __future__ import annotations
 

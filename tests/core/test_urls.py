@@ -86,9 +86,10 @@ def test_without_user_there_is_none() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "  ", None, 7, "localhost:8000", "h/v1", "//h/v1", "ftp://h", "file:///etc/x", "http://", "http:///v1", "http://:8000",
-        "http://h:port", "http://h:99999", "http://h:0", "http://h h/v1", "http://h\n.com", "http://h/v1\x00", "http://[::1", "http:/h/v1",
-        "https:h",
+        "", "  ", None, 7, "localhost:8000", "h/v1", "//h/v1", "ftp://h", "file:///etc/x", "http://",
+        "http:///v1", "http://:8000", "http://h:port", "http://h:99999", "http://h:0",
+        "http://h h/v1", "http://h\n.com", "http://h/v1\x00", "http://[::1",
+        "http:/h/v1", "https:h",
     ],
 )  # fmt: skip
 def test_what_is_no_http_url_is_refused_with_a_hint(text: str) -> None:

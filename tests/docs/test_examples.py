@@ -1,4 +1,6 @@
-"""Every program in examples/ runs, prints what it is about, and asks the server it is told to ask."""
+"""Every program in examples/ runs, prints what it is about,
+and asks the server it is told to ask.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,21 @@ from opea_core.testing import ScriptedServer
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LONGEST = 40
 PRINTS = {
-    "chat": r'You wrote: "What is the capital of France\?"\nfinished because of: stop\ntokens: 6 in, ',
+    "chat": (
+        r'You wrote: "What is the capital of France\?"\nfinished because of: stop\ntokens: 6 '
+        r"in, "
+    ),
     "failover": r"^20 answers from 127\.0\.0\.1:\d+\n",
-    "langchain_agent": r"^human: .*\nai: \['get_weather'\]\ntool: 18 degrees .*\nai: The tool says: ",
+    "langchain_agent": (
+        r"^human: .*\nai: \['get_weather'\]\ntool: 18 degrees "
+        r".*\nai: The tool says: "
+    ),
     "llama_index_agent": r'^the tool is called\nThe tool says: "18 degrees',
     "many_calls": r"^100 answers, 0 errors in ",
-    "stream_with_reasoning": r"^\(thinks\) The scripted model thinks .*\n\(says\) This is .*\nfinished ",
+    "stream_with_reasoning": (
+        r"^\(thinks\) The scripted model thinks .*\n\(says\) "
+        r"This is .*\nfinished "
+    ),
     "tools": r'^the model calls get_weather \{\'city\': \'Paris\'\}\nThe tool says: "18 degrees',
 }
 

@@ -1,4 +1,6 @@
-"""What is promised about names and links: docs/stability.md, and README as the package page shows it."""
+"""What is promised about names and links: docs/stability.md,
+and README as the package page shows it.
+"""
 
 from __future__ import annotations
 

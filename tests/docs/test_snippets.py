@@ -1,4 +1,6 @@
-"""Every example a user can see is run here: Python blocks with the output they claim, and the words of errors."""
+"""Every example a user can see is run here: Python blocks with the output they claim,
+and the words of errors.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def _left_clean() -> Iterator[None]:
-    """LlamaIndex's sync methods take the thread's event loop, or make one that nobody closes; its settings are global."""
+    """LlamaIndex's sync methods take the thread's event loop, or make one that nobody closes;
+    its settings are global.
+    """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     yield

@@ -54,7 +54,9 @@ def _resolved(host: Any, *args: Any, **more: Any) -> Any:
 
 @pytest.fixture(scope="session", autouse=True)
 def _plain_environment() -> Iterator[None]:
-    """What is set on the machine of whoever runs the tests does not matter; no tokenizer is downloaded, no name server asked."""
+    """What is set on the machine of whoever runs the tests does not matter;
+    no tokenizer is downloaded, no name server asked.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in _NAMES:
             patch.delenv(name, raising=False)
@@ -84,7 +86,9 @@ def server(servers: Callable[..., ScriptedServer]) -> ScriptedServer:
 
 @pytest.fixture
 def made() -> Iterator[Callable[..., Any]]:
-    """Makes objects of a way's package at some servers, quick to try again; they are closed after the test."""
+    """Makes objects of a way's package at some servers, quick to try again;
+    they are closed after the test.
+    """
     objects: list[Any] = []
 
     def make(way: Way, *at: ScriptedServer, **options: Any) -> Any:

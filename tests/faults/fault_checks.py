@@ -33,7 +33,9 @@ LANGCHAIN: Mapping[type[errors.OPEAError], tuple[type[Exception], bool | None]] 
     errors.DeadlineExceeded: (lc.ModelTimeoutError, True),
     errors.StreamInterrupted: (lc.ModelAPIError, True),
 }
-"""LangChain's class for each error, and whether it says that trying again may help (None: that depends on the status)."""
+"""LangChain's class for each error, and whether it says that trying again may help (None:
+that depends on the status).
+"""
 CORE_ERRORS = [
     it for it in vars(errors).values() if isinstance(it, type) and issubclass(it, errors.OPEAError)
 ]
@@ -170,7 +172,9 @@ CHECKS: tuple[Check, ...] = (
 
 
 def problems(played: Played) -> list[str]:
-    """What is wrong: each time the record, the way it was asked, the check, and what was found instead."""
+    """What is wrong: each time the record, the way it was asked, the check,
+    and what was found instead.
+    """
     record = played.record
     found = [(way, "is asked", repr(error)) for way, error in played.not_asked.items()]
     for way, done in played.done.items():

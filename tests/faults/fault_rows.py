@@ -1,4 +1,6 @@
-"""The rows of docs/resilience.md, and the table that proves them: how servers and networks misbehave, and what must come of it."""
+"""The rows of docs/resilience.md, and the table that proves them:
+how servers and networks misbehave, and what must come of it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ ROWS = {
     "stuck": "hang in a stream; keep-alives for ever without data",
     "slow": "slow but steady tokens for longer than any single timeout",
     "framing": "truncated chunked body, wrong Content-Length either way, end without length",
-    "content": "200 with HTML; with an error object; with broken JSON; empty; SSE that starts with an error; error in mid-stream",
+    "content": (
+        "200 with HTML; with an error object; with broken JSON; empty; SSE that starts with "
+        "an error; error in mid-stream"
+    ),
     "form": "JSON answer to a stream request; SSE answer to a plain one",
     "storm": "429 storm with a wait, 200 callers",
     "absurd": 'Retry-After absurd (3600, -1, "soon", NaN, past date, year 9999)',
@@ -26,8 +31,14 @@ ROWS = {
     "dead": "all down for good",
     "revoked": "key revoked in the middle",
     "restart": "server restarts under load",
-    "left": "cancellation at every suspension point; consumer leaves the loop; generator dropped; Ctrl-C",
-    "loops": "event loop closed with calls waiting; asyncio.run 100 times; 4 loops + 8 threads with a limit of 5; fork",
+    "left": (
+        "cancellation at every suspension point; consumer leaves the loop; generator "
+        "dropped; Ctrl-C"
+    ),
+    "loops": (
+        "event loop closed with calls waiting; asyncio.run 100 times; 4 loops + 8 threads "
+        "with a limit of 5; fork"
+    ),
     "huge": "2 GB body, decompression bomb, 100 MB line without newline",
     "redirect": "redirect",
     "key": "key with newline, space at the ends or non-ASCII",

@@ -85,8 +85,8 @@ def down(how: Outage, **options: Any) -> Node:
 
 
 READ_AT_ONCE = {"bad-chunk", "error-midway", "short-length"}
-"""Faults that follow the beginning of an answer without a pause: aiohttp mostly reads both at once, and then nothing was
-handed on that could break off."""
+"""Faults that follow the beginning of an answer without a pause: aiohttp mostly reads both at once,
+and then nothing was handed on that could break off."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,9 @@ class Record:
 
     @property
     def ways(self) -> tuple[Way, ...]:
-        """How it can be asked: over aiohttp not what it sees as another fault; ``test_with_aiohttp.py`` has those."""
+        """How it can be asked: over aiohttp not what it sees as another fault;
+        ``test_with_aiohttp.py`` has those.
+        """
         other = any(node.faults & READ_AT_ONCE for node in self.at)
         return tuple(
             way for way in WAYS if not (other and way.package == "aiohttp" and way.is_async)
@@ -340,7 +342,9 @@ class Certificates:
 
 
 def warm_up() -> None:
-    """Ask once in every way, so that what is imported then does not count against the time limits of tests."""
+    """Ask once in every way, so that what is imported then does not count against the
+    time limits of tests.
+    """
     with ScriptedServer() as server:
         for way in WAYS:
             session = Session(way, way.make(base_url=server.url))
@@ -348,7 +352,8 @@ def warm_up() -> None:
             assert (told.text, told.error) == (RIGHT, None), str(way)
             session.close()
     gc.collect()
-    gc.freeze()  # the frameworks' objects stay: each record looks for garbage, which takes long among so many
+    # the frameworks' objects stay: each record looks for garbage, which takes long among so many
+    gc.freeze()
 
 
 def of(row: str) -> Callable[[Any], Any]:

@@ -1,4 +1,6 @@
-"""Every way to ask, in the three packages: the same question, and what its caller was told, in one form."""
+"""Every way to ask, in the three packages: the same question,
+and what its caller was told, in one form.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ RIGHT = 'This is the scripted model. You wrote: "Hello"'
 
 @dataclass
 class Told:
-    """What a caller was told: pieces of text (one, if it did not stream), and maybe an error after some of them."""
+    """What a caller was told: pieces of text (one, if it did not stream),
+    and maybe an error after some of them.
+    """
 
     pieces: list[str] = field(default_factory=list)
     error: BaseException | None = None
@@ -156,12 +160,16 @@ DECK = tuple(
         *("aiohttp chat", "langchain ainvoke", "llama_index chat"),
     )
 )
-"""The same, in an order in which three in a row meet every package, sync and async, also at the end and the beginning."""
+"""The same, in an order in which three in a row meet every package, sync and async,
+also at the end and the beginning.
+"""
 STREAMS = tuple(way for way in WAYS if way.is_stream and way.method != "stream_complete")
 
 
 def _pairs() -> list[tuple[Way, Way]]:
-    """A plain and a streamed way of two packages, one of them sync and one async; neighbours are of other packages."""
+    """A plain and a streamed way of two packages, one of them sync and one async;
+    neighbours are of other packages.
+    """
     found = [
         (plain, stream)
         for plain in WAYS
@@ -179,7 +187,9 @@ def _pairs() -> list[tuple[Way, Way]]:
 
 
 PAIRS = _pairs()
-"""What the records of the table take in turn: each meets a plain answer and a stream, and two in a row meet every package."""
+"""What the records of the table take in turn: each meets a plain answer and a stream,
+and two in a row meet every package.
+"""
 
 
 class Session:
@@ -237,7 +247,9 @@ async def _settled(left: Callable[[], list[str]], patience: float) -> list[str]:
 
 
 class Crowd:
-    """Many callers of one object at once, in threads or in one event loop, while the test does something else."""
+    """Many callers of one object at once, in threads or in one event loop,
+    while the test does something else.
+    """
 
     def __init__(
         self, way: Way, made: Any, questions: Iterable[str] | int, rounds: int = 1, **options: Any

@@ -1,4 +1,6 @@
-"""Many callers of one object while its servers are busy, down, slow, restarted or wrong; in the three packages."""
+"""Many callers of one object while its servers are busy, down, slow, restarted or wrong;
+in the three packages.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _deck: Iterator[Way] = cycle(DECK)
 
 
 def in_turn(**cases: Sequence[Any]) -> Any:
-    """Each case of a test in the next two ways of the deck, a test without cases in the next three."""
+    """Each case of a test in the next two ways of the deck,
+    a test without cases in the next three.
+    """
     every = list(product(*cases.values()))
     count = 3 if len(every) == 1 else 2
     found = [
@@ -48,7 +52,9 @@ def question(seen: Seen) -> str:
 @of("storm")
 @in_turn()
 def test_a_storm_of_rate_limits_is_served(way: Way, servers: Servers, made: Made) -> None:
-    """200 callers at a server that takes 25 at once and tells the others to come back in 0.3 s: they come as others end well."""
+    """200 callers at a server that takes 25 at once and tells the others to come back in 0.3 s:
+    they come as others end well.
+    """
     callers = 200 if way.package == "core" else 60
     server = servers(capacity=callers // 8, latency=0.1, overload=faults.rate_limited(0.3))
     it = made(way, server, max_concurrent=callers)
@@ -115,7 +121,9 @@ def test_one_of_three_that_is_slow_gets_less(way: Way, servers: Servers, made: M
 @of("burst")
 @in_turn()
 def test_a_brownout_is_not_made_worse_and_passes(way: Way, servers: Servers, made: Made) -> None:
-    """More than the server takes at once, answered with 503: retries stay within their budget, and it ends when the server heals."""
+    """More than the server takes at once, answered with 503:
+    retries stay within their budget, and it ends when the server heals.
+    """
     server = servers(capacity=4, latency=0.01, overload=faults.status(503, "overloaded"))
     it = made(way, server, max_concurrent=16, breaker=False)
     crowd = Crowd(way, it, 60)

@@ -1,4 +1,6 @@
-"""Callers that leave: consumers, cancelled tasks, Ctrl-C, objects that are closed; in the three packages."""
+"""Callers that leave: consumers, cancelled tasks, Ctrl-C, objects that are closed;
+in the three packages.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +111,9 @@ async def test_an_async_consumer_that_leaves_the_loop(
 def test_a_task_cancelled_wherever_it_waits(
     way: Way, server: ScriptedServer, made: Made, late: bool
 ) -> None:
-    """A call that waits for a place, is refused, sent again and answered; cancelled at each of its suspensions."""
+    """A call that waits for a place, is refused, sent again and answered;
+    cancelled at each of its suspensions.
+    """
     it = made(way, server, max_concurrent=1)
 
     async def cancelled(number: int) -> bool:

@@ -1,4 +1,6 @@
-"""Objects used by loops that come and go, by loops and threads at once, and after a fork; in the three packages."""
+"""Objects used by loops that come and go, by loops and threads at once, and after a fork;
+in the three packages.
+"""
 
 from __future__ import annotations
 

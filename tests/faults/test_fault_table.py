@@ -1,4 +1,5 @@
-"""Every fault of the table: what the caller is told, what was sent, what came back, and that no secret shows.
+"""Every fault of the table: what the caller is told, what was sent, what came back,
+and that no secret shows.
 
 Each record is asked in two ways, a few in all; ``make test-all`` asks every record in all ways.
 """

@@ -33,7 +33,9 @@ _NAMES += (
 
 @pytest.fixture(scope="session", autouse=True)
 def _plain_environment() -> Iterator[None]:
-    """What is set on the machine of whoever runs the tests does not matter, and no tokenizer is downloaded."""
+    """What is set on the machine of whoever runs the tests does not matter,
+    and no tokenizer is downloaded.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in _NAMES:
             patch.delenv(name, raising=False)

@@ -14,28 +14,31 @@ from fuzz_samples import ERRORS, KINDS, sample
 from fuzz_values import mutated, written
 
 STATUSES = (200,) * 220 + (
-    201, 202, 204, 206, 301, 304, 307, 400, 400, 401, 402, 403, 404, 405, 408, 409, 410, 413, 415, 418, 422, 422, 424, 425, 429, 429, 429,
-    431, 451, 498, 499, 500, 500, 501, 502, 503, 503, 504, 505, 520, 524, 529, 530, 598, 599, 600, 999,
+    201, 202, 204, 206, 301, 304, 307, 400, 400, 401, 402, 403, 404, 405, 408, 409, 410, 413, 415,
+    418, 422, 422, 424, 425, 429, 429, 429, 431, 451, 498, 499, 500, 500, 501, 502, 503, 503, 504,
+    505, 520, 524, 529, 530, 598, 599, 600, 999,
 )  # fmt: skip
 TIMES = (
-    "", " ", "0", "-1", "1", "0.5", "1.5", "1e-9", "1e999", "-1e999", "NaN", "inf", "-inf", "9" * 400, "1e308", "99999999999",
-    "1800000000", "1800000000000",
-    "1m30s", "10ms", "6m0s", "1h", "1d", "1.5.5s", "ms", "s", "0x10", "1,2", "1, 2", "+5", "1_0", "\xb2", "Wed, 21 Oct 2015 07:28:00 GMT",
-    "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 -2359", "Wed, 21 Oct 2099 07:28:00 +9999",
-    "Thu, 99 Foo 20999 99:99:99 ZZZ", "Sunday",
-    "2099-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2024-02-30T00:00:00Z", "20240101", "2024-W01-1",
-    "soon",
+    "", " ", "0", "-1", "1", "0.5", "1.5", "1e-9", "1e999", "-1e999", "NaN", "inf", "-inf",
+    "9" * 400, "1e308", "99999999999", "1800000000", "1800000000000",
+    "1m30s", "10ms", "6m0s", "1h", "1d", "1.5.5s", "ms", "s", "0x10", "1,2", "1, 2", "+5", "1_0",
+    "\xb2", "Wed, 21 Oct 2015 07:28:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT",
+    "Mon, 01 Jan 0001 00:00:00 -2359", "Wed, 21 Oct 2099 07:28:00 +9999",
+    "Thu, 99 Foo 20999 99:99:99 ZZZ", "Sunday", "2099-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59",
+    "9999-12-31T23:59:59-23:59", "2024-02-30T00:00:00Z", "20240101", "2024-W01-1", "soon",
 )  # fmt: skip
 TIMED = (
-    "retry-after", "retry-after", "retry-after-ms", "llm_provider-retry-after", "date", "x-ratelimit-reset-requests",
-    "x-ratelimit-reset-tokens",
-    "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens", "x-ratelimit-limit-requests", "x-ratelimit-reset", "ratelimit-reset",
-    "anthropic-ratelimit-requests-reset", "x-should-retry", "x-request-id", "request-id", "location", "content-location", "age", "server",
+    "retry-after", "retry-after", "retry-after-ms", "llm_provider-retry-after", "date",
+    "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens",
+    "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens", "x-ratelimit-limit-requests",
+    "x-ratelimit-reset", "ratelimit-reset", "anthropic-ratelimit-requests-reset", "x-should-retry",
+    "x-request-id", "request-id", "location", "content-location", "age", "server",
 )  # fmt: skip
 TYPES = (
-    "application/json", "text/event-stream", "text/html", "text/plain; charset=utf-16", "application/json; charset=nonsense", "image/png",
-    "", ";",
-    "text/event-stream; charset=latin-1", "application/problem+json", "multipart/form-data", "application/x-ndjson", "\xe9", "a/b" * 300,
+    "application/json", "text/event-stream", "text/html", "text/plain; charset=utf-16",
+    "application/json; charset=nonsense", "image/png", "", ";",
+    "text/event-stream; charset=latin-1", "application/problem+json", "multipart/form-data",
+    "application/x-ndjson", "\xe9", "a/b" * 300,
 )  # fmt: skip
 PACKINGS = (
     "gzip",
@@ -145,9 +148,10 @@ def _dressed(chance: Random, text: bytes) -> bytes:
 _DRESSES = (
     b"data:%\n\n", b"%\n\n", b"data: %\n", b"data: %\r\n\r\n", b"event: error\ndata: %\n\n",
     b"event: message\nid: \x00\nretry: 1e9\ndata: %\n\n",
-    b": hello\n\ndata: %\n\n", b"data: %\ndata: %\n\n", b" data: %\n\n", b"DATA: %\n\n", b"data\n\ndata: %\n\n", b"error: %\n\n",
-    b"data: [DONE] %\n\n",
-    b"data: data: %\n\n", b"event: ping\ndata: %\n\n", b"data: %%\n\n", b"\xef\xbb\xbfdata: %\n\n", b"id: 1\n\n%", b"data: \x1e%\n\n",
+    b": hello\n\ndata: %\n\n", b"data: %\ndata: %\n\n", b" data: %\n\n", b"DATA: %\n\n",
+    b"data\n\ndata: %\n\n", b"error: %\n\n", b"data: [DONE] %\n\n",
+    b"data: data: %\n\n", b"event: ping\ndata: %\n\n", b"data: %%\n\n", b"\xef\xbb\xbfdata: %\n\n",
+    b"id: 1\n\n%", b"data: \x1e%\n\n",
 )  # fmt: skip
 _Blocks = list[bytes]
 
@@ -320,25 +324,26 @@ def on_the_wire(chance: Random, sent: Sent) -> bytes:
 _BEFORE = (b"",) * 16 + (
     b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n" * 30,
     b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n",
-    b"\r\n", b"\x16\x03\x01", b"SSH-2.0\r\n", b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+    b"\r\n", b"\x16\x03\x01", b"SSH-2.0\r\n", b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
 )  # fmt: skip
 _STATUS_LINES = (
-    b"HTTP/1.0 200 OK", b"HTTP/1.1 200", b"HTTP/1.1  200 OK", b"HTTP/2 200", b"HTTP/1.1 20 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 099 OK",
-    b"HTTP/0.9 200 OK",
-    b"ICY 200 OK", b"200 OK", b"HTTP/1.1 200 \xff\xfe", b"HTTP/1.1 200 OK\x00", b"HTTP/1.1 -1 OK", b"http/1.1 200 OK",
-    b"HTTP/1.1 \xb2\xb2\xb2 OK", b"",
+    b"HTTP/1.0 200 OK", b"HTTP/1.1 200", b"HTTP/1.1  200 OK", b"HTTP/2 200", b"HTTP/1.1 20 OK",
+    b"HTTP/1.1 2000 OK", b"HTTP/1.1 099 OK", b"HTTP/0.9 200 OK",
+    b"ICY 200 OK", b"200 OK", b"HTTP/1.1 200 \xff\xfe", b"HTTP/1.1 200 OK\x00", b"HTTP/1.1 -1 OK",
+    b"http/1.1 200 OK", b"HTTP/1.1 \xb2\xb2\xb2 OK", b"",
 )  # fmt: skip
 _LINES = (
-    b"content-length: -1", b"content-length: 5", b"content-length: 1, 1", b"content-length: 1e3", b"content-length: " + b"9" * 30,
-    b"content-length:",
-    b"content-length: 00000000000000000000000005", b"content-length: \xb2", b"transfer-encoding: chunked",
-    b"transfer-encoding: gzip, chunked",
-    b"transfer-encoding: identity", b"transfer-encoding: Chunked ", b"connection: close", b"connection: upgrade, keep-alive",
-    b"upgrade: websocket",
-    b"content-encoding: gzip", b"x: " + b"y" * 9000, b"x y: z", b"no colon", b": empty", b" folded", b"x:\x00", b"x: \xff\xfe",
-    b"\xe9: x", b"x: a\rb",
-    b"set-cookie: a=b", b"set-cookie: a=b", b"retry-after: 1", b"retry-after: 2", b"trailer: x", b"content-type: text/html",
-    b"keep-alive: timeout=-1",
+    b"content-length: -1", b"content-length: 5", b"content-length: 1, 1", b"content-length: 1e3",
+    b"content-length: " + b"9" * 30, b"content-length:",
+    b"content-length: 00000000000000000000000005", b"content-length: \xb2",
+    b"transfer-encoding: chunked", b"transfer-encoding: gzip, chunked",
+    b"transfer-encoding: identity", b"transfer-encoding: Chunked ", b"connection: close",
+    b"connection: upgrade, keep-alive", b"upgrade: websocket",
+    b"content-encoding: gzip", b"x: " + b"y" * 9000, b"x y: z", b"no colon", b": empty", b" folded",
+    b"x:\x00", b"x: \xff\xfe", b"\xe9: x", b"x: a\rb",
+    b"set-cookie: a=b", b"set-cookie: a=b", b"retry-after: 1", b"retry-after: 2", b"trailer: x",
+    b"content-type: text/html", b"keep-alive: timeout=-1",
 )  # fmt: skip
 
 

@@ -209,7 +209,9 @@ class Run:
 
 @contextmanager
 def _garbage_between_cases() -> Iterator[None]:
-    """No garbage is collected deep in a parser, where what finalizers do would end in a RecursionError."""
+    """No garbage is collected deep in a parser,
+    where what finalizers do would end in a RecursionError.
+    """
     gc.collect()
     gc.freeze()
     gc.disable()

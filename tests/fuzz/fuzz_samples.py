@@ -79,16 +79,21 @@ _MESSAGES: list[tuple[Json, str]] = [
     ({"content": PERSON}, "stop"),
     ({"content": f"```json\n{PERSON}\n```"}, "stop"),
     ({"content": None, "tool_calls": [call()]}, "tool_calls"),
-    ({"content": "", "tool_calls": [call(index=0), call(index=1, id="call_2", name="get_time")]}, "tool_calls"),
+    ({"content": "", "tool_calls": [call(index=0), call(index=1, id="call_2", name="get_time")]},
+        "tool_calls"),
     ({"content": None, "tool_calls": [call("Person", PERSON)]}, "tool_calls"),
-    ({"content": None, "function_call": {"name": "get_weather", "arguments": "{}"}}, "function_call"),
+    ({"content": None, "function_call": {"name": "get_weather", "arguments": "{}"}},
+        "function_call"),
     ({"content": "Well.", "reasoning_content": "Let me think.",
     "reasoning_details": [{"type": "reasoning.text", "text": "Hm", "index": 0}]}, "stop"),
-    ({"content": [{"type": "text", "text": "Hi"}, {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]}, "stop"),
+    ({"content": [{"type": "text", "text": "Hi"}, {"type": "thinking", "thinking": [{"type": "text",
+        "text": "Hm"}]}]}, "stop"),
     ({"content": None, "refusal": "I will not."}, "stop"),
-    ({"content": "<think>Hm</think>Hi", "annotations": [{"type": "url_citation", "url_citation": {"url": "http://x", "title": "x"}}]},
+    ({"content": "<think>Hm</think>Hi", "annotations": [{"type": "url_citation",
+        "url_citation": {"url": "http://x", "title": "x"}}]},
     "length"),
-    ({"content": "", "audio": {"id": "a", "data": "AAAA", "transcript": "Hi", "expires_at": 1}}, "stop"),
+    ({"content": "", "audio": {"id": "a", "data": "AAAA", "transcript": "Hi", "expires_at": 1}},
+        "stop"),
 ]  # fmt: skip
 
 
@@ -154,11 +159,13 @@ def _streams() -> list[list[Any]]:
 
 
 def _texts(stream: bool) -> Json:
-    return _root("text_completion", [{"index": 0, "text": "Hi", "logprobs": {"tokens": ["Hi"], "token_logprobs": [-0.1]},
+    return _root("text_completion", [{"index": 0, "text": "Hi", "logprobs": {"tokens": ["Hi"],
+        "token_logprobs": [-0.1]},
                                       "finish_reason": None if stream else "stop"}])  # fmt: skip
 
 
-_EMBEDDED: Json = {"object": "list", "model": "m", "usage": {"prompt_tokens": 2, "total_tokens": 2}, "data": [
+_EMBEDDED: Json = {"object": "list", "model": "m", "usage": {"prompt_tokens": 2, "total_tokens": 2},
+    "data": [
     {"object": "embedding", "index": 0, "embedding": [0.25, -0.5, 1]},
     {"object": "embedding", "index": 1, "embedding": [1, 0, 0.5]}]}  # fmt: skip
 _PACKED: Json = {
@@ -166,10 +173,12 @@ _PACKED: Json = {
     "data": [{"index": index, "embedding": "AACAPgAAAL8AAIA/"} for index in (0, 1)],
 }
 _RANKED: list[Json] = [
-    {"index": 1, "relevance_score": 0.9, "document": {"text": "b"}}, {"index": 0, "relevance_score": 0.1, "document": "a"},
+    {"index": 1, "relevance_score": 0.9, "document": {"text": "b"}}, {"index": 0,
+        "relevance_score": 0.1, "document": "a"},
 ]  # fmt: skip
-_MODEL: Json = {"id": "m", "object": "model", "created": 1, "owned_by": "x", "max_model_len": 8192, "meta": {"n_ctx": 4096},
-                "top_provider": {"context_length": 1}, "providers": [{"context_length": 9}], "capabilities": {"limits": {}}}  # fmt: skip
+_MODEL: Json = {"id": "m", "object": "model", "created": 1, "owned_by": "x", "max_model_len": 8192,
+                "meta": {"n_ctx": 4096}, "top_provider": {"context_length": 1},
+                "providers": [{"context_length": 9}], "capabilities": {"limits": {}}}  # fmt: skip
 DOCUMENTS: dict[str, list[Any]] = {
     "chat": _chat(),
     "stream": _streams(),
@@ -194,18 +203,23 @@ DOCUMENTS: dict[str, list[Any]] = {
 }
 """By kind: documents, or (streams) lists of events."""
 ERRORS: list[Json] = [
-    {"error": {"message": "Rate limit reached. Please try again in 1.5s.", "type": "tokens", "param": None, "code": "rate_limit_exceeded"}},
-    {"error": {"message": "maximum context length is 8 tokens, you requested 9", "code": "context_length_exceeded", "param": "messages"}},
-    {"error": {"message": "Unsupported parameter: 'response_format' json_schema", "type": "invalid_request_error",
-    "param": "response_format"}},
-    {"error": {"message": "unknown field tool_choice; use 'max_completion_tokens' instead", "param": "tool_choice"}},
-    {"error": {"code": "json_validate_failed", "failed_generation": PERSON, "message": "Failed to validate JSON"}},
+    {"error": {"message": "Rate limit reached. Please try again in 1.5s.", "type": "tokens",
+        "param": None, "code": "rate_limit_exceeded"}},
+    {"error": {"message": "maximum context length is 8 tokens, you requested 9",
+        "code": "context_length_exceeded", "param": "messages"}},
+    {"error": {"message": "Unsupported parameter: 'response_format' json_schema",
+    "type": "invalid_request_error", "param": "response_format"}},
+    {"error": {"message": "unknown field tool_choice; use 'max_completion_tokens' instead",
+        "param": "tool_choice"}},
+    {"error": {"code": "json_validate_failed", "failed_generation": PERSON,
+        "message": "Failed to validate JSON"}},
     {"error": {"message": "Provider returned error", "code": 429,
     "metadata": {"raw": '{"error": "x"}', "headers": {"X-RateLimit-Reset": "1"}}}},
     {"detail": [{"loc": ["body", "messages", 0], "msg": "field required", "type": "missing"}]},
     {"detail": "Not Found"},
     {"object": "error", "message": "the model is not found", "type": "NotFoundError", "code": 404},
-    {"error": {"details": [{"@type": "RetryInfo", "retryDelay": "3s"}], "status": "RESOURCE_EXHAUSTED", "code": 429, "message": "quota"}},
+    {"error": {"details": [{"@type": "RetryInfo", "retryDelay": "3s"}],
+        "status": "RESOURCE_EXHAUSTED", "code": 429, "message": "quota"}},
     {"error": "CUDA out of memory"},
 ]  # fmt: skip
 
@@ -214,7 +228,9 @@ _BESIDE = frozenset({"id", "object", "created", "model", "system_fingerprint", "
 
 
 def sample(chance: Random, kind: str) -> Any:
-    """A right answer of the kind: a document, or the list of a stream's events; half of them without what stands beside the answer."""
+    """A right answer of the kind: a document, or the list of a stream's events; half of them
+    without what stands beside the answer.
+    """
     found = copy.deepcopy(chance.choice(DOCUMENTS[kind]))
     return _bare(found) if "choices" in str(found) and chance.random() < 0.5 else found
 

@@ -10,40 +10,44 @@ from random import Random
 from typing import Any
 
 RAW = (
-    "1" * 5000, "-" + "9" * 400, "1e999", "-1E400", "NaN", "Infinity", "-Infinity", "-0", "1e-400", "0x10", "1_000", "tru", "'x'", "01", "",
-    "[" * 90 + "]" * 90, "[" * 3000 + "]" * 3000, "[" * 700, '{"a":' * 90 + "1" + "}" * 90, '{"a":' * 990 + "1" + "}" * 990,
-    '{"a":1,"a":2}',
-    '"\\ud800"', '"\\udc00\\ud800"', '"\\u0000"', '"\\x41"', '"\t\n"', '"a" "b"', "[1,]", '{"a":1,}', "/* x */ 1",
+    "1" * 5000, "-" + "9" * 400, "1e999", "-1E400", "NaN", "Infinity", "-Infinity", "-0", "1e-400",
+    "0x10", "1_000", "tru", "'x'", "01", "", "[" * 90 + "]" * 90, "[" * 3000 + "]" * 3000,
+    "[" * 700, '{"a":' * 90 + "1" + "}" * 90, '{"a":' * 990 + "1" + "}" * 990, '{"a":1,"a":2}',
+    '"\\ud800"', '"\\udc00\\ud800"', '"\\u0000"', '"\\x41"', '"\t\n"', '"a" "b"', "[1,]",
+    '{"a":1,}', "/* x */ 1",
 )  # fmt: skip
 """Written into the text of a document as they are."""
 TEXTS = (
-    "", " ", "0", "-1", "1e999", "NaN", "null", "true", "[]", "{}", '{"a": 1}', '{"a": NaN}', '{"a": 1' + "0" * 400 + "}", '{"a": 1e999}',
-    '{"a"',
-    '[{"a": 1}]', '"a"', '{"city": "\ud800"}', '{"name": "Ada", "age": "x"}', '{"name": "get_weather", "arguments": {"city": "Rome"}}',
-    '{"a":' * 500 + "1" + "}" * 500, "[" * 2000, "\ud800", "\udc00a", "a\ud83d", "\ude00", "\x00", "\x1b[31mred", "\u202eabc", "\u2028",
-    "\ufeff",
-    "é" * 50, "x" * 3000, "😀", "<think>", "</think>", "<think>a</think>b", "<tool_call>{}</tool_call>", "```json\n{", "text/html",
-    "assistant", "user", "system", "developer", "tool", "function", "ROLE", "stop", "length", "tool_calls", "content_filter", "error",
-    "eos",
-    "get_weather", "get_time", "Person", "person", "unknown_tool", "get_weather\n", "functions.get_weather", "a b", "../x", "%s", "{0}",
-    "__class__",
-    "text", "image_url", "thinking", "reasoning", "refusal", "input_audio", "output_text", "reasoning.encrypted", "server_error",
-    "AACAPgAAAL8AAIA/", "AACAfwAAgP8AAMB/", "AA==", "A", "http://[", "data:image/png;base64,x",
+    "", " ", "0", "-1", "1e999", "NaN", "null", "true", "[]", "{}", '{"a": 1}', '{"a": NaN}',
+    '{"a": 1' + "0" * 400 + "}", '{"a": 1e999}', '{"a"',
+    '[{"a": 1}]', '"a"', '{"city": "\ud800"}', '{"name": "Ada", "age": "x"}',
+    '{"name": "get_weather", "arguments": {"city": "Rome"}}', '{"a":' * 500 + "1" + "}" * 500,
+    "[" * 2000, "\ud800", "\udc00a", "a\ud83d", "\ude00", "\x00", "\x1b[31mred", "\u202eabc",
+    "\u2028", "\ufeff", "é" * 50, "x" * 3000, "😀", "<think>", "</think>", "<think>a</think>b",
+    "<tool_call>{}</tool_call>", "```json\n{", "text/html", "assistant", "user", "system",
+    "developer", "tool", "function", "ROLE", "stop", "length", "tool_calls", "content_filter",
+    "error", "eos", "get_weather", "get_time", "Person", "person", "unknown_tool", "get_weather\n",
+    "functions.get_weather", "a b", "../x", "%s", "{0}", "__class__",
+    "text", "image_url", "thinking", "reasoning", "refusal", "input_audio", "output_text",
+    "reasoning.encrypted", "server_error", "AACAPgAAAL8AAIA/", "AACAfwAAgP8AAMB/", "AA==", "A",
+    "http://[", "data:image/png;base64,x",
 )  # fmt: skip
 NUMBERS = (
-    0, -1, 1, 2, 3, 128, 1024, 10**6, 2**31, 2**53 + 1, 2**63, -(2**63) - 1, 2**64, 10**30, 10**308, 10**309, 10**400, -(10**400),
-    0.0, -0.0, 0.5, 1.5, 1e-320, 1e300, 1.7e308, -1.7e308, float("inf"), float("-inf"), float("nan"),
+    0, -1, 1, 2, 3, 128, 1024, 10**6, 2**31, 2**53 + 1, 2**63, -(2**63) - 1, 2**64, 10**30, 10**308,
+    10**309, 10**400, -(10**400), 0.0, -0.0, 0.5, 1.5, 1e-320, 1e300, 1.7e308, -1.7e308,
+    float("inf"), float("-inf"), float("nan"),
 )  # fmt: skip
 NAMES = (
-    "id", "object", "model", "choices", "index", "message", "delta", "content", "role", "text", "tool_calls", "function_call", "function",
-    "name",
-    "arguments", "type", "finish_reason", "logprobs", "top_logprobs", "token", "bytes", "usage", "error", "detail", "code", "param",
-    "refusal",
-    "reasoning", "reasoning_content", "reasoning_details", "thinking", "signature", "annotations", "audio", "data", "embedding", "results",
-    "relevance_score", "score", "document", "meta", "tokens", "count", "prompt_tokens", "completion_tokens", "total_tokens", "custom",
-    "prompt_tokens_details", "completion_tokens_details", "input", "metadata", "headers", "", "\ud800", "__proto__", "lc", "blocks",
-    "summary",
-    "message_id", "parsed", "tool_call_id", "additional_kwargs", "response_metadata", "generation_info", "$ref", "cost", "timings",
+    "id", "object", "model", "choices", "index", "message", "delta", "content", "role", "text",
+    "tool_calls", "function_call", "function", "name",
+    "arguments", "type", "finish_reason", "logprobs", "top_logprobs", "token", "bytes", "usage",
+    "error", "detail", "code", "param", "refusal",
+    "reasoning", "reasoning_content", "reasoning_details", "thinking", "signature", "annotations",
+    "audio", "data", "embedding", "results", "relevance_score", "score", "document", "meta",
+    "tokens", "count", "prompt_tokens", "completion_tokens", "total_tokens", "custom",
+    "prompt_tokens_details", "completion_tokens_details", "input", "metadata", "headers", "",
+    "\ud800", "__proto__", "lc", "blocks", "summary", "message_id", "parsed", "tool_call_id",
+    "additional_kwargs", "response_metadata", "generation_info", "$ref", "cost", "timings",
     "warnings",
 )  # fmt: skip
 _MARK = "@raw%d@"
@@ -196,7 +200,9 @@ _CHANGES = (
 
 
 def written(chance: Random, document: Any) -> bytes:
-    """The document as text, in some spelling; lone surrogates may become bytes that are no UTF-8."""
+    """The document as text, in some spelling;
+    lone surrogates may become bytes that are no UTF-8.
+    """
     text = json.dumps(
         document,
         ensure_ascii=chance.random() < 0.5,

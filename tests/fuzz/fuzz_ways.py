@@ -1,4 +1,6 @@
-"""Every way to ask that the fuzzer tries, which errors it may end in, and a look at what it gave."""
+"""Every way to ask that the fuzzer tries, which errors it may end in,
+and a look at what it gave.
+"""
 
 from __future__ import annotations
 

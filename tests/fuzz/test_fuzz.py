@@ -1,7 +1,8 @@
-"""Whatever a server answers, a call ends with an answer or an error that is promised, and holds nothing afterwards.
+"""Whatever a server answers, a call ends with an answer or an error that is promised,
+and holds nothing afterwards.
 
-What fails is printed with the line that tries it again: ``fuzz_run.again(way, seed, number, wire)``.
-``OPEA_FUZZ_SEED=7 pytest -m slow tests/fuzz`` tries other answers than every run does.
+What fails is printed with the line that tries it again: ``fuzz_run.again(way, seed, number,
+wire)``. ``OPEA_FUZZ_SEED=7 pytest -m slow tests/fuzz`` tries other answers than every run does.
 """
 
 from __future__ import annotations

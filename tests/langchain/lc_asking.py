@@ -97,7 +97,9 @@ def blocks(message: AIMessage, expected: Told = Told()) -> list[Block]:
 
 
 def in_order(found: list[Block]) -> list[Block]:
-    """Blocks in the order of a whole answer, texts and thoughts as one each; in a merged stream they stand as they came."""
+    """Blocks in the order of a whole answer, texts and thoughts as one each;
+    in a merged stream they stand as they came.
+    """
     order = ("reasoning", "text", "refusal", "tool_call", "invalid_tool_call")
     joined: list[Block] = []
     for kind, value in sorted(found, key=lambda block: order.index(block[0])):

@@ -1,4 +1,6 @@
-"""Models for tests, one way to use any class, four to ask a chat model, and a handler that keeps what tracers are told."""
+"""Models for tests, one way to use any class, four to ask a chat model,
+and a handler that keeps what tracers are told.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def _astream(runnable: Any, input_: Any, config: Any, **options: Any) -> Any:
 
 
 def _merged(chunks: list[Any]) -> Any:
-    """Message chunks (and dicts of them) are added up; of anything else the last one is the whole."""
+    """Message chunks (and dicts of them) are added up;
+    of anything else the last one is the whole.
+    """
     whole, *rest = chunks
     for chunk in rest:
         whole = (

@@ -1,4 +1,6 @@
-"""Answers as odd servers send them, and the one message that each of them means: events, ends, content."""
+"""Answers as odd servers send them, and the one message that each of them means:
+events, ends, content.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ SSE = {"content-type": "text/event-stream"}
 
 @dataclass(frozen=True)
 class Shape:
-    """An answer to a stream, the same as a plain answer (None: the events serve for both), and what they mean."""
+    """An answer to a stream, the same as a plain answer (None:
+    the events serve for both), and what they mean.
+    """
 
     streamed: Answer
     expected: Told
@@ -68,7 +72,10 @@ def _with_text(*before: Json, after: tuple[Json, ...] = (), **root: Any) -> Answ
 
 _DATA = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":"stop"}]}'
 _PLAIN = body({"content": "Hello"})
-_EMOJI = 'data: {"choices":[{"delta":{"content":"H\u00e9 \U0001f600 \u4f60\u2028"},"finish_reason":"stop"}]}\n\n'.encode()
+_EMOJI = (
+    'data: {"choices":[{"delta":{"content":"H\u00e9 \U0001f600 '
+    '\u4f60\u2028"},"finish_reason":"stop"}]}\n\n'
+).encode()
 
 FRAMING = {
     "no space after the colon, CRLF": Shape(
@@ -221,15 +228,30 @@ CHUNKS = {
 }
 
 ENDS = {
-    "finish reason, no [DONE]": Shape(sse(chunk({"content": "Hello"}), chunk({}, "stop"), done=False), HELLO),
-    "[DONE], no finish reason": Shape(sse(chunk({"content": "Hello"})), Told("Hello", finish=None), body({"content": "Hello"}, None)),
-    "text after the finish reason": Shape(sse(chunk({"content": "Hel"}, "stop"), chunk({"content": "lo"})), HELLO),
-    "finish reason again": Shape(sse(chunk({"content": "Hello"}), chunk({}, "stop"), chunk({}, "stop"), chunk({}, "")), HELLO),
-    "finish reason changes": Shape(
-        sse(chunk({"content": "Hello"}), chunk({}, "stop"), chunk({}, "length")), Told("Hello", finish="length")
+    "finish reason, no [DONE]": Shape(
+        sse(chunk({"content": "Hello"}), chunk({}, "stop"), done=False), HELLO
     ),
-    "finish reason empty on every chunk": Shape(sse(chunk({"content": "Hel"}, ""), chunk({"content": "lo"}, ""), chunk({}, "stop")), HELLO),
-    "nothing but a finish reason": Shape(sse(chunk({}, "length")), Told("", finish="length"), body({"content": ""}, "length")),
+    "[DONE], no finish reason": Shape(
+        sse(chunk({"content": "Hello"})),
+        Told("Hello", finish=None),
+        body({"content": "Hello"}, None),
+    ),
+    "text after the finish reason": Shape(
+        sse(chunk({"content": "Hel"}, "stop"), chunk({"content": "lo"})), HELLO
+    ),
+    "finish reason again": Shape(
+        sse(chunk({"content": "Hello"}), chunk({}, "stop"), chunk({}, "stop"), chunk({}, "")), HELLO
+    ),
+    "finish reason changes": Shape(
+        sse(chunk({"content": "Hello"}), chunk({}, "stop"), chunk({}, "length")),
+        Told("Hello", finish="length"),
+    ),
+    "finish reason empty on every chunk": Shape(
+        sse(chunk({"content": "Hel"}, ""), chunk({"content": "lo"}, ""), chunk({}, "stop")), HELLO
+    ),
+    "nothing but a finish reason": Shape(
+        sse(chunk({}, "length")), Told("", finish="length"), body({"content": ""}, "length")
+    ),
     "camel case": Shape(sse(choice(delta={"content": "Hello"}, finishReason="stop")), HELLO),
     "finish details": Shape(
         sse(choice(delta={"content": "Hello"}, finish_details={"type": "max_tokens"})),
@@ -237,14 +259,23 @@ ENDS = {
     ),
 } | {
     f"finish reason {raw}": Shape(
-        deltas({"content": "Hello"}, finish=raw), Told("Hello", finish=meaning), body({"content": "Hello"}, raw)
+        deltas({"content": "Hello"}, finish=raw),
+        Told("Hello", finish=meaning),
+        body({"content": "Hello"}, raw),
     )
     for raw, meaning in [
-        ("STOP", "stop"), ("eos", "stop"), ("eos_token", "stop"), ("end_turn", "stop"), ("stop_sequence", "stop"),
-        ("length", "length"), ("max_tokens", "length"), ("model_length", "length"), ("content_filter", "content_filter"),
+        ("STOP", "stop"),
+        ("eos", "stop"),
+        ("eos_token", "stop"),
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("length", "length"),
+        ("max_tokens", "length"),
+        ("model_length", "length"),
+        ("content_filter", "content_filter"),
         ("repetition_detected", "repetition_detected"),
     ]
-}  # fmt: skip
+}
 
 _PARTS = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
 _UNKNOWN = {"type": "reference", "reference_ids": [1]}

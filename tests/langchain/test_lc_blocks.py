@@ -1,4 +1,6 @@
-"""Content blocks: what came in one stream stays apart, and means the same whole, merged, v0, v1 or v3."""
+"""Content blocks: what came in one stream stays apart, and means the same whole,
+merged, v0, v1 or v3.
+"""
 
 from __future__ import annotations
 
@@ -289,9 +291,9 @@ def test_events_begin_and_end_each_block_once(
     names = [event["event"] for event in events]
     assert (names[0], names[-1]) == ("message-start", "message-finish")
     assert names.count("content-block-start") == names.count("content-block-finish") == 4
-    assert [event["content"]["type"] for event in events if event["event"] == "content-block-finish"] == [
-        "reasoning", "text", "tool_call", "tool_call",
-    ]  # fmt: skip
+    finished = [event for event in events if event["event"] == "content-block-finish"]
+    kinds = [event["content"]["type"] for event in finished]
+    assert kinds == ["reasoning", "text", "tool_call", "tool_call"]
 
 
 def test_projections_of_events_have_reasoning_text_and_calls(

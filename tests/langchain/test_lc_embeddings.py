@@ -1,4 +1,6 @@
-"""``OPEAEmbeddings``: batches, order, prefixes, what is checked, and the same object behind copies."""
+"""``OPEAEmbeddings``: batches, order, prefixes, what is checked,
+and the same object behind copies.
+"""
 
 from __future__ import annotations
 
@@ -277,7 +279,10 @@ def test_only_a_string_is_a_query(server: ScriptedServer, text: Any, way: str) -
         pytest.param(
             error(
                 400,
-                "This model's maximum context length is 512 tokens. However, you requested 600 tokens in the input.",
+                (
+                    "This model's maximum context length is 512 tokens. However, you "
+                    "requested 600 tokens in the input."
+                ),
             ),
             core.ContextOverflowError,
             lc.ContextOverflowError,

@@ -20,7 +20,8 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
         400,
         {
             "object": "error",
-            "message": "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (4000 in the messages, "
+            "message": "This model's maximum context length is 4096 tokens. However, you requested "
+            "5000 tokens (4000 in the messages, "
             "1000 in the completion). Please reduce the length of the messages or completion.",
             "type": "BadRequestError",
             "code": 400,
@@ -31,7 +32,10 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
         {
             "error": {
                 "code": 400,
-                "message": "the request exceeds the available context size. try increasing the context size or enable context shift",
+                "message": (
+                    "the request exceeds the available context size. try increasing the "
+                    "context size or enable context shift"
+                ),
                 "type": "exceed_context_size_error",
                 "n_prompt_tokens": 5000,
                 "n_ctx": 4096,
@@ -60,7 +64,10 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
     "TGI": (
         422,
         {
-            "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 `inputs` tokens and 500",
+            "error": (
+                "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. "
+                "Given: 4000 `inputs` tokens and 500"
+            ),
             "error_type": "validation",
         },
     ),
@@ -68,21 +75,29 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
         400,
         {
             "object": "error",
-            "message": "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+            "message": (
+                "The input (5000 tokens) is longer than the model's context length (4096 tokens)."
+            ),
             "code": 400,
         },
     ),
     "LM Studio": (
         400,
         {
-            "error": "Trying to keep the first 5000 tokens when context the overflows. The model is loaded with context length of 4096"
+            "error": (
+                "Trying to keep the first 5000 tokens when context the overflows. The model "
+                "is loaded with context length of 4096"
+            )
         },
     ),
     "OpenAI": (
         400,
         {
             "error": {
-                "message": "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
+                "message": (
+                    "This model's maximum context length is 8192 tokens. However, your "
+                    "messages resulted in 9000 tokens."
+                ),
                 "type": "invalid_request_error",
                 "param": "messages",
                 "code": "context_length_exceeded",
@@ -103,7 +118,10 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
         400,
         {
             "object": "error",
-            "message": "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+            "message": (
+                "Prompt contains 40000 tokens and 0 draft tokens, too large for model with "
+                "32768 maximum context length"
+            ),
             "type": "invalid_request_prompt",
             "code": "3051",
         },

@@ -1,4 +1,6 @@
-"""What of an assistant's messages goes over the wire: text, calls, never blocks; and answers given back."""
+"""What of an assistant's messages goes over the wire: text, calls, never blocks;
+and answers given back.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""LangChain's own services around a model: cache, rate limiter, retries, fallbacks, streaming switches."""
+"""LangChain's own services around a model: cache, rate limiter, retries, fallbacks,
+streaming switches.
+"""
 
 from __future__ import annotations
 

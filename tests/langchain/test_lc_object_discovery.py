@@ -1,4 +1,6 @@
-"""What is asked of the server, what is known without asking, ``init_chat_model``, and what an import costs."""
+"""What is asked of the server, what is known without asking, ``init_chat_model``,
+and what an import costs.
+"""
 
 from __future__ import annotations
 
@@ -297,7 +299,10 @@ def test_without_langchain_register_says_what_to_install() -> None:
         "sys.modules['langchain'] = None",
         "import langchain_opea",
         "try: langchain_opea.register()",
-        "except langchain_opea.errors.OPEAConfigurationError as error: assert 'pip install langchain' in str(error)",
+        (
+            "except langchain_opea.errors.OPEAConfigurationError as error: assert 'pip "
+            "install langchain' in str(error)"
+        ),
         "else: raise SystemExit('no error')",
     )
 
@@ -339,7 +344,10 @@ def test_an_import_brings_no_other_package() -> None:
 
 
 def test_an_import_adds_few_modules_to_langchain_core() -> None:
-    baseline = "import langchain_core.language_models.chat_models, langchain_core.embeddings, langchain_core.output_parsers"
+    baseline = (
+        "import langchain_core.language_models.chat_models, langchain_core.embeddings, "
+        "langchain_core.output_parsers"
+    )
     added = _run(
         baseline,
         "before = set(sys.modules)",

@@ -1,4 +1,6 @@
-"""Keys, header values, passwords and query values are nowhere to be read; what is serialised can be loaded again."""
+"""Keys, header values, passwords and query values are nowhere to be read;
+what is serialised can be loaded again.
+"""
 
 from __future__ import annotations
 

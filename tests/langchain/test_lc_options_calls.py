@@ -1,4 +1,6 @@
-"""Options of a call that are no part of the body: times, keys, headers, endpoints; and what the environment gives."""
+"""Options of a call that are no part of the body: times, keys, headers, endpoints;
+and what the environment gives.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The keywords of ChatOpenAI and OpenAIEmbeddings: each is taken, has no effect, or is refused with what to do instead."""
+"""The keywords of ChatOpenAI and OpenAIEmbeddings:
+each is taken, has no effect, or is refused with what to do instead.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +20,26 @@ from opea_core.testing import ScriptedServer
 
 # Field names and aliases, taken from langchain-openai 1.7.3 (langchain-core 1.7.2).
 CHAT_OPENAI = [
-    "name", "cache", "verbose", "callbacks", "tags", "metadata", "custom_get_token_ids", "rate_limiter", "disable_streaming",
-    "output_version", "profile", "client", "async_client", "root_client", "root_async_client", "model_name", "model", "temperature",
-    "model_kwargs", "openai_api_key", "api_key", "openai_api_base", "base_url", "openai_organization", "organization", "openai_proxy",
-    "request_timeout", "timeout", "stream_usage", "max_retries", "presence_penalty", "frequency_penalty", "seed", "logprobs",
-    "top_logprobs", "logit_bias", "streaming", "n", "top_p", "max_tokens", "max_completion_tokens", "reasoning_effort", "reasoning",
-    "verbosity", "tiktoken_model_name", "default_headers", "default_query", "http_client", "http_async_client", "http_socket_options",
-    "stream_chunk_timeout", "stop", "stop_sequences", "extra_body", "include_response_headers", "disabled_params", "context_management",
-    "include", "prompt_cache_options", "service_tier", "store", "truncation", "use_previous_response_id", "use_responses_api",
+    "name", "cache", "verbose", "callbacks", "tags", "metadata", "custom_get_token_ids",
+    "rate_limiter", "disable_streaming", "output_version", "profile", "client", "async_client",
+    "root_client", "root_async_client", "model_name", "model", "temperature", "model_kwargs",
+    "openai_api_key", "api_key", "openai_api_base", "base_url", "openai_organization",
+    "organization", "openai_proxy", "request_timeout", "timeout", "stream_usage", "max_retries",
+    "presence_penalty", "frequency_penalty", "seed", "logprobs", "top_logprobs", "logit_bias",
+    "streaming", "n", "top_p", "max_tokens", "max_completion_tokens", "reasoning_effort",
+    "reasoning", "verbosity", "tiktoken_model_name", "default_headers", "default_query",
+    "http_client", "http_async_client", "http_socket_options", "stream_chunk_timeout", "stop",
+    "stop_sequences", "extra_body", "include_response_headers", "disabled_params",
+    "context_management", "include", "prompt_cache_options", "service_tier", "store", "truncation",
+    "use_previous_response_id", "use_responses_api",
 ]  # fmt: skip
 OPENAI_EMBEDDINGS = [
-    "client", "async_client", "model", "dimensions", "deployment", "openai_api_version", "api_version", "openai_api_base", "base_url",
-    "openai_api_type", "openai_proxy", "embedding_ctx_length", "openai_api_key", "api_key", "openai_organization", "organization",
-    "allowed_special", "disallowed_special", "chunk_size", "max_retries", "request_timeout", "timeout", "headers", "tiktoken_enabled",
-    "tiktoken_model_name", "show_progress_bar", "model_kwargs", "skip_empty", "default_headers", "default_query", "retry_min_seconds",
+    "client", "async_client", "model", "dimensions", "deployment", "openai_api_version",
+    "api_version", "openai_api_base", "base_url", "openai_api_type", "openai_proxy",
+    "embedding_ctx_length", "openai_api_key", "api_key", "openai_organization", "organization",
+    "allowed_special", "disallowed_special", "chunk_size", "max_retries", "request_timeout",
+    "timeout", "headers", "tiktoken_enabled", "tiktoken_model_name", "show_progress_bar",
+    "model_kwargs", "skip_empty", "default_headers", "default_query", "retry_min_seconds",
     "retry_max_seconds", "http_client", "http_async_client", "check_embedding_ctx_length",
 ]  # fmt: skip
 
@@ -106,8 +114,9 @@ REFUSED: dict[str, Any] = {
     "use_previous_response_id": True,
 }
 _SAME = (
-    "model", "openai_api_base", "base_url", "openai_proxy", "openai_api_key", "api_key", "openai_organization", "organization",
-    "max_retries", "request_timeout", "timeout", "model_kwargs", "default_headers", "default_query", "http_client", "http_async_client",
+    "model", "openai_api_base", "base_url", "openai_proxy", "openai_api_key", "api_key",
+    "openai_organization", "organization", "max_retries", "request_timeout", "timeout",
+    "model_kwargs", "default_headers", "default_query", "http_client", "http_async_client",
 )  # fmt: skip
 VECTORS_TAKEN: dict[str, Any] = {name: TAKEN[name] for name in _SAME} | {
     "dimensions": 8,

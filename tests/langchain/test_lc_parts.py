@@ -1,4 +1,6 @@
-"""Content that is a list, and images a model drew: as standard blocks, in the order in which they came."""
+"""Content that is a list, and images a model drew:
+as standard blocks, in the order in which they came.
+"""
 
 from __future__ import annotations
 
@@ -43,21 +45,29 @@ class Parts:
 
 ROWS = {
     "thought, text, thought, text": Parts(
-        [{"type": "thinking", "thinking": [_text("A")]}, _text("b"), {"type": "thinking", "thinking": "C"}, _text("d")],
+        [{"type": "thinking", "thinking": [_text("A")]}, _text("b"), {"type": "thinking",
+            "thinking": "C"}, _text("d")],
         [_thought("A"), _text("b"), _thought("C"), _text("d")],
     ),
-    "text before a thought": Parts([_text("a"), {"type": "reasoning", "text": "B"}], [_text("a"), _thought("B")]),
-    "summaries": Parts([_summary("A"), _text("b"), _summary("C")], [_thought("A"), _text("b"), _thought("C")]),
+    "text before a thought": Parts([_text("a"), {"type": "reasoning", "text": "B"}], [_text("a"),
+        _thought("B")]),
+    "summaries": Parts([_summary("A"), _text("b"), _summary("C")], [_thought("A"), _text("b"),
+        _thought("C")]),
     "a summary, as usual": Parts([_summary("A"), _text("b")], [_thought("A"), _text("b")]),
     "an image": Parts([_text("a"), {"type": "image_url", "image_url": URL}], [_text("a"), IMAGE]),
-    "an image by its URL": Parts([_text("a"), {"type": "image_url", "image_url": {"url": LINK["url"]}}], [_text("a"), LINK]),
-    "an image that was put out": Parts([_text("a"), {"type": "output_image", "image_url": URL["url"]}], [_text("a"), IMAGE]),
-    "an image put out as data": Parts([_text("a"), {"type": "output_image", "b64_json": "QUJD"}], [_text("a"), IMAGE]),
+    "an image by its URL": Parts([_text("a"), {"type": "image_url",
+        "image_url": {"url": LINK["url"]}}], [_text("a"), LINK]),
+    "an image that was put out": Parts([_text("a"), {"type": "output_image",
+        "image_url": URL["url"]}], [_text("a"), IMAGE]),
+    "an image put out as data": Parts([_text("a"), {"type": "output_image", "b64_json": "QUJD"}],
+        [_text("a"), IMAGE]),
     "images beside the text": Parts(
         [_text("a")], [_text("a"), IMAGE, LINK],
-        {"images": [{"type": "image_url", "image_url": URL}, {"type": "image_url", "image_url": {"url": LINK["url"]}}]},
+        {"images": [{"type": "image_url", "image_url": URL}, {"type": "image_url",
+            "image_url": {"url": LINK["url"]}}]},
     ),
-    "an image and nothing else": Parts([], [IMAGE], {"images": [{"type": "image_url", "image_url": URL, "index": 0}]}),
+    "an image and nothing else": Parts([], [IMAGE], {"images": [{"type": "image_url",
+        "image_url": URL, "index": 0}]}),
 }  # fmt: skip
 
 

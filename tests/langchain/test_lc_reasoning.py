@@ -1,4 +1,6 @@
-"""Reasoning: one text out of every spelling, kept in the message, and sent back as the policy says."""
+"""Reasoning: one text out of every spelling, kept in the message,
+and sent back as the policy says.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What came goes back letter by letter: to the endpoint and the model that gave it, and to no other."""
+"""What came goes back letter by letter: to the endpoint
+and the model that gave it, and to no other.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Given:
-    """A message as a server gives it, whole and in pieces, what of it goes back there, and what goes to any other."""
+    """A message as a server gives it, whole and in pieces, what of it goes back there,
+    and what goes to any other.
+    """
 
     message: Json
     pieces: tuple[Json, ...]

@@ -1,4 +1,6 @@
-"""Schemas of every form, as tools and as forms of answers: sent as they were given, or an error says why not."""
+"""Schemas of every form, as tools and as forms of answers:
+sent as they were given, or an error says why not.
+"""
 
 from __future__ import annotations
 

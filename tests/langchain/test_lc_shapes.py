@@ -1,7 +1,8 @@
-"""The conformance table: whatever a server's answer looks like, every way to ask gives the same message.
+"""The conformance table: whatever a server's answer looks like,
+every way to ask gives the same message.
 
-Ten shapes that differ in kind are asked for in every way; every other one in one way of each group, which
-its place in the table chooses.
+Ten shapes that differ in kind are asked for in every way;
+every other one in one way of each group, which its place in the table chooses.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ STANDARD = [
 
 
 def in_ways(shapes: Sequence[Any], *groups: Iterable[str]) -> list[Any]:
-    """Each shape with ways to ask for it: ten once with each way, every other one with one way of each group."""
+    """Each shape with ways to ask for it: ten once with each way,
+    every other one with one way of each group.
+    """
     found: list[Any] = []
     for place, shape in enumerate(shapes):
         if shape.id in IN_EVERY_WAY:

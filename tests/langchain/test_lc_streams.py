@@ -279,7 +279,10 @@ AFTER_TEXT: dict[str, tuple[Answer, str]] = {
     "an error event": (
         events(
             b'data: {"choices":[{"delta":{"content":"Hel"}}]}\n\n',
-            b'event: error\ndata: {"error":{"message":"Tool call failed","code":"tool_use_failed","status_code":400}}\n\n',
+            (
+                b'event: error\ndata: {"error":{"message":"Tool call '
+                b'failed","code":"tool_use_failed","status_code":400}}\n\n'
+            ),
         ),
         "Tool call failed",
     ),

@@ -1,4 +1,6 @@
-"""Arguments of tool calls in streams: whole ones arrive, cut ones never become a call that nobody meant."""
+"""Arguments of tool calls in streams: whole ones arrive,
+cut ones never become a call that nobody meant.
+"""
 
 from __future__ import annotations
 

@@ -92,7 +92,9 @@ TEXT = '{"name": "Ann", "age": 7}'
 
 
 def answering(text: str = TEXT, finish_reason: str | None = None) -> Callable[[Any], Any]:
-    """A script that answers as the request asks: a call where one is forced, else text; streamed or not."""
+    """A script that answers as the request asks:
+    a call where one is forced, else text; streamed or not.
+    """
 
     def script(seen: Any) -> Any:
         wanted = seen.body.get("tools")

@@ -1,4 +1,6 @@
-"""How an answer of a schema is asked for: what the endpoint says, what was learned from refusals, further tools."""
+"""How an answer of a schema is asked for: what the endpoint says,
+what was learned from refusals, further tools.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,8 @@ REFUSED: dict[str, Answer] = {
     ),
     "OpenAI": error(
         400,
-        "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model. Learn more about supported models at "
+        "Invalid parameter: 'response_format' of type 'json_schema' is not supported "
+        "with this model. Learn more about supported models at "
         "the Structured Outputs guide.",
         type="invalid_request_error",
         param="response_format",
@@ -161,7 +164,10 @@ def test_the_explicit_method_stays_itself(server: ScriptedServer, way: str) -> N
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bad_schema_is_no_reason_for_another_method(server: ScriptedServer, way: str) -> None:
-    said = "Invalid schema for response_format 'Person': In context=(), 'additionalProperties' is required to be supplied and to be false."
+    said = (
+        "Invalid schema for response_format 'Person': In context=(), 'additionalProperties' "
+        "is required to be supplied and to be false."
+    )
     server.script(error(400, said, type="invalid_request_error", param="response_format"))
     with pytest.raises(core.InvalidRequestError, match="Invalid schema"):
         ask(way, made(server).with_structured_output(Person))

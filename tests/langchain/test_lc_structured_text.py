@@ -1,4 +1,6 @@
-"""Answers as models really write them: calls as text, fences, thoughts, cut or broken JSON, refusals. Never None."""
+"""Answers as models really write them: calls as text, fences, thoughts, cut or broken JSON,
+refusals. Never None.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Usage: asked for, counted once, never invented; and what happens where a server does not take the question."""
+"""Usage: asked for, counted once, never invented;
+and what happens where a server does not take the question.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """The live suite: the same tests on recorded answers, on running servers, and while recording.
 
-- replay (the default): answers come from the cassettes, and any attempt to reach the network fails the test;
+- replay (the default): answers come from the cassettes, and any attempt to reach the network fails
+  the test;
 - record (``OPEA_RECORD=1``): asks the running servers and writes the cassettes anew;
 - live (``OPEA_LIVE=1``): asks the running servers, no cassettes.
 
-``OPEA_LIVE_LLAMA``, ``OPEA_LIVE_EMBED``, ``OPEA_LIVE_RERANK`` and ``OPEA_LIVE_LITELLM`` are base URLs (set to
-nothing: skip that server), ``OPEA_LIVE_KEY`` is the key of all of them.
+``OPEA_LIVE_LLAMA``, ``OPEA_LIVE_EMBED``, ``OPEA_LIVE_RERANK`` and ``OPEA_LIVE_LITELLM`` are base
+URLs (set to nothing: skip that server), ``OPEA_LIVE_KEY`` is the key of all of them.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def way(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def cassette(request: pytest.FixtureRequest, server: Server, way: str) -> Iterator[Cassette | None]:
-    """What the test plays or records. Both ways of a case share a cassette: the sync one records it."""
+    """What the test plays or records.
+
+    Both ways of a case share a cassette: the sync one records it.
+    """
     if not server.url or not server.embed_url:
         pytest.skip(f"no URL for {server.name}")
     if MODE == "live":
@@ -76,7 +80,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 @pytest.fixture
 def connect(server: Server, cassette: Cassette | None, way: str) -> Iterator[Callable[..., Client]]:
-    """Makes a client of the server; options as for OPEA. Nothing is tried twice unless a test says so."""
+    """Makes a client of the server; options as for OPEA.
+
+    Nothing is tried twice unless a test says so.
+    """
     clients: list[Client] = []
     runner = asyncio.Runner() if way == "async" else None
 

@@ -1,4 +1,7 @@
-"""What every server must give, asked directly or through a proxy. Nothing here depends on the words of the answer."""
+"""What every server must give, asked directly or through a proxy.
+
+Nothing here depends on the words of the answer.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,9 @@ def check_usage(response: ChatResponse) -> None:
 
 
 def check_chunks(chunks: Sequence[ChatChunk]) -> ChatResponse:
-    """The pieces are those of the whole answer on the last one, and only that one is the last; gives the answer."""
+    """The pieces are those of the whole answer on the last one,
+    and only that one is the last; gives the answer.
+    """
     *pieces, last = chunks
     response = last.response
     assert response is not None
@@ -240,7 +245,8 @@ class Cases:
         messages: list[dict[str, Any]] = [{"role": "user", "content": "Weather in Paris?"}]
         asked = client.chat(messages, tools=[WEATHER], temperature=0, max_tokens=90)
         (call,) = asked.tool_calls
-        # the id is the server's own, another one each time; ours makes the request the same as the recorded one
+        # the id is the server's own, another one each time; ours makes the request the same as the
+        # recorded one
         function = {"name": call.name, "arguments": json.dumps(call.args)}
         messages += [
             {

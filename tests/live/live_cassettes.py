@@ -33,7 +33,9 @@ def cassette_path(server: str, test: str) -> Path:
 
 @contextmanager
 def no_network() -> Iterator[None]:
-    """Every attempt to connect fails the test, even if something on the way swallows the failure."""
+    """Every attempt to connect fails the test,
+    even if something on the way swallows the failure.
+    """
     attempts: list[Any] = []
 
     def refuse(_: socket.socket, address: Any) -> None:
@@ -48,7 +50,9 @@ def no_network() -> Iterator[None]:
 
 
 def make_vcr(addresses: Mapping[str, str]) -> vcr.VCR:
-    """A recorder; ``addresses`` says under which URL each server's own URL stands in the cassettes."""
+    """A recorder; ``addresses`` says under which URL each server's own URL stands
+    in the cassettes.
+    """
 
     def request_as_stored(request: Request) -> Request:
         for real, stored in addresses.items():
@@ -75,7 +79,9 @@ def make_vcr(addresses: Mapping[str, str]) -> vcr.VCR:
 
 
 def response_as_stored(response: dict[str, Any]) -> dict[str, Any]:
-    """The response with the headers that matter, names in lower case, and no folders in its body."""
+    """The response with the headers that matter, names in lower case,
+    and no folders in its body.
+    """
     headers = {name.lower(): values for name, values in response["headers"].items()}
     body = re.sub(rb'("model_path": ?")[^"]*/', rb"\1", response["body"]["string"])
     return {

@@ -1,4 +1,7 @@
-"""What LangChain's users do with a server, whatever the server is. Nothing here depends on the words of the answer."""
+"""What LangChain's users do with a server, whatever the server is.
+
+Nothing here depends on the words of the answer.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,9 @@ class LangChainCases:
 
     @pytest.fixture
     def connect_lc(self, server: Server, ask: Ask) -> Iterator[Callable[..., Any]]:
-        """Makes an object of LangChain's at the server; short, steady answers, and nothing is tried twice."""
+        """Makes an object of LangChain's at the server;
+        short, steady answers, and nothing is tried twice.
+        """
         made: list[Any] = []
 
         def connect(cls: type[Any] = ChatOPEA, **options: Any) -> Any:

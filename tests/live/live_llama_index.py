@@ -1,4 +1,7 @@
-"""What LlamaIndex's users do with an LLM, whatever the server is. Nothing here depends on the words of the answer."""
+"""What LlamaIndex's users do with an LLM, whatever the server is.
+
+Nothing here depends on the words of the answer.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,9 @@ class LlamaIndexBase:
 
     @pytest.fixture
     def connect_li(self, server: Server, ask: Ask) -> Iterator[Callable[..., Any]]:
-        """Makes an object of LlamaIndex's at the server; short, steady answers, and nothing is tried twice."""
+        """Makes an object of LlamaIndex's at the server;
+        short, steady answers, and nothing is tried twice.
+        """
         made: list[Any] = []
         places: dict[Any, dict[str, Any]] = {
             OPEALLM: {

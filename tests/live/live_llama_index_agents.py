@@ -172,7 +172,10 @@ class AgentCases(LlamaIndexBase):
 
         tool = FunctionTool.from_defaults(get_weather_once, name="get_weather")
         formatter = ReActChatFormatter(
-            system_header="Think, then use a tool or answer. The tools:\n{tool_desc}\nTheir names: {tool_names}"
+            system_header=(
+                "Think, then use a tool or answer. The tools:\n{tool_desc}\nTheir names: "
+                "{tool_names}"
+            )
         )
         events, result = ask.agent(
             ReActAgent(tools=[tool], llm=llm, formatter=formatter, streaming=False), WEATHER
@@ -236,7 +239,9 @@ class AgentCases(LlamaIndexBase):
         assert requests(llm) == 3
 
     def test_llama_index_structured_misfit(self, ask: Ask, connect_li: Any) -> None:
-        """A server that knows nothing of the class, and a model that answers with something else, twice."""
+        """A server that knows nothing of the class,
+        and a model that answers with something else, twice.
+        """
         llm = connect_li(
             max_tokens=150,
             pydantic_program_mode=PydanticProgramMode.LLM,

@@ -46,7 +46,9 @@ class Ask:
         return self.runner.run(_first(getattr(thing, f"a{method}")(*args)))
 
     def agent(self, agent: Any, question: str, **options: Any) -> tuple[list[Any], Any]:
-        """The events of an agent, and its result; from a script's ``asyncio.run`` or on a loop that stays."""
+        """The events of an agent, and its result;
+        from a script's ``asyncio.run`` or on a loop that stays.
+        """
 
         async def ask() -> tuple[list[Any], Any]:
             handler = agent.run(question, **options)

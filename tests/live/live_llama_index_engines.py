@@ -1,4 +1,6 @@
-"""What LlamaIndex's users do with an index: embeddings, ingestion, retrieval, query engines and chat engines."""
+"""What LlamaIndex's users do with an index: embeddings, ingestion, retrieval,
+query engines and chat engines.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from llama_index_opea import OPEALLM, OPEAEmbedding
 TEXTS = ("A queue of calls.", "Fine weather in Paris", "A café on the street, 你好, 🙂.")
 QUESTION = "How is the weather in Paris"
 WORDS = [" weather", " Paris", " calls", " queue", " answer"]
-"""One token each: llama-server leaves tokens it has in its cache out of the mean, so that other vectors vary."""
+"""One token each: llama-server leaves tokens it has in its cache out of the mean,
+so that other vectors vary.
+"""
 
 
 class Weather(BaseModel):
@@ -60,7 +64,9 @@ class EngineCases(LlamaIndexBase):
 
     @pytest.fixture(autouse=True)
     def loop_of_sync_code(self, way: str) -> Iterator[None]:
-        """LlamaIndex's sync code makes an event loop for the thread and leaves it; this one is closed."""
+        """LlamaIndex's sync code makes an event loop for the thread and leaves it;
+        this one is closed.
+        """
         if way == "async":
             yield
             return

@@ -1,4 +1,6 @@
-"""The cassettes themselves: nothing secret in them, none forgotten, and none that a test could leave aside."""
+"""The cassettes themselves: nothing secret in them, none forgotten,
+and none that a test could leave aside.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def section(server: str) -> str:
 
 
 def complaints(text: str, name: str, origin: str) -> Iterator[str]:
-    """What is wrong with the text of a cassette; ``origin`` is the README's section about its folder."""
+    """What is wrong with the text of a cassette;
+    ``origin`` is the README's section about its folder.
+    """
     interactions = yaml.load(text, Loader=LOADER)["interactions"]
     for what, found in private_parts(text, HOSTS).items():
         yield f"it holds {what}: {found!r}"

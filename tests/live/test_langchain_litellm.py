@@ -1,4 +1,6 @@
-"""LangChain on a LiteLLM proxy in front of llama-server: the same answers, and the proxy's own errors."""
+"""LangChain on a LiteLLM proxy in front of llama-server:
+the same answers, and the proxy's own errors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A LiteLLM proxy in front of llama-server: the same answers by another way, and the proxy's own errors."""
+"""A LiteLLM proxy in front of llama-server:
+the same answers by another way, and the proxy's own errors.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ class TestLiteLLM(Cases):
         assert "OPEA_API_KEY" in error.hint
 
     def test_rpm_limit(self, client: Any) -> None:
-        """One request a minute: the next one is told how long to wait, in a header that carries the upstream's name."""
+        """One request a minute: the next one is told how long to wait,
+        in a header that carries the upstream's name.
+        """
         error = refused(client, "rpm-1", times=3)
         assert isinstance(error, errors.RateLimited)
         check_error(error, 429)
@@ -74,7 +78,9 @@ class TestLiteLLM(Cases):
         assert "mock rate limit error" in error.message
 
     def test_cooldown(self, client: Any) -> None:
-        """The proxy's own key is refused by the upstream: 401, and then the deployment rests for some seconds."""
+        """The proxy's own key is refused by the upstream:
+        401, and then the deployment rests for some seconds.
+        """
         error = refused(client, "wrong-upstream-key")
         if isinstance(error, errors.AuthenticationError):
             check_error(error, 401)

@@ -1,4 +1,6 @@
-"""LlamaIndex on a LiteLLM proxy in front of llama-server: the same answers, and the proxy's own errors."""
+"""LlamaIndex on a LiteLLM proxy in front of llama-server:
+the same answers, and the proxy's own errors.
+"""
 
 from __future__ import annotations
 

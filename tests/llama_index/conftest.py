@@ -32,7 +32,9 @@ _NAMES = (
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set on the machine of whoever runs the tests does not matter, and no tokenizer is downloaded."""
+    """What is set on the machine of whoever runs the tests does not matter,
+    and no tokenizer is downloaded.
+    """
     for name in _NAMES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -38,7 +38,9 @@ async def alist(responses: AsyncIterator[Any]) -> list[Any]:
 def responses_of(
     way: str, llm: OPEALLM, messages: Sequence[ChatMessage] = HI, **options: Any
 ) -> list[Any]:
-    """All responses of one of the eight ways; the four of completions get the text of the last message."""
+    """All responses of one of the eight ways;
+    the four of completions get the text of the last message.
+    """
 
     given = (messages[-1].content or "") if way.endswith("complete") else messages
     call = getattr(llm, way)
@@ -66,7 +68,9 @@ CHAT_STREAMS = ("stream_chat", "astream_chat")
 
 
 def apart(pieces: Iterable[Any]) -> list[Any]:
-    """The pieces of a stream with a thought behind each, so that none is joined with the next one into one response."""
+    """The pieces of a stream with a thought behind each,
+    so that none is joined with the next one into one response.
+    """
     return [part for piece in pieces for part in (piece, {"reasoning_content": "."})]
 
 
@@ -92,7 +96,9 @@ def known_id(id_: str | None) -> str:
 
 
 def said(response: Response) -> Said:
-    """What a whole response tells: of a chat by its blocks, of a completion by ``additional_kwargs``."""
+    """What a whole response tells: of a chat by its blocks,
+    of a completion by ``additional_kwargs``.
+    """
     known = response.additional_kwargs
     usage = (
         (known["prompt_tokens"], known["completion_tokens"], known["total_tokens"])

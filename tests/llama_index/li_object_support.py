@@ -1,4 +1,6 @@
-"""Objects for tests, the eight ways to ask an LLM, and listeners that keep what LlamaIndex's tracers are told."""
+"""Objects for tests, the eight ways to ask an LLM,
+and listeners that keep what LlamaIndex's tracers are told.
+"""
 
 from __future__ import annotations
 
@@ -220,7 +222,9 @@ class Listener(BaseCallbackHandler):
 
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Starts and ends of each type; the exceptions that core counts as events of their own are left out."""
+        """Starts and ends of each type; the exceptions
+        that core counts as events of their own are left out.
+        """
         kinds = {kind for kind, _, _ in [*self.started, *self.ended]} - {CBEventType.EXCEPTION}
         return {
             kind.value: (
@@ -265,7 +269,9 @@ class Events(BaseEventHandler):
 
 
 class Spans(BaseSpanHandler[SimpleSpan]):
-    """A span handler that keeps the spans, how they ended and what tracers see of their arguments and results."""
+    """A span handler that keeps the spans, how they ended
+    and what tracers see of their arguments and results.
+    """
 
     _seen: list[str] = PrivateAttr(default_factory=list)
 

@@ -1,4 +1,6 @@
-"""Agents on scripted answers: what they send turn by turn, and what they make of text, calls and thoughts."""
+"""Agents on scripted answers: what they send turn by turn, and what they make of text,
+calls and thoughts.
+"""
 
 from __future__ import annotations
 

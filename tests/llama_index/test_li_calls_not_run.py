@@ -1,4 +1,6 @@
-"""Calls with arguments that cannot be used: no tool runs, the model is told why, and the agent goes on."""
+"""Calls with arguments that cannot be used:
+no tool runs, the model is told why, and the agent goes on.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,10 @@ class Broken(NamedTuple):
     why: str
 
 
-_ARGUMENTS = "its arguments are no JSON object. Call it again, with arguments that are one whole JSON object."
+_ARGUMENTS = (
+    "its arguments are no JSON object. Call it again, with arguments that are one whole JSON "
+    "object."
+)
 _CUT = "its arguments were cut off at the token limit. Call it again, with shorter arguments."
 BROKEN: dict[str, Broken] = {
     "cut off": Broken(tool_call("wipe", '{"path": "/tmp/a", "force": fal', "c1"), "length", _CUT),

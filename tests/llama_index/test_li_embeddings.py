@@ -293,7 +293,10 @@ def test_vectors_that_do_not_fit_the_texts_are_an_error(
         (
             error(
                 400,
-                "This model's maximum context length is 512 tokens. However, you requested 600 tokens.",
+                (
+                    "This model's maximum context length is 512 tokens. However, you "
+                    "requested 600 tokens."
+                ),
             ),
             ContextOverflowError,
         ),

@@ -1,4 +1,6 @@
-"""Many texts: how many requests at once, events of each batch, errors amid them, the cache, and ingestion."""
+"""Many texts: how many requests at once, events of each batch, errors amid them,
+the cache, and ingestion.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Query engines, chat engines and programs on scripted answers, by sync, async and streaming code."""
+"""Query engines, chat engines and programs on scripted answers, by sync,
+async and streaming code.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def _loop_of_cores_sync_code(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def answers(*texts: str, thoughts: str = "") -> Any:
-    """Chat requests get these texts, one after the other and the last one for ever; vectors are real ones."""
+    """Chat requests get these texts, one after the other and the last one for ever;
+    vectors are real ones.
+    """
     left = list(texts)
     model = ScriptedModel("m")
 

@@ -1,4 +1,6 @@
-"""Callbacks, instrumentation, token counts and rate limits: exactly once for each of the eight ways, however a call ends."""
+"""Callbacks, instrumentation, token counts and rate limits:
+exactly once for each of the eight ways, however a call ends.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Token counts and rate limits: the server's usage exactly once, one place in the limiter for each request."""
+"""Token counts and rate limits: the server's usage exactly once,
+one place in the limiter for each request.
+"""
 
 from __future__ import annotations
 

@@ -434,5 +434,6 @@ def test_the_body_is_minimal(server: ScriptedServer, llm: OPEALLM) -> None:
     llm.chat([ChatMessage("a")])
 
     assert server.seen[0].body == {
-        "model": "m", "messages": [{"role": "user", "content": "a"}], "temperature": 0.1, "stream": False,
+        "model": "m", "messages": [{"role": "user", "content": "a"}], "temperature": 0.1,
+        "stream": False,
     }  # fmt: skip

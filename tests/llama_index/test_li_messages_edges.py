@@ -1,4 +1,6 @@
-"""Messages at the edges: what is read in a thread, what JSON cannot say, what was stored, what is not added."""
+"""Messages at the edges: what is read in a thread, what JSON cannot say,
+what was stored, what is not added.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What holds for every history: it becomes a body of plain JSON, and nothing of the caller's changes."""
+"""What holds for every history: it becomes a body of plain JSON,
+and nothing of the caller's changes.
+"""
 
 from __future__ import annotations
 

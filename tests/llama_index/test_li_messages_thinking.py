@@ -160,8 +160,11 @@ def test_an_answer_goes_back_as_it_came(
     last_of(way, llm, [USER, answer, RESULT])
 
     assert server.seen[1].body["messages"][1] == {
-        "role": "assistant", "content": "Wait.", field: "Hm", "tool_calls": [tool_call("f", {"x": 1}, "a")],
-    }  # fmt: skip
+        "role": "assistant",
+        "content": "Wait.",
+        field: "Hm",
+        "tool_calls": [tool_call("f", {"x": 1}, "a")],
+    }
 
 
 @pytest.mark.parametrize("way", CHATS)

@@ -1,4 +1,6 @@
-"""Making the objects: environment, other names in stored dicts, subclasses, and a shared ``OPEA`` object."""
+"""Making the objects: environment, other names in stored dicts, subclasses,
+and a shared ``OPEA`` object.
+"""
 
 from __future__ import annotations
 

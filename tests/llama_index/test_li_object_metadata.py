@@ -41,8 +41,8 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> Iterator[Any]:
 def test_metadata_says_what_was_given(server: ScriptedServer) -> None:
     found = llm(server, context_window=9000, max_tokens=50).metadata
     assert found.model_dump() == {
-        "context_window": 9000, "num_output": 50, "is_chat_model": True, "is_function_calling_model": True,
-        "model_name": "m", "system_role": MessageRole.SYSTEM,
+        "context_window": 9000, "num_output": 50, "is_chat_model": True,
+        "is_function_calling_model": True, "model_name": "m", "system_role": MessageRole.SYSTEM,
     }  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""The keywords of OpenAILike and OpenAILikeEmbedding: each is taken, has another name here, has no effect, or is refused."""
+"""The keywords of OpenAILike and OpenAILikeEmbedding:
+each is taken, has another name here, has no effect, or is refused.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +32,22 @@ class _Tokens:
         return [1] * len(text.split())
 
 
-# Fields and keywords of llama-index-llms-openai-like 0.8.1 and llama-index-embeddings-openai-like 0.4.0.
+# Fields and keywords of llama-index-llms-openai-like 0.8.1 and llama-index-embeddings-openai-like
+# 0.4.0.
 OPENAI_LIKE = [
-    "additional_kwargs", "api_base", "api_key", "api_version", "async_http_client", "async_openai_client", "audio_config",
-    "callback_manager", "completion_to_prompt", "context_window", "default_headers", "http_client", "is_chat_model",
-    "is_function_calling_model", "logprobs", "max_new_tokens", "max_retries", "max_tokens", "messages_to_prompt", "modalities", "model",
-    "openai_client", "output_parser", "pydantic_program_mode", "query_wrapper_prompt", "rate_limiter", "reasoning_effort", "reuse_client",
-    "should_use_structured_outputs", "strict", "system_prompt", "temperature", "timeout", "tokenizer", "top_logprobs",
+    "additional_kwargs", "api_base", "api_key", "api_version", "async_http_client",
+    "async_openai_client", "audio_config", "callback_manager", "completion_to_prompt",
+    "context_window", "default_headers", "http_client", "is_chat_model",
+    "is_function_calling_model", "logprobs", "max_new_tokens", "max_retries", "max_tokens",
+    "messages_to_prompt", "modalities", "model", "openai_client", "output_parser",
+    "pydantic_program_mode", "query_wrapper_prompt", "rate_limiter", "reasoning_effort",
+    "reuse_client", "should_use_structured_outputs", "strict", "system_prompt", "temperature",
+    "timeout", "tokenizer", "top_logprobs",
 ]  # fmt: skip
 OPENAI_LIKE_EMBEDDING = [
-    "additional_kwargs", "api_base", "api_key", "api_version", "async_http_client", "callback_manager", "default_headers", "dimensions",
-    "embed_batch_size", "embeddings_cache", "http_client", "max_retries", "model_name", "num_workers", "rate_limiter", "reuse_client",
+    "additional_kwargs", "api_base", "api_key", "api_version", "async_http_client",
+    "callback_manager", "default_headers", "dimensions", "embed_batch_size", "embeddings_cache",
+    "http_client", "max_retries", "model_name", "num_workers", "rate_limiter", "reuse_client",
     "timeout",
 ]  # fmt: skip
 
@@ -146,14 +153,16 @@ def test_refused_with_what_to_do_instead(kind: str, name: str) -> None:
 
 NULLABLE = {
     "llm": {
-        "additional_kwargs", "api_base", "api_key", "api_version", "async_http_client", "async_openai_client", "audio_config",
-        "callback_manager", "completion_to_prompt", "default_headers", "http_client", "logprobs", "max_tokens", "messages_to_prompt",
-        "modalities", "openai_client", "output_parser", "query_wrapper_prompt", "rate_limiter", "reasoning_effort", "system_prompt",
-        "tokenizer",
+        "additional_kwargs", "api_base", "api_key", "api_version", "async_http_client",
+        "async_openai_client", "audio_config", "callback_manager", "completion_to_prompt",
+        "default_headers", "http_client", "logprobs", "max_tokens", "messages_to_prompt",
+        "modalities", "openai_client", "output_parser", "query_wrapper_prompt", "rate_limiter",
+        "reasoning_effort", "system_prompt", "tokenizer",
     },
     "embedding": {
-        "additional_kwargs", "api_base", "api_key", "api_version", "async_http_client", "callback_manager", "default_headers",
-        "dimensions", "embeddings_cache", "http_client", "num_workers", "rate_limiter",
+        "additional_kwargs", "api_base", "api_key", "api_version", "async_http_client",
+        "callback_manager", "default_headers", "dimensions", "embeddings_cache", "http_client",
+        "num_workers", "rate_limiter",
     },
 }  # fmt: skip
 """Their signatures say Optional."""
@@ -169,10 +178,12 @@ def test_none_is_as_not_given_where_theirs_takes_none(kind: str, name: str) -> N
 
 def test_everything_at_once_as_it_was_written_for_openai_like() -> None:
     found = OPEALLM(
-        model="qwen3", api_base="http://localhost:1/v1", api_key="fake", context_window=128000, is_chat_model=True,
-        is_function_calling_model=False, temperature=0, max_tokens=256, max_retries=3, timeout=60.0, reuse_client=True,
-        additional_kwargs=None, default_headers=None, http_client=None, async_http_client=None, callback_manager=None,
-        system_prompt=None, messages_to_prompt=None, completion_to_prompt=None, output_parser=None, tokenizer=None,
+        model="qwen3", api_base="http://localhost:1/v1", api_key="fake", context_window=128000,
+        is_chat_model=True, is_function_calling_model=False, temperature=0, max_tokens=256,
+        max_retries=3, timeout=60.0, reuse_client=True, additional_kwargs=None,
+        default_headers=None, http_client=None, async_http_client=None, callback_manager=None,
+        system_prompt=None, messages_to_prompt=None, completion_to_prompt=None, output_parser=None,
+        tokenizer=None,
     )  # fmt: skip
     assert found.metadata.model_dump(exclude={"system_role"}) == {
         "context_window": 128000,
@@ -232,10 +243,11 @@ def test_defaults_are_those_of_openai_like_except_for_the_modes() -> None:
 )
 class TestOtherNames:
     VALUES: dict[str, Any] = {
-        "api_base": "http://localhost:1", "api_key": "k", "model": "x", "model_name": "x", "max_tokens": 5, "stop": ["x"],
-        "additional_kwargs": {"a": 1}, "async_http_client": httpx.AsyncClient(), "default_headers": {"a": "b"},
-        "default_query": {"a": "b"}, "timeout": 3, "max_concurrent": 3, "max_queued": 3, "initial_retry_delay": 0.5,
-        "text_prefix": "p: ", "embed_batch_size": 4, "top_n": 4,
+        "api_base": "http://localhost:1", "api_key": "k", "model": "x", "model_name": "x",
+        "max_tokens": 5, "stop": ["x"], "additional_kwargs": {"a": 1},
+        "async_http_client": httpx.AsyncClient(), "default_headers": {"a": "b"},
+        "default_query": {"a": "b"}, "timeout": 3, "max_concurrent": 3, "max_queued": 3,
+        "initial_retry_delay": 0.5, "text_prefix": "p: ", "embed_batch_size": 4, "top_n": 4,
     }  # fmt: skip
 
     def test_it_sets_the_field(self, cls: Any, name: str, field: str) -> None:

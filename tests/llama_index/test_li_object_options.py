@@ -1,4 +1,6 @@
-"""What is sent: fields, further fields and options of a call, in their layers; and what is about the call only."""
+"""What is sent: fields, further fields and options of a call, in their layers;
+and what is about the call only.
+"""
 
 from __future__ import annotations
 
@@ -504,7 +506,8 @@ def test_rerank_sends_query_documents_and_what_was_set(server: ScriptedServer) -
         server, top_n=3, additional_kwargs={"user": "u"}, extra_body={"truncate_prompt_tokens": 5}
     ).postprocess_nodes(nodes, query_str="q")
     assert server.seen[-1].body == {
-        "model": "r", "query": "q", "documents": ["a"], "top_n": 3, "user": "u", "truncate_prompt_tokens": 5,
+        "model": "r", "query": "q", "documents": ["a"], "top_n": 3, "user": "u",
+        "truncate_prompt_tokens": 5,
     }  # fmt: skip
 
 

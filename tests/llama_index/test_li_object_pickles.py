@@ -1,4 +1,6 @@
-"""Pickles: for worker processes, with keys, before and after use; what cannot be pickled is named, and the object lives on."""
+"""Pickles: for worker processes, with keys, before and after use;
+what cannot be pickled is named, and the object lives on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``to_dict``, ``to_json`` and back: everything but keys and objects of this process, always the same."""
+"""``to_dict``, ``to_json`` and back: everything but keys
+and objects of this process, always the same.
+"""
 
 from __future__ import annotations
 
@@ -102,10 +104,12 @@ def test_what_was_said_about_the_server_comes_back(
 @pytest.mark.parametrize("json_text", [False, True], ids=["dict", "json"])
 def test_fields_of_an_llm_come_back(server: ScriptedServer, json_text: bool) -> None:
     made = llm(
-        server, temperature=None, max_tokens=5, context_window=1000, is_chat_model=False, is_function_calling_model=False, strict=True,
-        should_use_structured_outputs=True, stop=["x"], top_p=0.5, seed=1, logprobs=True, top_logprobs=2, logit_bias={"5": 1},
-        reasoning_effort="low", modalities=["text"], audio_config={"voice": "v"}, additional_kwargs={"a": 1}, extra_body={"b": {"c": 2}},
-        system_prompt="s", pydantic_program_mode=PydanticProgramMode.LLM, priority=2,
+        server, temperature=None, max_tokens=5, context_window=1000, is_chat_model=False,
+        is_function_calling_model=False, strict=True, should_use_structured_outputs=True,
+        stop=["x"], top_p=0.5, seed=1, logprobs=True, top_logprobs=2, logit_bias={"5": 1},
+        reasoning_effort="low", modalities=["text"], audio_config={"voice": "v"},
+        additional_kwargs={"a": 1}, extra_body={"b": {"c": 2}}, system_prompt="s",
+        pydantic_program_mode=PydanticProgramMode.LLM, priority=2,
     )  # fmt: skip
     again = _again(made, json_text)
     assert again.to_dict() == made.to_dict()
@@ -122,8 +126,9 @@ def test_fields_of_an_llm_come_back(server: ScriptedServer, json_text: bool) -> 
 
 def test_fields_of_embeddings_come_back(server: ScriptedServer) -> None:
     made = embedding(
-        server, dimensions=4, embed_batch_size=3, num_workers=2, query_prefix="q: ", text_prefix="p: ", max_request_bytes=99,
-        additional_kwargs={"user": "u"}, extra_body={"truncate": "END"},
+        server, dimensions=4, embed_batch_size=3, num_workers=2, query_prefix="q: ",
+        text_prefix="p: ", max_request_bytes=99, additional_kwargs={"user": "u"},
+        extra_body={"truncate": "END"},
     )  # fmt: skip
     again = _again(made, json_text=True)
     assert again.to_dict() == made.to_dict()
@@ -321,7 +326,8 @@ def test_the_dict_of_embeddings_does_not_depend_on_keys(server: ScriptedServer) 
 
 def test_the_dict_of_embeddings_depends_on_what_changes_vectors(server: ScriptedServer) -> None:
     changes: list[dict[str, Any]] = [
-        {}, {"model_name": "other"}, {"dimensions": 4}, {"text_prefix": "p: "}, {"query_prefix": "q: "}, {"extra_body": {"a": 1}},
+        {}, {"model_name": "other"}, {"dimensions": 4}, {"text_prefix": "p: "},
+        {"query_prefix": "q: "}, {"extra_body": {"a": 1}},
     ]  # fmt: skip
     assert len(
         {json.dumps(embedding(server, **change).to_dict(), sort_keys=True) for change in changes}
@@ -365,16 +371,19 @@ def test_a_dumped_reranker_or_embedding_is_json(server: ScriptedServer) -> None:
 
 STORED_BY_OPENAI_LIKE: dict[str, dict[str, Any]] = {
     "llm": {
-        "system_prompt": None, "pydantic_program_mode": "default", "model": "m", "temperature": 0.1, "max_tokens": None, "logprobs": None,
-        "top_logprobs": 0, "additional_kwargs": {}, "max_retries": 3, "timeout": 60.0, "default_headers": None, "reuse_client": True,
-        "api_key": "fake", "api_base": "http://localhost:1/v1", "api_version": "", "strict": False, "reasoning_effort": None,
-        "modalities": None, "audio_config": None, "context_window": 9000, "is_chat_model": True, "is_function_calling_model": False,
+        "system_prompt": None, "pydantic_program_mode": "default", "model": "m", "temperature": 0.1,
+        "max_tokens": None, "logprobs": None, "top_logprobs": 0, "additional_kwargs": {},
+        "max_retries": 3, "timeout": 60.0, "default_headers": None, "reuse_client": True,
+        "api_key": "fake", "api_base": "http://localhost:1/v1", "api_version": "", "strict": False,
+        "reasoning_effort": None, "modalities": None, "audio_config": None, "context_window": 9000,
+        "is_chat_model": True, "is_function_calling_model": False,
         "should_use_structured_outputs": False, "tokenizer": None, "class_name": "OpenAILike",
     },
     "embedding": {
-        "model_name": "m", "embed_batch_size": 10, "num_workers": None, "embeddings_cache": None, "additional_kwargs": {},
-        "api_key": "fake", "api_base": "http://localhost:1/v1", "api_version": "", "max_retries": 10, "timeout": 60.0,
-        "default_headers": None, "reuse_client": True, "dimensions": None, "class_name": "OpenAIEmbedding",
+        "model_name": "m", "embed_batch_size": 10, "num_workers": None, "embeddings_cache": None,
+        "additional_kwargs": {}, "api_key": "fake", "api_base": "http://localhost:1/v1",
+        "api_version": "", "max_retries": 10, "timeout": 60.0, "default_headers": None,
+        "reuse_client": True, "dimensions": None, "class_name": "OpenAIEmbedding",
     },
 }  # fmt: skip
 

@@ -1,4 +1,6 @@
-"""What LlamaIndex runs in parallel: as many requests in flight as the object has places, and no more."""
+"""What LlamaIndex runs in parallel: as many requests
+in flight as the object has places, and no more.
+"""
 
 from __future__ import annotations
 

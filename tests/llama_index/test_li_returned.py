@@ -1,4 +1,6 @@
-"""What came with an answer goes back letter by letter: to the endpoint and the model that gave it, and to no other."""
+"""What came with an answer goes back letter by letter:
+to the endpoint and the model that gave it, and to no other.
+"""
 
 from __future__ import annotations
 

@@ -184,7 +184,10 @@ REFUSED: dict[str, tuple[Answer, str]] = {
     "vLLM": (
         error(
             400,
-            '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+            (
+                '"auto" tool choice requires --enable-auto-tool-choice and '
+                "--tool-call-parser to be set"
+            ),
         ),
         "ask without tools",
     ),

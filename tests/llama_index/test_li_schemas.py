@@ -1,4 +1,6 @@
-"""Schemas of tools and of objects reach the server as pydantic writes them: recursion, unions, enums, defaults."""
+"""Schemas of tools and of objects reach the server as pydantic writes them:
+recursion, unions, enums, defaults.
+"""
 
 from __future__ import annotations
 

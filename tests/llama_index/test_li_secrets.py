@@ -1,4 +1,6 @@
-"""Keys, header values, passwords and query values are nowhere to be read: not shown, stored, traced, logged or in errors."""
+"""Keys, header values, passwords and query values are nowhere to be read:
+not shown, stored, traced, logged or in errors.
+"""
 
 from __future__ import annotations
 

@@ -86,7 +86,10 @@ class Empty(BaseModel):
     pass
 
 
-ORDER = '{"customer": "Ann", "place": {"city": "Lima"}, "items": ["a", "b"], "color": "blue", "notes": {"n": 1}, "parent": null}'
+ORDER = (
+    '{"customer": "Ann", "place": {"city": "Lima"}, "items": ["a", "b"], "color": "blue", '
+    '"notes": {"n": 1}, "parent": null}'
+)
 CLASSES: dict[str, tuple[Any, str, Any]] = {
     "plain": (Person, TEXT, ANN),
     "nested": (

@@ -1,4 +1,6 @@
-"""How objects are asked for where servers refuse one way after the other, and what is remembered."""
+"""How objects are asked for where servers refuse one way after the other,
+and what is remembered.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ NO_SCHEMA: dict[str, Answer] = {
     ),
     "OpenAI": error(
         400,
-        "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.",
+        (
+            "Invalid parameter: 'response_format' of type 'json_schema' is not supported "
+            "with this model."
+        ),
         param="response_format",
     ),
     "vLLM": json_answer(

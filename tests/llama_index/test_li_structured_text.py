@@ -1,4 +1,6 @@
-"""Objects in what models really write: prose, fences, thoughts, calls as text, cut and broken JSON, refusals."""
+"""Objects in what models really write: prose, fences, thoughts, calls as text,
+cut and broken JSON, refusals.
+"""
 
 from __future__ import annotations
 
@@ -161,7 +163,9 @@ def test_an_answer_that_does_not_fit_is_asked_for_once_more(
 
 
 def assert_asked_again(first: Seen, second: Seen, answer: str) -> None:
-    """The second request asks in the same way, with the answer to the first and what does not fit."""
+    """The second request asks in the same way,
+    with the answer to the first and what does not fit.
+    """
     assert how(first) == how(second)
     asked, said = texts(first), texts(second)
     if answer:

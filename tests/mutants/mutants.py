@@ -1,7 +1,8 @@
-"""Does a test notice? Breaks one rule at a time in a copy of the project and runs the tests that must fail.
+"""Does a test notice? Breaks one rule at a time in a copy of the project
+and runs the tests that must fail.
 
-``python tests/mutants/mutants.py [words of names] [-j 2] [--list]``: exit code 1 if a variant is missed, if
-its text is no longer there, or if its tests fail without any change.
+``python tests/mutants/mutants.py [words of names] [-j 2] [--list]``: exit code 1 if a variant is
+missed, if its text is no longer there, or if its tests fail without any change.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ VARIANTS: list[Variant] = [
 
 
 def broken(variant: Variant, root: Path = ROOT) -> str:
-    """The text of the file with the rule broken; ValueError if the rule is not there exactly once."""
+    """The text of the file with the rule broken;
+    ValueError if the rule is not there exactly once.
+    """
     text = (root / variant.file).read_text("utf-8")
     if text.count(variant.old) != 1:
         raise ValueError(f"its text occurs {text.count(variant.old)} times in {variant.file}")
@@ -95,7 +98,9 @@ def applied(variant: Variant, copy: Path) -> Iterator[None]:
 
 
 def run(tests: str, copy: Path, patience: float = PATIENCE) -> tuple[str, str]:
-    """What becomes of the tests (``passed``, ``failed``, ``hang`` or what went wrong), and the first that failed."""
+    """What becomes of the tests (``passed``, ``failed``, ``hang`` or what went wrong),
+    and the first that failed.
+    """
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,6 @@
-"""The adapters: answers, blocks and messages of both frameworks, and objects read from what models write."""
+"""The adapters: answers, blocks and messages of both frameworks,
+and objects read from what models write.
+"""
 
 from __future__ import annotations
 

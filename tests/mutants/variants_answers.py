@@ -1,4 +1,6 @@
-"""Readers of answers that are quadratic, take memory without bound, number choices wrongly, or change when they are asked meanwhile."""
+"""Readers of answers that are quadratic, take memory without bound, number choices wrongly,
+or change when they are asked meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,10 @@ VARIANTS = [
     Variant(
         "L7: an answer so far joins all pieces again",
         _MERGE,
-        '    if len(pieces) > 1:\n        pieces[:] = ["".join(pieces)]\n    return pieces[0] if pieces else ""\n',
+        (
+            '    if len(pieces) > 1:\n        pieces[:] = ["".join(pieces)]\n    return '
+            'pieces[0] if pieces else ""\n'
+        ),
         '    return "".join(pieces)\n',
         _LINEAR + " -k response",
     ),
@@ -117,7 +122,8 @@ VARIANTS = [
     Variant(
         "L7: blanks before the thinking are kept together",
         _THINK,
-        "            self._blanks.append(text[: len(text) - len(bare)])\n            if _OPEN.startswith(bare):\n"
+        "            self._blanks.append(text[: len(text) - len(bare)])\n            if "
+        "_OPEN.startswith(bare):\n"
         "                self._held = bare\n",
         "            if _OPEN.startswith(bare):\n                self._held = text\n",
         _LINEAR + " -k think_tags",
@@ -218,7 +224,10 @@ VARIANTS = [
     Variant(
         "L4: it is tried again",
         _INTAKE,
-        "            self._fail(Problem(errors.BadAnswerError, what, retryable=False))\n\n    def end(",
+        (
+            "            self._fail(Problem(errors.BadAnswerError, what, "
+            "retryable=False))\n\n    def end("
+        ),
         "            self._fail(Problem(errors.BadAnswerError, what))\n\n    def end(",
         _BOUNDS + " -k 'more_than_any or once'",
     ),
@@ -246,17 +255,25 @@ VARIANTS = [
     Variant(
         "L6: nesting is no problem of an event",
         _INTAKE,
-        "        except (UndecodableBody, EventTooLarge, TooMany) as error:\n            self._undecodable(str(error))\n"
+        "        except (UndecodableBody, EventTooLarge, TooMany) as error:\n            "
+        "self._undecodable(str(error))\n"
         "        except RecursionError:\n",
-        "        except (UndecodableBody, EventTooLarge, TooMany) as error:\n            self._undecodable(str(error))\n"
+        "        except (UndecodableBody, EventTooLarge, TooMany) as error:\n            "
+        "self._undecodable(str(error))\n"
         "        except ZeroDivisionError:\n",
         _BOUNDS + " -k deeply",
     ),
     Variant(
         "L6: nesting is no problem of a document",
         _INTAKE,
-        "        except (EventTooLarge, TooMany) as error:\n            self._undecodable(str(error))\n        except RecursionError:\n",
-        "        except (EventTooLarge, TooMany) as error:\n            self._undecodable(str(error))\n        except ZeroDivisionError:\n",
+        (
+            "        except (EventTooLarge, TooMany) as error:\n            "
+            "self._undecodable(str(error))\n        except RecursionError:\n"
+        ),
+        (
+            "        except (EventTooLarge, TooMany) as error:\n            "
+            "self._undecodable(str(error))\n        except ZeroDivisionError:\n"
+        ),
         _BOUNDS + " -k deeply",
     ),
     # --- bounds: memory
@@ -330,7 +347,10 @@ VARIANTS = [
         "L5: the lines of an event stay lines",
         _SSE,
         "                    events.append(Event(bytes(data[0]), self._name))\n",
-        '                    events.append(Event(b"\\n".join(bytes(data[0]).split(b"\\n")), self._name))\n',
+        (
+            '                    events.append(Event(b"\\n".join(bytes(data[0]).split(b"\\'
+            'n")), self._name))\n'
+        ),
         _MEMORY,
     ),
     Variant(
@@ -403,7 +423,10 @@ VARIANTS = [
     Variant(
         "P30: our ids are new each time",
         _TOOLS,
-        "            self.given[call.position] = new_id()\n        return call.id or self.given[call.position]\n",
+        (
+            "            self.given[call.position] = new_id()\n        return call.id or "
+            "self.given[call.position]\n"
+        ),
         "            return new_id()\n        return call.id\n",
         _SO_FAR,
     ),

@@ -1,4 +1,6 @@
-"""Broken calls and broken words: attempts, keys, redaction, redirects, learned parameters (R1 to R24, A1 to A11, E1, K1 to K9)."""
+"""Broken calls and broken words: attempts, keys, redaction, redirects,
+learned parameters (R1 to R24, A1 to A11, E1, K1 to K9).
+"""
 
 from __future__ import annotations
 
@@ -67,8 +69,14 @@ VARIANTS = [
     Variant(
         "R24: an attempt is missing",
         _CALL,
-        "        log.failed(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))\n",
-        "        if failure.error.status_code: log.failed(explain.attempt_record(where, failure, 1.0))\n",
+        (
+            "        log.failed(explain.attempt_record(where, failure, (outcome.at - "
+            "outcome.sent_at) / SECOND))\n"
+        ),
+        (
+            "        if failure.error.status_code: log.failed(explain.attempt_record(where, "
+            "failure, 1.0))\n"
+        ),
         _PROPERTIES,
     ),
     Variant(
@@ -125,7 +133,8 @@ VARIANTS = [
         _CALL,
         (
             "            yield Emit(\n"
-            "                events.CallRejected(at=log.at, call_id=spec.call_id, reason=permit.reason.value)\n"
+            "                events.CallRejected(at=log.at, call_id=spec.call_id, "
+            "reason=permit.reason.value)\n"
             "            )\n"
         ),
         "",

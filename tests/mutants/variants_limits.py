@@ -1,4 +1,6 @@
-"""TransportFailure limits: how many requests at once, what a level has shown, the time between requests, waits and trials."""
+"""TransportFailure limits: how many requests at once, what a level has shown,
+the time between requests, waits and trials.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,10 @@ VARIANTS = [
     Variant(
         "W17: a level is known as soon as it is raised",
         _CONCURRENCY,
-        "        if not self._contention.asked:  # a level that was raised a moment ago is not known yet\n            self._base",
+        (
+            "        if not self._contention.asked:  # a level that was raised a moment ago "
+            "is not known yet\n            self._base"
+        ),
         "        if True:\n            self._base",
         LEVEL,
     ),
@@ -303,7 +308,10 @@ VARIANTS = [
     Variant(
         "W19: what nobody took is waited for",
         _ENDPOINT,
-        "            self._release(permit)\n            if permit.cohort is not None:\n                permit.cohort.lose()\n",
+        (
+            "            self._release(permit)\n            if permit.cohort is not None:\n  "
+            "              permit.cohort.lose()\n"
+        ),
         "            self._release(permit)\n",
         MODEL,
     ),

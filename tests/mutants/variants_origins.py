@@ -1,4 +1,6 @@
-"""TransportFailure rules about whose secrets go where: keys, headers, certificates and borrowed clients, through every copy."""
+"""TransportFailure rules about whose secrets go where:
+keys, headers, certificates and borrowed clients, through every copy.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,8 @@ VARIANTS = [
         _CONNECTION,
         (
             "owner = next(\n"
-            "                (place for place, each in enumerate(line) if name in each.__annotations__), 0\n"
+            "                (place for place, each in enumerate(line) if name in "
+            "each.__annotations__), 0\n"
             "            )"
         ),
         "owner = 0",
@@ -152,7 +155,8 @@ VARIANTS = [
         _BORROWED,
         (
             "return given.send(\n"
-            "                _checked(given, request), stream=True, follow_redirects=False, auth=None\n"
+            "                _checked(given, request), stream=True, "
+            "follow_redirects=False, auth=None\n"
         ),
         (
             "return given.send(\n"
@@ -165,7 +169,8 @@ VARIANTS = [
         _BORROWED,
         (
             "return await given.send(\n"
-            "                _checked(given, request), stream=True, follow_redirects=False, auth=None\n"
+            "                _checked(given, request), stream=True, "
+            "follow_redirects=False, auth=None\n"
         ),
         (
             "return await given.send(\n"

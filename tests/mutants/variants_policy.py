@@ -1,4 +1,6 @@
-"""TransportFailure breakers, budgets, endpoints and retry rules (W7, W16, W23 to W29, B1 to B18, R1 to R18, E4)."""
+"""TransportFailure breakers, budgets, endpoints and retry rules (W7, W16, W23 to W29,
+B1 to B18, R1 to R18, E4).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ VARIANTS = [
     Variant(
         "B10: a probing stream gives no verdict at its first content",
         _ENDPOINT,
-        "            self._record(permit.admission, Verdict.OK, now)\n            permit.admission = None\n",
+        (
+            "            self._record(permit.admission, Verdict.OK, now)\n            "
+            "permit.admission = None\n"
+        ),
         "            pass\n",
         ENDPOINT,
     ),
@@ -64,7 +69,10 @@ VARIANTS = [
     Variant(
         "B2: connections that fail in a row do not open it",
         _BREAKER,
-        "        if self._connect_failures >= self._policy.connect_failure_threshold:\n            return True\n",
+        (
+            "        if self._connect_failures >= self._policy.connect_failure_threshold:\n  "
+            "          return True\n"
+        ),
         "",
         BREAKER,
     ),
@@ -99,8 +107,14 @@ VARIANTS = [
     Variant(
         "B7: neutral keeps the probe's place",
         _BREAKER,
-        "        self._probes.pop(admission.probe, None)\n        if verdict is Verdict.NEUTRAL:\n            return\n",
-        "        if verdict is Verdict.NEUTRAL:\n            return\n        self._probes.pop(admission.probe, None)\n",
+        (
+            "        self._probes.pop(admission.probe, None)\n        if verdict is "
+            "Verdict.NEUTRAL:\n            return\n"
+        ),
+        (
+            "        if verdict is Verdict.NEUTRAL:\n            return\n        "
+            "self._probes.pop(admission.probe, None)\n"
+        ),
         BREAKER,
     ),
     Variant(
@@ -317,7 +331,10 @@ VARIANTS = [
     Variant(
         "B7: an offer that comes back keeps the probe",
         _ENDPOINT,
-        "            if permit.admission is not None:\n                self.breaker.record(permit.admission, Verdict.NEUTRAL, permit.at)\n",
+        (
+            "            if permit.admission is not None:\n                "
+            "self.breaker.record(permit.admission, Verdict.NEUTRAL, permit.at)\n"
+        ),
         "",
         ENDPOINT,
     ),
@@ -480,7 +497,10 @@ VARIANTS = [
     Variant(
         "R10: a refused key is tried again there",
         _RETRY,
-        '        return Retry(None, uses_retry_budget=False, reason=f"{status or type(error).__name__}")',
+        (
+            '        return Retry(None, uses_retry_budget=False, reason=f"{status or '
+            'type(error).__name__}")'
+        ),
         '        return Retry(delay, reason="again")',
         RETRY,
     ),
@@ -508,7 +528,10 @@ VARIANTS = [
     Variant(
         "R11: a bad request is tried again",
         _RETRY,
-        "    if isinstance(error, errors.RequestError | errors.ConfigurationError):\n        return None\n",
+        (
+            "    if isinstance(error, errors.RequestError | errors.ConfigurationError):\n    "
+            "    return None\n"
+        ),
         "",
         RETRY,
     ),

@@ -1,4 +1,6 @@
-"""TransportFailure readers of refusals: what is refused, what is only said, and what is kept of it (A1 to A11)."""
+"""TransportFailure readers of refusals: what is refused, what is only said,
+and what is kept of it (A1 to A11).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ VARIANTS = [
     Variant(
         "A7: words about a value refuse its field",
         _FIELDS,
-        "    return bool(_VALUE.search(stated(complaint.words)) or (following and _VALUE.search(following)))",
+        (
+            "    return bool(_VALUE.search(stated(complaint.words)) or (following and "
+            "_VALUE.search(following)))"
+        ),
         "    return False",
         _REFUSAL,
     ),
@@ -104,7 +109,10 @@ VARIANTS = [
         "A4: what was tried in vain is remembered",
         _CALL,
         "            learned = log.learned[endpoint] = adapted.capabilities\n",
-        "            learned = log.learned[endpoint] = adapted.capabilities\n            endpoint.learn(model, learned)\n",
+        (
+            "            learned = log.learned[endpoint] = adapted.capabilities\n            "
+            "endpoint.learn(model, learned)\n"
+        ),
         _LEARNING,
     ),
     Variant(

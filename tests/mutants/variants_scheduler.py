@@ -1,4 +1,6 @@
-"""TransportFailure queues: who goes next, where, and for how long calls are held (W1 to W12, W33 to W40, E2, E3)."""
+"""TransportFailure queues: who goes next, where, and for how long calls are held (W1 to W12,
+W33 to W40, E2, E3).
+"""
 
 from __future__ import annotations
 
@@ -124,7 +126,10 @@ VARIANTS = [
     Variant(
         "W5: a lapsed ticket never waits again",
         _FILE,
-        "            self.waiting -= 1\n            self._enqueue(ticket)\n        if ticket.state is TicketState.TAKEN:",
+        (
+            "            self.waiting -= 1\n            self._enqueue(ticket)\n        if "
+            "ticket.state is TicketState.TAKEN:"
+        ),
         "            self.waiting -= 1\n        if ticket.state is TicketState.TAKEN:",
         DISPATCHER,
     ),
@@ -187,7 +192,10 @@ VARIANTS = [
     Variant(
         "E5: a mark is ignored",
         _FILE,
-        "        return [o for o in options if not o[0].is_deprioritized(now, ticket.model)] or options\n",
+        (
+            "        return [o for o in options if not o[0].is_deprioritized(now, "
+            "ticket.model)] or options\n"
+        ),
         "        return options\n",
         DISPATCHER,
     ),
@@ -283,7 +291,10 @@ VARIANTS = [
         "W12: a retry goes behind all others",
         _FILE,
         "        ticket.permit = None\n        ticket.retrying = True",
-        "        ticket.key = now + 10**12\n        ticket.permit = None\n        ticket.retrying = True",
+        (
+            "        ticket.key = now + 10**12\n        ticket.permit = None\n        "
+            "ticket.retrying = True"
+        ),
         DISPATCHER,
     ),
     Variant(
@@ -324,7 +335,10 @@ VARIANTS = [
     Variant(
         "R22: a retry is waited for beyond it",
         _FILE,
-        "        if ticket.deadline is not None and earliest >= ticket.deadline:\n            return Rejection(Reason.DEADLINE, now)\n",
+        (
+            "        if ticket.deadline is not None and earliest >= ticket.deadline:\n       "
+            "     return Rejection(Reason.DEADLINE, now)\n"
+        ),
         "",
         POLICY + "test_scheduler.py",
     ),

@@ -1,4 +1,6 @@
-"""TransportFailure drivers: deadlines, giving back, finalisers, fork, hooks (W5 to W14, T1 to T12, S3 to S11, C1 to C14)."""
+"""TransportFailure drivers: deadlines, giving back, finalisers, fork, hooks (W5 to W14, T1 to T12,
+S3 to S11, C1 to C14).
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,10 @@ VARIANTS = [
     Variant(
         "W7: who gives back wakes nobody",
         _GATE,
-        "            wakes = self._wakes(self._scheduler.poll(now), now)\n        self._after(wakes, ticket)\n        self._tell_changes",
+        (
+            "            wakes = self._wakes(self._scheduler.poll(now), now)\n        "
+            "self._after(wakes, ticket)\n        self._tell_changes"
+        ),
         "            wakes = []\n        self._after(wakes, ticket)\n        self._tell_changes",
         WORLD + " -k at_once",
     ),
@@ -89,8 +94,14 @@ VARIANTS = [
     Variant(
         "W9: hooks are told under the lock",
         _GATE,
-        "        self._after(wakes, ticket)\n        self._tell_changes(permit, effect, *before, now)\n",
-        "        with self._lock:\n            self._tell_changes(permit, effect, *before, now)\n        self._after(wakes, ticket)\n",
+        (
+            "        self._after(wakes, ticket)\n        self._tell_changes(permit, effect, "
+            "*before, now)\n"
+        ),
+        (
+            "        with self._lock:\n            self._tell_changes(permit, effect, "
+            "*before, now)\n        self._after(wakes, ticket)\n"
+        ),
         _GATES + " -k lock",
     ),
     Variant(
@@ -98,7 +109,8 @@ VARIANTS = [
         _GATE,
         (
             "        self.endpoints[:] = [\n"
-            "            EndpointState(e.config, self._settings.breaker, self._chance, self.now())\n"
+            "            EndpointState(e.config, self._settings.breaker, self._chance, "
+            "self.now())\n"
             "            for e in self.endpoints\n"
             "        ]\n"
         ),
@@ -310,7 +322,10 @@ VARIANTS = [
     Variant(
         "C13: a broken stream has no end",
         _RUNNING,
-        "        self._attempt_ended(answer.permit, type(failure.error).__name__, answer.reply.status)\n",
+        (
+            "        self._attempt_ended(answer.permit, type(failure.error).__name__, "
+            "answer.reply.status)\n"
+        ),
         "",
         WORLD + " -k promises",
     ),

@@ -1,4 +1,6 @@
-"""A kept connection that is not asked whether anything has come on it, or that is taken for stale, or not, in the wrong case."""
+"""A kept connection that is not asked whether anything has come on it, or that is taken for stale,
+or not, in the wrong case.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,10 @@ VARIANTS = [
         "C8: only the outermost async TLS is asked",
         _UNREAD_FILE,
         "        layer = layer.transport_stream\n",
-        "        layer = layer.transport_stream\n        while hasattr(layer, '_read_bio'):\n            layer = layer.transport_stream\n",
+        (
+            "        layer = layer.transport_stream\n        while hasattr(layer, "
+            "'_read_bio'):\n            layer = layer.transport_stream\n"
+        ),
         _OWN,
     ),
     Variant(
@@ -217,7 +222,10 @@ VARIANTS = [
     Variant(
         "R20: what came of a sync answer is not told",
         _LINE,
-        "        data = self._inner.read(max_bytes, self._left())\n        self._line.came = self._line.came or bool(data)\n",
+        (
+            "        data = self._inner.read(max_bytes, self._left())\n        "
+            "self._line.came = self._line.came or bool(data)\n"
+        ),
         "        data = self._inner.read(max_bytes, self._left())\n",
         _ONCE,
     ),

@@ -175,7 +175,10 @@ VARIANTS = [
     Variant(
         "S13: a stream without its end is an answer",
         _INTAKE,
-        "            not ended and not self.complete and (cut or not all(assembler.finish_reasons or [None]))\n",
+        (
+            "            not ended and not self.complete and (cut or not "
+            "all(assembler.finish_reasons or [None]))\n"
+        ),
         "            False\n",
         _ANSWERS,
     ),

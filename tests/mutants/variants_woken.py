@@ -1,4 +1,6 @@
-"""Waiters that nobody wakes, calls that wait for themselves or are refused for no reason, and children of a fork that hang."""
+"""Waiters that nobody wakes, calls that wait for themselves or are refused for no reason,
+and children of a fork that hang.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ VARIANTS = [
         "W8: what is being given back is taken off the list first",
         _GATE,
         "                    ticket, tell = self._returned[0]\n",
-        "                    ticket, tell = self._returned.popleft()\n                    self._returned.appendleft((ticket, tell))"
+        "                    ticket, tell = self._returned.popleft()\n                   "
+        " self._returned.appendleft((ticket, tell))"
         " if self._leave(ticket, now) is None else self._returned.appendleft((ticket, tell))\n",
         _WOKEN + " -k finaliser",
     ),
@@ -196,7 +199,10 @@ VARIANTS = [
     Variant(
         "W14: the async driver is imported without telling",
         _CORE,
-        "        with importing:\n            from opea_core.transport.drivers.aio import AsyncDriver\n",
+        (
+            "        with importing:\n            from opea_core.transport.drivers.aio "
+            "import AsyncDriver\n"
+        ),
         "        if True:\n            from opea_core.transport.drivers.aio import AsyncDriver\n",
         _FORKS,
     ),

@@ -47,8 +47,8 @@ def endpoint_of(context: Context, number: int = 0) -> EndpointState:
 
 def spec_of(context: Context, **changes: Any) -> CallSpec:
     given: dict[str, Any] = {
-        "kind": "chat", "body": {"messages": MESSAGES}, "stream": False, "timeouts": None, "retry": context.settings.retry,
-        "call_id": "c1", "request_id": "r1",
+        "kind": "chat", "body": {"messages": MESSAGES}, "stream": False, "timeouts": None,
+        "retry": context.settings.retry, "call_id": "c1", "request_id": "r1",
     }  # fmt: skip
     return CallSpec(**given | changes)
 
@@ -108,8 +108,8 @@ class Cancelled(BaseException):
 class Play:
     """Performs a call's effects from prepared outcomes, and writes down what it asked for.
 
-    A ``Reason`` among the outcomes refuses a place to the next ``Acquire``, a tuple of one to the next
-    attempt that a ``Settle`` wants; ``cancelled_at`` cancels the call at its n-th effect.
+    A ``Reason`` among the outcomes refuses a place to the next ``Acquire``, a tuple of one to the
+    next attempt that a ``Settle`` wants; ``cancelled_at`` cancels the call at its n-th effect.
     """
 
     def __init__(

@@ -140,8 +140,9 @@ def test_a_call_that_gets_no_place(reason: Reason, cls: type[errors.OPEAError]) 
 
 def test_every_reason_is_among_them() -> None:
     assert set(Reason) == {
-        Reason.QUEUE_FULL, Reason.QUEUE_TIMEOUT, Reason.DEADLINE, Reason.RATE_LIMITED, Reason.UNAVAILABLE, Reason.CLOSED,
-        Reason.WOULD_BLOCK, Reason.WAITS_FOR_ITSELF, Reason.BUDGET, Reason.NO_OTHER,
+        Reason.QUEUE_FULL, Reason.QUEUE_TIMEOUT, Reason.DEADLINE, Reason.RATE_LIMITED,
+        Reason.UNAVAILABLE, Reason.CLOSED, Reason.WOULD_BLOCK, Reason.WAITS_FOR_ITSELF,
+        Reason.BUDGET, Reason.NO_OTHER,
     }  # fmt: skip
 
 

@@ -32,7 +32,10 @@ def llama(name: str = "tiny", window: int | None = 2048) -> ModelInfo:
 def discover(
     endpoints: list[Endpoint], answers: dict[str, Any], model: str | None = None
 ) -> tuple[tuple[Endpoint, ...], list[str]]:
-    """Run the flow; ``answers`` by question (``models one``, ``props one``). Gives the endpoints and what was asked."""
+    """Run the flow; ``answers`` by question (``models one``, ``props one``).
+
+    Gives the endpoints and what was asked.
+    """
 
     def told(question: Any) -> Any:
         asked.append(question)

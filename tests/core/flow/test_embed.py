@@ -16,7 +16,9 @@ TOO_LARGE = errors.InvalidRequestError("413", status_code=413)
 def run(
     inputs: Any, largest: int, usage: bool = True, known: Sizes | None = None
 ) -> tuple[EmbeddingResponse, list[int]]:
-    """Run the flow against a server that takes so many texts at once; gives the answer and the batches."""
+    """Run the flow against a server that takes so many texts at once;
+    gives the answer and the batches.
+    """
     flow = embed_flow(inputs, list, known or Sizes())
     sizes: list[int] = []
     answer: Any = None

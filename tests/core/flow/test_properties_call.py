@@ -1,4 +1,6 @@
-"""The algorithm of a call under any outcomes: what it asks for, in which order, and what is told in the end."""
+"""The algorithm of a call under any outcomes:
+what it asks for, in which order, and what is told in the end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Both drivers over a transport without network: every response is closed, and before the next request goes out."""
+"""Both drivers over a transport without network:
+every response is closed, and before the next request goes out.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,9 @@ class Scripted(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self.given: list[Body] = []
         self.count = 0
         self.lost = 0
-        """Connections that broke before an answer: whether such a one was re-used is not known, so the first is sent again at no cost."""
+        """Connections that broke before an answer: whether such a one was re-used is not known,
+        so the first is sent again at no cost.
+        """
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         assert all(body.closed for body in self.given), "a response is closed before the next wait"

@@ -1,4 +1,6 @@
-"""Whole calls among servers that do anything, by a clock of the test's own: what docs/contract.md promises."""
+"""Whole calls among servers that do anything, by a clock of the test's own:
+what docs/contract.md promises.
+"""
 
 from __future__ import annotations
 
@@ -270,7 +272,8 @@ def test_callers_are_carried_over_an_outage(
     world = World(dict.fromkeys(labels, restarting), seed, dict.fromkeys(labels, 4))
     with everything_comes_back(world):
         for _ in labels:
-            world.call()  # each has answered once: a server that never did is reported, not waited for
+            # each has answered once: a server that never did is reported, not waited for
+            world.call()
         for caller in range(callers):
             for second in range(12):
                 world.call(at=second + caller / callers)

@@ -1,7 +1,9 @@
-"""Whole calls on a clock that moves by hand: a third driver, over the real gate, that reaches no server.
+"""Whole calls on a clock that moves by hand:
+a third driver, over the real gate, that reaches no server.
 
-A server is a function of (now, how many requests it had before); it says how many seconds it takes and
-what then comes of the request. Everything else (queue, gates, breakers, retries, events) is the real thing.
+A server is a function of (now, how many requests it had before); it says how many seconds it takes
+and what then comes of the request. Everything else (queue, gates, breakers, retries, events) is the
+real thing.
 """
 
 from __future__ import annotations
@@ -144,8 +146,10 @@ class World:
         number = len(self.calls)
         until = None if deadline is None else self.now + int(deadline * SECOND)
         spec = CallSpec(
-            kind="chat", body={"messages": MESSAGES}, stream=stream, timeouts=None, retry=self.settings.retry, call_id=f"c{number}",
-            request_id=f"r{number}", deadline=until, deadline_seconds=deadline, recovery_wait=self.settings.queue.recovery_wait,
+            kind="chat", body={"messages": MESSAGES}, stream=stream, timeouts=None,
+            retry=self.settings.retry, call_id=f"c{number}", request_id=f"r{number}",
+            deadline=until, deadline_seconds=deadline,
+            recovery_wait=self.settings.queue.recovery_wait,
         )  # fmt: skip
         ticket = self.limiter.ticket(
             model="m", priority=priority, deadline=until, recovery_wait=spec.recovery_wait
@@ -281,7 +285,8 @@ class World:
         response_reader, well = answer.reply.response_reader, self.chance() < 0.7
         if well:
             response_reader.feed(
-                b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+                b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+                b"data: [DONE]\n\n"
             )
             response_reader.end()
             call.running.finished(answer)

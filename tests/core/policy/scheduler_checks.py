@@ -34,11 +34,15 @@ class Hope(NamedTuple):
     """What a call can hope for."""
 
     outage: int = 0
-    """When the first of its endpoints is tried again, if none works as far as anybody knows; else 0."""
+    """When the first of its endpoints is tried again,
+    if none works as far as anybody knows; else 0.
+    """
     refused: bool = False
     """One of them is there, and all that is sent is refused."""
     stated: bool = False
-    """A server said how long to wait, and was not yet asked in vain after that: nobody gives up before."""
+    """A server said how long to wait, and was not yet asked in vain after that:
+    nobody gives up before.
+    """
 
 
 @dataclass(eq=False)
@@ -59,7 +63,9 @@ class Call:
     """How long an offer of it lay about; whether that counts as being held is left open."""
     over: bool = False
     refused_from: int | None = None
-    """``held`` when everything began to be refused; if the server works after all, that was no outage."""
+    """``held`` when everything began to be refused;
+    if the server works after all, that was no outage.
+    """
     was_refused: bool = False
 
     @property
@@ -159,7 +165,9 @@ class DispatcherChecks(RuleBasedStateMachine):
         ).has_room(self.now)
 
     def usable(self, call: Call) -> list[EndpointState]:
-        """Where it may go now or when there is room: those that refused its key or model only if there are no others."""
+        """Where it may go now or when there is room: those
+        that refused its key or model only if there are no others.
+        """
         found = [
             e
             for e in call.allowed
@@ -203,7 +211,9 @@ class DispatcherChecks(RuleBasedStateMachine):
         return self.hope(call).outage
 
     def look(self) -> None:
-        """What the dispatcher finds when it looks: whom somebody is held for, and for whom the outage was none."""
+        """What the dispatcher finds when it looks: whom somebody is held for,
+        and for whom the outage was none.
+        """
         waiting = [c for c in self.calls if c.ticket.state in (NEW, PENDING)]
         self.hurried = frozenset(e for c in waiting if self.outage(c) for e in c.allowed)
         for call in self.calls:
@@ -302,7 +312,9 @@ class DispatcherChecks(RuleBasedStateMachine):
         levels: dict[ModelLimits, int],
         roomy: set[ModelLimits],
     ) -> None:
-        """``roomy`` had room before the step too: room that a slow start makes within it comes too late for an earlier one."""
+        """``roomy`` had room before the step too: room that a slow start makes within it comes too
+        late for an earlier one.
+        """
         ticket, permit = call.ticket, call.permit
         assert permit is not None
         assert not call.over
@@ -344,7 +356,9 @@ class DispatcherChecks(RuleBasedStateMachine):
         )
 
     def check_prober(self, call: Call, waiting: list[Call]) -> None:
-        """A broken endpoint is tried by the first, or by one that tried less often, or has more time left than any before it."""
+        """A broken endpoint is tried by the first, or by one that tried less often,
+        or has more time left than any before it.
+        """
 
         def rank(one: Call) -> tuple[int, float]:
             return one.put_back, -(one.ticket.deadline or float("inf"))
@@ -359,7 +373,9 @@ class DispatcherChecks(RuleBasedStateMachine):
         )
 
     def check_overtaking(self, call: Call, other: Call, e: EndpointState) -> None:
-        """Whoever goes first although another came before it is more urgent, and came soon enough after it."""
+        """Whoever goes first although another came before it is more urgent,
+        and came soon enough after it.
+        """
         if call.came > other.came:
             head_start = (other.priority - call.priority) * self.policy.aging * SECOND
             assert call.came - other.came <= head_start, "overtaking is bounded by priority x aging"

@@ -16,7 +16,9 @@ def breaker(chance: float = 0.0, **options: float) -> Breaker:
 
 
 def results(b: Breaker, verdicts: str, now: int = 0) -> None:
-    """Admit and record one call per letter: ``o`` OK, ``f`` FAIL, ``c`` FAIL of connect class, ``n`` NEUTRAL."""
+    """Admit and record one call per letter: ``o`` OK, ``f`` FAIL,
+    ``c`` FAIL of connect class, ``n`` NEUTRAL.
+    """
     for letter in verdicts:
         b.record(
             b.admit(now),

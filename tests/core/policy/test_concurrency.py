@@ -1,4 +1,6 @@
-"""How many requests one endpoint gets at once: the level beside simulated servers, by hand on virtual time."""
+"""How many requests one endpoint gets at once:
+the level beside simulated servers, by hand on virtual time.
+"""
 
 from __future__ import annotations
 
@@ -328,7 +330,9 @@ def test_each_further_one_that_is_taken_makes_the_next_step_larger_until_one_is_
 
 
 def course(limit: ConcurrencyLimit, places: int, seconds: int) -> list[int]:
-    """The levels second by second, each with a round of answers, where the server takes no more than so many."""
+    """The levels second by second, each with a round of answers,
+    where the server takes no more than so many.
+    """
     levels = []
     for second in range(1, seconds + 1):
         if limit.level > places:

@@ -1,4 +1,6 @@
-"""When one more is asked for and when some are left to others, by hand on virtual time; a request takes a second."""
+"""When one more is asked for and when some are left to others, by hand on virtual time;
+a request takes a second.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One endpoint: places, cooldowns, the slow start after a refusal, marks (E4 to E6), budget and breaker."""
+"""One endpoint: places, cooldowns, the slow start after a refusal, marks (E4 to E6),
+budget and breaker.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What one model at one endpoint may be asked after refusals: waits, trials before the time, allowances, the breaker."""
+"""What one model at one endpoint may be asked after refusals:
+waits, trials before the time, allowances, the breaker.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ class Asked:
 
 
 def known(level: int = 3) -> tuple[Asked, list[Permit]]:
-    """A model whose level was found by a refusal at 1 s, and is used up; what it is asked takes a second."""
+    """A model whose level was found by a refusal at 1 s, and is used up;
+    what it is asked takes a second.
+    """
     asked = Asked(endpoint(level + 1))
     asked.alone(OK, 1.0, 1.0)
     permits = [asked.send(1.0) for _ in range(level + 1)]
@@ -176,7 +180,9 @@ def test_a_trial_that_nobody_took_leaves_the_next_one() -> None:
 
 
 def passed() -> tuple[Asked, Permit, Permit, float]:
-    """A trial, and one that passed as the trial was not refused in the time of a refusal; and when that was."""
+    """A trial, and one that passed as the trial was not refused in the time of a refusal;
+    and when that was.
+    """
     asked, permits = cooling()
     for permit in permits:
         asked.hear(permit, OK, 2.0)

@@ -1,4 +1,6 @@
-"""The time between two requests, where a server limits not how many it works on but how many come."""
+"""The time between two requests, where a server limits not how many it works on
+but how many come.
+"""
 
 from __future__ import annotations
 

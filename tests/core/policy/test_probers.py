@@ -1,4 +1,6 @@
-"""Who tries a broken endpoint: who did so least often, then who has most time left; and what that leaves in the queue."""
+"""Who tries a broken endpoint: who did so least often, then who has most time left;
+and what that leaves in the queue.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Rules R1 to R17 of docs/contract.md, of any failure: whether it is tried again, when, and what it does to its endpoint.
+"""Rules R1 to R17 of docs/contract.md, of any failure:
+whether it is tried again, when, and what it does to its endpoint.
 
-A failure is drawn as what a server or a connection does; the words of the rules are written here anew.
+A failure is drawn as what a server or a connection does;
+the words of the rules are written here anew.
 """
 
 from __future__ import annotations
@@ -302,7 +304,9 @@ DAY = 24 * 3600
 
 
 class RestMachine(RuleBasedStateMachine):
-    """An endpoint and what servers said to it: it is used no sooner than any of them asked, but for one call that tries."""
+    """An endpoint and what servers said to it: it is used no sooner than any of them asked,
+    but for one call that tries.
+    """
 
     @initialize(chance=CHANCES)
     def begin(self, chance: float) -> None:

@@ -67,7 +67,9 @@ SHAPES = (
 
 
 class SchedulerMachine(DispatcherChecks):
-    """A dispatcher, and all that may be said of each step by looking at every ticket and endpoint."""
+    """A dispatcher, and all that may be said
+    of each step by looking at every ticket and endpoint.
+    """
 
     @initialize(
         shape=SHAPES,
@@ -227,7 +229,8 @@ class SchedulerMachine(DispatcherChecks):
     @precondition(lambda self: self.any(PENDING, OFFERED, TAKEN))
     @rule(probes=st.integers(2, 12), takes=st.sampled_from([0, SECOND // 2]), hanging=st.booleans())
     def stay_down(self, probes: int, takes: int, hanging: bool) -> None:
-        """The servers are down for some time: each probe fails after a while, and its call wants another attempt.
+        """The servers are down for some time: each probe fails after a while,
+        and its call wants another attempt.
 
         ``hanging``: calls that were sent before it do not notice.
         """
@@ -252,7 +255,9 @@ class SchedulerMachine(DispatcherChecks):
         behind: bool,
         spent: bool,
     ) -> None:
-        """An attempt failed, and the call wants another; ``spent``: it was the last one that the budget had paid."""
+        """An attempt failed, and the call wants another;
+        ``spent``: it was the last one that the budget had paid.
+        """
         failed = self.settle(call, effect)
         for _ in range(int(failed.budget.tokens(self.now)) if spent else 0):
             failed.budget.charge(self.now)
@@ -378,7 +383,9 @@ class SchedulerMachine(DispatcherChecks):
         assert fresh.state is OFFERED
 
     def serve(self) -> None:
-        """When every call goes well, all are served, with nobody to wake the dispatcher but its own clock."""
+        """When every call goes well, all are served,
+        with nobody to wake the dispatcher but its own clock.
+        """
         for _ in range(500):
             for call in self.calls:
                 self.scheduler.expire(call.ticket, self.now)

@@ -1,4 +1,6 @@
-"""Rules R1 to R17 and B5 to B9 of docs/contract.md: what is tried again, at what price, and what that says of the endpoint."""
+"""Rules R1 to R17 and B5 to B9 of docs/contract.md:
+what is tried again, at what price, and what that says of the endpoint.
+"""
 
 from __future__ import annotations
 

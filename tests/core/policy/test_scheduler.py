@@ -1,4 +1,6 @@
-"""Who goes next, and where: rules W1 to W7, W12, W33 to W40, R4, R10, E2, E3 and E7 of docs/contract.md, one behaviour a test."""
+"""Who goes next, and where: rules W1 to W7, W12, W33 to W40, R4, R10, E2, E3 and E7 of
+docs/contract.md, one behaviour a test.
+"""
 
 from __future__ import annotations
 
@@ -763,7 +765,9 @@ def test_a_broken_endpoint_is_tried_every_three_seconds_while_somebody_is_held()
 
 
 def outage(w: World, *held: Ticket, probe_takes: float = 0.0) -> float:
-    """Probes fail, one after the other, until the first of the held is rejected; gives how long it took."""
+    """Probes fail, one after the other, until the first of the held is rejected;
+    gives how long it took.
+    """
     start = w.now
     for _ in range(1000):
         if any(t.state is REJECTED for t in held):
@@ -895,7 +899,9 @@ def test_a_stated_wait_is_kept_once_however_long_an_outage_may_be() -> None:
 
 
 def refuse_everything(w: World, *held: Ticket, until: float = 60.0) -> float:
-    """Whoever is sent is refused, until somebody is rejected or so many seconds have passed; gives how long it took."""
+    """Whoever is sent is refused, until somebody is rejected or so many seconds have passed;
+    gives how long it took.
+    """
     start = w.now
     while (w.now - start) / SECOND < until:
         for ticket in [t for t in held if t.state is OFFERED]:

@@ -1,4 +1,6 @@
-"""Servers drawn at random: the default settings beside the best fixed number of requests at once."""
+"""Servers drawn at random: the default settings beside the best fixed number
+of requests at once.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,9 @@ def test_a_fixed_number_that_is_too_small_takes_longer() -> None:
 
 
 def answers(model: Model, count: int, at: float = 0.0) -> list[tuple[float, Said]]:
-    """What so many requests hear that come at one time, and after how many seconds, in order of the answers."""
+    """What so many requests hear that come at one time, and after how many seconds,
+    in order of the answers.
+    """
     world, heard = World(1), list[tuple[float, Said]]()
     server = Server(world, "gpu1", model)
 

@@ -10,7 +10,9 @@ from benchmarks.simulation.server import Model
 from benchmarks.simulation.sharing import Share, draw, lines, share, shares, table
 
 FEW = {2: 0.4, 6: 0.7, 39: 0.5}
-"""Seeds of small scenes, and what the client with the fewest answers has of what the one with the most has, at least."""
+"""Seeds of small scenes, and what the client with the fewest answers has
+of what the one with the most has, at least.
+"""
 
 
 @pytest.mark.parametrize("seed", some(FEW, kept=[2, 39]))

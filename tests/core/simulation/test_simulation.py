@@ -1,4 +1,6 @@
-"""Many callers, endpoints and processes on virtual time: the real flow over the real gate, and the bounds that are promised."""
+"""Many callers, endpoints and processes on virtual time:
+the real flow over the real gate, and the bounds that are promised.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""An inspector that looks at what an object's limits hold, at any moment and from any thread, and finds what must not be."""
+"""An inspector that looks at what an object's limits hold, at any moment and from any thread,
+and finds what must not be.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _LIVE = (TicketState.OFFERED, TicketState.TAKEN)
 
 
 class Inspector:
-    """Knows every ticket that an object gave out; a hook of that object, and callable from elsewhere.
+    """Knows every ticket that an object gave out;
+    a hook of that object, and callable from elsewhere.
 
     ``wrong`` has what was found. As a hook it looks after every ``each``-th event.
     """
@@ -125,7 +128,8 @@ class Inspector:
         queued = sum(t.state is TicketState.PENDING and not t.retrying for t in tickets)
         if (scheduler.waiting, scheduler.queued) != (waiting, queued):
             found.append(
-                f"{scheduler.waiting} waiting and {scheduler.queued} queued are counted, {waiting} and {queued} there"
+                f"{scheduler.waiting} waiting and {scheduler.queued} queued are counted, "
+                f"{waiting} and {queued} there"
             )
         standing = Counter(id(t) for t in scheduler.waiters())
         if standing != Counter(id(t) for t in tickets if t.state is TicketState.PENDING):

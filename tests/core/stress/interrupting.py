@@ -13,11 +13,15 @@ import opea_core
 
 _OURS = str(Path(opea_core.__file__).parent)
 _LOOKED_AFTER = frozenset({"RESUME", "JUMP_BACKWARD", "CALL", "CALL_FUNCTION_EX", "CALL_KW"})
-"""After these the interpreter looks for signals; after a call only if it was no call of a Python function."""
+"""After these the interpreter looks for signals;
+after a call only if it was no call of a Python function.
+"""
 
 
 class CtrlC:
-    """Runs work in this thread, and raises KeyboardInterrupt at the n-th place in our code at which a signal may arrive."""
+    """Runs work in this thread, and raises KeyboardInterrupt at the n-th place
+    in our code at which a signal may arrive.
+    """
 
     def __init__(self, number: int) -> None:
         self._number = number

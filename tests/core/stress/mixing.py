@@ -1,4 +1,6 @@
-"""Threads, event loops and forked children that all use one object, with calls that end in every way."""
+"""Threads, event loops and forked children that all use one object,
+with calls that end in every way.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ class Mix:
         self.opea = opea
         self.seed = seed
         self.knots = True
-        """Whether dropped streams stand in a cycle, so that only the collector of garbage finds them."""
+        """Whether dropped streams stand in a cycle,
+        so that only the collector of garbage finds them.
+        """
         self.ends: Counter[str] = Counter()
         self.errors: list[str] = []
         self.litter: list[Any] = []

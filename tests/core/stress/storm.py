@@ -1,4 +1,6 @@
-"""Thousands of calls with random faults and random ends, in threads or in one event loop, and what must be true of them all."""
+"""Thousands of calls with random faults and random ends, in threads or in one event loop,
+and what must be true of them all.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A server that answers each request with a fault drawn by its number, or with an answer that only this question has."""
+"""A server that answers each request with a fault drawn by its number,
+or with an answer that only this question has.
+"""
 
 from __future__ import annotations
 

@@ -151,7 +151,9 @@ def at(*servers: ScriptedServer, script: tuple[Answer, ...] = (), **options: Any
 def cancelled_everywhere(
     make: Make, work: Callable[[World], Coroutine[Any, Any, Any]], way: Way = by_task
 ) -> int:
-    """Do the work again and again, cancelled at its first wait, its second ..., until it is not reached; gives how often."""
+    """Do the work again and again, cancelled at its first wait, its second ...,
+    until it is not reached; gives how often.
+    """
 
     async def one(number: int) -> bool:
         async with make() as world:
@@ -167,7 +169,9 @@ def cancelled_everywhere(
 
 
 def cancelled_at_each_event(make: Make, work: Callable[[World], Coroutine[Any, Any, Any]]) -> int:
-    """The same for work that is done in several tasks: cancelled right after the first event, the second ..."""
+    """The same for work that is done in several tasks:
+    cancelled right after the first event, the second ...
+    """
 
     async def one(number: int) -> bool:
         async with make() as world:

@@ -1,4 +1,6 @@
-"""Calls through the frameworks' objects, cancelled wherever they wait, closed or thrown into at every step."""
+"""Calls through the frameworks' objects, cancelled wherever they wait,
+closed or thrown into at every step.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Calls cancelled in the rarer places: a handshake, a tunnel, a probe, a rate limit, between two endpoints, and by what surrounds them."""
+"""Calls cancelled in the rarer places: a handshake, a tunnel, a probe, a rate limit,
+between two endpoints, and by what surrounds them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Ctrl-C in a sync call: at every place at which Python may raise it, and from outside at any moment."""
+"""Ctrl-C in a sync call: at every place at which Python may raise it,
+and from outside at any moment.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,13 @@ pytestmark = [
     # struck while Python itself opens one: nobody but the garbage collector has it
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """What was struck is collected here: in another test its warning would be an error."""
+    yield
+    gc.collect()
 
 
 def _stream(opea: OPEA) -> None:

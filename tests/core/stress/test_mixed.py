@@ -1,4 +1,6 @@
-"""Loops, threads, children and ``asyncio.run`` again and again over one object: its limits hold at every moment."""
+"""Loops, threads, children and ``asyncio.run`` again and again over one object:
+its limits hold at every moment.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def stir(server: ScriptedServer, second: ScriptedServer, work: Any, seed: int = SEED) -> Mix:
-    """Do the work under inspection; nothing may be wrong at any moment, and nothing left at the end."""
+    """Do the work under inspection; nothing may be wrong at any moment,
+    and nothing left at the end.
+    """
     for one in (server, second):
         one.always(answers(seed))
     gc.collect()
@@ -45,7 +49,8 @@ def stir(server: ScriptedServer, second: ScriptedServer, work: Any, seed: int = 
         assert {(n, calls.ended[id_]) for id_, n in calls.started.items()} == {(1, 1)}, (
             f"seed {seed}"
         )
-        # no more than LIMIT at a server is the inspector's to see: a server hears of a cancelled request after its successor
+        # no more than LIMIT at a server is the inspector's to see: a server hears of a cancelled
+        # request after its successor
         assert inspector.looks > 100
     return mix
 
@@ -83,7 +88,8 @@ def test_children_forked_while_others_call(server: ScriptedServer, second: Scrip
     """Each child has the limits for itself, so the server may see more than five at once."""
 
     def work(mix: Mix, inspector: Inspector) -> list[str]:
-        mix.knots = False  # a child forked in the middle of a collection never collects again, as CPython has it
+        # a child forked in the middle of a collection never collects again, as CPython has it
+        mix.knots = False
         wrong: list[str] = []
 
         def fork() -> None:

@@ -1,4 +1,6 @@
-"""Thousands of calls over two faulty servers: nothing leaks, nothing is answered twice or to somebody else, and every call ends once."""
+"""Thousands of calls over two faulty servers: nothing leaks, nothing is answered twice or to
+somebody else, and every call ends once.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ CALLS = most(5_100, 1_800)
 THREADS, TASKS = most((40, 400), (20, 150))
 LIMITS = (12, 8)
 GROWTH = 10_000
-"""Blocks of memory between the first and the last third: three per call of the hundreds a call has; the JSON parser keeps some strings."""
+"""Blocks of memory between the first and the last third: three per call of the hundreds a call has;
+the JSON parser keeps some strings.
+"""
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:a stream was dropped before its end:ResourceWarning"
@@ -94,8 +98,8 @@ def blow(run: Callable[[Storm, int, int], None], log: list[str]) -> Report:
         10,
     )
     return Report(
-        problems, blocks[2] - blocks[0], open_files() - files, threading.active_count() - threads, f"seed {SEED}", log, kinds, drawn,
-        requests, free, CALLS, in_flight, inspector.looks,
+        problems, blocks[2] - blocks[0], open_files() - files, threading.active_count() - threads,
+        f"seed {SEED}", log, kinds, drawn, requests, free, CALLS, in_flight, inspector.looks,
     )  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""Each fault does on the wire what its line says: looked at with a bare socket, and with a plain client."""
+"""Each fault does on the wire what its line says:
+looked at with a bare socket, and with a plain client.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def request(body: Any) -> bytes:
 
 
 def heard(server: ScriptedServer, body: Any, patience: float = 0.4) -> bytes:
-    """All that comes until the connection ends, is reset (``RESET``), or nothing more comes (``STILL_OPEN``)."""
+    """All that comes until the connection ends, is reset (``RESET``),
+    or nothing more comes (``STILL_OPEN``).
+    """
     wire = Wire(server)
     wire.socket.settimeout(patience)
     wire.send(request(body))

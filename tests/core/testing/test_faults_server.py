@@ -1,4 +1,6 @@
-"""Outages, overload and TLS of the scripted server; its pytest fixtures; ``opea fake``: with plain clients and subprocesses."""
+"""Outages, overload and TLS of the scripted server; its pytest fixtures;
+``opea fake``: with plain clients and subprocesses.
+"""
 
 from __future__ import annotations
 

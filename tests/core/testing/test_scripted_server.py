@@ -125,9 +125,8 @@ class TestFraming:
     def test_a_plain_answer_has_its_length(self, server: ScriptedServer, wire: Wire) -> None:
         server.script(Answer(203, {"x-a": "1"}, (b"ab", b"c"), end="close"))
         wire.post()
-        assert (
-            wire.rest()
-            == b"HTTP/1.1 203 Non-Authoritative Information\r\nx-a: 1\r\ncontent-length: 3\r\n\r\nabc"
+        assert wire.rest() == (
+            b"HTTP/1.1 203 Non-Authoritative Information\r\nx-a: 1\r\ncontent-length: 3\r\n\r\nabc"
         )
 
     def test_each_step_of_a_chunked_answer_is_a_chunk(
@@ -290,7 +289,8 @@ class TestRecord:
         self, server: ScriptedServer, wire: Wire
     ) -> None:
         wire.send(
-            b'POST /x HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n4\r\n{"a"\r\n3;x=y\r\n:1}\r\n0\r\nt: 1\r\n\r\n'
+            b'POST /x HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n4\r\n{"a"\r\n3;'
+            b"x=y\r\n:1}\r\n0\r\nt: 1\r\n\r\n"
         )
         wire.until(b"\r\n\r\n")
         assert server.seen[0].body == {"a": 1}
@@ -428,7 +428,8 @@ class TestLife:
         async def call() -> bytes:
             reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
             writer.write(
-                b"POST /v1/chat/completions HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"
+                b"POST /v1/chat/completions HTTP/1.1\r\nconnection: "
+                b"close\r\ncontent-length: 2\r\n\r\n{}"
             )
             answer = await reader.read()
             writer.close()

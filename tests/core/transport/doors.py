@@ -1,4 +1,6 @@
-"""What stands between a client and the scripted server: TLS, proxies, ports that answer nothing or nonsense."""
+"""What stands between a client and the scripted server:
+TLS, proxies, ports that answer nothing or nonsense.
+"""
 
 from __future__ import annotations
 
@@ -171,7 +173,9 @@ def resetting(connection: socket.socket, _: Door) -> None:
 
 @contextmanager
 def black_hole() -> Iterator[int]:
-    """A port that does not take connections and does not refuse them either: its backlog is full."""
+    """A port that does not take connections and does not refuse them either:
+    its backlog is full.
+    """
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)

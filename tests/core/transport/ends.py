@@ -1,4 +1,6 @@
-"""A server's end of a connection, to the byte: in no, one or two layers of TLS, and what carries an answer may be cut anywhere."""
+"""A server's end of a connection, to the byte: in no, one or two layers of TLS,
+and what carries an answer may be cut anywhere.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ TUNNELLED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 class End:
-    """``layers`` are the contexts of TLS, the outermost first; with two, that one is a proxy's, which is asked for a tunnel."""
+    """``layers`` are the contexts of TLS, the outermost first;
+    with two, that one is a proxy's, which is asked for a tunnel.
+    """
 
     def __init__(
         self,
@@ -43,7 +47,9 @@ class End:
         self._layers.append((came, goes, tls))
 
     def read(self, layer: int | None = None) -> bytes:
-        """What came, out of all layers of TLS unless told otherwise; ConnectionResetError at its end."""
+        """What came, out of all layers of TLS unless told otherwise;
+        ConnectionResetError at its end.
+        """
         layer = len(self._layers) if layer is None else layer
         data = self._decrypted(layer) if layer else self._connection.recv(65536)
         if not data:
@@ -66,7 +72,9 @@ class End:
         return head.decode("latin-1").lower(), rest
 
     def request(self) -> str:
-        """Read a request, and tell of it; gives the text of its first message, or "" if it has no body."""
+        """Read a request, and tell of it; gives the text of its first message,
+        or "" if it has no body.
+        """
         head, body = self._head()
         length = int(head.partition("content-length:")[2].partition("\r\n")[0] or 0)
         while len(body) < length:
@@ -76,7 +84,9 @@ class End:
         return word
 
     def sealed(self, data: bytes, to: int = 0, of: int | None = None) -> bytes:
-        """The bytes inside ``to`` layers of TLS that carry these, which are inside ``of`` (all of them unless given)."""
+        """The bytes inside ``to`` layers of TLS that carry these,
+        which are inside ``of`` (all of them unless given).
+        """
         for _, goes, tls in reversed(self._layers[to:of]):
             tls.write(data)
             data = goes.read()

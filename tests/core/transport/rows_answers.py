@@ -264,7 +264,10 @@ STREAMS = [
         [
             sse(
                 b'data: {"choices":[{"delta":{"con',
-                b'tent":"a"}}]}\n\ndata: {"choices":[{"delta":{"content":"b"},"finish_reason":"stop"}]}\n\n',
+                (
+                    b'tent":"a"}}]}\n\ndata: {"choices":[{"delta":{"content":"b"},'
+                    b'"finish_reason":"stop"}]}\n\n'
+                ),
             )
         ],
         method="stream_chat",
@@ -412,7 +415,9 @@ SENT = [
         call={"seed": 1},
         gives=HELLO,
         requests=(2,),
-        events=f"{GOT} {BAD} ParameterDropped AttemptStarted HeadersReceived FirstContent AttemptEnded",
+        events=(
+            f"{GOT} {BAD} ParameterDropped AttemptStarted HeadersReceived FirstContent AttemptEnded"
+        ),
         stats={"retries": 0, "requests": 1},
         sent={"body": {"seed": None}},
     ),

@@ -44,8 +44,8 @@ class At:
 class CancelledAt(At):
     """Awaits a coroutine, and has the task cancelled when it waits for the n-th time.
 
-    ``late`` cancels it when what it waits for is there already, but the task has not resumed: the moment
-    at which a place was given to somebody who will never take it.
+    ``late`` cancels it when what it waits for is there already, but the task has not resumed: the
+    moment at which a place was given to somebody who will never take it.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int, late: bool) -> None:

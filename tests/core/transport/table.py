@@ -18,7 +18,8 @@ from opea_core.testing import Answer, ScriptedServer, Seen
 DEAD = "dead"
 """A server that refuses connections."""
 
-# What the hooks are told between CallStarted and CallEnded (but for CallQueued, which depends on how fast a pause passes).
+# What the hooks are told between CallStarted and CallEnded (but for CallQueued, which depends on
+# how fast a pause passes).
 GOT = "CallGranted"
 GOOD = "AttemptStarted HeadersReceived FirstContent AttemptEnded"
 BAD = "AttemptStarted HeadersReceived AttemptEnded"
@@ -56,7 +57,9 @@ class Row:
     requests: tuple[int, ...] = (1,)
     """What each server saw."""
     attempts: int | None = None
-    """How many attempts the answer or error reports; as many as there were requests unless given."""
+    """How many attempts the answer or error reports;
+    as many as there were requests unless given.
+    """
     failed: Sequence[str] = ()
     """The phase and endpoint of each attempt of an error: ``status one``."""
     events: str | None = None

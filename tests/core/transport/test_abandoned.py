@@ -1,4 +1,6 @@
-"""Streams that nobody reads to their end: closed, left, dropped, closed from elsewhere, or left behind by their loop."""
+"""Streams that nobody reads to their end: closed, left, dropped, closed from elsewhere,
+or left behind by their loop.
+"""
 
 from __future__ import annotations
 

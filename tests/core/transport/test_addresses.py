@@ -1,4 +1,6 @@
-"""Addresses that never answered, or take no connection: many callers hear of it as soon as one, and others are not held up."""
+"""Addresses that never answered, or take no connection:
+many callers hear of it as soon as one, and others are not held up.
+"""
 
 from __future__ import annotations
 

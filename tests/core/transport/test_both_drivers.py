@@ -28,7 +28,9 @@ TABLE: list[Row] = [
 
 @pytest.fixture(scope="module", autouse=True)
 def patient_connections() -> Iterator[None]:
-    """The table is of what servers answer: where a busy machine runs one of them late, that is no address to leave."""
+    """The table is of what servers answer: where a busy machine runs one of them late,
+    that is no address to leave.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(call, "_DOUBTFUL_CONNECT", 30.0)
         patch.setattr(call, "_USUAL_CONNECT", 30.0)

@@ -50,7 +50,9 @@ class Scene:
     options: tuple[tuple[str, Any], ...] = ()
     call: Callable[[OPEA], Awaitable[str]] = _chat
     before: tuple[str, ...] = ()
-    """``used``: a connection is kept; ``full``: another call holds the place; ``dead``: nobody listens."""
+    """``used``: a connection is kept; ``full``: another call holds the place;
+    ``dead``: nobody listens.
+    """
 
     def __str__(self) -> str:
         return self.name
@@ -91,7 +93,9 @@ SCENES = [
 
 
 class Stage:
-    """A scene set up: an object, its server, and what hooks were told of the call that is cancelled."""
+    """A scene set up: an object, its server,
+    and what hooks were told of the call that is cancelled.
+    """
 
     def __init__(self, scene: Scene, server: ScriptedServer) -> None:
         self.scene, self.server = scene, server

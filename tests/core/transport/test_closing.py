@@ -1,4 +1,6 @@
-"""Closing the object: everything that waits or runs ends with ClientClosed, and so does everything later."""
+"""Closing the object: everything that waits or runs ends with ClientClosed,
+and so does everything later.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a server refuses is left out or spelled differently, once, and remembered for that server."""
+"""What a server refuses is left out or spelled differently, once,
+and remembered for that server.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,10 @@ def test_it_costs_no_attempt(way: Way, server: ScriptedServer) -> None:
 
 def test_a_parameter_may_have_another_name(way: Way, server: ScriptedServer) -> None:
     opea = made(server)
-    text = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    text = (
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+        "'max_completion_tokens' instead."
+    )
     server.always(
         lambda seen: error(400, text, param="max_tokens") if "max_tokens" in seen.body else None
     )

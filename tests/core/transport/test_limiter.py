@@ -1,4 +1,6 @@
-"""The gate with a clock of the test's own: offers nobody takes, waiters that are dead, and giving back at odd moments."""
+"""The gate with a clock of the test's own: offers nobody takes, waiters that are dead,
+and giving back at odd moments.
+"""
 
 from __future__ import annotations
 

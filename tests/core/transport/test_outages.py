@@ -1,4 +1,6 @@
-"""Servers that die, come back, are slow or wrong: failover, breakers, and calls that are held until things are well again."""
+"""Servers that die, come back, are slow or wrong: failover, breakers,
+and calls that are held until things are well again.
+"""
 
 from __future__ import annotations
 
@@ -428,7 +430,9 @@ def test_a_stream_that_probes_gives_its_verdict_at_its_first_content(
 def test_one_stale_connection_means_that_its_siblings_are_stale_too(
     way: Way, server: ScriptedServer
 ) -> None:
-    """A server that closed one kept connection has very likely closed them all: none is tried after that."""
+    """A server that closed one kept connection has very likely closed them all:
+    none is tried after that.
+    """
     server.latency = 0.02
     opea = made(server)
     assert fine(

@@ -112,7 +112,10 @@ def test_a_proxys_password_goes_to_the_proxy_and_into_no_text(
         assert isinstance(told.error, EndpointConnectionError), repr(told.error)
         assert "proxy" in str(told.error).lower()
         assert "Proxy-Authorization: Basic YW5uOnMzY3JldA==" in it.heads[0]
-        text = f"{told.error} {told.error!r} {vars(told.error)} {opea!r} {opea.endpoints!r} {opea.settings!r}"
+        text = (
+            f"{told.error} {told.error!r} {vars(told.error)} {opea!r} {opea.endpoints!r} "
+            f"{opea.settings!r}"
+        )
         assert ("s3cret" in text, "YW5uOnMzY3JldA" in text) == (False, False)
 
 

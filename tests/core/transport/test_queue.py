@@ -1,4 +1,6 @@
-"""Waiting for a place: limits, order, deadlines, a full queue, and rate limits that many callers meet."""
+"""Waiting for a place: limits, order, deadlines, a full queue,
+and rate limits that many callers meet.
+"""
 
 from __future__ import annotations
 
@@ -310,7 +312,9 @@ def test_a_sync_call_in_a_loop_may_wait_for_other_threads(server: ScriptedServer
 def test_a_storm_of_429_everybody_waits_as_long_as_asked_and_all_are_served(
     way: Way, server: ScriptedServer
 ) -> None:
-    """The first burst is turned away with a wait of 0.15 s; nobody comes back earlier, nor all at once."""
+    """The first burst is turned away with a wait of 0.15 s;
+    nobody comes back earlier, nor all at once.
+    """
     all_there = threading.Event()
     turned_away = error(429, "slow down", headers={"retry-after": "0.15"})
 
@@ -347,7 +351,9 @@ def test_nobody_is_sent_while_the_endpoint_rests(way: Way, server: ScriptedServe
 def test_it_opens_again_with_few_calls(
     way: Way, server: ScriptedServer, go: threading.Event
 ) -> None:
-    """Those who waited do not come back as one burst: what the server answers decides how many are next."""
+    """Those who waited do not come back as one burst:
+    what the server answers decides how many are next.
+    """
     opea = made(server)
     server.script(error(429, "slow down", headers={"retry-after": "0.08"}))
     server.always(chat("x").after(Hold(go)))

@@ -1,4 +1,6 @@
-"""Large requests and odd servers: what is written slowly, refused early, or sent to a name with several addresses."""
+"""Large requests and odd servers: what is written slowly, refused early,
+or sent to a name with several addresses.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One object, used by many threads and many event loops, one after the other and at once, and after a fork."""
+"""One object, used by many threads and many event loops,
+one after the other and at once, and after a fork.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ def test_a_place_freed_in_one_loop_is_taken_in_another(server: ScriptedServer) -
 
 
 def test_a_loop_that_stands_still_holds_up_nobody_else(server: ScriptedServer) -> None:
-    """As one does in a notebook whose cell was interrupted: its calls wait, and never look at the clock."""
+    """As one does in a notebook whose cell was interrupted:
+    its calls wait, and never look at the clock.
+    """
     opea = made(server)
     server.script(error(503, "loading", headers={"retry-after": "0.1"}))
     assert Sync().ask(opea, "chat", "Hello", max_retries=0).error is not None

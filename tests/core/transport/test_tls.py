@@ -84,7 +84,9 @@ def test_our_own_ca_as_a_context(way: Way, server: ScriptedServer, tls: Door, ca
 def test_our_own_ca_in_the_environment(
     way: Way, server: ScriptedServer, tls: Door, ca_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the hint of a CertificateError says; also for somebody who sets it after the first failure."""
+    """As the hint of a CertificateError says;
+    also for somebody who sets it after the first failure.
+    """
     assert isinstance(
         way.ask(made(server, base_url=at(tls)), "chat", "Hello").error, CertificateError
     )
@@ -159,7 +161,9 @@ def test_an_expired_certificate(
 def test_another_endpoint_serves_meanwhile(
     way: Way, server: ScriptedServer, second: ScriptedServer, tls: Door
 ) -> None:
-    """A certificate that is not accepted is a matter of configuration: it is told, not worked around."""
+    """A certificate that is not accepted is a matter of configuration:
+    it is told, not worked around.
+    """
     opea = made(
         server,
         second,

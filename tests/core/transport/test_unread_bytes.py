@@ -1,4 +1,6 @@
-"""What is asked of a kept connection before it is used again: no byte of one answer reaches another call, and a call is one request."""
+"""What is asked of a kept connection before it is used again:
+no byte of one answer reaches another call, and a call is one request.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,14 @@ CUTS = [
     (b"\r\n", 2),
     (EARLY, len(EARLY)),
 ]
-"""What stands before a stray answer, and where that is cut. Behind what a parser skips a whole answer follows."""
+"""What stands before a stray answer, and where that is cut.
+
+Behind what a parser skips a whole answer follows.
+"""
 RECORD_CUTS = [(b"", cut) for cut in (10**6, -7, 3, 5)]
-"""The same of the record it comes in: not cut, not far from its end, inside its head, behind that."""
+"""The same of the record it comes in: not cut, not far from its end,
+inside its head, behind that.
+"""
 
 
 class Certified:
@@ -151,7 +158,9 @@ def texts(told: list[Told]) -> list[Any]:
     ],
 )
 def test_each_call_gets_its_own_answer(way: Way, opened: Opened, layers: int, at: int) -> None:
-    """A stray answer, cut inside so many layers, begins with the one before; its rest comes when the next request has come."""
+    """A stray answer, cut inside so many layers, begins with the one before;
+    its rest comes when the next request has come.
+    """
     rows = [
         (method, *row)
         for method in ("chat", "stream_chat")

@@ -1,4 +1,6 @@
-"""A caller's own HTTP client or transport: used as it is, never closed, an async one in one loop only."""
+"""A caller's own HTTP client or transport: used as it is, never closed,
+an async one in one loop only.
+"""
 
 from __future__ import annotations
 
@@ -171,7 +173,9 @@ def test_a_stream_that_is_left_is_hung_up(way: Way, server: ScriptedServer, own:
 
 
 def test_closing_ends_a_running_call(way: Way, server: ScriptedServer, own: Own) -> None:
-    """Its sockets are not ours to break; the call ends as soon as anything comes, and as ClientClosed."""
+    """Its sockets are not ours to break; the call ends as soon as anything comes,
+    and as ClientClosed.
+    """
     server.script(chat("x").after(b" ", Wait(0.1)))
     opea = made(server, **own.keyword)
     call = way.start(opea, "chat", "Hello")

@@ -1,6 +1,7 @@
 """Connections made by aiohttp: the same answers and errors, and what is special about them.
 
-What both kinds of connection share is tested with the fixture ``way`` and in the fault table, over aiohttp too.
+What both kinds of connection share is tested with the fixture ``way``
+and in the fault table, over aiohttp too.
 """
 
 from __future__ import annotations
@@ -228,7 +229,9 @@ def test_a_path_does_not_decide_what_is_wrong(server: ScriptedServer) -> None:
 
 
 def test_the_loss_of_an_old_connection_is_not_the_new_ones() -> None:
-    """A refusal before the request was read leaves a connection that lingers; it is reset while the next answer is read."""
+    """A refusal before the request was read leaves a connection that lingers;
+    it is reset while the next answer is read.
+    """
     goes_on, gone, connections = threading.Event(), threading.Event(), itertools.count()
 
     def serve(connection: socket.socket, it: Door) -> None:
@@ -282,7 +285,9 @@ def test_bytes_behind_an_answer_do_not_become_the_next_one(server: ScriptedServe
 
 
 def test_loops_come_and_go(server: ScriptedServer) -> None:
-    """One object in a loop after the other: nothing of an earlier one is used, and nothing is left open."""
+    """One object in a loop after the other: nothing of an earlier one is used,
+    and nothing is left open.
+    """
     opea = made(server, async_http_client="aiohttp")
     for _ in range(3):
         assert asyncio.run(opea.achat("Hi")).content

@@ -1,4 +1,6 @@
-"""Nobody waits for nothing: who was not woken looks by itself, and who would wait for itself is told."""
+"""Nobody waits for nothing: who was not woken looks by itself,
+and who would wait for itself is told.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def interrupt(limiter: Limiter, operation: str) -> Callable[[], bool]:
-    """The next such operation is interrupted after its lock, when it is about to wake somebody; tells whether it was."""
+    """The next such operation is interrupted after its lock, when it is about to wake somebody;
+    tells whether it was.
+    """
     real, after = getattr(limiter, operation), limiter._after
     done: list[bool] = []
 
@@ -214,7 +218,9 @@ def test_places_that_an_interrupted_discovery_found_are_taken(
 
 
 def test_one_that_looks_wakes_all_that_were_not_woken() -> None:
-    """Places came free for waiters of several loops and of none, and who gave them back was interrupted."""
+    """Places came free for waiters of several loops and of none,
+    and who gave them back was interrupted.
+    """
     clock = Clock(max_concurrent=3)
     holders = [clock.ticket(f"holder {n}") for n in range(3)]
     permits = [clock.granted(ticket) for ticket in holders]
@@ -267,7 +273,9 @@ def test_what_a_finaliser_gave_back_comes_back_once_although_that_was_interrupte
 
 
 def test_an_offer_that_lapsed_wakes_its_waiter_again() -> None:
-    """It may have been woken in vain: in a loop that stood still, or by somebody who was interrupted."""
+    """It may have been woken in vain: in a loop that stood still,
+    or by somebody who was interrupted.
+    """
     clock = Clock()
     first = clock.ticket("first")
     clock.granted(first)
@@ -459,9 +467,10 @@ KEYS = [
     sync_key_function_of_an_async_call,
 ]
 REFUSED: list[Case] = [
-    call_in_its_own_stream, call_in_its_own_async_stream, call_in_its_own_async_stream_over_aiohttp, sync_call_in_its_own_async_stream,
-    two_streams_of_one_thread, two_streams_of_one_task, call_in_a_stream_of_bodies, as_many_streams_as_places,
-    call_in_a_hook, call_in_a_hook_of_an_async_call, *KEYS,
+    call_in_its_own_stream, call_in_its_own_async_stream, call_in_its_own_async_stream_over_aiohttp,
+    sync_call_in_its_own_async_stream, two_streams_of_one_thread, two_streams_of_one_task,
+    call_in_a_stream_of_bodies, as_many_streams_as_places, call_in_a_hook,
+    call_in_a_hook_of_an_async_call, *KEYS,
 ]  # fmt: skip
 
 
@@ -580,8 +589,8 @@ async def async_key_function_that_calls_another_object(server: ScriptedServer) -
 @pytest.mark.parametrize(
     "case",
     [
-        call_in_a_stream_where_a_place_is_free, call_in_an_async_stream_where_a_place_is_free, call_after_its_own_stream,
-        two_threads_each_with_a_stream, two_tasks_each_with_a_stream,
+        call_in_a_stream_where_a_place_is_free, call_in_an_async_stream_where_a_place_is_free,
+        call_after_its_own_stream, two_threads_each_with_a_stream, two_tasks_each_with_a_stream,
         key_function_that_calls_another_object, async_key_function_that_calls_another_object,
     ],
     ids=lambda case: case.__name__,
@@ -673,7 +682,9 @@ def test_another_endpoints_place_is_waited_for_within_a_stream(
 def test_what_was_held_before_is_held_no_more(
     server: ScriptedServer, go: threading.Event, often: None
 ) -> None:
-    """A thread that had a stream, and asked a key function for it, waits for others as anybody does."""
+    """A thread that had a stream, and asked a key function for it,
+    waits for others as anybody does.
+    """
     opea, begun = made(server, max_concurrent=1, api_key=lambda: "a-key"), threading.Event()
     server.script(chat("x"), stream(["a", "b"]), stream(["a", "b"]), chat("x").after(Hold(go)))
 
@@ -699,7 +710,9 @@ def test_what_was_held_before_is_held_no_more(
 def test_a_thread_of_a_pool_that_read_a_chunk_waits_with_its_next_work(
     server: ScriptedServer, go: threading.Event
 ) -> None:
-    """So do web servers read a stream: any thread of theirs gets the next chunk, and other requests meanwhile."""
+    """So do web servers read a stream: any thread of theirs gets the next chunk,
+    and other requests meanwhile.
+    """
     opea = made(server, max_concurrent=1)
     server.script(stream(["a", Hold(go), "b"]))
     chunks = opea.stream_chat("outer")
@@ -809,16 +822,20 @@ warnings.simplefilter("ignore")  # 3.12 warns of forks in a process with threads
 
 class Answers(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request):
-        return httpx.Response(200, json={"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]})
+        choice = {"message": {"content": "x"}, "finish_reason": "stop"}
+        return httpx.Response(200, json={"choices": [choice]})
 
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "opea_core.transport.drivers.aio" or threading.current_thread() is threading.main_thread():
+        if name != "opea_core.transport.drivers.aio":
+            return None
+        if threading.current_thread() is threading.main_thread():
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         run = spec.loader.exec_module
 
-        def slowly(module):  # to find a module, Python holds a lock for which a fork waits anyway; to run it, none
+        # to find a module, Python holds a lock for which a fork waits anyway; to run it, none
+        def slowly(module):
             begun.set()
             go.wait(10)
             run(module)
@@ -839,7 +856,8 @@ if pid == 0:
     asyncio.run(opea.achat("Hello"))
     os._exit(7)
 other.join()
-print("the child's call went well" if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7 else "it did not")
+went_well = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+print("the child's call went well" if went_well else "it did not")
 """
 
 

@@ -77,7 +77,9 @@ def takers(package: ModuleType) -> frozenset[str]:
 def expressions(
     module: ModuleType, source: str = "", given_to: frozenset[str] = frozenset()
 ) -> Iterator[Expression]:
-    """The expressions of a module: compiled ones, all that its calls of ``re`` are given, those for ``given_to``, and built ones."""
+    """The expressions of a module: compiled ones, all that its calls of ``re`` are given,
+    those for ``given_to``, and built ones.
+    """
     tree = ast.parse(source or inspect.getsource(module))
     compiled = {
         name: value for name, value in vars(module).items() if isinstance(value, re.Pattern)
@@ -215,7 +217,9 @@ def _told(part: ast.expr, module: ModuleType) -> str:
 
 
 def texts(pattern: re.Pattern[Any]) -> list[Callable[[int], str]]:
-    """Makers of texts of a size: for each repetition of the pattern, what comes before it and then what it repeats, or only one of both."""
+    """Makers of texts of a size: for each repetition of the pattern,
+    what comes before it and then what it repeats, or only one of both.
+    """
     source, flags = pattern.pattern, pattern.flags
     if isinstance(source, bytes):
         source = source.decode("latin-1")
@@ -237,7 +241,9 @@ def texts(pattern: re.Pattern[Any]) -> list[Callable[[int], str]]:
 
 
 def pumps_of(nodes: list[Any], head: str, first: str) -> Iterator[tuple[str, str]]:
-    """(what comes before, what is repeated) for each repetition of a parsed pattern; sets stand for the ``first`` letter if they may."""
+    """(what comes before, what is repeated) for each repetition of a parsed pattern;
+    sets stand for the ``first`` letter if they may.
+    """
     for at, (op, about) in enumerate(nodes):
         before = head + example(nodes[:at], first)
         kind = str(op)
@@ -306,7 +312,9 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def slow_at(expression: Expression, text: Callable[[int], str]) -> int | None:
-    """The size at which twice the text takes more than three times as long, whenever it is tried; None if there is none."""
+    """The size at which twice the text takes more than three times as long, whenever it is tried;
+    None if there is none.
+    """
     for size in SIZES:
         runs = [partial(expression.run, text(size // 2)), partial(expression.run, text(size))]
         enough = max(ENOUGH, size * A_LETTER)

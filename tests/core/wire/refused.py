@@ -15,7 +15,9 @@ from opea_core.wire.error_body import error_class, read_error
 from opea_core.wire.refusal import adapt
 
 FOLDER = Path(__file__).parent / "refusals"
-"""In each file a list: ``body`` came with ``status`` when ``request`` was sent; ``wanted`` is what must be changed for it."""
+"""In each file a list: ``body`` came with ``status`` when ``request`` was sent;
+``wanted`` is what must be changed for it.
+"""
 
 
 def refusals(name: str) -> list[Json]:
@@ -37,7 +39,9 @@ def request_of(refusal: Json) -> Json:
 
 
 def reading(refusal: Json) -> list[str]:
-    """The changes that a refusal asks for; ``overflow`` and ``split`` are no changes but must be known."""
+    """The changes that a refusal asks for; ``overflow``
+    and ``split`` are no changes but must be known.
+    """
     text, status = _text(refusal["body"]), refusal["status"]
     error = read_error(text.encode(), status)
     kind = error_class(status if status >= 400 else None, error)
@@ -69,7 +73,9 @@ def _text(body: Any) -> str:
 
 
 def echoed(refusal: Json) -> Json:
-    """The request comes back in the error; not behind a bracket that is left open by what stands before."""
+    """The request comes back in the error; not behind a bracket
+    that is left open by what stands before.
+    """
     words = _text(refusal["body"])
     if words.count("{") != words.count("}"):
         return refusal
@@ -121,7 +127,9 @@ def _said(refusal: Json, more: str) -> Json:
 
 
 def _said_in(body: Any, more: str) -> Any:
-    """The error's own words, and more after them; as it was where there are no words in one place."""
+    """The error's own words, and more after them;
+    as it was where there are no words in one place.
+    """
     if isinstance(body, dict):
         for key in ("error", "message", "detail"):
             if isinstance(body.get(key), str):

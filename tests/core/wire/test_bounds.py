@@ -1,4 +1,6 @@
-"""What an answer may hold and take: limits of number and of memory, and what every real answer stays below."""
+"""What an answer may hold and take: limits of number and of memory,
+and what every real answer stays below.
+"""
 
 from __future__ import annotations
 
@@ -192,7 +194,9 @@ def test_bytes_count_before_they_are_unpacked_too() -> None:
 
 
 def test_an_answer_nested_too_deeply_is_an_error() -> None:
-    """Some depths can be parsed, but not be merged or written again: which, depends on the calls above."""
+    """Some depths can be parsed, but not be merged or written again:
+    which, depends on the calls above.
+    """
     call = {"function": {"name": "f", "arguments": "deep"}}
     bodies = [
         plain(message(), usage={"a": "deep"}),
@@ -496,7 +500,9 @@ HEAVY = {
     "line ends": Heavy(many("\r", "data: {}"), stream),
 }
 FLOOR = 5_200_000
-"""Bytes that any answer may take, however small ``max_response_bytes`` is, and for the call itself."""
+"""Bytes that any answer may take, however small ``max_response_bytes`` is,
+and for the call itself.
+"""
 
 
 def peak(heavy: Heavy, body: bytes) -> int:

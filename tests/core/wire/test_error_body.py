@@ -125,9 +125,9 @@ def body(document: Any, status: int | None = None) -> ErrorBody:
 )
 def test_what_a_body_says(document: Any, expected: Json) -> None:
     found = body(document)
-    assert {name: getattr(found, name) for name in ("message", "code", "type", "param", "status")} == {
-        "code": None, "type": None, "param": None, "status": None, **expected,
-    }  # fmt: skip
+    names = ("message", "code", "type", "param", "status")
+    nothing = dict.fromkeys(names[1:])
+    assert {name: getattr(found, name) for name in names} == {**nothing, **expected}
 
 
 def test_both_words_and_message_are_shown() -> None:
@@ -342,26 +342,36 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
     "vLLM": (
         400,
         {
-            "message": "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."
+            "message": (
+                "This model's maximum context length is 4096 tokens. However, you requested "
+                "5000 tokens."
+            )
         },
     ),
     "vLLM, prompt": (
         400,
         {
-            "message": "The decoder prompt (length 5000) is longer than the maximum model length of 4096."
+            "message": (
+                "The decoder prompt (length 5000) is longer than the maximum model length of 4096."
+            )
         },
     ),
     "vLLM, embeddings": (
         400,
         {
-            "message": "This model's maximum context length is 512 tokens. However, you requested 600 tokens in the input."
+            "message": (
+                "This model's maximum context length is 512 tokens. However, you requested "
+                "600 tokens in the input."
+            )
         },
     ),
     "llama.cpp": (
         400,
         {
             "code": 400,
-            "message": "the request exceeds the available context size. try increasing the context size",
+            "message": (
+                "the request exceeds the available context size. try increasing the context size"
+            ),
             "type": "invalid_request_error",
         },
     ),
@@ -372,27 +382,36 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
     "llama.cpp, counts": (
         400,
         {
-            "message": "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it"
+            "message": (
+                "request (5000 tokens) exceeds the available context size (4096 tokens), try "
+                "increasing it"
+            )
         },
     ),
     "llama.cpp, 500": (500, {"message": "Context size has been exceeded."}),
     "llama.cpp, embeddings": (
         500,
         {
-            "message": "input (5004 tokens) is too large to process. increase the physical batch size"
+            "message": (
+                "input (5004 tokens) is too large to process. increase the physical batch size"
+            )
         },
     ),
     "llama-cpp-python": (500, {"message": "Requested tokens (5000) exceed context window of 4096"}),
     "SGLang": (
         400,
         {
-            "message": "The input (5000 tokens) is longer than the model's context length (4096 tokens)."
+            "message": (
+                "The input (5000 tokens) is longer than the model's context length (4096 tokens)."
+            )
         },
     ),
     "SGLang, with completion": (
         400,
         {
-            "message": "Requested token count exceeds the model's maximum context length of 4096 tokens."
+            "message": (
+                "Requested token count exceeds the model's maximum context length of 4096 tokens."
+            )
         },
     ),
     "SGLang, allowed length": (
@@ -401,7 +420,10 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
     ),
     "TGI": (
         422,
-        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 `inputs` tokens and 500",
+        (
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. "
+            "Given: 4000 `inputs` tokens and 500"
+        ),
     ),
     "TGI, inputs": (
         422,
@@ -419,11 +441,17 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
     ),
     "LM Studio, first tokens": (
         400,
-        "Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with context length of only 4096",
+        (
+            "Trying to keep the first 5000 tokens when context the overflows. However, the "
+            "model is loaded with context length of only 4096"
+        ),
     ),
     "LM Studio, generation": (
         400,
-        "Reached context length of 4096 tokens, but this model does not currently support mid-generation context overflow.",
+        (
+            "Reached context length of 4096 tokens, but this model does not currently "
+            "support mid-generation context overflow."
+        ),
     ),
     "Groq": (
         400,
@@ -439,7 +467,10 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
     "Mistral": (
         400,
         {
-            "message": "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+            "message": (
+                "Prompt contains 40000 tokens, too large for model with 32768 maximum "
+                "context length"
+            ),
             "code": "3051",
         },
     ),
@@ -453,7 +484,10 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
     "OpenAI, window": (
         400,
         {
-            "message": "Your input exceeds the context window of this model. Please adjust your input and try again."
+            "message": (
+                "Your input exceeds the context window of this model. Please adjust your "
+                "input and try again."
+            )
         },
     ),
     "LiteLLM": (
@@ -465,7 +499,10 @@ OVERFLOWS: dict[str, tuple[int, Any]] = {
     "Gemini": (
         400,
         {
-            "message": "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."
+            "message": (
+                "The input token count (1200000) exceeds the maximum number of tokens "
+                "allowed (1048576)."
+            )
         },
     ),
 }
@@ -489,22 +526,61 @@ def test_context_overflow_may_have_any_of_these_statuses(status: int | None) -> 
     ("status", "error", "cls"),
     [
         (400, {"message": "max_tokens must be at least 1"}, errors.InvalidRequestError),
-        (400, {"message": "max_tokens is too large: 9999. This model supports at most 4096 completion tokens"}, errors.InvalidRequestError),
-        (400, {"message": "Unknown parameter: 'context_window'", "param": "context_window"}, errors.InvalidRequestError),
-        (400, {"message": "string too long. Expected a string with maximum length 512", "param": "user"}, errors.InvalidRequestError),
-        (400, {"message": "array too long. Expected an array with maximum length 2048", "param": "input"}, errors.InvalidRequestError),
+        (
+            400,
+            {
+                "message": "max_tokens is too large: 9999. "
+                "This model supports at most 4096 completion tokens"
+            },
+            errors.InvalidRequestError,
+        ),
+        (
+            400,
+            {"message": "Unknown parameter: 'context_window'", "param": "context_window"},
+            errors.InvalidRequestError,
+        ),
+        (
+            400,
+            {
+                "message": "string too long. Expected a string with maximum length 512",
+                "param": "user",
+            },
+            errors.InvalidRequestError,
+        ),
+        (
+            400,
+            {
+                "message": "array too long. Expected an array with maximum length 2048",
+                "param": "input",
+            },
+            errors.InvalidRequestError,
+        ),
         (400, {"message": "prompt must not be empty"}, errors.InvalidRequestError),
         (400, {"message": "stop: too many stop sequences, at most 4"}, errors.InvalidRequestError),
-        (413, {"message": "Request too large: Limit 6000 TPM, Requested 9000", "code": "rate_limit_exceeded"}, errors.InvalidRequestError),
+        (
+            413,
+            {
+                "message": "Request too large: Limit 6000 TPM, Requested 9000",
+                "code": "rate_limit_exceeded",
+            },
+            errors.InvalidRequestError,
+        ),
         (413, {"message": "image is larger than 20 MB"}, errors.InvalidRequestError),
         (413, "413 Request Entity Too Large", errors.InvalidRequestError),
         (500, {"message": "failed to create context"}, errors.ServerError),
-        (429, {"message": "5000 tokens per minute exceed the limit of 4096", "code": "rate_limit_exceeded"}, errors.RateLimited),
+        (
+            429,
+            {
+                "message": "5000 tokens per minute exceed the limit of 4096",
+                "code": "rate_limit_exceeded",
+            },
+            errors.RateLimited,
+        ),
         (429, {"message": "maximum context length"}, errors.RateLimited),
         (503, {"message": "maximum context length"}, errors.ServerError),
         (401, {"message": "maximum context length"}, errors.AuthenticationError),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_context_overflow(status: int, error: Any, cls: type[errors.OPEAError]) -> None:
     assert error_class(status, body({"error": error})) is cls
 

@@ -56,19 +56,34 @@ SAID: Json = {"content": "one END two"}
         (FORCED, SAID, {}, "f was to be called, and no tool was"),
         (FORCED, called("g"), {}, "f was to be called, and g was"),
         ({"tools": TOOLS, "tool_choice": "required"}, SAID, {}, "a tool was to be called"),
-        ({"tools": TOOLS, "tool_choice": "none"}, called("f"), {}, "no tool was to be called, and f was"),
+        (
+            {"tools": TOOLS, "tool_choice": "none"},
+            called("f"),
+            {},
+            "no tool was to be called, and f was",
+        ),
         ({"tools": TOOLS}, called("h"), {}, "h was called, which is not one of the tools"),
-        ({"tools": TOOLS, "parallel_tool_calls": False}, called("f", "f"), {}, "2 tools were called at once"),
+        (
+            {"tools": TOOLS, "parallel_tool_calls": False},
+            called("f", "f"),
+            {},
+            "2 tools were called at once",
+        ),
         ({"stop": "END"}, SAID, {}, "stop was ignored"),
         ({"stop": ["x", "END"]}, SAID, {}, "stop was ignored"),
         ({"max_tokens": 5}, SAID, {"usage": COUNTED}, "9 tokens came, max_tokens was 5"),
         ({}, SAID, {"usage": ZEROS}, "its usage is zero"),
         ({}, SAID, {"options": {"include_usage": True}}, "usage was asked for, and none came"),
-        ({}, {"content": "", "reasoning_content": "all of it"}, {}, "all of the answer is in its reasoning"),
+        (
+            {},
+            {"content": "", "reasoning_content": "all of it"},
+            {},
+            "all of the answer is in its reasoning",
+        ),
         ({}, {"content": "no JSON"}, {"schema": SCHEMA}, "does not keep to its schema"),
         ({}, {"content": '{"name": 1}'}, {"schema": SCHEMA}, "does not keep to its schema"),
     ],
-)  # fmt: skip
+)
 def test_what_was_ignored_is_told(body: Json, message: Json, more: Json, words: str) -> None:
     assert words in told(body, message, **more)
 

@@ -1,4 +1,6 @@
-"""Twice as much of an answer takes twice as long to read: no pattern and no stream of events is quadratic."""
+"""Twice as much of an answer takes twice as long to read:
+no pattern and no stream of events is quadratic.
+"""
 
 from __future__ import annotations
 
@@ -77,13 +79,16 @@ def test_patterns_are_found_wherever_they_stand() -> None:
     module = ModuleType("written_for_this_test")
     source = (
         "import re\n_NAMED, _KEPT = r'a+', re.compile(rb'b+', re.DOTALL)\n"
-        "def f(text, word):\n    re.search(_NAMED, text)\n    re.sub(r'(?i)c+', '', text)\n    re.match('d+', text, re.DOTALL)\n"
-        "    re.findall(rf'e+{word}', text)\n    chosen = 'f+' if word else 'g+'\n    re.split(chosen, text)\n    _KEPT.match(b'')\n"
+        "def f(text, word):\n    re.search(_NAMED, text)\n    re.sub(r'(?i)c+', '', "
+        "text)\n    re.match('d+', text, re.DOTALL)\n"
+        "    re.findall(rf'e+{word}', text)\n    chosen = 'f+' if word else 'g+'\n    "
+        "re.split(chosen, text)\n    _KEPT.match(b'')\n"
     )
     exec(compile(source, "written", "exec"), vars(module))
     found = list(expressions(module, source))
     assert [(e.pattern.pattern, e.anchored) for e in found] == [
-        ("a+", False), ("(?i)c+", False), ("d+", True), ("e+word", False), ("f+", False), ("g+", False), (b"b+", True),
+        ("a+", False), ("(?i)c+", False), ("d+", True), ("e+word", False), ("f+", False), ("g+",
+            False), (b"b+", True),
     ]  # fmt: skip
     assert found[2].pattern.flags & re.DOTALL
 
@@ -110,8 +115,9 @@ SENT: Json = {
     **dict.fromkeys(DROPPABLE.keys() - {"name"}, 1),
 }
 PIECES = (
-    "x", " ", "\n", "{", "[(", "{'a': ", "f(a=", "'x ", "seed, ", "not ", "'seed' unsupported ", "call", "tool ", "exceed", "a -> ",
-    "body -> a\n ", "no n > 1 ", "content ", "system role first ", "reasoning must ", "one of ", ". ", '{"error":', '{"loc":["seed"],',
+    "x", " ", "\n", "{", "[(", "{'a': ", "f(a=", "'x ", "seed, ", "not ", "'seed' unsupported ",
+    "call", "tool ", "exceed", "a -> ", "body -> a\n ", "no n > 1 ", "content ",
+    "system role first ", "reasoning must ", "one of ", ". ", '{"error":', '{"loc":["seed"],',
     "Hello there, all of you ",
 )  # fmt: skip
 FORMS = ({}, {"param": "seed"})
@@ -398,7 +404,9 @@ SHAPES = {
 FLOOR = 0.02
 """Seconds of CPU that may always be."""
 TOO_MUCH = 8
-"""So many times as long for four times as much: in the middle between linear (4) and quadratic (16)."""
+"""So many times as long for four times as much:
+in the middle between linear (4) and quadratic (16).
+"""
 
 
 def _entries(fields: Json, n: int) -> bytes:
@@ -413,7 +421,9 @@ def _bytewise(data: bytes) -> list[bytes]:
 
 
 def growth(shape: Shape) -> float:
-    """How many times as long four times as much takes; measured again while that is much, as other work only ever adds."""
+    """How many times as long four times as much takes;
+    measured again while that is much, as other work only ever adds.
+    """
     works, least = (shape.work(shape.n // 2), shape.work(2 * shape.n)), [float("inf"), float("inf")]
     gc.disable()
     try:

@@ -1,4 +1,6 @@
-"""One generated answer, told plainly and told as a stream cut anywhere: the reader gets the same."""
+"""One generated answer, told plainly and told as a stream cut anywhere:
+the reader gets the same.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +164,9 @@ BEFORE = [
 
 
 def on_the_wire(chance: Random, event: Json) -> bytes:
-    """An event in any legal dress: a name, a comment before it, several data lines, any line end."""
+    """An event in any legal dress: a name, a comment before it,
+    several data lines, any line end.
+    """
     end = chance.choice([b"\n", b"\r\n", b"\r"])
     text = json.dumps(
         event,
@@ -423,7 +427,10 @@ class Reading:
         """All that came of it, with our ids numbered as they turn up."""
         response_reader = self.response_reader
         chunks = [asdict(chunk) for chunk in response_reader.chunks]
-        text = f"{told(response_reader.response)} {response_reader.problem} {chunks} {response_reader.warnings}"
+        text = (
+            f"{told(response_reader.response)} {response_reader.problem} {chunks} "
+            f"{response_reader.warnings}"
+        )
         ours: dict[str, int] = {}
         return re.sub(r"<new\d+>", lambda found: f"<{ours.setdefault(found[0], len(ours))}>", text)
 

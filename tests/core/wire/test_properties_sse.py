@@ -1,4 +1,6 @@
-"""The event decoder beside one that sees the whole body at once; and garbage, which must stay bounded."""
+"""The event decoder beside one that sees the whole body at once;
+and garbage, which must stay bounded.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,13 @@ DATA = st.text(alphabet='aé你😀\u2028\x85\x0b {}":[],1', max_size=12).map(
     str.encode
 ) | st.sampled_from([b"[DONE]", b"{}", b"", b": c", b"\xff"])
 LINES = (
-    st.builds(lambda space, data: b"data:" + space + data, st.sampled_from([b"", b" ", b"  "]), DATA)
-    | st.builds(lambda name: b"event: " + name, st.sampled_from([b"error", b"ping", "é".encode(), b""]))
+    st.builds(lambda space, data: b"data:" + space + data, st.sampled_from([b"", b" ", b"  "]),
+        DATA)
+    | st.builds(lambda name: b"event: " + name, st.sampled_from([b"error", b"ping", "é".encode(),
+        b""]))
     | st.builds(lambda data: b"error: " + data, DATA)
-    | st.sampled_from([b": keep-alive", b":", b"id: 7", b"retry: 10", b"data", b"unknown: x", b" data: x", b"database: x"])
+    | st.sampled_from([b": keep-alive", b":", b"id: 7", b"retry: 10", b"data", b"unknown: x",
+        b" data: x", b"database: x"])
     | st.just(b"") | st.just(b"")
 )  # fmt: skip
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])

@@ -1,4 +1,7 @@
-"""What is changed for a refusal: the rules, each with the shortest words that show it. More words are in ``refusals/``."""
+"""What is changed for a refusal: the rules, each with the shortest words that show it.
+
+More words are in ``refusals/``.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ TOOL = {"type": "function", "function": {"name": "f", "strict": True}}
 FORM = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
 NAMED = {"type": "function", "function": {"name": "f"}}
 BODY: Json = {
-    "messages": [{**MESSAGE, "name": "ann"}], "tools": [TOOL], "stream_options": {"include_usage": True}, "strict": True,
+    "messages": [{**MESSAGE, "name": "ann"}], "tools": [TOOL],
+    "stream_options": {"include_usage": True}, "strict": True,
     **{name: 1 for name in DROPPABLE if name not in ("name", "strict", "stream_options")},
 }  # fmt: skip
 
@@ -163,7 +167,11 @@ TWO = [MESSAGE, MESSAGE, {"role": "system", "content": "s"}]
 @pytest.mark.parametrize(
     ("body", "text", "wanted"),
     [
-        ({"messages": [{"role": "developer", "content": "x"}]}, "Unexpected role 'developer'", ["developer -> system"]),
+        (
+            {"messages": [{"role": "developer", "content": "x"}]},
+            "Unexpected role 'developer'",
+            ["developer -> system"],
+        ),
         ({"messages": [MESSAGE]}, "Unexpected role 'developer'", []),
         ({"messages": TWO}, "The system message must be first", ["system -> first"]),
         ({"messages": [TWO[2], MESSAGE]}, "The system message must be first", []),
@@ -171,14 +179,26 @@ TWO = [MESSAGE, MESSAGE, {"role": "system", "content": "s"}]
         ({"messages": [MESSAGE]}, "Roles must alternate user/assistant", []),
         ({"messages": TURN}, "Unsupported field in messages: reasoning", ["reasoning is not sent"]),
         ({"messages": [MESSAGE]}, "Unsupported field in messages: reasoning", []),
-        ({"tools": [TOOL], "tool_choice": NAMED}, "tool_choice as an object is not supported", ["tool_choice -> required"]),
-        ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice is not supported", ["tool_choice -> auto"]),
+        (
+            {"tools": [TOOL], "tool_choice": NAMED},
+            "tool_choice as an object is not supported",
+            ["tool_choice -> required"],
+        ),
+        (
+            {"tools": [TOOL], "tool_choice": "required"},
+            "tool_choice is not supported",
+            ["tool_choice -> auto"],
+        ),
         ({"tools": [TOOL], "tool_choice": "auto"}, "tool_choice is not supported", []),
         ({"tools": [TOOL], "tool_choice": NAMED}, "tool_choice: no function named f in tools", []),
-        ({"tools": [{"type": "function", "function": {"name": "a-b"}}]}, "Invalid function name: a-b", ["tool names -> letters"]),
+        (
+            {"tools": [{"type": "function", "function": {"name": "a-b"}}]},
+            "Invalid function name: a-b",
+            ["tool names -> letters"],
+        ),
         ({"tools": [TOOL]}, "Invalid function name: f", []),
     ],
-)  # fmt: skip
+)
 def test_another_form_is_sent_where_what_was_sent_is_refused(
     body: Json, text: str, wanted: list[str]
 ) -> None:

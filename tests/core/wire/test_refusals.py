@@ -1,4 +1,6 @@
-"""What servers say when they refuse a request: what is changed for it, and what is left to the caller."""
+"""What servers say when they refuse a request:
+what is changed for it, and what is left to the caller.
+"""
 
 from __future__ import annotations
 

@@ -479,8 +479,8 @@ def test_every_spelling_of_reasoning_is_stripped(name: str, policy: str) -> None
 def test_reasoning_is_sent_as_text_under_the_name_the_server_used(
     given: Json, field: str | None, sent: Json
 ) -> None:
-    assert message({"role": "assistant", "content": "Hi", **given}, send_reasoning="always", reasoning_field=field) == {
-        "role": "assistant", "content": "Hi", **sent,
+    assert message({"role": "assistant", "content": "Hi", **given}, send_reasoning="always",
+        reasoning_field=field) == { "role": "assistant", "content": "Hi", **sent,
     }  # fmt: skip
 
 
@@ -538,21 +538,25 @@ def test_what_the_caller_gave_is_never_changed() -> None:
             {"role": "developer", "content": [{"type": "text", "text": "a"}], "name": "n"},
             {
                 "role": "assistant", "content": None, "refusal": None, "reasoning": "r",
-                "tool_calls": [{"id": "x" * 60, "function": {"name": "a.b", "arguments": {"x": 1}}}],
+                "tool_calls": [{"id": "x" * 60, "function": {"name": "a.b",
+                    "arguments": {"x": 1}}}],
             },
-            {"role": "tool", "tool_call_id": "x" * 60, "name": "a.b", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]},
+            {"role": "tool", "tool_call_id": "x" * 60, "name": "a.b", "content": [{"type": "text",
+                "text": "a"}, {"type": "image_url"}]},
             {"role": "user", "content": "a"},
             {"role": "user", "content": "b"},
             {"role": "system", "content": "c"},
         ],
-        "tools": TOOLS, "tool_choice": "required", "max_tokens": 5, "stop": [], "seed": None, "stream_options": {}, "response_format":
-        {"type": "json_schema", "json_schema": {"strict": True}},
+        "tools": TOOLS, "tool_choice": "required", "max_tokens": 5, "stop": [], "seed": None,
+        "stream_options": {}, "response_format": {"type": "json_schema",
+            "json_schema": {"strict": True}},
     }  # fmt: skip
     before = copy.deepcopy(given)
     for stream in (True, False, None):
         build(
-            given, stream=stream, max_tokens_field="max_completion_tokens", tool_choice="required", tool_content="omit", tool_names="plain",
-            tool_media=False, late_system="merge", alternate_roles=True, content_lists="text", tool_id_length=9, send_reasoning="always",
+            given, stream=stream, max_tokens_field="max_completion_tokens", tool_choice="required",
+            tool_content="omit", tool_names="plain", tool_media=False, late_system="merge",
+            alternate_roles=True, content_lists="text", tool_id_length=9, send_reasoning="always",
             dropped={"strict", "name", "seed"},
         )  # fmt: skip
     assert given == before

@@ -94,7 +94,8 @@ def joined(chunks: Iterable[ChatChunk]) -> str:
 # --- streams, each of them replayed in every way (see below)
 
 STREAMS: dict[str, tuple[str, Json]] = {
-    # what came, and what it is: fields of the response; or the class of the problem and the text so far
+    # what came, and what it is: fields of the response; or the class of the problem and the text so
+    # far
     "ordinary": (
         delta(role="assistant", content="")
         + delta(content="H")
@@ -395,7 +396,10 @@ STREAMS: dict[str, tuple[str, Json]] = {
         {"problem": errors.InvalidRequestError, "says": "Limit"},
     ),
     "an event named error": (
-        'event: error\ndata: {"error":{"message":"Tool call failed","code":"tool_use_failed","status_code":400}}\n\n',
+        (
+            'event: error\ndata: {"error":{"message":"Tool call '
+            'failed","code":"tool_use_failed","status_code":400}}\n\n'
+        ),
         {"problem": errors.InvalidRequestError, "says": "Tool call failed"},
     ),
     "an event named error without error": (
@@ -850,8 +854,9 @@ def test_a_plain_answer_is_read_whatever_was_asked_for(body: bytes) -> None:
 
 def test_a_plain_answer_of_every_part() -> None:
     message = {
-        "role": "assistant", "content": [{"type": "text", "text": "Hi"}], "reasoning_content": "why",
-        "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}],
+        "role": "assistant", "content": [{"type": "text", "text": "Hi"}],
+        "reasoning_content": "why", "tool_calls": [{"id": "a", "type": "function",
+            "function": {"name": "f", "arguments": {"x": 1}}}],
     }  # fmt: skip
     body = {
         "id": "x",
@@ -1218,7 +1223,9 @@ SCALARS = (
 def fields(
     *names: str, of: st.SearchStrategy[Any] = SCALARS, **shapes: st.SearchStrategy[Any]
 ) -> st.SearchStrategy[Any]:
-    """Objects with some of the keys, each with a fitting or an odd value; or something odd instead."""
+    """Objects with some of the keys, each with a fitting or an odd value;
+    or something odd instead.
+    """
     optional = dict.fromkeys(names, of) | {name: shape | SCALARS for name, shape in shapes.items()}
     return st.fixed_dictionaries({}, optional=optional) | SCALARS
 
@@ -1232,11 +1239,13 @@ DETAILS = lists(fields("index", "type", "text", "summary", "signature"))
 CONTENT = lists(fields("type", "text", thinking=lists(fields("type", "text"))))
 MESSAGE = fields(
     "role", "reasoning", "reasoning_content", "refusal", "odd",
-    content=CONTENT, tool_calls=CALLS, function_call=fields("name", "arguments"), reasoning_details=DETAILS,
+    content=CONTENT, tool_calls=CALLS, function_call=fields("name", "arguments"),
+    reasoning_details=DETAILS,
 )  # fmt: skip
 CHOICE = fields(
     "index", "finish_reason", "finishReason", "text",
-    delta=MESSAGE, message=MESSAGE, logprobs=fields("tokens", content=lists(fields("token"))), finish_details=fields("type"),
+    delta=MESSAGE, message=MESSAGE, logprobs=fields("tokens", content=lists(fields("token"))),
+    finish_details=fields("type"),
 )  # fmt: skip
 ERROR = fields("message", "code", "type", "param", "status_code", metadata=fields("raw"))
 USAGE = fields("prompt_tokens", "cached_tokens", prompt_tokens_details=fields("cached_tokens"))
@@ -1255,7 +1264,9 @@ EVENT = fields(
 
 
 def check_outcome(response_reader: ResponseReader) -> None:
-    """There is an answer or a problem, never both; and the chunks join to the answer of choice 0."""
+    """There is an answer or a problem, never both;
+    and the chunks join to the answer of choice 0.
+    """
     assert (response_reader.problem is None) is (response_reader.response is not None)
     response_reader.partial()
     if response_reader.response is not None:
@@ -1288,8 +1299,9 @@ def test_any_document_is_given_or_a_problem(document: Any, status: int) -> None:
 
 
 PARTS = [
-    b"data:", b"data: ", b"\n", b"\r\n", b"\n\n", b"[DONE]", b"{", b"}", b"[", b"]", b'{"choices":[{"delta":{"content":"Hi"}}]}', b"<html>",
-    b":", b"error: ", b"event: error\n", b'{"error":"m"}', BOM, b"\x1f\x8b", b"\xff", b"x", b" ", b"null", b"4" * 5000,
+    b"data:", b"data: ", b"\n", b"\r\n", b"\n\n", b"[DONE]", b"{", b"}", b"[", b"]",
+    b'{"choices":[{"delta":{"content":"Hi"}}]}', b"<html>", b":", b"error: ", b"event: error\n",
+    b'{"error":"m"}', BOM, b"\x1f\x8b", b"\xff", b"x", b" ", b"null", b"4" * 5000,
 ]  # fmt: skip
 
 

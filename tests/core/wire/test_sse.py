@@ -163,8 +163,9 @@ def test_a_character_that_straddles_two_reads_stays_whole() -> None:
 
 
 FRAGMENTS = [
-    b"data:", b"data: ", b"data: {}\n\n", b"event: x\n", b"error: e\n", b": c\n", b"data: : c\n", b"[DONE]", b"id: 1\n", b"x", b" ", b":",
-    b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n", BOM, "\u2028".encode(), "😀".encode(), b"\xff",
+    b"data:", b"data: ", b"data: {}\n\n", b"event: x\n", b"error: e\n", b": c\n", b"data: : c\n",
+    b"[DONE]", b"id: 1\n", b"x", b" ", b":", b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n", BOM,
+    "\u2028".encode(), "😀".encode(), b"\xff",
 ]  # fmt: skip
 BODIES = st.lists(st.sampled_from(FRAGMENTS), max_size=30).map(b"".join) | st.binary(max_size=60)
 SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=8)

@@ -44,7 +44,9 @@ class Result(NamedTuple):
 
     @property
     def joined(self) -> list[Call]:
-        """The calls as somebody sees them who only joins what is handed on; ids and names must come once."""
+        """The calls as somebody sees them who only joins what is handed on;
+        ids and names must come once.
+        """
         ids: dict[int, list[str]] = {}
         names: dict[int, list[str]] = {}
         arguments: dict[int, str] = {}
@@ -76,13 +78,31 @@ def at_once(*entries: Entry) -> list[list[Json]]:
 
 TABLE = {
     # rules P21 to P26, row by row
-    "text in pieces": (one_by_one((0, "a", "f", ""), (0, _, _, '{"x"'), (0, _, _, ":1}")), [("a", "f", X)]),
-    "whole calls in one list, no index": (at_once((_, "a", "f", X), (_, "b", "g", Y)), [("a", "f", X), ("b", "g", Y)]),
-    "one index for two ids": (one_by_one((0, "a", "f", X), (0, "b", "g", Y)), [("a", "f", X), ("b", "g", Y)]),
-    "one index, no ids": (one_by_one((0, _, "f", X), (0, _, "g", Y)), [("new1", "f", X), ("new2", "g", Y)]),
-    "name and id on every fragment": (one_by_one((0, "a", "f", '{"x"'), (0, "a", "f", ":1}")), [("a", "f", X)]),
+    "text in pieces": (
+        one_by_one((0, "a", "f", ""), (0, _, _, '{"x"'), (0, _, _, ":1}")),
+        [("a", "f", X)],
+    ),
+    "whole calls in one list, no index": (
+        at_once((_, "a", "f", X), (_, "b", "g", Y)),
+        [("a", "f", X), ("b", "g", Y)],
+    ),
+    "one index for two ids": (
+        one_by_one((0, "a", "f", X), (0, "b", "g", Y)),
+        [("a", "f", X), ("b", "g", Y)],
+    ),
+    "one index, no ids": (
+        one_by_one((0, _, "f", X), (0, _, "g", Y)),
+        [("new1", "f", X), ("new2", "g", Y)],
+    ),
+    "name and id on every fragment": (
+        one_by_one((0, "a", "f", '{"x"'), (0, "a", "f", ":1}")),
+        [("a", "f", X)],
+    ),
     "sent twice": (one_by_one((0, "a", "f", X), (0, "a", "f", X)), [("a", "f", X)]),
-    "sent three times": (one_by_one((0, "a", "f", X), (0, "a", "f", X), (0, "a", "f", X)), [("a", "f", X)]),
+    "sent three times": (
+        one_by_one((0, "a", "f", X), (0, "a", "f", X), (0, "a", "f", X)),
+        [("a", "f", X)],
+    ),
     "tail under the next index": (
         one_by_one((0, "a", "f", X), (0, "b", "g", ""), (1, _, _, Y)),
         [("a", "f", X), ("b", "g", Y)],
@@ -91,28 +111,54 @@ TABLE = {
         one_by_one((0, "a", "f", X), (1, _, _, Y), (1, "b", "g", "")),
         [("a", "f", X), ("b", "g", Y)],
     ),
-    "placeholder ids": (one_by_one((0, "0", "f", X), (1, "0", "g", Y)), [("0", "f", X), ("new1", "g", Y)]),
+    "placeholder ids": (
+        one_by_one((0, "0", "f", X), (1, "0", "g", Y)),
+        [("0", "f", X), ("new1", "g", Y)],
+    ),
     # index
     "first index is 1": (one_by_one((1, "a", "f", '{"x"'), (1, _, _, ":1}")), [("a", "f", X)]),
-    "indices with a gap": (one_by_one((0, "a", "f", X), (7, "b", "g", Y)), [("a", "f", X), ("b", "g", Y)]),
-    "index null": (one_by_one((None, "a", "f", '{"x"'), (None, None, None, ":1}")), [("a", "f", X)]),
+    "indices with a gap": (
+        one_by_one((0, "a", "f", X), (7, "b", "g", Y)),
+        [("a", "f", X), ("b", "g", Y)],
+    ),
+    "index null": (
+        one_by_one((None, "a", "f", '{"x"'), (None, None, None, ":1}")),
+        [("a", "f", X)],
+    ),
     "index absent": (one_by_one((_, "a", "f", '{"x"'), (_, _, _, ":1}")), [("a", "f", X)]),
-    "index is no number": (one_by_one(("0", "a", "f", '{"x"'), (True, _, _, ":1}")), [("a", "f", X)]),
+    "index is no number": (
+        one_by_one(("0", "a", "f", '{"x"'), (True, _, _, ":1}")),
+        [("a", "f", X)],
+    ),
     "index is a boolean, which is no number": (
         one_by_one((False, "a", "f", X), (0, _, "f", X)),
         [("a", "f", X), ("new1", "f", X)],
     ),
     "parallel calls interleaved": (
-        one_by_one((0, "a", "f", ""), (1, "b", "g", ""), (0, _, _, '{"x"'), (1, _, _, '{"y"'), (0, _, _, ":1}"), (1, _, _, ":2}")),
+        one_by_one(
+            (0, "a", "f", ""),
+            (1, "b", "g", ""),
+            (0, _, _, '{"x"'),
+            (1, _, _, '{"y"'),
+            (0, _, _, ":1}"),
+            (1, _, _, ":2}"),
+        ),
         [("a", "f", X), ("b", "g", Y)],
     ),
     "interleaved by id alone": (
-        one_by_one((_, "a", "f", '{"x"'), (_, "b", "g", '{"y"'), (_, "a", _, ":1}"), (_, "b", _, ":2}")),
+        one_by_one(
+            (_, "a", "f", '{"x"'), (_, "b", "g", '{"y"'), (_, "a", _, ":1}"), (_, "b", _, ":2}")
+        ),
         [("a", "f", X), ("b", "g", Y)],
     ),
-    "later index first": (one_by_one((1, "b", "g", Y), (0, "a", "f", X)), [("b", "g", Y), ("a", "f", X)]),
+    "later index first": (
+        one_by_one((1, "b", "g", Y), (0, "a", "f", X)),
+        [("b", "g", Y), ("a", "f", X)],
+    ),
     "new ids at index 0 in pieces": (
-        one_by_one((0, "a", "f", '{"x"'), (0, _, _, ":1}"), (0, "b", "g", '{"y"'), (0, _, _, ":2}")),
+        one_by_one(
+            (0, "a", "f", '{"x"'), (0, _, _, ":1}"), (0, "b", "g", '{"y"'), (0, _, _, ":2}")
+        ),
         [("a", "f", X), ("b", "g", Y)],
     ),
     "no index, one whole call in each list": (
@@ -138,31 +184,66 @@ TABLE = {
     # id
     "id empty": (one_by_one((0, "", "f", '{"x"'), (0, "", _, ":1}")), [("new1", "f", X)]),
     "id null": (one_by_one((0, None, "f", '{"x"'), (0, None, _, ":1}")), [("new1", "f", X)]),
-    "id is the word null": (one_by_one((0, "null", "f", X), (1, "null", "g", Y)), [("new1", "f", X), ("new2", "g", Y)]),
-    "id is the word None": (one_by_one((0, "None", "f", X), (1, "None", "g", Y)), [("new1", "f", X), ("new2", "g", Y)]),
+    "id is the word null": (
+        one_by_one((0, "null", "f", X), (1, "null", "g", Y)),
+        [("new1", "f", X), ("new2", "g", Y)],
+    ),
+    "id is the word None": (
+        one_by_one((0, "None", "f", X), (1, "None", "g", Y)),
+        [("new1", "f", X), ("new2", "g", Y)],
+    ),
     "id is no text": (one_by_one((0, 17, "f", X)), [("new1", "f", X)]),
     "id comes late": (one_by_one((0, _, "f", '{"x"'), (0, "a", _, ":1}")), [("a", "f", X)]),
-    "id on the last fragment with the name again": (one_by_one((0, _, "f", '{"x"'), (0, "a", "f", ":1}")), [("a", "f", X)]),
+    "id on the last fragment with the name again": (
+        one_by_one((0, _, "f", '{"x"'), (0, "a", "f", ":1}")),
+        [("a", "f", X)],
+    ),
     "placeholder ids in pieces": (
-        one_by_one((0, "0", "f", '{"x"'), (0, "0", _, ":1}"), (1, "0", "g", '{"y"'), (1, "0", _, ":2}")),
+        one_by_one(
+            (0, "0", "f", '{"x"'), (0, "0", _, ":1}"), (1, "0", "g", '{"y"'), (1, "0", _, ":2}")
+        ),
         [("0", "f", X), ("new1", "g", Y)],
     ),
     # name
-    "name after the arguments": (one_by_one((0, "a", _, '{"x"'), (0, _, _, ":1}"), (0, _, "f", "")), [("a", "f", X)]),
-    "name empty on the other fragments": (one_by_one((0, "a", "f", '{"x"'), (0, "a", "", ":1}")), [("a", "f", X)]),
-    "same name, other arguments": (one_by_one((0, _, "f", X), (0, _, "f", Y)), [("new1", "f", X), ("new2", "f", Y)]),
-    "one id for two calls at one index": (one_by_one((0, "a", "f", X), (0, "a", "f", Y)), [("a", "f", X), ("new1", "f", Y)]),
+    "name after the arguments": (
+        one_by_one((0, "a", _, '{"x"'), (0, _, _, ":1}"), (0, _, "f", "")),
+        [("a", "f", X)],
+    ),
+    "name empty on the other fragments": (
+        one_by_one((0, "a", "f", '{"x"'), (0, "a", "", ":1}")),
+        [("a", "f", X)],
+    ),
+    "same name, other arguments": (
+        one_by_one((0, _, "f", X), (0, _, "f", Y)),
+        [("new1", "f", X), ("new2", "f", Y)],
+    ),
+    "one id for two calls at one index": (
+        one_by_one((0, "a", "f", X), (0, "a", "f", Y)),
+        [("a", "f", X), ("new1", "f", Y)],
+    ),
     # arguments
     "arguments as an object": (one_by_one((0, "a", "f", {"x": 1})), [("a", "f", '{"x": 1}')]),
-    "arguments as an object, sent twice": (one_by_one((0, "a", "f", {"x": 1}), (0, "a", "f", {"x": 1})), [("a", "f", '{"x": 1}')]),
+    "arguments as an object, sent twice": (
+        one_by_one((0, "a", "f", {"x": 1}), (0, "a", "f", {"x": 1})),
+        [("a", "f", '{"x": 1}')],
+    ),
     "arguments absent": (one_by_one((0, "a", "f", _)), [("a", "f", "{}")]),
     "arguments null": (one_by_one((0, "a", "f", None)), [("a", "f", "{}")]),
     "arguments empty": (one_by_one((0, "a", "f", "")), [("a", "f", "{}")]),
     "arguments blank": (one_by_one((0, "a", "f", " \n")), [("a", "f", "{}")]),
-    "arguments an empty object": (one_by_one((0, "a", "f", ""), (0, _, _, "{"), (0, _, _, "}")), [("a", "f", "{}")]),
-    "arguments null between others": (one_by_one((0, "a", "f", None), (0, _, _, X), (0, _, _, None)), [("a", "f", X)]),
-    "blank after the arguments": (one_by_one((0, "a", "f", X), (0, _, _, "\n")), [("a", "f", X + "\n")]),
-}  # fmt: skip
+    "arguments an empty object": (
+        one_by_one((0, "a", "f", ""), (0, _, _, "{"), (0, _, _, "}")),
+        [("a", "f", "{}")],
+    ),
+    "arguments null between others": (
+        one_by_one((0, "a", "f", None), (0, _, _, X), (0, _, _, None)),
+        [("a", "f", X)],
+    ),
+    "blank after the arguments": (
+        one_by_one((0, "a", "f", X), (0, _, _, "\n")),
+        [("a", "f", X + "\n")],
+    ),
+}
 
 
 @pytest.mark.parametrize("row", TABLE)

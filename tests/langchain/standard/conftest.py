@@ -1,4 +1,6 @@
-"""LangChain's standard tests, played from cassettes without a network; ``OPEA_RECORD=1`` records them from a scripted upstream."""
+"""LangChain's standard tests, played from cassettes without a network;
+``OPEA_RECORD=1`` records them from a scripted upstream.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ SERIALIZABLE = ("langchain_opea", "chat_models", "ChatOPEA")
 
 @pytest.fixture
 def vcr_config(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """LangChain's configuration; an answer is played once, but for the test that measures how long that takes."""
+    """LangChain's configuration; an answer is played once,
+    but for the test that measures how long that takes.
+    """
     changed = {
         "match_on": ["method", "path", "json_body"],
         "before_record_request": request_as_stored,
@@ -55,14 +59,18 @@ def _fresh_upstream() -> None:
 
 @pytest.fixture(autouse=True)
 def _files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures, documents and sounds are made here; only the standard tests' own downloads are replaced."""
+    """Pictures, documents and sounds are made here;
+    only the standard tests' own downloads are replaced.
+    """
     monkeypatch.setattr(chat_models, "httpx", SimpleNamespace(get=standard_media.get))
     monkeypatch.setenv("LANGCHAIN_TESTS_USER_AGENT", "not used")
 
 
 @pytest.fixture(autouse=True)
 def _loadable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """``allowed_objects="all"`` means what langchain-core itself knows; a partner package is known to it by this table."""
+    """``allowed_objects="all"`` means what langchain-core itself knows;
+    a partner package is known to it by this table.
+    """
     load = importlib.import_module("langchain_core.load.load")
     monkeypatch.setitem(load.ALL_SERIALIZABLE_MAPPINGS, SERIALIZABLE, SERIALIZABLE)
     load._default_class_paths_cache.clear()

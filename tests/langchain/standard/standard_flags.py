@@ -1,4 +1,6 @@
-"""How ``ChatOPEA`` and ``OPEAEmbeddings`` are put through LangChain's standard tests: every flag on."""
+"""How ``ChatOPEA`` and ``OPEAEmbeddings`` are put through LangChain's standard
+tests: every flag on.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class EveryFlag:
 
 
 class EveryRequest(EveryFlag):
-    """The same for tests that ask a server, and the requests that make one count each kind of token."""
+    """The same for tests that ask a server, and the requests
+    that make one count each kind of token.
+    """
 
     @property
     def chat_model_params(self) -> dict[str, Any]:

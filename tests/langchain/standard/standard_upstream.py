@@ -1,7 +1,8 @@
 """The scripted upstream of the standard tests: a model that can do everything they ask for.
 
-It answers under the name that was asked for, counts every kind of token, calls tools with what it finds
-in the prompt, and refuses what a strict server refuses. Nothing in it is a recording of a product.
+It answers under the name that was asked for, counts every kind of token, calls tools with what it
+finds in the prompt, and refuses what a strict server refuses. Nothing in it is a recording of a
+product.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ SPOKEN = {
 
 
 class Upstream:
-    """Answers requests; remembers the prompts it was told to keep, as a server with a prompt cache does."""
+    """Answers requests; remembers the prompts it was told to keep,
+    as a server with a prompt cache does.
+    """
 
     def __init__(self) -> None:
         self._kept: set[str] = set()
@@ -68,7 +71,9 @@ class Upstream:
         return sse(*events)
 
     def _cached(self, messages: list[Json]) -> Json:
-        """How much of the prompt, up to the last mark, was kept before, and how much is kept from now on."""
+        """How much of the prompt, up to the last mark, was kept before,
+        and how much is kept from now on.
+        """
         parts = [part for message in messages for part in parts_of(message)]
         marked = [number for number, part in enumerate(parts, 1) if "cache_control" in part]
         prefix = " ".join(part.get("text", "") for part in parts[: marked[-1]]) if marked else ""
@@ -101,7 +106,9 @@ def _document(kind: str, body: Json, choices: list[Json]) -> Json:
 
 
 def _events(reply: Reply, spoken: Json | None, model: str) -> Iterator[Json]:
-    """The reply's own events; what is spoken comes before the last of them, transcript and data apart."""
+    """The reply's own events; what is spoken comes before the last of them,
+    transcript and data apart.
+    """
     *events, last = reply.deltas(model)
     yield from events
     if spoken:

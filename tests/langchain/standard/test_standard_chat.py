@@ -1,4 +1,6 @@
-"""All of LangChain's integration tests for chat models, once for each way to ask for structured output."""
+"""All of LangChain's integration tests for chat models,
+once for each way to ask for structured output.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""That the standard tests are all there, with every flag on, that none is bent, and that the cassettes are theirs alone."""
+"""That the standard tests are all there, with every flag on, that none is bent,
+and that the cassettes are theirs alone.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ from test_standard_unit import TestChatUnit as ChatUnit
 from test_standard_unit import TestEmbeddingsUnit as EmbeddingsUnit
 
 HERE = Path(__file__).parent
-HOSTS = r"scripted\.test/v1/|raw\.githubusercontent\.com/langchain-ai/docs/"  # the second stands in a prompt of a standard test
+# the second stands in a prompt of a standard test
+HOSTS = r"scripted\.test/v1/|raw\.githubusercontent\.com/langchain-ai/docs/"
 INTEGRATION = {
     Automatic: CHAT,
     FunctionCalling: CHAT,

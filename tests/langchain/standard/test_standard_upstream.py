@@ -1,4 +1,6 @@
-"""The scripted upstream and the way its answers are played: what makes the standard tests fail when they should."""
+"""The scripted upstream and the way its answers are played:
+what makes the standard tests fail when they should.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The conformance suite, played from cassettes without a network; ``OPEA_RECORD=1`` records them from a scripted upstream."""
+"""The conformance suite, played from cassettes without a network;
+``OPEA_RECORD=1`` records them from a scripted upstream.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def vcr_config() -> dict[str, Any]:
 
 
 def _with_its_key(request: Request) -> Request:
-    """Keys and private headers are not stored, so they are looked at here, while recording and while playing."""
+    """Keys and private headers are not stored, so they are looked at here,
+    while recording and while playing.
+    """
     sent = {name.lower(): value for name, value in request.headers.items()}
     if "host" in sent:  # not stripped yet: vcrpy asks more than once
         assert (sent.get("authorization"), sent.get("x-team")) == (f"Bearer {KEY}", HEADER)

@@ -1,4 +1,6 @@
-"""LLMs whose responses have one fault each: ours, and then something that integrations really do wrong."""
+"""LLMs whose responses have one fault each:
+ours, and then something that integrations really do wrong.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ Change = Callable[[list[Any]], list[Any]]
 
 
 def broken(change: Change) -> type[OPEALLM]:
-    """Ours, with the responses of every call changed before anybody sees them; one of a call that does not stream."""
+    """Ours, with the responses of every call changed before anybody sees them;
+    one of a call that does not stream.
+    """
 
     class Broken(OPEALLM):
         def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:

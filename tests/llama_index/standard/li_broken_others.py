@@ -1,4 +1,6 @@
-"""Embeddings and rerankers that do one thing wrong each: ours, and then something that integrations really do."""
+"""Embeddings and rerankers that do one thing wrong each:
+ours, and then something that integrations really do.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How ``OPEALLM``, ``OPEAEmbedding`` and ``OPEARerank`` are put through the conformance suite: every flag on."""
+"""How ``OPEALLM``, ``OPEAEmbedding`` and ``OPEARerank`` are put through the conformance
+suite: every flag on.
+"""
 
 from __future__ import annotations
 

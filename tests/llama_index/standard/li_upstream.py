@@ -1,7 +1,9 @@
-"""The scripted upstream of the conformance suite: a model that does what the suite's prompts say, at a strict server.
+"""The scripted upstream of the conformance suite:
+a model that does what the suite's prompts say, at a strict server.
 
-It calls the tools that a prompt names, thinks when it is told how hard, fills in schemas, follows the
-format of ReAct, and misbehaves under the names that are made for it. Nothing in it is a recording of a product.
+It calls the tools that a prompt names, thinks when it is told how hard, fills in schemas, follows
+the format of ReAct, and misbehaves under the names that are made for it. Nothing in it is a
+recording of a product.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ REFUSED, CUT, BROKEN, PROSE, TOO_FEW = (
     "says-only-words",
     "one-too-few",
 )
-"""Models that answer with 404, end streams in the middle, send an error there, fill in no schema, leave out a vector."""
+"""Models that answer with 404, end streams in the middle, send an error there,
+fill in no schema, leave out a vector.
+"""
 
 NUMBER = re.compile(r"\d+")
 QUOTED = re.compile(r"'([^']+)'")
@@ -149,7 +153,9 @@ def _reply(body: Json) -> Reply:
 
 
 def _calls(body: Json, prompt: str) -> Iterator[Json]:
-    """The forced call; else those that the prompt names and that were not made since it was said."""
+    """The forced call; else those that the prompt names
+    and that were not made since it was said.
+    """
     tools: dict[str, Json] = {
         tool["function"]["name"]: tool["function"] for tool in body.get("tools", ())
     }
@@ -227,9 +233,15 @@ def _react(messages: list[Json], tools: list[str], prompt: str) -> str:
     """ReAct asks in words, and tells results as a user's message."""
     asked = next((name for name in tools if name in prompt), None)
     if asked is None or _text(messages[-1]).startswith("Observation:"):
-        return "Thought: I can answer without using any more tools. I'll use the user's language to answer\nAnswer: It is done."
+        return (
+            "Thought: I can answer without using any more tools. I'll use the user's "
+            "language to answer\nAnswer: It is done."
+        )
     first, second = NUMBER.findall(prompt)[:2]
-    return f'Thought: I need to use a tool to help me answer the question.\nAction: {asked}\nAction Input: {{"a": {first}, "b": {second}}}'
+    return (
+        "Thought: I need to use a tool to help me answer the question.\nAction: "
+        f'{asked}\nAction Input: {{"a": {first}, "b": {second}}}'
+    )
 
 
 # --- messages
@@ -240,7 +252,9 @@ def _text(message: Json) -> str:
 
 
 def _is_prompt(message: Json) -> bool:
-    """What a user says, but neither what ReAct tells of a tool nor a picture that belongs to a tool's result."""
+    """What a user says, but neither what ReAct tells of a tool nor a picture
+    that belongs to a tool's result.
+    """
     return (
         message["role"] == "user"
         and bool(_text(message))

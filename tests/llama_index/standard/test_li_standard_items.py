@@ -1,4 +1,6 @@
-"""That the conformance suite runs whole, with every flag on, that none of it is bent, and that the cassettes are its alone."""
+"""That the conformance suite runs whole, with every flag on, that none of it is bent,
+and that the cassettes are its alone.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,17 @@ SUITES: dict[type, type[Conformance]] = {
 COUNTS = {"TestLLM": 231, "TestEmbedding": 33, "TestRerank": 24}
 FILES = sorted(CASSETTES.rglob("*.yaml"))
 PROMISED = [
-    "class_in_mro", "init", "class_name", "metadata_cheap", "no_secret_leak", "roundtrip_dict", "pickle_after_use", "chat", "achat",
-    "complete", "acomplete", "stream_chat", "astream_chat", "stream_complete", "astream_complete", "usage_chat", "usage_stream_last",
-    "token_counter", "events_balanced", "rate_limiter_once", "tool_call", "tool_call_stream", "parallel_tools", "tool_required",
-    "tool_choice_name", "text_and_tool", "no_argument_tool", "tool_result_roundtrip", "history_not_mutated", "foreign_history",
-    "trim_to_one_call", "reasoning_block", "thinking_delta", "reasoning_roundtrip", "image", "audio", "document", "tool_result_image",
-    "logprobs", "logprobs_stream", "structured_predict", "astructured_predict", "stream_structured_predict",
-    "astream_structured_predict", "as_structured_llm", "function_agent", "react_agent", "agent_workflow", "query_engine",
-    "chat_engine_stream", "two_event_loops", "stream_abandoned_closes", "call_kwargs_win", "unknown_init_argument_raises",
+    "class_in_mro", "init", "class_name", "metadata_cheap", "no_secret_leak", "roundtrip_dict",
+    "pickle_after_use", "chat", "achat", "complete", "acomplete", "stream_chat", "astream_chat",
+    "stream_complete", "astream_complete", "usage_chat", "usage_stream_last", "token_counter",
+    "events_balanced", "rate_limiter_once", "tool_call", "tool_call_stream", "parallel_tools",
+    "tool_required", "tool_choice_name", "text_and_tool", "no_argument_tool",
+    "tool_result_roundtrip", "history_not_mutated", "foreign_history", "trim_to_one_call",
+    "reasoning_block", "thinking_delta", "reasoning_roundtrip", "image", "audio", "document",
+    "tool_result_image", "logprobs", "logprobs_stream", "structured_predict", "astructured_predict",
+    "stream_structured_predict", "astream_structured_predict", "as_structured_llm",
+    "function_agent", "react_agent", "agent_workflow", "query_engine", "chat_engine_stream",
+    "two_event_loops", "stream_abandoned_closes", "call_kwargs_win", "unknown_init_argument_raises",
     "no_overrides",
 ]  # fmt: skip
 each_file = pytest.mark.parametrize(
@@ -215,7 +220,10 @@ class TestPackage:
         ("code", "says"),
         [
             (
-                "from llama_index_opea import *; import sys; assert not {'pytest', 'llama_index_opea.testing'} & set(sys.modules)",
+                (
+                    "from llama_index_opea import *; import sys; assert not {'pytest', "
+                    "'llama_index_opea.testing'} & set(sys.modules)"
+                ),
                 "",
             ),
             (

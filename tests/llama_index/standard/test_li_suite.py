@@ -1,4 +1,6 @@
-"""That the conformance suite can fail: each fault is caught by the tests that are there for it, and they pass without the fault."""
+"""That the conformance suite can fail: each fault is caught by the tests that are there for it,
+and they pass without the fault.
+"""
 
 from __future__ import annotations
 
@@ -48,39 +50,89 @@ LOGPROBS = (
 ANSWERS: dict[str, tuple[answers.Change, tuple[Any, ...]]] = {
     "only the new text": (each(answers.only_new_text), (STREAM, ASTREAM)),
     "one message for all": (answers.one_message_for_all, (STREAM, ASTREAM)),
-    "empty at the end": (answers.empty_at_the_end, (STREAM, ASTREAM, *COMPLETIONS, ("test_function_agent", True))),
-    "no delta": (answers.without_delta, (STREAM, ASTREAM, *COMPLETIONS, "test_stream_predict", "test_chat_engine_stream")),
-    "all text as delta": (answers.all_text_as_delta, (STREAM, ASTREAM, *COMPLETIONS, "test_stream_predict", "test_astream_predict")),
+    "empty at the end": (
+        answers.empty_at_the_end,
+        (STREAM, ASTREAM, *COMPLETIONS, ("test_function_agent", True)),
+    ),
+    "no delta": (
+        answers.without_delta,
+        (STREAM, ASTREAM, *COMPLETIONS, "test_stream_predict", "test_chat_engine_stream"),
+    ),
+    "all text as delta": (
+        answers.all_text_as_delta,
+        (STREAM, ASTREAM, *COMPLETIONS, "test_stream_predict", "test_astream_predict"),
+    ),
     "first response lost": (answers.first_lost, (STREAM, ASTREAM, *COMPLETIONS)),
     "first thought lost": (
         answers.first_thought_lost,
-        ("test_ways_agree", "test_ways_agree_async", "test_ways_agree_on_calls", "test_ways_agree_on_calls_async"),
+        (
+            "test_ways_agree",
+            "test_ways_agree_async",
+            "test_ways_agree_on_calls",
+            "test_ways_agree_on_calls_async",
+        ),
     ),
     "the user says it": (each(answers.from_the_user), ("test_chat", "test_achat", STREAM, ASTREAM)),
-    "text before thoughts": (each(answers.text_first), ("test_reasoning_block", "test_reasoning_block_async", "test_thinking_delta")),
+    "text before thoughts": (
+        each(answers.text_first),
+        ("test_reasoning_block", "test_reasoning_block_async", "test_thinking_delta"),
+    ),
     "two texts": (each(answers.text_in_two_blocks), ("test_chat", "test_achat")),
     "two thoughts": (each(answers.thinking_in_pieces), ("test_reasoning_block",)),
     "no thoughts": (
         each(answers.thinking_forgotten),
-        ("test_reasoning_block", "test_reasoning_block_async", "test_thinking_delta", "test_reasoning_and_tool",
-            "test_reasoning_and_tool_async"),
+        (
+            "test_reasoning_block",
+            "test_reasoning_block_async",
+            "test_thinking_delta",
+            "test_reasoning_and_tool",
+            "test_reasoning_and_tool_async",
+        ),
     ),
-    "thoughts as text": (each(answers.thinking_in_the_text), ("test_reasoning_block", "test_thinking_delta", "test_reasoning_roundtrip")),
-    "no thinking_delta": (each(answers.no_thinking_delta), ("test_thinking_delta", "test_thinking_delta_async",
-        "test_function_agent_thinks")),
+    "thoughts as text": (
+        each(answers.thinking_in_the_text),
+        ("test_reasoning_block", "test_thinking_delta", "test_reasoning_roundtrip"),
+    ),
+    "no thinking_delta": (
+        each(answers.no_thinking_delta),
+        ("test_thinking_delta", "test_thinking_delta_async", "test_function_agent_thinks"),
+    ),
     "always a thinking_delta": (each(answers.always_a_thinking_delta), (STREAM, ASTREAM)),
-    "thinking_delta of the message": (each(answers.thinking_delta_of_the_message), ("test_thinking_delta", "test_thinking_delta_async")),
-    "no thoughts in completions": (last(answers.no_reasoning_content), ("test_reasoning_of_completions",)),
-    "raw is a text": (last(answers.raw_text), ("test_chat", "test_complete", STREAM, ASTREAM, *COMPLETIONS)),
-    "no usage": (last(answers.no_usage), ("test_usage_chat", "test_usage_chat_async", "test_usage_stream_last",
-        "test_usage_stream_last_async")),
+    "thinking_delta of the message": (
+        each(answers.thinking_delta_of_the_message),
+        ("test_thinking_delta", "test_thinking_delta_async"),
+    ),
+    "no thoughts in completions": (
+        last(answers.no_reasoning_content),
+        ("test_reasoning_of_completions",),
+    ),
+    "raw is a text": (
+        last(answers.raw_text),
+        ("test_chat", "test_complete", STREAM, ASTREAM, *COMPLETIONS),
+    ),
+    "no usage": (
+        last(answers.no_usage),
+        (
+            "test_usage_chat",
+            "test_usage_chat_async",
+            "test_usage_stream_last",
+            "test_usage_stream_last_async",
+        ),
+    ),
     "usage at the beginning": (
         answers.usage_at_the_beginning,
-        ("test_usage_stream_last", "test_usage_stream_last_async", "test_usage_tool_stream_last", "test_usage_tool_stream_last_async"),
+        (
+            "test_usage_stream_last",
+            "test_usage_stream_last_async",
+            "test_usage_tool_stream_last",
+            "test_usage_tool_stream_last_async",
+        ),
     ),
     "no counts": (last(answers.no_counts), ("test_usage_chat", "test_usage_stream_last")),
-    "no finish reason": (last(answers.no_finish_reason), (("test_finish_reason", "stream_chat"), ("test_finish_reason_async",
-        "acomplete"))),
+    "no finish reason": (
+        last(answers.no_finish_reason),
+        (("test_finish_reason", "stream_chat"), ("test_finish_reason_async", "acomplete")),
+    ),
     "no logprobs": (last(answers.no_logprobs), LOGPROBS),
     "logprobs of the last token": (last(answers.last_logprob_only), LOGPROBS),
     "flat logprobs": (last(answers.flat_logprobs), LOGPROBS),
@@ -89,44 +141,78 @@ ANSWERS: dict[str, tuple[answers.Change, tuple[Any, ...]]] = {
     "calls as objects": (each(answers.calls_as_objects), CALLS),
     "arguments unread": (each(answers.calls_unread), CALLS),
     "same ids": (each(answers.same_ids), TWO_CALLS),
-    "second call lost": (each(answers.second_call_lost), (*TWO_CALLS, "test_function_agent_parallel")),
+    "second call lost": (
+        each(answers.second_call_lost),
+        (*TWO_CALLS, "test_function_agent_parallel"),
+    ),
     "text lost beside calls": (
         each(answers.text_lost_beside_calls),
         ("test_text_and_tool", "test_text_and_tool_stream", "test_text_and_tool_stream_async"),
     ),
-}  # fmt: skip
+}
 CLASSES: dict[type[OPEALLM], tuple[Any, ...]] = {
     classes.NotTrimmed: ("test_trim_to_one_call", "test_trim_to_one_call_async"),
     classes.Appending: ("test_history_not_mutated",),
     classes.NothingRequired: ("test_tool_required", "test_tool_required_stream_async"),
-    classes.NoChoice: ("test_tool_choice_name", "test_tool_choice_name_stream_async", "test_tool_required",
-        "test_function_agent_initial_tool"),
-    classes.ReadsBlocksOnly: (("test_calls_of_others", CALL), ("test_calls_of_others", CALL.model_dump())),
+    classes.NoChoice: (
+        "test_tool_choice_name",
+        "test_tool_choice_name_stream_async",
+        "test_tool_required",
+        "test_function_agent_initial_tool",
+    ),
+    classes.ReadsBlocksOnly: (
+        ("test_calls_of_others", CALL),
+        ("test_calls_of_others", CALL.model_dump()),
+    ),
     classes.NeverAnError: ("test_no_call",),
     classes.AlwaysAnError: ("test_no_call", ("test_function_agent", True)),
-    classes.Enough: (("test_cut_stream_raises", "stream_chat"), ("test_cut_stream_raises_async", "astream_complete")),
-    classes.Leaking: (("test_stream_abandoned_closes", "stream_chat"), ("test_stream_abandoned_closes_async", "astream_chat")),
+    classes.Enough: (
+        ("test_cut_stream_raises", "stream_chat"),
+        ("test_cut_stream_raises_async", "astream_complete"),
+    ),
+    classes.Leaking: (
+        ("test_stream_abandoned_closes", "stream_chat"),
+        ("test_stream_abandoned_closes_async", "astream_chat"),
+    ),
     classes.HeldOpen: (("test_stream_abandoned_closes", "stream_chat"),),
     classes.SystemPromptTwice: ("test_system_prompt",),
     classes.Lists: (STREAM,),
     classes.NoCoroutine: (ASTREAM,),
     classes.TwoEvents: (
-        ("test_events_balanced", "complete"), ("test_events_balanced_async", "achat"), ("test_rate_limiter_once", "complete"),
-        ("test_rate_limiter_once_async", "achat"), ("test_token_counter", "complete"), ("test_token_counter_async", "achat"),
+        ("test_events_balanced", "complete"),
+        ("test_events_balanced_async", "achat"),
+        ("test_rate_limiter_once", "complete"),
+        ("test_rate_limiter_once_async", "achat"),
+        ("test_token_counter", "complete"),
+        ("test_token_counter_async", "achat"),
     ),
-    classes.Unheard: (("test_events_balanced", "chat"), ("test_rate_limiter_once", "chat"), "test_callback_manager_assignable"),
+    classes.Unheard: (
+        ("test_events_balanced", "chat"),
+        ("test_rate_limiter_once", "chat"),
+        "test_callback_manager_assignable",
+    ),
     classes.ConstructorWins: (("test_call_kwargs_win", "chat"),),
     classes.Mutating: ("test_messages_not_changed",),
     classes.Swallowing: (("test_error_raises", "chat"),),
     classes.Talkative: (("test_error_raises", "chat"),),
     classes.NoMedia: (("test_image", IMAGES["bytes"]), "test_audio", "test_document"),
     classes.Cores: (
-        ("test_astructured_predict", "tools"), ("test_stream_structured_predict", "text"), ("test_astream_structured_predict", "text"),
-        "test_structured_failure_raises", "test_structured_failure_raises_async",
+        ("test_astructured_predict", "tools"),
+        ("test_stream_structured_predict", "text"),
+        ("test_astream_structured_predict", "text"),
+        "test_structured_failure_raises",
+        "test_structured_failure_raises_async",
     ),
-    classes.Dicts: (("test_structured_predict", "default"), "test_structured_events", "test_as_structured_llm"),
-    classes.Unprompted: (("test_structured_predict", "default"), ("test_astructured_predict", "text"),
-        ("test_stream_structured_predict", "tools")),
+    classes.Dicts: (
+        ("test_structured_predict", "default"),
+        "test_structured_events",
+        "test_as_structured_llm",
+    ),
+    classes.Unprompted: (
+        ("test_structured_predict", "default"),
+        ("test_astructured_predict", "text"),
+        ("test_stream_structured_predict", "tools"),
+    ),
     classes.ShowsKey: ("test_no_secret_leak",),
     classes.ShowsHeaders: ("test_no_secret_leak",),
     classes.KeyInRepr: ("test_no_secret_leak",),
@@ -139,8 +225,11 @@ CLASSES: dict[type[OPEALLM], tuple[Any, ...]] = {
     classes.Frozen: ("test_callback_manager_assignable",),
     classes.Nameless: ("test_class_name",),
     classes.InDisguise: ("test_async_is_own",),
-    classes.dropping(type(BLOCKS["several texts"][0])): ("test_predict", ("test_blocks", BLOCKS["several texts"])),
-}  # fmt: skip
+    classes.dropping(type(BLOCKS["several texts"][0])): (
+        "test_predict",
+        ("test_blocks", BLOCKS["several texts"]),
+    ),
+}
 EMBEDDINGS: dict[type[OPEAEmbedding], tuple[Any, ...]] = {
     others.Swapped: (
         "test_batch_order",
@@ -182,7 +271,9 @@ class Rerankers(Ranks, RerankConformance):
 
 
 def cases() -> Iterator[Any]:
-    """Suite, the setting that names the class, the faulty class, one of the tests that must notice."""
+    """Suite, the setting that names the class, the faulty class,
+    one of the tests that must notice.
+    """
     for name, (change, tests) in ANSWERS.items():
         yield from _cases(LLMs, "llm", broken(change), name, tests)
     for suite, kind, table in (

@@ -1,4 +1,6 @@
-"""The conformance suite as its users run it: a file of their own, in a pytest of its own, on an LLM that is not ours."""
+"""The conformance suite as its users run it: a file of their own, in a pytest of its own,
+on an LLM that is not ours.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ import llama_index_opea
 
 FILE = '''
 import pytest
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse
+from llama_index.core.base.llms.types import CompletionResponse, LLMMetadata
 from llama_index.core.llms import LLM
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index_opea.testing import LLMConformance
@@ -86,7 +89,9 @@ CHOSEN = (
 
 
 def run(tmp_path: Path, mode: str, bent: bool) -> dict[str, set[str]]:
-    """The names of the tests, by what became of them; of those skipped, the settings that are off."""
+    """The names of the tests, by what became of them;
+    of those skipped, the settings that are off.
+    """
     (tmp_path / "test_parrot.py").write_text(FILE.replace("BENT", str(bent)), "utf-8")
     (tmp_path / "pytest.ini").write_text(INI.format(mode=mode), "utf-8")
     names = [f"test_parrot.py::TestParrot::test_{name}" for name in CHOSEN]

@@ -1,4 +1,6 @@
-"""The scripted upstream of the conformance suite, and the way its answers are played: what makes the suite fail when it should."""
+"""The scripted upstream of the conformance suite, and the way its answers are played:
+what makes the suite fail when it should.
+"""
 
 from __future__ import annotations
 
