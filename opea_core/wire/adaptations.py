@@ -89,9 +89,10 @@ Change: TypeAlias = tuple[tuple[str, ...], Mapping[str, Any], bool]
 def asked_for(refusal: Refusal, done: frozenset[str]) -> Iterator[Change]:
     """Changes that a refusal asks for, the likeliest first."""
     yield from _by_table(_BEFORE_FIELDS, refusal, done)
+    encrypted = ["include"] if forms.refuses_encrypted(refusal) else []
     dropped = [
         name
-        for name in refusal.refused(DROPPABLE)
+        for name in dict.fromkeys([*refusal.refused(DROPPABLE), *encrypted])
         if name not in refusal.known.dropped and name not in done
     ]
     if dropped:
