@@ -158,6 +158,7 @@ def _job(
     schema, asked = read_schema(settings.get("schema"))
     if asked is not None:
         options["output_schema"] = asked
+    opea._engine.calls.chat("checked now, before any row", options, stream=False)
     paths = None if output == STDOUT else Paths.of(Path(output), form)
     if paths is None and (settings.get("ordered") or settings.get("redo_changed")):
         raise ConfigurationError("Standard output can be neither sorted nor changed afterwards.")

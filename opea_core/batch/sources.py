@@ -39,7 +39,7 @@ class Input:
         self.columns: list[str] | None = None
         """The columns of a table; None where each row has fields of its own."""
         self._kind, self._packing = _kind_of(self.path, self.is_stdin)
-        self._file: IO[bytes] | None = None
+        self._file: IO[Any] | None = None
         try:
             self._records: Iterator[Record] = self._open()
         except BaseException:
@@ -95,6 +95,7 @@ class Input:
     def _table(self, file: IO[bytes]) -> Iterator[Record]:
         csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
         text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+        self._file = text
         reader = csv.reader(text, delimiter=_TABLES[self._kind])
         try:
             header = next(reader, [])
