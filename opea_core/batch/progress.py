@@ -72,7 +72,10 @@ class Figures:
 
     def places(self) -> list[str]:
         """Each endpoint in a few words."""
-        return [f"{label} {' '.join(place(of))}" for label, of in self.endpoints.items()]
+        return [
+            " ".join(word for word in (label, *place(of)) if word)
+            for label, of in self.endpoints.items()
+        ]
 
 
 def place(figures: dict[str, Any]) -> list[str]:

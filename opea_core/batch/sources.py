@@ -73,15 +73,13 @@ class Input:
             return (Record(number, item) for number, item in enumerate(self._items, 1))
         if self._kind == _PARQUET:
             return self._parquet()
+        if self.is_stdin:
+            return _json_lines(_lines_of_stdin())
         file = self._bytes()
-        self._file = None if self.is_stdin else file
-        if self._kind in _TABLES:
-            return self._table(file)
-        return _json_lines(file)
+        self._file = file
+        return self._table(file) if self._kind in _TABLES else _json_lines(file)
 
     def _bytes(self) -> IO[bytes]:
-        if self.is_stdin:
-            return sys.stdin.buffer
         assert self.path is not None
         try:
             if self._packing == ".gz":
@@ -149,7 +147,22 @@ def _kind_of(path: Path | None, is_stdin: bool) -> tuple[str, str]:
     return kind, packing
 
 
-def _json_lines(file: IO[bytes]) -> Iterator[Record]:
+def _lines_of_stdin() -> Iterator[bytes]:
+    """Read without Python's buffer, in which a waiting thread would make Python's exit fail."""
+    try:
+        file = sys.stdin.fileno()
+    except (OSError, ValueError):  # it is no file, as in a notebook
+        yield from sys.stdin.buffer
+        return
+    rest = b""
+    while block := os.read(file, _BLOCK):
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _json_lines(file: Iterable[bytes]) -> Iterator[Record]:
     for number, line in enumerate(file, 1):
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")

@@ -119,6 +119,8 @@ class Summary:
         found.append(f"answers    {self.output}")
         if self.errors_file is not None:
             found.append(f"failures   {self.errors_file}")
+        if self.interrupted:
+            found.append("stopped    interrupted; rows without an answer are still to be asked")
         if self.stopped is not None:
             found.append(f"stopped    {self.stopped}")
         if self.command is not None and self.exit_code:

@@ -88,9 +88,7 @@ def read_options(given: list[str]) -> dict[str, Any]:
                 "For example --set temperature=0.2 or --set 'user=\"me\"'.",
             )
         if name in _OURS:
-            raise ConfigurationError(
-                f"--set {name}=... is not possible: rows, --model and --schema say that."
-            )
+            raise ConfigurationError(f"--set cannot say {name}: the rows, --model and --schema do.")
     return found
 
 
