@@ -37,7 +37,7 @@ def finish_reason(
     if status in _UNFINISHED or status == "cancelled":
         raise NoAnswer({"message": f"the response has the status {status}"})
     calls = [item for item in items if item.get("type") in CALLS]
-    is_cut = limit is not None and _tokens(response) >= limit and not calls
+    is_cut = limit is not None and _tokens(response) >= limit
     if is_cut or not all(map(_can_be_made, calls)):
         return "length"
     return "tool_calls" if calls else "stop"

@@ -17,7 +17,7 @@ Ids are not keys: some servers change them from event to event. An item is found
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,7 @@ class _Item:
 
     kind: str
     id: str = ""
+    call_id: str = ""
     handed: dict[str, str] = field(default_factory=dict)
     """What was handed on: text, refusal, thought, summary or arguments, its parts joined."""
     part: int = 0
@@ -67,6 +68,14 @@ class _Item:
     whole: Json | None = None
     """The item as the server ended it."""
     is_comment: bool = False
+
+    def is_called(self, ids: Iterable[str]) -> bool:
+        """Whether one of the ids is its own; servers put the id of a call in either place."""
+        return any(id_ and id_ in (self.id, self.call_id) for id_ in ids)
+
+    def answers_another(self, event: Json) -> bool:
+        """Whether an event tells of another call."""
+        return bool(self.call_id and event.get("call_id") not in (None, "", self.call_id))
 
 
 class ResponseEvents:
@@ -79,6 +88,7 @@ class ResponseEvents:
         "_items",
         "_last",
         "_limit",
+        "_named",
         "_open",
         "_order",
         "_root",
@@ -91,8 +101,10 @@ class ResponseEvents:
         self._limit = limit
         self._items: dict[Any, _Item] = {}
         self._order: list[Any] = []
-        self._open: dict[str, Any] = {}
+        self._open: dict[str, _Item] = {}
         """By kind: the item of that kind that was opened last."""
+        self._named: dict[tuple[str, str], _Item] = {}
+        """By kind and id."""
         self._calls = 0
         self._thought = False
         """Whether any reasoning was handed on."""
@@ -146,12 +158,10 @@ class ResponseEvents:
         if known is None or stage not in ("delta", "done"):
             return  # progress of a tool that the server runs, or news: the item's end tells
         kind, part = known
-        item = self._find(event, kind)
+        item = self._find(event, kind, "part" if stage == "done" else stage)
         value = next((event[key] for key in _VALUES if isinstance(event.get(key), str)), "")
         if part == "arguments" and item.call is None:
-            if stage == "delta" or not text(event.get("name")):
-                return  # it has no name yet: its end tells all of it
-            yield from self._begin(item, event)
+            return  # it has neither a name nor the id to answer: its end tells all of it
         if stage == "delta":
             place = event.get("summary_index")
             if part == "summary" and isinstance(place, int) and place != item.part:
@@ -165,7 +175,7 @@ class ResponseEvents:
         part = event.get("part")
         if isinstance(part, dict):
             kind = "reasoning" if text(part.get("type")).startswith("reasoning") else "message"
-            item = self._find(event, kind)
+            item = self._find(event, kind, "part")
             for what, value in texts_of({"type": kind, "content": [part]}).items():
                 yield from self._rest(item, what, value)
 
@@ -208,7 +218,11 @@ class ResponseEvents:
         if not isinstance(raw, dict):
             return
         kind = text(raw.get("type"))
-        item = self._find({**event, "item_id": raw.get("id")}, kind, is_new=not is_end)
+        about = {**event, "item_id": raw.get("id"), "call_id": raw.get("call_id")}
+        item = self._find(about, kind, "done" if is_end else "added")
+        if not item.call_id and raw.get("call_id"):
+            item.call_id = text(raw["call_id"])
+            self._name(item)
         item.is_comment = item.is_comment or raw.get("phase") == "commentary"
         if is_end:
             yield from self._finished(item, raw)
@@ -241,30 +255,44 @@ class ResponseEvents:
         elif is_first:
             yield self._event({"content": [raw]})
 
-    def _find(self, event: Json, kind: str, is_new: bool = False) -> _Item:
-        """The item that an event is about; opened, if it was never announced."""
-        index, id_ = event.get("output_index"), text(event.get("item_id"))
-        key: Any = index if isinstance(index, int) else None
-        found = self._items.get(key) if key is not None else None
-        if found is not None and found.kind == kind and not (is_new and found.whole is not None):
-            return found
-        if found is not None or key is None:
-            key = self._by_id(id_, kind)
-            if key is None and not is_new and (kind in self._open):
-                key = self._open[kind]
-            if key is None:
-                key = (len(self._order), id_)
-        if key not in self._items:
-            self._items[key] = _Item(kind, id_)
-            self._order.append(key)
-        self._open[kind] = key
-        return self._items[key]
+    def _find(self, event: Json, kind: str, stage: str = "delta") -> _Item:
+        """The item that an event is about; opened, if it was never announced.
 
-    def _by_id(self, id_: str, kind: str) -> Any:
-        for key, item in self._items.items() if id_ else ():
-            if item.id == id_ and item.kind == kind:
-                return key
-        return None
+        ``stage``: the event announces the item (``added``), goes on with it (``delta``), ends a
+        part of it (``part``) or all of it (``done``).
+        """
+        index = event.get("output_index")
+        ids = (text(event.get("item_id")), text(event.get("call_id")))
+        there = self._items.get(index) if isinstance(index, int) else None
+        at = there if there is not None and there.kind == kind else None
+        found = at
+        if at is None or not at.is_called(ids):
+            found = next((self._named[kind, id_] for id_ in ids if (kind, id_) in self._named), at)
+        if stage == "added":
+            is_known = found is not None and (found is at or not isinstance(index, int))
+            if found is None or not is_known or found.whole or found.answers_another(event):
+                return self._new(index, kind, event)
+            return found
+        if found is None and (there is not None or not isinstance(index, int)):
+            found = self._open.get(kind)
+            if found is not None and found.whole is not None and stage != "part":
+                found = None
+        return found or self._new(index, kind, event)
+
+    def _new(self, index: Any, kind: str, event: Json) -> _Item:
+        id_ = text(event.get("item_id"))
+        is_free = isinstance(index, int) and index not in self._items
+        key: Any = index if is_free else (len(self._order), id_)
+        self._items[key] = item = _Item(kind, id_, text(event.get("call_id")))
+        self._order.append(key)
+        self._open[kind] = item
+        self._name(item)
+        return item
+
+    def _name(self, item: _Item) -> None:
+        for id_ in (item.id, item.call_id):
+            if id_:
+                self._named[item.kind, id_] = item
 
     # --- the end
 
@@ -284,19 +312,18 @@ class ResponseEvents:
         yield last | ({"usage": usage} if isinstance(usage, dict) else {})
 
     def _matching(self, place: int, raw: Json, left: dict[Any, None]) -> _Item:
-        """The streamed item that a final one is: at its place, else by its id, else the next."""
+        """The streamed item that a final one is: by its id, else at its place, else the next."""
         kind = text(raw.get("type"))
+        ids = (text(raw.get("id")), text(raw.get("call_id")))
         same = [key for key in left if self._items[key].kind == kind]
-        ids = {text(raw.get("id")), call_id_of(raw)} - {""}
-        key = next(
-            (k for k in same if k == place),
-            next((k for k in same if self._items[k].id in ids), same[0] if same else None),
-        )
+        called = [key for key in same if self._items[key].is_called(ids)]
+        key = next(iter(called or [key for key in same if key == place] or same), None)
         if key is None:
-            key = (len(self._order), text(raw.get("id")))
-            self._items[key] = _Item(kind, text(raw.get("id")), is_comment=is_commentary(raw))
-            self._order.append(key)
-        left.pop(key, None)
+            about = {"item_id": raw.get("id"), "call_id": raw.get("call_id")}
+            item = self._new(None, kind, about)
+            item.is_comment = is_commentary(raw)
+            return item
+        left.pop(key)
         return self._items[key]
 
     def _in_order(self) -> list[_Item]:
