@@ -1,5 +1,4 @@
-"""Does a test notice? Breaks one rule at a time in a copy of the project
-and runs the tests that must fail.
+"""Does a test notice? Breaks one rule at a time in a copy, and runs the tests that must fail.
 
 ``python tests/mutants/mutants.py [words of names] [-j 2] [--list]``: exit code 1 if a variant is
 missed, if its text is no longer there, or if its tests fail without any change.

@@ -16,9 +16,14 @@ from benchmarks.simulation.server import Model, Trouble
 BROWNOUT = "60 s at three times the capacity, the server {}"
 
 
-@pytest.mark.parametrize(
-    "scenario", some(SCENARIOS, SCENARIOS.keys() - {"the defaults at 200 servers drawn at random"})
-)
+LONG = {
+    "the defaults at 200 servers drawn at random",
+    "10,000 calls at once, one of two gone for 5 s",
+}
+"""What takes seconds or minutes."""
+
+
+@pytest.mark.parametrize("scenario", some(SCENARIOS, kept=SCENARIOS.keys() - LONG))
 def test_bounds_hold(scenario: str) -> None:
     assert [figure for figure in SCENARIOS[scenario]("ours") if not figure.holds] == []
 
@@ -95,7 +100,10 @@ def test_other_chances_keep_the_bounds_of_an_outage(seed: int) -> None:
     assert record.finished <= 1.10 * outages.ideal(8, 4)
 
 
-@pytest.mark.parametrize(("variant", "is_kept"), [("ours", True), ("no budget", False)])
+@pytest.mark.parametrize(
+    ("variant", "is_kept"),
+    [("ours", True), pytest.param("no budget", False, marks=pytest.mark.slow)],
+)
 def test_without_a_budget_retries_have_no_bound(variant: str, is_kept: bool) -> None:
     """Answers that say nothing of too much, of a server that gets more than it can do."""
     model = Model(

@@ -16,6 +16,7 @@ from asking import made
 from inspection import Inspector
 from interrupting import CtrlC
 from storm import Calls, settled
+from thorough import most
 
 from opea_core import OPEA, BreakerPolicy, ServerError
 from opea_core.testing import ScriptedServer, chat, error, stream
@@ -50,7 +51,7 @@ CALLS: dict[str, tuple[Callable[[OPEA], Any], tuple[Any, ...]]] = {
         (chat("x").replace(before="close"), chat("x")),
     ),
 }
-STEP = 61
+STEP = most(61, 97)
 """Every so-manieth place is tried."""
 
 

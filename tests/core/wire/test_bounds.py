@@ -499,6 +499,8 @@ HEAVY = {
     ),
     "line ends": Heavy(many("\r", "data: {}"), stream),
 }
+LONG = {"text, stream.response at each chunk", "nothing but events", "streamed counts", "line ends"}
+"""What is like another one and takes seconds."""
 FLOOR = 5_200_000
 """Bytes that any answer may take, however small ``max_response_bytes`` is,
 and for the call itself.
@@ -530,13 +532,18 @@ def peak(heavy: Heavy, body: bytes) -> int:
 @pytest.mark.parametrize(
     "heavy",
     [
-        *(pytest.param(heavy, id=name) for name, heavy in HEAVY.items()),
+        *(
+            pytest.param(heavy, id=name, marks=pytest.mark.slow if name in LONG else ())
+            for name, heavy in HEAVY.items()
+        ),
         *(
             pytest.param(heavy._replace(packed=True), id=f"packed: {name}")
             for name, heavy in HEAVY.items()
             if name in ("lists", "parts")
         ),
-        pytest.param(HEAVY["text"]._replace(packed=True), id="packed: text"),
+        pytest.param(
+            HEAVY["text"]._replace(packed=True), id="packed: text", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_an_answer_takes_a_few_times_its_size(heavy: Heavy) -> None:

@@ -127,8 +127,10 @@ FAILED = {
 
 @pytest.mark.parametrize(
     ("mode", "bent"),
-    [("strict", False), ("auto", True)],
-    ids=["as it is", "with a test that is bent"],
+    [
+        pytest.param("strict", False, id="as it is", marks=pytest.mark.slow),
+        pytest.param("auto", True, id="with a test that is bent"),
+    ],
 )
 def test_tests_pass_fail_and_are_skipped(tmp_path: Path, mode: str, bent: bool) -> None:
     noticed = {"test_no_overrides"} if bent else set()
