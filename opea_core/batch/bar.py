@@ -38,7 +38,7 @@ class Bar:
 def drawn(figures: Figures) -> Group:
     """The bar, what it stands for, and the endpoints."""
     parts: list[RenderableType] = [_top(figures), _counts(figures), _endpoints(figures)]
-    if figures.is_stopping:
+    if figures.is_stopping and figures.running:
         parts.append(Text(leaving(figures.running), style="yellow"))
     return Group(*parts)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from opea_core import OPEA, ConfigurationError
-from opea_core.batch.run import Summary
-from opea_core.batch.run import run as run_batch
+from opea_core.batch import Summary
+from opea_core.batch import run as run_batch
 from opea_core.cli.screen import make_screen
 from opea_core.cli.servers import connect
 from opea_core.urls import parse_base_url

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from opea_core import OPEA, ConfigurationError
-from opea_core.batch.run import run
+from opea_core.batch import run
 
 WRITING = ("journal", "files", "manifest", "lock", "ledger", "work", "outcome")
 

@@ -14,10 +14,9 @@ from jobs import answers, asked, echo, prompts, read_lines
 from torture import KILLED, instructions, play
 
 from opea_core import ConfigurationError
-from opea_core.batch import journal, lock
+from opea_core.batch import journal, lock, run
 from opea_core.batch.job import Paths
 from opea_core.batch.journal import Appender, Entry, read_entry, repair
-from opea_core.batch.run import run
 from opea_core.testing import ScriptedServer
 
 

@@ -19,7 +19,7 @@ from jobs import answers, asked, echo, read_lines, write_lines
 from pyarrow import parquet
 
 from opea_core import OPEA, ConfigurationError
-from opea_core.batch.run import run
+from opea_core.batch import run
 from opea_core.batch.sources import Input
 from opea_core.testing import ScriptedServer, chat
 

@@ -18,7 +18,7 @@ from jobs import answers, asked, echo, prompts, read_lines, write_lines
 from waiting import until
 
 from opea_core import OPEA, ConfigurationError
-from opea_core.batch.run import arun, run
+from opea_core.batch import arun, run
 from opea_core.testing import Answer, ScriptedServer, Seen, chat, error, faults
 
 

@@ -28,7 +28,7 @@ from opea_core.batch.job import (
 from opea_core.batch.manifest import shown_options
 from opea_core.batch.progress import Progress, Silent, chosen
 from opea_core.batch.sources import Input, Source, pyarrow_parquet
-from opea_core.batch.summary import FailureKind, Summary
+from opea_core.batch.summary import Summary
 from opea_core.batch.templates import Template
 from opea_core.batch.work import Batch
 from opea_core.errors import ConfigurationError, nearest
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from opea_core.opea import OPEA
-
-__all__ = ["FailureKind", "Summary", "arun", "run"]
 
 
 class BatchOptions(TypedDict, total=False):
