@@ -302,9 +302,17 @@ def _by_words(words: set[str]) -> type[errors.OPEAError] | None:
         or "tool_use_failed" in joined
         or "bad_request" in joined
         or "content_filter" in joined
+        or re.search(_CALLERS_CODE, joined)
     ):
         return errors.InvalidRequestError
-    return None
+    return errors.NotFoundError if "model_not_found" in joined else None
+
+
+_CALLERS_CODE = (
+    r"\binvalid_(prompt|image|base64|value|function)|\bimage_(too|file|parse|content)"
+    r"|\b(unsupported|empty)_image|\bunsupported_(value|parameter)"
+)
+"""Codes of responses that failed by what was asked."""
 
 
 _BY_MESSAGE_CODE: Mapping[str, type[errors.OPEAError]] = {

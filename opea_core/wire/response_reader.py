@@ -452,7 +452,11 @@ class ResponseReader:
             and isinstance(document.get("choices"), list)
         ):
             self._plain(document)
-        elif self._events is not None and isinstance(document, dict) and "output" in document:
+        elif (
+            self._events is not None
+            and isinstance(document, dict)
+            and isinstance(document.get("output"), list)
+        ):
             self._whole_response(self._events, document)
         else:
             self._fail_document(data)
@@ -530,7 +534,8 @@ class ResponseReader:
                 Problem(error_class(self.status, body), "the server reported an error", body)
             )
         else:
-            self._fail(Problem(errors.BadAnswerError, "the answer has no choices", body))
+            what = "choices" if self._events is None else "output"
+            self._fail(Problem(errors.BadAnswerError, f"the answer has no {what}", body))
 
     def _fail_status(self) -> None:
         body = read_error(self._parts.joined(), self.status)

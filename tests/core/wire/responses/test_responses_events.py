@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -99,6 +100,14 @@ def renamed(events: list[Json]) -> list[Json]:
     return changed
 
 
+def at(events: list[Json], **places: Callable[[int], int]) -> list[Json]:
+    """Every event tells another place."""
+    return [
+        one | {name: move(one[name]) for name, move in places.items() if name in one}
+        for one in events
+    ]
+
+
 def without(events: list[Json], *names: str) -> list[Json]:
     return [{k: v for k, v in one.items() if k not in names} for one in events]
 
@@ -120,15 +129,13 @@ ITEMS = [THOUGHT, message("One. "), CALL, call('{"n": 2}', 2, "g"), message("Two
         with_constant_ids,
         lambda events: without(events, "output_index"),
         lambda events: without(events, "sequence_number", "content_index", "logprobs"),
-        lambda events: [{**one, "output_index": 0} if "output_index" in one else one for one in events],
-        lambda events: [
-            {**one, "content_index": 1} if "content_index" in one else one for one in events
-        ],
-        lambda events: [{**one, "output_index": one["output_index"] + 1} if "output_index" in one else one for one in events],
+        lambda events: at(events, output_index=lambda _: 0),
+        lambda events: at(events, content_index=lambda _: 1),
+        lambda events: at(events, output_index=lambda place: place + 1),
         lambda events: [one for one in events if not one["type"].endswith(".added")],
         lambda events: [one for one in events if not one["type"].endswith((".delta", ".added"))],
         lambda events: [one for one in events if "output_item.done" not in one["type"]],
-        lambda events: [one for one in events if "output_item" in one["type"] or "completed" in one["type"]],
+        lambda events: [one for one in events if "item" in one or "response" in one],
         lambda events: events[-1:],
         lambda events: renamed(without(events, "output_index")),
     ],
