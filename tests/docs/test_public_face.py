@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/stability.md").read_text("utf-8")
 PUBLIC = (
     "opea_core",
+    "opea_core.batch",
     "opea_core.testing",
+    "opea_core.transports",
     "langchain_opea",
     "llama_index_opea",
     "llama_index_opea.errors",
