@@ -282,10 +282,30 @@ class Capabilities(Value):
     """Whether ``/rerank`` stands beside ``/v1`` and not below it."""
     embedding_dtype: Literal["float32", "int8"] = "float32"
     """What base64 vectors are made of."""
+    embedding_format: Literal["float", "base64"] | None = None
+    """How vectors are asked for where the call does not say; None leaves it to the server."""
+    embedding_batch: Count | None = None
+    """The most texts that are embedded by one request; None is found out by refusals."""
+    context_window: Count | None = None
+    """Tokens that the model takes, for an endpoint that has no ``context_window`` of its own."""
+    tools: bool | None = None
+    """Whether tools are called; None where that is not known."""
+    parallel_tools: bool | None = None
+    """Whether several are called at once."""
+    reasoning: bool | None = None
+    """Whether reasoning comes, by itself or when it is asked for."""
     dropped: frozenset[str] = frozenset()
     """Parameters that the server refused; they are not sent again."""
     strip_message_keys: frozenset[str] = frozenset({"annotations", "usage"})
     """Keys of assistant messages that are answers only."""
+
+    def below(self, outranking: Capabilities) -> Capabilities:
+        """These where the other ones set nothing; what is dropped by either is dropped."""
+        set_there = {name: getattr(outranking, name) for name in outranking.model_fields_set}
+        if "dropped" in set_there:
+            set_there["dropped"] |= self.dropped
+        merged: Capabilities = self.replace(**set_there)
+        return merged
 
     def as_given(self) -> Capabilities:
         """What changes nothing of a request, but for what was set."""
@@ -455,6 +475,13 @@ class Endpoint(Value):
     def _headers(cls, value: Any) -> Any:
         return check_headers("headers", value or {})
 
+    @field_validator("capabilities", mode="before")
+    @classmethod
+    def _capabilities(cls, value: Any) -> Any:
+        from opea_core.profiles import read_profile  # it needs Capabilities, which are above
+
+        return read_profile(value)
+
     @field_validator("timeouts", mode="before")
     @classmethod
     def _timeouts(cls, value: Any) -> Any:
@@ -501,6 +528,8 @@ class Endpoint(Value):
             )
         if not self.label:
             object.__setattr__(self, "label", url.host)
+        if self.context_window is None and self.capabilities.context_window is not None:
+            object.__setattr__(self, "context_window", self.capabilities.context_window)
         if self.dialect is not None and self.dialect != self.capabilities.dialect:
             known = self.capabilities.replace(dialect=self.dialect)
             object.__setattr__(self, "capabilities", known)

@@ -9,7 +9,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from opea_core import errors, events, log
@@ -31,6 +31,7 @@ from opea_core.version import __version__
 if TYPE_CHECKING:
     import httpx
 
+    from opea_core.shared.renewal import Renewal
     from opea_core.transport.drivers.aio import AsyncDriver
 
 
@@ -82,6 +83,7 @@ class Drivers:
         self.limiters: weakref.WeakSet[Limiter] = weakref.WeakSet()
         """Every set of limits over these connections."""
         self.closed = False
+        self.at_close: list[Callable[[], None]] = []
         self._with_aiohttp = async_http_client == AIOHTTP
         self._async_handle = borrowed_async(async_given, async_transport, self.async_lent)
         self._aio: AsyncDriver | None = None
@@ -121,6 +123,8 @@ class Drivers:
         Waits for no event loop.
         """
         self.closed = True
+        for end in self.at_close:
+            end()
         for limiter in list(self.limiters):
             limiter.close()
         self.sync.close()
@@ -159,6 +163,8 @@ class Engine:
         self.limiter = Limiter(settings, emitter, random.random)
         drivers.limiters.add(self.limiter)
         self.calls = CallMaker(settings, new_id, time.monotonic_ns)
+        self._renewal: Renewal | None = None
+        self._renewal_lock = threading.Lock()
         self._counts_tokens = any(
             e.tpm or any(own.tpm for own in e.models.values()) for e in settings.endpoints
         )
@@ -170,6 +176,18 @@ class Engine:
             foreign_key=bool(os.environ.get("OPENAI_API_KEY")),
             lent=drivers.lent.values,
         )
+
+    def _keep_shared_limits(self) -> None:
+        """Begin to share limits with other processes: at the first call, and again after a fork."""
+        known = self._renewal
+        if known is not None and known.pid == os.getpid():
+            return
+        from opea_core.shared.renewal import Renewal
+
+        with self._renewal_lock:
+            if self._renewal is known:
+                self._renewal = Renewal(self.settings.shared_limits, self.limiter)
+                self.drivers.at_close.append(self._renewal.close)
 
     # --- calls
 
@@ -189,14 +207,18 @@ class Engine:
         try:
             while True:
                 call = flow.send(result)
-                result = (
-                    self._try_together(call.calls)
-                    if isinstance(call, Together)
-                    else self._try(call)
-                )
+                result = self.attempt(call)
         except StopIteration as stop:
             returned: ResultT = stop.value
             return returned
+
+    def attempt(self, call: Call | Together) -> Any:
+        """A call's result or error, or those of several calls at once."""
+        return self._try_together(call) if isinstance(call, Together) else self._try(call)
+
+    async def aattempt(self, call: Call | Together) -> Any:
+        """The async twin of ``attempt``."""
+        return await (self._atry_together(call) if isinstance(call, Together) else self._atry(call))
 
     def _try(self, call: Call) -> Any:
         try:
@@ -204,11 +226,12 @@ class Engine:
         except errors.OPEAError as error:
             return error
 
-    def _try_together(self, calls: Sequence[Call]) -> list[Any]:
+    def _try_together(self, together: Together) -> list[Any]:
         """Each in a thread of its own.
 
         The last ones may go on when nobody waits for them any more.
         """
+        calls, grace = together.calls, None if together.waits_for_all else _GRACE
         if len(calls) == 1:
             return [self._try(calls[0])]
         box: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
@@ -226,7 +249,7 @@ class Engine:
         answered = False
         with contextlib.suppress(queue.Empty):
             for _ in calls:
-                number, results[number] = box.get(timeout=_GRACE if answered else None)
+                number, results[number] = box.get(timeout=grace if answered else None)
                 if isinstance(results[number], BaseException) and not isinstance(
                     results[number], errors.OPEAError
                 ):
@@ -240,8 +263,9 @@ class Engine:
         except errors.OPEAError as error:
             return error
 
-    async def _atry_together(self, calls: Sequence[Call]) -> list[Any]:
+    async def _atry_together(self, together: Together) -> list[Any]:
         """The async twin of ``_try_together``."""
+        calls, grace = together.calls, None if together.waits_for_all else _GRACE
         if len(calls) == 1:
             return [await self._atry(calls[0])]
         import asyncio
@@ -252,7 +276,7 @@ class Engine:
             while pending:
                 done, pending = await asyncio.wait(
                     pending,
-                    timeout=_GRACE if answered else None,
+                    timeout=grace if answered else None,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 if not done:
@@ -272,11 +296,7 @@ class Engine:
         try:
             while True:
                 call = flow.send(result)
-                result = await (
-                    self._atry_together(call.calls)
-                    if isinstance(call, Together)
-                    else self._atry(call)
-                )
+                result = await self.aattempt(call)
         except StopIteration as stop:
             returned: ResultT = stop.value
             return returned
@@ -309,6 +329,8 @@ class Engine:
             raise errors.ClientClosed(
                 "This OPEA object is closed.", "Make a new one, or close it later."
             )
+        if self.settings.shared_limits is not None:
+            self._keep_shared_limits()
         spec = call.spec
         ticket = self.limiter.ticket(
             model=str(spec.body.get("model") or self.settings.model),

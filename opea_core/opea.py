@@ -15,6 +15,7 @@ from opea_core.batch.methods import ManyMethods
 from opea_core.bounded_dict import Bounded
 from opea_core.config import Endpoint, checked_key
 from opea_core.display_text import fit
+from opea_core.doctor.methods import DiagnoseMethods
 from opea_core.documents import DocumentMethods
 from opea_core.lazy_imports import importing
 from opea_core.original_methods import OriginalMethods
@@ -55,7 +56,9 @@ _OWN_FIELDS = frozenset(
 )
 
 
-class OPEA(DocumentMethods, ManyMethods, OriginalMethods, ResponsesMethods, BaseApiBackend):
+class OPEA(
+    DiagnoseMethods, DocumentMethods, ManyMethods, OriginalMethods, ResponsesMethods, BaseApiBackend
+):
     """One object that talks to any server speaking OpenAI's chat-completions protocol.
 
     Build one per program: its queue, limits, breakers and statistics hold for all threads and all

@@ -6,11 +6,24 @@ import argparse
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from importlib import import_module
 
+from opea_core.cli.batch_options import add_batch_command
+from opea_core.cli.server_commands import add_server_commands
 from opea_core.version import __version__
 
 _INTERRUPTED = 130
+COMMANDS = {
+    "chat": ("chat", "run"),
+    "models": ("ask", "models"),
+    "embed": ("ask", "embed"),
+    "doctor": ("doctor", "run"),
+    "batch": ("batch", "run"),
+    "fake": ("fake", "run"),
+}
+"""The module and the function of each command that takes its arguments as they are."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,11 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     after Ctrl-C. Without a command the help is shown. As usual with argparse, ``--help``,
     ``--version`` and a wrong command line raise SystemExit.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a model may write what the terminal cannot show
     try:
-        _run(arguments)
+        status = _run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
@@ -32,23 +49,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # nobody reads any more: opea demo | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:  # noqa: BLE001 - the last resort: a user gets the text, not the trace
-        print(f"\nopea: {error or type(error).__name__}", file=sys.stderr)
-        return 1
-    return 0
+    except Exception as error:  # noqa: BLE001
+        # The last resort: a user gets the text, not the trace.
+        if getattr(arguments, "debug", False):
+            traceback.print_exc()
+        print(f"\nopea: {_spelled(str(error), arguments) or type(error).__name__}", file=sys.stderr)
+        return int(getattr(arguments, "on_error", 1))
+    return status
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    if arguments.command == "fake":
-        from opea_core.cli import fake
-
-        fake.run(arguments)
-    else:
-        from opea_core.cli import (
-            demo,
-        )  # imports httpx and pydantic, which --version and --help do not need
+def _run(arguments: argparse.Namespace) -> int:
+    """The exit status of a command; its module is imported now, as --help needs none of them."""
+    if arguments.command == "demo":
+        from opea_core.cli import demo
 
         demo.run(calls=arguments.calls)
+        return 0
+    module, function = COMMANDS[arguments.command]
+    status: int | None = getattr(import_module(f"opea_core.cli.{module}"), function)(arguments)
+    return status or 0
+
+
+_SPELLED = (("base_url=", "--url"), ("api_key=", "--key"), ("model=", "--model "))
+"""What Python calls it, and what the command line does."""
+
+
+def _spelled(text: str, arguments: argparse.Namespace) -> str:
+    """The words of an error with the names that the command line has for options."""
+    for name, option in _SPELLED if hasattr(arguments, "key") else ():
+        text = text.replace(name, option)
+    return text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,9 +87,8 @@ def _parser() -> argparse.ArgumentParser:
         description="One dependable client for every server that speaks OpenAI's protocol.",
     )
     parser.add_argument("--version", action="version", version=f"opea-core {__version__}")
-    commands = parser.add_subparsers(
-        title="commands", metavar="COMMAND", dest="command", required=True
-    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    add_server_commands(commands)
     demo = commands.add_parser(
         "demo",
         help="see what it does: on this computer alone, or with a server of yours",
@@ -78,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="calls of the last part (default: 200)",
     )
+    add_batch_command(commands)
     _add_fake(commands)
     return parser
 

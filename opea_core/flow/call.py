@@ -153,7 +153,7 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         settle = Settle(permit, said, retry, behind=free or permit.is_probe)
         log.server_errors += failure.error.status_code == 500 and not failure.away
         if retry is None:
-            if failure.model_missing:
+            if failure.model_missing and spec.names_models:
                 yield from _name_models(spec, context, where, permit, failure.error)
             yield settle
             raise _final(failure.error, log)
@@ -187,7 +187,11 @@ def _attempts(
     """
     endpoint, model = permit.endpoint, model_of(spec, context, permit.endpoint)
     may_adapt = endpoint.config.adapt if spec.adapt is None else spec.adapt
-    known = endpoint.capabilities(model) if may_adapt else endpoint.config.capabilities.as_given()
+    known = (
+        endpoint.capabilities(model, permit.at)
+        if may_adapt
+        else endpoint.config.capabilities.as_given()
+    )
     learned = log.learned.get(endpoint, known)
     key: str | None = spec.key or (yield from FetchKey(endpoint, spec.deadline))
     while True:
@@ -200,7 +204,7 @@ def _attempts(
         if failure is None:
             assert isinstance(outcome, Reply)
             if learned is not known:
-                endpoint.learn(model, _to_remember(learned, known, log.passing))
+                endpoint.learn(model, _to_remember(learned, known, log.passing), outcome.at)
             if outcome.connection is None:
                 response = outcome.response_reader.response
                 yield Settle(permit, went_well(outcome), usage=response.usage if response else None)

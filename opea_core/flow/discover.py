@@ -26,6 +26,8 @@ class Together:
     """
 
     calls: Sequence[Any]
+    waits_for_all: bool = False
+    """Whether all results are waited for, however long after the first one they come."""
 
 
 class Discovery(NamedTuple):
@@ -57,7 +59,7 @@ def discover_flow(
     if not listings:
         raise next(error for error in asked if isinstance(error, errors.OPEAError))
     named = {
-        e.label: _chosen(e, listings[e.label], model) for e in endpoints if e.label in listings
+        e.label: chosen_model(e, listings[e.label], model) for e in endpoints if e.label in listings
     }
     only = next((name for name in named.values() if name), None)
     entries = {
@@ -101,7 +103,7 @@ def _told(endpoint: Endpoint, entry: ModelInfo, props: Any) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value}
 
 
-def _chosen(endpoint: Endpoint, listing: list[ModelInfo], model: str | None) -> str | None:
+def chosen_model(endpoint: Endpoint, listing: list[ModelInfo], model: str | None) -> str | None:
     """The model that is used there: the one that was set, or the only one there is."""
     name = endpoint.model or model
     if name is not None:

@@ -59,6 +59,8 @@ class CallSpec:
 
     It has name, schema, description, strict.
     """
+    names_models: bool = True
+    """Whether the server is asked for its models when it does not know the one of the call."""
     on_place: Callable[[bool], None] | None = None
     """Is told when the call has a place (True), and when it has to wait for one (False)."""
     raw: RawCall | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _DEPRIORITIZED_FOR = 300 * SECOND
 _MOST_MODELS = 256
+_LEARNED_FOR = 3600 * SECOND
 
 
 @dataclass(slots=True, eq=False)
@@ -118,8 +119,8 @@ class EndpointState:
 
     __slots__ = (
         "_learned", "_marks", "_models", "answered", "breaker", "budget", "config",
-        "connection_key", "in_flight", "last_error", "prepared", "rate", "server_id", "stats",
-        "url",
+        "connection_key", "in_flight", "last_error", "prepared", "rate", "server_id", "share",
+        "stats", "url",
     )  # fmt: skip
 
     def __init__(
@@ -131,7 +132,9 @@ class EndpointState:
         """A mark of its base URL, for what is bound to a server."""
         self.rate = _window(config.rpm, config.tpm)
         """Requests and tokens a minute, of all models together."""
-        self._learned: Bounded[str, Capabilities] = Bounded(_MOST_MODELS)
+        self.share: int | None = None
+        """What other processes leave of ``max_concurrent``; None where nobody shares it."""
+        self._learned: Bounded[str, tuple[Capabilities, int]] = Bounded(_MOST_MODELS)
         self.in_flight = 0
         self.breaker = Breaker(breaker, chance)
         self.budget = Budget(config.max_concurrent, now)
@@ -153,13 +156,21 @@ class EndpointState:
         for limits in self._models.values():
             limits.concurrency.configure(config.max_concurrent)
 
-    def capabilities(self, model: str) -> Capabilities:
-        """What it takes for a model: as it was set, and what its refusals taught since."""
-        return self._learned.get(model, self.config.capabilities)
+    def capabilities(self, model: str, now: int | None = None) -> Capabilities:
+        """What it takes for a model: what its refusals taught, below what was set.
 
-    def learn(self, model: str, capabilities: Capabilities) -> None:
+        What was learned an hour ago is forgotten, if ``now`` is given: servers change.
+        """
+        learned, until = self._learned.get(model, (self.config.capabilities, 0))
+        if now is not None and until and now >= until:
+            self._learned.pop(model, None)
+            return self.config.capabilities
+        return learned
+
+    def learn(self, model: str, capabilities: Capabilities, now: int) -> None:
         """A refusal taught this, and what was sent then was taken."""
-        self._learned[model] = capabilities
+        learned = capabilities.below(self.config.capabilities)
+        self._learned[model] = (learned, now + _LEARNED_FOR)
 
     @property
     def label(self) -> str:
@@ -184,6 +195,19 @@ class EndpointState:
         found = [window for window in windows if window is not None]
         return RateWindows(*found) if found else None
 
+    def known_limits(self) -> list[tuple[str, ModelLimits]]:
+        """The models that were asked, with their limits."""
+        return list(self._models.items())
+
+    def windows(self) -> Iterator[tuple[str, RateWindow]]:
+        """Its limits a minute: ``""`` for that of all models together, and those of single ones."""
+        if self.rate is not None:
+            yield "", self.rate
+        for model, limits in self._models.items():
+            for window in limits.rates.windows if limits.rates is not None else ():
+                if window is not self.rate:
+                    yield model, window
+
     def _forget_idle(self) -> None:
         """Forget the models that nobody asks now, the oldest first, down to half.
 
@@ -207,7 +231,7 @@ class EndpointState:
 
     def has_room(self, limits: ModelLimits, now: int, need: Need | None = None) -> bool:
         """Whether a place is free for a model; ``need``: the tokens of the call that asks."""
-        most = self.config.max_concurrent
+        most = self.config.max_concurrent if self.share is None else self.share
         return (most is None or self.in_flight < most) and limits.has_room(now, need)
 
     @property

@@ -230,7 +230,8 @@ def test_the_core_knows_no_framework_and_no_model_library() -> None:
     check_none(importing(others, lambda other: top(other) in unwanted, typing_too=True))
     others = [name for name in CORE if name != "opea_core.transport.http.aiohttp_connections"]
     check_none(importing(others, lambda other: top(other) == "aiohttp", typing_too=True))
-    others = [name for name in CORE if name != "opea_core.cli.rich_screen"]
+    drawing = ("opea_core.cli.rich_screen", "opea_core.batch.bar")
+    others = [name for name in CORE if name not in drawing]
     check_none(importing(others, lambda other: top(other) == "rich", typing_too=True))
 
 

@@ -94,15 +94,18 @@ VARIANTS = [
     Variant(
         "A4: what was refused is not remembered",
         _CALL,
-        "                endpoint.learn(model, learned)\n",
+        (
+            "                endpoint.learn("
+            "model, _to_remember(learned, known, log.passing), outcome.at)\n"
+        ),
         "                pass\n",
         _LEARNING,
     ),
     Variant(
         "A4: what one model refused is kept from all",
         _ENDPOINT,
-        "        self._learned[model] = capabilities\n",
-        "        self.config = self.config.replace(capabilities=capabilities)\n",
+        "        self._learned[model] = (learned, now + _LEARNED_FOR)\n",
+        "        self.config = self.config.replace(capabilities=learned)\n",
         _LEARNING,
     ),
     Variant(
@@ -110,8 +113,8 @@ VARIANTS = [
         _CALL,
         "            learned = log.learned[endpoint] = adapted.capabilities\n",
         (
-            "            learned = log.learned[endpoint] = adapted.capabilities\n            "
-            "endpoint.learn(model, learned)\n"
+            "            learned = log.learned[endpoint] = adapted.capabilities\n"
+            "            endpoint.learn(model, learned, outcome.at)\n"
         ),
         _LEARNING,
     ),
@@ -125,8 +128,8 @@ VARIANTS = [
     Variant(
         "A10: adapt=False changes the messages",
         _CALL,
-        "endpoint.capabilities(model) if may_adapt else endpoint.config.capabilities.as_given()",
-        "endpoint.capabilities(model)",
+        "        if may_adapt\n        else endpoint.config.capabilities.as_given()\n",
+        "",
         _LEARNING,
     ),
     Variant(

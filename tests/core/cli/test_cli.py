@@ -41,12 +41,17 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [[], ["dance"], ["demo", "--calls", "0"], ["demo", "--calls", "many"]]
+    "line", [["dance"], ["demo", "--calls", "0"], ["demo", "--calls", "many"]]
 )
 def test_a_wrong_command_line(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(line)
     assert "usage: opea" in capsys.readouterr().err
+
+
+def test_alone_it_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "talk to a server" in capsys.readouterr().out
 
 
 def test_as_a_module() -> None:
