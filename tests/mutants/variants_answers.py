@@ -64,8 +64,9 @@ VARIANTS = [
         "L7: an answer so far joins all pieces again",
         _MERGE,
         (
-            '    if len(pieces) > 1:\n        pieces[:] = ["".join(pieces)]\n    return '
-            'pieces[0] if pieces else ""\n'
+            "    if len(pieces) > 1:\n"
+            '        pieces[:] = ["".join(pieces)]\n'
+            '    return pieces[0] if pieces else ""\n'
         ),
         '    return "".join(pieces)\n',
         _LINEAR + " -k response",
@@ -122,8 +123,8 @@ VARIANTS = [
     Variant(
         "L7: blanks before the thinking are kept together",
         _THINK,
-        "            self._blanks.append(text[: len(text) - len(bare)])\n            if "
-        "_OPEN.startswith(bare):\n"
+        "            self._blanks.append(text[: len(text) - len(bare)])\n"
+        "            if _OPEN.startswith(bare):\n"
         "                self._held = bare\n",
         "            if _OPEN.startswith(bare):\n                self._held = text\n",
         _LINEAR + " -k think_tags",
@@ -225,8 +226,9 @@ VARIANTS = [
         "L4: it is tried again",
         _INTAKE,
         (
-            "            self._fail(Problem(errors.BadAnswerError, what, "
-            "retryable=False))\n\n    def end("
+            "            self._fail(Problem(errors.BadAnswerError, what, retryable=False))\n"
+            "\n"
+            "    def end("
         ),
         "            self._fail(Problem(errors.BadAnswerError, what))\n\n    def end(",
         _BOUNDS + " -k 'more_than_any or once'",
@@ -255,11 +257,11 @@ VARIANTS = [
     Variant(
         "L6: nesting is no problem of an event",
         _INTAKE,
-        "        except (UndecodableBody, EventTooLarge, TooMany) as error:\n            "
-        "self._undecodable(str(error))\n"
+        "        except (UndecodableBody, EventTooLarge, TooMany) as error:\n"
+        "            self._undecodable(str(error))\n"
         "        except RecursionError:\n",
-        "        except (UndecodableBody, EventTooLarge, TooMany) as error:\n            "
-        "self._undecodable(str(error))\n"
+        "        except (UndecodableBody, EventTooLarge, TooMany) as error:\n"
+        "            self._undecodable(str(error))\n"
         "        except ZeroDivisionError:\n",
         _BOUNDS + " -k deeply",
     ),
@@ -267,12 +269,14 @@ VARIANTS = [
         "L6: nesting is no problem of a document",
         _INTAKE,
         (
-            "        except (EventTooLarge, TooMany) as error:\n            "
-            "self._undecodable(str(error))\n        except RecursionError:\n"
+            "        except (EventTooLarge, TooMany) as error:\n"
+            "            self._undecodable(str(error))\n"
+            "        except RecursionError:\n"
         ),
         (
-            "        except (EventTooLarge, TooMany) as error:\n            "
-            "self._undecodable(str(error))\n        except ZeroDivisionError:\n"
+            "        except (EventTooLarge, TooMany) as error:\n"
+            "            self._undecodable(str(error))\n"
+            "        except ZeroDivisionError:\n"
         ),
         _BOUNDS + " -k deeply",
     ),
@@ -424,8 +428,8 @@ VARIANTS = [
         "P30: our ids are new each time",
         _TOOLS,
         (
-            "            self.given[call.position] = new_id()\n        return call.id or "
-            "self.given[call.position]\n"
+            "            self.given[call.position] = new_id()\n"
+            "        return call.id or self.given[call.position]\n"
         ),
         "            return new_id()\n        return call.id\n",
         _SO_FAR,

@@ -93,8 +93,9 @@ VARIANTS = [
         "W17: a level is known as soon as it is raised",
         _CONCURRENCY,
         (
-            "        if not self._contention.asked:  # a level that was raised a moment ago "
-            "is not known yet\n            self._base"
+            "        if not self._contention.asked:  # a level that was raised a moment "
+            "ago is not known yet\n"
+            "            self._base"
         ),
         "        if True:\n            self._base",
         LEVEL,
@@ -309,10 +310,11 @@ VARIANTS = [
         "W19: what nobody took is waited for",
         _ENDPOINT,
         (
-            "            self._release(permit)\n            if permit.cohort is not None:\n  "
-            "              permit.cohort.lose()\n"
+            "            if permit.cohort is not None:\n"
+            "                permit.cohort.lose()\n"
+            "            if permit.admission"
         ),
-        "            self._release(permit)\n",
+        "            if permit.admission",
         MODEL,
     ),
     Variant(

@@ -32,8 +32,8 @@ VARIANTS = [
         "B10: a probing stream gives no verdict at its first content",
         _ENDPOINT,
         (
-            "            self._record(permit.admission, Verdict.OK, now)\n            "
-            "permit.admission = None\n"
+            "            self._record(permit.admission, Verdict.OK, now)\n"
+            "            permit.admission = None\n"
         ),
         "            pass\n",
         ENDPOINT,
@@ -70,8 +70,8 @@ VARIANTS = [
         "B2: connections that fail in a row do not open it",
         _BREAKER,
         (
-            "        if self._connect_failures >= self._policy.connect_failure_threshold:\n  "
-            "          return True\n"
+            "        if self._connect_failures >= self._policy.connect_failure_threshold:\n"
+            "            return True\n"
         ),
         "",
         BREAKER,
@@ -108,12 +108,14 @@ VARIANTS = [
         "B7: neutral keeps the probe's place",
         _BREAKER,
         (
-            "        self._probes.pop(admission.probe, None)\n        if verdict is "
-            "Verdict.NEUTRAL:\n            return\n"
+            "        self._probes.pop(admission.probe, None)\n"
+            "        if verdict is Verdict.NEUTRAL:\n"
+            "            return\n"
         ),
         (
-            "        if verdict is Verdict.NEUTRAL:\n            return\n        "
-            "self._probes.pop(admission.probe, None)\n"
+            "        if verdict is Verdict.NEUTRAL:\n"
+            "            return\n"
+            "        self._probes.pop(admission.probe, None)\n"
         ),
         BREAKER,
     ),
@@ -332,8 +334,8 @@ VARIANTS = [
         "B7: an offer that comes back keeps the probe",
         _ENDPOINT,
         (
-            "            if permit.admission is not None:\n                "
-            "self.breaker.record(permit.admission, Verdict.NEUTRAL, permit.at)\n"
+            "            if permit.admission is not None:\n"
+            "                self.breaker.record(permit.admission, Verdict.NEUTRAL, permit.at)\n"
         ),
         "",
         ENDPOINT,
@@ -529,8 +531,8 @@ VARIANTS = [
         "R11: a bad request is tried again",
         _RETRY,
         (
-            "    if isinstance(error, errors.RequestError | errors.ConfigurationError):\n    "
-            "    return None\n"
+            "    if isinstance(error, errors.RequestError | errors.ConfigurationError):\n"
+            "        return None\n"
         ),
         "",
         RETRY,

@@ -127,8 +127,9 @@ VARIANTS = [
         "W5: a lapsed ticket never waits again",
         _FILE,
         (
-            "            self.waiting -= 1\n            self._enqueue(ticket)\n        if "
-            "ticket.state is TicketState.TAKEN:"
+            "            self.waiting -= 1\n"
+            "            self._enqueue(ticket)\n"
+            "        if ticket.state is TicketState.TAKEN:"
         ),
         "            self.waiting -= 1\n        if ticket.state is TicketState.TAKEN:",
         DISPATCHER,
@@ -157,8 +158,8 @@ VARIANTS = [
     Variant(
         "E2: room is ignored",
         _FILE,
-        "            if endpoint.has_room(limits, now) and ticket",
-        "            if ticket",
+        "if is_due and endpoint.has_room(limits, now, ticket.need):",
+        "if is_due:",
         DISPATCHER,
     ),
     Variant(
@@ -283,8 +284,8 @@ VARIANTS = [
     Variant(
         "R4: the same endpoint at once",
         _FILE,
-        " and ticket.not_before.get(endpoint, 0) <= now:",
-        ":",
+        "is_due = ticket.not_before.get(endpoint, 0) <= now",
+        "is_due = True",
         DISPATCHER,
     ),
     Variant(
@@ -292,8 +293,9 @@ VARIANTS = [
         _FILE,
         "        ticket.permit = None\n        ticket.retrying = True",
         (
-            "        ticket.key = now + 10**12\n        ticket.permit = None\n        "
-            "ticket.retrying = True"
+            "        ticket.key = now + 10**12\n"
+            "        ticket.permit = None\n"
+            "        ticket.retrying = True"
         ),
         DISPATCHER,
     ),
@@ -336,8 +338,8 @@ VARIANTS = [
         "R22: a retry is waited for beyond it",
         _FILE,
         (
-            "        if ticket.deadline is not None and earliest >= ticket.deadline:\n       "
-            "     return Rejection(Reason.DEADLINE, now)\n"
+            "        if ticket.deadline is not None and earliest >= ticket.deadline:\n"
+            "            return Rejection(Reason.DEADLINE, now)\n"
         ),
         "",
         POLICY + "test_scheduler.py",

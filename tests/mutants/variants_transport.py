@@ -57,8 +57,9 @@ VARIANTS = [
         "W7: who gives back wakes nobody",
         _GATE,
         (
-            "            wakes = self._wakes(self._scheduler.poll(now), now)\n        "
-            "self._after(wakes, ticket)\n        self._tell_changes"
+            "            wakes = self._wakes(self._scheduler.poll(now), now)\n"
+            "        self._after(wakes, ticket)\n"
+            "        self._tell_changes"
         ),
         "            wakes = []\n        self._after(wakes, ticket)\n        self._tell_changes",
         WORLD + " -k at_once",
@@ -95,12 +96,13 @@ VARIANTS = [
         "W9: hooks are told under the lock",
         _GATE,
         (
-            "        self._after(wakes, ticket)\n        self._tell_changes(permit, effect, "
-            "*before, now)\n"
+            "        self._after(wakes, ticket)\n"
+            "        self._tell_changes(permit, effect, *before, now)\n"
         ),
         (
-            "        with self._lock:\n            self._tell_changes(permit, effect, "
-            "*before, now)\n        self._after(wakes, ticket)\n"
+            "        with self._lock:\n"
+            "            self._tell_changes(permit, effect, *before, now)\n"
+            "        self._after(wakes, ticket)\n"
         ),
         _GATES + " -k lock",
     ),

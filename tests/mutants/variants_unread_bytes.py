@@ -69,8 +69,9 @@ VARIANTS = [
         _UNREAD_FILE,
         "        layer = layer.transport_stream\n",
         (
-            "        layer = layer.transport_stream\n        while hasattr(layer, "
-            "'_read_bio'):\n            layer = layer.transport_stream\n"
+            "        layer = layer.transport_stream\n"
+            "        while hasattr(layer, '_read_bio'):\n"
+            "            layer = layer.transport_stream\n"
         ),
         _OWN,
     ),
@@ -223,8 +224,8 @@ VARIANTS = [
         "R20: what came of a sync answer is not told",
         _LINE,
         (
-            "        data = self._inner.read(max_bytes, self._left())\n        "
-            "self._line.came = self._line.came or bool(data)\n"
+            "        data = self._inner.read(max_bytes, self._left())\n"
+            "        self._line.came = self._line.came or bool(data)\n"
         ),
         "        data = self._inner.read(max_bytes, self._left())\n",
         _ONCE,

@@ -234,8 +234,8 @@ VARIANTS = [
     Variant(
         "P16: the usage of a stream is lost",
         _ASSEMBLE,
-        "        if usage:\n            self.usage = merge_usage(self.usage, usage)\n",
-        "",
+        "            self.usage = merge_usage(self.usage, usage)\n",
+        "            pass\n",
         _ANSWERS,
     ),
 ]

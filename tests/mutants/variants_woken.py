@@ -60,9 +60,10 @@ VARIANTS = [
         "W8: what is being given back is taken off the list first",
         _GATE,
         "                    ticket, tell = self._returned[0]\n",
-        "                    ticket, tell = self._returned.popleft()\n                   "
-        " self._returned.appendleft((ticket, tell))"
-        " if self._leave(ticket, now) is None else self._returned.appendleft((ticket, tell))\n",
+        "                    ticket, tell = self._returned.popleft()\n"
+        "                    self._returned.appendleft((ticket, tell)) if "
+        "self._leave(ticket, now) is None else self._returned.appendleft((ticket, "
+        "tell))\n",
         _WOKEN + " -k finaliser",
     ),
     # --- waiting for oneself
@@ -200,8 +201,8 @@ VARIANTS = [
         "W14: the async driver is imported without telling",
         _CORE,
         (
-            "        with importing:\n            from opea_core.transport.drivers.aio "
-            "import AsyncDriver\n"
+            "        with importing:\n"
+            "            from opea_core.transport.drivers.aio import AsyncDriver\n"
         ),
         "        if True:\n            from opea_core.transport.drivers.aio import AsyncDriver\n",
         _FORKS,
