@@ -6,9 +6,9 @@ import math
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from opea_core.config import (
     BreakerPolicy,
@@ -27,6 +27,9 @@ from opea_core.errors import ConfigurationError, nearest
 from opea_core.secret_origins import bind, names_servers, origins
 from opea_core.time_limits import Timeout
 from opea_core.urls import DEFAULT_URL
+
+if TYPE_CHECKING:
+    from opea_core.shared.stores import SharedLimits
 
 AIOHTTP: Literal["aiohttp"] = "aiohttp"
 """As ``async_http_client=``: own connections, made by aiohttp."""
@@ -47,6 +50,17 @@ class Settings(Value):
     max_response_bytes: Count = 128 * 1024 * 1024
     max_event_bytes: Count = 16 * 1024 * 1024
     compatible_prefixes: tuple[str, ...] = DEFAULT_PREFIXES
+    shared_limits: Any = Field(default=None, repr=False)
+    """Where several processes keep their limits together (``SQLiteLimits``, ``RedisLimits``)."""
+
+    @field_validator("shared_limits", mode="before")
+    @classmethod
+    def _shared(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        from opea_core.shared.stores import shared_limits
+
+        return shared_limits(value)
 
 
 _METADATA = {
@@ -79,7 +93,12 @@ _POLICY_OPTIONS = {
     "recovery_wait": ("queue", "recovery_wait"),
 }
 _ENDPOINT_OPTIONS = frozenset(Endpoint.model_fields) - {"timeouts"}
-_PLAIN_OPTIONS = ("max_response_bytes", "max_event_bytes", "compatible_prefixes")
+_PLAIN_OPTIONS = (
+    "max_response_bytes",
+    "max_event_bytes",
+    "compatible_prefixes",
+    "shared_limits",
+)
 
 
 class Options(TypedDict, total=False):
@@ -151,6 +170,9 @@ class Options(TypedDict, total=False):
     max_response_bytes: int
     max_event_bytes: int
     compatible_prefixes: tuple[str, ...]
+    shared_limits: str | SharedLimits | None
+    """Limits kept together with other processes: ``"sqlite:///limits.db"`` (one host) or
+    ``"redis://host:6379/0"`` (several)."""
 
 
 OPTIONS = frozenset(Options.__annotations__)
