@@ -104,7 +104,8 @@ def call_of(incoming: Incoming, content: bytes, settings: Settings, call_id: str
     assert kind is not None
     body = _read(content) if kind != "models" else {}
     spec = _spec(incoming, kind, content, settings, call_id)
-    spec.body = {name: body[name] for name in ("model", "n", "prompt") if name in body}
+    # Not sent, but read by limits of tokens and by what tells how many choices were asked for.
+    spec.body = body
     spec.stream = body.get("stream") is True and kind in ("chat", "completion", "document")
     spec.timeouts = _timeouts(incoming.timeout)
     total = settings.timeouts.total

@@ -102,3 +102,11 @@ def test_an_endpoints_own_headers_and_query_win_over_the_clients() -> None:
     assert spec.raw is not None
     assert spec.raw.headers["x-stainless-lang"] == "python"
     assert not {"host", "content-length", "connection", "accept-encoding"} & set(spec.raw.headers)
+
+
+def test_limits_of_tokens_see_the_whole_request() -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"Hello"}],"max_tokens":7}'
+    spec = call_of(incoming(), body, settings(), "id", 0).spec
+    assert (spec.body["messages"][0]["content"], spec.body["max_tokens"]) == ("Hello", 7)
+    assert spec.raw is not None
+    assert spec.raw.content == body
