@@ -7,7 +7,7 @@ SET_UP = @$(PYTHON) tools/set_up.py
 CHOSEN := $(if $(filter-out default file undefined,$(origin PYTHON)),--chosen)
 COVERED := 97
 
-.PHONY: demo test test-all check docs coverage live record format mutants bench simulate clean
+.PHONY: demo test test-all check docs coverage live record format mutants bench simulate compat clean
 
 demo:                        ## the main job, on a scripted server (or on OPEA_API_URL)
 	$(SET_UP) demo $(CHOSEN)
@@ -71,6 +71,9 @@ bench:                       ## what it costs beside httpx, the openai SDK, lang
 simulate:                    ## outages and overloads on virtual time: the figures and plots of docs/resilience.md
 	$(SET_UP) bench $(CHOSEN)
 	@$(BIN)/python -m benchmarks.simulation
+
+compat:                      ## OPEA under the openai SDK, LangChain, pydantic-ai ..., each in its own environment (five minutes)
+	@$(PYTHON) tools/compat.py --upgrade
 
 clean:
 	rm -rf $(VENV) .bench build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
