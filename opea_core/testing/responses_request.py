@@ -242,7 +242,7 @@ def chat_request(body: Json) -> Json:
     choice = body.get("tool_choice")
     if choice is not None:
         named = isinstance(choice, dict) and choice.get("type") == "function"
-        built["tool_choice"] = {"type": "function", "function": choice} if named else choice
+        built["tool_choice"] = _chat_tool(choice) if named else choice
     form = (body.get("text") or {}).get("format")
     if form is not None:
         inner = {name: value for name, value in form.items() if name != "type"}

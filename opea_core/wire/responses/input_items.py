@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from opea_core.types import RESPONSE_ITEMS, Json
+from opea_core.wire.responses.items import CALLS, dicts, is_commentary, texts_of
 
-_ANSWERS_ONLY = ("status", "logprobs", "parsed")
-"""Fields of items that only answers have."""
+_ANSWERS_ONLY = ("status", "format")
+"""Fields of reasoning that only answers have."""
 _TEMPORARY = "rs_tmp"
-_CALLS = ("function_call", "custom_tool_call")
 
 
 def input_items(messages: Sequence[Any], keeps: bool) -> list[Any]:
@@ -27,7 +27,7 @@ def input_items(messages: Sequence[Any], keeps: bool) -> list[Any]:
             items.append(message)
         elif message["role"] == "assistant":
             own = list(_assistant(message, keeps))
-            custom |= {str(item.get("call_id")) for item in own if item["type"] == _CALLS[1]}
+            custom |= {str(item.get("call_id")) for item in own if item["type"] == CALLS[1]}
             items += own
         elif message["role"] in ("tool", "function"):
             items.append(_output(message, custom))
@@ -83,7 +83,7 @@ def _assistant(message: Mapping[str, Any], keeps: bool) -> Iterator[Json]:
         if kind == "reasoning":
             waiting += [_sendable(item)] if _may_go_back(item, keeps) else []
             continue
-        follows = said.taken(item) if kind in ("message", *_CALLS) else _sendable(item)
+        follows = said.taken(item) if kind in ("message", *CALLS) else _sendable(item)
         if follows is not None:
             yield from waiting
             yield follows
@@ -97,7 +97,8 @@ def _may_go_back(item: Mapping[str, Any], keeps: bool) -> bool:
 
 
 def _sendable(item: Mapping[str, Any]) -> Json:
-    built = {k: v for k, v in item.items() if k not in _ANSWERS_ONLY and v is not None}
+    left = _ANSWERS_ONLY if item.get("type") == "reasoning" else ()
+    built = {k: v for k, v in item.items() if k not in left and v is not None}
     if not built.get("id") or str(built["id"]).startswith(_TEMPORARY):
         built.pop("id", None)
     return built
@@ -108,13 +109,19 @@ class _Said:
 
     def __init__(self, message: Mapping[str, Any]) -> None:
         self._texts = _said_parts(message)
+        self._is_whole = _is_said_by(message.get(RESPONSE_ITEMS), self._texts)
         self._calls = [call for call in message.get("tool_calls") or () if _is_call(call)]
 
     def taken(self, item: Mapping[str, Any]) -> Json | None:
         """The item that a place stands for, if the message still has it."""
         if item.get("type") == "message":
             own = item.get("content")
-            parts, self._texts = (own, self._texts) if own else (self._texts, [])
+            if self._is_whole:
+                parts, self._texts = own or [], []
+            elif own and is_commentary(item):
+                parts = own
+            else:
+                parts, self._texts = self._texts, []
             about = {name: item[name] for name in ("id", "phase") if item.get(name)}
             return _message(parts, about) if parts else None
         for call in self._calls:
@@ -131,6 +138,17 @@ class _Said:
             yield _call(call, {})
 
 
+def _is_said_by(items: Any, parts: Sequence[Any]) -> bool:
+    """Whether the messages among the items say what a chat message says, one after the other."""
+    messages = [item for item in dicts(items) if item.get("type") == "message"]
+    own = [texts_of(item) for item in messages if not is_commentary(item)]
+    whole = texts_of({"type": "message", "content": parts})
+    return any(own) and all(
+        "".join(said.get(kind, "") for said in own) == whole.get(kind, "")
+        for kind in ("text", "refusal")
+    )
+
+
 def _is_call(call: Any) -> bool:
     return isinstance(call, Mapping) and any(
         isinstance(call.get(kind), Mapping) for kind in ("function", "custom")
@@ -145,10 +163,10 @@ def _call(call: Mapping[str, Any], about: Json) -> Json:
     custom = call.get("custom")
     if isinstance(custom, Mapping):
         inner = {"name": custom.get("name"), "input": custom.get("input", "")}
-        return {"type": _CALLS[1], **about, "call_id": call.get("id"), **inner}
+        return {"type": CALLS[1], **about, "call_id": call.get("id"), **inner}
     function = call["function"]
     inner = {"name": function.get("name"), "arguments": function.get("arguments") or "{}"}
-    return {"type": _CALLS[0], **about, "call_id": call.get("id"), **inner}
+    return {"type": CALLS[0], **about, "call_id": call.get("id"), **inner}
 
 
 def _said_parts(message: Mapping[str, Any]) -> list[Any]:
@@ -161,7 +179,7 @@ def _said_parts(message: Mapping[str, Any]) -> list[Any]:
             parts.append({"type": "output_text", "text": part, "annotations": []})
         elif isinstance(part, Mapping) and part.get("type") == "text" and part.get("text"):
             parts.append({"type": "output_text", "text": part["text"], "annotations": []})
-        elif isinstance(part, Mapping) and part.get("type") in ("output_text", "refusal"):
+        elif isinstance(part, Mapping) and part.get("type") != "text":
             parts.append(part)
     if message.get("refusal"):
         parts.append({"type": "refusal", "refusal": message["refusal"]})

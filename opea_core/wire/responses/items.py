@@ -8,6 +8,8 @@ from typing import Any
 from opea_core.types import Json
 
 CALLS = ("function_call", "custom_tool_call")
+_ANSWERS_ONLY = ("logprobs", "parsed")
+"""Fields of parts that only answers have."""
 
 
 def dicts(value: Any) -> list[Json]:
@@ -72,13 +74,19 @@ def call_id_of(item: Mapping[str, Any]) -> str:
     return text(item.get("call_id")) or text(item.get("id"))
 
 
-def place_of(item: Json) -> Json:
-    """What is kept of an item to send it back in its place."""
+def place_of(item: Json, is_alone: bool) -> Json:
+    """What is kept of an item to send it back in its place.
+
+    A chat message says what the only message (``is_alone``) of an answer says.
+    """
     kind = item.get("type")
     if kind == "message":
         kept = {name: item[name] for name in ("id", "phase") if item.get(name)}
-        said = {"content": item["content"]} if is_commentary(item) else {}
-        return {"type": kind, **kept, **said}
+        said = [
+            {k: v for k, v in part.items() if k not in _ANSWERS_ONLY}
+            for part in dicts(item.get("content"))
+        ]
+        return {"type": kind, **kept, **({} if is_alone else {"content": said})}
     if kind in CALLS:
         kept = {"id": item["id"]} if item.get("id") else {}
         return {"type": kind, **kept, "call_id": call_id_of(item)}
@@ -92,7 +100,7 @@ def is_commentary(item: Mapping[str, Any]) -> bool:
 
 def places_of(items: list[Json]) -> list[Json]:
     """The items to send back; none where a chat message says all of it."""
-    plain = sum(item.get("type") == "message" for item in items) <= 1 and all(
-        item.get("type") in ("message", *CALLS) and not is_commentary(item) for item in items
-    )
-    return [] if plain else [place_of(item) for item in items]
+    messages = [item for item in items if item.get("type") == "message" and item.get("content")]
+    is_alone = len(messages) <= 1 and not any(map(is_commentary, messages))
+    plain = is_alone and all(item.get("type") in ("message", *CALLS) for item in items)
+    return [] if plain else [place_of(item, is_alone) for item in items]

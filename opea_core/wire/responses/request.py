@@ -85,12 +85,21 @@ def _tools(built: Json, body: Mapping[str, Any], says_strict: bool) -> None:
         for one in body.get("functions") or ()
     ]
     if "web_search_options" in body:
-        tools.append({"type": "web_search", **(body["web_search_options"] or {})})
+        tools.append(_web_search(body["web_search_options"] or {}))
     if tools:
         built["tools"] = tools
     choice = body.get("tool_choice", body.get("function_call"))
     if choice is not None:
         built["tool_choice"] = _choice(choice)
+
+
+def _web_search(options: Mapping[str, Any]) -> Json:
+    """Search as a tool; a place stands one level deeper in chat."""
+    tool: Json = {"type": "web_search", **options}
+    place = tool.get("user_location")
+    if isinstance(place, Mapping) and isinstance(place.get("approximate"), Mapping):
+        tool["user_location"] = {"type": "approximate", **place["approximate"]}
+    return tool
 
 
 def _tool(tool: Any, says_strict: bool) -> Any:
