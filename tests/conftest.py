@@ -16,6 +16,9 @@ deadline._AT_ONCE = 10 * SECOND
 
 def pytest_configure(config: Any) -> None:
     thorough.choose(config.option.markexpr)
+    if hasattr(config.option, "loadscopereorder"):
+        # or the files with few and long tests would come last, one worker busy with each
+        config.option.loadscopereorder = False
 
 
 def pytest_collection_finish() -> None:
