@@ -175,6 +175,15 @@ class EmbedOptions(CallOptions, total=False):
     user: str | None
 
 
+class EmbedManyOptions(EmbedOptions, total=False):
+    """Options of ``embed_many``: those of ``embed``, and how many go out at once."""
+
+    batch_size: int | None
+    """Texts of a batch, 128 if not given; fewer go out where the server takes fewer."""
+    max_concurrent: int | None
+    """The most batches on their way at once; None finds out how many the server takes."""
+
+
 class RerankOptions(CallOptions, total=False):
     """What ``rerank`` and ``arerank`` take beside the query, the documents and ``top_n``."""
 
@@ -195,6 +204,7 @@ __all__ = [
     "ChatManyOptions",
     "ChatOptions",
     "CompletionOptions",
+    "EmbedManyOptions",
     "EmbedOptions",
     "RequestOptions",
     "RerankOptions",

@@ -5,19 +5,27 @@ Vectors, relevance, models, tokens, and asking servers what they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from opea_core.bounded_dict import Bounded
 from opea_core.errors import ConfigurationError
 from opea_core.flow.discover import Discovery, Together, discover_flow
 from opea_core.flow.embed import Sizes, check_inputs, embed_flow
+from opea_core.lazy_imports import importing
 from opea_core.types import CallMeta, EmbeddingResponse, ModelInfo, RerankResponse
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from opea_core.call_options import CallOptions, EmbedOptions, RerankOptions, TokenOptions
+    from opea_core.batch.many import AsyncMany, Many
+    from opea_core.call_options import (
+        CallOptions,
+        EmbedManyOptions,
+        EmbedOptions,
+        RerankOptions,
+        TokenOptions,
+    )
     from opea_core.calls import Call
     from opea_core.engine import Engine
 
@@ -45,6 +53,46 @@ class DocumentMethods:
         """``embed`` for async code."""
         return await self._engine.arun_all(
             embed_flow(inputs, self._embedding_calls(options), self._sizes(options))
+        )
+
+    def embed_many(
+        self, texts: Iterable[str] | AsyncIterable[str], **options: Unpack[EmbedManyOptions]
+    ) -> Many[list[float]]:
+        """Vectors for many texts, in order: ``chat_many`` for embeddings.
+
+        Texts are pulled as there is room, and go out in batches of ``batch_size`` (128), or of what
+        the server takes if it refuses so many. Each result has ``index``, ``request`` (the text),
+        ``response`` (its vector) and ``error``. A text that the server refuses costs the others of
+        its batch nothing. ``max_concurrent`` is the most batches on their way at once.
+        """
+        with importing:
+            from opea_core.batch.many import Many
+
+        if self._engine.drivers.only_sync:
+            raise ConfigurationError(
+                "Many texts are embedded in an event loop, and only a sync HTTP client was given.",
+                "Give async_http_client= too, so that they go the same way.",
+            )
+        return Many(self._vectors_maker(texts, options))
+
+    def aembed_many(
+        self, texts: Iterable[str] | AsyncIterable[str], **options: Unpack[EmbedManyOptions]
+    ) -> AsyncMany[list[float]]:
+        """``embed_many`` for async code; no ``await`` before ``async for``."""
+        return self._vectors_maker(texts, options)()
+
+    def _vectors_maker(
+        self, texts: Any, options: Mapping[str, Any]
+    ) -> Callable[[], AsyncMany[list[float]]]:
+        with importing:
+            from opea_core.batch.feed import Feed
+            from opea_core.batch.vectors import AsyncVectors, limits, shared_options
+
+        most, shared = limits(options), shared_options(options)
+        self._embedding_calls(shared)(["checked now"])
+        feed, sizes = Feed(texts), self._sizes(shared)
+        return lambda: AsyncVectors(
+            self._engine, feed, sizes, lambda: self._embedding_calls(shared), most
         )
 
     def _sizes(self, options: Mapping[str, Any]) -> Sizes:

@@ -69,6 +69,7 @@ def test_every_listed_option_is_one_of_its_call() -> None:
         call_options.ChatOptions: lambda opea, given: opea.chat("a", **given),
         call_options.CompletionOptions: lambda opea, given: opea.complete("a", **given),
         call_options.EmbedOptions: lambda opea, given: opea.embed("a", **given),
+        call_options.EmbedManyOptions: lambda opea, given: list(opea.embed_many(["a"], **given)),
         call_options.RerankOptions: lambda opea, given: opea.rerank("a", ["b"], **given),
         call_options.CallOptions: lambda opea, given: opea.models(**given),
         call_options.TokenOptions: lambda opea, given: opea.count_tokens("a", **given),
