@@ -45,6 +45,8 @@ def diagnose_flow(endpoint: Endpoint, model: str | None) -> Steps:
     for probe in PROBES:
         if probe.when(known):
             yield from _probe(known, probe)
+    if not known.is_yes("stream"):
+        known.rows.pop("usage in streams", None)  # there is nothing that could have it
     _server(known)
     if known.is_yes("chat"):
         yield from _at_once(known)
@@ -109,10 +111,11 @@ def _probe(known: Known, probe: Probe) -> Steps:
 
 
 def _take(known: Known, rows: list[Row]) -> None:
-    """Keep rows; a no is mended by a later yes, and otherwise the first word counts."""
+    """Keep rows; what is refused in one form may be taken in another, else the first one counts."""
     for row in rows:
         before = known.rows.get(row.name)
-        if before is None or row.value == "yes" or before.value == "unknown":
+        mends = before is not None and before.value == "no" and row.value == "ignored"
+        if before is None or mends or row.value == "yes" or before.value == "unknown":
             known.rows[row.name] = row
 
 

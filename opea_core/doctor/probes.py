@@ -149,12 +149,14 @@ def _thinks(known: Known) -> bool:
 
 
 def _history_is_refused(known: Known) -> bool:
-    return _has_tools(known) and known.value("tool results") == "no"
+    is_refused = _has_tools(known) and known.value("tool results") == "no"
+    return is_refused and not readers.wants_reasoning(known)
 
 
 def _with_reasoning(known: Known) -> Ask:
     name = readers.reasoning_name(known) or "reasoning_content"
-    messages = samples.history("", samples.SHORT_ID, **{name: samples.THOUGHT})
+    content = readers.taken_content(known)
+    messages = samples.history(content, samples.SHORT_ID, **{name: samples.THOUGHT})
     return known.chat(messages, 30, tools=[WEATHER], **known.thinks_by)
 
 
@@ -176,19 +178,13 @@ TURNS: tuple[Probe, ...] = (
         "tools with reasoning",
         lambda k: k.chat(ONE_CITY, 250, tools=[WEATHER], **k.thinks_by),
         readers.tools_with_reasoning,
-        lambda k: _has_tools(k) and _thinks(k),
+        lambda k: k.is_yes("tools") and _thinks(k),
     ),
     Probe(
         "tool results",
         lambda k: k.chat(samples.history("", samples.SHORT_ID), 30, tools=[WEATHER], **k.thinks_by),
         lambda k, o: [Row("tool results", "yes"), Row("empty content", "yes")],
         _has_tools,
-    ),
-    Probe(
-        "reasoning sent back",
-        _with_reasoning,
-        readers.reasoning_back,
-        lambda k: _has_tools(k) and (_thinks(k) or readers.wants_reasoning(k)),
     ),
     Probe(
         "null content",
@@ -198,6 +194,12 @@ TURNS: tuple[Probe, ...] = (
         readers.null_content,
         _history_is_refused,
         rows=("tool results",),
+    ),
+    Probe(
+        "reasoning sent back",
+        _with_reasoning,
+        readers.reasoning_back,
+        lambda k: (k.is_yes("tool results") and _thinks(k)) or readers.wants_reasoning(k),
     ),
     Probe(
         "long tool ids",

@@ -35,6 +35,9 @@ def capabilities_of(known: Known) -> Capabilities:
     dropped = {
         name for row, names in _DROPPED.items() if known.value(row) == "no" for name in names
     }
+    effort = known.outcomes.get("reasoning")
+    if effort is not None and effort.error is not None and not effort.is_busy:
+        dropped.add("reasoning_effort")
     if dropped:
         found["dropped"] = frozenset(dropped)
     return Capabilities(**found)

@@ -158,8 +158,7 @@ def reasoning(known: Known, outcome: Outcome, by: Json) -> list[Row]:
     """Whether the model reasons when it is told to, and under which name that comes."""
     choice = outcome.response.choices[0]
     if not (choice.reasoning or "<think>" in choice.content):
-        before = known.rows.get("reasoning")
-        return [before or Row("reasoning", "ignored", "none came")]
+        return [Row("reasoning", "ignored", "none came")]
     known.thinks_by = by
     field = choice.reasoning_field or "<think>"
     return [Row("reasoning", "yes", f"in {field}, by {next(iter(by))}")]
@@ -200,14 +199,15 @@ def wants_reasoning(known: Known) -> bool:
 def reasoning_back(known: Known, outcome: Outcome) -> list[Row]:
     """What becomes of reasoning that is sent back."""
     before = known.outcomes["tool results"]
-    if before.error is not None:
+    if wants_reasoning(known):
         wanted = "it must be sent back with tool calls"
         return [
             Row("reasoning sent back", "yes", wanted),
             Row("tool results", "yes", wanted),
             Row("empty content", "yes"),
         ]
-    read, plain = outcome.prompt_tokens, before.prompt_tokens
+    without = before if before.error is None else known.outcomes["null content"]
+    read, plain = outcome.prompt_tokens, without.prompt_tokens
     if read is None or plain is None:
         return [
             Row("reasoning sent back", "unknown", "it is taken; whether it is read is not said")
@@ -289,11 +289,22 @@ def seed(known: Known, outcome: Outcome) -> Row:
     first, second = known.outcomes["seed"].response.content, outcome.response.content
     if first != second:
         return Row("seed", "ignored", "two answers with one seed differ")
-    several_ = known.outcomes.get("n")
-    free = {choice.content for choice in several_.response.choices} if several_ else set[str]()
-    if len(free | {first}) > 1 and all(free):
+    if any(_differ(first, other) for other in _free_answers(known)):
         return Row("seed", "yes")
     return Row("seed", "unknown", "answers are equal without it, too")
+
+
+def _free_answers(known: Known) -> list[str]:
+    """Answers to the same question without a seed, each as long as it came."""
+    found = (known.outcomes.get(name) for name in ("chat", "usage in streams", "stream", "n"))
+    choices = [choice for one in found if one is not None for choice in one.response.choices]
+    return [choice.content for choice in choices if choice.content]
+
+
+def _differ(one: str, other: str) -> bool:
+    """Whether two answers differ where both have come."""
+    length = min(len(one.strip()), len(other.strip()))
+    return one.strip()[:length] != other.strip()[:length]
 
 
 def _vectors(outcome: Outcome) -> list[Any]:

@@ -10,14 +10,15 @@ from opea_core.config import BreakerPolicy, Endpoint, RetryPolicy
 from opea_core.doctor.known import Known
 from opea_core.doctor.outcome import Ask, AtOnce, Outcome
 from opea_core.doctor.plan import Steps
+from opea_core.engine import Engine
 from opea_core.errors import OPEAError
+from opea_core.events import Emitter
 from opea_core.flow.discover import Together
 from opea_core.types import ChatChunk, ChatResponse
 from opea_core.wire.models import read_models
 
 if TYPE_CHECKING:
     from opea_core.calls import Call
-    from opea_core.engine import Engine
 
 Progress = Callable[[int, str], None]
 """Is told before each request how many were sent, and what it is about."""
@@ -37,7 +38,7 @@ class Prober:
             retry=RetryPolicy(max_retries=0),
             breaker=BreakerPolicy(enabled=False),
         )
-        self._engine = engine.derived(settings)
+        self._engine = Engine(settings, Emitter(), engine.drivers)  # nobody is told of its errors
         self._sent = 0
 
     def run(self, steps: Steps, progress: Progress | None) -> Known:
