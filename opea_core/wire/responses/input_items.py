@@ -156,7 +156,16 @@ def _is_call(call: Any) -> bool:
 
 
 def _message(parts: Sequence[Any], about: Json) -> Json:
-    return {"type": "message", "role": "assistant", **about, "content": list(parts)}
+    """A message in a form that servers take which know OpenAI's schema only.
+
+    Parts of an assistant want an id and a status there; without an id a text stands alone.
+    """
+    content: Any = list(parts)
+    if about.get("id"):
+        about = {**about, "status": "completed"}
+    elif len(content) == 1 and content[0].get("type") == "output_text":
+        content = content[0]["text"]
+    return {"type": "message", "role": "assistant", **about, "content": content}
 
 
 def _call(call: Mapping[str, Any], about: Json) -> Json:

@@ -22,7 +22,13 @@ def items(*messages: Json, keeps: bool = False) -> list[Any]:
 
 
 def said(*parts: Json, **about: Any) -> Json:
-    return {"type": "message", "role": "assistant", **about, "content": list(parts)}
+    """A message; one that has an id has a status too, as OpenAI's schema wants it."""
+    status = {"status": "completed"} if "id" in about else {}
+    return {"type": "message", "role": "assistant", **about, **status, "content": list(parts)}
+
+
+def plain(text: str) -> Json:
+    return {"type": "message", "role": "assistant", "content": text}
 
 
 def words(text: str) -> Json:
@@ -97,11 +103,11 @@ def test_parts_of_users_and_of_tools_have_the_names_of_this_dialect(
 @pytest.mark.parametrize(
     ("told", "wanted"),
     [
-        ({"content": "Hi"}, [said(words("Hi"))]),
+        ({"content": "Hi"}, [plain("Hi")]),
         ({"content": [{"type": "text", "text": "Hi"}, "you"]}, [said(words("Hi"), words("you"))]),
         ({"content": None, "refusal": "No."}, [said({"type": "refusal", "refusal": "No."})]),
         ({"content": "", "tool_calls": [CALL]}, [asked()]),
-        ({"content": "Hi", "tool_calls": [CALL]}, [said(words("Hi")), asked()]),
+        ({"content": "Hi", "tool_calls": [CALL]}, [plain("Hi"), asked()]),
         ({"content": [{"type": "odd", "x": 1}]}, [said({"type": "odd", "x": 1})]),
         ({"content": ""}, []),
     ],
@@ -176,7 +182,7 @@ ONE, TWO = message("One. "), message("Two.", id="msg_2")
             ],
         ),
         ([sealed(1), sealed(2), ONE], [back(1), back(2), said(words("One. "), id="msg_1")]),
-        ([ONE, call()], [said(words("One. ")), asked()]),
+        ([ONE, call()], [plain("One. "), asked()]),
         # Not encrypted, and not stored: the server would not know it again.
         ([thought("Hm."), ONE], [said(words("One. "), id="msg_1")]),
         ([summary("Hm.", encrypted_content=""), ONE], [said(words("One. "), id="msg_1")]),
@@ -229,7 +235,7 @@ def test_stored_reasoning_goes_back_by_its_id() -> None:
             [back(), said(words("One. "), id="msg_1"), asked(id="fc_1"), asked(2)],
         ),
         # Nothing left of it.
-        ({RESPONSE_ITEMS: []}, [said(words("One. ")), asked()]),
+        ({RESPONSE_ITEMS: []}, [plain("One. "), asked()]),
     ],
     ids=["text", "no text", "no call", "more calls", "no items"],
 )
@@ -272,7 +278,7 @@ def test_it_goes_back_to_where_it_came_from() -> None:
 )
 def test_it_goes_nowhere_else(origin: Json) -> None:
     told = {**turn(sealed(), ONE), ORIGIN: origin}
-    assert sent(told)[1] == said(words("One. "))
+    assert sent(told)[1] == plain("One. ")
 
 
 @pytest.mark.parametrize(
@@ -291,4 +297,4 @@ def test_it_can_be_kept_back_and_is_nothing_for_chat(known: Json) -> None:
 
 def test_answers_of_chat_are_understood_here() -> None:
     told = {"role": "assistant", "content": "Hi", "reasoning_content": "Hm.", "tool_calls": []}
-    assert sent(told)[1] == said(words("Hi"))
+    assert sent(told)[1] == plain("Hi")
