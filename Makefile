@@ -9,7 +9,7 @@ COVERED := 97
 # compiled modules are kept: the tests start many a Python
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check docs coverage live record format mutants bench simulate compat clean
+.PHONY: demo test test-all check docs coverage live record format mutants bench simulate batch-torture compat clean
 
 demo:                        ## the main job, on a scripted server (or on OPEA_API_URL)
 	$(SET_UP) demo $(CHOSEN)
@@ -76,6 +76,10 @@ simulate:                    ## outages and overloads on virtual time: the figur
 
 compat:                      ## OPEA under the openai SDK, LangChain, pydantic-ai ..., each in its own environment (five minutes)
 	@$(PYTHON) tools/compat.py --upgrade
+
+batch-torture:               ## fifty batches that are killed, cut and starved: nothing may be lost or doubled (minutes)
+	$(SET_UP) dev $(CHOSEN)
+	@$(BIN)/python tests/core/batch/torture.py
 
 clean:
 	rm -rf $(VENV) .bench build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ from opea_core import (
     ServerError,
     __version__,
 )
+from opea_core.cli.batch_demo import batch
 from opea_core.cli.console import Console
 from opea_core.cli.flood import Flood
 from opea_core.testing import ScriptedServer, Wait, stream
@@ -224,6 +225,7 @@ PARTS: tuple[tuple[str, Callable[[Stage], None]], ...] = (
     ("Tools", tools),
     ("Embeddings", embeddings),
     ("Many calls", many),
+    ("A batch that is killed", batch),
 )
 
 

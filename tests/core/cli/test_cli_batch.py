@@ -16,8 +16,12 @@ from typing import Any
 import pytest
 from waiting import until
 
+from opea_core import OPEA
 from opea_core.batch import bar, progress
 from opea_core.batch.progress import Figures, Lines, Silent, chosen
+from opea_core.cli import batch_demo
+from opea_core.cli.console import Console
+from opea_core.cli.demo import Stage
 from opea_core.cli.main import main
 from opea_core.testing import ScriptedServer, chat, error, faults
 
@@ -246,3 +250,19 @@ def test_what_shows_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(chosen("auto"), Lines)
     with pytest.raises(progress.ConfigurationError, match="drawn by rich"):
         chosen("bar")
+
+
+def test_the_demo_kills_a_batch_and_goes_on(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.model.api_key = None
+    server.latency = 0.02
+    with OPEA(server.url, model="mine") as opea:
+        stage = Stage(Console(), lambda: opea, opea, 100, {"north": server})
+        batch_demo.batch(stage)
+    out = capsys.readouterr().out
+    killed = re.search(r"killed +with (\d+) of 100 rows", out)
+    assert killed is not None
+    assert 0 < int(killed[1]) < 100
+    assert re.search(r"100 of 100 rows answered \(\d+ before, \d+ now\)", out)
+    assert "missing 0, twice 0" in out
