@@ -10,11 +10,15 @@ from typing import Any
 from opea_core.batch.feed import END, Feed
 from opea_core.batch.job import Job
 from opea_core.batch.ledger import Ledger
-from opea_core.batch.rows import Row
+from opea_core.batch.rows import Record, Row
 from opea_core.batch.sources import Input, chunks
 
 _AT_ONCE = 64
 """Rows of a file that are read together: each hand-over from the reading thread has its price."""
+
+
+class BrokenInput(Exception):
+    """A file that cannot be read any further."""
 
 
 class Intake:
@@ -28,13 +32,11 @@ class Intake:
         self._held: Any = None
         """What came instead of the first row."""
         self._stop = asyncio.Event()
-        self.is_complete = False
-        """Whether the input was read to its end, or to the limit."""
         self._feed = Feed(chunks(self._wanted(), _AT_ONCE if given.reads_ahead else 1))
 
     def _wanted(self) -> Iterator[Row]:
         job, ledger = self._job, self._ledger
-        for number, record in enumerate(self._input, 1):
+        for number, record in self._records():
             if job.limit is not None and ledger.rows >= job.limit:
                 break
             if job.takes(number):
@@ -43,7 +45,15 @@ class Intake:
                     row.columns = None
                 if ledger.admit(row):
                     yield row
-        self.is_complete = True
+
+    def _records(self) -> Iterator[tuple[int, Record]]:
+        """Each record and its number; what a caller's own iterable raises is left as it is."""
+        try:
+            yield from enumerate(self._input, 1)
+        except Exception as error:
+            if self._input.is_given:
+                raise
+            raise BrokenInput(str(error) or type(error).__name__) from error
 
     async def next(self) -> Any:
         """The next row, END, or what the input raised."""

@@ -47,6 +47,11 @@ class Input:
             raise
 
     @property
+    def is_given(self) -> bool:
+        """Whether the requests were given themselves, and no file of them."""
+        return self._items is not None
+
+    @property
     def reads_ahead(self) -> bool:
         """Whether rows are there at once, so that several may be taken together."""
         return self._items is None and not self.is_stdin

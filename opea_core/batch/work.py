@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opea_core import errors
 from opea_core.batch.files import Files, Folder, Stdout
 from opea_core.batch.identity import State
-from opea_core.batch.intake import Intake
+from opea_core.batch.intake import BrokenInput, Intake
 from opea_core.batch.job import Job
 from opea_core.batch.ledger import Ledger
 from opea_core.batch.many import AsyncMany
@@ -20,6 +20,7 @@ from opea_core.batch.rows import Row
 from opea_core.batch.sources import Input
 from opea_core.batch.summary import Summary
 from opea_core.flow.embed import check_inputs
+from opea_core.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +63,7 @@ class Batch:
         self._waiting = set[asyncio.Task[Any]]()
         self._cut = set[asyncio.Task[Any]]()
         self._interrupts = 0
+        self._is_ending = False
         self._task: asyncio.Task[Any] | None = None
         self._tokens = [0, 0]
         self.stopped: str | None = None
@@ -81,7 +83,7 @@ class Batch:
         """Once: send nothing more, and wait for what is on its way. Twice: wait for nothing."""
         self._interrupts += 1
         self.stop(None)
-        if self._interrupts > 1 and self._task is not None:
+        if self._interrupts == 2 and self._task is not None and not self._is_ending:
             self._task.cancel()
 
     def stop(self, reason: str | None) -> None:
@@ -145,17 +147,19 @@ class Batch:
                     self.stop(files.problem)
         except _Unwritable as error:
             self.stop(str(error))
-        except (OSError, EOFError, ValueError, RuntimeError) as error:
-            reason = f"the input cannot be read any further: {error or type(error).__name__}"
-            self.stop(reason)
+        except BrokenInput as error:
+            self.stop(f"the input cannot be read any further: {error}")
         finally:
             self.stopped = self.stopped or many.stopped
             await many.aclose()
 
     async def _end(self, files: Files, helpers: list[asyncio.Task[None]], tidily: bool) -> None:
+        self._is_ending = True
         for task in helpers:
             task.cancel()
-        await asyncio.gather(*helpers, return_exceptions=True)
+        for found in await asyncio.gather(*helpers, return_exceptions=True):
+            if isinstance(found, Exception):
+                logger.warning("What showed the batch, or synced it, failed: %r", found)
         counts = {"answered": self.answered, "failed": sum(self.failed.values())}
         finishing = asyncio.to_thread(files.finish, self._input.columns, tidily, **counts)
         await asyncio.shield(finishing)
