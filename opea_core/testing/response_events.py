@@ -50,6 +50,11 @@ class EventWriter:
         """What a chat event means."""
         return b"".join(map(self._bytes, self._chat(event)))
 
+    def passed(self, event: Json) -> None:
+        """An event that is of this dialect already: it is counted."""
+        if isinstance(event.get("sequence_number"), int):
+            self._number = event["sequence_number"] + 1
+
     def done(self) -> bytes:
         """The end mark: nothing more comes, and the response is told whole."""
         return b"".join(map(self._bytes, self._end()))

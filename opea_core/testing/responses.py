@@ -243,6 +243,7 @@ def _translated(writer: EventWriter, event: bytes) -> bytes:
         return _comments(event) + writer.chat(document)
     if "error" in document and "type" not in document:
         return _comments(event) + writer.failed(document["error"])
+    writer.passed(document)
     return event
 
 
