@@ -30,6 +30,7 @@ from langchain_opea.errors import (
     langchain_stream,
 )
 from langchain_opea.messages import to_wire
+from langchain_opea.profile import profile_of
 from langchain_opea.tools import tools_of
 from opea_core import ChatResponse, Timeouts, __version__
 from opea_core.adapters import (
@@ -327,13 +328,7 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
             self.profile = merged
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        profile = ModelProfile()
-        window = self._discovered_window()
-        if window:
-            profile["max_input_tokens"] = window
-        if self.client.endpoints[0].capabilities.structured_output == "json_schema":
-            profile["structured_output"] = True
-        return profile or None
+        return profile_of(self.client.endpoints[0].capabilities, self._discovered_window())
 
     # --- tools and structured output
 

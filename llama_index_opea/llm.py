@@ -134,9 +134,16 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
             context_window=self._known_window() or DEFAULT_CONTEXT_WINDOW,
             num_output=self.max_tokens or -1,
             is_chat_model=self.is_chat_model,
-            is_function_calling_model=self.is_function_calling_model and self.is_chat_model,
+            is_function_calling_model=self._calls_tools() and self.is_chat_model,
             model_name=self._model_name(),
         )
+
+    def _calls_tools(self) -> bool:
+        """What was set here, else what is known of the server."""
+        if "is_function_calling_model" in self.model_fields_set:
+            return self.is_function_calling_model
+        known = self.client.endpoints[0].capabilities.tools
+        return self.is_function_calling_model if known is None else known
 
     def _known_window(self) -> int | None:
         return self.context_window or self._discovered_window()
@@ -164,7 +171,7 @@ class OPEALLM(Connection, ObjectMethods, defer_build=False):
             self._known_window(),
             self.max_tokens,
             self.is_chat_model,
-            self.is_function_calling_model,
+            self._calls_tools(),
             self._model_name(),
         )
         dumped = self._dumped

@@ -292,6 +292,8 @@ class Capabilities(Value):
     """Whether tools are called; None where that is not known."""
     parallel_tools: bool | None = None
     """Whether several are called at once."""
+    tools_in_streams: bool | None = None
+    """Whether they are called in streams, too."""
     reasoning: bool | None = None
     """Whether reasoning comes, by itself or when it is asked for."""
     dropped: frozenset[str] = frozenset()

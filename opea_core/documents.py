@@ -97,7 +97,9 @@ class DocumentMethods:
 
     def _sizes(self, options: Mapping[str, Any]) -> Sizes:
         model = str(options.get("model"))
-        sizes = self._batches[model] = self._batches.get(model) or Sizes()
+        known = [e.capabilities.embedding_batch for e in self._engine.settings.endpoints]
+        most = min((most for most in known if most is not None), default=None)
+        sizes = self._batches[model] = self._batches.get(model) or Sizes(most)
         return sizes
 
     def _embedding_calls(self, options: Mapping[str, Any]) -> Callable[[list[str]], Call]:

@@ -93,7 +93,7 @@ def _diagnose(opea: OPEA, screen: Screen, arguments: argparse.Namespace) -> Diag
 def _show(diagnosis: Diagnosis, screen: Screen, saved: str | None) -> None:
     screen.say(f"{diagnosis.url}, model {diagnosis.model}")
     rows = [(row.name, row.value, row.detail) for row in diagnosis.rows]
-    screen.table(("", "", ""), rows, colours=_COLOURS)
+    screen.table(("what", "works", "what was seen"), rows, colours=_COLOURS)
     screen.say(f"{diagnosis.requests} requests in {diagnosis.seconds:.1f} s.")
     if not diagnosis.is_usable:
         return screen.say("It can be used neither for chat nor for embeddings.")

@@ -73,6 +73,9 @@ def _tools(known: Known) -> dict[str, Any]:
         found["tools"] = tools == "yes"
     if parallel in ("yes", *_NOT):
         found["parallel_tools"] = parallel == "yes"
+    streamed = known.value("tools in streams")
+    if streamed in ("yes", *_NOT):
+        found["tools_in_streams"] = streamed == "yes"
     if named == "yes":
         found["tool_choice"] = "named"
     elif named in _NOT and required == "yes":
@@ -118,8 +121,8 @@ def _messages(known: Known) -> dict[str, Any]:
     developer, late = known.value("developer role"), known.value("late system")
     if developer in ("yes", *_NOT):
         found["developer_role"] = developer == "yes"
-    if late in _NOT:
-        found["late_system"] = "merge"
+    if late in ("yes", *_NOT):
+        found["late_system"] = "keep" if late == "yes" else "merge"
     if known.value("content as a list") in _NOT:
         found["content_lists"] = "text"
     if known.value("empty content") == "no":

@@ -35,8 +35,8 @@ CallT = TypeVar("CallT")
 class Sizes:
     """How many texts a server took at once after it had refused more."""
 
-    def __init__(self) -> None:
-        self.most: int | None = None
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
         self._refused = False
 
     def refused(self) -> None:

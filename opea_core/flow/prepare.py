@@ -127,6 +127,8 @@ def _built(spec: CallSpec, model: str, capabilities: Capabilities, server_id: st
         built.names,
         server_id,
     )
+    if spec.kind == "embeddings" and capabilities.embedding_format is not None:
+        body.setdefault("encoding_format", capabilities.embedding_format)
     if is_chat:
         built.asked = asked_of(spec.body, spec.output_schema, body.get("stream_options"))
     if dialect_of(spec, capabilities) == "responses":

@@ -40,9 +40,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"opea-core {__version__}\n"
 
 
-@pytest.mark.parametrize(
-    "line", [["dance"], ["demo", "--calls", "0"], ["demo", "--calls", "many"]]
-)
+@pytest.mark.parametrize("line", [["dance"], ["demo", "--calls", "0"], ["demo", "--calls", "many"]])
 def test_a_wrong_command_line(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(line)

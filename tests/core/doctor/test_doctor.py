@@ -9,9 +9,11 @@ import pytest
 from asking import Way, made
 from drawn_server import Drawn
 
-from opea_core import OPEA, Capabilities, errors
+from opea_core import OPEA, BreakerPolicy, Capabilities, Endpoint, errors
 from opea_core.doctor.diagnosis import Diagnosis
 from opea_core.doctor.plan import MOST
+from opea_core.policy import SECOND
+from opea_core.policy.endpoint import EndpointState
 from opea_core.testing import ScriptedServer, error, json_answer
 
 MEANT = {"yes": "on", "no": "refused", "ignored": "ignored"}
@@ -149,6 +151,25 @@ def test_what_was_learned_is_shown_and_stands_below_what_was_set(
     assert opea.capabilities(model="another").dropped == {"n"}
     with pytest.raises(errors.ConfigurationError, match="There is no endpoint 'nowhere'"):
         opea.capabilities("nowhere")
+
+
+def test_embeddings_are_asked_for_as_the_profile_says(way: Way, server: ScriptedServer) -> None:
+    known = {"embedding_format": "base64", "embedding_batch": 2}
+    opea = made(server, model="m", capabilities=known)
+    assert len(way.ask(opea, "embed", ["a", "b", "c"]).value.embeddings) == 3
+    assert [len(seen.body["input"]) for seen in server.seen] == [2, 1]
+    assert {seen.body["encoding_format"] for seen in server.seen} == {"base64"}
+    way.ask(opea, "embed", "a", encoding_format="float")
+    assert server.seen[-1].body["encoding_format"] == "float"
+
+
+def test_what_was_learned_is_forgotten_after_an_hour() -> None:
+    state = EndpointState(Endpoint(base_url="http://one:1"), BreakerPolicy(), lambda: 0.5, 0)
+    state.learn("m", Capabilities(dropped=frozenset({"seed"})), now=5)
+    hour = 3600 * SECOND
+    assert state.capabilities("m", hour).dropped == {"seed"}
+    assert state.capabilities("m", hour + 5).dropped == frozenset()
+    assert state.capabilities("m", 6).dropped == frozenset()
 
 
 # --- what keeps it from finding out
