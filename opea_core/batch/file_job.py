@@ -146,8 +146,7 @@ def _job(
     options: dict[str, Any],
     settings: BatchOptions,
 ) -> Job:
-    template, system = settings.get("template"), settings.get("system")
-    prompts = read_template(template, system)
+    prompts = read_template(settings.get("template"), settings.get("system"))
     if given.columns is not None:
         (prompts.template or Template("{prompt}")).check(given.columns)
     form = read_form(output, settings.get("form"))
@@ -160,20 +159,12 @@ def _job(
     paths = None if output == STDOUT else Paths.of(Path(output), form)
     if paths is None and (settings.get("ordered") or settings.get("redo_changed")):
         raise ConfigurationError("Standard output can be neither sorted nor changed afterwards.")
-    model = settings.get("model")
-    conditions = {
-        "servers": [endpoint.url.root for endpoint in opea.endpoints],
-        "model": model or opea.model,
-        "options": shown_options(options),
-        "template": template,
-        "system": system,
-    }
     return Job(
         paths=paths,
         form=form,
         prompts=prompts,
         options=options,
-        model=model,
+        model=settings.get("model"),
         schema=schema,
         most=read_count("max_concurrent", settings.get("max_concurrent")),
         limit=read_count("limit", settings.get("limit")),
@@ -182,8 +173,20 @@ def _job(
         retry_failed=bool(settings.get("retry_failed")),
         redo_changed=bool(settings.get("redo_changed")),
         ordered=bool(settings.get("ordered")),
-        conditions=json.loads(json.dumps(conditions, default=str)),
+        conditions=_conditions(opea, options, settings),
     )
+
+
+def _conditions(opea: OPEA, options: Mapping[str, Any], settings: BatchOptions) -> Any:
+    """Under what a run asks, as the manifest notes it: plain values, and no secret among them."""
+    conditions = {
+        "servers": [endpoint.url.root for endpoint in opea.endpoints],
+        "model": settings.get("model") or opea.model,
+        "options": shown_options(options),
+        "template": settings.get("template"),
+        "system": settings.get("system"),
+    }
+    return json.loads(json.dumps(conditions, default=str))
 
 
 async def _counted(batch: Batch, progress: Progress) -> Summary:

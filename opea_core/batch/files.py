@@ -53,6 +53,7 @@ class Files(Protocol):
 
     def failures(self) -> dict[str, FailureKind]:
         """The rows that failed, by class of error."""
+        ...
 
 
 class Stdout:
