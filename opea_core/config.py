@@ -311,6 +311,8 @@ class Capabilities(Value):
 
     def as_given(self) -> Capabilities:
         """What changes nothing of a request, but for what was set."""
+        if not self.model_fields_set:
+            return AS_GIVEN
         given: Capabilities = AS_GIVEN.replace(
             **{name: getattr(self, name) for name in self.model_fields_set}
         )

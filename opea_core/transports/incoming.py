@@ -29,10 +29,12 @@ _POSTED: Mapping[str, Kind] = {
     "/rerank": "rerank",
     "/responses": "document",
 }
+_GOT: Mapping[str, Kind] = {"/models": "models"}
 _BASE = re.compile(r"^.*?/(?:v\d[\w.-]*|openai(?:/v\d[\w.-]*|/deployments/[^/]+)?)(?=/)")
 """The base path of a caller's URL: up to the first /v1, or what Azure has in front."""
 _OF_THE_CALLER = frozenset(
     {
+        "accept-encoding",
         "api-key",
         "authorization",
         "cookie",
@@ -45,7 +47,8 @@ _OF_THE_CALLER = frozenset(
     }
 )
 _HARMLESS = frozenset({"accept", "accept-language", "content-type", "user-agent", "x-request-id"})
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_PASSED = frozenset({"accept-encoding", "content-length", "transfer-encoding"})
+"""What frames a body that is passed on as it comes, and how its answer may be packed."""
 _KEYS = frozenset(
     {"access_token", "api-key", "api_key", "apikey", "code", "key", "sig", "subscription-key"}
     | {"token"}
@@ -61,10 +64,13 @@ class Incoming:
     """A request as it came; ``headers`` has lower-case names."""
 
     method: str
-    path: str
     query: Sequence[tuple[str, str]]
     headers: Mapping[str, str]
     timeout: Mapping[str, float | None]
+    kind: Kind | None
+    """Which call of the protocol it is; None for anything else (files, audio)."""
+    suffix: str
+    """What stands behind the base of its URL."""
 
     @classmethod
     def of(cls, method: str, target: bytes, raw: RawHeaders, timeout: Any) -> Incoming:
@@ -74,23 +80,9 @@ class Incoming:
         for name, value in raw:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        return cls(method, path, parse_qsl(query, keep_blank_values=True), headers, timeout or {})
-
-    @property
-    def kind(self) -> Kind | None:
-        """Which call of the protocol it is; None for anything else (files, audio)."""
-        path = self.path.rstrip("/")
-        if self.method == "GET":
-            return "models" if path.endswith("/models") else None
-        found = next((suffix for suffix in _POSTED if path.endswith(suffix)), "")
-        return _POSTED.get(found) if self.method == "POST" else None
-
-    @property
-    def suffix(self) -> str:
-        """What stands behind the base of its URL."""
-        path = self.path.rstrip("/") if self.kind else self.path
-        protocol = next((suffix for suffix in (*_POSTED, "/models") if path.endswith(suffix)), "")
-        return protocol if self.kind else _BASE.sub("", path, count=1)
+        kind, suffix = _operation(method, path)
+        parsed = parse_qsl(query, keep_blank_values=True) if query else ()
+        return cls(method, parsed, headers, timeout or {}, kind, suffix)
 
     @property
     def from_sdk(self) -> bool:
@@ -98,12 +90,41 @@ class Incoming:
         return any(name.startswith(_SDK) for name in self.headers)
 
 
-def call_of(incoming: Incoming, content: bytes, settings: Settings, call_id: str, now: int) -> Call:
+@lru_cache(maxsize=256)
+def _operation(method: str, path: str) -> tuple[Kind | None, str]:
+    """The call of the protocol that a path ends like, and what stands behind the base URL."""
+    known: Mapping[str, Kind] = {"POST": _POSTED, "GET": _GOT}.get(method, {})
+    end = path.rstrip("/")
+    found = next((suffix for suffix in known if end.endswith(suffix)), None)
+    return (None, _BASE.sub("", path, count=1)) if found is None else (known[found], found)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnNames:
+    """Headers (lower-case) and query values that endpoints have of their own, and that win."""
+
+    headers: frozenset[str]
+    query: frozenset[str]
+
+    @classmethod
+    def of(cls, endpoints: Sequence[Endpoint]) -> OwnNames:
+        """Those of any of the endpoints: one that fails over has no other's, nor the caller's."""
+        headers = {name.lower() for endpoint in endpoints for name in endpoint.headers}
+        headers |= {endpoint.auth_header.lower() for endpoint in endpoints}
+        query = {name for endpoint in endpoints for name, _ in endpoint.url.query}
+        query |= {name for endpoint in endpoints for name in endpoint.query}
+        query |= {"api-version"} if any(endpoint.api_version for endpoint in endpoints) else set()
+        return cls(frozenset(headers), frozenset(query))
+
+
+def call_of(
+    incoming: Incoming, content: bytes, settings: Settings, own: OwnNames, call_id: str, now: int
+) -> Call:
     """The call of a request of the protocol. Raises ConfigurationError for impossible limits."""
     kind = incoming.kind
     assert kind is not None
     body = _read(content) if kind != "models" else {}
-    spec = _spec(incoming, kind, content, settings, call_id)
+    spec = _spec(incoming, kind, content, settings, own, call_id)
     # Not sent, but read by limits of tokens and by what tells how many choices were asked for.
     spec.body = body
     spec.stream = body.get("stream") is True and kind in ("chat", "completion", "document")
@@ -114,11 +135,9 @@ def call_of(incoming: Incoming, content: bytes, settings: Settings, call_id: str
     return Call(spec)
 
 
-def passed_on(incoming: Incoming, settings: Settings, call_id: str) -> CallSpec:
+def passed_on(incoming: Incoming, settings: Settings, own: OwnNames, call_id: str) -> CallSpec:
     """A request that is no call of the protocol, as the first endpoint gets it."""
-    spec = _spec(incoming, "document", b"", settings, call_id, kept=_FRAMING | {"accept-encoding"})
-    assert spec.raw is not None
-    return spec
+    return _spec(incoming, "document", b"", settings, own, call_id, kept=_PASSED)
 
 
 def _spec(
@@ -126,10 +145,11 @@ def _spec(
     kind: Kind,
     content: bytes,
     settings: Settings,
+    own: OwnNames,
     call_id: str,
     kept: Collection[str] = (),
 ) -> CallSpec:
-    harmless, others = _headers(incoming.headers, settings.endpoints, kept)
+    harmless, others = _headers(incoming.headers, own, kept)
     events: Any = "responses" if incoming.suffix == "/responses" else "chat"
     return CallSpec(
         kind,
@@ -141,7 +161,7 @@ def _spec(
         incoming.headers.get("x-request-id") or call_id,
         method=incoming.method,
         headers=others,
-        query=_query(incoming.query, settings.endpoints),
+        query=_query(incoming.query, own),
         recovery_wait=settings.queue.recovery_wait,
         adapt=False,
         raw=RawCall(content, incoming.suffix, harmless, events),
@@ -149,29 +169,26 @@ def _spec(
 
 
 def _headers(
-    given: Mapping[str, str], endpoints: Sequence[Endpoint], kept: Collection[str]
+    given: Mapping[str, str], own: OwnNames, kept: Collection[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The headers that say nothing secret, and the others; what an endpoint has of its own wins."""
-    ours = {name.lower() for endpoint in endpoints for name in endpoint.headers}
-    ours |= {endpoint.auth_header.lower() for endpoint in endpoints} | _OF_THE_CALLER
+    """The headers that say nothing secret, and the others."""
     harmless: dict[str, str] = {}
     others: dict[str, str] = {}
     for name, value in given.items():
-        if name in ours or (name not in kept and (name in NOT_YOURS or name == "accept-encoding")):
+        if name in own.headers:
             continue
-        fits = name in _HARMLESS or name in kept or name.startswith(_SDK)
-        (harmless if fits else others)[name] = value
+        if name in _HARMLESS or name in kept or name.startswith(_SDK):
+            harmless[name] = value
+        elif name not in NOT_YOURS and name not in _OF_THE_CALLER:
+            others[name] = value
     return harmless, others
 
 
-def _query(given: Sequence[tuple[str, str]], endpoints: Sequence[Endpoint]) -> dict[str, list[str]]:
-    """The query without keys, and without what an endpoint's own URL says."""
-    ours = {name for endpoint in endpoints for name, _ in endpoint.url.query}
-    ours |= {name for endpoint in endpoints for name in endpoint.query}
-    ours |= {"api-version"} if any(endpoint.api_version for endpoint in endpoints) else set()
+def _query(given: Sequence[tuple[str, str]], own: OwnNames) -> dict[str, list[str]]:
+    """The query without keys."""
     query: dict[str, list[str]] = {}
     for name, value in given:
-        if name not in ours and name.lower() not in _KEYS:
+        if name not in own.query and name.lower() not in _KEYS:
             query.setdefault(name, []).append(value)
     return query
 

@@ -12,14 +12,13 @@ from typing import Any
 import httpx
 
 from opea_core import errors
-from opea_core.engine import Engine, new_id
-from opea_core.flow.effects import FetchKey
+from opea_core.engine import Engine
+from opea_core.flow.effects import CallSpec, FetchKey
 from opea_core.flow.prepare import build_request
 from opea_core.policy.endpoint import EndpointState
 from opea_core.transport.http.proxy import choose_proxy, proxy_url
 from opea_core.transport.http.tls import tls
 from opea_core.transport.http.transports import parse_url
-from opea_core.transports.incoming import Incoming, passed_on
 from opea_core.transports.outgoing import Outgoing, made_up
 
 
@@ -64,10 +63,10 @@ class _Rest:
             await self._transport.aclose()
 
 
-def passed(engine: Engine, incoming: Incoming, request: Any) -> Outgoing:
+def passed(engine: Engine, spec: CallSpec, request: Any) -> Outgoing:
     """Hand a request on in sync code; its answer comes in pieces."""
     endpoint, driver = _first(engine), engine.drivers.sync
-    made = _forwarded(engine, incoming, request, driver._key(FetchKey(endpoint), engine.limiter))
+    made = _forwarded(engine, spec, request, driver._key(FetchKey(endpoint), engine.limiter))
     transport, handle = None, driver._handle
     if handle is None:
         transport = httpx.HTTPTransport(**_options(endpoint))
@@ -85,11 +84,11 @@ def passed(engine: Engine, incoming: Incoming, request: Any) -> Outgoing:
     return Outgoing(response.status_code, response.headers.raw, stream=rest)
 
 
-async def apassed(engine: Engine, incoming: Incoming, request: Any) -> Outgoing:
+async def apassed(engine: Engine, spec: CallSpec, request: Any) -> Outgoing:
     """The async twin of ``passed``."""
     endpoint, driver = _first(engine), engine.drivers.aio
     key = await driver._key(FetchKey(endpoint), await driver.place(), engine.limiter)
-    made = _forwarded(engine, incoming, request, key)
+    made = _forwarded(engine, spec, request, key)
     transport, handle = None, driver._handle
     if handle is None:
         transport = httpx.AsyncHTTPTransport(**_options(endpoint))
@@ -115,10 +114,9 @@ def _first(engine: Engine) -> EndpointState:
     return engine.limiter.endpoints[0]
 
 
-def _forwarded(engine: Engine, incoming: Incoming, request: Any, key: str | None) -> httpx.Request:
+def _forwarded(engine: Engine, spec: CallSpec, request: Any, key: str | None) -> httpx.Request:
     """The request with the URL and the key of the first endpoint."""
     endpoint = _first(engine)
-    spec = passed_on(incoming, engine.settings, new_id())
     made, _ = build_request(spec, engine._context, endpoint, endpoint.config.capabilities, key)
     url = parse_url(made.url)
     headers = [(b"host", url.netloc)]
@@ -128,7 +126,7 @@ def _forwarded(engine: Engine, incoming: Incoming, request: Any, key: str | None
         url,
         headers=headers,
         stream=_Upload(request.stream),
-        extensions={"timeout": dict(incoming.timeout)},
+        extensions={"timeout": dict(request.extensions.get("timeout") or {})},
     )
 
 

@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 import httpx
 
 from opea_core import errors
+from opea_core.calls import Call
 from opea_core.engine import Engine, new_id
 from opea_core.opea import OPEA
 from opea_core.transports import passing
-from opea_core.transports.incoming import Incoming, call_of
+from opea_core.transports.incoming import Incoming, OwnNames, call_of, passed_on
 from opea_core.transports.outgoing import (
     Outgoing,
     begun,
@@ -38,6 +39,7 @@ class Serving:
                 f"Write {type(self).__name__}(OPEA(base_url=...)).",
             )
         self._opea = opea
+        self._own: tuple[object, OwnNames] = (None, OwnNames(frozenset(), frozenset()))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._opea!r})"
@@ -50,6 +52,17 @@ class Serving:
         timeout = request.extensions.get("timeout")
         return Incoming.of(request.method, request.url.raw_path, request.headers.raw, timeout)
 
+    def _names(self) -> OwnNames:
+        """The names that the endpoints have of their own, read again when these are others."""
+        endpoints = self._engine.settings.endpoints
+        if self._own[0] is not endpoints:
+            self._own = (endpoints, OwnNames.of(endpoints))
+        return self._own[1]
+
+    def _call(self, incoming: Incoming, content: bytes) -> Call:
+        settings, now = self._engine.settings, time.monotonic_ns()
+        return call_of(incoming, content, settings, self._names(), new_id(), now)
+
     def _serve(self, request: Any) -> Any:
         """Answer a request in sync code."""
         incoming, engine = self._incoming(request), self._engine
@@ -57,7 +70,7 @@ class Serving:
             return self._pass(request, incoming)
         raw = RawCall(b"", "")
         try:
-            call = call_of(incoming, request.read(), engine.settings, new_id(), time.monotonic_ns())
+            call = self._call(incoming, request.read())
             raw = _raw(call)
             if not call.spec.stream:
                 engine.run(call)
@@ -76,7 +89,7 @@ class Serving:
         raw = RawCall(b"", "")
         try:
             content = await request.aread()
-            call = call_of(incoming, content, engine.settings, new_id(), time.monotonic_ns())
+            call = self._call(incoming, content)
             raw = _raw(call)
             if not call.spec.stream:
                 await engine.arun(call)
@@ -89,7 +102,8 @@ class Serving:
 
     def _pass(self, request: Any, incoming: Incoming) -> Any:
         try:
-            return self._response(request, passing.passed(self._engine, incoming, request))
+            spec = passed_on(incoming, self._engine.settings, self._names(), new_id())
+            return self._response(request, passing.passed(self._engine, spec, request))
         except errors.OPEAError as error:
             return self._refuse(request, incoming, error, RawCall(b"", ""))
         except httpx.TransportError as error:
@@ -97,7 +111,8 @@ class Serving:
 
     async def _apass(self, request: Any, incoming: Incoming) -> Any:
         try:
-            outgoing = await passing.apassed(self._engine, incoming, request)
+            spec = passed_on(incoming, self._engine.settings, self._names(), new_id())
+            outgoing = await passing.apassed(self._engine, spec, request)
             return self._response(request, outgoing)
         except errors.OPEAError as error:
             return self._refuse(request, incoming, error, RawCall(b"", ""))
@@ -131,7 +146,7 @@ class Serving:
         raise getattr(self.library, name)(str(error), request=request) from error
 
 
-def _raw(call: Any) -> RawCall:
+def _raw(call: Call) -> RawCall:
     raw = call.spec.raw
     assert isinstance(raw, RawCall)
     return raw

@@ -6,8 +6,9 @@ import httpx
 import pytest
 
 from opea_core import Endpoint, Timeouts
+from opea_core.flow.effects import CallSpec
 from opea_core.settings import Settings, resolve
-from opea_core.transports.incoming import Incoming, call_of
+from opea_core.transports.incoming import Incoming, OwnNames, call_of
 
 
 def settings(**options: object) -> Settings:
@@ -20,6 +21,10 @@ def incoming(url: str = "http://a/v1/chat/completions", **options: object) -> In
     request = httpx.Client(timeout=None).build_request(method, url, **options)  # type: ignore[arg-type]
     timeout = request.extensions["timeout"]
     return Incoming.of(method, request.url.raw_path, request.headers.raw, timeout)
+
+
+def spec_of(given: Incoming, body: bytes, known: Settings, now: int = 0) -> CallSpec:
+    return call_of(given, body, known, OwnNames.of(known.endpoints), "id", now).spec
 
 
 @pytest.mark.parametrize(
@@ -35,17 +40,17 @@ def incoming(url: str = "http://a/v1/chat/completions", **options: object) -> In
 def test_the_clients_limits_count_and_the_default_of_sdks_does_not(
     given: httpx.Timeout, limits: Timeouts | None
 ) -> None:
-    spec = call_of(incoming(timeout=given), b"{}", settings(), "id", 0).spec
+    spec = spec_of(incoming(timeout=given), b"{}", settings(), 0)
     assert spec.timeouts == limits
 
 
 def test_a_client_that_names_no_limit_has_ours() -> None:
     raw = Incoming.of("POST", b"/v1/embeddings", [], None)
-    assert call_of(raw, b"{}", settings(), "id", 0).spec.timeouts is None
+    assert spec_of(raw, b"{}", settings(), 0).timeouts is None
 
 
 def test_the_deadline_of_the_object_holds() -> None:
-    spec = call_of(incoming(), b"{}", settings(deadline=3), "id", 7).spec
+    spec = spec_of(incoming(), b"{}", settings(deadline=3), 7)
     assert (spec.deadline, spec.deadline_seconds) == (3_000_000_007, 3.0)
 
 
@@ -60,7 +65,7 @@ def test_the_deadline_of_the_object_holds() -> None:
     ],
 )
 def test_the_body_says_whether_a_stream_is_wanted(body: bytes, is_stream: bool) -> None:
-    assert call_of(incoming(), body, settings(), "id", 0).spec.stream is is_stream
+    assert spec_of(incoming(), body, settings(), 0).stream is is_stream
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,7 @@ def test_an_endpoints_own_headers_and_query_win_over_the_clients() -> None:
         headers={"x-team": "theirs", "x-own": "1", "x-stainless-lang": "python"},
         json={},
     )
-    spec = call_of(given, b"{}", settings(endpoints=[endpoint]), "id", 0).spec
+    spec = spec_of(given, b"{}", settings(endpoints=[endpoint]), 0)
     assert (spec.headers, spec.query) == ({"x-own": "1"}, {"own": ["1", "2"]})
     assert spec.raw is not None
     assert spec.raw.headers["x-stainless-lang"] == "python"
@@ -106,7 +111,7 @@ def test_an_endpoints_own_headers_and_query_win_over_the_clients() -> None:
 
 def test_limits_of_tokens_see_the_whole_request() -> None:
     body = b'{"model":"m","messages":[{"role":"user","content":"Hello"}],"max_tokens":7}'
-    spec = call_of(incoming(), body, settings(), "id", 0).spec
+    spec = spec_of(incoming(), body, settings(), 0)
     assert (spec.body["messages"][0]["content"], spec.body["max_tokens"]) == ("Hello", 7)
     assert spec.raw is not None
     assert spec.raw.content == body
