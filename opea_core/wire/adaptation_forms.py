@@ -68,7 +68,8 @@ def _sent_reasoning(refusal: Refusal) -> dict[str, str]:
 
 def refuses_signature(refusal: Refusal) -> bool:
     """Reasoning that this server did not sign, or does not know any more."""
-    return bool(_sent_reasoning(refusal)) and refusal.says(_INVALID_SIGNATURE)
+    # What is quoted of it may hold dots, and words are looked at sentence by sentence.
+    return bool(_sent_reasoning(refusal) and re.search(_INVALID_SIGNATURE, refusal.text))
 
 
 def refuses_reasoning(refusal: Refusal) -> bool:

@@ -28,6 +28,7 @@ class Refusal:
         self, body: Json, text: str, known: Capabilities, any_form: bool, reasoning_is_set: bool
     ) -> None:
         self.body = body
+        self.text = text
         self.known = known
         self.any_form = any_form
         self.reasoning_is_set = reasoning_is_set

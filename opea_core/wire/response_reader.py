@@ -555,6 +555,9 @@ class ResponseReader:
             self.warnings.append("reasoning used up the token limit: there is no text")
         self.warnings.extend(ignored(self._expected.asked, response))
         response.warnings = self.warnings
+        if self._expected.shape == "document":
+            self.document = raw  # a stream came for a plain call
+            return
         self.response = response
         self.chunks.append(
             ChatChunk(

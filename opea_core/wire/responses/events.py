@@ -32,6 +32,7 @@ from opea_core.wire.responses.items import (
     call_id_of,
     dicts,
     is_commentary,
+    logprobs_of,
     places_of,
     text,
     texts_of,
@@ -201,11 +202,11 @@ class ResponseEvents:
             self._thought = True
             yield self._event({"reasoning_content": begin + value})
 
-    def _rest(self, item: _Item, part: str, value: str) -> Iterator[Json]:
+    def _rest(self, item: _Item, part: str, value: str, logprobs: Any = None) -> Iterator[Json]:
         """What of a finished part was not handed on; of arguments the last word counts."""
         known = item.handed.get(part, "")
         if value.startswith(known):
-            yield from self._hand(item, part, value[len(known) :])
+            yield from self._hand(item, part, value[len(known) :], None if known else logprobs)
         elif part == "arguments" and item.kind == CALLS[0] and jsontext.is_object(value):
             item.handed[part] = value
             function = {"arguments": jsontext.decode(value.encode())}
@@ -249,7 +250,7 @@ class ResponseEvents:
             yield from self._rest(item, "arguments", arguments_of(raw))
         elif item.kind in ("message", "reasoning"):
             for part, value in texts_of(raw).items():
-                yield from self._rest(item, part, value)
+                yield from self._rest(item, part, value, logprobs_of(raw))
             for annotation in annotations_of(raw):
                 yield self._event({"annotations": [annotation]})
         elif is_first:

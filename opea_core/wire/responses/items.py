@@ -44,6 +44,11 @@ def texts_of(item: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def logprobs_of(item: Mapping[str, Any]) -> list[Any]:
+    """The logprobs of a message, its parts joined."""
+    return [entry for part in dicts(item.get("content")) for entry in dicts(part.get("logprobs"))]
+
+
 def annotations_of(item: Mapping[str, Any]) -> Iterator[Json]:
     """The annotations of a message, as chat spells them."""
     for part in dicts(item.get("content")):

@@ -159,7 +159,7 @@ def test_finish_reasons_are_states(
 
 
 def test_a_scripted_stream_comes_as_events(server: ScriptedServer, caller: Caller) -> None:
-    deltas = [
+    deltas: list[str | dict[str, Any]] = [
         {"reasoning_content": "Hm"},
         {"reasoning_content": "."},
         "Hel",

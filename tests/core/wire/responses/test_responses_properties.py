@@ -105,10 +105,14 @@ def numbered(events: list[Json], dice: random.Random) -> list[Json]:
 
 
 def with_noise(events: list[Json], dice: random.Random) -> list[Json]:
-    noise = [{"type": "keepalive"}, {"type": "response.news", "delta": "no", "output_index": 0}]
-    return [
-        one for event in events for one in ([dice.choice(noise)] * dice.randint(0, 1) + [event])
+    noise: list[Json] = [
+        {"type": "keepalive"},
+        {"type": "response.news", "delta": "no", "output_index": 0},
     ]
+    said: list[Json] = []
+    for event in events:
+        said += [dice.choice(noise), event] if dice.random() < 0.5 else [event]
+    return said
 
 
 ODDITIES = [without("content_index"), rotated, with_noise, numbered]
