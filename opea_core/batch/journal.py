@@ -91,8 +91,8 @@ def repair(path: Path, aside: Path, take: Callable[[Entry], None]) -> Repair:
     if tail:
         os.truncate(path, good)
     if good and not last.endswith(b"\n"):
-        with path.open("ab") as file:  # cut right before its line end
-            file.write(b"\n")
+        with path.open("ab") as file:
+            file.write(b"\n")  # cut right before its line end
     return Repair(is_torn, len(lost))
 
 

@@ -24,6 +24,7 @@ from queue import SimpleQueue
 
 import variants_adapters
 import variants_answers
+import variants_batch
 import variants_flow
 import variants_limits
 import variants_origins
@@ -53,6 +54,7 @@ VARIANTS: list[Variant] = [
     *variants_adapters.VARIANTS,
     *variants_woken.VARIANTS,
     *variants_origins.VARIANTS,
+    *variants_batch.VARIANTS,
 ]
 
 

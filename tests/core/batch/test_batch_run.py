@@ -275,21 +275,29 @@ def test_ctrl_c_finishes_what_is_on_its_way(
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_ctrl_c_twice_waits_for_nothing(opea: OPEA, server: ScriptedServer, tmp_path: Path) -> None:
+def test_ctrl_c_twice_waits_for_nothing(server: ScriptedServer, tmp_path: Path) -> None:
     server.always(faults.hang)
-    threading.Thread(target=_press_twice, args=(opea, server)).start()
-    summary = run(opea, endless(), tmp_path / "a.jsonl")
-    assert (summary.interrupted, summary.answered) == (True, 0)
-    assert opea.get_stats()["in_flight"] == 0
+    heard: list[bool] = []
+    with made(server, model="scripted-model", max_concurrent=4) as opea:
+        presses = threading.Thread(target=_press_twice, args=(opea, server, heard))
+        presses.start()
+        summary = run(opea, endless(), tmp_path / "a.jsonl")
+        presses.join()
+        assert opea.get_stats()["in_flight"] == 0
+    assert heard == [True]
+    assert (summary.interrupted, summary.answered, summary.failures) == (True, 0, 0)
     assert not (tmp_path / "a.lock").exists()
 
 
-def _press_twice(opea: OPEA, server: ScriptedServer) -> None:
+def _press_twice(opea: OPEA, server: ScriptedServer, heard: list[bool]) -> None:
     """The second press comes when the first was heard: nothing waits for a place any more."""
-    until(lambda: server.in_flight >= 4 and opea.get_stats()["queued"] > 0, "a full server")
+    until(lambda: server.in_flight == 4 and opea.get_stats()["queued"] > 0, "a full server")
     os.kill(os.getpid(), signal.SIGINT)
-    until(lambda: opea.get_stats()["queued"] == 0, "the first Ctrl-C")
-    os.kill(os.getpid(), signal.SIGINT)
+    try:
+        until(lambda: opea.get_stats()["queued"] == 0, "the first Ctrl-C")
+        heard.append(True)
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_cancelling_leaves_the_output_whole_and_unlocked(
