@@ -18,6 +18,7 @@ from opea_core.flow.discover import Discovery, Together, shown_model
 from opea_core.flow.prepare import Context
 from opea_core.flow.token_estimate import need_of
 from opea_core.lazy_imports import importing
+from opea_core.model_question import ModelQuestion
 from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.rate_limit import NOTHING
 from opea_core.settings import AIOHTTP, Settings
@@ -163,6 +164,7 @@ class Engine:
         self.limiter = Limiter(settings, emitter, random.random)
         drivers.limiters.add(self.limiter)
         self.calls = CallMaker(settings, new_id, time.monotonic_ns)
+        self.question = ModelQuestion(self)
         self._renewal: Renewal | None = None
         self._renewal_lock = threading.Lock()
         self._counts_tokens = any(
@@ -193,11 +195,15 @@ class Engine:
 
     def run(self, call: Call) -> Any:
         """One plain call in this thread."""
+        if self.question.is_open(call):
+            self.question.ask(call)
         running = self._start(call)
         return running.result(self.drivers.sync.run(running))
 
     async def arun(self, call: Call) -> Any:
         """One plain call in the running loop."""
+        if self.question.is_open(call):
+            await self.question.aask(call)
         running = self._start(call)
         return running.result(await self.drivers.aio.run(running))
 
@@ -307,6 +313,8 @@ class Engine:
         self.pinned(call)  # input is checked now, not at the first chunk
 
         def start() -> OpenStream[Any]:
+            if self.question.is_open(call):
+                self.question.ask(call)
             running = self._start(call)
             return opened(running, self.drivers.sync.run(running))
 
@@ -318,6 +326,8 @@ class Engine:
         self.pinned(call)
 
         async def start() -> OpenStream[Any]:
+            if self.question.is_open(call):
+                await self.question.aask(call)
             running = self._start(call)
             return opened(running, await self.drivers.aio.run(running))
 

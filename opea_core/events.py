@@ -77,6 +77,22 @@ class CallsHeld(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedLimitsLost(Event):
+    """The store of ``shared_limits`` is away.
+
+    Each process keeps to an equal part of every limit, as many parts as there were members.
+    """
+
+    members: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedLimitsBack(Event):
+    """The store of ``shared_limits`` answers again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CallRejected(Event):
     """The call got no place."""
 

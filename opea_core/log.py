@@ -74,6 +74,16 @@ def _line(event: events.Event) -> tuple[int, str]:  # noqa: C901 - a table
                     " if the server takes more, raise max_concurrent"
                 ),
             )
+        case events.SharedLimitsLost():
+            return (
+                logging.WARNING,
+                (
+                    f"the store of shared limits is away ({event.reason}); each of the"
+                    f" {event.members} processes known keeps to an equal part"
+                ),
+            )
+        case events.SharedLimitsBack():
+            return logging.WARNING, "the store of shared limits is back"
         case events.ParameterDropped():
             return (
                 logging.WARNING,

@@ -43,6 +43,8 @@ class Settings(Value):
     endpoints: tuple[Endpoint, ...]
     model: str = DEFAULT_MODEL
     model_given: bool = False
+    asks_for_model: bool = False
+    """Whether servers are asked which model they have where a call names none."""
     timeouts: Timeouts = Field(default_factory=Timeouts)
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     breaker: BreakerPolicy = Field(default_factory=BreakerPolicy)
@@ -122,7 +124,8 @@ class Options(TypedDict, total=False):
     auth_scheme: str | None
     """None sends the key alone."""
     api_version: str | None
-    capabilities: Capabilities | Mapping[str, Any] | None
+    capabilities: Capabilities | Mapping[str, Any] | str | Path | Sequence[Any] | None
+    """What is known of the server: a profile, its fields, its file, or several of these."""
     dialect: Literal["auto", "chat", "responses"] | None
     """What chat calls are made in: ``/chat/completions`` or ``/responses``.
 
@@ -207,6 +210,7 @@ def resolve(
         endpoints=_endpoints(given, environ),
         model=model or DEFAULT_MODEL,
         model_given=bool(model),
+        asks_for_model=not model and not below,  # the original's metadata has the original's model
         timeouts=_timeouts(given),
         **_policies(given),
         **values,

@@ -74,9 +74,9 @@ class ModelLimits:
 
     __slots__ = (
         "_backoff_step", "_passes_at", "_refusal_took", "_rests_until", "_sends", "_share",
-        "_spent", "_trial_at", "_trials", "allowance_until", "allowed", "answered_at",
-        "asked_until", "concurrency", "cooldown_seq", "cooldown_until", "in_flight", "rates",
-        "refusals", "stated", "trying",
+        "_spent", "_trial_at", "_trials", "adopted_until", "allowance_until", "allowed",
+        "answered_at", "asked_until", "concurrency", "cooldown_seq", "cooldown_until",
+        "in_flight", "rates", "refusals", "stated", "trying",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +93,8 @@ class ModelLimits:
         """Until when the server asked to wait; the jitter is ours."""
         self.stated = False
         """Whether the server said how long."""
+        self.adopted_until = 0
+        """Until when a server asked another process to wait."""
         self.refusals = 0
         """In a row with nothing else in flight."""
         self.answered_at: int | None = None
@@ -196,6 +198,15 @@ class ModelLimits:
             max(1, left),
             now + int(min(seconds, LONGEST_COOLDOWN) * SECOND),
         )
+
+    def adopt(self, seconds: float, now: int) -> None:
+        """The server asked another process, which shares this limit, to wait."""
+        until = now + int(min(seconds, LONGEST_COOLDOWN) * SECOND)
+        if until > self.cooldown_until + SECOND:
+            self.cooldown_seq += 1
+            self.trying, self._trial_at, self._spent = 0, None, False
+            self.cooldown_until = self.asked_until = self.adopted_until = until
+            self.stated = True
 
     def answered(self, permit: Permit, work: float, now: int) -> None:
         """It was answered; its place is free already."""

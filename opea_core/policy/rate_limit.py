@@ -56,12 +56,17 @@ class RateWindow:
         "_tokens",
         "_usual_answer",
         "rpm",
+        "shared_rpm",
+        "shared_tpm",
         "tpm",
     )
 
     def __init__(self, rpm: int | None, tpm: int | None) -> None:
         self.rpm = rpm
         self.tpm = tpm
+        self.shared_rpm: int | None = None
+        """What other processes leave of it; None where nobody shares it."""
+        self.shared_tpm: int | None = None
         self._cells: deque[list[int]] = deque()
         self._requests = self._tokens = 0
         self._closed_until = 0
@@ -79,11 +84,12 @@ class RateWindow:
     def has_room(self, now: int, need: Need | None = None) -> bool:
         """Whether a request may go out; without ``need`` whether any may."""
         self._forget(now)
-        if self.rpm is not None and self._requests >= self.rpm:
+        rpm, tpm = self._limits()
+        if rpm is not None and self._requests >= rpm:
             return False
         if need is None:
-            return now >= self._closed_until and (self.tpm is None or self._tokens < self.tpm)
-        if self.tpm is None or self._tokens + self.tokens_of(need) <= self.tpm:
+            return now >= self._closed_until and (tpm is None or self._tokens < tpm)
+        if tpm is None or self._tokens + self.tokens_of(need) <= tpm:
             return True
         self._closed_until = self._room_for(self.tokens_of(need)) or now
         return False
@@ -92,11 +98,24 @@ class RateWindow:
         """When there is room without any answer; None if there is now."""
         self._forget(now)
         at = self._closed_until
-        if self.rpm is not None and self._requests >= self.rpm:
+        rpm, tpm = self._limits()
+        if rpm is not None and self._requests >= rpm and self._cells:
             at = max(at, self._cells[0][0] + _CELL + _WINDOW)
-        if self.tpm is not None and self._tokens >= self.tpm:
+        if tpm is not None and self._tokens >= tpm:
             at = max(at, self._room_for(1) or 0)
         return at if at > now else None
+
+    def used(self, now: int) -> tuple[int, int]:
+        """Requests and tokens that count now."""
+        self._forget(now)
+        return self._requests, self._tokens
+
+    def _limits(self) -> tuple[int | None, int | None]:
+        """What holds now: the own limit, or this process's share of it."""
+        return (
+            self.rpm if self.shared_rpm is None else self.shared_rpm,
+            self.tpm if self.shared_tpm is None else self.shared_tpm,
+        )
 
     def take(self, now: int, need: Need) -> Reservation:
         """A request goes out."""
@@ -140,8 +159,9 @@ class RateWindow:
     def _room_for(self, tokens: int) -> int | None:
         """When so many tokens are free, by the cells that end; None if they are now."""
         used, at = self._tokens, None
+        _, tpm = self._limits()
         for cell in self._cells:
-            if self.tpm is None or used + tokens <= self.tpm:
+            if tpm is None or used + tokens <= tpm:
                 break
             used -= cell[2]
             at = cell[0] + _CELL + _WINDOW

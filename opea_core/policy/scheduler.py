@@ -93,6 +93,7 @@ class Scheduler:
             deadline=deadline,
             queue_deadline=None if timeout is None else now + int(timeout * SECOND),
             recovery_wait=int(wait * SECOND),
+            priority=priority,
             need=need,
         )
 

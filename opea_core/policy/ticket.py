@@ -126,6 +126,7 @@ class Ticket:
     gives_up_at: int = 0
     """The time on its route's outage clock at which it has been held long enough."""
     offered_at: int = 0
+    priority: int = DEFAULT_PRIORITY
     need: Need = NOTHING
     """The tokens it may take, where they are limited."""
     permit: Permit | None = None

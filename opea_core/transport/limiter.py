@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from opea_core import events
 from opea_core.config import Endpoint
@@ -39,6 +39,7 @@ _LOOKS_EVERY = 2 * SECOND
 
 They look for one whose waking was interrupted, and who holds a place if it waits for itself.
 """
+T = TypeVar("T")
 _CANCELLED = EndpointImpact(Verdict.NEUTRAL)
 
 
@@ -249,6 +250,23 @@ class Limiter:
                 endpoint.configure(config)
             wakes = self._wakes(self._scheduler.poll(self.now()), self.now())
         self._after(wakes)
+
+    def look(self, read: Callable[[int], T]) -> T:
+        """Read several things at one moment; ``read`` gets the time."""
+        with self._lock:
+            return read(self.now())
+
+    def change(self, act: Callable[[int], object]) -> None:
+        """Change limits, and wake whoever may go now; ``act`` gets the time."""
+        with self._lock:
+            now = self.now()
+            act(now)
+            wakes = self._wakes(self._scheduler.poll(now), now)
+        self._after(wakes)
+
+    def waiters(self) -> Iterator[Ticket]:
+        """Those who wait; only inside ``look`` or ``change``."""
+        return self._scheduler.waiters()
 
     def would_block(self, ticket: Ticket, loop: object) -> bool:
         """Whether a thread that waits for this ticket would block a loop that it waits for.

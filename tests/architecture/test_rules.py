@@ -207,7 +207,12 @@ def test_only_the_transport_knows_httpx() -> None:
 
 def test_only_the_transport_and_the_core_use_threads_and_loops() -> None:
     allowed = ("opea_core.transport", "opea_core.testing", "opea_core.cli", "opea_core.batch")
-    exactly = ("opea_core.engine", "opea_core.backend", "opea_core.lazy_imports")
+    exactly = (
+        "opea_core.engine",
+        "opea_core.backend",
+        "opea_core.lazy_imports",
+        "opea_core.shared.renewal",
+    )
     others = [name for name in CORE if not name.startswith(allowed) and name not in exactly]
     check_none(
         importing(
