@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from opea_core import errors
+from opea_core.batch.dialects import chat_completion
 from opea_core.batch.journal import BEGIN
 from opea_core.batch.rows import Row
 from opea_core.batch.schema_check import keeps_to, read_json
@@ -84,14 +85,14 @@ def answer_line(
             if isinstance(response, EmbeddingResponse)
             else answer_text(response)
         )
-    answered = {"status_code": 200, "request_id": response.request_id, "body": _body(response)}
+    answered = {"status_code": 200, "request_id": response.request_id, "body": _body(row, response)}
     return _line(row, answered, None, ours), suspect
 
 
-def _body(response: Response) -> Json:
+def _body(row: Row, response: Response) -> Json:
     """The server's own JSON; vectors as lists of numbers, in the order of the input."""
     if isinstance(response, ChatResponse):
-        return response.raw
+        return chat_completion(response) if row.kind == "chat" else response.raw
     usage = response.usage
     return {
         "object": "list",

@@ -10,12 +10,20 @@ from opea_core.batch.identity import request_hash
 from opea_core.batch.templates import Template, shown
 from opea_core.errors import ConfigurationError, OPEAError
 
-Kind: TypeAlias = Literal["chat", "completion", "embeddings"]
+Kind: TypeAlias = Literal["chat", "completion", "embeddings", "responses"]
 _KINDS: tuple[tuple[str, Kind], ...] = (
     ("/chat/completions", "chat"),
     ("/completions", "completion"),
     ("/embeddings", "embeddings"),
+    ("/responses", "responses"),
 )
+FIELD: dict[Kind, str] = {
+    "chat": "messages",
+    "completion": "prompt",
+    "embeddings": "input",
+    "responses": "input",
+}
+"""The field of a body that says what is asked."""
 _BESIDE = frozenset({"custom_id", "id", "method", "url"})
 """Fields of a line that are no fields of its body."""
 _HINT = (
@@ -110,20 +118,18 @@ class Prompts:
         url = value.get("url")
         if str(value.get("method", "POST")).upper() != "POST":
             raise ConfigurationError(f"Its method is {value['method']!r}; only POST is done.")
-        fields = {"messages": "chat", "prompt": "completion", "input": "embeddings"}
         kind: Any = (
-            next((kind for name, kind in fields.items() if name in body), None)
+            next((kind for kind, name in FIELD.items() if name in body), None)
             if url is None
             else next((kind for end, kind in _KINDS if str(url).rstrip("/").endswith(end)), None)
         )
         if kind is None:
             raise ConfigurationError(
-                f"Its url is {url!r}; known are /v1/chat/completions, /v1/completions and "
-                "/v1/embeddings."
+                f"Its url is {url!r}; known are /v1/chat/completions, /v1/completions, "
+                "/v1/embeddings and /v1/responses."
             )
-        field = next(name for name, other in fields.items() if other == kind)
-        if field not in body:
-            raise ConfigurationError(f"Its body has no {field}.")
+        if FIELD[kind] not in body:
+            raise ConfigurationError(f"Its body has no {FIELD[kind]}.")
         return kind, self._with_system(body) if kind == "chat" else body
 
     def _chat(self, body: dict[str, Any], text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _DEEPEST = 64
-_FENCE = re.compile(r"\A```\w*\s*(.*?)\s*```\Z", re.DOTALL)
+_FENCE = re.compile(r"\A```\w*+(.*)```\Z", re.DOTALL)
 
 
 def read_json(text: str) -> Any:

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from opea_core import errors
+from opea_core.batch.dialects import from_responses
 from opea_core.batch.files import Files, Folder, Stdout
 from opea_core.batch.identity import State
 from opea_core.batch.intake import BrokenInput, Intake
@@ -16,7 +17,7 @@ from opea_core.batch.ledger import Ledger
 from opea_core.batch.many import AsyncMany
 from opea_core.batch.outcome import Response, answer_line, error_line, may_help
 from opea_core.batch.result import Result
-from opea_core.batch.rows import Row
+from opea_core.batch.rows import FIELD, Row
 from opea_core.batch.sources import Input
 from opea_core.batch.summary import Summary
 from opea_core.flow.embed import check_inputs
@@ -182,7 +183,8 @@ class Batch:
         call.spec.on_place = placed
         self.running += 1
         try:
-            response: Response = await self.opea._engine.arun(call)
+            answer = await self.opea._engine.arun(call)
+            response: Response = from_responses(answer) if row.kind == "responses" else answer
             return response
         except asyncio.CancelledError:
             if task not in self._cut:
@@ -201,8 +203,7 @@ class Batch:
         given = {"recovery_wait": _RECOVERY_WAIT, **self.job.options}
         if row.kind != "chat" or "response_format" in body:
             given.pop("output_schema", None)
-        field = {"chat": "messages", "completion": "prompt", "embeddings": "input"}[row.kind]
-        asked = body.pop(field)
+        asked = body.pop(FIELD[row.kind])
         options = {name: value for name, value in given.items() if name not in body}
         options["extra_body"] = {**(given.get("extra_body") or {}), **body}
         calls = self.opea._engine.calls
@@ -210,6 +211,8 @@ class Batch:
             return calls.chat(asked, options, stream=False)
         if row.kind == "completion":
             return calls.completion(asked, options, stream=False)
+        if row.kind == "responses":
+            return calls.responses(asked, options, stream=False)
         return calls.embeddings(check_inputs(asked), options)
 
     def _write(self, files: Files, result: Result[Response]) -> None:

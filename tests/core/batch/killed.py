@@ -48,6 +48,7 @@ def main() -> int:
     """Run the batch; gives its exit code."""
     url, source, output, kill_at, largest = sys.argv[1:6]
     if int(largest):
+        sys.dont_write_bytecode = True  # a compiled file cut off there would break other processes
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), int(largest)))
     killer = Killer(int(kill_at))
     if int(kill_at) >= 0:

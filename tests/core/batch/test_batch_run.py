@@ -209,6 +209,23 @@ def test_rows_of_several_kinds(opea: OPEA, server: ScriptedServer, tmp_path: Pat
     assert {seen.body["user"] for seen in server.seen} == {"me"}
 
 
+def test_rows_and_servers_of_the_responses_dialect(server: ScriptedServer, tmp_path: Path) -> None:
+    rows = [
+        {"custom_id": "r", "url": "/v1/responses", "body": {"input": "x", "model": "m"}},
+        {"custom_id": "c", "body": {"messages": [{"role": "user", "content": "y"}]}},
+    ]
+    with made(server, model="scripted-model", dialect="responses") as opea:
+        summary = run(opea, rows, tmp_path / "a.jsonl")
+    lines = read_lines(tmp_path / "a.jsonl")
+    found = {line["custom_id"]: line["response"]["body"] for line in lines}
+    assert found["r"]["object"] == "response"
+    assert found["c"]["object"] == "chat.completion"
+    assert "scripted model" in found["c"]["choices"][0]["message"]["content"]
+    assert found["c"]["choices"][0]["finish_reason"] == "stop"
+    assert {seen.path for seen in server.seen} == {"/v1/responses"}
+    assert (summary.answered, summary.prompt_tokens) == (2, 2)
+
+
 def test_the_server_is_asked_for_its_model_where_nobody_names_one(
     server: ScriptedServer, tmp_path: Path
 ) -> None:
