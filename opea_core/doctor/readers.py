@@ -355,7 +355,9 @@ def batch(outcome: Outcome) -> Row:
 def batch_limit(words: str) -> int | None:
     """The number of texts that a refusal names as the most."""
     found = re.search(
-        r"(?i)(?:batch|at most|max\w*|limit\w*|up to|no more than|<=)\D{0,40}(\d{1,4})\b", words
+        r"(?i)(?:(?:batch|at most|up to|no more than|<=)\D{0,40}|(?:max|limit)\D{0,60})"
+        r"(\d{1,4})\b",
+        words,
     )
     number = int(found[1]) if found else 0
     return number if 0 < number < BATCH else None
