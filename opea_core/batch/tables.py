@@ -12,9 +12,10 @@ from typing import IO, Any
 from opea_core.batch.journal import entries, replacing
 from opea_core.batch.outcome import encode
 from opea_core.batch.schema_check import read_json
-from opea_core.batch.sources import pyarrow_parquet
+from opea_core.batch.sources import chunks, pyarrow_parquet
 from opea_core.batch.templates import shown
 
+_AT_ONCE = 1024
 _ANSWER = "answer"
 _DOUBT = "suspect"
 
@@ -33,19 +34,23 @@ def write(
     fields = list(schema.get("properties", {})) if schema is not None else []
     given = columns if columns is not None else _columns(journal)
     names = list(dict.fromkeys([*given, _ANSWER, *fields, _DOUBT]))
-    rows = (_row(document, fields) for document in _documents(journal))
+    rows = _rows(journal, fields)
     with replacing(output) as file:
         if form == "flat":
             for row in rows:
                 file.write(encode(row) + b"\n")
         elif form == "parquet":
-            _write_parquet(file, names, rows)
+            _write_parquet(file, names, journal, fields)
         else:
             _write_table(file, names, rows, "\t" if form == "tsv" else ",")
 
 
 def _documents(journal: Path) -> Iterator[dict[str, Any]]:
     return (entry.document for _, entry in entries(journal) if entry is not None)
+
+
+def _rows(journal: Path, fields: list[str]) -> Iterator[dict[str, Any]]:
+    return (_row(document, fields) for document in _documents(journal))
 
 
 def _columns(journal: Path) -> list[str]:
@@ -83,22 +88,60 @@ def _write_table(
     text.detach()
 
 
-def _write_parquet(file: IO[bytes], names: list[str], rows: Iterator[dict[str, Any]]) -> None:
-    """Numbers stay numbers where a whole column has them; everything else is text."""
+def _write_parquet(file: IO[bytes], names: list[str], journal: Path, fields: list[str]) -> None:
+    """Numbers, truth values and vectors stay what they are; columns of anything else are text.
+
+    The journal is read twice, for the kinds of the columns and for their values, so that memory
+    holds a thousand rows at a time.
+    """
     parquet = pyarrow_parquet()
     import pyarrow
 
-    kept = list(rows)
-    columns = {name: [row.get(name) for row in kept] for name in names}
-    arrays = {name: _array(pyarrow, values) for name, values in columns.items()}
-    parquet.write_table(pyarrow.table(arrays), file)
+    kinds = dict[str, str | None].fromkeys(names)
+    for row in _rows(journal, fields):
+        for name, value in row.items():
+            kinds[name] = _common(kinds.get(name), _kind(value))
+    types = {
+        "bool": pyarrow.bool_(),
+        "int": pyarrow.int64(),
+        "float": pyarrow.float64(),
+        "vector": pyarrow.list_(pyarrow.float64()),
+        "vectors": pyarrow.list_(pyarrow.list_(pyarrow.float64())),
+    }
+    schema = pyarrow.schema(
+        [(name, types.get(kinds[name] or "", pyarrow.string())) for name in names]
+    )
+    with parquet.ParquetWriter(file, schema) as writer:
+        for rows in chunks(_rows(journal, fields), _AT_ONCE):
+            columns = {
+                name: [_value(row.get(name), (kinds[name] or "") in types) for row in rows]
+                for name in names
+            }
+            writer.write_table(pyarrow.table(columns, schema))
 
 
-def _array(pyarrow: Any, values: list[Any]) -> Any:
-    try:
-        found = pyarrow.array(values)
-        if found.type != pyarrow.null():
-            return found
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
-        pass
-    return pyarrow.array([None if value is None else shown(value) for value in values])
+def _value(value: Any, is_kept: bool) -> Any:
+    return value if is_kept or value is None else shown(value)
+
+
+def _kind(value: Any) -> str | None:
+    """What a value is, as far as a column can be; None for None."""
+    if value is None or isinstance(value, bool):
+        return None if value is None else "bool"
+    if isinstance(value, int):
+        return "int" if -(2**63) <= value < 2**63 else "text"
+    if isinstance(value, float):
+        return "float"
+    if isinstance(value, list) and value:
+        inner = {_kind(item) for item in value}
+        if inner <= {"int", "float"}:
+            return "vector"
+        return "vectors" if inner == {"vector"} else "text"
+    return "text"
+
+
+def _common(one: str | None, other: str | None) -> str | None:
+    """The kind of a column that has values of both kinds."""
+    if one is None or other is None or one == other:
+        return other if one is None else one
+    return "float" if {one, other} == {"int", "float"} else "text"

@@ -112,6 +112,19 @@ def test_parquet_in_and_out(opea: OPEA, tmp_path: Path) -> None:
     }
 
 
+def test_vectors_and_mixed_columns_in_parquet(
+    opea: OPEA, server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.always(None)
+    mixed = [1, 2.5, None, True, "x", 2**70]
+    rows = [{"input": f"t{n}", "n": n, "mixed": value} for n, value in enumerate(mixed)]
+    run(opea, rows, tmp_path / "out.parquet", ordered=True)
+    table = parquet.read_table(tmp_path / "out.parquet")
+    assert [len(vectors[0]) for vectors in table["answer"].to_pylist()] == [8] * 6
+    assert table["n"].to_pylist() == list(range(6))
+    assert table["mixed"].to_pylist() == ["1", "2.5", None, "true", "x", str(2**70)]
+
+
 @pytest.mark.parametrize("end", [".gz", ".zst"])
 def test_compressed_inputs(opea: OPEA, tmp_path: Path, end: str) -> None:
     text = b'{"prompt": "a"}\n{"prompt": "b"}\n'
