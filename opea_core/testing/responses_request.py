@@ -16,7 +16,7 @@ BLOB = "scripted."
 """What encrypted reasoning of the scripted server begins with."""
 THOUGHTFUL = "_thought_"
 """In the id of an item that followed reasoning: it may not come back without that."""
-_CALLS = ("function_call", "custom_tool_call")
+CALLS = ("function_call", "custom_tool_call")
 _FIELDS = frozenset(
     {
         "background", "context_management", "conversation", "include", "input", "instructions",
@@ -40,6 +40,7 @@ _ITEM_FIELDS: Mapping[str, frozenset[str]] = {
 _PART_FIELDS: Mapping[str, frozenset[str]] = {
     "input_text": frozenset({"type", "text"}),
     "input_image": frozenset({"type", "image_url", "file_id", "detail"}),
+    "input_audio": frozenset({"type", "input_audio"}),
     "input_file": frozenset({"type", "file_data", "file_id", "file_url", "filename", "detail"}),
     "output_text": frozenset({"type", "text", "annotations", "logprobs"}),
     "refusal": frozenset({"type", "refusal"}),
@@ -115,7 +116,7 @@ def _check_items(items: Sequence[Any], is_stored: bool, goes_on: bool) -> None:
     for number, item in enumerate(items):
         _check_item(item, f"input[{number}]", is_stored)
     _check_pairs(items)
-    calls = [i["call_id"] for i in items if i.get("type") in _CALLS]
+    calls = [i["call_id"] for i in items if i.get("type") in CALLS]
     outputs = [i["call_id"] for i in items if str(i.get("type")).endswith("_call_output")]
     for id_ in calls:
         _need(id_ in outputs, f"No tool output found for function call {id_}.", "input")
@@ -139,7 +140,7 @@ def _check_item(item: Any, where: str, is_stored: bool) -> None:
     else:
         _need(_is_text(item.get("call_id")), "no call_id", f"{where}.call_id")
         value = item.get({"function_call": "arguments", "custom_tool_call": "input"}.get(kind, ""))
-        _need(kind not in _CALLS or isinstance(value, str), "a call holds no text", where)
+        _need(kind not in CALLS or isinstance(value, str), "a call holds no text", where)
         if kind.endswith("output"):
             _check_content(item.get("output"), ("input_",), f"{where}.output")
 
@@ -190,7 +191,7 @@ def _check_pairs(items: Sequence[Json]) -> None:
     in_thought = False
     for item in [*items, {}]:
         kind = item.get("type", "message")
-        is_answer = item.get("role") == "assistant" or kind in _CALLS
+        is_answer = item.get("role") == "assistant" or kind in CALLS
         if before.get("type") == "reasoning":
             follows = bool(item) and (is_answer or kind not in _ITEM_FIELDS or kind == "reasoning")
             _need(
@@ -262,19 +263,62 @@ def _chat_tool(tool: Json) -> Json:
 
 
 def _messages(body: Json) -> Iterator[Json]:
+    """Messages; all that an assistant said in a row is one of them."""
     if isinstance(body.get("instructions"), str):
         yield {"role": "system", "content": body["instructions"]}
     given = body["input"]
+    said: Json | None = None
     for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
         kind = item.get("type", "message")
-        if kind == "message":
-            yield {"role": item["role"], "content": item.get("content")}
-        elif kind in _CALLS:
-            inner = {"name": item["name"], "arguments": item.get("arguments", "")}
-            call = {"id": item["call_id"], "type": "function", "function": inner}
-            yield {"role": "assistant", "content": None, "tool_calls": [call]}
-        elif kind.endswith("call_output"):
-            yield {"role": "tool", "tool_call_id": item["call_id"], "content": item.get("output")}
+        if kind in CALLS or item.get("role") == "assistant":
+            said = _with_item(said or {"role": "assistant", "content": None}, item)
+            continue
+        message = _message(item)
+        if message is not None:
+            if said is not None:
+                yield said
+            said = None
+            yield message
+    if said is not None:
+        yield said
+
+
+def _with_item(said: Json, item: Json) -> Json:
+    if item.get("type") in CALLS:
+        inner = {"name": item["name"], "arguments": item.get("arguments", "")}
+        call = {"id": item["call_id"], "type": "function", "function": inner}
+        return {**said, "tool_calls": [*said.get("tool_calls", ()), call]}
+    content = _parts(item.get("content"))
+    texts = content if isinstance(content, list) else [{"text": content}]
+    refusal = "".join(part.get("refusal", "") for part in texts)
+    text = (said["content"] or "") + "".join(part.get("text", "") for part in texts)
+    return {**said, "content": text or None} | ({"refusal": refusal} if refusal else {})
+
+
+def _message(item: Json) -> Json | None:
+    kind = item.get("type", "message")
+    if kind == "message":
+        return {"role": item["role"], "content": _parts(item.get("content"))}
+    if kind.endswith("call_output"):
+        output = _parts(item.get("output"))
+        return {"role": "tool", "tool_call_id": item["call_id"], "content": output}
+    return None
+
+
+def _parts(content: Any) -> Any:
+    return list(map(_part, content)) if isinstance(content, list) else content
+
+
+def _part(part: Json) -> Json:
+    kind = part.get("type")
+    if kind in ("input_text", "output_text"):
+        return {"type": "text", "text": part["text"]}
+    if kind == "input_image":
+        detail = {"detail": part["detail"]} if "detail" in part else {}
+        return {"type": "image_url", "image_url": {"url": part.get("image_url"), **detail}}
+    if kind == "input_file":
+        return {"type": "file", "file": {k: v for k, v in part.items() if k != "type"}}
+    return part
 
 
 def encrypted(text: str) -> str:

@@ -244,7 +244,7 @@ def test_an_error_of_the_other_dialect_is_an_event_of_this(
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=str)
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda fault: fault.name)
 def test_a_fault_of_an_answer_in_this_dialect_stays_one(fault: Fault, is_stream: bool) -> None:
     """What a fault makes of an answer of this dialect says nothing of the other one."""
     right = as_responses(stream(["Hello"]) if is_stream else chat("Hello"), {})
