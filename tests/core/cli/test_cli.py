@@ -77,10 +77,8 @@ class TestDemo:
         )
         assert "tokens     5 in, 12 out" in out
         assert "These words arrive one by one" in out
-        assert (
-            'call       weather({"city": "Bern"}) -> {"city": "Bern", "degrees": 18, "sky": "clear"}'
-            in out
-        )
+        result = '{"city": "Bern", "degrees": 18, "sky": "clear"}'
+        assert f'call       weather({{"city": "Bern"}}) -> {result}' in out
         assert "vectors    3 of 8 numbers" in out
         assert "s  server south stops" in out
         assert "s  server south is back" in out

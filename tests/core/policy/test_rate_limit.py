@@ -85,7 +85,7 @@ class Load:
 TAKES = st.lists(st.integers(1, 20 * SECOND), min_size=1, max_size=5)
 
 
-@fixed(30)
+@fixed(30, few=12)
 @given(rpm=st.integers(1, 300), takes=TAKES)
 def test_requests_never_exceed_the_limit_and_use_nearly_all_of_it(
     rpm: int, takes: list[int]
@@ -97,7 +97,7 @@ def test_requests_never_exceed_the_limit_and_use_nearly_all_of_it(
     assert len(later) >= 0.95 * rpm * 6
 
 
-@fixed(30)
+@fixed(30, few=12)
 @given(
     tpm=st.integers(1000, 50_000),
     takes=TAKES,
