@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from opea_core import errors, events
-from opea_core.config import Capabilities
 from opea_core.flow import explain
+from opea_core.flow.adapting import Learning, listed_models
+from opea_core.flow.call_log import CallLog
 from opea_core.flow.effects import (
     Acquire,
     CallSpec,
@@ -22,14 +23,13 @@ from opea_core.flow.effects import (
     Settle,
     TransportFailure,
 )
-from opea_core.flow.prepare import Context, build_request, model_of, models_request, with_connect
+from opea_core.flow.prepare import Context, build_request, model_of, with_connect
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
 from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.retry import (
     EndpointImpact,
     Failure,
-    History,
     Phase,
     Retry,
     effect,
@@ -37,18 +37,9 @@ from opea_core.policy.retry import (
     judge,
 )
 from opea_core.policy.scheduler import Rejection
-from opea_core.wire import jsontext, refusal
 from opea_core.wire.headers import HEADER_LEFT, allowance
-from opea_core.wire.models import read_models
 
 OK = EndpointImpact(Verdict.OK)
-_MOST_ATTEMPTS = 40
-_MOST_CHANGES = 16
-_MAY_TELL = frozenset({400, 403, 404, 405, 409, 413, 415, 422, 424, 500, 501, 502})
-"""Statuses under which servers say that they do not take something.
-
-Whether they do is in their words.
-"""
 _DOUBTFUL_CONNECT, _USUAL_CONNECT = 0.25, 1.0
 """Seconds to connect while another endpoint could serve the call.
 
@@ -67,56 +58,6 @@ class CallResult:
     permit: Permit
     where: explain.ErrorContext
     log: CallLog
-
-
-@dataclass(slots=True)
-class CallLog:
-    """What a call went through."""
-
-    started: int
-    at: int
-    """When the last outcome came."""
-    chance: Callable[[], float]
-    attempts: list[errors.Attempt] = field(default_factory=list)
-    sent: int = 0
-    """Requests made, whether they counted as attempts or not."""
-    counted: int = 0
-    server_errors: int = 0
-    changes: list[str] = field(default_factory=list)
-    """What was sent in another form than the call gave it, as servers refused that."""
-    learned: dict[EndpointState, Capabilities] = field(default_factory=dict)
-    """What an endpoint refused in this call.
-
-    It is kept for others once the endpoint took the rest.
-    """
-    changed: dict[EndpointState, frozenset[str]] = field(default_factory=dict)
-    passing: frozenset[str] = frozenset()
-    """What was changed for this call only."""
-    resent: bool = False
-    rekeyed: bool = False
-    last: errors.OPEAError | None = None
-    turned_away_at: int | None = None
-    """When it was first refused by a server with too much to do.
-
-    Or by a gateway whose server is gone.
-    """
-    hasty: bool = False
-    """Whether the last request had less time to connect than it could have."""
-
-    @property
-    def seconds(self) -> float:
-        """From the start of the call to the last outcome."""
-        return (self.at - self.started) / SECOND
-
-    def history(self, known: bool = True) -> History:
-        """What the retry rules look at; ``known``: the endpoint has answered somebody."""
-        return History(max(1, self.counted), self.server_errors, known, self.chance)
-
-    def failed(self, attempt: errors.Attempt) -> None:
-        """Keep it: the first ones and the last ones."""
-        self.attempts.append(attempt)
-        if len(self.attempts) > _MOST_ATTEMPTS:
-            del self.attempts[_MOST_ATTEMPTS // 2]
 
 
 class FailedAttempt(NamedTuple):
@@ -154,7 +95,8 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         log.server_errors += failure.error.status_code == 500 and not failure.away
         if retry is None:
             if failure.model_missing and spec.names_models:
-                yield from _name_models(spec, context, where, permit, failure.error)
+                models = yield from listed_models(where, permit, context)
+                explain.with_models(failure.error, models or [], where)
             yield settle
             raise _final(failure.error, log)
         refused = yield from settle
@@ -187,15 +129,10 @@ def _attempts(
     """
     endpoint, model = permit.endpoint, model_of(spec, context, permit.endpoint)
     may_adapt = endpoint.config.adapt if spec.adapt is None else spec.adapt
-    known = (
-        endpoint.capabilities(model, permit.at)
-        if may_adapt
-        else endpoint.config.capabilities.as_given()
-    )
-    learned = log.learned.get(endpoint, known)
+    learning = Learning.begin(endpoint, model, may_adapt, log, permit.at)
     key: str | None = spec.key or (yield from FetchKey(endpoint, spec.deadline))
     while True:
-        request, where = build_request(spec, context, endpoint, learned, key)
+        request, where = build_request(spec, context, endpoint, learning.learned, key)
         log.hasty = _limit_connecting(request, permit, spec)
         log.sent += 1
         outcome = yield from Send(permit, request, log.sent)
@@ -203,8 +140,7 @@ def _attempts(
         failure = failure_of(outcome, where)
         if failure is None:
             assert isinstance(outcome, Reply)
-            if learned is not known:
-                endpoint.learn(model, _to_remember(learned, known, log.passing), outcome.at)
+            learning.keep(log, outcome.at)
             if outcome.connection is None:
                 response = outcome.response_reader.response
                 yield Settle(permit, went_well(outcome), usage=response.usage if response else None)
@@ -216,27 +152,9 @@ def _attempts(
             continue
         log.last = failure.error
         log.failed(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))
-        adapted = _adapted(failure, request, where, learned, log) if may_adapt else None
-        if adapted is not None:
-            learned = log.learned[endpoint] = adapted.capabilities
-            log.passing |= adapted.passing
-            log.changes.extend(adapted.reports)
-            log.changed[endpoint] = log.changed.get(endpoint, frozenset()) | set(adapted.reports)
-            for report in adapted.reports:
-                yield Emit(
-                    events.ParameterDropped(
-                        at=outcome.at,
-                        call_id=spec.call_id,
-                        endpoint=endpoint.label,
-                        parameter=report,
-                    )
-                )
+        if (yield from learning.after(failure, request, where, log)):
             continue
-        if (
-            failure.error.status_code == 401
-            and callable(endpoint.config.api_key)
-            and not (spec.key or log.rekeyed)
-        ):
+        if _is_key_refused(failure, endpoint, spec, log):
             log.rekeyed = True
             fresh = yield from FetchKey(endpoint, spec.deadline)
             if fresh != key:
@@ -245,12 +163,12 @@ def _attempts(
         return FailedAttempt(failure, where)
 
 
-def _to_remember(
-    learned: Capabilities, known: Capabilities, passing: frozenset[str]
-) -> Capabilities:
-    """What the next calls are sent by."""
-    kept: Capabilities = learned.replace(**{name: getattr(known, name) for name in passing})
-    return kept
+def _is_key_refused(
+    failure: Failure, endpoint: EndpointState, spec: CallSpec, log: CallLog
+) -> bool:
+    """Whether a key that a function gave was refused for the first time."""
+    is_from_function = callable(endpoint.config.api_key) and not spec.key
+    return failure.error.status_code == 401 and is_from_function and not log.rekeyed
 
 
 def went_well(reply: Reply) -> EndpointImpact:
@@ -297,42 +215,6 @@ def _is_stale_connection(failure: Failure, log: CallLog) -> bool:
         and failure.phase in (Phase.MAYBE_SENT, Phase.NOT_SENT)
         and not failure.error.is_timeout
         and not log.resent
-    )
-
-
-def _adapted(
-    failure: Failure,
-    request: Request,
-    where: explain.ErrorContext,
-    known: Capabilities,
-    log: CallLog,
-) -> refusal.Adapted | None:
-    """What to change after a failure, if the server's words name something that was sent."""
-    status, done = (
-        failure.error.status_code or 400,
-        log.changed.get(where.endpoint, frozenset[str]()),
-    )
-    if where.spec.kind == "rerank" and status == 404 and not failure.model_missing:
-        return refusal.elsewhere(where.endpoint.url.path, known)
-    if (
-        request.content is None
-        or len(done) >= _MOST_CHANGES
-        or isinstance(failure.error, errors.ContextOverflowError)
-    ):
-        return None
-    if failure.phase not in (Phase.STATUS, Phase.FIRST, Phase.BODY) or not (
-        status < 400 or status in _MAY_TELL
-    ):
-        return None
-    any_form = where.spec.output_schema is not None
-    reasoning_is_set = where.endpoint.config.capabilities.send_reasoning != "auto"
-    return refusal.adapt(
-        request.fields or jsontext.decode(request.content),
-        failure.error.body or "",
-        known,
-        any_form,
-        reasoning_is_set,
-        done,
     )
 
 
@@ -443,25 +325,6 @@ def _costs_nothing(failure: Failure, permit: Permit, log: CallLog, spec: CallSpe
         and log.counted > max(2, spec.retry.max_retries)
         and all(peer.is_down for peer in others)
     )
-
-
-def _name_models(
-    spec: CallSpec,
-    context: Context,
-    where: explain.ErrorContext,
-    permit: Permit,
-    error: errors.OPEAError,
-) -> Generator[Effect, Outcome, None]:
-    """Ask once what the server has, so that the error can name it."""
-    request = models_request(spec, context, where)
-    outcome = yield from Send(permit, request, 0, quiet=True)
-    if isinstance(outcome, Reply) and outcome.response_reader.problem is None:
-        try:
-            explain.with_models(
-                error, [model.id for model in read_models(outcome.response_reader.document)], where
-            )
-        except errors.BadAnswerError:
-            return
 
 
 def _final(error: errors.OPEAError, log: CallLog) -> errors.OPEAError:

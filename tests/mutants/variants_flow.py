@@ -48,8 +48,8 @@ VARIANTS = [
     Variant(
         "R21: a fresh key is asked for again and again",
         _CALL,
-        "not (spec.key or log.rekeyed)",
-        "not spec.key",
+        "is_from_function and not log.rekeyed",
+        "is_from_function",
         _PROPERTIES,
     ),
     Variant(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from variant import TRANSPORT, WIRE, Variant
 
 _CALL = "opea_core/flow/call.py"
+_ADAPTING = "opea_core/flow/adapting.py"
 _ENDPOINT = "opea_core/policy/endpoint.py"
 _FIELDS = "opea_core/wire/refused_fields.py"
 _COMPLAINTS = "opea_core/wire/complaints.py"
@@ -93,12 +94,9 @@ VARIANTS = [
     ),
     Variant(
         "A4: what was refused is not remembered",
-        _CALL,
-        (
-            "                endpoint.learn("
-            "model, _to_remember(learned, known, log.passing), outcome.at)\n"
-        ),
-        "                pass\n",
+        _ADAPTING,
+        "            self.endpoint.learn(self.model, self.learned.replace(**passing), at)\n",
+        "            assert passing is not None\n",
         _LEARNING,
     ),
     Variant(
@@ -110,11 +108,11 @@ VARIANTS = [
     ),
     Variant(
         "A4: what was tried in vain is remembered",
-        _CALL,
-        "            learned = log.learned[endpoint] = adapted.capabilities\n",
+        _ADAPTING,
+        "        self.learned = log.learned[self.endpoint] = adapted.capabilities\n",
         (
-            "            learned = log.learned[endpoint] = adapted.capabilities\n"
-            "            endpoint.learn(model, learned, outcome.at)\n"
+            "        self.learned = log.learned[self.endpoint] = adapted.capabilities\n"
+            "        self.endpoint.learn(self.model, self.learned, log.at)\n"
         ),
         _LEARNING,
     ),
@@ -127,21 +125,21 @@ VARIANTS = [
     ),
     Variant(
         "A10: adapt=False changes the messages",
-        _CALL,
-        "        if may_adapt\n        else endpoint.config.capabilities.as_given()\n",
+        _ADAPTING,
+        "            if may_adapt\n            else endpoint.config.capabilities.as_given()\n",
         "",
         _LEARNING,
     ),
     Variant(
         "A2: who may not ask is not heard right",
-        _CALL,
+        _ADAPTING,
         "frozenset({400, 403,",
         "frozenset({400, 401, 429, 403,",
         _LEARNING,
     ),
     Variant(
         "A2: a field that is refused under 500 is none",
-        _CALL,
+        _ADAPTING,
         "422, 424, 500, 501, 502})",
         "422, 424, 501, 502})",
         _LEARNING,

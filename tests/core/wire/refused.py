@@ -8,7 +8,7 @@ from typing import Any
 
 from opea_core import errors
 from opea_core.config import Capabilities
-from opea_core.flow.call import _MAY_TELL
+from opea_core.flow.adapting import MAY_TELL
 from opea_core.flow.embed import is_too_large
 from opea_core.types import Json
 from opea_core.wire.error_body import error_class, read_error
@@ -47,7 +47,7 @@ def reading(refusal: Json) -> list[str]:
     kind = error_class(status if status >= 400 else None, error)
     if kind is errors.ContextOverflowError:
         return ["overflow"]
-    if status < 400 or status in _MAY_TELL:
+    if status < 400 or status in MAY_TELL:
         known = Capabilities(
             **{"developer_role": True, "tool_media": True} | refusal.get("known", {})
         )
