@@ -195,6 +195,13 @@ class DocumentMethods:
         self._engine.found(await self._engine.arun_all(self._discovery(options)))
         return self
 
+    def _ask_for_model(self, options: Mapping[str, Any]) -> None:
+        """Find out the model as the first call without one does; ``options`` are a call's."""
+        self._engine.question.ask(self._engine.calls.models(options))
+
+    async def _aask_for_model(self, options: Mapping[str, Any]) -> None:
+        await self._engine.question.aask(self._engine.calls.models(options))
+
     def _discovery(
         self, options: Mapping[str, Any]
     ) -> Generator[Together, Sequence[Any], Discovery]:

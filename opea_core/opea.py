@@ -258,6 +258,8 @@ class OPEA(
             del defaults["timeouts"]
         if self.model:
             defaults["model"] = self.model
+        elif ours.asks_for_model:
+            del defaults["model"]
         if "max_concurrent_requests" in given:
             del defaults["max_concurrent"]
         if not names_servers(given):
@@ -382,7 +384,9 @@ class OPEA(
                 trust_env=base.trust_env,
             )
             core = self._engine.derived(
-                self._engine.settings.replace(endpoints=with_labels([endpoint]))
+                self._engine.settings.replace(
+                    endpoints=with_labels([endpoint]), asks_for_model=False
+                )
             )
         self._foreign[key] = core
         return core

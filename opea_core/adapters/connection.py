@@ -510,13 +510,17 @@ class Connection(BaseModel):
         """Told when the server was asked."""
 
     def _ask_for_model(self, named: Any) -> None:
-        """Ask the server which model it serves, where nobody named one."""
+        """Ask the server which model it serves, where nobody named one: once for all callers."""
         if not named and self.client.model is None:
-            self.discover()
+            with self._errors():
+                self.client._ask_for_model(self._shared_options())
+            self._discovered()
 
     async def _aask_for_model(self, named: Any) -> None:
         if not named and self.client.model is None:
-            await self.adiscover()
+            with self._errors():
+                await self.client._aask_for_model(self._shared_options())
+            self._discovered()
 
 
 def _as_number(text: str) -> Any:

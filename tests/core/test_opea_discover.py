@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+import threading
 from typing import Any
 
 import pytest
-from asking import Way, made
+from asking import PATIENCE, Async, Sync, Way, made
 
 from opea_core import OPEA, ConfigurationError, errors, events
 from opea_core.policy import SECOND
 from opea_core.policy.endpoint import Permit
 from opea_core.policy.scheduler import Ticket
 from opea_core.settings import resolve
-from opea_core.testing import Answer, ScriptedServer, Seen, error, json_answer
+from opea_core.testing import Answer, Hold, ScriptedServer, Seen, error, json_answer
 from opea_core.transport.limiter import Limiter
 
 
@@ -54,11 +55,82 @@ def test_the_object_itself_is_given_back(way: Way, server: ScriptedServer) -> No
     assert way.ask(opea, "discover").value is opea
 
 
-def test_nothing_is_asked_before(way: Way, server: ScriptedServer) -> None:
+@pytest.mark.parametrize("method", ["chat", "stream_chat", "complete", "embed"])
+def test_the_first_call_asks_for_the_model(way: Way, server: ScriptedServer, method: str) -> None:
     opea = unnamed(server)
     assert (opea.model, opea.context_window) == (None, None)
+    assert asked(server) == []
+    for _ in range(2):
+        assert way.ask(opea, method, "Hello").error is None
+    assert [seen.method for seen in server.seen] == ["GET", "POST", "POST"]
+    assert {seen.body["model"] for seen in server.seen[1:]} == {"scripted-model"}
+    assert (opea.model, opea.context_window) == ("scripted-model", 8192)
+
+
+@pytest.mark.parametrize("options", [{"model": "mine"}, {"metadata": True}])
+def test_who_named_a_model_asks_nothing(
+    way: Way, server: ScriptedServer, options: dict[str, Any]
+) -> None:
+    if "metadata" in options:
+        opea = OPEA(metadata={"opea_api_url": server.url})
+    else:
+        opea = unnamed(server, **options)
     way.ask(opea, "chat", "Hello")
-    assert asked(server) == ["POST /v1/chat/completions"]
+    expected = options.get("model", "gpt-3.5-turbo")
+    assert [seen.body["model"] for seen in server.seen] == [expected]
+
+
+def test_many_first_calls_ask_once(server: ScriptedServer) -> None:
+    opea, sync, loop = unnamed(server), Sync(), Async()
+    server.latency = 0.05
+    try:
+        starting = [way.start(opea, "chat", "Hello") for _ in range(20) for way in (sync, loop)]
+        assert [told.result(PATIENCE).error for told in starting] == [None] * 40
+    finally:
+        loop.close()
+    assert [seen.method for seen in server.seen].count("GET") == 1
+
+
+def test_many_first_calls_hear_the_same_error(server: ScriptedServer) -> None:
+    opea, sync = unnamed(server), Sync()
+    held = threading.Event()
+    server.always(listing({"id": "a"}, {"id": "b"}).after(Hold(held)))
+    starting = [sync.start(opea, "chat", "Hello") for _ in range(10)]
+    server.wait_seen(1)
+    held.set()
+    told = [start.result(PATIENCE).error for start in starting]
+    assert all("serves several: a, b." in str(error) for error in told)
+
+
+def test_who_waits_for_the_answer_keeps_its_deadline(way: Way, server: ScriptedServer) -> None:
+    held = threading.Event()
+    server.script(listing({"id": "a"}).after(Hold(held)))
+    opea = unnamed(server)
+    first = way.start(opea, "chat", "Hello")
+    server.wait_seen(1)
+    told = way.ask(opea, "chat", "Hello", deadline=0.1)
+    held.set()
+    assert isinstance(told.error, errors.DeadlineExceeded)
+    assert first.result(PATIENCE).error is None
+
+
+def test_a_server_that_lists_no_models_must_be_told_one(way: Way, server: ScriptedServer) -> None:
+    server.always(error(404, "Not Found"))
+    told = way.ask(unnamed(server), "chat", "Hello")
+    assert isinstance(told.error, errors.NotFoundError)
+    assert "pass model=" in told.error.hint
+
+
+def test_the_model_of_a_created_endpoint_is_asked_for_there(
+    way: Way, server: ScriptedServer, second: ScriptedServer
+) -> None:
+    second.model.name = "theirs"
+    opea = unnamed(server)
+    name = opea.create_endpoint(base_url=second.url)
+    data = {"messages": [{"role": "user", "content": "Hello"}]}
+    assert way.ask(opea, "make_request_with_endpoint", name, data).error is None
+    assert server.seen == []
+    assert second.seen[-1].body["model"] == "theirs"
 
 
 def test_model_and_window_are_found(way: Way, server: ScriptedServer) -> None:
@@ -379,7 +451,7 @@ def test_calls_under_way_go_on_when_the_limit_is_lowered() -> None:
 
 def test_what_was_counted_stays_when_more_is_known(way: Way, server: ScriptedServer) -> None:
     opea = unnamed(server)
-    way.ask(opea, "chat", "Hello")
+    way.ask(opea, "chat", "Hello", model="m")
     way.ask(opea, "discover")
     assert opea.get_stats()["success"] == 2
     assert [recent.status for recent in opea.recent_requests()] == ["ok", "ok"]

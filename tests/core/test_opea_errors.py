@@ -55,11 +55,16 @@ def test_nothing_answers(way: Way, server: ScriptedServer) -> None:
     )
 
 
+def original(server: ScriptedServer) -> OPEA:
+    """An object of the original's form, which has the original's model."""
+    return OPEA(metadata={"opea_api_url": server.url})
+
+
 def test_the_server_does_not_have_the_default_model(way: Way, server: ScriptedServer) -> None:
     server.always(model_list("llama3.2", "qwen3:8b"))
-    first, second, last = lines(way.ask(OPEA(server.url, label="ollama"), "chat", "Hello"))
+    first, second, last = lines(way.ask(original(server), "chat", "Hello"))
     assert first.startswith(
-        'ollama (http://localhost:8000/v1) has no model "gpt-3.5-turbo" (the default, '
+        'http://localhost:8000/v1 has no model "gpt-3.5-turbo" (the default, '
         "none was given)"
     )
     assert second == (
@@ -78,7 +83,7 @@ def test_the_server_does_not_have_a_model_that_was_given(way: Way, server: Scrip
 
 def test_a_long_list_of_models_is_cut(way: Way, server: ScriptedServer) -> None:
     server.always(model_list(*(f"model-{number}" for number in range(30))))
-    text = lines(way.ask(OPEA(server.url), "chat", "Hello"))[1]
+    text = lines(way.ask(OPEA(server.url, model="m"), "chat", "Hello"))[1]
     assert "model-9, ..." in text
     assert "model-10" not in text
 
@@ -92,7 +97,7 @@ def test_a_list_that_does_not_come_does_no_harm(
     way: Way, server: ScriptedServer, listing: Answer
 ) -> None:
     server.always(lambda seen: listing if seen.method == "GET" else NO_MODEL)
-    told = way.ask(OPEA(server.url, breaker=BreakerPolicy(min_calls=1)), "chat", "Hello")
+    told = way.ask(OPEA(server.url, model="m", breaker=BreakerPolicy(min_calls=1)), "chat", "Hello")
     assert type(told.error) is errors.NotFoundError
     assert lines(told)[1] == "Pass model=, or load the missing one on the server."
 
@@ -104,7 +109,7 @@ def test_a_list_that_hangs_is_waited_for_two_seconds(
     assert (brief.connect, brief.first_event, brief.idle) == (2, 2, 2)
     monkeypatch.setattr(prepare, "_BRIEF", Timeouts(connect=2, first_event=0.1, idle=2))
     server.always(lambda seen: Answer(before="hang") if seen.method == "GET" else NO_MODEL)
-    told = Sync().ask(OPEA(server.url), "chat", "Hello")
+    told = Sync().ask(OPEA(server.url, model="m"), "chat", "Hello")
     assert type(told.error) is errors.NotFoundError
 
 

@@ -1,0 +1,99 @@
+"""Asking which model a server has, where nobody named one: at the first call, once for all."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from opea_core import errors
+from opea_core.flow.discover import discover_flow
+from opea_core.lazy_imports import importing
+from opea_core.policy import SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from opea_core.calls import Call
+    from opea_core.engine import Engine
+    from opea_core.flow.discover import Discovery
+    from opea_core.transport.once import Once
+
+_WITHOUT = frozenset({"models", "document"})
+"""Kinds of calls that need no model."""
+
+
+class ModelQuestion:
+    """Whether it is still to be asked, and asking it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._once: Once | None = None
+
+    def is_open(self, call: Call) -> bool:
+        """Whether a call needs a model, and neither it nor anybody else names one."""
+        engine, spec = self._engine, call.spec
+        return (
+            engine.settings.asks_for_model
+            and spec.kind not in _WITHOUT
+            and spec.raw is None
+            and not spec.body.get("model")
+            and self._is_unknown()
+        )
+
+    def _is_unknown(self) -> bool:
+        return any(endpoint.model is None for endpoint in self._engine.settings.endpoints)
+
+    def ask(self, call: Call) -> None:
+        """Ask, or wait for another call that asks; the time limits are those of the call."""
+
+        def work() -> None:
+            if self._is_unknown():  # it may have been found out a moment ago
+                self._engine.found(self._engine.run_all(self._flow(call)))
+
+        self._one_at_a_time().run(work, _patience(call))
+
+    async def aask(self, call: Call) -> None:
+        """``ask`` for async code."""
+
+        async def work() -> None:
+            if self._is_unknown():
+                self._engine.found(await self._engine.arun_all(self._flow(call)))
+
+        await self._one_at_a_time().arun(work, _patience(call))
+
+    def _one_at_a_time(self) -> Once:
+        if self._once is None:
+            with importing:
+                from opea_core.transport.once import Once
+
+                self._once = self._once or Once()
+        return self._once
+
+    def _flow(self, call: Call) -> Generator[Any, Any, Discovery]:
+        """The discovery of the endpoints; what cannot be found out must be named."""
+        calls, settings = self._engine.calls, self._engine.settings
+        spec = call.spec
+        options: dict[str, Any] = {
+            "max_retries": spec.retry.max_retries,
+            "recovery_wait": spec.recovery_wait,
+            "priority": call.priority,
+        }
+        if spec.timeouts is not None:
+            options["timeout"] = spec.timeouts
+
+        def ask_models(label: str) -> Call:
+            made = calls.models({**options, "endpoint": label})
+            made.spec.deadline = spec.deadline
+            return made
+
+        try:
+            return (yield from discover_flow(settings.endpoints, None, ask_models, calls.props))
+        except (errors.NotFoundError, errors.BadAnswerError) as error:
+            error.hint = "No model was given: pass model=, set OPEA_MODEL, or check the URL."
+            raise
+
+
+def _patience(call: Call) -> float | None:
+    """Seconds that a call may wait for the answer."""
+    deadline = call.spec.deadline
+    return None if deadline is None else max(0.0, (deadline - time.monotonic_ns()) / SECOND)
