@@ -32,6 +32,7 @@ import variants_policy
 import variants_refusals
 import variants_scheduler
 import variants_transport
+import variants_transports
 import variants_unread_bytes
 import variants_wire
 import variants_woken
@@ -49,6 +50,7 @@ VARIANTS: list[Variant] = [
     *variants_wire.VARIANTS,
     *variants_refusals.VARIANTS,
     *variants_transport.VARIANTS,
+    *variants_transports.VARIANTS,
     *variants_unread_bytes.VARIANTS,
     *variants_answers.VARIANTS,
     *variants_adapters.VARIANTS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from typing import Any
 
 import pytest
 from asking import FAST
@@ -159,7 +160,7 @@ def test_a_limit_that_passes_is_a_timeout(client: Client, server: ScriptedServer
 def test_closing_the_client_leaves_the_object_open_and_the_other_way_round_is_told(
     client: Client, server: ScriptedServer
 ) -> None:
-    opea = OPEA(server.url)
+    opea = OPEA(server.url, model="scripted-model")
     assert client.ask(opea).status == client.ask(opea).status == 200  # each closes its client
     assert opea.chat("Hello").content
     opea.close()
@@ -173,14 +174,17 @@ def test_closing_the_client_leaves_the_object_open_and_the_other_way_round_is_to
 def test_a_stream_that_is_left_gives_its_place_back(client: Client, server: ScriptedServer) -> None:
     release = threading.Event()
     server.script(stream(["Hel", Hold(release), "lo"]))
-    with OPEA(server.url, max_concurrent=1) as opea:
+    with OPEA(server.url, max_concurrent=1, queue_timeout=5) as opea:
         left = client.ask(opea, body=STREAMED, most=1)
         assert (left.error, client.ask(opea).status) == (None, 200)
         release.set()
 
 
+ONE_AT_A_TIME: Any = {"model": "scripted-model", "max_concurrent": 1}
+
+
 def test_clients_and_direct_calls_wait_in_one_queue(client: Client) -> None:
-    with ScriptedServer(latency=0.05) as server, OPEA(server.url, max_concurrent=1) as opea:
+    with ScriptedServer(latency=0.05) as server, OPEA(server.url, **ONE_AT_A_TIME) as opea:
         asked = [threading.Thread(target=client.ask, args=(opea,)) for _ in range(3)]
         for thread in asked:
             thread.start()

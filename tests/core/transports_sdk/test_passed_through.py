@@ -133,7 +133,7 @@ def test_what_is_no_call_of_the_protocol_goes_once_to_the_first_endpoint(
     server.script(faults.status(503), faults.status(503))
     upload = b"--b\r\ncontent-disposition: form-data; name=file; filename=a\r\n\r\nabc\r\n--b--\r\n"
     kind = "multipart/form-data; boundary=b"
-    with OPEA(endpoints=[server.url, second.url], api_key=KEY) as opea:
+    with OPEA(endpoints=[server.url, second.url], api_key=KEY, model="scripted-model") as opea:
         got = client.ask(opea, "/files", upload, headers={"content-type": kind, **SDK})
         opea.chat("the breaker and the limits know nothing of it", endpoint=opea.endpoint_ids()[1])
         figures = opea.get_stats(opea.endpoint_ids()[0])
