@@ -144,7 +144,7 @@ class OpenAISDK(Target):
     """The openai SDK, as langchain-openai uses it: in the same environment."""
 
     venv = "langchain"
-    imports = ("openai:OpenAI", "openai:AsyncOpenAI")
+    imports: ClassVar[tuple[str, ...]] = ("openai:OpenAI", "openai:AsyncOpenAI")
     packages = ("openai",)
 
     def __init__(self, url: str, asynchronous: bool) -> None:
@@ -192,6 +192,29 @@ class OpenAISDK(Target):
         await self.client.close()
 
 
+class OpenAIOverOPEA(OpenAISDK):
+    """The same SDK over this project: its calls are ours below."""
+
+    imports = ("openai:OpenAI", "openai:AsyncOpenAI", "opea_core.transports:openai_client")
+
+    def __init__(self, url: str, asynchronous: bool) -> None:
+        self.opea = import_module("opea_core").OPEA(
+            base_url=url, api_key=KEY, model=MODEL, max_concurrent_requests=1000
+        )
+        transports = import_module("opea_core.transports")
+        make = transports.async_openai_client if asynchronous else transports.openai_client
+        self.client = make(self.opea, timeout=60, max_retries=0)
+        self.create = self.client.chat.completions.create
+
+    def close(self) -> None:
+        super().close()
+        self.opea.close()
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.opea.aclose()
+
+
 def find(name: str) -> type[Target]:
     """A target by its name."""
     place = TARGETS[name]
@@ -206,6 +229,7 @@ TARGETS = {
     "opea_core": ("targets", "OPEACore"),
     "opea_aiohttp": ("targets", "OPEAOverAiohttp"),
     "openai": ("targets", "OpenAISDK"),
+    "openai_over_opea": ("targets", "OpenAIOverOPEA"),
     "langchain_openai": ("langchain", "LangchainOpenAI"),
     "langchain_opea": ("langchain", "LangchainOPEA"),
     "llama_index_like": ("llama_index", "LlamaIndexLike"),
