@@ -83,6 +83,7 @@ def comparable(body: bytes | None) -> Any:
         UUID4.sub("00000000-0000-4000-8000-000000000000", (body or b"null").decode())
     )
     for tool in document.get("tools", ()) if isinstance(document, dict) else ():
-        if "description" in tool.get("function", ()):
-            tool["function"]["description"] = inspect.cleandoc(tool["function"]["description"])
+        function = tool.get("function", tool)
+        if "description" in function:
+            function["description"] = inspect.cleandoc(function["description"])
     return document

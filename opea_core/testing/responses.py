@@ -130,7 +130,7 @@ def _usage(usage: Any) -> Json | None:
         "input_tokens": given,
         "input_tokens_details": {
             "cached_tokens": asked.get("cached_tokens", 0),
-            "cache_write_tokens": asked.get("cache_write_tokens", 0),
+            "cache_write_tokens": asked.get("cache_creation_tokens", 0),
         },
         "output_tokens": made,
         "output_tokens_details": {"reasoning_tokens": answered.get("reasoning_tokens", 0)},

@@ -247,7 +247,8 @@ def chat_request(body: Json) -> Json:
     form = (body.get("text") or {}).get("format")
     if form is not None:
         inner = {name: value for name, value in form.items() if name != "type"}
-        built["response_format"] = {"type": form.get("type"), "json_schema": inner}
+        named = {"json_schema": inner} if inner else {}
+        built["response_format"] = {"type": form.get("type"), **named}
     effort = (body.get("reasoning") or {}).get("effort")
     if effort is not None:
         built["reasoning_effort"] = effort

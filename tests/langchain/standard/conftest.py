@@ -13,8 +13,8 @@ import pytest
 import standard_media
 from langchain_tests.conftest import base_vcr_config
 from langchain_tests.integration_tests import chat_models
+from responses_upstream import ResponsesUpstream
 from standard_cassettes import RECORDS, SERVER, request_as_stored, response_as_stored
-from standard_upstream import Upstream
 from standard_world import (  # noqa: F401
     _no_network,
     _upstream,
@@ -54,7 +54,7 @@ def vcr_config(request: pytest.FixtureRequest) -> dict[str, Any]:
 def _fresh_upstream() -> None:
     """What one test makes the upstream remember is forgotten before the next."""
     if SERVER is not None:
-        SERVER.always(Upstream())
+        SERVER.always(ResponsesUpstream())
 
 
 @pytest.fixture(autouse=True)
