@@ -27,9 +27,12 @@ from opea_core.batch.ledger import Ledger
 from opea_core.batch.lock import Lock
 from opea_core.batch.manifest import Manifest
 from opea_core.batch.summary import FailureKind
+from opea_core.display_text import fit
 from opea_core.errors import ConfigurationError
 
 _SYNC_EVERY = 1.0
+_SHOWN = 100
+"""Characters of an id in the summary; they are of the input, and may be anything."""
 
 
 class Files(Protocol):
@@ -236,7 +239,7 @@ def _count(failed: dict[str, FailureKind], entry: Entry) -> None:
     if kind is None:
         words = (entry.document.get("error") or {}).get("message", "")
         may_help = bool(entry.document["opea"].get("retryable"))
-        failed[name] = FailureKind(1, entry.id, str(words).split("\n")[0], may_help)
+        failed[name] = FailureKind(1, fit(entry.id, _SHOWN), fit(str(words), 4 * _SHOWN), may_help)
     else:
         kind.count += 1
 

@@ -9,9 +9,10 @@ from typing import Any
 from opea_core.batch.identity import Digests, State, hash_digest, id_digest
 from opea_core.batch.journal import Entry
 from opea_core.batch.rows import Row
+from opea_core.display_text import fit
 from opea_core.errors import ConfigurationError
 
-_NAMED = 10
+_NAMED, _SHOWN = 10, 100
 
 
 class Ledger:
@@ -102,7 +103,7 @@ class Ledger:
     def _note_change(self, row_id: str) -> None:
         self.changed += 1
         if len(self.changed_ids) < _NAMED:
-            self.changed_ids.append(row_id)
+            self.changed_ids.append(fit(row_id, _SHOWN))
 
     def note(self, row: Row, state: State) -> None:
         """What became of a row that was asked."""

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from opea_core.batch.journal import replacing
+from opea_core.display_text import fit
 from opea_core.errors import ConfigurationError
 from opea_core.version import __version__
 
-_KEPT = 50
+_KEPT, _SHOWN = 50, 100
 _COMPARED = ("servers", "model", "options", "template", "system", "schema")
 _SECRET = ("extra_headers", "extra_query")
 
@@ -56,9 +57,9 @@ class Manifest:
             return None
         others, self._answered = self._answered, [*self._answered, model]
         self._run["answered_by"] = self._answered
-        return (
-            f"answers now come from {model}, and came from {', '.join(others)}" if others else None
-        )
+        names = ", ".join(fit(name, _SHOWN) for name in others)
+        told = f"answers now come from {fit(model, _SHOWN)}, and came from {names}"
+        return told if others else None
 
     def write(self, **more: Any) -> None:
         """Put it in place; raises OSError."""

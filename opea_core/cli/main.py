@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from opea_core.cli.batch_options import add_batch_command
+from opea_core.cli.bench_options import add_bench_command
 from opea_core.cli.server_commands import add_server_commands
 from opea_core.version import __version__
 
@@ -21,6 +22,7 @@ COMMANDS = {
     "embed": ("ask", "embed"),
     "doctor": ("doctor", "run"),
     "batch": ("batch", "run"),
+    "bench": ("bench", "run"),
     "fake": ("fake", "run"),
 }
 """The module and the function of each command that takes its arguments as they are."""
@@ -108,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         help="calls of the last part (default: 200)",
     )
     add_batch_command(commands)
+    add_bench_command(commands)
     _add_fake(commands)
     return parser
 
