@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from opea_core import errors
+from opea_core.types import ChatResponse, Json
 from opea_core.wire import jsontext
 from opea_core.wire.error_body import read_error
 from opea_core.wire.response_reader import Problem, ResponseReader, ResponseSpec
 from opea_core.wire.sse import Event
+from opea_core.wire.usage import read_usage
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 """Names and values in their order, as they came."""
 _END_MARK = b"[DONE]"
 _BEGINNING = frozenset({"response.created", "response.queued", "response.in_progress"})
+_ENDED = frozenset({"stop", "length", "content_filter"})
 _WHOLE = frozenset({"response.completed", "response.incomplete"})
 
 
@@ -86,6 +89,14 @@ class RawReader(ResponseReader):
         if before:
             self.pieces.append(before)
 
+    def _plain(self, document: Json) -> None:
+        """A plain answer; an ordinary one is not put together, as nobody asks for ours of it."""
+        usage = document.get("usage")
+        if isinstance(usage, dict | None) and _is_ordinary(document["choices"]):
+            self.response = ChatResponse(usage=read_usage(usage))
+        else:
+            super()._plain(document)
+
     def _end_events(self, cut: bool) -> None:
         super()._end_events(cut)
         if self.problem is None and not self._assembler.has_finish_reason:
@@ -120,6 +131,21 @@ class RawResponsesReader(RawReader):
         if not self.done:
             what = "connection closed before the response was completed"
             self._fail(Problem(errors.EndpointConnectionError, what))
+
+
+def _is_ordinary(choices: list[Any]) -> bool:
+    """Whether every choice is a text that ended as texts do."""
+    for choice in choices:
+        reason = choice.get("finish_reason") if isinstance(choice, dict) else None
+        if not isinstance(reason, str) or reason not in _ENDED or choice.get("error"):
+            return False
+        message = choice.get("message")
+        text = choice.get("text") if message is None else message
+        if isinstance(message, dict):
+            text = None if message.get("tool_calls") else message.get("content")
+        if not isinstance(text, str) or not text:
+            return False
+    return bool(choices)
 
 
 def _error_of(document: Any, data: bytes) -> bytes:

@@ -74,6 +74,52 @@ def test_a_plain_answer_keeps_every_byte() -> None:
     assert found.problem is None
 
 
+USED = b'"usage":{"prompt_tokens":3,"completion_tokens":2}'
+PLAIN: dict[str, tuple[bytes, type[errors.OPEAError] | None]] = {
+    "a text": (b'{"message":{"content":"x"},"finish_reason":"length"}', None),
+    "a completion": (b'{"text":"x","finish_reason":"stop"}', None),
+    "a call": (
+        (
+            b'{"message":{"tool_calls":[{"function":{"name":"f","arguments":"{}"}}]}'
+            b',"finish_reason":"tool_calls"}'
+        ),
+        None,
+    ),
+    "a call without a name": (
+        (
+            b'{"message":{"content":"x","tool_calls":[{"function":{"arguments":"{}"}}]}'
+            b',"finish_reason":"stop"}'
+        ),
+        errors.BadAnswerError,
+    ),
+    "given up": (
+        b'{"message":{"content":"x"},"finish_reason":"network_error"}',
+        errors.ServerError,
+    ),
+    "an error in a choice": (
+        b'{"message":{"content":"x"},"finish_reason":"stop","error":{"message":"m","code":500}}',
+        errors.ServerError,
+    ),
+    "nothing": (b'{"message":{"content":""}}', errors.BadAnswerError),
+    "no choice": (b"", errors.BadAnswerError),
+}
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_a_plain_answer_is_judged_as_any_other_and_its_tokens_are_counted(case: str) -> None:
+    choice, problem = PLAIN[case]
+    found = reader(stream=False)
+    handed(found, b'{"choices":[' + choice + b"]," + USED + b"}")
+    assert (found.problem and found.problem.cls) == problem
+    if problem is None:
+        assert found.response is not None
+        assert found.response.usage is not None
+        assert (found.response.usage.prompt_tokens, found.response.usage.completion_tokens) == (
+            3,
+            2,
+        )
+
+
 def test_an_error_keeps_its_body() -> None:
     found = reader(status=400)
     assert handed(found, b'{"error":', b'"[DONE]"}') == b'{"error":"[DONE]"}'
