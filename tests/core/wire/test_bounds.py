@@ -499,7 +499,7 @@ HEAVY = {
     ),
     "line ends": Heavy(many("\r", "data: {}"), stream),
 }
-LONG = {"text, stream.response at each chunk", "nothing but events", "streamed counts", "line ends"}
+LONG = {"text, stream.response at each chunk", "streamed counts", "line ends"}
 """What is like another one and takes seconds."""
 FLOOR = 5_200_000
 """Bytes that any answer may take, however small ``max_response_bytes`` is,

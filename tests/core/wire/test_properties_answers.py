@@ -489,6 +489,11 @@ def sent(events: list[Any]) -> bytes:
     think_tags=st.booleans(),
 )
 @example(body=sent(GROWING * 2), asked=[True], think_tags=False)
+@example(
+    body=sent([GROWING[at] for at in (3, 2, 7, 5)]),
+    asked=[False, True, True, True, False],
+    think_tags=True,
+)
 def test_asking_for_the_answer_so_far_changes_nothing(
     body: bytes, asked: list[bool], think_tags: bool
 ) -> None:
