@@ -88,7 +88,7 @@ class ModelQuestion:
 
         try:
             return (yield from discover_flow(settings.endpoints, None, ask_models, calls.props))
-        except (errors.NotFoundError, errors.BadAnswerError) as error:
+        except errors.NotFoundError as error:
             error.hint = "No model was given: pass model=, set OPEA_MODEL, or check the URL."
             raise
 

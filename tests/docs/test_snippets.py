@@ -112,7 +112,8 @@ def test_errors_are_worded_as_documented(
                 steps=(b'{"data":[{"id":"llama3.2"},{"id":"qwen3:8b"}]}',),
             )
         )
-    with OPEA(base_url=server.origin, max_retries=0) as opea, pytest.raises(OPEAError) as caught:
+    original = {"opea_api_url": server.origin}  # an object of this form has the original's model
+    with OPEA(metadata=original, max_retries=0) as opea, pytest.raises(OPEAError) as caught:
         list(opea.stream_chat("Hello", **({"model": "qwen3"} if case == "overflow" else {})))
     said = "\n".join(str(caught.value).splitlines()[:2])
     host = server.origin.removeprefix("http://")
