@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from opea_core import errors, events
 from opea_core.config import Capabilities
-from opea_core.flow import explain
 from opea_core.flow.call_log import CallLog
 from opea_core.flow.effects import Effect, Emit, Outcome, Reply, Request, Send
+from opea_core.flow.error_context import ErrorContext
 from opea_core.flow.prepare import Context, models_request
 from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.retry import Failure, Phase
@@ -60,7 +60,7 @@ class Learning:
         self,
         failure: Failure,
         request: Request,
-        where: explain.ErrorContext,
+        where: ErrorContext,
         log: CallLog,
     ) -> Generator[Effect, Outcome, bool]:
         """Whether the request goes out again in another form."""
@@ -89,7 +89,7 @@ class Learning:
 def _adapted(
     failure: Failure,
     request: Request,
-    where: explain.ErrorContext,
+    where: ErrorContext,
     known: Capabilities,
     log: CallLog,
 ) -> refusal.Adapted | None:
@@ -123,7 +123,7 @@ def _adapted(
 
 
 def listed_models(
-    where: explain.ErrorContext, permit: Permit, context: Context
+    where: ErrorContext, permit: Permit, context: Context
 ) -> Generator[Effect, Outcome, list[str] | None]:
     """The models that the server has, asked once and briefly; None if it does not tell."""
     request = models_request(where.spec, context, where)

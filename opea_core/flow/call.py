@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from opea_core import errors, events
-from opea_core.flow import explain
+from opea_core.flow import explain, explain_transport
 from opea_core.flow.adapting import Learning, listed_models
 from opea_core.flow.call_log import CallLog
 from opea_core.flow.effects import (
@@ -23,6 +23,7 @@ from opea_core.flow.effects import (
     Settle,
     TransportFailure,
 )
+from opea_core.flow.error_context import ErrorContext
 from opea_core.flow.prepare import Context, build_request, model_of, with_connect
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
@@ -56,7 +57,7 @@ class CallResult:
 
     reply: Reply
     permit: Permit
-    where: explain.ErrorContext
+    where: ErrorContext
     log: CallLog
 
 
@@ -64,7 +65,7 @@ class FailedAttempt(NamedTuple):
     """How the last request made with a permit failed, and what its error is told by."""
 
     failure: Failure
-    where: explain.ErrorContext
+    where: ErrorContext
 
 
 def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
@@ -178,10 +179,10 @@ def went_well(reply: Reply) -> EndpointImpact:
     return EndpointImpact(Verdict.OK, allowance=allowance(reply.headers, reply.wall))
 
 
-def failure_of(outcome: Reply | TransportFailure, where: explain.ErrorContext) -> Failure | None:
+def failure_of(outcome: Reply | TransportFailure, where: ErrorContext) -> Failure | None:
     """What is wrong with an outcome, or None."""
     if isinstance(outcome, TransportFailure):
-        failure = explain.from_broken(where, outcome)
+        failure = explain_transport.from_broken(where, outcome)
         if outcome.response_reader is not None:
             failure.error.partial = where.partial(outcome.response_reader.partial())
         return failure
@@ -193,7 +194,7 @@ def failure_of(outcome: Reply | TransportFailure, where: explain.ErrorContext) -
     return failure
 
 
-def _undecodable(outcome: Reply, where: explain.ErrorContext) -> Failure | None:
+def _undecodable(outcome: Reply, where: ErrorContext) -> Failure | None:
     """Decode a document; what does not fit will not fit the next time either."""
     decode = where.spec.decode
     if decode is None:

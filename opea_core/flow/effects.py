@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 class CallSpec:
     """A checked call, before it is known where it goes."""
 
-    kind: Literal[
-        "chat", "responses", "completion", "embeddings", "models", "rerank", "document"
-    ]
+    kind: Literal["chat", "responses", "completion", "embeddings", "models", "rerank", "document"]
     body: Json = field(repr=False)
     stream: bool
     timeouts: Timeouts | None

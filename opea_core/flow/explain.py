@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from opea_core import errors
 from opea_core.display_text import cut, one_line
-from opea_core.flow.effects import CallSpec, Reply, Request, TransportFailure
-from opea_core.policy import SECOND
-from opea_core.policy.endpoint import EndpointState
+from opea_core.flow.effects import CallSpec, Reply
+from opea_core.flow.error_context import LONGEST_NAME, LONGEST_QUOTE, ErrorContext
+from opea_core.flow.explain_transport import LIMIT_HINTS
 from opea_core.policy.retry import AWAY, Failure, Phase
 from opea_core.policy.scheduler import Reason, Rejection
-from opea_core.types import ChatResponse, Choice
 from opea_core.urls import redact_url
-from opea_core.wire.error_body import (
-    MAX_BODY,
-    MAX_MESSAGE,
-    inner_status,
-    model_missing,
-    never_works,
-    upstream_gone,
-)
-from opea_core.wire.headers import request_id, retry_after, shown
-from opea_core.wire.redact import say
+from opea_core.wire.error_body import MAX_BODY, MAX_MESSAGE
+from opea_core.wire.error_class import inner_status, model_missing, never_works, upstream_gone
+from opea_core.wire.headers import retry_after
 from opea_core.wire.response_reader import Problem
 
 _LONG_WAIT = 60.0
-_QUOTE = 400  # characters of the server's words in the first line; ``body`` has them all
-_NAME = 200  # of a name, a code or a request id
 _LISTED = 10
 _NUMBERS = re.compile(r"\d[\d,]*")
-_USUAL = (
-    "Is the server running? Usual addresses: Ollama http://localhost:11434, LM Studio :1234,"
-    " vLLM :8000, llama.cpp :8080. "
-    "Set base_url= or OPEA_API_URL."
-)
 _BASE_URL = "Is the base URL right? Most servers want it to end in /v1."
-_LIMIT_HINTS = {
-    "connect": "Raise timeout= if the server is only slow. " + _USUAL,
-    "first_event": "Long prompts can take minutes: raise timeout=, or Timeouts(first_event=...).",
-    "idle": "Raise timeout=, or Timeouts(idle=...), if the server may pause that long.",
-    "total": "Raise deadline= if the call may take longer.",
-}
 _CLASS_HINTS: dict[type[errors.OPEAError], str] = {
     errors.PermissionDeniedError: "This key may not do that.",
     errors.QuotaExceeded: "The account has no quota or credit left; trying again does not help.",
@@ -80,75 +57,6 @@ _WITHOUT_TOOLS = (
 )
 
 
-@dataclass(slots=True)
-class ErrorContext:
-    """Which endpoint and request an error is about."""
-
-    spec: CallSpec
-    endpoint: EndpointState
-    request: Request
-    model: str
-    model_given: bool
-    key_sent: bool
-    foreign_key: bool
-    """OPENAI_API_KEY is set, which is never sent."""
-    key: str | None = field(default=None, repr=False)
-    left_out: tuple[str, ...] = ()
-    """What the caller gave and the endpoint is known to refuse."""
-
-    def __str__(self) -> str:
-        url, label = self.endpoint.url, self.endpoint.label
-        return url.root if label == url.host else f"{label} ({url.root})"
-
-    def redact(self, text: str) -> str:
-        """The text without anything secret that went out with the request."""
-        return self.request.redact(text)
-
-    def say(self, text: str, most: int = _QUOTE) -> str:
-        """A server's words as they may be shown."""
-        return say(text, self.request.redact, most)
-
-    def request_id(self, reply: Reply) -> str:
-        """The id of a request, by which its server's log finds it."""
-        return self.say(request_id(reply.headers) or self.spec.request_id, _NAME)
-
-    def shown(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers of an answer, without anything secret.
-
-        Neither the server's secrets nor what it echoes of the request's.
-        """
-        fit = shown(headers)
-        if not self.request.redact.holds("\n".join((*fit, *fit.values())), broken=False):
-            return fit
-        return {self.redact(name): self.redact(value) for name, value in fit.items()}
-
-    def partial(self, answer: ChatResponse | None) -> ChatResponse | None:
-        """What came of an answer before it broke off.
-
-        Its text is without anything secret, if it echoes any.
-        """
-        if answer is None or not self.request.redact.holds(repr((answer.choices, answer.raw))):
-            return answer
-        choices = [
-            Choice(
-                index=choice.index,
-                role=self.redact(choice.role),
-                content=self.redact(choice.content),
-                reasoning=self.redact(choice.reasoning),
-                finish_reason=choice.finish_reason,
-                refusal=None if choice.refusal is None else self.redact(choice.refusal),
-            )
-            for choice in answer.choices
-        ]
-        return replace(
-            answer,
-            choices=choices,
-            raw={},
-            id=self.redact(answer.id),
-            model=self.redact(answer.model),
-        )
-
-
 def from_reply(where: ErrorContext, reply: Reply, problem: Problem) -> Failure:
     """The failure that an answer with a problem is."""
     status, cls, body = reply.status, problem.cls, problem.body
@@ -169,9 +77,9 @@ def from_reply(where: ErrorContext, reply: Reply, problem: Problem) -> Failure:
         message,
         hint,
         status_code=status,
-        type=where.say(body.type, _NAME) if body.type else None,
-        code=where.say(body.code, _NAME) if isinstance(body.code, str) else body.code,
-        param=where.say(body.param, _NAME) if body.param else None,
+        type=where.say(body.type, LONGEST_NAME) if body.type else None,
+        code=where.say(body.code, LONGEST_NAME) if isinstance(body.code, str) else body.code,
+        param=where.say(body.param, LONGEST_NAME) if body.param else None,
         retry_after=wait,
         request_id=where.request_id(reply),
         endpoint=where.endpoint.label,
@@ -212,35 +120,6 @@ def from_document(where: ErrorContext, reply: Reply, error: errors.OPEAError) ->
         endpoint=where.endpoint.label,
         url=redact_url(where.request.url),
         headers=where.shown(reply.headers),
-    )
-
-
-def from_broken(where: ErrorContext, broken: TransportFailure) -> Failure:
-    """The failure that a broken connection or a passed time limit is."""
-    cls, message, hint = _broken_words(where, broken)
-    error = cls(
-        message,
-        hint,
-        request_id=None if broken.phase is Phase.NOT_SENT else where.spec.request_id,
-        endpoint=where.endpoint.label,
-        url=redact_url(where.request.url),
-        headers=where.shown(broken.headers),
-    )
-    error.__cause__ = broken.cause
-    retryable = (
-        broken.kind not in ("certificate", "not_tls", "invalid", "unexpected")
-        and broken.limit != "total"
-    )
-    brief = (
-        message.removeprefix(str(where)).strip(" :.")
-        if broken.kind == "timeout"
-        else where.say(broken.reason)
-    )
-    # Exactly one request is not put at risk by a guess.
-    reused = broken.reused and (broken.own or where.spec.retry.max_retries > 0)
-    ours = broken.limit == "total" or broken.kind == "local"  # says nothing of the endpoint
-    return Failure(
-        broken.phase, error, reused=reused, retryable=retryable, own_limit=ours, brief=brief
     )
 
 
@@ -330,7 +209,7 @@ def _local_rejection(rejection: Rejection, spec: CallSpec, waited: float) -> err
         why = f" ({'; '.join(rejection.endpoints)})" if rejection.retry_after is not None else ""
         return errors.DeadlineExceeded(
             f"The deadline{limit} passes before a place is free{why}; nothing was sent.",
-            _LIMIT_HINTS["total"],
+            LIMIT_HINTS["total"],
         )
     if reason is Reason.QUEUE_TIMEOUT:
         return errors.QueueFull(
@@ -367,7 +246,7 @@ def _explained(
     words: str,
     wait: float | None,
 ) -> tuple[str, str]:
-    words = cut(words, _QUOTE)
+    words = cut(words, LONGEST_QUOTE)
     words = words if words.endswith("..") else words.removesuffix(".")
     status = reply.status
     quoted = (
@@ -461,7 +340,7 @@ def _not_found(where: ErrorContext, problem: Problem, quoted: str) -> tuple[str,
 def with_models(error: errors.OPEAError, models: list[str], where: ErrorContext) -> None:
     """Name the models a server has in the hint of its refusal."""
     is_there = where.model in models
-    models = [where.say(model, _NAME) for model in models[: _LISTED + 1]]
+    models = [where.say(model, LONGEST_NAME) for model in models[: _LISTED + 1]]
     if models and not is_there:
         listed = ", ".join(models[:_LISTED]) + (", ..." if len(models) > _LISTED else "")
         error.hint = (
@@ -485,82 +364,6 @@ def _overflow_numbers(message: str, statuses: set[int]) -> str:
     return f": {first[1]:,} tokens asked, {first[0]:,} possible"
 
 
-def _broken_words(
-    where: ErrorContext, broken: TransportFailure
-) -> tuple[type[errors.OPEAError], str, str]:
-    reason = where.say(broken.reason)
-    if broken.kind == "timeout":
-        return _timeout_words(where, broken)
-    if broken.kind == "certificate":
-        hint = "If it is your own CA, pass verify='/path/ca.pem' or set SSL_CERT_FILE."
-        return (
-            errors.CertificateError,
-            f"{where}: the TLS certificate was not accepted ({reason}).",
-            hint,
-        )
-    if broken.kind == "not_tls":
-        return (
-            errors.ConfigurationError,
-            f"{where} does not speak TLS.",
-            "Write http:// in base_url, or check the port.",
-        )
-    if broken.kind == "invalid":
-        return (
-            errors.ConfigurationError,
-            f"The request to {where} cannot be sent: {reason}.",
-            "Check the URL, the headers and the transport.",
-        )
-    if broken.kind == "proxy":
-        return (
-            errors.EndpointConnectionError,
-            f"The proxy in front of {where} failed ({reason}).",
-            "Check proxy=, or HTTP_PROXY, HTTPS_PROXY and NO_PROXY.",
-        )
-    if broken.kind == "local":
-        hint = (
-            "Raise the limit (ulimit -n), lower max_concurrent=,"
-            " or close what is not used any more."
-        )
-        return errors.EndpointConnectionError, f"Nothing was sent to {where}: {reason}.", hint
-    if broken.kind == "unexpected":
-        hint = (
-            "The cause has its own words;"
-            " a transport or an HTTP client of yours may have raised it."
-        )
-        return errors.EndpointConnectionError, f"{where}: the connection failed ({reason}).", hint
-    if broken.phase is Phase.NOT_SENT:
-        return (
-            errors.EndpointConnectionError,
-            f"Nothing answers at {where.endpoint.url.origin} ({reason}).",
-            _USUAL,
-        )
-    return errors.EndpointConnectionError, f"{where}: {reason}.", ""
-
-
-def _timeout_words(
-    where: ErrorContext, broken: TransportFailure
-) -> tuple[type[errors.OPEAError], str, str]:
-    limit = broken.limit or "idle"
-    if limit == "total":
-        allowed = f" of {where.spec.deadline_seconds:g} s" if where.spec.deadline_seconds else ""
-        return (
-            errors.DeadlineExceeded,
-            f"The deadline{allowed} passed while {where} was answering.",
-            _LIMIT_HINTS[limit],
-        )
-    seconds = getattr(where.request.timeouts, limit)
-    waited = f"{seconds:g}" if seconds else f"{(broken.at - broken.sent_at) / SECOND:.1f}"
-    what = {
-        "connect": "took no connection",
-        "first_event": "sent no answer",
-        "idle": "sent nothing more",
-    }[limit]
-    hint = _LIMIT_HINTS[limit]
-    if limit == "connect" and where.endpoint.url.origin.startswith("https"):
-        hint = "Does it speak TLS? If not, write http:// in base_url. " + hint
-    return errors.EndpointTimeout, f"{where} {what} within {waited} s ({limit}).", hint
-
-
 def attempt_record(where: ErrorContext, failure: Failure, seconds: float) -> errors.Attempt:
     """The failure as an entry of ``error.attempts``."""
     error = failure.error
@@ -573,8 +376,3 @@ def attempt_record(where: ErrorContext, failure: Failure, seconds: float) -> err
         request_id=error.request_id,
         seconds=seconds,
     )
-
-
-def header_names(headers: Mapping[str, str]) -> frozenset[str]:
-    """Lower-case names."""
-    return frozenset(name.lower() for name in headers)

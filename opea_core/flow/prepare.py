@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from opea_core.config import Capabilities, Timeouts
 from opea_core.flow import secrets
 from opea_core.flow.effects import CallSpec, Request
-from opea_core.flow.explain import ErrorContext
+from opea_core.flow.error_context import ErrorContext
 from opea_core.policy.endpoint import EndpointState
 from opea_core.settings import Settings
 from opea_core.types import Json

@@ -14,7 +14,8 @@ from opea_core.wire import jsontext
 from opea_core.wire.assemble import Assembler
 from opea_core.wire.byte_pieces import Pieces
 from opea_core.wire.choice import ChoiceFailed
-from opea_core.wire.error_body import MAX_BODY, ErrorBody, error_class, has_error, read_error
+from opea_core.wire.error_body import MAX_BODY, ErrorBody, has_error, read_error
+from opea_core.wire.error_class import error_class
 from opea_core.wire.ignored_options import NOTHING, Asked, ignored
 from opea_core.wire.inflate import Inflater, UndecodableBody
 from opea_core.wire.merge import LARGE, TooMany, check_weight, too_heavy

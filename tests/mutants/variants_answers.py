@@ -73,21 +73,21 @@ VARIANTS = [
     ),
     Variant(
         "L7: braces are counted from the beginning",
-        _TOOLS,
+        "opea_core/wire/tool_call_pieces.py",
         "        for text in self.unread:\n",
         "        self.braces = Braces()\n        for text in self.pieces:\n",
         _LINEAR + " -k 'end_an_object or braces or arguments'",
     ),
     Variant(
         "L7: whole arguments are parsed each time",
-        _TOOLS,
+        "opea_core/wire/tool_call_pieces.py",
         "        if self.valid is None:\n",
         "        if True:\n",
         _LINEAR + " -k 'whole or one'",
     ),
     Variant(
         "L7: blank arguments are joined with each piece",
-        _TOOLS,
+        "opea_core/wire/tool_call_pieces.py",
         "(not self.handed and self.held <= _SHORT and self._may",
         "(not self.handed and self._may",
         _LINEAR + " -k blanks",
@@ -297,7 +297,7 @@ VARIANTS = [
     ),
     Variant(
         "L5: arguments are not weighed",
-        _TOOLS,
+        "opea_core/wire/tool_arguments.py",
         "    if len(args) > LARGE:\n",
         "    if False:\n",
         _MEMORY,

@@ -170,7 +170,7 @@ VARIANTS = [
     ),
     Variant(
         "R11: a certificate is tried again",
-        _EXPLAIN,
+        "opea_core/flow/explain_transport.py",
         'broken.kind not in ("certificate", "not_tls", "invalid", "unexpected")',
         'broken.kind not in ("not_tls", "invalid", "unexpected")',
         _PROPERTIES,
@@ -184,14 +184,14 @@ VARIANTS = [
     ),
     Variant(
         "T8: a passed deadline is tried again",
-        _EXPLAIN,
+        "opea_core/flow/explain_transport.py",
         ' and broken.limit != "total"',
         "",
         _PROPERTIES,
     ),
     Variant(
         "B6: a passed deadline counts against the endpoint",
-        _EXPLAIN,
+        "opea_core/flow/explain_transport.py",
         'ours = broken.limit == "total" or',
         "ours =",
         FLOW + " " + TRANSPORT + "test_both_drivers.py -k 'deadline or total'",
@@ -220,7 +220,7 @@ VARIANTS = [
     ),
     Variant(
         "K5: headers of a broken answer are shown",
-        _EXPLAIN,
+        "opea_core/flow/explain_transport.py",
         "headers=where.shown(broken.headers)",
         "headers=broken.headers",
         _SECRETS,
@@ -228,7 +228,7 @@ VARIANTS = [
     Variant(
         "K5: the words of a type are shown",
         _EXPLAIN,
-        "type=where.say(body.type, _NAME) if body.type else None",
+        "type=where.say(body.type, LONGEST_NAME) if body.type else None",
         "type=body.type",
         _SECRETS,
     ),

@@ -110,7 +110,7 @@ class _Said:
     def __init__(self, message: Mapping[str, Any]) -> None:
         self._texts = _said_parts(message)
         self._is_whole = _is_said_by(message.get(RESPONSE_ITEMS), self._texts)
-        self._calls = [call for call in message.get("tool_calls") or () if _is_call(call)]
+        self._calls = [call for call in _calls_of(message) if _is_call(call)]
 
     def taken(self, item: Mapping[str, Any]) -> Json | None:
         """The item that a place stands for, if the message still has it."""
@@ -136,6 +136,14 @@ class _Said:
             yield _message(self._texts, {})
         for call in self._calls:
             yield _call(call, {})
+
+
+def _calls_of(message: Mapping[str, Any]) -> Sequence[Any]:
+    """The calls; one in the old form is answered by its name."""
+    legacy = message.get("function_call")
+    if isinstance(legacy, Mapping) and not message.get("tool_calls"):
+        return [{"id": legacy.get("name"), "function": legacy}]
+    return message.get("tool_calls") or ()
 
 
 def _is_said_by(items: Any, parts: Sequence[Any]) -> bool:

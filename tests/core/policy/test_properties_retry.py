@@ -25,7 +25,8 @@ from opea_core.policy.breaker import Verdict
 from opea_core.policy.endpoint import EndpointState, Permit
 from opea_core.policy.retry import EndpointImpact, Failure, History, Phase, backoff, effect, judge
 from opea_core.settings import resolve
-from opea_core.wire.error_body import error_class, read_error
+from opea_core.wire.error_body import read_error
+from opea_core.wire.error_class import error_class
 
 BODIES = st.sampled_from(
     [

@@ -26,7 +26,8 @@ from opea_core.policy.retry import (
     effect,
     judge,
 )
-from opea_core.wire.error_body import error_class, read_error
+from opea_core.wire.error_body import read_error
+from opea_core.wire.error_class import error_class
 
 POLICY = RetryPolicy()
 FIXED = settings(derandomize=True, database=None, deadline=None)

@@ -11,7 +11,8 @@ from opea_core.config import Capabilities
 from opea_core.flow.adapting import MAY_TELL
 from opea_core.flow.embed import is_too_large
 from opea_core.types import Json
-from opea_core.wire.error_body import error_class, read_error
+from opea_core.wire.error_body import read_error
+from opea_core.wire.error_class import error_class
 from opea_core.wire.refusal import adapt
 
 FOLDER = Path(__file__).parent / "refusals"

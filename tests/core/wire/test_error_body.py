@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 
 from opea_core import errors
 from opea_core.types import Json
-from opea_core.wire.error_body import (
-    ErrorBody,
-    error_class,
-    has_error,
-    model_missing,
-    read_error,
-    upstream_gone,
-)
+from opea_core.wire.error_body import ErrorBody, has_error, read_error
+from opea_core.wire.error_class import error_class, model_missing, upstream_gone
 
 
 def body(document: Any, status: int | None = None) -> ErrorBody:

@@ -134,6 +134,14 @@ def test_calls_of_custom_tools_and_their_answers_are_of_their_own_kind() -> None
     ]
 
 
+def test_a_call_of_the_old_form_is_answered_by_its_name() -> None:
+    told = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    assert items(told, {"role": "function", "name": "f", "content": "x"}) == [
+        {"type": "function_call", "call_id": "f", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "f", "output": "x"},
+    ]
+
+
 def test_items_of_the_caller_go_as_they_are() -> None:
     given = {"type": "item_reference", "id": "msg_1"}
     assert items(given) == [given]
