@@ -141,9 +141,10 @@ def _usage(usage: Any) -> Json | None:
 def items_of(message: Mapping[str, Any], request: Json) -> Iterator[Json]:
     """The output items that a chat message is."""
     thought = message.get("reasoning_content") or message.get("reasoning")
-    mark = THOUGHTFUL if thought else "_"
+    mark, place = THOUGHTFUL if thought else "_", 1
     if thought:
-        yield reasoning_item(f"rs{mark}1", thought, request)
+        yield reasoning_item(f"rs{mark}{place}", thought, request)
+        place += 1
     parts: list[Json] = []
     if message.get("content"):
         text = message["content"]
@@ -151,9 +152,10 @@ def items_of(message: Mapping[str, Any], request: Json) -> Iterator[Json]:
     if message.get("refusal"):
         parts.append({"type": "refusal", "refusal": message["refusal"]})
     if parts:
-        about = {"id": f"msg{mark}1", "role": "assistant", "status": "completed"}
+        about = {"id": f"msg{mark}{place}", "role": "assistant", "status": "completed"}
         yield {"type": "message", **about, "content": parts}
-    for number, call in enumerate(message.get("tool_calls") or (), 1):
+        place += 1
+    for number, call in enumerate(message.get("tool_calls") or (), place):
         inner = call.get("function") or {}
         yield {
             "type": "function_call",
