@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.types import Json
 from opea_core.wire.complaints import own_names, read_complaints
 from opea_core.wire.messages import has_late_system

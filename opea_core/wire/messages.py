@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.types import CALL_SIGNATURES, ORIGIN, RESPONSE_ITEMS, SIGNED_FIELDS, Json
 from opea_core.wire.choice import REASONING_FIELDS
 from opea_core.wire.encoding import encode_body

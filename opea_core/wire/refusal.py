@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.types import Json
 
 _THIS_SCHEMA = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.errors import ConfigurationError
 from opea_core.types import Json
 from opea_core.wire import jsontext

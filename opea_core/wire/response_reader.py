@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from opea_core import errors
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.types import ChatChunk, ChatResponse, Json
 from opea_core.wire import jsontext
 from opea_core.wire.assemble import Assembler
@@ -441,6 +441,8 @@ class ResponseReader:
             document = jsontext.decode(data)
         except ValueError:
             return self._odd_document(data, cut)
+        if self._events is not None and isinstance(document, list) and document:
+            document = document[0]  # of several responses (n) the first counts
         if (
             self._expected.shape == "document"
             and document is not None

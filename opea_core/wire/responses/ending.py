@@ -26,8 +26,8 @@ def finish_reason(
     """The reason in the chat dialect's words. Raises NoAnswer where there is none.
 
     The status inside the response counts, whatever the event is called. Some servers call an answer
-    complete that was cut: it has as many tokens as were asked for (``limit``), or a call in it has
-    arguments that are cut off.
+    complete that was cut: it has just as many tokens as were asked for (``limit``; one with more
+    shows that the limit was ignored), or a call in it has arguments that are cut off.
     """
     status, error = response.get("status"), response.get("error")
     if status == "failed" or (isinstance(error, dict) and error):
@@ -37,7 +37,7 @@ def finish_reason(
     if status in _UNFINISHED or status == "cancelled":
         raise NoAnswer({"message": f"the response has the status {status}"})
     calls = [item for item in items if item.get("type") in CALLS]
-    is_cut = limit is not None and _tokens(response) >= limit
+    is_cut = limit is not None and _tokens(response) == limit
     if is_cut or not all(map(_can_be_made, calls)):
         return "length"
     return "tool_calls" if calls else "stop"

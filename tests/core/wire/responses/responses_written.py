@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.types import ChatResponse, Json
 from opea_core.wire.ignored_options import Asked
 from opea_core.wire.response_reader import Problem, ResponseReader, ResponseSpec
@@ -121,7 +121,7 @@ def _lines(one: Json, named: bool) -> str:
 
 
 def read(
-    body: bytes | Json,
+    body: bytes | Json | list[Any],
     stream: bool | None = None,
     size: int | None = None,
     limit: int | None = None,

@@ -87,7 +87,7 @@ def test_cut_off_arguments_are_an_invalid_call_whatever_the_status() -> None:
     [
         ([SAID], 15, "stop"),
         ([SAID], 16, "length"),
-        ([SAID], 17, "length"),
+        ([SAID], 17, "stop"),  # the limit was ignored
         ([CALL], 15, "tool_calls"),
         ([CALL], 16, "length"),
     ],
@@ -210,8 +210,15 @@ def test_an_answer_of_chat_is_read_all_the_same() -> None:
     assert answer(read(stream)).content == "Hi"
 
 
-@pytest.mark.parametrize("body", [{}, {"output": None}, {"object": "response"}, {"id": "resp_1"}])
-def test_what_is_no_response_is_a_bad_answer(body: Json) -> None:
+def test_of_several_responses_the_first_counts() -> None:
+    """As llama-server gives them for ``n``; that others came is told where ``n`` was asked for."""
+    assert answer(read([response(SAID), response(CALL)])).content == "Hello."
+
+
+@pytest.mark.parametrize(
+    "body", [[], [1], {}, {"output": None}, {"object": "response"}, {"id": "resp_1"}]
+)
+def test_what_is_no_response_is_a_bad_answer(body: Any) -> None:
     assert problem(read(body)).cls is errors.BadAnswerError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from responses_written import answer, call, message, read, response, summary, thought
 
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.testing.responses_request import BLOB, check_request
 from opea_core.types import ORIGIN, RESPONSE_ITEMS, Json
 from opea_core.wire.request import build_body

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.testing.responses_request import chat_request, check_request
 from opea_core.types import Json
 from opea_core.wire.request import build_body
