@@ -9,7 +9,7 @@ COVERED := 97
 # compiled modules are kept: the tests start many a Python
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check docs coverage live record format mutants bench simulate batch-torture compat clean
+.PHONY: demo test test-all check docs coverage live servers record format mutants bench simulate batch-torture compat clean
 
 demo:                        ## the main job, on a scripted server (or on OPEA_API_URL)
 	$(SET_UP) demo $(CHOSEN)
@@ -46,6 +46,10 @@ coverage:                    ## what the unit tests of wire, policy and flow rea
 live:                        ## the recorded tests against running servers (OPEA_LIVE_LLAMA, OPEA_LIVE_EMBED, OPEA_LIVE_RERANK, OPEA_LIVE_LITELLM)
 	$(SET_UP) dev $(CHOSEN)
 	@OPEA_LIVE=1 $(BIN)/python -m pytest -q tests/live
+
+servers:                     ## docs/servers.md again: make servers SERVERS='"NAME=URL" "NAME=URL#MODEL"' OPEA_API_KEY=...
+	$(SET_UP) dev $(CHOSEN)
+	@$(BIN)/python tools/servers_page.py $(SERVERS)
 
 record:                      ## record the cassettes again: from running servers, and the scripted ones
 	$(SET_UP) dev $(CHOSEN)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.display_text import one_line
 from opea_core.doctor.outcome import Row
 from opea_core.profiles import as_document

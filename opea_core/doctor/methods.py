@@ -9,7 +9,8 @@ from opea_core.errors import ConfigurationError, nearest
 from opea_core.lazy_imports import importing
 
 if TYPE_CHECKING:
-    from opea_core.config import Capabilities, Endpoint
+    from opea_core.capabilities import Capabilities
+    from opea_core.config import Endpoint
     from opea_core.doctor.diagnosis import Diagnosis
     from opea_core.doctor.known import Known
     from opea_core.doctor.run import Progress

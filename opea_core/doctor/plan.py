@@ -47,6 +47,7 @@ def diagnose_flow(endpoint: Endpoint, model: str | None) -> Steps:
             yield from _probe(known, probe)
     if not known.is_yes("stream"):
         known.rows.pop("usage in streams", None)  # there is nothing that could have it
+    _form_of_errors(known)
     _server(known)
     if known.is_yes("chat"):
         yield from _at_once(known)
@@ -122,13 +123,8 @@ def _take(known: Known, rows: list[Row]) -> None:
 def _of_refusal(known: Known, probe: Probe, outcome: Outcome) -> list[Row]:
     """What an error says: that something is refused, or, of a wrong key, that it is checked."""
     rows = outcome.refused(*probe.refused)
-    if probe.name == "checks the key":
+    if probe.name in ("checks the key", "checks the model's name"):
         rows = [Row(probe.name, "unknown" if outcome.is_busy else "yes", outcome.words)]
-    elif probe.name == "checks the model's name":
-        rows = [Row(probe.name, "unknown" if outcome.is_busy else "yes", outcome.words)]
-        assert outcome.error is not None
-        odd = shape_of(outcome.error)
-        rows.append(Row("form of errors", "no" if odd else "yes", odd or "as OpenAI's"))
     elif probe.name == "tools":
         rows += outcome.refused(*_WITH_TOOLS, "parallel tool calls")
     elif probe.name == "embedding batch" and not outcome.is_busy:
@@ -140,6 +136,16 @@ def _of_refusal(known: Known, probe: Probe, outcome: Outcome) -> list[Row]:
     elif probe.name == "reasoning sent back" and readers.wants_reasoning(known):
         rows = outcome.refused("tool results")
     return rows
+
+
+def _form_of_errors(known: Known) -> None:
+    """Whether refusals of chats look as OpenAI's do."""
+    chats = [outcome for outcome in known.outcomes.values() if outcome.ask.kind == "chat"]
+    said = [outcome.error for outcome in chats if outcome.error is not None and outcome.error.body]
+    if said:
+        odd = next((shape for error in said if (shape := shape_of(error)) is not None), None)
+        detail = odd or "as OpenAI's"
+        known.rows["form of errors"] = Row("form of errors", "no" if odd else "yes", detail)
 
 
 def _server(known: Known) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.doctor import readers
 from opea_core.doctor.known import Known
 from opea_core.doctor.outcome import Value
