@@ -167,7 +167,7 @@ def asked(way: str, opea: OPEA, stream: bool, leave_after: int) -> str | OPEAErr
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])
-@fixed(100, few=40)
+@fixed(100)
 @given(
     script=SCRIPTS,
     stream=st.booleans(),
