@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from opea_core.testing import Answer, ScriptedServer, Seen, chat, error
+
+POSIX = pytest.mark.skipif(
+    os.name != "posix", reason="Windows has no kill -9, no limit on files, no Ctrl-C of a process"
+)
 
 
 def echo(seen: Seen) -> Answer:

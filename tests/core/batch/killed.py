@@ -8,7 +8,6 @@ No file may get larger than ``LARGEST`` bytes; 0 is no limit. Prints how many in
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import threading
@@ -49,6 +48,8 @@ def main() -> int:
     url, source, output, kill_at, largest = sys.argv[1:6]
     if int(largest):
         sys.dont_write_bytecode = True  # a compiled file cut off there would break other processes
+        import resource  # Windows has none
+
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), int(largest)))
     killer = Killer(int(kill_at))
     if int(kill_at) >= 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from asking import made
-from jobs import answers, asked, echo, prompts, read_lines
+from jobs import POSIX, answers, asked, echo, prompts, read_lines
 from torture import KILLED, instructions, play
 
 from opea_core import ConfigurationError
@@ -126,6 +126,7 @@ sys.stdin.read()
 """
 
 
+@POSIX
 def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     line = [sys.executable, "-c", HOLD, str(path)]
@@ -140,6 +141,7 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@POSIX
 def test_a_lock_file_that_says_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     path.write_text("who knows")
@@ -164,6 +166,7 @@ def test_a_second_run_is_refused_while_the_first_one_writes(
 # --- disks
 
 
+@POSIX
 def test_a_full_disk_leaves_nothing_of_a_line(tmp_path: Path) -> None:
     code = """
 import resource, sys
@@ -187,6 +190,7 @@ file.close()
     assert path.read_bytes() == b"0123456789\n" * 2 + b"ab\n"
 
 
+@POSIX
 def test_a_run_on_a_full_disk_says_so_and_goes_on_later(
     server: ScriptedServer, tmp_path: Path
 ) -> None:
@@ -230,6 +234,7 @@ def test_an_appender_starts_at_the_end(tmp_path: Path) -> None:
 # --- killed
 
 
+@POSIX
 def test_killed_at_random_instructions_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     """Two rounds; ``make batch-torture`` plays fifty larger ones."""
     rows = 15

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from asking import made
-from jobs import answers, asked, echo, prompts, read_lines, write_lines
+from jobs import POSIX, answers, asked, echo, prompts, read_lines, write_lines
 from waiting import until
 
 from opea_core import OPEA, ConfigurationError
@@ -274,6 +274,7 @@ def endless() -> Iterator[str]:
     return (f"p{n}" for n in itertools.count())
 
 
+@POSIX
 def test_ctrl_c_finishes_what_is_on_its_way(
     opea: OPEA, server: ScriptedServer, tmp_path: Path
 ) -> None:
@@ -292,6 +293,7 @@ def test_ctrl_c_finishes_what_is_on_its_way(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@POSIX
 def test_ctrl_c_twice_waits_for_nothing(server: ScriptedServer, tmp_path: Path) -> None:
     server.always(faults.hang)
     heard: list[bool] = []
