@@ -155,6 +155,8 @@ def _job(
     schema, asked = read_schema(settings.get("schema"))
     if asked is not None:
         options["output_schema"] = asked
+    if _is_same(given, output):
+        raise ConfigurationError(f"{output} is the input, too.", "Choose another output.")
     opea._engine.calls.chat("checked now, before any row", options, stream=False)
     paths = None if output == STDOUT else Paths.of(Path(output), form)
     if paths is None and (settings.get("ordered") or settings.get("redo_changed")):
@@ -175,6 +177,13 @@ def _job(
         ordered=bool(settings.get("ordered")),
         conditions=_conditions(opea, options, settings),
     )
+
+
+def _is_same(given: Input, output: str | os.PathLike[str]) -> bool:
+    """Whether the output is the very file that is read."""
+    if given.path is None or given.is_stdin or output == STDOUT or not os.path.exists(output):
+        return False
+    return os.path.samefile(given.path, output)
 
 
 def _conditions(opea: OPEA, options: Mapping[str, Any], settings: BatchOptions) -> Any:

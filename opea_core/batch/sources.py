@@ -54,7 +54,11 @@ class Input:
     @property
     def reads_ahead(self) -> bool:
         """Whether rows are there at once, so that several may be taken together."""
-        return self._items is None and not self.is_stdin
+        return self._items is None and not self.is_stdin and not self._is_pipe
+
+    @property
+    def _is_pipe(self) -> bool:
+        return self.path is not None and self.path.is_fifo()
 
     def _name(self) -> str:
         if self._items is not None:
@@ -80,6 +84,9 @@ class Input:
             return self._parquet()
         if self.is_stdin:
             return _json_lines(_lines_of_stdin())
+        if self._is_pipe and self._kind in _LINES and not self._packing:
+            assert self.path is not None
+            return _json_lines(_lines_of_pipe(self.path))
         file = self._bytes()
         self._file = file
         return self._table(file) if self._kind in _TABLES else _json_lines(file)
@@ -126,7 +133,7 @@ class Input:
         """How many rows there are, where that can be found out without taking them away."""
         if self._items is not None:
             return len(self._items) if isinstance(self._items, Sized) else None
-        if self.is_stdin:
+        if self.is_stdin or self._is_pipe:
             return None
         if self._kind in _LINES:
             with self._bytes() as file:
@@ -153,12 +160,24 @@ def _kind_of(path: Path | None, is_stdin: bool) -> tuple[str, str]:
 
 
 def _lines_of_stdin() -> Iterator[bytes]:
-    """Read without Python's buffer, in which a waiting thread would make Python's exit fail."""
     try:
         file = sys.stdin.fileno()
     except (OSError, ValueError):  # it is no file, as in a notebook
         yield from sys.stdin.buffer
         return
+    yield from _lines_of(file)
+
+
+def _lines_of_pipe(path: Path) -> Iterator[bytes]:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        yield from _lines_of(file)
+    finally:
+        os.close(file)
+
+
+def _lines_of(file: int) -> Iterator[bytes]:
+    """Read without Python's buffer, which nobody can close while a thread waits in it."""
     rest = b""
     while block := os.read(file, _BLOCK):
         *lines, rest = (rest + block).split(b"\n")

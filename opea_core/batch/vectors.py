@@ -16,6 +16,7 @@ from opea_core.flow.embed import Sizes, embed_flow
 if TYPE_CHECKING:
     from opea_core.calls import Call
     from opea_core.engine import Engine
+    from opea_core.types import EmbeddingResponse
 
     MakeCall: TypeAlias = Callable[[], Callable[[list[str]], Call]]
 
@@ -169,6 +170,12 @@ class AsyncVectors(AsyncMany[list[float]]):
     async def _ask_for(
         self, texts: Sequence[str], on_place: Callable[[bool], None]
     ) -> Sequence[list[float]]:
+        return (await self._ask_whole(texts, on_place)).embeddings
+
+    async def _ask_whole(
+        self, texts: Sequence[str], on_place: Callable[[bool], None]
+    ) -> EmbeddingResponse:
+        """One answer for several texts."""
         make = self._make()
 
         def call(batch: list[str]) -> Call:
@@ -176,6 +183,7 @@ class AsyncVectors(AsyncMany[list[float]]):
             made.spec.on_place = on_place
             return made
 
-        whole = await self._engine.arun_all(embed_flow(list(texts), call, self._sizes))
-        vectors: Sequence[list[float]] = whole.embeddings
-        return vectors
+        whole: EmbeddingResponse = await self._engine.arun_all(
+            embed_flow(list(texts), call, self._sizes)
+        )
+        return whole

@@ -15,8 +15,9 @@ import pyarrow
 import pytest
 import zstandard
 from asking import made
-from jobs import answers, asked, echo, read_lines, write_lines
+from jobs import POSIX, answers, asked, echo, read_lines, write_lines
 from pyarrow import parquet
+from waiting import in_threads, joined, until
 
 from opea_core import OPEA, ConfigurationError
 from opea_core.batch import run
@@ -189,6 +190,28 @@ def test_pipes(
         "row-2": False,
     }
     assert (summary.answered, summary.failures, summary.output) == (1, 1, "-")
+
+
+@POSIX
+def test_a_named_pipe_is_read_as_it_comes(
+    opea: OPEA, server: ScriptedServer, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "in.jsonl"
+    os.mkfifo(pipe)
+    output = tmp_path / "out.jsonl"
+
+    def write() -> None:
+        with pipe.open("w") as file:
+            file.write('{"prompt": "a"}\n')
+            file.flush()
+            until(lambda: len(answers(output)) == 1, "the first answer")
+            file.write('{"prompt": "b"}')
+
+    threads, _ = in_threads(write)
+    summary = run(opea, pipe, output, progress="lines")
+    joined(threads)
+    assert summary.exit_code == 0
+    assert answers(output) == {"row-1": "a", "row-2": "b"}
 
 
 @pytest.mark.parametrize(

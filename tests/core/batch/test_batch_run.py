@@ -354,7 +354,8 @@ def test_in_a_running_loop_it_works_in_a_thread(opea: OPEA, tmp_path: Path) -> N
         ("in.jsonl", "in.jsonl/a.jsonl", {}, "Nothing can be written in"),
         ("in.jsonl", "a.txt", {}, "form of a.txt"),
         ("in.doc", "a.jsonl", {}, "kind of in.doc"),
-        ("in.jsonl", "in.jsonl", {}, "not the output of a run"),
+        ("in.jsonl", "in.jsonl", {}, "is the input, too"),
+        ("in.jsonl", "other.jsonl", {}, "not the output of a run"),
         ("in.jsonl", "notes.csv", {}, "not the output of a run"),
         ("in.csv", "a.jsonl", {}, "no column 'prompt'"),
         ("in.csv", "a.jsonl", {"template": "{tex}"}, "no column 'tex'.*mean 'text'"),
@@ -379,6 +380,7 @@ def test_what_can_never_work_is_told_before_anything_is_sent(
     prompts(tmp_path / "in.jsonl", 3)
     Path("in.csv").write_text("text\na\n")
     Path("notes.csv").write_text("mine\n")
+    Path("other.jsonl").write_text('{"prompt": "mine"}\n')
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(ConfigurationError, match=words):
         run(opea, source, output, **settings)
