@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
-from opea_core.config import NOT_YOURS
 from opea_core.errors import ConfigurationError
+from opea_core.header_checks import NOT_YOURS
 from opea_core.transport.http.transports import parse_url
+
+KindT = TypeVar("KindT")
 
 
 class Lent:
@@ -35,10 +38,9 @@ class Lent:
 
 def _own_values(clients: Iterable[Any]) -> Iterator[str]:
     for client in clients:
-        if isinstance(client, httpx.Client | httpx.AsyncClient):
-            yield from (
-                value for name, value in client.headers.multi_items() if name.lower() not in _USUAL
-            )
+        headers = getattr(client, "headers", None)
+        items: Iterable[tuple[str, str]] = getattr(headers, "multi_items", tuple)()
+        yield from (value for name, value in items if name.lower() not in _USUAL)
 
 
 _USUAL = frozenset({"accept", "accept-encoding", "connection", "user-agent", "content-type"})
@@ -53,10 +55,10 @@ def borrowed_sync(
 ) -> Callable[[httpx.Request], httpx.Response] | None:
     """How to send over a caller's own client or transport; None if there is neither."""
     if client is None:
-        _check_kind("transport", transport, httpx.BaseTransport)
-        return None if transport is None else transport.handle_request
-    _check_kind("http_client", client, httpx.Client)
-    given = client
+        own = _checked_kind("transport", transport, httpx.BaseTransport)
+        return None if own is None else own.handle_request
+    given = _checked_kind("http_client", client, httpx.Client)
+    assert given is not None
 
     def send(request: httpx.Request) -> httpx.Response:
         if not lent.covers(request):
@@ -73,10 +75,10 @@ def borrowed_async(
 ) -> Callable[[httpx.Request], Awaitable[httpx.Response]] | None:
     """The async twin of ``borrowed_sync``."""
     if client is None:
-        _check_kind("async_transport", transport, httpx.AsyncBaseTransport)
-        return None if transport is None else transport.handle_async_request
-    _check_kind("async_http_client", client, httpx.AsyncClient)
-    given = client
+        own = _checked_kind("async_transport", transport, httpx.AsyncBaseTransport)
+        return None if own is None else own.handle_async_request
+    given = _checked_kind("async_http_client", client, httpx.AsyncClient)
+    assert given is not None
 
     async def send(request: httpx.Request) -> httpx.Response:
         if not lent.covers(request):
@@ -88,12 +90,19 @@ def borrowed_async(
     return send
 
 
-def _check_kind(name: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        or_word = ' or "aiohttp"' if name == "async_http_client" else ""
-        raise ConfigurationError(
-            f"{name}= takes an httpx.{kind.__name__}{or_word}, not {type(value).__name__}."
-        )
+def _checked_kind(name: str, value: object, kind: type[KindT]) -> KindT | None:
+    """A client or transport of httpx, or what is used like it of httpx2's."""
+    if value is None or isinstance(value, kind):
+        return value
+    if "httpx2" in sys.modules:  # its objects come from nowhere else
+        from opea_core.transport.http.httpx2_clients import as_httpx
+
+        found: KindT | None = as_httpx(value, kind.__name__)
+        if found is not None:
+            return found
+    either = f"an httpx.{kind.__name__} or one of httpx2"
+    or_word = ', or "aiohttp"' if name == "async_http_client" else ""
+    raise ConfigurationError(f"{name}= takes {either}{or_word}, not {type(value).__name__}.")
 
 
 def _with_defaults(
