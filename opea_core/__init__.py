@@ -47,14 +47,8 @@ if _TYPE_CHECKING:
         RerankOptions,
         TokenOptions,
     )
-    from opea_core.config import (
-        BreakerPolicy,
-        Capabilities,
-        Endpoint,
-        QueuePolicy,
-        RetryPolicy,
-        Timeouts,
-    )
+    from opea_core.capabilities import Capabilities
+    from opea_core.config import BreakerPolicy, Endpoint, QueuePolicy, RetryPolicy, Timeouts
     from opea_core.opea import OPEA
     from opea_core.registry import (
         create_api_backend,
@@ -168,9 +162,9 @@ if not _TYPE_CHECKING:
                 "RerankOptions",
                 "TokenOptions",
             ),
+            "capabilities": ("Capabilities",),
             "config": (
                 "BreakerPolicy",
-                "Capabilities",
                 "Endpoint",
                 "QueuePolicy",
                 "RetryPolicy",

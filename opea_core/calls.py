@@ -8,13 +8,15 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
-from opea_core.config import LONGEST, Timeouts, check_header_value, check_headers, check_seconds
+from opea_core.config import Timeouts
 from opea_core.errors import ConfigurationError
 from opea_core.flow.effects import CallSpec
+from opea_core.header_checks import check_header_value, check_headers
 from opea_core.policy import SECOND
 from opea_core.policy.scheduler import DEFAULT_PRIORITY
 from opea_core.settings import Settings
 from opea_core.types import EmbeddingResponse, Json
+from opea_core.values import LONGEST, check_seconds
 from opea_core.wire.embeddings import read_embeddings
 from opea_core.wire.encoding import encode_body
 from opea_core.wire.models import read_models, read_token_count

@@ -13,10 +13,11 @@ from opea_core.argument_checks import check_arguments, check_borrowed
 from opea_core.backend import BaseApiBackend
 from opea_core.batch.methods import ManyMethods
 from opea_core.bounded_dict import Bounded
-from opea_core.config import Endpoint, checked_key
+from opea_core.config import Endpoint
 from opea_core.display_text import fit
 from opea_core.doctor.methods import DiagnoseMethods
 from opea_core.documents import DocumentMethods
+from opea_core.header_checks import checked_key
 from opea_core.lazy_imports import importing
 from opea_core.original_methods import OriginalMethods
 from opea_core.responses_methods import ResponsesMethods
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     import httpx
+    import httpx2
 
     from opea_core import events
     from opea_core.call_options import ChatOptions, CompletionOptions
@@ -87,11 +89,17 @@ class OPEA(
         metadata: Mapping[str, Any] | None = None,
         *,
         hooks: Iterable[events.Hook] = (),
-        http_client: httpx.Client | None = None,
-        async_http_client: httpx.AsyncClient | Literal["aiohttp"] | None = None,
-        http_async_client: httpx.AsyncClient | Literal["aiohttp"] | None = None,
-        transport: httpx.BaseTransport | None = None,
-        async_transport: httpx.AsyncBaseTransport | None = None,
+        http_client: httpx.Client | httpx2.Client | None = None,
+        async_http_client: httpx.AsyncClient
+        | httpx2.AsyncClient
+        | Literal["aiohttp"]
+        | None = None,
+        http_async_client: httpx.AsyncClient
+        | httpx2.AsyncClient
+        | Literal["aiohttp"]
+        | None = None,
+        transport: httpx.BaseTransport | httpx2.BaseTransport | None = None,
+        async_transport: httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport | None = None,
         **options: Unpack[Options],
     ) -> None:
         hooks = tuple(hooks) if isinstance(hooks, Iterable) else hooks

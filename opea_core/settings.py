@@ -10,23 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from pydantic import Field, SecretStr, field_validator
 
-from opea_core.config import (
-    BreakerPolicy,
-    Capabilities,
-    Count,
-    Endpoint,
-    KeySource,
-    QueuePolicy,
-    RateLimits,
-    RetryPolicy,
-    Timeouts,
-    Value,
-    check_seconds,
-)
+from opea_core.capabilities import Capabilities
+from opea_core.config import BreakerPolicy, Endpoint, QueuePolicy, RateLimits, RetryPolicy, Timeouts
 from opea_core.errors import ConfigurationError, nearest
+from opea_core.header_checks import KeySource
 from opea_core.secret_origins import bind, names_servers, origins
 from opea_core.time_limits import Timeout
 from opea_core.urls import DEFAULT_URL
+from opea_core.values import Count, Value, check_seconds
 
 if TYPE_CHECKING:
     from opea_core.shared.stores import SharedLimits

@@ -120,6 +120,8 @@ class Connection(BaseModel):
     adapt: bool | None = hidden()
     """False sends requests as they were given, and learns nothing from refusals."""
     max_concurrent: int | None = hidden()
+    shared_limits: Any = hidden()
+    """Where limits are kept together with other processes: ``"sqlite:///limits.db"``, ..."""
     rpm: int | None = hidden()
     """The most requests in any 60 seconds, per endpoint."""
     tpm: int | None = hidden()

@@ -13,20 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from pydantic import SecretStr
 
-from opea_core.config import (
-    BreakerPolicy,
-    Capabilities,
-    Endpoint,
-    KeySource,
-    QueuePolicy,
-    RetryPolicy,
-)
+from opea_core.capabilities import Capabilities
+from opea_core.config import BreakerPolicy, Endpoint, QueuePolicy, RetryPolicy
+from opea_core.header_checks import KeySource
 
 if TYPE_CHECKING:
     import httpx
 
     from opea_core.events import Hook
     from opea_core.opea import OPEA
+    from opea_core.shared.stores import SharedLimits
     from opea_core.time_limits import Timeout
 
 
@@ -72,6 +68,8 @@ class ConnectionOptions(TypedDict, total=False):
     breaker: BreakerPolicy | Mapping[str, Any] | bool | None
 
     # How many at once, and who waits.
+    shared_limits: str | SharedLimits | None
+    """Where limits are kept together with other processes: ``"sqlite:///limits.db"``, ..."""
     rpm: int | None
     """The most requests in any 60 seconds, per endpoint."""
     tpm: int | None

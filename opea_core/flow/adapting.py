@@ -10,7 +10,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from opea_core import errors, events
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.flow.call_log import CallLog
 from opea_core.flow.effects import Effect, Emit, Outcome, Reply, Request, Send
 from opea_core.flow.error_context import ErrorContext

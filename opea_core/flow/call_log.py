@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from opea_core import errors
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.policy import SECOND
 from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.retry import History

@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
-from opea_core.config import Capabilities, Timeouts
+from opea_core.capabilities import Capabilities
+from opea_core.config import Timeouts
 from opea_core.flow import secrets
 from opea_core.flow.effects import CallSpec, Request
 from opea_core.flow.error_context import ErrorContext

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opea_core.bounded_dict import Bounded
-from opea_core.config import BreakerPolicy, Capabilities, Endpoint
+from opea_core.capabilities import Capabilities
+from opea_core.config import BreakerPolicy, Endpoint
 from opea_core.errors import OPEAError
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Admission, Breaker, State, Verdict

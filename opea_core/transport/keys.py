@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from opea_core.config import check_header_value
 from opea_core.errors import ConfigurationError, DeadlineExceeded, OPEAError
+from opea_core.header_checks import check_header_value
 from opea_core.transport.interruptible import within
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from opea_core.calls import Call, Kind
-from opea_core.config import NOT_YOURS, Endpoint, Timeouts
+from opea_core.config import Endpoint, Timeouts
 from opea_core.flow.effects import CallSpec
+from opea_core.header_checks import NOT_YOURS
 from opea_core.policy import SECOND
 from opea_core.settings import Settings
 from opea_core.types import Json

@@ -317,6 +317,11 @@ class ResponseReader:
         """Take an event of the Responses dialect as the chat events that say the same."""
         from opea_core.wire.responses.ending import NoAnswer
 
+        piece = events.next_piece(document)
+        if piece is not None:
+            piece_chunk = self._assembler.push(piece)
+            piece_chunk.raw = document
+            return self._hand(piece_chunk)
         before = self.progress
         try:
             for chat in events.chat_events(document, name):

@@ -63,4 +63,5 @@ def _decoded(text: str, heaviest: int) -> str:
 
 
 def problem_of(args: str, heaviest: int) -> str:
+    """What is wrong with arguments; "" for a JSON object."""
     return "" if is_whole_object(args, heaviest) else "its arguments are no JSON object"

@@ -48,9 +48,12 @@ BELOW = {
     "opea_core.bounded_dict",
     "opea_core.types",
     "opea_core.errors",
+    "opea_core.capabilities",
     "opea_core.config",
+    "opea_core.header_checks",
     "opea_core.events",
     "opea_core.urls",
+    "opea_core.values",
     "opea_core.version",
     "opea_core.display_text",
 }

@@ -11,15 +11,8 @@ from typing import Any
 
 import pytest
 
-from opea_core.config import (
-    AS_GIVEN,
-    BreakerPolicy,
-    Capabilities,
-    Endpoint,
-    QueuePolicy,
-    RetryPolicy,
-    Timeouts,
-)
+from opea_core.capabilities import AS_GIVEN, Capabilities
+from opea_core.config import BreakerPolicy, Endpoint, QueuePolicy, RetryPolicy, Timeouts
 from opea_core.errors import ConfigurationError
 from opea_core.settings import DEFAULT_MODEL, OPTIONS, Settings, resolve
 from opea_core.wire.request import build_body

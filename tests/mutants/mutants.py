@@ -25,6 +25,7 @@ from queue import SimpleQueue
 import variants_adapters
 import variants_answers
 import variants_batch
+import variants_doctor
 import variants_flow
 import variants_limits
 import variants_origins
@@ -57,6 +58,7 @@ VARIANTS: list[Variant] = [
     *variants_woken.VARIANTS,
     *variants_origins.VARIANTS,
     *variants_batch.VARIANTS,
+    *variants_doctor.VARIANTS,
 ]
 
 

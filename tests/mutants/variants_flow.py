@@ -269,7 +269,7 @@ VARIANTS = [
     ),
     Variant(
         "K8: a line break is sent",
-        "opea_core/config.py",
+        "opea_core/header_checks.py",
         "    elif not value.isprintable():\n",
         "    elif False:\n",
         "tests/core/test_config.py",

@@ -51,7 +51,7 @@ def _parts(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 def borrowed_sync(
-    client: httpx.Client | None, transport: httpx.BaseTransport | None, lent: Lent
+    client: object, transport: object, lent: Lent
 ) -> Callable[[httpx.Request], httpx.Response] | None:
     """How to send over a caller's own client or transport; None if there is neither."""
     if client is None:
@@ -71,7 +71,7 @@ def borrowed_sync(
 
 
 def borrowed_async(
-    client: httpx.AsyncClient | None, transport: httpx.AsyncBaseTransport | None, lent: Lent
+    client: object, transport: object, lent: Lent
 ) -> Callable[[httpx.Request], Awaitable[httpx.Response]] | None:
     """The async twin of ``borrowed_sync``."""
     if client is None:

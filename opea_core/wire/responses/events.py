@@ -50,6 +50,7 @@ _DELTAS: dict[str, tuple[str, str]] = {
 }
 """By the beginning of an event's name: the kind of its item, and what it is a piece of."""
 _VALUES = ("delta", "text", "refusal", "arguments", "input")
+_NOWHERE: tuple[Any, Any, list[str]] = (object(), None, [])
 _TWINS = {"thought": "summary", "summary": "thought"}
 
 
@@ -60,8 +61,8 @@ class _Item:
     kind: str
     id: str = ""
     call_id: str = ""
-    handed: dict[str, str] = field(default_factory=dict)
-    """What was handed on: text, refusal, thought, summary or arguments, its parts joined."""
+    handed: dict[str, list[str]] = field(default_factory=dict)
+    """What was handed on of text, refusal, thought, summary or arguments, in pieces."""
     part: int = 0
     """Which part of a summary came last."""
     call: int | None = None
@@ -69,6 +70,13 @@ class _Item:
     whole: Json | None = None
     """The item as the server ended it."""
     is_comment: bool = False
+
+    def said(self, part: str) -> str:
+        """What was handed on of a part."""
+        pieces = self.handed.get(part, [])
+        if len(pieces) > 1:
+            pieces[:] = ["".join(pieces)]
+        return pieces[0] if pieces else ""
 
     def is_called(self, ids: Iterable[str]) -> bool:
         """Whether one of the ids is its own; servers put the id of a call in either place."""
@@ -88,8 +96,10 @@ class ResponseEvents:
         "_calls",
         "_items",
         "_last",
+        "_latest",
         "_limit",
         "_named",
+        "_news",
         "_open",
         "_order",
         "_root",
@@ -110,7 +120,11 @@ class ResponseEvents:
         self._thought = False
         """Whether any reasoning was handed on."""
         self._root: Json = {}
-        self._last: tuple[Any, ...] = ()
+        self._news = True
+        """Whether what is known of the response was not handed on yet."""
+        self._last: Json = {}
+        self._latest = _NOWHERE
+        """Place, id and pieces of the text that a piece was handed on of last."""
         self.response: Json | None = None
         """The response as its end told it, once it did."""
 
@@ -137,6 +151,24 @@ class ResponseEvents:
         else:
             yield from self._piece(event, kind)
 
+    def next_piece(self, event: Json) -> Json | None:
+        """The chat event of a further piece of the same text, as most events are; else None."""
+        place, id_, pieces = self._latest
+        if (
+            event.get("type") != "response.output_text.delta"
+            or event.get("output_index") != place
+            or event.get("item_id") != id_
+            or event.get("logprobs")
+            or self._news
+            or not isinstance(event.get("delta"), str)
+            or event.get("sequence_number", 0) == self._last.get("sequence_number")
+        ):
+            return None
+        self._last = event
+        pieces.append(event["delta"])
+        delta = {"content": event["delta"]}
+        return {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+
     @property
     def text(self) -> str:
         """The text of the answer by the last word of the server."""
@@ -145,11 +177,12 @@ class ResponseEvents:
 
     def _is_repeated(self, event: Json, kind: str) -> bool:
         """Whether an event comes again under its number."""
-        number = event.get("sequence_number")
-        this = (number, kind, event.get("output_index"), event.get("item_id"), event.get("delta"))
-        is_repeated = isinstance(number, int) and number > 0 and this == self._last
-        self._last = this
-        return is_repeated
+        number, last = event.get("sequence_number"), self._last
+        self._last = event
+        if not isinstance(number, int) or number <= 0 or last.get("sequence_number") != number:
+            return False
+        same = ("type", "output_index", "item_id", "delta")
+        return bool(kind) and all(last.get(name) == event.get(name) for name in same)
 
     # --- pieces
 
@@ -169,6 +202,8 @@ class ResponseEvents:
                 item.part = place
                 value = f"\n\n{value}" if item.handed.get(part) else value
             yield from self._hand(item, part, value, event.get("logprobs"))
+            if part == "text" and not item.is_comment and part in item.handed:
+                self._latest = (event.get("output_index"), event.get("item_id"), item.handed[part])
         else:
             yield from self._rest(item, part, value)
 
@@ -184,8 +219,8 @@ class ResponseEvents:
         """Hand a piece on. Where reasoning comes raw and as a summary, the first kind counts."""
         if not value or (_TWINS.get(part) in item.handed):
             return
-        before = item.handed.get(part, "")
-        item.handed[part] = before + value
+        is_first = part not in item.handed
+        item.handed.setdefault(part, []).append(value)
         if part == "arguments":
             inner = (
                 {"custom": {"input": value}}
@@ -198,17 +233,17 @@ class ResponseEvents:
         elif part == "text" and not item.is_comment:
             yield self._event({"content": value}, logprobs)
         else:
-            begin = "\n\n" if self._thought and not before else ""
+            begin = "\n\n" if self._thought and is_first else ""
             self._thought = True
             yield self._event({"reasoning_content": begin + value})
 
     def _rest(self, item: _Item, part: str, value: str, logprobs: Any = None) -> Iterator[Json]:
         """What of a finished part was not handed on; of arguments the last word counts."""
-        known = item.handed.get(part, "")
+        known = item.said(part)
         if value.startswith(known):
             yield from self._hand(item, part, value[len(known) :], None if known else logprobs)
         elif part == "arguments" and item.kind == CALLS[0] and jsontext.is_object(value):
-            item.handed[part] = value
+            item.handed[part] = [value]
             function = {"arguments": jsontext.decode(value.encode())}
             yield self._event({"tool_calls": [{"index": item.call, "function": function}]})
 
@@ -244,6 +279,7 @@ class ResponseEvents:
 
     def _finished(self, item: _Item, raw: Json) -> Iterator[Json]:
         """The server's last word on an item."""
+        self._latest = _NOWHERE
         is_first, item.whole = item.whole is None, raw
         if item.kind in CALLS:
             yield from self._begin(item, raw)
@@ -287,6 +323,7 @@ class ResponseEvents:
         self._items[key] = item = _Item(kind, id_, text(event.get("call_id")))
         self._order.append(key)
         self._open[kind] = item
+        self._latest = _NOWHERE
         self._name(item)
         return item
 
@@ -340,9 +377,12 @@ class ResponseEvents:
                 self._root[name] = response[name]
         if response.get("created_at"):
             self._root["created"] = response["created_at"]
+        self._news = True
 
     def _event(self, delta: Json, logprobs: Any = None) -> Json:
         choice: Json = {"index": 0, "delta": delta, "finish_reason": None}
         if logprobs and isinstance(logprobs, list):
             choice["logprobs"] = {"content": logprobs}
-        return {**self._root, "object": "chat.completion.chunk", "choices": [choice]}
+        about = {**self._root, "object": "chat.completion.chunk"} if self._news else {}
+        self._news = False
+        return {**about, "choices": [choice]}

@@ -336,6 +336,22 @@ def test_cancelling_leaves_the_output_whole_and_unlocked(
     assert opea.get_stats()["in_flight"] == 0
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_cancelling_at_the_beginning_leaves_it_unlocked(
+    opea: OPEA, tmp_path: Path, steps: int
+) -> None:
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(arun(opea, endless(), tmp_path / "a.jsonl"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
+    assert run(opea, ["a"], tmp_path / "a.jsonl").answered == 1
+
+
 def test_in_a_running_loop_it_works_in_a_thread(opea: OPEA, tmp_path: Path) -> None:
     async def notebook() -> int:
         return run(opea, ["a"], tmp_path / "a.jsonl").exit_code
@@ -389,6 +405,7 @@ def test_what_can_never_work_is_told_before_anything_is_sent(
 
 
 def test_another_output_of_the_same_name_is_refused(opea: OPEA, tmp_path: Path) -> None:
+    (tmp_path / "a.manifest.json").write_text('{"output": "a.tsv"}')  # which is not there
     run(opea, ["a"], tmp_path / "a.jsonl")
     with pytest.raises(ConfigurationError, match=r"a\.manifest\.json belongs to a\.jsonl"):
         run(opea, ["a"], tmp_path / "a.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from drawn_server import Drawn
 
 from opea_core import OPEA, BreakerPolicy, Capabilities, Endpoint, errors
 from opea_core.doctor.diagnosis import Diagnosis
+from opea_core.doctor.outcome import Row
 from opea_core.doctor.plan import MOST
+from opea_core.doctor.samples import NAMED, WEATHER
 from opea_core.policy import SECOND
 from opea_core.policy.endpoint import EndpointState
 from opea_core.testing import ScriptedServer, error, json_answer
@@ -153,6 +156,20 @@ def test_what_was_learned_is_shown_and_stands_below_what_was_set(
         opea.capabilities("nowhere")
 
 
+@pytest.mark.parametrize(
+    ("known", "choice"), [({"tool_choice": "named"}, "named"), ({}, "required")]
+)
+def test_what_was_set_stays_whatever_is_refused(
+    way: Way, server: ScriptedServer, known: dict[str, str], choice: str
+) -> None:
+    words = "tool_choice must be a string: none, auto or required."
+    server.script(error(400, words, param="tool_choice"))
+    opea = made(server, model="m", capabilities=known)
+    told = way.ask(opea, "chat", "Hello", tools=[WEATHER], tool_choice=NAMED)
+    assert told.error is None
+    assert opea.capabilities(model="m").tool_choice == choice
+
+
 def test_embeddings_are_asked_for_as_the_profile_says(way: Way, server: ScriptedServer) -> None:
     known = {"embedding_format": "base64", "embedding_batch": 2}
     opea = made(server, model="m", capabilities=known)
@@ -192,6 +209,21 @@ def test_a_busy_server_is_unknown_and_not_a_no(way: Way, server: ScriptedServer)
     diagnosis = way.ask(made(server, model=None), "diagnose").value
     assert diagnosis["logprobs"].value == "unknown"
     assert diagnosis["n"].value == "yes"
+
+
+def test_a_server_that_must_be_asked_twice_gets_no_more_requests(server: ScriptedServer) -> None:
+    count = itertools.count()
+    server.always(lambda seen: error(503, "busy") if next(count) % 2 else None)
+    with OPEA(server.url) as opea:
+        diagnosis = opea.diagnose()
+    assert len(server.seen) == diagnosis.requests == MOST
+    assert diagnosis["tokenize"] == Row("tokenize", "unknown", "no request was left")
+    assert diagnosis["chat"].value == "yes"
+
+
+def test_equal_answers_prove_no_seed(server: ScriptedServer) -> None:
+    with OPEA(server.url) as opea:
+        assert opea.diagnose()["seed"].value == "unknown"
 
 
 def test_the_markdown_is_a_table() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from opea_core import errors
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.flow.adapting import MAY_TELL
 from opea_core.flow.embed import is_too_large
 from opea_core.types import Json

@@ -23,7 +23,7 @@ import opea_core
 from langchain_opea.answers import ChunkWriter, spoiler, unspoiled
 from llama_index_opea.answers import ResponseWriter
 from opea_core.adapters import Growth, json_text, read_answer
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.types import ChatChunk, Json
 from opea_core.wire.adaptations import DROPPABLE
 from opea_core.wire.headers import retry_after

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from same_examples import fixed
 from test_response_reader import DONE, EVENT, data
 
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.types import ChatChunk, ChatResponse, Json
 from opea_core.wire.response_reader import ResponseReader, ResponseSpec
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.types import Json
 from opea_core.wire.adaptations import DROPPABLE
 from opea_core.wire.refusal import adapt, elsewhere

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.errors import ConfigurationError
 from opea_core.types import Json
 from opea_core.wire.encoding import encode_body

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opea_core import errors
-from opea_core.config import Capabilities
+from opea_core.capabilities import Capabilities
 from opea_core.types import ChatChunk, ChatResponse, Json
 from opea_core.wire.inflate import Inflater
 from opea_core.wire.response_reader import Problem, ResponseReader, ResponseSpec

@@ -138,11 +138,13 @@ ITEMS = [THOUGHT, message("One. "), CALL, call('{"n": 2}', 2, "g"), message("Two
         lambda events: [one for one in events if "item" in one or "response" in one],
         lambda events: events[-1:],
         lambda events: renamed(without(events, "output_index")),
+        lambda events: without(events, "output_index", "item_id"),
     ],
     ids=[
         "ids rotate", "one id for all", "no output_index", "nothing but what is needed",
         "one index for all", "a wrong content_index", "counted from 1", "never announced",
         "ends only", "no item ends", "items only", "only the end", "ids rotate without an index",
+        "no place and no id",
     ],
 )  # fmt: skip
 def test_it_says_the_same(changed: Any) -> None:
