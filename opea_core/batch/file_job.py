@@ -92,7 +92,10 @@ def run(
 
         async def main() -> Summary:
             started(asyncio.get_running_loop())
-            return await _counted(batch, progress)
+            try:
+                return await _counted(batch, progress)
+            except asyncio.CancelledError:  # Ctrl-C twice, before anything was begun
+                raise KeyboardInterrupt from None
 
         return _completed(main)
 

@@ -7,8 +7,8 @@ import contextlib
 import os
 import sys
 from array import array
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import IO, Any, Protocol
 
 from opea_core.batch import tables
 from opea_core.batch.identity import id_digest
@@ -102,13 +102,13 @@ class Folder:
         self._ledger = ledger
         self._failed: dict[str, FailureKind] = {}
         self._lock = Lock(paths.lock, paths.output)
-        try:
-            self._begin()
-        except BaseException:
-            self._lock.release()
-            raise
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._lock.release)
+            self._begin(stack)
+            stack.pop_all()
 
-    def _begin(self) -> None:
+    def _begin(self, stack: contextlib.ExitStack) -> None:
+        """Open what is written to; ``stack`` closes it again if the run cannot begin."""
         paths = self._paths
         if paths.output != paths.journal and paths.output.exists() and not paths.journal.exists():
             raise ConfigurationError(
@@ -122,8 +122,8 @@ class Folder:
             for path in (paths.journal, paths.output, paths.errors, paths.manifest):
                 replacement(path).unlink(missing_ok=True)  # a run was killed while it wrote that
             self._load()
-            self._answers = Appender(paths.journal)
-            self._errors = Appender(paths.errors)
+            self._answers = stack.enter_context(contextlib.closing(Appender(paths.journal)))
+            self._errors = stack.enter_context(contextlib.closing(Appender(paths.errors)))
             self._manifest.write()
         except OSError as error:
             raise ConfigurationError(
@@ -246,6 +246,7 @@ def _count(failed: dict[str, FailureKind], entry: Entry) -> None:
 
 def _supersede(paths: Paths, ledger: Ledger) -> None:
     """Move the answers to requests that rows no longer have into a file of their own."""
+    repair(paths.superseded, paths.damaged, lambda _: None)
     known = {hash(line) for line, _ in entries(paths.superseded)}
     seen = set[int]()
 
@@ -262,12 +263,14 @@ def _supersede(paths: Paths, ledger: Ledger) -> None:
         return is_first
 
     with paths.superseded.open("ab") as old:
-        rewrite_after(old, paths, keeps)
+        _rewrite_after(old, paths, keeps)
     if not paths.superseded.stat().st_size:
         paths.superseded.unlink()
 
 
-def rewrite_after(old: Any, paths: Paths, keeps: Any) -> None:
+def _rewrite_after(
+    old: IO[bytes], paths: Paths, keeps: Callable[[bytes, Entry | None], bool]
+) -> None:
     """Rewrite the output; what is moved away is on disk before it is gone from there."""
     with replacing(paths.journal) as file:
         for line, entry in entries(paths.journal):

@@ -29,9 +29,10 @@ class Manifest:
         self._answered: list[str] = []
         found = _read(path)
         self._runs: list[Any] = [run for run in found.get("runs", ()) if isinstance(run, dict)]
-        if found.get("output", output) != output:
+        other = found.get("output", output)
+        if other != output and _has_content(path.with_name(str(other))):
             raise ConfigurationError(
-                f"{path.name} belongs to {found['output']}, not to {output}.",
+                f"{path.name} belongs to {other}, not to {output}.",
                 "Choose a name whose part before the dot is another one.",
             )
         self._output = output
@@ -76,6 +77,10 @@ def _read(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def shown_options(options: Mapping[str, Any]) -> dict[str, Any]:

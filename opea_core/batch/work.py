@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,14 @@ class Batch:
         job = self.job
         if job.paths is None:
             return Stdout()
-        return await asyncio.to_thread(Folder, job.paths, job, self.ledger)
+        opening = asyncio.ensure_future(asyncio.to_thread(Folder, job.paths, job, self.ledger))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            with contextlib.suppress(errors.ConfigurationError):
+                folder = await opening  # its thread cannot be stopped, and holds the lock
+                await asyncio.to_thread(folder.finish, None, False)
+            raise
 
     async def _run(self, files: Files, progress: Progress) -> Summary:
         helpers = list[asyncio.Task[None]]()
