@@ -31,6 +31,7 @@ from opea_core.version import __version__
 
 if TYPE_CHECKING:
     import httpx
+    import httpx2
 
     from opea_core.shared.renewal import Renewal
     from opea_core.transport.drivers.aio import AsyncDriver
@@ -66,10 +67,13 @@ class Drivers:
 
     def __init__(
         self,
-        http_client: httpx.Client | None = None,
-        async_http_client: httpx.AsyncClient | Literal["aiohttp"] | None = None,
-        transport: httpx.BaseTransport | None = None,
-        async_transport: httpx.AsyncBaseTransport | None = None,
+        http_client: httpx.Client | httpx2.Client | None = None,
+        async_http_client: httpx.AsyncClient
+        | httpx2.AsyncClient
+        | Literal["aiohttp"]
+        | None = None,
+        transport: httpx.BaseTransport | httpx2.BaseTransport | None = None,
+        async_transport: httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport | None = None,
         origins: Iterable[str] = (),
     ) -> None:
         async_given = None if async_http_client == AIOHTTP else async_http_client
