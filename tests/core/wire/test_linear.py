@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from itertools import count
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 from pumped import Expression, expressions, modules, seconds, slow_at, takers, texts
@@ -154,15 +154,27 @@ def arguments(text: Any, index: int = 0, name: str | None = None, **fields: Any)
 
 
 def response_reader(
-    stream: bool = True, think_tags: bool = False, headers: Json | None = None
+    stream: bool = True,
+    think_tags: bool = False,
+    headers: Json | None = None,
+    dialect: Literal["chat", "responses"] = "chat",
 ) -> ResponseReader:
     numbers = count(1)
     capabilities = Capabilities(think_tags=think_tags)
-    return ResponseReader(
-        200,
-        headers or {},
-        ResponseSpec("chat", stream, "m", lambda: f"id{next(numbers)}", capabilities, choices=1),
+    spec = ResponseSpec(
+        "chat", stream, "m", lambda: f"id{next(numbers)}", capabilities, dialect, choices=1
     )
+    return ResponseReader(200, headers or {}, spec)
+
+
+def said(kind: str, **fields: Any) -> bytes:
+    """An event of the Responses dialect."""
+    return b"data: " + json.dumps({"type": f"response.{kind}", **fields}).encode() + b"\n\n"
+
+
+def in_responses(pieces: Iterable[bytes]) -> Callable[[], None]:
+    """Events of the Responses dialect, read."""
+    return reading(pieces, dialect="responses")
 
 
 def reading(
@@ -238,6 +250,58 @@ SHAPES = {
     ),
     "messages that do not continue": Shape(
         lambda n: reading(event(message={"content": f"{k}{WORDS * 2}"}) for k in range(n)), 3000
+    ),
+    # --- the Responses dialect
+    "a text of a response": Shape(
+        lambda n: in_responses(
+            said("output_text.delta", output_index=0, delta="word ") for _ in range(n)
+        ),
+        2000,
+    ),
+    "a text of a response under changing ids": Shape(
+        lambda n: in_responses(
+            said("output_text.delta", output_index=0, item_id=str(k), delta="word ")
+            for k in range(n)
+        ),
+        2000,
+    ),
+    "two texts in turns": Shape(
+        lambda n: in_responses(
+            said("output_text.delta", output_index=k % 2, delta="word ") for k in range(n)
+        ),
+        2000,
+    ),
+    "arguments of a response": Shape(
+        lambda n: in_responses(
+            [
+                said(
+                    "output_item.added",
+                    output_index=0,
+                    item={"type": "function_call", "call_id": "a", "name": "f"},
+                ),
+                *(
+                    said("function_call_arguments.delta", output_index=0, delta=WORDS)
+                    for _ in range(n)
+                ),
+            ]
+        ),
+        2000,
+    ),
+    "items of a response": Shape(
+        lambda n: in_responses(
+            said("output_item.done", output_index=k, item={"type": "reasoning", "id": str(k)})
+            for k in range(n)
+        ),
+        1000,
+    ),
+    "ends that come again": Shape(
+        lambda n: in_responses(
+            [
+                said("output_text.delta", output_index=0, delta="x" * 100 * n),
+                *(said("output_text.done", output_index=0, text="x") for _ in range(n)),
+            ]
+        ),
+        1000,
     ),
     # --- tool calls
     "arguments": Shape(lambda n: reading(arguments(WORDS) for _ in range(n)), 2000),
