@@ -38,6 +38,11 @@ class Known:
         row = self.rows.get(name)
         return None if row is None else row.value
 
+    def status(self, name: str) -> int | None:
+        """With which status a probe was refused, if it was asked and refused."""
+        outcome = self.outcomes.get(name)
+        return None if outcome is None else outcome.status
+
     def is_yes(self, *names: str) -> bool:
         """Whether all of these work."""
         return all(self.value(name) == "yes" for name in names)

@@ -334,7 +334,7 @@ OTHERS: tuple[Probe, ...] = (
         "rerank beside v1",
         lambda k: k.post(f"{k.root}/rerank", {"query": "red", "documents": ["red", "blue"]}),
         lambda k, o: [readers.has("rerank", o, "results", "data", detail="beside /v1")],
-        lambda k: k.root != k.base and k.outcomes["rerank"].status == 404,
+        lambda k: k.root != k.base and k.status("rerank") == 404,
         rows=("rerank",),
     ),
     Probe(

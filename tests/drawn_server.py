@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from opea_core.testing import Answer, Seen, chunk, error, html, json_answer, sse
 from opea_core.testing.model import vector
+from opea_core.testing.schema import instance
 
 Truth = Literal["on", "ignored", "refused"]
 BOTH = ("on", "refused")
@@ -218,7 +219,8 @@ class Drawn:
         if "tools" not in body:
             return []
         is_on, choice = self.does("tools"), body.get("tool_choice")
-        name, count = "get_weather", 1
+        name: str | None = None
+        count = 1
         if choice == "required":
             is_on = self.does("tool_choice required")
         elif isinstance(choice, dict) and self.does("tool_choice named"):
@@ -229,7 +231,9 @@ class Drawn:
             count = 2
         if not is_on or "response_format" in body or body["messages"][-1]["role"] == "tool":
             return []
-        function = {"name": name, "arguments": '{"city": "Paris"}'}
+        form = next(t["function"] for t in body["tools"] if name in (None, t["function"]["name"]))
+        arguments = json.dumps(instance(form["parameters"]))
+        function = {"name": form["name"], "arguments": arguments}
         return [{"id": f"c{n}", "type": "function", "function": function} for n in range(count)]
 
     def _thinks(self, body: dict[str, Any]) -> bool:
@@ -242,7 +246,7 @@ class Drawn:
 
     def _text(self, body: dict[str, Any], form: str, text: str) -> str:
         if form == "json_schema":
-            return json.dumps({"greeting": "hello", "number": 417})
+            return json.dumps(instance(body["response_format"]["json_schema"]["schema"]))
         if form == "json_object":
             return '{"a": 1}'
         if "PICTURE" in text:
