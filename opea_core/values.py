@@ -26,7 +26,7 @@ LONGEST = 10 * 365 * 86_400.0
 
 
 def no_bool(value: Any) -> Any:
-    """Refuse True and False where a number is meant: Python takes them for 1 and 0."""
+    """Refuse what would be taken for a number and is none: True, False, and texts."""
     if isinstance(value, bool | str):
         raise ValueError("must be a number")
     return value

@@ -1,4 +1,4 @@
-"""Error bodies of every shape, and the class of error they mean. Nothing here ever raises."""
+"""Error bodies of every shape. Nothing here ever raises."""
 
 from __future__ import annotations
 
