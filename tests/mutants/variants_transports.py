@@ -121,6 +121,13 @@ VARIANTS = [
         _TOLD + " -k closing",
     ),
     Variant(
+        "what httpx2 raises is not known",
+        "opea_core/transport/http/httpx2_clients.py",
+        "found = getattr(httpx, type(error).__name__, httpx.TransportError)",
+        "found = RuntimeError",
+        "tests/core/transports_sdk/test_borrowed_httpx2.py -k breaks",
+    ),
+    Variant(
         "U6: a broken stream ends without an error",
         _SERVING,
         (

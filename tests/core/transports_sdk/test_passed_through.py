@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 
+import httpx
 import pytest
 from asking import FAST
-from sdk_clients import ASKED, CHAT, SDK, STREAMED, Client
+from sdk_clients import ASKED, CHAT, NOWHERE, SDK, STREAMED, Client
 
 from opea_core import OPEA
 from opea_core.testing import Answer, ScriptedServer, chat, faults, stream
+from opea_core.transports import AsyncHTTPXTransport
 
 KEY = "sk-of-the-endpoint"
 
@@ -62,6 +65,36 @@ def test_the_bytes_of_the_request_go_out_as_they_are(
         client.ask(opea, body=body, headers={"content-type": "application/json; own"})
     assert server.seen[0].raw_body == body
     assert server.seen[0].headers["content-type"] == "application/json; own"
+
+
+@pytest.mark.parametrize("path", [CHAT, "/files"])
+def test_the_key_of_a_function_is_asked_for(
+    client: Client, server: ScriptedServer, path: str
+) -> None:
+    with OPEA(server.url, api_key=lambda: KEY) as opea:
+        client.ask(opea, path)
+    assert server.seen[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("path", [CHAT, "/files"])
+def test_it_goes_over_the_client_that_the_object_was_given(
+    client: Client, server: ScriptedServer, path: str
+) -> None:
+    async def ask() -> None:
+        async with httpx.AsyncClient(headers={"x-lent": "1"}) as lent:
+            opea = OPEA(server.url, async_http_client=lent)
+            async with httpx.AsyncClient(transport=AsyncHTTPXTransport(opea)) as outer:
+                await outer.post(f"{NOWHERE}{path}", json=ASKED)
+            assert not lent.is_closed
+            await opea.aclose()
+
+    if client.is_async:
+        asyncio.run(ask())
+    else:
+        with httpx.Client(headers={"x-lent": "1"}) as lent:
+            client.ask(OPEA(server.url, http_client=lent), path)
+            assert not lent.is_closed
+    assert [seen.headers["x-lent"] for seen in server.seen] == ["1"]
 
 
 @pytest.mark.parametrize("path", [CHAT, "/files"])
