@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from opea_core import events
 from opea_core.errors import ConfigurationError
@@ -42,77 +44,89 @@ class LogHook:
         return False
 
 
-def _line(event: events.Event) -> tuple[int, str]:  # noqa: C901 - a table
-    match event:
-        case events.BreakerStateChanged(after="open"):
-            return (
-                logging.WARNING,
-                f"failing; left alone for {event.seconds:.1f} s, calls go elsewhere or wait",
-            )
-        case events.BreakerStateChanged(after="closed"):
-            return logging.WARNING, "recovered"
-        case events.CooldownStarted():
-            return (
-                logging.WARNING,
-                f"asked for a pause; calls wait or go elsewhere for {event.seconds:.1f} s",
-            )
-        case events.EndpointDeprioritized():
-            return logging.WARNING, f"used last from now on: {event.reason}"
-        case events.RetryScheduled(delay=float(delay)) if delay > _LONG_WAIT:
-            return logging.WARNING, f"{event.reason}: next attempt in {delay:.1f} s"
-        case events.CallsHeld():
-            long = event.seconds >= _LONG_WAIT
-            waited = f", {event.seconds:.0f} s so far" if long else ""
-            return (
-                logging.WARNING if long else logging.INFO
-            ), f"{event.waiting} calls wait{waited} ({event.reason})"
-        case events.CallsWait():
-            return (
-                logging.WARNING,
-                (
-                    f"calls wait {event.seconds:.0f} s for {event.places} places;"
-                    " if the server takes more, raise max_concurrent"
-                ),
-            )
-        case events.SharedLimitsLost():
-            return (
-                logging.WARNING,
-                (
-                    f"the store of shared limits is away ({event.reason}); each of the"
-                    f" {event.members} processes known keeps to an equal part"
-                ),
-            )
-        case events.SharedLimitsBack():
-            return logging.WARNING, "the store of shared limits is back"
-        case events.ParameterDropped():
-            return (
-                logging.WARNING,
-                f"the server refuses {event.parameter!r}; it is sent without from now on",
-            )
-        case events.AnswerOdd():
-            return logging.WARNING, event.warning
-        case events.HookFailed():
-            return logging.WARNING, f"a hook raised {event.error}; the call is not affected"
-        case events.RetryScheduled():
-            where = "elsewhere" if event.delay is None else f"in {event.delay:.2f} s or elsewhere"
-            return logging.INFO, f"attempt {event.attempt} failed ({event.reason}); again {where}"
-        case events.ModelDiscovered():
-            return logging.INFO, f"no model was given; using {event.model!r}, which it serves"
-        case events.StreamBroke():
-            return (
-                logging.INFO,
-                f"stream broke off after {event.characters} characters: {event.reason}",
-            )
-        case events.RetrySuppressed():
-            return logging.INFO, f"no further retry: {event.reason}"
-        case events.TestFailed():
-            return logging.INFO, f"endpoint test failed: {event.reason}"
-        case events.AttemptEnded():
-            return (
-                logging.DEBUG,
-                f"attempt {event.attempt}: {event.error or 'ok'} in {event.seconds:.3f} s",
-            )
-    return logging.DEBUG, ""
+Line: TypeAlias = tuple[int, str]
+
+
+def _breaker(event: events.BreakerStateChanged) -> Line:
+    if event.after == "open":
+        seconds = f"{event.seconds:.1f} s"
+        return _WARNING, f"failing; left alone for {seconds}, calls go elsewhere or wait"
+    return (_WARNING, "recovered") if event.after == "closed" else _NOTHING
+
+
+def _retry(event: events.RetryScheduled) -> Line:
+    if event.delay is not None and event.delay > _LONG_WAIT:
+        return _WARNING, f"{event.reason}: next attempt in {event.delay:.1f} s"
+    where = "elsewhere" if event.delay is None else f"in {event.delay:.2f} s or elsewhere"
+    return _INFO, f"attempt {event.attempt} failed ({event.reason}); again {where}"
+
+
+def _held(event: events.CallsHeld) -> Line:
+    is_long = event.seconds >= _LONG_WAIT
+    waited = f", {event.seconds:.0f} s so far" if is_long else ""
+    level = _WARNING if is_long else _INFO
+    return level, f"{event.waiting} calls wait{waited} ({event.reason})"
+
+
+_WARNING, _INFO, _DEBUG = logging.WARNING, logging.INFO, logging.DEBUG
+_NOTHING: Line = (_DEBUG, "")
+_LINES: dict[type[events.Event], Callable[[Any], Line]] = {
+    events.BreakerStateChanged: _breaker,
+    events.RetryScheduled: _retry,
+    events.CallsHeld: _held,
+    events.CooldownStarted: lambda event: (
+        _WARNING,
+        f"asked for a pause; calls wait or go elsewhere for {event.seconds:.1f} s",
+    ),
+    events.EndpointDeprioritized: lambda event: (
+        _WARNING,
+        f"used last from now on: {event.reason}",
+    ),
+    events.CallsWait: lambda event: (
+        _WARNING,
+        (
+            f"calls wait {event.seconds:.0f} s for {event.places} places;"
+            " if the server takes more, raise max_concurrent"
+        ),
+    ),
+    events.SharedLimitsLost: lambda event: (
+        _WARNING,
+        (
+            f"the store of shared limits is away ({event.reason}); each of the"
+            f" {event.members} processes known keeps to an equal part"
+        ),
+    ),
+    events.SharedLimitsBack: lambda _: (_WARNING, "the store of shared limits is back"),
+    events.ParameterDropped: lambda event: (
+        _WARNING,
+        f"the server refuses {event.parameter!r}; it is sent without from now on",
+    ),
+    events.AnswerOdd: lambda event: (_WARNING, event.warning),
+    events.HookFailed: lambda event: (
+        _WARNING,
+        f"a hook raised {event.error}; the call is not affected",
+    ),
+    events.ModelDiscovered: lambda event: (
+        _INFO,
+        f"no model was given; using {event.model!r}, which it serves",
+    ),
+    events.StreamBroke: lambda event: (
+        _INFO,
+        f"stream broke off after {event.characters} characters: {event.reason}",
+    ),
+    events.RetrySuppressed: lambda event: (_INFO, f"no further retry: {event.reason}"),
+    events.TestFailed: lambda event: (_INFO, f"endpoint test failed: {event.reason}"),
+    events.AttemptEnded: lambda event: (
+        _DEBUG,
+        f"attempt {event.attempt}: {event.error or 'ok'} in {event.seconds:.3f} s",
+    ),
+}
+"""How each event is written; those that are not here are not."""
+
+
+def _line(event: events.Event) -> Line:
+    write = _LINES.get(type(event))
+    return _NOTHING if write is None else write(event)
 
 
 def wants_attempts() -> bool:
