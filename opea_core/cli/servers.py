@@ -73,7 +73,8 @@ def connect(arguments: argparse.Namespace, screen: Screen, url: str | None = Non
         lines = [f"  --url {one.where.url}  {_about(one)}" for one in found]
         raise CommandError("\n".join(["There are several servers. Choose one:", *lines]))
     screen.aside(f"Found a server at {found[0].where.url}: {_about(found[0])}.")
-    return OPEA(found[0].where.url, **{"api_key": None} | options)
+    options.setdefault("api_key", None)  # the key of the environment is for a server that was named
+    return OPEA(found[0].where.url, **options)
 
 
 def look(places: Sequence[Usual] | None = None) -> list[Found]:

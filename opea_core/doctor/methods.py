@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opea_core.errors import ConfigurationError, nearest
@@ -80,11 +81,13 @@ class DiagnoseMethods:
 def _diagnosis(endpoint: Endpoint, known: Known, seconds: float) -> Diagnosis:
     from opea_core.doctor.diagnosis import Diagnosis
     from opea_core.doctor.profile import capabilities_of
+    from opea_core.flow.discover import shown_model as shown  # a server may echo the key anywhere
 
+    rows = known.rows.values()
     return Diagnosis(
         url=f"{endpoint.url.origin}{known.base}",
-        model=known.model,
-        rows=tuple(known.rows.values()),
+        model=shown(endpoint, known.model),
+        rows=tuple(replace(row, detail=shown(endpoint, row.detail)) for row in rows),
         capabilities=capabilities_of(known),
         requests=known.requests,
         seconds=round(seconds, 2),

@@ -93,8 +93,8 @@ VARIANTS = [
     Variant(
         "chat: a key goes to what was only found",
         "opea_core/cli/servers.py",
-        'return OPEA(found[0].where.url, **{"api_key": None} | options)',
-        "return OPEA(found[0].where.url, **options)",
+        '    options.setdefault("api_key", None)',
+        "    pass",
         _TALKING,
     ),
 ]

@@ -198,6 +198,19 @@ def test_a_wrong_key_is_an_error(way: Way) -> None:
     assert isinstance(outcome.error, errors.AuthenticationError)
 
 
+def test_a_key_that_the_server_echoes_is_not_shown(way: Way) -> None:
+    key = "sk-very-secret-0123456789"
+    with ScriptedServer(model=f"model-{key}", api_key=key) as server:
+        server.always(
+            lambda seen: (
+                error(400, f"{key} may not do this") if b"logprobs" in seen.raw_body else None
+            )
+        )
+        diagnosis = way.ask(made(server, model=None, api_key=key), "diagnose").value
+    assert diagnosis["logprobs"].value == "no"
+    assert key not in json.dumps(diagnosis.as_dict()) + repr(diagnosis) + diagnosis.markdown()
+
+
 def test_of_several_models_one_must_be_named(way: Way, server: ScriptedServer) -> None:
     server.script(json_answer({"data": [{"id": "a"}, {"id": "b"}]}))
     outcome = way.ask(made(server, model=None), "diagnose")
