@@ -118,6 +118,8 @@ def _forwarded(engine: Engine, spec: CallSpec, request: Any, key: str | None) ->
     """The request with the URL and the key of the first endpoint."""
     endpoint = _first(engine)
     made, _ = build_request(spec, engine._context, endpoint, endpoint.config.capabilities, key)
+    if "content-type" not in request.headers:
+        made.headers.pop("content-type", None)
     url = parse_url(made.url)
     headers = [(b"host", url.netloc)]
     headers += [(name.encode(), value.encode("latin-1")) for name, value in made.headers.items()]

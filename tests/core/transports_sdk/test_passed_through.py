@@ -176,6 +176,15 @@ def test_what_is_no_call_of_the_protocol_goes_once_to_the_first_endpoint(
     assert (figures["requests"], len(second.seen)) == (0, 1)
 
 
+def test_nothing_is_said_of_a_body_that_its_client_did_not_say(
+    client: Client, server: ScriptedServer
+) -> None:
+    with OPEA(server.url) as opea:
+        client.ask(opea, "/uploads/u/parts", b"abc")
+    assert server.seen[0].raw_body == b"abc"
+    assert "content-type" not in server.seen[0].headers
+
+
 def test_what_is_passed_on_comes_in_pieces(client: Client, server: ScriptedServer) -> None:
     server.script(Answer(200, {"content-type": "audio/mpeg"}, (b"a", b"b" * 9), length="chunked"))
     with OPEA(server.url) as opea:
