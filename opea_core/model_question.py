@@ -44,13 +44,17 @@ class ModelQuestion:
         return any(endpoint.model is None for endpoint in self._engine.settings.endpoints)
 
     def ask(self, call: Call) -> None:
-        """Ask, or wait for another call that asks; the time limits are those of the call."""
+        """Ask, or wait for another call that asks; the time limits are those of the call.
+
+        Who asked may have been interrupted: then the next one does.
+        """
 
         def work() -> None:
             if self._is_unknown():  # it may have been found out a moment ago
                 self._engine.found(self._engine.run_all(self._flow(call)))
 
-        self._one_at_a_time().run(work, _patience(call))
+        while self._is_unknown() and (patience := _patience(call)) != 0:
+            self._one_at_a_time().run(work, patience)
 
     async def aask(self, call: Call) -> None:
         """``ask`` for async code."""
@@ -59,7 +63,8 @@ class ModelQuestion:
             if self._is_unknown():
                 self._engine.found(await self._engine.arun_all(self._flow(call)))
 
-        await self._one_at_a_time().arun(work, _patience(call))
+        while self._is_unknown() and (patience := _patience(call)) != 0:
+            await self._one_at_a_time().arun(work, patience)
 
     def _one_at_a_time(self) -> Once:
         if self._once is None:
@@ -94,6 +99,6 @@ class ModelQuestion:
 
 
 def _patience(call: Call) -> float | None:
-    """Seconds that a call may wait for the answer."""
+    """Seconds that a call may wait for the answer; None for ever, 0 if its time is over."""
     deadline = call.spec.deadline
     return None if deadline is None else max(0.0, (deadline - time.monotonic_ns()) / SECOND)

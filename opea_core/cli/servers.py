@@ -72,8 +72,11 @@ def connect(arguments: argparse.Namespace, screen: Screen, url: str | None = Non
     if len(found) > 1:
         lines = [f"  --url {one.where.url}  {_about(one)}" for one in found]
         raise CommandError("\n".join(["There are several servers. Choose one:", *lines]))
+    if found[0].models is None and "api_key" not in options:
+        url = found[0].where.url  # the key of the environment is for a server that was named
+        raise CommandError(f"The server at {url} wants a key.\nGive it: --url {url} --key KEY")
     screen.aside(f"Found a server at {found[0].where.url}: {_about(found[0])}.")
-    options.setdefault("api_key", None)  # the key of the environment is for a server that was named
+    options.setdefault("api_key", None)
     return OPEA(found[0].where.url, **options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 import pickle
@@ -100,6 +101,29 @@ def test_many_first_calls_hear_the_same_error(server: ScriptedServer) -> None:
     held.set()
     told = [start.result(PATIENCE).error for start in starting]
     assert all("serves several: a, b." in str(error) for error in told)
+
+
+def test_who_asked_and_was_cancelled_leaves_it_to_the_next(server: ScriptedServer) -> None:
+    held = threading.Event()
+    server.script(listing({"id": "a"}).after(Hold(held)))
+    opea = unnamed(server)
+
+    async def main() -> str:
+        first = asyncio.ensure_future(opea.achat("Hello"))
+        await asyncio.to_thread(server.wait_seen, 1)
+        second = asyncio.ensure_future(opea.achat("Hello"))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        await second
+        await opea.aclose()
+        return server.seen[-1].body["model"]
+
+    try:
+        assert asyncio.run(main()) == "scripted-model"
+    finally:
+        held.set()
 
 
 def test_who_waits_for_the_answer_keeps_its_deadline(way: Way, server: ScriptedServer) -> None:

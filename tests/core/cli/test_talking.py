@@ -169,6 +169,18 @@ def test_a_server_of_this_computer_is_found_and_named(
     assert not any("authorization" in seen.headers for seen in server.seen)
 
 
+def test_a_server_that_wants_a_key_is_named_and_not_asked(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPEA_API_KEY", "secret-key")
+    monkeypatch.setattr(servers, "USUAL", at(server))
+    assert main(["chat", "Hello"]) == 1
+    assert (
+        f"The server at http://localhost:{port_of(server)} wants a key." in capsys.readouterr().err
+    )
+    assert [seen.path for seen in server.seen] == ["/v1/models"]
+
+
 def test_several_servers_are_listed(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
