@@ -188,8 +188,9 @@ def error_in_success(_: Answer) -> Answer:
 
 def broken_json(answer: Answer) -> Answer:
     """JSON that breaks off, although all promised bytes came; in a stream, in the first event."""
+    first = answer.body.partition(b"\n\n")[0]
     body = (
-        answer.body[: answer.body.index(b"\n") // 2] + b"\n\n"
+        first[: len(first) // 2] + b"\n\n"
         if answer.is_stream
         else answer.body[: len(answer.body) // 2]
     )

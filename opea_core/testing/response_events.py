@@ -56,7 +56,9 @@ class EventWriter:
             self._number = event["sequence_number"] + 1
 
     def done(self) -> bytes:
-        """The end mark: nothing more comes, and the response is told whole."""
+        """The end mark: nothing more comes, and the response is told whole, if there is one."""
+        if not self._number:
+            return b"data: [DONE]\n\n"
         return b"".join(map(self._bytes, self._end()))
 
     def failed(self, error: Any) -> bytes:

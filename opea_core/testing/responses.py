@@ -192,6 +192,8 @@ def _stream(answer: Answer, request: Json) -> Iterator[Step]:
     rest = b""
     for step in answer.steps:
         if isinstance(step, Forever):
+            if rest:
+                yield rest
             yield dataclasses.replace(step, data=_translated(writer, step.data))
             continue
         if not isinstance(step, bytes):

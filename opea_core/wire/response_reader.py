@@ -277,7 +277,9 @@ class ResponseReader:
 
     def _event(self, event: Event) -> None:
         if event.data == b"[DONE]":
-            self.done = self._events is None or self._events.response is not None
+            # Of a response it is the end behind the last event, or where nothing was said at all.
+            is_broken_off = self._events is not None and self._events.response is None
+            self.done = not (is_broken_off and self._assembler.started)
             return
         self.progress += 1
         if len(event.data) > LARGE:
