@@ -72,7 +72,12 @@ def _run(arguments: argparse.Namespace) -> int:
     return status or 0
 
 
-_SPELLED = (("base_url=", "--url"), ("api_key=", "--key"), ("model=", "--model "))
+_SPELLED = (
+    ("base_url=", "--url"),
+    ("api_key=", "--key"),
+    ("model=.", "--model."),
+    ("model=", "--model "),
+)
 """What Python calls it, and what the command line does."""
 
 
