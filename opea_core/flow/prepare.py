@@ -158,8 +158,9 @@ def _as_written(
 
 
 def dialect_of(spec: CallSpec, capabilities: Capabilities) -> Literal["chat", "responses"]:
-    """What a call is made in; an exact path decides for itself."""
-    goes_over = spec.kind == "chat" and capabilities.dialect == "responses" and spec.path is None
+    """What a call is made in; an exact path, or the bytes of another client, decide themselves."""
+    is_ours = spec.kind == "chat" and spec.path is None and spec.raw is None
+    goes_over = is_ours and capabilities.dialect == "responses"
     return "responses" if goes_over or spec.kind == "responses" else "chat"
 
 

@@ -57,6 +57,13 @@ def test_a_packed_body_stays_packed(client: Client, server: ScriptedServer, body
     assert gzip.decompress(got.body) == server.model.answer(server.seen[0]).body
 
 
+def test_bytes_keep_their_dialect(client: Client, server: ScriptedServer) -> None:
+    with OPEA(server.url, dialect="responses") as opea:
+        got = client.ask(opea, body=STREAMED)
+    assert (got.error, server.seen[0].path) == (None, f"/v1{CHAT}")
+    assert got.body.endswith(b"data: [DONE]\n\n")
+
+
 def test_the_bytes_of_the_request_go_out_as_they_are(
     client: Client, server: ScriptedServer
 ) -> None:
