@@ -121,7 +121,7 @@ class EndpointState:
     __slots__ = (
         "_learned", "_marks", "_models", "answered", "breaker", "budget", "config",
         "connection_key", "in_flight", "last_error", "prepared", "rate", "server_id", "share",
-        "stats", "url",
+        "share_ends", "stats", "url",
     )  # fmt: skip
 
     def __init__(
@@ -135,6 +135,8 @@ class EndpointState:
         """Requests and tokens a minute, of all models together."""
         self.share: int | None = None
         """What other processes leave of ``max_concurrent``; None where nobody shares it."""
+        self.share_ends = 0
+        """When the share is somebody else's, unless it was renewed."""
         self._learned: Bounded[str, tuple[Capabilities, int]] = Bounded(_MOST_MODELS)
         self.in_flight = 0
         self.breaker = Breaker(breaker, chance)
@@ -232,7 +234,9 @@ class EndpointState:
 
     def has_room(self, limits: ModelLimits, now: int, need: Need | None = None) -> bool:
         """Whether a place is free for a model; ``need``: the tokens of the call that asks."""
-        most = self.config.max_concurrent if self.share is None else self.share
+        most = self.config.max_concurrent
+        if self.share is not None:
+            most = self.share if now < self.share_ends else 0
         return (most is None or self.in_flight < most) and limits.has_room(now, need)
 
     @property

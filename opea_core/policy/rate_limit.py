@@ -56,6 +56,7 @@ class RateWindow:
         "_tokens",
         "_usual_answer",
         "rpm",
+        "share_ends",
         "shared_rpm",
         "shared_tpm",
         "tpm",
@@ -67,6 +68,8 @@ class RateWindow:
         self.shared_rpm: int | None = None
         """What other processes leave of it; None where nobody shares it."""
         self.shared_tpm: int | None = None
+        self.share_ends = 0
+        """When the shares are somebody else's, unless they were renewed."""
         self._cells: deque[list[int]] = deque()
         self._requests = self._tokens = 0
         self._closed_until = 0
@@ -84,25 +87,25 @@ class RateWindow:
     def has_room(self, now: int, need: Need | None = None) -> bool:
         """Whether a request may go out; without ``need`` whether any may."""
         self._forget(now)
-        rpm, tpm = self._limits()
+        rpm, tpm = self._limits(now)
         if rpm is not None and self._requests >= rpm:
             return False
         if need is None:
             return now >= self._closed_until and (tpm is None or self._tokens < tpm)
         if tpm is None or self._tokens + self.tokens_of(need) <= tpm:
             return True
-        self._closed_until = self._room_for(self.tokens_of(need)) or now
+        self._closed_until = self._room_for(self.tokens_of(need), tpm) or now
         return False
 
     def room_at(self, now: int) -> int | None:
         """When there is room without any answer; None if there is now."""
         self._forget(now)
         at = self._closed_until
-        rpm, tpm = self._limits()
+        rpm, tpm = self._limits(now)
         if rpm is not None and self._requests >= rpm and self._cells:
             at = max(at, self._cells[0][0] + _CELL + _WINDOW)
         if tpm is not None and self._tokens >= tpm:
-            at = max(at, self._room_for(1) or 0)
+            at = max(at, self._room_for(1, tpm) or 0)
         return at if at > now else None
 
     def used(self, now: int) -> tuple[int, int]:
@@ -110,12 +113,12 @@ class RateWindow:
         self._forget(now)
         return self._requests, self._tokens
 
-    def _limits(self) -> tuple[int | None, int | None]:
+    def _limits(self, now: int) -> tuple[int | None, int | None]:
         """What holds now: the own limit, or this process's share of it."""
-        return (
-            self.rpm if self.shared_rpm is None else self.shared_rpm,
-            self.tpm if self.shared_tpm is None else self.shared_tpm,
-        )
+        is_over = now >= self.share_ends
+        rpm = self.rpm if self.shared_rpm is None else 0 if is_over else self.shared_rpm
+        tpm = self.tpm if self.shared_tpm is None else 0 if is_over else self.shared_tpm
+        return rpm, tpm
 
     def take(self, now: int, need: Need) -> Reservation:
         """A request goes out."""
@@ -156,12 +159,11 @@ class RateWindow:
             self._tokens += tokens
             self._closed_until = 0
 
-    def _room_for(self, tokens: int) -> int | None:
+    def _room_for(self, tokens: int, tpm: int) -> int | None:
         """When so many tokens are free, by the cells that end; None if they are now."""
         used, at = self._tokens, None
-        _, tpm = self._limits()
         for cell in self._cells:
-            if tpm is None or used + tokens <= tpm:
+            if used + tokens <= tpm:
                 break
             used -= cell[2]
             at = cell[0] + _CELL + _WINDOW

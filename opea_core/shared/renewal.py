@@ -34,8 +34,12 @@ if TYPE_CHECKING:
 
 EVERY = 1.0
 """Seconds between two renewals."""
-_SAFE = LEASE - 1.5
-"""Seconds after the last renewal from which on a grant may be somebody else's."""
+_SAFE = LEASE - 0.5
+"""Seconds after the last renewal from which on a grant may be somebody else's.
+
+A thread that gets no time for so long stops its process, too: nothing goes out that is not granted.
+"""
+_FOR_GOOD = 1 << 63
 _UNLIMITED = 1 << 40
 
 
@@ -53,11 +57,13 @@ class Part:
     unit: int = 1
     """What one call takes of it, so that nobody gets a part that is too small for any."""
 
-    def keep_to(self, share: int) -> None:
-        """Tell the scheduler; under its lock."""
+    def keep_to(self, share: int, until: int) -> None:
+        """Tell the scheduler, which keeps to it until then; under its lock."""
         if self.window is None:
-            self.endpoint.share = share
-        elif self.kind == "rpm":
+            self.endpoint.share, self.endpoint.share_ends = share, until
+            return
+        self.window.share_ends = until
+        if self.kind == "rpm":
             self.window.shared_rpm = share
         else:
             self.window.shared_tpm = share
@@ -107,7 +113,7 @@ class Renewal:
                 return
 
     def _renew(self, store: Store, limiter: Limiter) -> None:
-        asked = time.monotonic()
+        asked, asked_at = time.monotonic(), limiter.now()
         parts = limiter.look(lambda now: parts_of(limiter, self._member, now))
         turn = int(time.time() // LEASE)
         asks = [
@@ -130,7 +136,8 @@ class Renewal:
             ]
         if fresh:  # who is there is known only now
             return self._renew(store, limiter)
-        limiter.change(lambda now: self._take(parts, asks, granted, now))
+        until = asked_at + int(_SAFE * SECOND)
+        limiter.change(lambda now: self._take(parts, asks, granted, until, now))
         if self._lost:
             self._lost = False
             limiter.emitter(events.SharedLimitsBack(at=limiter.now()))
@@ -142,7 +149,12 @@ class Renewal:
         return [*others, part.demand]
 
     def _take(
-        self, parts: Sequence[Part], asks: Sequence[Ask], granted: Sequence[Granted], now: int
+        self,
+        parts: Sequence[Part],
+        asks: Sequence[Ask],
+        granted: Sequence[Granted],
+        until: int,
+        now: int,
     ) -> None:
         """Keep to what was granted, and to no more than was wanted.
 
@@ -150,7 +162,7 @@ class Renewal:
         """
         for part, ask, grant in zip(parts, asks, granted, strict=True):
             if part.limit < _UNLIMITED:
-                part.keep_to(min(grant.amount, ask.wanted))
+                part.keep_to(min(grant.amount, ask.wanted), until)
             if part.window is None:
                 adopt_cooldowns(part.endpoint, self._member, grant, now)
 
@@ -169,7 +181,7 @@ class Renewal:
         for part in parts:
             if part.limit < _UNLIMITED:
                 members = len(self._known.get(part.key, ())) or 1
-                part.keep_to(alone(part.limit, members) if share is None else share)
+                part.keep_to(alone(part.limit, members) if share is None else share, _FOR_GOOD)
 
 
 def parts_of(limiter: Limiter, member: str, now: int) -> list[Part]:

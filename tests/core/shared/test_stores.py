@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
 import sqlite3
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from waiting import until
+from redis_server import running_redis
 
 from opea_core import ConfigurationError
 from opea_core.shared import RedisLimits, SharedLimits, SQLiteLimits
 from opea_core.shared import stores as stores_module
 from opea_core.shared.stores import Ask, shared_limits
 
-SERVER = shutil.which("redis-server")
 LIMIT = 20
 
 
 @pytest.fixture(scope="module")
 def redis_url() -> Iterator[str]:
-    if SERVER is None:
-        pytest.skip("redis-server is not installed (Debian: apt install redis-server)")
-    pytest.importorskip("redis", reason="the extra [redis] is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [SERVER, "--port", str(port), "--save", "", "--appendonly", "no"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-
-        def answers() -> bool:
-            with socket.socket() as one:
-                return one.connect_ex(("127.0.0.1", port)) == 0
-
-        try:
-            until(answers, "redis-server")
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.terminate()
+    with running_redis() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "redis"])
