@@ -161,6 +161,7 @@ class Endpoint(Value):
     False sends them as they were given.
     """
     verify: bool | str | Path | ssl.SSLContext = Field(default=True, repr=False)
+    """True, False, a PEM file or a folder, a context, or ``"system"`` (extra ``[truststore]``)."""
     cert: str | tuple[str, ...] | None = Field(default=None, repr=False)
     proxy: str | None = Field(default=None, repr=False)
     trust_env: bool = True

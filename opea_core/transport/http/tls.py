@@ -13,6 +13,8 @@ import httpx
 from opea_core.config import Endpoint
 from opea_core.errors import ConfigurationError
 
+SYSTEM = "system"
+"""``verify="system"``: what the operating system trusts."""
 _context_lock = threading.Lock()
 
 
@@ -41,6 +43,18 @@ def tls(endpoint: Endpoint) -> ssl.SSLContext:
         return _tls_context(verify, endpoint.cert, files)
 
 
+def _system_context() -> ssl.SSLContext:
+    """Verified by what the operating system trusts, a company's own authorities included."""
+    try:
+        import truststore
+    except ImportError:
+        raise ConfigurationError(
+            'verify="system" needs the package truststore.',
+            "Install it: pip install 'opea-core[truststore]'.",
+        ) from None
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 @lru_cache
 def _no_tls() -> ssl.SSLContext:
     """For http origins, which need none: trusts nobody."""
@@ -56,7 +70,9 @@ def _tls_context(
     ``env`` are the CA variables it honours, None for none.
     """
     try:
-        if isinstance(verify, str):
+        if verify == SYSTEM:
+            context = _system_context()
+        elif isinstance(verify, str):
             path = Path(verify)
             context = ssl.create_default_context(
                 cafile=None if path.is_dir() else verify, capath=verify if path.is_dir() else None

@@ -119,6 +119,16 @@ def test_our_own_ca_in_a_directory_of_the_environment(
     assert way.ask(made(server, base_url=at(tls)), "chat", "Hello").error is None
 
 
+def test_what_the_system_trusts(
+    way: Way, server: ScriptedServer, tls: Door, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Linux that is what OpenSSL reads by default, which SSL_CERT_FILE replaces."""
+    told = way.ask(made(server, base_url=at(tls), verify="system"), "chat", "Hello")
+    assert isinstance(told.error, CertificateError)
+    monkeypatch.setenv("SSL_CERT_FILE", ca_file)
+    assert way.ask(made(server, base_url=at(tls), verify="system"), "chat", "Hello").error is None
+
+
 def test_verification_may_be_off(way: Way, server: ScriptedServer, tls: Door) -> None:
     assert way.ask(made(server, base_url=at(tls), verify=False), "chat", "Hello").error is None
 
