@@ -30,6 +30,7 @@ pytest.register_assert_rewrite(
     "live_llama_index_agents",
     "live_llama_index_asking",
     "live_llama_index_engines",
+    "live_responses",
 )
 
 from live_cassettes import cassette_path, no_network  # noqa: E402

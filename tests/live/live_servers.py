@@ -84,6 +84,12 @@ class Client:
     def stream_complete(self, prompt: Any, **options: Any) -> list[ChatChunk]:
         return self._chunks(self.opea.stream_complete, self.opea.astream_complete, prompt, options)
 
+    def responses(self, given: Any, **options: Any) -> Any:
+        return self._call(self.opea.responses, self.opea.aresponses, given, options)
+
+    def stream_responses(self, given: Any, **options: Any) -> list[Any]:
+        return self._chunks(self.opea.stream_responses, self.opea.astream_responses, given, options)
+
     def close(self) -> None:
         if self._runner is None:
             self.opea.close()
@@ -109,8 +115,8 @@ class Client:
         twin: Callable[..., Any],
         asked: Any,
         options: dict[str, Any],
-    ) -> list[ChatChunk]:
-        async def collect() -> list[ChatChunk]:
+    ) -> list[Any]:
+        async def collect() -> list[Any]:
             return [chunk async for chunk in twin(asked, **options)]
 
         return list(sync(asked, **options)) if self._runner is None else self._runner.run(collect())

@@ -22,6 +22,8 @@ import test_litellm
 import test_llama_index_litellm
 import test_llama_index_llama_server
 import test_llama_server
+import test_responses_litellm
+import test_responses_llama_server
 import yaml
 from live_cassettes import (
     KEPT,
@@ -42,11 +44,13 @@ from opea_core.errors import EndpointConnectionError
 TESTS = {
     "llama-server": (
         test_llama_server.TestLlamaServer,
+        test_responses_llama_server.TestResponsesLlamaServer,
         test_langchain_llama_server.TestLangChainLlamaServer,
         test_llama_index_llama_server.TestLlamaIndexLlamaServer,
     ),
     "litellm": (
         test_litellm.TestLiteLLM,
+        test_responses_litellm.TestResponsesLiteLLM,
         test_langchain_litellm.TestLangChainLiteLLM,
         test_llama_index_litellm.TestLlamaIndexLiteLLM,
     ),
