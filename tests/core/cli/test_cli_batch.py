@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -20,6 +21,8 @@ from opea_core import OPEA
 from opea_core.batch import bar, progress
 from opea_core.batch.progress import Figures, Lines, Silent, chosen
 from opea_core.cli import batch_demo
+from opea_core.cli.batch import read_endpoints
+from opea_core.cli.batch_options import add_batch_command
 from opea_core.cli.console import Console
 from opea_core.cli.demo import Stage
 from opea_core.cli.main import main
@@ -187,6 +190,32 @@ def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(
     assert "1 of 2 rows answered" in said
     assert "interrupted" in said
     assert not Path("a.lock").exists()
+
+
+# --- the page about it
+
+PAGE = (Path(__file__).parents[3] / "docs/batch.md").read_text("utf-8")
+
+
+def test_the_page_tells_every_option() -> None:
+    commands = argparse.ArgumentParser().add_subparsers()
+    add_batch_command(commands)
+    parser = commands.choices["batch"]
+    options = {option for action in parser._actions for option in action.option_strings}
+    told = {option for option in options if re.search(rf"(?<![\w-]){option}(?![\w-])", PAGE)}
+    elsewhere = {"-h", "--help", "-o", "--output", "--debug", "--ray"}
+    assert options - told <= elsewhere
+
+
+def test_the_file_of_servers_on_the_page_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert block is not None
+    Path("servers.toml").write_text(block[1])
+    for name in re.findall(r'api_key_env = "(\w+)"', block[1]):
+        monkeypatch.setenv(name, KEY)
+    with OPEA(**read_endpoints(Path("servers.toml"))) as opea:
+        assert [endpoint.tier for endpoint in opea.endpoints] == [0, 1]
+        assert opea.model == "qwen3"
 
 
 # --- progress
