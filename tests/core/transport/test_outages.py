@@ -44,7 +44,7 @@ def moves(heard: list[events.Event]) -> list[str]:
 def test_a_dead_endpoint_costs_nobody_an_answer(
     way: Way, server: ScriptedServer, second: ScriptedServer
 ) -> None:
-    opea = OPEA(endpoints=[server.url, second.url], breaker=QUICK)
+    opea = OPEA(endpoints=[server.url, second.url], model="m", breaker=QUICK)
     server.pause()
     calls = [way.start(opea, "chat", "Hello") for _ in range(30)]
     assert fine([call.result(PATIENCE) for call in calls])
@@ -213,7 +213,7 @@ def test_a_refused_key_counts_for_more_than_a_tier(
 def test_a_key_that_is_revoked_in_the_middle(
     way: Way, server: ScriptedServer, second: ScriptedServer
 ) -> None:
-    opea = OPEA(endpoints=[server.url, second.url])
+    opea = OPEA(endpoints=[server.url, second.url], model="m")
     assert way.ask(opea, "chat", "Hello", endpoint=opea.endpoints[0].label).error is None
     server.always(error(401, "revoked"))
     for _ in range(8):

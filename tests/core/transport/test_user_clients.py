@@ -217,7 +217,11 @@ def test_a_transport_of_the_other_kind_is_made_by_us(server: ScriptedServer) -> 
 def test_a_transport_that_needs_no_network(way: Way) -> None:
     sent = Sent()
     opea = OPEA(
-        "http://nowhere.example/v1", transport=sent.sync, async_transport=sent.aio, api_key="a-key"
+        "http://nowhere.example/v1",
+        transport=sent.sync,
+        async_transport=sent.aio,
+        api_key="a-key",
+        model="m",
     )
     assert way.ask(opea, "chat", "Hello").text == "Hello from a transport"
     assert str(sent.requests[0].url) == "http://nowhere.example/v1/chat/completions"

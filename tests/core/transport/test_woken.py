@@ -674,7 +674,8 @@ def test_another_endpoints_place_is_waited_for_within_a_stream(
         endpoints=[
             {"base_url": server.url, "max_concurrent": 1},
             {"base_url": second.url, "max_concurrent": 1, "tier": 1},
-        ]
+        ],
+        model="m",
     )
     assert answered_while(lambda opea: opea.chat("other"), within_a_stream, opea, server, go)
 
@@ -845,7 +846,7 @@ class Slow(importlib.abc.MetaPathFinder):
 
 begun, go = threading.Event(), threading.Event()
 sys.meta_path.insert(0, Slow())
-opea = OPEA("http://127.0.0.1:9", async_transport=Answers())
+opea = OPEA("http://127.0.0.1:9", async_transport=Answers(), model="m")
 other = threading.Thread(target=lambda: opea._engine.drivers.aio)
 other.start()
 begun.wait(10)
