@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from same_examples import fixed
 
 from opea_core import ConfigurationError, errors
 from opea_core.batch.identity import Digests, State, request_hash
@@ -19,6 +20,7 @@ from opea_core.batch.templates import Template
 STATES = st.sampled_from([state for state in State if state])
 
 
+@fixed(60)
 @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), STATES)))
 def test_the_table_of_digests_says_what_a_dict_would(rows: list[tuple[int, int, State]]) -> None:
     table, model = Digests(), dict[int, tuple[int, State]]()
