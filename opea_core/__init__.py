@@ -45,6 +45,7 @@ if _TYPE_CHECKING:
         EmbedOptions,
         RequestOptions,
         RerankOptions,
+        ResponsesOptions,
         TokenOptions,
     )
     from opea_core.capabilities import Capabilities
@@ -56,6 +57,7 @@ if _TYPE_CHECKING:
         get_available_backends,
         register_backend,
     )
+    from opea_core.responses_methods import AsyncResponseStream, ResponseStream
     from opea_core.settings import Options, Settings
     from opea_core.transport.stream import AsyncChatStream, ChatStream
     from opea_core.types import (
@@ -80,6 +82,7 @@ if _TYPE_CHECKING:
 __all__ = [
     "OPEA",
     "AsyncChatStream",
+    "AsyncResponseStream",
     "Attempt",
     "AuthenticationError",
     "BadAnswerError",
@@ -128,6 +131,8 @@ __all__ = [
     "RerankOptions",
     "RerankResponse",
     "RerankResult",
+    "ResponseStream",
+    "ResponsesOptions",
     "RetryPolicy",
     "ServerError",
     "Settings",
@@ -160,6 +165,7 @@ if not _TYPE_CHECKING:
                 "EmbedOptions",
                 "RequestOptions",
                 "RerankOptions",
+                "ResponsesOptions",
                 "TokenOptions",
             ),
             "capabilities": ("Capabilities",),
@@ -177,6 +183,7 @@ if not _TYPE_CHECKING:
                 "get_available_backends",
                 "register_backend",
             ),
+            "responses_methods": ("AsyncResponseStream", "ResponseStream"),
             "settings": ("Options", "Settings"),
             "transport.stream": ("AsyncChatStream", "ChatStream"),
             "types": (

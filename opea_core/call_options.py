@@ -208,5 +208,6 @@ __all__ = [
     "EmbedOptions",
     "RequestOptions",
     "RerankOptions",
+    "ResponsesOptions",
     "TokenOptions",
 ]

@@ -72,6 +72,7 @@ def test_every_listed_option_is_one_of_its_call() -> None:
         call_options.EmbedManyOptions: lambda opea, given: list(opea.embed_many(["a"], **given)),
         call_options.RerankOptions: lambda opea, given: opea.rerank("a", ["b"], **given),
         call_options.CallOptions: lambda opea, given: opea.models(**given),
+        call_options.ResponsesOptions: lambda opea, given: opea.responses("a", **given),
         call_options.TokenOptions: lambda opea, given: opea.count_tokens("a", **given),
         call_options.ChatManyOptions: lambda opea, given: (
             [each.unwrap() for each in opea.chat_many(["a"], **given)]
