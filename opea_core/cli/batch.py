@@ -16,6 +16,7 @@ from typing import Any
 from opea_core import OPEA, ConfigurationError
 from opea_core.batch import Summary
 from opea_core.batch import run as run_batch
+from opea_core.cli.batch_ray import run_on_ray
 from opea_core.cli.screen import make_screen
 from opea_core.cli.servers import connect
 from opea_core.urls import parse_base_url
@@ -44,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.summary_json and arguments.output == "-":
         raise ConfigurationError("--summary-json and -o - both write to standard output.")
     options = read_options(arguments.set)
+    if arguments.ray is not None:
+        return run_on_ray(arguments, options, connection(arguments))
     with made(arguments) as opea:
         summary = run_batch(
             opea,
@@ -94,16 +97,24 @@ def read_options(given: list[str]) -> dict[str, Any]:
 
 def made(arguments: argparse.Namespace) -> OPEA:
     """The object for the servers of a command line."""
+    given = connection(arguments)
+    if given is None:
+        plain = argparse.Namespace(url=None, key=arguments.key, model=arguments.model)
+        return connect(plain, make_screen())
+    return OPEA(**given)
+
+
+def connection(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """The keywords of ``OPEA`` for the servers that a command line names; None if it names none."""
     if arguments.endpoints is not None:
         if arguments.url or arguments.key is not None:
             raise ConfigurationError(
                 "--endpoints says where to send and with which keys.",
                 "Give no --url and no --key beside it.",
             )
-        return OPEA(**(read_endpoints(Path(arguments.endpoints)) | _named_model(arguments)))
+        return read_endpoints(Path(arguments.endpoints)) | _named_model(arguments)
     if not arguments.url:
-        plain = argparse.Namespace(url=None, key=arguments.key, model=arguments.model)
-        return connect(plain, make_screen())
+        return None
     key = arguments.key if arguments.key is not None else os.environ.get("OPEA_API_KEY")
     origins = {parse_base_url(url).origin for url in arguments.url}
     if len(origins) > 1 and key is not None:
@@ -117,7 +128,7 @@ def made(arguments: argparse.Namespace) -> OPEA:
             file=sys.stderr,
         )
         key = None
-    return OPEA(endpoints=arguments.url, api_key=key, **_named_model(arguments))
+    return {"endpoints": arguments.url, "api_key": key, **_named_model(arguments)}
 
 
 def _named_model(arguments: argparse.Namespace) -> dict[str, Any]:

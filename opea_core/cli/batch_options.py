@@ -124,4 +124,9 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--summary-json", action="store_true", help="write the summary as JSON to standard output"
     )
+    group.add_argument(
+        "--ray",
+        metavar="auto|ADDRESS",
+        help="run it on a Ray cluster, over files that Ray reads and writes (docs/ray.md)",
+    )
     group.add_argument("--debug", action="store_true", help="show where an error comes from")
