@@ -27,7 +27,7 @@ Derived = tuple[Any, Any]
 """A model (or how to ask one), and what was derived from it: asked at the second server."""
 
 ONCE: Options = {"model": "m", "max_retries": 0}
-DATA = {"messages": [{"role": "user", "content": "Hello"}]}
+DATA = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 House: Any = None
 """Where pickle looks for a subclass."""
 CORE_NAMES = {"default_headers": "headers", "default_query": "query"}
@@ -286,7 +286,7 @@ def keywords_over_metadata(first: Options, given: Options) -> Derived:
 
 def ask(it: Any) -> None:
     if isinstance(it, OPEA):
-        it.chat("Hello")
+        it.chat("Hello", model="m")
     elif isinstance(it, OPEALLM):
         it.complete("Hello")
     elif hasattr(it, "invoke"):
