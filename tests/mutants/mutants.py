@@ -31,6 +31,7 @@ import variants_limits
 import variants_origins
 import variants_policy
 import variants_refusals
+import variants_responses
 import variants_scheduler
 import variants_transport
 import variants_transports
@@ -50,6 +51,7 @@ VARIANTS: list[Variant] = [
     *variants_flow.VARIANTS,
     *variants_wire.VARIANTS,
     *variants_refusals.VARIANTS,
+    *variants_responses.VARIANTS,
     *variants_transport.VARIANTS,
     *variants_transports.VARIANTS,
     *variants_unread_bytes.VARIANTS,

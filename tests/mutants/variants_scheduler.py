@@ -118,7 +118,7 @@ VARIANTS = [
     ),
     Variant(
         "W5: an offer that nobody takes keeps its place",
-        _FILE,
+        "opea_core/policy/ticket_queue.py",
         "            self._return(ticket)\n            ticket.state = TicketState.LAPSED",
         "            ticket.state = TicketState.LAPSED",
         DISPATCHER,
@@ -269,7 +269,7 @@ VARIANTS = [
     ),
     Variant(
         "W34: an offer that lapsed is held anew",
-        "opea_core/policy/scheduler.py",
+        "opea_core/policy/ticket_queue.py",
         "ticket.recovery_wait = max(0, ticket.gives_up_at - route.clock(now))",
         "pass",
         "tests/core/policy/test_scheduler.py tests/core/policy/test_properties_scheduler.py",
@@ -374,9 +374,9 @@ VARIANTS = [
     ),
     Variant(
         "W10: whoever is rejected is not woken",
-        "opea_core/policy/scheduler.py",
-        "        changed.append(ticket)\n\n\n__all__",
-        "\n\n__all__",
+        "opea_core/policy/ticket_queue.py",
+        "        changed.append(ticket)\n\n    def lapse(",
+        "\n    def lapse(",
         "tests/core/policy/test_properties_scheduler.py",
     ),
 ]

@@ -264,7 +264,7 @@ VARIANTS = [
     ),
     Variant(
         "R20: what went out again is not counted",
-        "opea_core/transport/limiter.py",
+        "opea_core/transport/waking.py",
         "stats.requests += 1 + permit.resent",
         "stats.requests += 1",
         _UNREAD + " -k never_had",

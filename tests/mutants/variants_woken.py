@@ -32,15 +32,21 @@ VARIANTS = [
     ),
     Variant(
         "W11: nobody looks at all",
-        _GATE,
-        "return now + _LOOKS_EVERY if wake_at is None else min(wake_at, now + _LOOKS_EVERY)",
+        "opea_core/transport/waking.py",
+        "return now + LOOKS_EVERY if wake_at is None else min(wake_at, now + LOOKS_EVERY)",
         "return now + 3600 * SECOND if wake_at is None else wake_at",
         _LOOKS,
     ),
-    Variant("W11: anybody looks", _GATE, "_TIMEKEEPERS = 3 ", "_TIMEKEEPERS = 300 ", _LOOKS),
+    Variant(
+        "W11: anybody looks",
+        "opea_core/transport/waking.py",
+        "_TIMEKEEPERS = 3 ",
+        "_TIMEKEEPERS = 300 ",
+        _LOOKS,
+    ),
     Variant(
         "W11: only waiters of the same loop are looked for",
-        _GATE,
+        "opea_core/transport/waking.py",
         ("for tickets in self._waiting.values()\n            for t in tickets\n            if"),
         (
             "for tickets in list(self._waiting.values())[:1]\n"
@@ -58,7 +64,7 @@ VARIANTS = [
     ),
     Variant(
         "W8: what is being given back is taken off the list first",
-        _GATE,
+        "opea_core/transport/waking.py",
         "                    ticket, tell = self._returned[0]\n",
         "                    ticket, tell = self._returned.popleft()\n"
         "                    self._returned.appendleft((ticket, tell)) if "
@@ -152,7 +158,7 @@ VARIANTS = [
     ),
     Variant(
         "W13: what was given back is held",
-        _GATE,
+        "opea_core/transport/waking.py",
         "        self._holders.remove(ticket, permit)\n        if ticket.owner",
         "        if ticket.owner",
         _WAITS,

@@ -26,6 +26,7 @@ from opea_core.policy import SECOND
 from opea_core.policy.scheduler import OFFER_TTL
 from opea_core.testing import Hold, ScriptedServer, chat, stream
 from opea_core.transport import limiter as limiters
+from opea_core.transport import waking
 from opea_core.transport.limiter import Limiter
 
 ITSELF = "it would wait for itself"
@@ -68,7 +69,8 @@ def waiting_on(opea: OPEA) -> None:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits looks often whether it need not."""
-    monkeypatch.setattr(limiters, "_LOOKS_EVERY", SECOND // 20)
+    for module in (limiters, waking):
+        monkeypatch.setattr(module, "LOOKS_EVERY", SECOND // 20)
 
 
 def interrupt(limiter: Limiter, operation: str) -> Callable[[], bool]:
