@@ -446,3 +446,29 @@ def test_each_chunk_has_its_event_and_no_event_is_lost() -> None:
         if chunk.raw and (not found or chunk.raw is not found[-1]):
             found.append(chunk.raw)
     assert found == events
+
+
+def test_two_calls_at_one_place_are_two() -> None:
+    """Opened one after the other, told in turns, and ended together."""
+    one, other = call('{"a": 1}', 1), call('{"b": 2}', 2, "g")
+    pieces = [
+        on(0, item, "function_call_arguments.delta", delta=piece)
+        for pair in zip(cut(one["arguments"], 4), cut(other["arguments"], 4), strict=True)
+        for item, piece in zip((one, other), pair, strict=True)
+    ]
+    events = [*BEGUN, added(0, one), added(0, other), *pieces, done(0, one), done(0, other)]
+    reader = read(sse([*events, ended(one, other)]))
+    assert of_calls(reader) == [("call_1", "f", '{"a": 1}'), ("call_2", "g", '{"b": 2}')]
+    assert handed(reader)[3] == of_calls(reader)
+
+
+def test_pieces_behind_the_end_of_a_text_are_another_text() -> None:
+    """Without places, ids and announcements."""
+    events: list[Json] = []
+    for text in ("One. ", "Two."):
+        events += [event("output_text.delta", delta=piece) for piece in cut(text, 2)]
+        item = {"type": "message", "role": "assistant", "content": [text_part(text)]}
+        events.append(event("output_item.done", item=item))
+    reader = read(sse([*BEGUN, *events, ended()]))
+    assert handed(reader)[0] == answer(reader).content == "One. Two."
+    assert answer(reader).warnings == []
