@@ -9,7 +9,7 @@ COVERED := 97
 # compiled modules are kept: the tests start many a Python
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check docs coverage live servers record format mutants bench simulate batch-torture compat clean
+.PHONY: demo test test-all check docs coverage live servers record format mutants bench simulate batch-torture compat ray clean
 
 demo:                        ## the main job, on a scripted server (or on OPEA_API_URL)
 	$(SET_UP) demo $(CHOSEN)
@@ -80,6 +80,9 @@ simulate:                    ## outages and overloads on virtual time: the figur
 
 compat:                      ## OPEA under the openai SDK, LangChain, pydantic-ai ..., each in its own environment (five minutes)
 	@$(PYTHON) tools/compat.py --upgrade
+
+ray:                         ## the stages of Ray Data under a real Ray, in an environment of its own (three minutes)
+	@$(PYTHON) tools/ray_tests.py $(RAY)
 
 batch-torture:               ## fifty batches that are killed, cut and starved: nothing may be lost or doubled (minutes)
 	$(SET_UP) dev $(CHOSEN)

@@ -17,6 +17,7 @@ PAGE = (ROOT / "docs/stability.md").read_text("utf-8")
 PUBLIC = (
     "opea_core",
     "opea_core.batch",
+    "opea_core.on_ray",
     "opea_core.shared",
     "opea_core.testing",
     "opea_core.transports",

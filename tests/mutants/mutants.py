@@ -30,6 +30,7 @@ import variants_flow
 import variants_limits
 import variants_origins
 import variants_policy
+import variants_ray
 import variants_refusals
 import variants_responses
 import variants_scheduler
@@ -51,6 +52,7 @@ VARIANTS: list[Variant] = [
     *variants_flow.VARIANTS,
     *variants_wire.VARIANTS,
     *variants_refusals.VARIANTS,
+    *variants_ray.VARIANTS,
     *variants_responses.VARIANTS,
     *variants_transport.VARIANTS,
     *variants_transports.VARIANTS,
