@@ -27,6 +27,9 @@ _VALUES = (
     "endpoints",
     "model",
     "max_concurrent",
+    "rpm",
+    "tpm",
+    "shared_limits",
     "template",
     "system",
     "set",
@@ -98,10 +101,20 @@ def read_options(given: list[str]) -> dict[str, Any]:
 def made(arguments: argparse.Namespace) -> OPEA:
     """The object for the servers of a command line."""
     given = connection(arguments)
-    if given is None:
-        plain = argparse.Namespace(url=None, key=arguments.key, model=arguments.model)
-        return connect(plain, make_screen())
-    return OPEA(**given)
+    if given is not None:
+        return OPEA(**given)
+    plain = argparse.Namespace(url=None, key=arguments.key, model=arguments.model)
+    found, limits = connect(plain, make_screen()), _limits(arguments)
+    if not limits:
+        return found
+    with found:
+        return OPEA(endpoints=found.endpoints, model=found.model, **limits)
+
+
+def _limits(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a command line says of requests and tokens a minute, and who else keeps to it."""
+    names = ("rpm", "tpm", "shared_limits")
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
 
 
 def connection(arguments: argparse.Namespace) -> dict[str, Any] | None:
@@ -112,7 +125,8 @@ def connection(arguments: argparse.Namespace) -> dict[str, Any] | None:
                 "--endpoints says where to send and with which keys.",
                 "Give no --url and no --key beside it.",
             )
-        return read_endpoints(Path(arguments.endpoints)) | _named_model(arguments)
+        found = read_endpoints(Path(arguments.endpoints))
+        return found | _named_model(arguments) | _limits(arguments)
     if not arguments.url:
         return None
     key = arguments.key if arguments.key is not None else os.environ.get("OPEA_API_KEY")
@@ -128,7 +142,8 @@ def connection(arguments: argparse.Namespace) -> dict[str, Any] | None:
             file=sys.stderr,
         )
         key = None
-    return {"endpoints": arguments.url, "api_key": key, **_named_model(arguments)}
+    named = {**_named_model(arguments), **_limits(arguments)}
+    return {"endpoints": arguments.url, "api_key": key, **named}
 
 
 def _named_model(arguments: argparse.Namespace) -> dict[str, Any]:

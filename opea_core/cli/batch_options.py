@@ -71,6 +71,15 @@ def _add_servers(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="the most requests at once (default: found out)",
     )
+    for name, what in (("rpm", "requests"), ("tpm", "tokens")):
+        group.add_argument(
+            f"--{name}", type=int, metavar="N", help=f"most {what} in any 60 seconds, per server"
+        )
+    group.add_argument(
+        "--shared-limits",
+        metavar="STORE",
+        help="keep limits together with other processes: sqlite:///limits.db, redis://host:6379/0",
+    )
 
 
 def _add_requests(group: argparse._ArgumentGroup) -> None:

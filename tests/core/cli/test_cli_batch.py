@@ -21,7 +21,7 @@ from opea_core import OPEA
 from opea_core.batch import bar, progress
 from opea_core.batch.progress import Figures, Lines, Silent, chosen
 from opea_core.cli import batch_demo
-from opea_core.cli.batch import read_endpoints
+from opea_core.cli.batch import made, read_endpoints
 from opea_core.cli.batch_options import add_batch_command
 from opea_core.cli.console import Console
 from opea_core.cli.demo import Stage
@@ -148,6 +148,21 @@ def test_the_key_of_the_environment_goes_to_one_server_only(
         sent = [seen.headers.get("authorization") for seen in (*one.seen, *other.seen)]
     assert set(sent) == {None}
     assert "OPEA_API_KEY is not sent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_limits_a_minute_are_those_of_each_server(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    monkeypatch.setenv("OPEA_API_URL", server.url)
+    commands = argparse.ArgumentParser().add_subparsers()
+    add_batch_command(commands)
+    line = ["in", "-o", "out", "--rpm", "90", "--tpm", "9000", "--shared-limits", "sqlite:///l.db"]
+    line += ["--url", server.url] if named else []
+    with made(commands.choices["batch"].parse_args(line)) as opea:
+        endpoint = opea.endpoints[0]
+        assert (endpoint.url.root, endpoint.rpm, endpoint.tpm) == (server.url, 90, 9000)
+        assert opea.settings.shared_limits is not None
 
 
 def test_pipes(server: ScriptedServer) -> None:
