@@ -324,6 +324,8 @@ class ResponseReader:
             piece_chunk = self._assembler.push(piece)
             piece_chunk.raw = document
             return self._hand(piece_chunk)
+        if "item" in document or "response" in document:
+            self._assembler.kept_values = True
         before = self.progress
         try:
             for chat in events.chat_events(document, name):
@@ -501,6 +503,8 @@ class ResponseReader:
             and rest.startswith(("data:", "event:", "[DONE]"))
             and not has_error(first)
         ):
+            if self._events is not None and "output" in first:
+                return self._whole_response(self._events, first)
             return self._plain(first)
         try:
             documents = list(jsontext.decode_lines(data))

@@ -23,6 +23,7 @@ from typing import Any
 
 from opea_core.types import Json
 from opea_core.wire import jsontext
+from opea_core.wire.merge import check_size
 from opea_core.wire.responses import ending
 from opea_core.wire.responses.items import (
     CALLS,
@@ -322,6 +323,7 @@ class ResponseEvents:
         key: Any = index if is_free else (len(self._order), id_)
         self._items[key] = item = _Item(kind, id_, text(event.get("call_id")))
         self._order.append(key)
+        check_size("items", self._order)
         self._open[kind] = item
         self._latest = _NOWHERE
         self._name(item)

@@ -127,6 +127,7 @@ def read(
     limit: int | None = None,
     status: int = 200,
     is_cut: bool = False,
+    most: int = 128 * 1024 * 1024,
     **known: Any,
 ) -> ResponseReader:
     """A body read to its end, in pieces of so many bytes."""
@@ -140,6 +141,7 @@ def read(
         capabilities=Capabilities(**known),
         dialect="responses",
         asked=Asked(max_tokens=limit),
+        max_response_bytes=most,
     )
     reader = ResponseReader(status, {}, spec)
     for at in range(0, len(data), size or len(data) or 1):

@@ -200,6 +200,11 @@ def test_a_stream_for_a_plain_call_is_read() -> None:
     assert answer(reader).raw == whole(SAID, CALL)[-1]["response"]
 
 
+def test_an_end_mark_behind_a_plain_answer_is_left_alone() -> None:
+    body = json.dumps(response(SAID)).encode() + b"\n\ndata: [DONE]\n\n"
+    assert answer(read(body, stream=False)).content == "Hello."
+
+
 def test_an_answer_of_chat_is_read_all_the_same() -> None:
     chat = {
         "choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]
@@ -256,3 +261,21 @@ def test_counts_without_details_are_counts() -> None:
 
 def test_no_counts_are_none() -> None:
     assert [answer(reader).usage for reader in both(SAID, usage=None)] == [None, None]
+
+
+# --- bounds
+
+
+def test_more_items_than_any_answer_has_are_an_error() -> None:
+    events = [event("output_text.delta", output_index=n, delta="x") for n in range(10_001)]
+    found = problem(read(sse(events)))
+    assert found.what == "the answer has more than 10000 items"
+    assert not found.retryable
+
+
+def test_values_of_items_are_weighed() -> None:
+    """Small events whose values take far more memory than they have bytes."""
+    heavy = {"type": "message", "content": [{"type": "x", "x": [{}] * 20_000}]}
+    events = [event("output_item.done", output_index=0, item=heavy) for _ in range(12)]
+    found = problem(read(sse(events), most=1_000_000))
+    assert "would take more than" in found.what
