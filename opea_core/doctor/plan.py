@@ -6,7 +6,6 @@ It is a generator that yields what to ask and takes what came, so that sync and 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from opea_core.config import Endpoint
@@ -21,9 +20,6 @@ from opea_core.flow.discover import chosen_model
 MOST = 40
 """Requests that a diagnosis makes at most."""
 _BURST = 8
-_SLOWER = 1.6
-"""An answer that took so many times longer than the fastest one has waited for it."""
-_SECONDS_THAT_MATTER = 0.05
 _WITH_TOOLS = ("tools in streams", "tool_choice required", "tool_choice named")
 
 Steps = Generator[tuple[str, Ask | AtOnce], Any, Any]
@@ -186,18 +182,20 @@ def _at_once(known: Known) -> Steps:
     known.requests += count
     asks = tuple(known.chat(COUNT, 24) for _ in range(count))
     outcomes: list[Outcome] = yield name, AtOnce(asks)
-    known.rows[name] = _crowd(name, [replace(outcome, ask=asks[0]) for outcome in outcomes])
+    known.rows[name] = _crowd(known, name, outcomes)
 
 
-def _crowd(name: str, outcomes: list[Outcome]) -> Row:
-    """What the times of requests that were sent at once say."""
+def _crowd(known: Known, name: str, outcomes: list[Outcome]) -> Row:
+    """What became of requests that were sent at once, beside one that was alone."""
     taken = sorted(outcome.seconds for outcome in outcomes if outcome.error is None)
     refusal = next((outcome for outcome in outcomes if outcome.error is not None), None)
     if refusal is not None and taken:
-        return Row(name, "yes", f"{len(taken)} of {len(outcomes)}, others: {refusal.words}")
+        return Row(name, "yes", f"{len(taken)} of {len(outcomes)}; the others: {refusal.words}")
     if not taken:
         return Row(name, "unknown", refusal.words if refusal is not None else "")
-    fast = [s for s in taken if s <= max(_SLOWER * taken[0], taken[0] + _SECONDS_THAT_MATTER)]
-    if len(fast) == len(taken):
-        return Row(name, "yes", f"{len(taken)}, and none of them waited")
-    return Row(name, "yes", f"about {len(fast)} of {len(taken)}, the others waited")
+    alone = known.outcomes.get("seed")
+    seconds = alone.seconds if alone is not None and alone.error is None else taken[0]
+    times = max(1.0, taken[-1] / seconds) if seconds else 1.0
+    return Row(
+        name, "yes", f"{len(taken)}, the last one in {times:.1f} times the time of one alone"
+    )

@@ -11,13 +11,16 @@ from asking import Way, made
 from drawn_server import Drawn
 
 from opea_core import OPEA, BreakerPolicy, Capabilities, Endpoint, errors
+from opea_core.doctor import plan
 from opea_core.doctor.diagnosis import Diagnosis
-from opea_core.doctor.outcome import Row
+from opea_core.doctor.known import Known
+from opea_core.doctor.outcome import Ask, Outcome, Row
 from opea_core.doctor.plan import MOST
 from opea_core.doctor.samples import NAMED, WEATHER
 from opea_core.policy import SECOND
 from opea_core.policy.endpoint import EndpointState
 from opea_core.testing import ScriptedServer, error, json_answer
+from opea_core.types import ChatResponse
 
 MEANT = {"yes": "on", "no": "refused", "ignored": "ignored"}
 FEW, MANY = range(12), range(12, 200)
@@ -247,3 +250,16 @@ def test_the_markdown_is_a_table() -> None:
     assert len(lines) == len(diagnosis.rows) + 2
     with pytest.raises(KeyError):
         diagnosis["nothing"]
+
+
+def test_how_many_are_worked_on_at_once(server: ScriptedServer) -> None:
+    with OPEA(server.url) as opea:
+        assert "the time of one alone" in opea.diagnose()["requests at once"].detail
+
+
+def test_what_is_too_much_is_said_in_the_servers_words() -> None:
+    ask = Ask("chat", "/v1/chat/completions")
+    refused = errors.RateLimited("429", status_code=429, body="Too many at once.")
+    outcomes = [Outcome(ask, ChatResponse(), seconds=1.0)] * 2 + [Outcome(ask, error=refused)]
+    row = plan._crowd(Known("/v1"), "requests at once", outcomes)
+    assert row.detail == "2 of 3; the others: 429: Too many at once."
