@@ -173,6 +173,27 @@ def test_each_endpoint_has_its_own(server: ScriptedServer) -> None:
         assert (paths(server), paths(other)) == ([RESPONSES], [CHAT])
 
 
+@METHODS
+def test_a_turn_goes_on_at_an_endpoint_of_the_other_dialect(
+    way: Way, picky: ScriptedServer, method: str
+) -> None:
+    """And comes back to the one that gave its reasoning."""
+    with ScriptedServer() as other:
+        opea = made(picky, other)
+        asked = {"role": "user", "content": "Weather?"}
+        first = way.ask(opea, method, [asked], tools=TOOLS).response
+        output = {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "sunny"}
+        picky.script(error(503, "busy"))
+        history = [asked, first.message, output]
+        there = way.ask(opea, method, history, tools=TOOLS)
+        back = way.ask(opea, method, history, tools=TOOLS, endpoint="one")
+        assert there.text == back.text == 'The tool says: "sunny"'
+        assert (there.response.endpoint, back.response.endpoint) == ("two", "one")
+        assert paths(other) == [CHAT]
+        assert BLOB not in json.dumps(other.seen[0].body)
+        assert BLOB in json.dumps(picky.seen[-1].body)
+
+
 def test_a_missing_endpoint_says_what_to_change(server: ScriptedServer) -> None:
     server.always(error(404, "File Not Found"))
     with pytest.raises(errors.NotFoundError, match="dialect"):
