@@ -1,6 +1,7 @@
 """Run tests/on_ray under a real Ray: ``make ray``, or ``python tools/ray_tests.py``.
 
-Ray has an environment of its own, build/ray-env, since it is large and brings much along. With
+Ray has an environment of its own, build/ray-env, since it is large and brings much along. Spark is
+tried in it, too, where it can be installed and there is Java. With
 ``--if-possible`` a Ray that cannot be installed is no failure: a line says what was skipped.
 """
 
@@ -16,12 +17,13 @@ FOLDER = ROOT / "build" / "ray-env"
 PYTHON = FOLDER / ("Scripts" if os.name == "nt" else "bin") / "python"
 STAMP = FOLDER / ".opea-stamp"
 PACKAGES = ["pytest>=8.3", "pytest-asyncio>=1.0"]
+SPARK = ["pyspark>=4"]
 _LONGEST = 1200
 
 
 def make() -> None:
     """Make the environment, unless there is one with what is asked for."""
-    asked = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + repr(PACKAGES).encode())
+    asked = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + repr(PACKAGES + SPARK).encode())
     if STAMP.is_file() and STAMP.read_text() == asked.hexdigest():
         return
     print("Setting up build/ray-env with Ray; a few minutes with a good network.", flush=True)
@@ -32,6 +34,8 @@ def make() -> None:
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command = [*pip, "-e", f"{ROOT}[ray]", *PACKAGES]
     subprocess.run(command, check=True, timeout=_LONGEST)  # noqa: S603 - our own words
+    command = [*pip, *SPARK]  # without it its test says that it is skipped
+    subprocess.run(command, check=False, timeout=_LONGEST)  # noqa: S603 - our own words
     STAMP.write_text(asked.hexdigest())
 
 
