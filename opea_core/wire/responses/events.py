@@ -17,8 +17,7 @@ Ids are not keys: some servers change them from event to event. An item is found
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 from opea_core.types import Json
@@ -38,6 +37,7 @@ from opea_core.wire.responses.items import (
     text,
     texts_of,
 )
+from opea_core.wire.responses.open_item import OpenItem
 
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _BEGUN = frozenset({"response.created", "response.in_progress", "response.queued"})
@@ -53,39 +53,6 @@ _DELTAS: dict[str, tuple[str, str]] = {
 _VALUES = ("delta", "text", "refusal", "arguments", "input")
 _NOWHERE: tuple[Any, Any, list[str]] = (object(), None, [])
 _TWINS = {"thought": "summary", "summary": "thought"}
-
-
-@dataclass(slots=True)
-class _Item:
-    """One item of the answer, as far as it came."""
-
-    kind: str
-    id: str = ""
-    call_id: str = ""
-    handed: dict[str, list[str]] = field(default_factory=dict)
-    """What was handed on of text, refusal, thought, summary or arguments, in pieces."""
-    part: int = 0
-    """Which part of a summary came last."""
-    call: int | None = None
-    """Which of the calls it is."""
-    whole: Json | None = None
-    """The item as the server ended it."""
-    is_comment: bool = False
-
-    def said(self, part: str) -> str:
-        """What was handed on of a part."""
-        pieces = self.handed.get(part, [])
-        if len(pieces) > 1:
-            pieces[:] = ["".join(pieces)]
-        return pieces[0] if pieces else ""
-
-    def is_called(self, ids: Iterable[str]) -> bool:
-        """Whether one of the ids is its own; servers put the id of a call in either place."""
-        return any(id_ and id_ in (self.id, self.call_id) for id_ in ids)
-
-    def answers_another(self, event: Json) -> bool:
-        """Whether an event tells of another call."""
-        return bool(self.call_id and event.get("call_id") not in (None, "", self.call_id))
 
 
 class ResponseEvents:
@@ -111,11 +78,11 @@ class ResponseEvents:
     def __init__(self, limit: int | None = None) -> None:
         """``limit``: the most tokens that were asked for."""
         self._limit = limit
-        self._items: dict[Any, _Item] = {}
+        self._items: dict[Any, OpenItem] = {}
         self._order: list[Any] = []
-        self._open: dict[str, _Item] = {}
+        self._open: dict[str, OpenItem] = {}
         """By kind: the item of that kind that was opened last."""
-        self._named: dict[tuple[str, str], _Item] = {}
+        self._named: dict[tuple[str, str], OpenItem] = {}
         """By kind and id."""
         self._calls = 0
         self._thought = False
@@ -216,7 +183,7 @@ class ResponseEvents:
             for what, value in texts_of({"type": kind, "content": [part]}).items():
                 yield from self._rest(item, what, value)
 
-    def _hand(self, item: _Item, part: str, value: str, logprobs: Any = None) -> Iterator[Json]:
+    def _hand(self, item: OpenItem, part: str, value: str, logprobs: Any = None) -> Iterator[Json]:
         """Hand a piece on. Where reasoning comes raw and as a summary, the first kind counts."""
         if not value or (_TWINS.get(part) in item.handed):
             return
@@ -238,7 +205,7 @@ class ResponseEvents:
             self._thought = True
             yield self._event({"reasoning_content": begin + value})
 
-    def _rest(self, item: _Item, part: str, value: str, logprobs: Any = None) -> Iterator[Json]:
+    def _rest(self, item: OpenItem, part: str, value: str, logprobs: Any = None) -> Iterator[Json]:
         """What of a finished part was not handed on; of arguments the last word counts."""
         known = item.said(part)
         if value.startswith(known):
@@ -266,19 +233,20 @@ class ResponseEvents:
         elif kind in CALLS and text(raw.get("name")) and call_id_of(raw):
             yield from self._begin(item, raw)
 
-    def _begin(self, item: _Item, raw: Json) -> Iterator[Json]:
+    def _begin(self, item: OpenItem, raw: Json) -> Iterator[Json]:
         """Begin a call: its id and its name."""
         if item.call is not None:
             return
         item.call, self._calls = self._calls, self._calls + 1
         name, id_ = text(raw.get("name")), call_id_of({"id": item.id, **raw})
+        item.name, item.call_id = name, id_
         if item.kind == CALLS[1]:
             begun: Json = {"type": "custom", "custom": {"name": name, "input": ""}}
         else:
             begun = {"type": "function", "function": {"name": name, "arguments": ""}}
         yield self._event({"tool_calls": [{"index": item.call, "id": id_, **begun}]})
 
-    def _finished(self, item: _Item, raw: Json) -> Iterator[Json]:
+    def _finished(self, item: OpenItem, raw: Json) -> Iterator[Json]:
         """The server's last word on an item."""
         self._latest = _NOWHERE
         is_first, item.whole = item.whole is None, raw
@@ -293,7 +261,7 @@ class ResponseEvents:
         elif is_first:
             yield self._event({"content": [raw]})
 
-    def _find(self, event: Json, kind: str, stage: str = "delta") -> _Item:
+    def _find(self, event: Json, kind: str, stage: str = "delta") -> OpenItem:
         """The item that an event is about; opened, if it was never announced.
 
         ``stage``: the event announces the item (``added``), goes on with it (``delta``), ends a
@@ -317,11 +285,11 @@ class ResponseEvents:
                 found = None
         return found or self._new(index, kind, event)
 
-    def _new(self, index: Any, kind: str, event: Json) -> _Item:
+    def _new(self, index: Any, kind: str, event: Json) -> OpenItem:
         id_ = text(event.get("item_id"))
         is_free = isinstance(index, int) and index not in self._items
         key: Any = index if is_free else (len(self._order), id_)
-        self._items[key] = item = _Item(kind, id_, text(event.get("call_id")))
+        self._items[key] = item = OpenItem(kind, id_, text(event.get("call_id")))
         self._order.append(key)
         check_size("items", self._order)
         self._open[kind] = item
@@ -329,7 +297,7 @@ class ResponseEvents:
         self._name(item)
         return item
 
-    def _name(self, item: _Item) -> None:
+    def _name(self, item: OpenItem) -> None:
         for id_ in (item.id, item.call_id):
             if id_:
                 self._named[item.kind, id_] = item
@@ -342,6 +310,9 @@ class ResponseEvents:
         left = dict.fromkeys(self._order)
         for place, raw in enumerate(dicts(response.get("output"))):
             yield from self._finished(self._matching(place, raw, left), raw)
+        for item in self._items.values():
+            if item.whole is None and item.handed:
+                item.whole = item.put_together()
         items = [item.whole for item in self._in_order() if item.whole is not None]
         reason = ending.finish_reason(response, items, self._limit)
         self.response = response if response.get("output") else {**response, "output": items}
@@ -351,7 +322,7 @@ class ResponseEvents:
         usage = response.get("usage")
         yield last | ({"usage": usage} if isinstance(usage, dict) else {})
 
-    def _matching(self, place: int, raw: Json, left: dict[Any, None]) -> _Item:
+    def _matching(self, place: int, raw: Json, left: dict[Any, None]) -> OpenItem:
         """The streamed item that a final one is: by its id, else at its place, else the next."""
         kind = text(raw.get("type"))
         ids = (text(raw.get("id")), text(raw.get("call_id")))
@@ -366,7 +337,7 @@ class ResponseEvents:
         left.pop(key)
         return self._items[key]
 
-    def _in_order(self) -> list[_Item]:
+    def _in_order(self) -> list[OpenItem]:
         """The items in the order of the answer; those without a place as they came."""
         keys = sorted(self._order, key=lambda key: key if isinstance(key, int) else key[0])
         return [self._items[key] for key in keys]

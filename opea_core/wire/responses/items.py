@@ -79,6 +79,20 @@ def call_id_of(item: Mapping[str, Any]) -> str:
     return text(item.get("call_id")) or text(item.get("id"))
 
 
+def put_together(kind: str, about: Json, said: Mapping[str, str]) -> Json:
+    """An item whose end never came, of what its pieces said."""
+    item: Json = {"type": kind, **{name: value for name, value in about.items() if value}}
+    if kind in CALLS:
+        return item | {"input" if kind == CALLS[1] else "arguments": said.get("arguments", "")}
+    if kind == "reasoning":
+        parts = {"summary": ("summary", "summary_text"), "thought": ("content", "reasoning_text")}
+        found = [(*parts[part], text) for part, text in said.items() if part in parts]
+        return item | {name: [{"type": one, "text": text}] for name, one, text in found}
+    names = {"text": "output_text", "refusal": "refusal"}
+    content = [{"type": names[part], part: text} for part, text in said.items() if part in names]
+    return item | {"role": "assistant", "content": content}
+
+
 def place_of(item: Json, is_alone: bool) -> Json:
     """What is kept of an item to send it back in its place.
 

@@ -472,3 +472,23 @@ def test_pieces_behind_the_end_of_a_text_are_another_text() -> None:
     reader = read(sse([*BEGUN, *events, ended()]))
     assert handed(reader)[0] == answer(reader).content == "One. Two."
     assert answer(reader).warnings == []
+
+
+def test_items_whose_ends_never_came_are_what_their_pieces_said() -> None:
+    ends = ("output_item.done", "_text.done", "part.done", "arguments.done")
+    events = [one for one in whole(THOUGHT, SAID, CALL)[:-1] if not one["type"].endswith(ends)]
+    said = told([*events, ended()])
+    assert (said.content, said.reasoning) == ("Hello, you.", "First.\n\nSecond.")
+    assert [(c.id, c.args) for c in said.tool_calls] == [("call_1", {"city": "Paris"})]
+    assert [item["type"] for item in said.raw["output"]] == [
+        "reasoning",
+        "message",
+        "function_call",
+    ]
+
+
+def test_a_call_that_was_never_ended_is_whole_or_cut() -> None:
+    pieces = [on(0, CALL, "function_call_arguments.delta", delta='{"city": ')]
+    said = told([*BEGUN, added(0, CALL), *pieces, ended()])
+    assert (said.finish_reason, said.tool_calls) == ("length", [])
+    assert [c.arguments for c in said.invalid_tool_calls] == ['{"city": ']
