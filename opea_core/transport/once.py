@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -80,6 +79,8 @@ class _Work:
 
     async def await_(self, patience: float | None) -> None:
         """The async twin of ``wait``."""
+        import asyncio  # it costs as much as httpx, and threads do not need it
+
         over = asyncio.shield(asyncio.wrap_future(self.done))
         try:
             error = await asyncio.wait_for(over, patience)
