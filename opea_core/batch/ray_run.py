@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from opea_core.batch.summary import FailureKind, Summary, spoken
-from opea_core.errors import ConfigurationError
+from opea_core.errors import ConfigurationError, OPEAError
 from opea_core.lazy_imports import importing
 
 _READERS = {".parquet": "read_parquet", ".jsonl": "read_json", ".csv": "read_csv"}
@@ -106,10 +106,20 @@ def run(
             compute=ray.data.ActorPoolStrategy(size=_nodes(ray)),
             num_cpus=0,
         )
-        getattr(answered, writer)(output)
+        try:
+            getattr(answered, writer)(output)
+        except ray.exceptions.RayError as error:
+            raise (_own(error) or error) from None
     with _quiet(ray):
         after = _tally(ray.data, output, id_column)
         return summary_of(before, after, read(source).count(), output, begin)
+
+
+def _own(error: BaseException | None) -> OPEAError | None:
+    """The error of a stage in what Ray makes of it; None where it is another one."""
+    while error is not None and not isinstance(error, OPEAError):
+        error = getattr(error, "cause", None) or error.__cause__
+    return error
 
 
 def _whole(path: str) -> str:

@@ -225,3 +225,15 @@ def test_the_command_goes_on_where_it_ended(
     assert sorted(json.loads(text)["id"] for text in texts) == [f"r{n}" for n in range(6)]
     assert Counter(said(seen) for seen in server.seen) == Counter(f"Say x{n}" for n in range(6))
     assert {seen.body["temperature"] for seen in server.seen} == {0.5}
+
+
+def test_the_command_says_why_nothing_can_work(
+    cluster: str, server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.always(error(401, "wrong key"))
+    source = rows_in(tmp_path / "in", 64)
+    line = [str(source), "-o", str(tmp_path / "out.parquet"), "--ray", cluster]
+    done = opea(*line, "--url", server.url, "--template", "{text}", "--model", "m")
+    assert done.returncode == 2
+    assert "wrong key" in done.stderr
+    assert "Traceback" not in done.stderr.splitlines()[-5:]
