@@ -115,11 +115,10 @@ def run(
         return summary_of(before, after, read(source).count(), output, begin)
 
 
-def _own(error: BaseException | None) -> OPEAError | None:
-    """The error of a stage in what Ray makes of it; None where it is another one."""
-    while error is not None and not isinstance(error, OPEAError):
-        error = getattr(error, "cause", None) or error.__cause__
-    return error
+def _own(error: BaseException) -> OPEAError | None:
+    """The error of a stage as it was raised, without Ray's words; None where it is another one."""
+    cause = getattr(error, "cause", None)
+    return type(cause)(cause.message, cause.hint) if isinstance(cause, OPEAError) else None
 
 
 def _whole(path: str) -> str:
@@ -214,19 +213,21 @@ def _nodes(ray: Any) -> int:
 def _asked(ray: Any, read: Callable[[], Any], path: str, id_column: str) -> Any:
     """The rows that are to be asked, in blocks, each of which is done when it is written.
 
-    A data set keeps the settings under which it was made, so it is made under these.
+    A data set keeps the settings under which it was made, so it is made under these. With
+    ``raise_original_map_exception`` an error of a stage comes as it is, and not only as its text.
     """
     with importing:
         checkpoint = import_module("ray.data.checkpoint")
     context = ray.data.DataContext.get_current()
-    before = context.checkpoint_config
+    before = context.checkpoint_config, context.raise_original_map_exception
+    context.raise_original_map_exception = True
     context.checkpoint_config = checkpoint.CheckpointConfig(
         id_column=id_column, checkpoint_path=path, delete_checkpoint_on_success=False
     )
     try:
         return read().repartition(target_num_rows_per_block=_BLOCK)
     finally:
-        context.checkpoint_config = before
+        context.checkpoint_config, context.raise_original_map_exception = before
 
 
 def _tally(data: Any, output: str, id_column: str) -> Tally:
