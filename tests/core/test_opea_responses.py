@@ -417,6 +417,17 @@ def test_a_response_comes_as_the_server_made_it(
     }
 
 
+def test_a_refused_field_is_left_out_and_told(server: ScriptedServer) -> None:
+    heard: list[Any] = []
+    opea = made(server, hooks=[heard.append])
+    for _ in range(2):
+        opea.responses("Hello", seed=1)
+    assert ["seed" in seen.body for seen in server.seen] == [True, False, False]
+    assert [e.parameter for e in heard if isinstance(e, events.ParameterDropped)] == ["seed"]
+    with pytest.raises(errors.InvalidRequestError, match="seed"):
+        opea.responses("Hello", seed=1, adapt=False)
+
+
 def test_events_come_as_the_server_made_them(way: Way, spoken: OPEA) -> None:
     found = way.ask(spoken, "stream_responses", [{"role": "user", "content": "Hello"}]).chunks
     assert [one["sequence_number"] for one in found] == list(range(len(found)))
