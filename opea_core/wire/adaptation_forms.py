@@ -90,8 +90,7 @@ _INVALID_SIGNATURE = (
 def refuses_encrypted(refusal: Refusal) -> bool:
     """No reasoning in the form that can go back, asked for by a value of ``include``."""
     return "include" in refusal.body and any(
-        re.search(r"(?i)\breasoning\.encrypted_content\b", c.words)
-        and re.search(_NO_FORMAT, c.words)
+        re.search(r"(?i)\bencrypted[ _]content\b", c.words) and re.search(_NO_FORMAT, c.words)
         for c in refusal.complaints
     )
 

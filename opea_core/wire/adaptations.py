@@ -12,6 +12,7 @@ from opea_core.wire import adaptation_forms as forms
 from opea_core.wire import adaptation_rules as rules
 from opea_core.wire.adaptation_rules import Refusal
 from opea_core.wire.refused_fields import pattern_of
+from opea_core.wire.responses.request import ENCRYPTED
 
 _PLAIN_WORDS = frozenset({"user", "stop", "store", "n", "metadata", "strict", "include"})
 """Names that any sentence may hold as words: they count where they are marked as names."""
@@ -34,7 +35,6 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
         r"parallel (tool|function)[ -]?(calls?|calling|use)", "disable_parallel_tool_use",
     ),
     "strict": (r"strict (mode|(function )?tools?|functions?|schemas?|tool (calling|use))",),
-    "include": (r"encrypted[ _]content",),
     "reasoning_effort": (
         "reasoning effort",
         r"reasoning\.effort",
@@ -89,12 +89,10 @@ Change: TypeAlias = tuple[tuple[str, ...], Mapping[str, Any], bool]
 def asked_for(refusal: Refusal, done: frozenset[str]) -> Iterator[Change]:
     """Changes that a refusal asks for, the likeliest first."""
     yield from _by_table(_BEFORE_FIELDS, refusal, done)
-    encrypted = ["include"] if forms.refuses_encrypted(refusal) else []
-    dropped = [
-        name
-        for name in dict.fromkeys([*refusal.refused(DROPPABLE), *encrypted])
-        if name not in refusal.known.dropped and name not in done
-    ]
+    refused = refusal.refused(DROPPABLE)
+    if forms.refuses_encrypted(refusal):  # what the caller includes may stay
+        refused = [*(name for name in refused if name != "include"), ENCRYPTED]
+    dropped = [name for name in refused if name not in refusal.known.dropped and name not in done]
     if dropped:
         yield tuple(dropped), {"dropped": refusal.known.dropped | set(dropped)}, False
     yield from _by_table(_TABLE, refusal, done)

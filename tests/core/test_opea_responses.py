@@ -311,8 +311,16 @@ def test_encrypted_reasoning_is_not_asked_for_where_it_was_refused(
     server.always(lambda seen: refused if "include" in seen.body else None)
     opea = made(server, dialect="responses")
     told = [way.ask(opea, "chat", "Hello") for _ in range(2)]
-    assert [one.response.meta.dropped for one in told] == [("include",), ()]
+    assert [one.response.meta.dropped for one in told] == [("reasoning.encrypted_content",), ()]
     assert ["include" in seen.body for seen in server.seen] == [True, False, False]
+
+
+def test_what_the_caller_includes_stays(server: ScriptedServer) -> None:
+    refused = error(400, "Encrypted content is not supported with this model.", param="include")
+    server.always(lambda seen: refused if "encrypted" in str(seen.body["include"]) else None)
+    opea = made(server, dialect="responses")
+    opea.chat("Hello", include=["file_search_call.results"])
+    assert server.seen[-1].body["include"] == ["file_search_call.results"]
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ VARIANTS = [
     Variant(
         "A3: what was changed in a call is changed again",
         _ADAPTATIONS,
-        " and name not in done\n    ]",
-        "\n    ]",
+        " and name not in done]",
+        "]",
         _REFUSAL,
     ),
     Variant(

@@ -39,14 +39,14 @@ VARIANTS = [
     Variant(
         "D5: reasoning is not asked for in the form that can go back",
         _REQUEST,
-        "        include.append(_ENCRYPTED)\n",
+        "        include.append(ENCRYPTED)\n",
         "        pass\n",
         _ON_REQUESTS + " " + _SOCKETS,
     ),
     Variant(
         "D5: what was refused of include is asked for again",
         _REQUEST,
-        'not refused & {"include", "store"}',
+        'not refused & {"include", "store", ENCRYPTED}',
         "True",
         _ON_REQUESTS,
     ),

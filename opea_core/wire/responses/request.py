@@ -17,7 +17,7 @@ SAME_NAME_ELSEWHERE = {
     "max_tokens": "max_output_tokens",
     "max_completion_tokens": "max_output_tokens",
 }
-_ENCRYPTED = "reasoning.encrypted_content"
+ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 _READ_APART = frozenset(
     {
@@ -35,7 +35,7 @@ _READ_APART = frozenset(
         *SAME_NAME_ELSEWHERE,
     }
 )
-_ADDED = frozenset({"store", "include", "strict"})
+_ADDED = frozenset({"store", "include", "strict", ENCRYPTED})
 """What is sent although the caller did not ask for it; left out once a server refused it."""
 
 
@@ -59,8 +59,8 @@ def to_responses(body: Mapping[str, Any], dropped: frozenset[str] = frozenset())
     if "reasoning_effort" in body:
         built["reasoning"] = {"effort": body["reasoning_effort"], **(built.get("reasoning") or {})}
     include = [*(built.pop("include", None) or ())]
-    if not keeps and not refused & {"include", "store"}:
-        include.append(_ENCRYPTED)
+    if not keeps and not refused & {"include", "store", ENCRYPTED}:
+        include.append(ENCRYPTED)
     if body.get("logprobs"):
         include.append(_LOGPROBS)
     if include:

@@ -204,7 +204,7 @@ def test_storing_is_the_callers_choice() -> None:
 
 @pytest.mark.parametrize(
     ("refused", "missing"),
-    [("include", {"include"}), ("store", {"include", "store"})],
+    [("include", {"include"}), (ENCRYPTED, {"include"}), ("store", {"include", "store"})],
 )
 def test_what_was_refused_is_not_added_again(refused: str, missing: set[str]) -> None:
     assert dict(ALWAYS).keys() - sent(frozenset({refused})).keys() == missing
