@@ -206,6 +206,15 @@ class ModelDiscovered(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelNotListed(Event):
+    """No model was given, and the server lists none: calls ask for the default, ``model``."""
+
+    model: str
+    status: int | None = None
+    """What it answered to the question."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnswerOdd(Event):
     """Something in an answer was tolerated that should not be."""
 

@@ -110,6 +110,10 @@ _LINES: dict[type[events.Event], Callable[[Any], Line]] = {
         _INFO,
         f"no model was given; using {event.model!r}, which it serves",
     ),
+    events.ModelNotListed: lambda event: (
+        _WARNING,
+        f"no model was given, and the server lists none; calls ask for {event.model!r}",
+    ),
     events.StreamBroke: lambda event: (
         _INFO,
         f"stream broke off after {event.characters} characters: {event.reason}",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from opea_core import errors
-from opea_core.flow.discover import discover_flow
+from opea_core import errors, events
+from opea_core.flow.discover import Discovery, discover_flow
 from opea_core.lazy_imports import importing
 from opea_core.policy import SECOND
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from opea_core.calls import Call
     from opea_core.engine import Engine
-    from opea_core.flow.discover import Discovery
     from opea_core.transport.once import Once
 
 _WITHOUT = frozenset({"models", "document"})
@@ -28,6 +27,8 @@ class ModelQuestion:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._once: Once | None = None
+        self._has_no_answer = False
+        """Whether the servers list no models; they get the default then, as nobody can say more."""
 
     def is_open(self, call: Call) -> bool:
         """Whether a call needs a model, and neither it nor anybody else names one."""
@@ -36,12 +37,17 @@ class ModelQuestion:
             engine.settings.asks_for_model
             and spec.kind not in _WITHOUT
             and spec.raw is None
+            and spec.retry.max_retries > 0  # else exactly one request was asked for
+            and not self._has_no_answer
             and not spec.body.get("model")
             and self._is_unknown()
         )
 
     def _is_unknown(self) -> bool:
         return any(endpoint.model is None for endpoint in self._engine.settings.endpoints)
+
+    def _is_unanswered(self) -> bool:
+        return self._is_unknown() and not self._has_no_answer
 
     def ask(self, call: Call) -> None:
         """Ask, or wait for another call that asks; the time limits are those of the call.
@@ -50,20 +56,20 @@ class ModelQuestion:
         """
 
         def work() -> None:
-            if self._is_unknown():  # it may have been found out a moment ago
+            if self._is_unanswered():  # it may have been found out a moment ago
                 self._engine.found(self._engine.run_all(self._flow(call)))
 
-        while self._is_unknown() and (patience := _patience(call)) != 0:
+        while self._is_unanswered() and (patience := _patience(call)) != 0:
             self._one_at_a_time().run(work, patience)
 
     async def aask(self, call: Call) -> None:
         """``ask`` for async code."""
 
         async def work() -> None:
-            if self._is_unknown():
+            if self._is_unanswered():
                 self._engine.found(await self._engine.arun_all(self._flow(call)))
 
-        while self._is_unknown() and (patience := _patience(call)) != 0:
+        while self._is_unanswered() and (patience := _patience(call)) != 0:
             await self._one_at_a_time().arun(work, patience)
 
     def _one_at_a_time(self) -> Once:
@@ -93,9 +99,18 @@ class ModelQuestion:
 
         try:
             return (yield from discover_flow(settings.endpoints, None, ask_models, calls.props))
-        except errors.NotFoundError as error:
-            error.hint = "No model was given: pass model=, set OPEA_MODEL, or check the URL."
-            raise
+        except (errors.RequestError, errors.ServerError) as error:
+            # It is there and lists nothing: what it says to the call itself is worth more.
+            self._has_no_answer = True
+            self._engine.emitter(
+                events.ModelNotListed(
+                    at=time.monotonic_ns(),
+                    endpoint=settings.endpoints[0].label,
+                    model=settings.model,
+                    status=error.status_code,
+                )
+            )
+            return Discovery(settings.endpoints, frozenset())
 
 
 def _patience(call: Call) -> float | None:

@@ -66,12 +66,15 @@ class Store(Protocol):
 
     def exchange(self, member: str, asks: Sequence[Ask]) -> list[Granted]:
         """Renew the grants of a member, all in one step. Raises OSError if that cannot be."""
+        ...
 
     def leave(self, member: str, keys: Sequence[str]) -> None:
         """The member is gone."""
+        ...
 
     def close(self) -> None:
         """Let the connection go."""
+        ...
 
 
 @dataclass(frozen=True)

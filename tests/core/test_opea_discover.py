@@ -16,8 +16,8 @@ from opea_core import OPEA, ConfigurationError, errors, events
 from opea_core.policy import SECOND
 from opea_core.policy.endpoint import Permit
 from opea_core.policy.scheduler import Ticket
-from opea_core.settings import resolve
-from opea_core.testing import Answer, Hold, ScriptedServer, Seen, error, json_answer
+from opea_core.settings import DEFAULT_MODEL, resolve
+from opea_core.testing import Answer, Hold, ScriptedServer, Seen, chat, error, json_answer
 from opea_core.transport.limiter import Limiter
 
 
@@ -138,11 +138,31 @@ def test_who_waits_for_the_answer_keeps_its_deadline(way: Way, server: ScriptedS
     assert first.result(PATIENCE).error is None
 
 
-def test_a_server_that_lists_no_models_must_be_told_one(way: Way, server: ScriptedServer) -> None:
-    server.always(error(404, "Not Found"))
-    told = way.ask(unnamed(server), "chat", "Hello")
-    assert isinstance(told.error, errors.NotFoundError)
-    assert "pass model=" in told.error.hint
+@pytest.mark.parametrize("told_instead", [error(404, "no"), error(401, "no"), chat("what?")])
+def test_a_server_that_lists_no_models_is_asked_once_and_gets_the_default(
+    way: Way, server: ScriptedServer, told_instead: Answer
+) -> None:
+    """What it says to the call itself is worth more than that it has no list."""
+    seen: list[events.Event] = []
+    opea = unnamed(server)
+    opea.add_hook(seen.append)
+    server.script(told_instead)
+    assert way.ask(opea, "chat", "Hello").error is None
+    assert way.ask(opea, "chat", "Hello").error is None
+    assert [one.path.rpartition("/v1")[2] for one in server.seen] == [
+        "/models",
+        "/chat/completions",
+        "/chat/completions",
+    ]
+    assert server.seen[-1].body["model"] == DEFAULT_MODEL
+    told = [event for event in seen if isinstance(event, events.ModelNotListed)]
+    assert [event.model for event in told] == [DEFAULT_MODEL]
+
+
+def test_a_caller_who_wants_exactly_one_request_makes_one(way: Way, server: ScriptedServer) -> None:
+    assert way.ask(unnamed(server), "chat", "Hello", max_retries=0).error is None
+    assert [one.path.rpartition("/v1")[2] for one in server.seen] == ["/chat/completions"]
+    assert server.seen[-1].body["model"] == DEFAULT_MODEL
 
 
 def test_the_model_of_a_created_endpoint_is_asked_for_there(
