@@ -92,6 +92,8 @@ def run(
     begin = time.monotonic()
     ray = connected(address)
     read = getattr(ray.data, reader)
+    with importing:
+        from opea_core.on_ray.sealed import Sealed, SealedChatStage
     with _quiet(ray):
         id_column = _id_of(read(source).columns() or [], source)
         _check_size(ray, connection)
@@ -99,8 +101,8 @@ def run(
     with contextlib.nullcontext() if progress else _quiet(ray):
         asked = _asked(ray, lambda: read(source), f"{output}.checkpoints", id_column)
         answered = asked.map_batches(
-            _stage(),
-            fn_constructor_kwargs={**stage, **connection},
+            SealedChatStage,
+            fn_constructor_args=(Sealed({**stage, **connection}),),
             batch_size=_BATCH,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=_nodes(ray)),
@@ -134,12 +136,6 @@ def _id_of(names: list[str], source: str) -> str:
             "Ray knows by it which rows are done, so it must be another one in each row.",
         )
     return found
-
-
-def _stage() -> type:
-    with importing:
-        from opea_core.on_ray import ChatStage
-    return ChatStage
 
 
 @contextlib.contextmanager

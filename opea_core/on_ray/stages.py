@@ -92,8 +92,8 @@ class ChatStage(_Stage):
 
     Raises:
         ConfigurationError: for what can never work: unknown options, a column that is missing or
-            would be replaced, and servers that refuse the key or the model of each of the first
-            requests.
+            would be replaced, and first requests that are all refused for their key or model, or
+            find nobody at the address.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from opea_core import ConfigurationError
 from opea_core.batch.ray_run import Tally, connected, lines, summary_of
 from opea_core.cli.main import main
+from opea_core.on_ray.sealed import Sealed, SealedChatStage
 
 LINE = ["batch", "in.jsonl", "-o", "out.parquet", "--ray", "auto"]
 SERVER = ["--url", "http://127.0.0.1:9"]
@@ -60,6 +62,13 @@ def test_ray_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigurationError, match="Ray is not installed"):
         connected("auto")
+
+
+def test_no_key_stands_in_the_arguments_of_a_job() -> None:
+    """Ray may export them as texts, down to the values of dicts."""
+    sealed = Sealed({"base_url": "http://127.0.0.1:9", "headers": {"x-key": "sk-mine"}})
+    assert "sk-mine" not in f"{sealed} {sealed!r}"
+    SealedChatStage(pickle.loads(pickle.dumps(sealed))).close()
 
 
 def test_a_summary_counts_what_came_in_this_run() -> None:
