@@ -64,8 +64,7 @@ def test_the_server_does_not_have_the_default_model(way: Way, server: ScriptedSe
     server.always(model_list("llama3.2", "qwen3:8b"))
     first, second, last = lines(way.ask(original(server), "chat", "Hello"))
     assert first.startswith(
-        'http://localhost:8000/v1 has no model "gpt-3.5-turbo" (the default, '
-        "none was given)"
+        'http://localhost:8000/v1 has no model "gpt-3.5-turbo" (the default, none was given)'
     )
     assert second == (
         'It serves: llama3.2, qwen3:8b. Pass model="llama3.2", or load the missing one '
