@@ -139,10 +139,7 @@ class ChatStage(_Stage):
     def _row(self, number: int, values: dict[str, Any]) -> Row:
         if "messages" not in values or self._prompts.template is not None:
             return self._prompts.row(Record(number, values, is_table=True), number)
-        messages = values["messages"]
-        if isinstance(messages, list):  # of one type in Arrow, so that each has every field
-            messages = [_given(message) for message in messages]
-        return self._prompts.row(Record(number, {"messages": messages}), number)
+        return self._prompts.row(Record(number, {"messages": _given(values["messages"])}), number)
 
     async def _one(self, index: int, row: Row) -> Result[ChatResponse]:
         result: Result[ChatResponse] = Result(index, None, row, error=row.problem)
@@ -154,10 +151,11 @@ class ChatStage(_Stage):
         return result
 
 
-def _given(message: Any) -> Any:
-    if not isinstance(message, Mapping):
-        return message
-    return {name: value for name, value in message.items() if value is not None}
+def _given(value: Any) -> Any:
+    """A value of Arrow without what is None in it: each object there has the fields of all."""
+    if isinstance(value, Mapping):
+        return {name: _given(item) for name, item in value.items() if item is not None}
+    return [_given(item) for item in value] if isinstance(value, list) else value
 
 
 class EmbedStage(_Stage):

@@ -37,10 +37,10 @@ VARIANTS = [
         _TESTS,
     ),
     Variant(
-        "M16: what a message does not have is sent as null",
+        "M16: what a part of a message does not have is sent as null",
         _STAGE + "stages.py",
-        "for name, value in message.items() if value is not None}",
-        "for name, value in message.items()}",
+        "for name, item in value.items() if item is not None}",
+        "for name, item in value.items()}",
         _TESTS,
     ),
 ]

@@ -110,6 +110,14 @@ SCHEMA = {
 }
 
 
+async def test_parts_of_messages_have_only_their_own_fields(server: ScriptedServer) -> None:
+    server.always(chat("I see."))
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aa"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}]
+    await asked(chat_stage(server), pyarrow.table({"messages": [messages]}))
+    assert server.seen[0].body["messages"] == messages
+
+
 async def test_structured_output_is_columns(server: ScriptedServer) -> None:
     answers = [
         '{"name": "Paris", "people": 2100000, "area": 105, "capital": true, "rivers": ["Seine"]}',
