@@ -59,14 +59,16 @@ def rows_in(folder: Path, count: int) -> Path:
     return folder
 
 
-def asked(rows: Any, stage: Any, server: ScriptedServer, size: int, **options: Any) -> Any:
-    """The rows through one actor of a stage."""
+def asked(
+    rows: Any, stage: Any, server: ScriptedServer, size: int, actors: int = 1, **options: Any
+) -> Any:
+    """The rows through the actors of a stage."""
     return rows.map_batches(
         stage,
         fn_constructor_kwargs={"base_url": server.url, "model": "scripted-model", **options},
         batch_size=size,
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=1),
+        compute=ActorPoolStrategy(size=actors),
         num_cpus=0.1,
     )
 
@@ -74,6 +76,19 @@ def asked(rows: Any, stage: Any, server: ScriptedServer, size: int, **options: A
 def said(seen: Seen) -> str:
     text: str = seen.body["messages"][-1]["content"]
     return text
+
+
+def noted() -> type[ChatStage]:
+    """A stage that says in which process it is; made here, so that it travels as it is."""
+
+    class Noted(ChatStage):
+        """With each request, and in a folder."""
+
+        def __init__(self, *, folder: str, **options: Any) -> None:
+            Path(folder, str(os.getpid())).touch()
+            super().__init__(**options, headers={"x-process": str(os.getpid())})
+
+    return Noted
 
 
 def test_one_actor_keeps_four_batches_in_flight(
@@ -128,6 +143,19 @@ def test_vectors(cluster: str, server: ScriptedServer, tmp_path: Path) -> None:
     )
 
 
+def test_actors_keep_a_limit_together(cluster: str, server: ScriptedServer, tmp_path: Path) -> None:
+    server.latency = 0.05
+    rows = ray.data.read_parquet(str(rows_in(tmp_path / "in", 96)))
+    blocks = rows.repartition(target_num_rows_per_block=16)
+    limits = f"sqlite:///{tmp_path}/limits.db"
+    options = {"template": "{text}", "max_concurrent": 6, "shared_limits": limits}
+    stage, folder = noted(), str(tmp_path)
+    found = asked(blocks, stage, server, 8, actors=2, folder=folder, **options).take_all()
+    assert [row["error"] for row in found] == [None] * 96
+    assert len({seen.headers["x-process"] for seen in server.seen}) == 2
+    assert 1 < server.max_in_flight <= 6
+
+
 def test_an_actor_that_is_killed_costs_no_row(
     cluster: str, server: ScriptedServer, tmp_path: Path
 ) -> None:
@@ -135,13 +163,6 @@ def test_an_actor_that_is_killed_costs_no_row(
     server.latency = 0.05
     pids = tmp_path / "pids"
     pids.mkdir()
-
-    class Noted(ChatStage):
-        """Says in which process it is."""
-
-        def __init__(self, *, folder: str, **options: Any) -> None:
-            Path(folder, str(os.getpid())).touch()
-            super().__init__(**options)
 
     def kill_once() -> None:
         server.wait_seen(60, timeout=PATIENCE)
@@ -152,7 +173,7 @@ def test_an_actor_that_is_killed_costs_no_row(
     rows = ray.data.read_parquet(str(rows_in(tmp_path / "in", 192)))
     blocks = rows.repartition(target_num_rows_per_block=32)
     options = {"template": "{text}", "folder": str(pids), "max_concurrent": 16}
-    found = asked(blocks, Noted, server, 8, **options).take_all()
+    found = asked(blocks, noted(), server, 8, **options).take_all()
     killer.join()
     assert len(list(pids.iterdir())) == 2
     assert Counter(row["id"] for row in found) == Counter(f"r{n}" for n in range(192))
