@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from opea_core.engine import Engine
     from opea_core.transport.once import Once
 
+_NOT_OF_THE_LIST = frozenset({401, 403, 500, 502, 503, 504})
+"""Statuses that say nothing of whether there is a list of models."""
 _WITHOUT = frozenset({"models", "document"})
 """Kinds of calls that need no model."""
 
@@ -100,6 +102,8 @@ class ModelQuestion:
         try:
             return (yield from discover_flow(settings.endpoints, None, ask_models, calls.props))
         except (errors.RequestError, errors.ServerError) as error:
+            if error.status_code in _NOT_OF_THE_LIST:
+                raise
             # It is there and lists nothing: what it says to the call itself is worth more.
             self._has_no_answer = True
             self._engine.emitter(

@@ -328,6 +328,8 @@ def _not_found(where: ErrorContext, problem: Problem, quoted: str) -> tuple[str,
     usual = "Is the base URL right?" if where.endpoint.url.path.endswith("/v1") else _BASE_URL
     in_responses = where.request.expected.dialect == "responses"
     hint = _NOT_THERE.get("responses" if in_responses else where.spec.kind, usual)
+    if not where.model_given and where.spec.kind in ("chat", "completion", "responses"):
+        hint += " No model was given: pass model=, or set OPEA_MODEL."
     return (
         (
             f"404 from {where}: {quoted}"

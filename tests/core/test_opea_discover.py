@@ -138,7 +138,7 @@ def test_who_waits_for_the_answer_keeps_its_deadline(way: Way, server: ScriptedS
     assert first.result(PATIENCE).error is None
 
 
-@pytest.mark.parametrize("told_instead", [error(404, "no"), error(401, "no"), chat("what?")])
+@pytest.mark.parametrize("told_instead", [error(404, "no"), error(405, "no"), chat("what?")])
 def test_a_server_that_lists_no_models_is_asked_once_and_gets_the_default(
     way: Way, server: ScriptedServer, told_instead: Answer
 ) -> None:

@@ -121,6 +121,7 @@ def opea_over(transport: Scripted, retries: int) -> OPEA:
     retry = QUICK.replace(max_retries=retries)
     return OPEA(
         "http://nowhere.example/v1",
+        model="m",
         transport=transport,
         async_transport=transport,
         retry=retry,
