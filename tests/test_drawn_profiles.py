@@ -107,7 +107,7 @@ def test_without_a_profile_the_core_learns_or_says_why(
 ) -> None:
     url = drawn[1]
     form = {"name": "Greeting", "schema": Greeting.model_json_schema()}
-    with OPEA(url, append_v1=False, max_retries=0) as opea:
+    with OPEA(url, append_v1=False, max_retries=1) as opea:
         assert opea.chat("Hello", max_tokens=20, seed=3, logprobs=True).content
         try:
             answer = opea.chat("Greet me.", output_schema=form)
