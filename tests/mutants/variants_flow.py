@@ -262,7 +262,7 @@ VARIANTS = [
     ),
     Variant(
         "K1: ours goes to a foreign URL",
-        "opea_core/opea.py",
+        "opea_core/endpoint_methods.py",
         "                api_key=api_key,\n",
         "                api_key=api_key or self._engine.settings.endpoints[0].api_key,\n",
         TRANSPORT + "test_keys.py",

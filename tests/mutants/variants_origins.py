@@ -181,28 +181,28 @@ VARIANTS = [
     # --- what a call names
     Variant(
         "E8: the user of a foreign URL is left out",
-        _OPEA,
+        "opea_core/endpoint_methods.py",
         "                base_url=key[0],\n",
         "                base_url=url.origin,\n",
         _BOUND + " -k user",
     ),
     Variant(
         "E8: the user of a URL of ours is left out",
-        _OPEA,
+        "opea_core/endpoint_methods.py",
         ("            ()\n            if base.user is not None\n            else tuple("),
         "            tuple(",
         _BOUND + " -k user",
     ),
     Variant(
         "K1: a foreign URL gets the certificate",
-        _OPEA,
+        "opea_core/endpoint_methods.py",
         "                trust_env=base.trust_env,\n",
         "                trust_env=base.trust_env,\n                cert=base.cert,\n",
         TRANSPORT + "test_tls.py -k stays",
     ),
     Variant(
         "K1: a call's key is for all servers",
-        _OPEA,
+        "opea_core/endpoint_methods.py",
         "if call.spec.key is not None and len(servers) > 1:",
         "if len(servers) > 9:",
         _BOUND + " -k one_server",
