@@ -21,7 +21,8 @@ from opea_core.policy.retry import EndpointImpact, Phase, Retry
 from opea_core.policy.scheduler import Rejection
 from opea_core.types import Json, Usage
 from opea_core.wire.redact import Redactor
-from opea_core.wire.response_reader import ResponseReader, ResponseSpec
+from opea_core.wire.response_reader import ResponseReader
+from opea_core.wire.response_spec import ResponseSpec
 
 if TYPE_CHECKING:
     from opea_core.wire.raw_reader import RawCall

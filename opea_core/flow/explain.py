@@ -16,7 +16,7 @@ from opea_core.urls import redact_url
 from opea_core.wire.error_body import MAX_BODY, MAX_MESSAGE
 from opea_core.wire.error_class import inner_status, model_missing, never_works, upstream_gone
 from opea_core.wire.headers import retry_after
-from opea_core.wire.response_reader import Problem
+from opea_core.wire.response_spec import Problem
 
 _LONG_WAIT = 60.0
 _LISTED = 10

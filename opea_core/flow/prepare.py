@@ -21,7 +21,7 @@ from opea_core.wire.encoding import encode_body
 from opea_core.wire.ignored_options import NOTHING, Asked, asked_of
 from opea_core.wire.redact import Redactor
 from opea_core.wire.request import build_body
-from opea_core.wire.response_reader import ResponseSpec
+from opea_core.wire.response_spec import ResponseSpec
 
 _MOST_PREPARED = 16
 

@@ -177,9 +177,6 @@ class Scheduler(TicketQueue):
             self.waiting -= 1
         ticket.state = TicketState.GONE
 
-
-
-
     # --- decisions
 
     def poll(self, now: int) -> list[Ticket]:

@@ -15,7 +15,8 @@ from opea_core import errors
 from opea_core.types import ChatResponse, Json
 from opea_core.wire import jsontext
 from opea_core.wire.error_body import read_error
-from opea_core.wire.response_reader import Problem, ResponseReader, ResponseSpec
+from opea_core.wire.response_reader import ResponseReader
+from opea_core.wire.response_spec import Problem, ResponseSpec
 from opea_core.wire.sse import Event
 from opea_core.wire.usage import read_usage
 

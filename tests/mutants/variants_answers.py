@@ -283,14 +283,14 @@ VARIANTS = [
     # --- bounds: memory
     Variant(
         "L5: documents are not weighed",
-        _INTAKE,
+        "opea_core/wire/document_reader.py",
         "        check_weight(data, self._heaviest)\n        if data",
         "        if data",
         _MEMORY,
     ),
     Variant(
         "L5: events are not weighed",
-        _INTAKE,
+        "opea_core/wire/events_reader.py",
         "        if len(event.data) > LARGE:\n",
         "        if False:\n",
         _MEMORY,
@@ -359,16 +359,16 @@ VARIANTS = [
     ),
     Variant(
         "L5: any number of pieces says nothing",
-        _INTAKE,
+        "opea_core/wire/events_reader.py",
         "len(self.chunks) < _MOST_BEFORE",
         "True",
         _MEMORY,
     ),
     Variant(
         "L5: the pieces of a plain call's stream are kept",
-        _INTAKE,
-        "self._expected.stream or self._feed is not",
-        "True or self._feed is not",
+        "opea_core/wire/events_reader.py",
+        "self._expected.stream or not self._are_events",
+        "True or not self._are_events",
         _MEMORY,
     ),
     # --- where an object ends

@@ -174,14 +174,14 @@ VARIANTS = [
     ),
     Variant(
         "D11: an end mark is enough",
-        _READER,
+        "opea_core/wire/events_reader.py",
         "            self.done = not (is_broken_off and self._assembler.started)\n",
         "            self.done = True\n",
         _ON_EVENTS,
     ),
     Variant(
         "D12: a stream for a plain response is none",
-        _READER,
+        "opea_core/wire/events_reader.py",
         "            self.document = raw  # a stream came for a plain call\n",
         "",
         _SOCKETS + " -k plain_response",

@@ -174,7 +174,7 @@ VARIANTS = [
     ),
     Variant(
         "S13: a stream without its end is an answer",
-        _INTAKE,
+        "opea_core/wire/events_reader.py",
         (
             "            not ended and not self.complete and (cut or not "
             "all(assembler.finish_reasons or [None]))\n"
@@ -184,35 +184,35 @@ VARIANTS = [
     ),
     Variant(
         "P7: an error in a stream is skipped",
-        _INTAKE,
+        "opea_core/wire/events_reader.py",
         'event.name == "error" or has_error(document):',
         'event.name == "error":',
         _BODIES,
     ),
     Variant(
         "P13: an empty stream is an answer",
-        _INTAKE,
+        "opea_core/wire/events_reader.py",
         "        elif not assembler.has_finish_reason and not assembler.started:",
         "        elif False:",
         _BODIES,
     ),
     Variant(
         "P14: a server that gave up has answered",
-        _INTAKE,
+        "opea_core/wire/events_reader.py",
         "            if is_broken(piece.finish_reason):",
         "            if False:",
         _BODIES,
     ),
     Variant(
         "P1: HTML is no problem of its own",
-        _INTAKE,
+        "opea_core/wire/document_reader.py",
         'if data.lstrip()[:1] == b"<":',
         "if False:",
         _BODIES,
     ),
     Variant(
         "T4: each event is progress, content or not",
-        _INTAKE,
+        "opea_core/wire/events_reader.py",
         "        if not self.started and self._assembler.started:\n            self.started = True",
         "        self.started = True",
         _BODIES,

@@ -28,7 +28,8 @@ from opea_core.testing import Answer, ScriptedServer
 from opea_core.types import Json
 from opea_core.wire import jsontext
 from opea_core.wire.braces import Braces
-from opea_core.wire.response_reader import ResponseReader, ResponseSpec
+from opea_core.wire.response_reader import ResponseReader
+from opea_core.wire.response_spec import ResponseSpec
 
 PIECE = 64 * 1024
 MB = 1_000_000

@@ -29,7 +29,8 @@ from opea_core.wire.adaptations import DROPPABLE
 from opea_core.wire.headers import retry_after
 from opea_core.wire.jsontext import weighs_more
 from opea_core.wire.refusal import adapt
-from opea_core.wire.response_reader import ResponseReader, ResponseSpec
+from opea_core.wire.response_reader import ResponseReader
+from opea_core.wire.response_spec import ResponseSpec
 
 # --- patterns
 

@@ -18,7 +18,8 @@ from test_response_reader import DONE, EVENT, data
 
 from opea_core.capabilities import Capabilities
 from opea_core.types import ChatChunk, ChatResponse, Json
-from opea_core.wire.response_reader import ResponseReader, ResponseSpec
+from opea_core.wire.response_reader import ResponseReader
+from opea_core.wire.response_spec import ResponseSpec
 
 TEXT = st.text(alphabet='ab é你😀\n\r\t\u2028"\\{}<>&', max_size=20)
 LEAVES = st.none() | st.booleans() | st.integers(-9, 9) | TEXT

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from same_examples import fixed
 
 from opea_core import errors
-from opea_core.wire.response_reader import ResponseReader, ResponseSpec
+from opea_core.wire.response_reader import ResponseReader
+from opea_core.wire.response_spec import ResponseSpec
 from opea_core.wire.sse import Event, EventTooLarge, SSEDecoder
 
 BOM = b"\xef\xbb\xbf"

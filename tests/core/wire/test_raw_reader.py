@@ -10,7 +10,7 @@ import pytest
 from opea_core import errors
 from opea_core.testing import chunk, sse
 from opea_core.wire.raw_reader import RawCall, RawReader
-from opea_core.wire.response_reader import ResponseSpec
+from opea_core.wire.response_spec import ResponseSpec
 
 WHOLE = sse(chunk({"content": "a [DONE] b"}), chunk({}, "stop")).body
 NO_REASON = sse(chunk({"content": "a [DONE] b"})).body

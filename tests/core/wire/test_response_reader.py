@@ -17,7 +17,8 @@ from opea_core import errors
 from opea_core.capabilities import Capabilities
 from opea_core.types import ChatChunk, ChatResponse, Json
 from opea_core.wire.inflate import Inflater
-from opea_core.wire.response_reader import Problem, ResponseReader, ResponseSpec
+from opea_core.wire.response_reader import ResponseReader
+from opea_core.wire.response_spec import Problem, ResponseSpec
 
 BOM = b"\xef\xbb\xbf"
 

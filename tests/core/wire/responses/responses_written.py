@@ -10,7 +10,8 @@ from typing import Any
 from opea_core.capabilities import Capabilities
 from opea_core.types import ChatResponse, Json
 from opea_core.wire.ignored_options import Asked
-from opea_core.wire.response_reader import Problem, ResponseReader, ResponseSpec
+from opea_core.wire.response_reader import ResponseReader
+from opea_core.wire.response_spec import Problem, ResponseSpec
 
 
 def text_part(text: str, **fields: Any) -> Json:
