@@ -50,6 +50,7 @@ if _TYPE_CHECKING:
     )
     from opea_core.capabilities import Capabilities
     from opea_core.config import BreakerPolicy, Endpoint, QueuePolicy, RetryPolicy, Timeouts
+    from opea_core.object_options import Options
     from opea_core.opea import OPEA
     from opea_core.registry import (
         create_api_backend,
@@ -58,7 +59,7 @@ if _TYPE_CHECKING:
         register_backend,
     )
     from opea_core.responses_methods import AsyncResponseStream, ResponseStream
-    from opea_core.settings import Options, Settings
+    from opea_core.settings import Settings
     from opea_core.transport.stream import AsyncChatStream, ChatStream
     from opea_core.types import (
         CallMeta,
@@ -184,7 +185,8 @@ if not _TYPE_CHECKING:
                 "register_backend",
             ),
             "responses_methods": ("AsyncResponseStream", "ResponseStream"),
-            "settings": ("Options", "Settings"),
+            "object_options": ("Options",),
+            "settings": ("Settings",),
             "transport.stream": ("AsyncChatStream", "ChatStream"),
             "types": (
                 "CallMeta",

@@ -8,8 +8,9 @@ from opea_core import errors
 from opea_core.bounded_dict import Bounded
 from opea_core.config import Endpoint
 from opea_core.header_checks import checked_key
+from opea_core.object_options import Options
 from opea_core.secret_origins import SECRETS, bind, names_servers
-from opea_core.settings import Options, resolve, with_labels
+from opea_core.settings import resolve, with_labels
 from opea_core.urls import SUFFIX, BaseURL, split_endpoint_url, with_user
 
 if TYPE_CHECKING:

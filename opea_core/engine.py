@@ -8,33 +8,26 @@ import queue
 import random
 import threading
 import time
-import weakref
-from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opea_core import errors, events, log
 from opea_core.calls import Call, CallMaker
 from opea_core.flow.discover import Discovery, Together, shown_model
 from opea_core.flow.prepare import Context
 from opea_core.flow.token_estimate import need_of
-from opea_core.lazy_imports import importing
 from opea_core.model_question import ModelQuestion
 from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.rate_limit import NOTHING
-from opea_core.settings import AIOHTTP, Settings
+from opea_core.settings import Settings
 from opea_core.transport.call_session import CallSession
-from opea_core.transport.drivers.sync import SyncDriver
-from opea_core.transport.http.user_clients import Lent, borrowed_async, borrowed_sync
+from opea_core.transport.drivers.pair import Drivers
 from opea_core.transport.limiter import Limiter
 from opea_core.transport.stream import AsyncChatStream, ChatStream, OpenStream, opened
 from opea_core.version import __version__
 
 if TYPE_CHECKING:
-    import httpx
-    import httpx2
-
     from opea_core.shared.renewal import Renewal
-    from opea_core.transport.drivers.aio import AsyncDriver
 
 
 ResultT = TypeVar("ResultT")
@@ -45,117 +38,6 @@ _GRACE = 0.3
 def new_id() -> str:
     """A random id of 32 hex digits."""
     return os.urandom(16).hex()
-
-
-_living: weakref.WeakSet[Drivers] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for drivers in list(_living):
-        drivers.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-class Drivers:
-    """The connections: one driver for threads, one for event loops.
-
-    Or the caller's own transports.
-    """
-
-    def __init__(
-        self,
-        http_client: httpx.Client | httpx2.Client | None = None,
-        async_http_client: httpx.AsyncClient
-        | httpx2.AsyncClient
-        | Literal["aiohttp"]
-        | None = None,
-        transport: httpx.BaseTransport | httpx2.BaseTransport | None = None,
-        async_transport: httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport | None = None,
-        origins: Iterable[str] = (),
-    ) -> None:
-        async_given = None if async_http_client == AIOHTTP else async_http_client
-        self.lent = Lent(origins, http_client, async_given)
-        """Where the headers and credentials of the caller's HTTP client go."""
-        self.async_lent = Lent(origins)
-        self.sync = SyncDriver(borrowed_sync(http_client, transport, self.lent))
-        self.only_sync = bool(http_client or transport) and not (
-            async_http_client or async_transport
-        )
-        """Whether the caller lent a way to sync servers, and none for async code."""
-        self.limiters: weakref.WeakSet[Limiter] = weakref.WeakSet()
-        """Every set of limits over these connections."""
-        self.closed = False
-        self.at_close: list[Callable[[], None]] = []
-        self._with_aiohttp = async_http_client == AIOHTTP
-        self._async_handle = borrowed_async(async_given, async_transport, self.async_lent)
-        self._aio: AsyncDriver | None = None
-        self._lock = threading.Lock()
-        _living.add(self)
-
-    @property
-    def aio(self) -> AsyncDriver:
-        """Made at the first async call: importing asyncio costs as much as httpx."""
-        with self._lock:
-            if self._aio is None:
-                try:
-                    self._aio = self._driver()
-                except OSError as error:
-                    # A file that cannot be opened is a module that cannot be imported.
-                    raise errors.EndpointConnectionError(
-                        "Nothing was sent: the code for async calls cannot be read"
-                        f" ({type(error).__name__}).",
-                        "Is a file descriptor left? Raise the limit (ulimit -n),"
-                        " or close what is not used any more.",
-                    ) from error
-            return self._aio
-
-    def _driver(self) -> AsyncDriver:
-        with importing:
-            from opea_core.transport.drivers.aio import AsyncDriver
-
-            if not self._with_aiohttp:
-                return AsyncDriver(self._async_handle)
-            from opea_core.transport.http.aiohttp_connections import aiohttp_transport
-
-        return AsyncDriver(make=aiohttp_transport)
-
-    def close(self) -> None:
-        """Refuse further calls, break what is in use and close what is idle.
-
-        Waits for no event loop.
-        """
-        self.closed = True
-        for end in self.at_close:
-            end()
-        for limiter in list(self.limiters):
-            limiter.close()
-        self.sync.close()
-        if self._aio is not None:
-            self._aio.close()
-
-    async def aclose(self) -> None:
-        """The same, and closes the connections of the running loop gracefully."""
-        if self._aio is not None:
-            self._aio.check_loop()
-        self.closed = True
-        for limiter in list(self.limiters):
-            limiter.close()
-        if self._aio is not None:
-            await self._aio.aclose()
-        self.close()
-
-    def reset(self) -> None:
-        """In a forked child: the parent's calls and connections are not ours."""
-        self._lock = threading.Lock()
-        aio, self._aio = self._aio, None
-        if aio is not None:
-            aio.let_go()
-        self.sync.reset()
-        for limiter in list(self.limiters):
-            limiter.reset()
 
 
 class Engine:

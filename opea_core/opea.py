@@ -19,9 +19,10 @@ from opea_core.doctor.methods import DiagnoseMethods
 from opea_core.documents import DocumentMethods
 from opea_core.endpoint_methods import EndpointMethods
 from opea_core.lazy_imports import importing
+from opea_core.object_options import Options
 from opea_core.original_methods import OriginalMethods
 from opea_core.responses_methods import ResponsesMethods
-from opea_core.settings import Options, Settings, resolve
+from opea_core.settings import Settings, resolve
 from opea_core.urls import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ class OPEA(
         with importing:
             # With the first object: most of the import is this and the HTTP client.
             from opea_core import events, log
-            from opea_core.engine import Drivers, Engine
+            from opea_core.engine import Engine
+            from opea_core.transport.drivers.pair import Drivers
 
         log.attach_from_env()
         drivers = Drivers(

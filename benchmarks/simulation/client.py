@@ -23,7 +23,7 @@ from opea_core.flow.effects import (
 )
 from opea_core.flow.prepare import Context
 from opea_core.policy.budget import Budget
-from opea_core.policy.endpoint import Permit
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import Phase
 from opea_core.policy.scheduler import Rejection
 from opea_core.settings import resolve

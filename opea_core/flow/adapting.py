@@ -15,7 +15,8 @@ from opea_core.flow.call_log import CallLog
 from opea_core.flow.effects import Effect, Emit, Outcome, Reply, Request, Send
 from opea_core.flow.error_context import ErrorContext
 from opea_core.flow.prepare import Context, models_request
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import Failure, Phase
 from opea_core.wire import jsontext, refusal
 from opea_core.wire.models import read_models

@@ -27,7 +27,8 @@ from opea_core.flow.error_context import ErrorContext
 from opea_core.flow.prepare import Context, build_request, model_of, with_connect
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import (
     EndpointImpact,
     Failure,

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeAli
 
 from opea_core.config import RetryPolicy, Timeouts
 from opea_core.events import Event
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import EndpointImpact, Phase, Retry
 from opea_core.policy.scheduler import Rejection
 from opea_core.types import Json, Usage

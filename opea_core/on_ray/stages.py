@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from opea_core.call_options import ChatOptions, EmbedManyOptions
-    from opea_core.settings import Options
+    from opea_core.object_options import Options
 
 _RECOVERY_WAIT = 600.0
 """Seconds that calls wait for a server to come back, where the options do not say."""

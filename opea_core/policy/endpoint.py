@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opea_core.bounded_dict import Bounded
@@ -14,65 +13,20 @@ from opea_core.errors import OPEAError
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Admission, Breaker, State, Verdict
 from opea_core.policy.budget import Budget
-from opea_core.policy.cohort import Cohort
 from opea_core.policy.concurrency import FIRST
 from opea_core.policy.model_limits import ModelLimits
-from opea_core.policy.rate_limit import NOTHING, Need, RateWindow, RateWindows, Reservation
+from opea_core.policy.permit import Permit
+from opea_core.policy.rate_limit import NOTHING, Need, RateWindow, RateWindows
 from opea_core.policy.retry import EndpointImpact, Mark
 from opea_core.policy.stats import Stats
 from opea_core.types import Usage
 
 if TYPE_CHECKING:
-    from opea_core.policy.ticket import Route
+    pass
 
 _DEPRIORITIZED_FOR = 300 * SECOND
 _MOST_MODELS = 256
 _LEARNED_FOR = 3600 * SECOND
-
-
-@dataclass(slots=True, eq=False)
-class Permit:
-    """A place at an endpoint; settled once."""
-
-    endpoint: EndpointState
-    limits: ModelLimits
-    admission: Admission | None
-    cooldown_seq: int
-    uses_retry_budget: bool
-    at: int
-    again: bool = False
-    place: int = 1
-    """The how-many-th of its model in flight it was."""
-    cohort: Cohort | None = None
-    """Where its time is measured."""
-    above: bool = False
-    """Whether more are in flight with it than is known to be good."""
-    trial: int = 0
-    """The number of a trial before the time the server asked for, else 0."""
-    candidates: tuple[EndpointState, ...] = ()
-    """The endpoints the call may use, this one among them."""
-    has_alternative: bool = False
-    """Whether another endpoint could serve the call, as far as is known."""
-    route: Route | None = None
-    """Where those wait who want a place as this one."""
-    reserved: tuple[tuple[RateWindow, Reservation], ...] = ()
-    """What it holds of the requests and tokens a minute."""
-    resent: int = 0
-    """How often a request went out again.
-
-    A kept connection was closed before the server had it.
-    """
-    settled: bool = False
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether no other call is at the endpoint, nor waits for it."""
-        return self.limits.in_flight <= 1 and not (self.route and self.route.live)
-
-    @property
-    def is_probe(self) -> bool:
-        """Whether this call decides if a broken endpoint is used again."""
-        return self.admission is not None and self.admission.probe > 0
 
 
 # What changes about an endpoint, apart from its breaker and its models.

@@ -18,7 +18,7 @@ from opea_core.policy.pace import Pace
 from opea_core.policy.retry import EndpointImpact, most_jitter
 
 if TYPE_CHECKING:
-    from opea_core.policy.endpoint import Permit
+    from opea_core.policy.permit import Permit
     from opea_core.policy.rate_limit import Need, RateWindows
 
 LONGEST_COOLDOWN = 24 * 3600.0

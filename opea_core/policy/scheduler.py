@@ -16,8 +16,9 @@ from itertools import islice
 
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.outlook import outlook_of
+from opea_core.policy.permit import Permit
 from opea_core.policy.rate_limit import NOTHING, Need
 from opea_core.policy.retry import Retry
 from opea_core.policy.ticket import (

@@ -11,8 +11,9 @@ from typing import TypeAlias
 from opea_core.errors import OPEAError
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.model_limits import ModelLimits
+from opea_core.policy.permit import Permit
 from opea_core.policy.rate_limit import NOTHING, Need
 
 Option: TypeAlias = tuple[EndpointState, ModelLimits]

@@ -12,7 +12,7 @@ from opea_core.flow.call import CallResult, Flow, call_flow, failure_of, went_we
 from opea_core.flow.effects import CallSpec, Emit, Reply, Send, Settle, TransportFailure
 from opea_core.flow.prepare import Context
 from opea_core.policy import SECOND
-from opea_core.policy.endpoint import Permit
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import Phase, effect
 from opea_core.policy.scheduler import Rejection, Ticket
 from opea_core.policy.stats import Recent

@@ -10,7 +10,8 @@ from opea_core import events
 from opea_core.config import Endpoint
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.permit import Permit
 from opea_core.policy.rate_limit import NOTHING, Need
 from opea_core.policy.retry import EndpointImpact, Retry
 from opea_core.policy.scheduler import (

@@ -5,7 +5,8 @@ A thread or a task that waits for a place which only it can give back would wait
 
 from __future__ import annotations
 
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.permit import Permit
 from opea_core.policy.scheduler import Ticket
 
 

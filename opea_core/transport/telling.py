@@ -9,7 +9,8 @@ from opea_core import events
 from opea_core.errors import RateLimited
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import EndpointImpact, Mark
 from opea_core.policy.stats import Stats
 from opea_core.types import Usage

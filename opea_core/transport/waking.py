@@ -11,7 +11,8 @@ from typing import Any
 from opea_core import events
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import EndpointImpact
 from opea_core.policy.scheduler import (
     Scheduler,

@@ -14,7 +14,8 @@ import pytest
 from opea_core.capabilities import AS_GIVEN, Capabilities
 from opea_core.config import BreakerPolicy, Endpoint, QueuePolicy, RetryPolicy, Timeouts
 from opea_core.errors import ConfigurationError
-from opea_core.settings import DEFAULT_MODEL, OPTIONS, Settings, resolve
+from opea_core.object_options import OPTIONS
+from opea_core.settings import DEFAULT_MODEL, Settings, resolve
 from opea_core.wire.request import build_body
 
 SECRET = "sk-5ecret"

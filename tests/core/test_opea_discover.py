@@ -14,7 +14,7 @@ from asking import PATIENCE, Async, Sync, Way, made
 
 from opea_core import OPEA, ConfigurationError, errors, events
 from opea_core.policy import SECOND
-from opea_core.policy.endpoint import Permit
+from opea_core.policy.permit import Permit
 from opea_core.policy.scheduler import Ticket
 from opea_core.settings import DEFAULT_MODEL, resolve
 from opea_core.testing import Answer, Hold, ScriptedServer, Seen, chat, error, json_answer

@@ -145,7 +145,7 @@ VARIANTS = [
     ),
     Variant(
         "K12: one client is lent as the other is",
-        "opea_core/engine.py",
+        "opea_core/transport/drivers/pair.py",
         "borrowed_async(async_given, async_transport, self.async_lent)",
         "borrowed_async(async_given, async_transport, self.lent)",
         _ORIGINS + " -k two_clients",

@@ -121,7 +121,7 @@ VARIANTS = [
     ),
     Variant(
         "W14: a forked child has the parent's locks",
-        "opea_core/engine.py",
+        "opea_core/transport/drivers/pair.py",
         "    os.register_at_fork(after_in_child=_after_fork)",
         "    pass",
         _SHARED + " -k Fork",

@@ -173,7 +173,7 @@ VARIANTS = [
     # --- odd moments
     Variant(
         "C11: async connections stay the parent's",
-        _CORE,
+        "opea_core/transport/drivers/pair.py",
         "            aio.let_go()\n",
         "            pass\n",
         _FORKS,
@@ -205,7 +205,7 @@ VARIANTS = [
     ),
     Variant(
         "W14: the async driver is imported without telling",
-        _CORE,
+        "opea_core/transport/drivers/pair.py",
         (
             "        with importing:\n"
             "            from opea_core.transport.drivers.aio import AsyncDriver\n"

@@ -14,7 +14,7 @@ from llama_index_opea import OPEARerank as LlamaIndexRerank
 from llama_index_opea import constructor_options as llama_index_options
 from opea_core import OPEA, call_options
 from opea_core.calls import RESERVED
-from opea_core.settings import OPTIONS
+from opea_core.object_options import OPTIONS
 from opea_core.testing import ScriptedServer, json_answer
 
 CLASSES = [

@@ -26,7 +26,7 @@ from opea_core.flow.effects import (
     TransportFailure,
 )
 from opea_core.policy import SECOND
-from opea_core.policy.endpoint import Permit
+from opea_core.policy.permit import Permit
 from opea_core.policy.scheduler import Reason, Rejection
 from opea_core.transport import keys
 from opea_core.transport.call_session import CallSession

@@ -19,7 +19,8 @@ from opea_core.flow.effects import (
 )
 from opea_core.flow.prepare import Context
 from opea_core.policy import SECOND
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import Phase
 from opea_core.policy.scheduler import Reason, Rejection
 from opea_core.settings import resolve

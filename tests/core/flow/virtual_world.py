@@ -23,7 +23,7 @@ from opea_core.flow.call import CallResult, call_flow
 from opea_core.flow.effects import Acquire, CallSpec, FetchKey, Reply, Send, TransportFailure
 from opea_core.flow.prepare import Context
 from opea_core.policy import SECOND
-from opea_core.policy.endpoint import Permit
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import Phase
 from opea_core.policy.scheduler import Rejection
 from opea_core.settings import resolve

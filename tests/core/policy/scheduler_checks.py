@@ -12,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine
 from opea_core.config import QueuePolicy
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.model_limits import ModelLimits
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import EndpointImpact
 from opea_core.policy.scheduler import OFFER_TTL, Scheduler
 from opea_core.policy.ticket import Reason, Rejection, Ticket, TicketState

@@ -13,8 +13,9 @@ from opea_core import errors
 from opea_core.config import BreakerPolicy, Endpoint
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.model_limits import ModelLimits
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import EndpointImpact, Failure, History, Phase, effect
 
 OK = EndpointImpact()

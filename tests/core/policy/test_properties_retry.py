@@ -22,7 +22,8 @@ from opea_core import errors
 from opea_core.config import RetryPolicy
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import EndpointImpact, Failure, History, Phase, backoff, effect, judge
 from opea_core.settings import resolve
 from opea_core.wire.error_body import read_error

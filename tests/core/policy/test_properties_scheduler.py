@@ -27,8 +27,9 @@ from opea_core.config import BreakerPolicy, Endpoint, QueuePolicy
 from opea_core.errors import RateLimited
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.model_limits import ModelLimits
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import EndpointImpact, Mark, Retry
 from opea_core.policy.scheduler import Scheduler
 

@@ -14,7 +14,8 @@ from same_examples import fixed
 from opea_core.config import BreakerPolicy, Endpoint, QueuePolicy
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.permit import Permit
 from opea_core.policy.rate_limit import NOTHING, Need, RateWindow
 from opea_core.policy.retry import EndpointImpact
 from opea_core.policy.scheduler import Scheduler, Ticket

@@ -14,7 +14,8 @@ from opea_core.config import BreakerPolicy, Endpoint, QueuePolicy
 from opea_core.errors import EndpointConnectionError
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State, Verdict
-from opea_core.policy.endpoint import EndpointState, Permit
+from opea_core.policy.endpoint import EndpointState
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import EndpointImpact, Mark, Retry
 from opea_core.policy.scheduler import OFFER_TTL, Scheduler
 from opea_core.policy.ticket import Reason, Rejection, Ticket, TicketState

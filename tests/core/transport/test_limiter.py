@@ -13,7 +13,7 @@ import pytest
 from opea_core import events
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
-from opea_core.policy.endpoint import Permit
+from opea_core.policy.permit import Permit
 from opea_core.policy.retry import EndpointImpact, Retry
 from opea_core.policy.scheduler import Reason, Rejection, Ticket
 from opea_core.settings import resolve

@@ -9,7 +9,7 @@ import pytest
 from opea_core import events
 from opea_core.errors import ServerError
 from opea_core.policy import SECOND
-from opea_core.policy.endpoint import Permit
+from opea_core.policy.permit import Permit
 from opea_core.settings import resolve
 from opea_core.transport.limiter import Limiter
 
