@@ -212,8 +212,7 @@ def _asked(ray: Any, read: Callable[[], Any], path: str, id_column: str) -> Any:
     A data set keeps the settings under which it was made, so it is made under these. With
     ``raise_original_map_exception`` an error of a stage comes as it is, and not only as its text.
     """
-    with importing:
-        checkpoint = import_module("ray.data.checkpoint")
+    checkpoint = _checkpoints(ray)
     context = ray.data.DataContext.get_current()
     before = context.checkpoint_config, context.raise_original_map_exception
     context.raise_original_map_exception = True
@@ -224,6 +223,18 @@ def _asked(ray: Any, read: Callable[[], Any], path: str, id_column: str) -> Any:
         return read().repartition(target_num_rows_per_block=_BLOCK)
     finally:
         context.checkpoint_config, context.raise_original_map_exception = before
+
+
+def _checkpoints(ray: Any) -> Any:
+    """Ray's module for them; raises ConfigurationError where it is too old for them."""
+    with importing:
+        try:
+            return import_module("ray.data.checkpoint")
+        except ImportError:
+            raise ConfigurationError(
+                f"Ray {ray.__version__} has no checkpoints, by which a job goes on.",
+                "They came with Ray 2.54: pip install --upgrade 'ray[data]'",
+            ) from None
 
 
 def _tally(data: Any, output: str, id_column: str) -> Tally:

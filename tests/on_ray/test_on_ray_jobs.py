@@ -198,10 +198,15 @@ def written(folder: Path) -> Counter[str]:
 
 def test_a_job_that_is_killed_goes_on(cluster: str, server: ScriptedServer, tmp_path: Path) -> None:
     """It asks again only what was in no written block."""
+    pytest.importorskip("ray.data.checkpoint", reason="This Ray is too old for checkpoints")
     server.latency = 0.05
     rows_in(tmp_path / "in", 200)
     with run_job(cluster, server, tmp_path) as job:
-        server.wait(lambda: len(list(tmp_path.glob("checkpoints/*.parquet"))) > 1, PATIENCE)
+        files = tmp_path / "checkpoints"
+        server.wait(
+            lambda: len(list(files.glob("*.parquet"))) > 1 or job.poll() is not None, PATIENCE
+        )
+        assert job.poll() is None
         job.kill()
     kept = written(tmp_path / "checkpoints")
     assert 20 <= len(kept) < 200
@@ -229,6 +234,7 @@ def opea(*line: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_goes_on_where_it_ended(
     cluster: str, server: ScriptedServer, tmp_path: Path
 ) -> None:
+    pytest.importorskip("ray.data.checkpoint", reason="This Ray is too old for checkpoints")
     server.always(lambda seen: error(400, "no") if said(seen) == "Say x3" else chat(said(seen)))
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     line = [str(source), "-o", str(output), "--ray", cluster, "--url", server.url]
@@ -251,6 +257,7 @@ def test_the_command_goes_on_where_it_ended(
 def test_the_command_says_why_nothing_can_work(
     cluster: str, server: ScriptedServer, tmp_path: Path
 ) -> None:
+    pytest.importorskip("ray.data.checkpoint", reason="This Ray is too old for checkpoints")
     server.always(error(401, "wrong key"))
     source = rows_in(tmp_path / "in", 64)
     line = [str(source), "-o", str(tmp_path / "out.parquet"), "--ray", cluster]
