@@ -69,10 +69,10 @@ def _pyplot() -> Any:
     """The module that draws, found before anything is sent."""
     with importing:
         try:
-            import matplotlib as mpl
+            import matplotlib as mpl  # pyright: ignore[reportMissingImports]
 
             mpl.use("svg")
-            from matplotlib import pyplot
+            from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise CommandError(
                 "--plot draws with matplotlib, which is not installed.\n"
