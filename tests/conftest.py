@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import gc
+import signal
+import threading
 from typing import Any
 
 import thorough
 
 from opea_core.policy import SECOND
 from opea_core.transport import deadline
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C where a shell began this in the background: there it is ignored by all below."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 # On a busy machine, what breaks at once is told late; the tests of the rule set their own.
 deadline._AT_ONCE = 10 * SECOND
