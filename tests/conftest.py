@@ -12,19 +12,12 @@ import thorough
 from opea_core.policy import SECOND
 from opea_core.transport import deadline
 
-
-def pytest_configure() -> None:
-    """Hear Ctrl-C where a shell began this in the background: there it is ignored by all below."""
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if ignored and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 # On a busy machine, what breaks at once is told late; the tests of the rule set their own.
 deadline._AT_ONCE = 10 * SECOND
 
 
 def pytest_configure(config: Any) -> None:
+    _hear_ctrl_c()
     thorough.choose(config.option.markexpr)
     if hasattr(config.option, "loadscopereorder"):
         # or the files with few and long tests would come last, one worker busy with each
@@ -35,3 +28,10 @@ def pytest_collection_finish() -> None:
     """Thousands of tests stay as they are: who looks for garbage need not go through them."""
     gc.collect()
     gc.freeze()
+
+
+def _hear_ctrl_c() -> None:
+    """Hear Ctrl-C where a shell began this in the background: there it is ignored by all below."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
