@@ -40,9 +40,8 @@ class ModelQuestion:
             and spec.kind not in _WITHOUT
             and spec.raw is None
             and spec.retry.max_retries > 0  # else exactly one request was asked for
-            and not self._has_no_answer
             and not spec.body.get("model")
-            and self._is_unknown()
+            and self._is_unanswered()
         )
 
     def _is_unknown(self) -> bool:

@@ -82,8 +82,3 @@ class ErrorContext:
             id=self.redact(answer.id),
             model=self.redact(answer.model),
         )
-
-
-def header_names(headers: Mapping[str, str]) -> frozenset[str]:
-    """Lower-case names."""
-    return frozenset(name.lower() for name in headers)

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from opea_core.policy.rate_limit import Need
+from opea_core.wire.request import OUTPUT_LIMIT, TOKEN_LIMITS
 
 _PER_MESSAGE = 4
 _PER_MEDIUM = 1000
 """Tokens of an image, a sound or a file."""
 _LETTERS = 3.5
 """Letters of a token, in ASCII."""
-_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_LIMITS = (*TOKEN_LIMITS, OUTPUT_LIMIT)
 _MEDIA = ("image_url", "input_image", "input_audio", "input_file", "file", "video_url")
 
 

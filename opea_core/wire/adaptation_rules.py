@@ -12,12 +12,10 @@ from opea_core.types import Json
 from opea_core.wire.complaints import own_names, read_complaints
 from opea_core.wire.messages import has_late_system
 from opea_core.wire.refused_fields import pattern_of, refused_fields
-from opea_core.wire.request import has_parameter
+from opea_core.wire.request import TOKEN_LIMITS, has_parameter
 from opea_core.wire.tool_names import fits
 
-_LIMITS: Mapping[str, str] = {
-    name: pattern_of(name) for name in ("max_tokens", "max_completion_tokens")
-}
+_LIMITS: Mapping[str, str] = {name: pattern_of(name) for name in TOKEN_LIMITS}
 _OTHER_LIMIT = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from opea_core.types import ChatResponse, Choice, Json
 from opea_core.wire import jsontext
+from opea_core.wire.request import TOKEN_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,7 @@ def asked_of(body: Mapping[str, Any], output_schema: Json | None, stream_options
         if isinstance(function, Mapping)
         else None
     )
-    limits = [
-        body[name]
-        for name in ("max_tokens", "max_completion_tokens")
-        if isinstance(body.get(name), int)
-    ]
+    limits = [body[name] for name in TOKEN_LIMITS if isinstance(body.get(name), int)]
     schema = output_schema.get("schema") if output_schema is not None else None
     required = schema.get("required") if isinstance(schema, Mapping) else None
     return Asked(

@@ -14,7 +14,10 @@ from opea_core.wire.tool_names import dicts, with_sent_names
 
 ONLY_JSON = "Answer with one JSON object that fits this JSON schema, and with nothing else:\n"
 """What stands before a schema that is told in words."""
-_TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+"""What the limit of tokens is called in the chat dialect."""
+OUTPUT_LIMIT = "max_output_tokens"
+"""And in the Responses dialect."""
 
 
 def check_messages(messages: Any) -> list[Mapping[str, Any]]:
@@ -105,7 +108,7 @@ def _prune(built: Json, stream: bool | None) -> None:
 
 def _name_limit(built: Json, field: str | None) -> None:
     """The limit of tokens under the name that the server takes."""
-    for name in _TOKEN_LIMITS if field else ():
+    for name in TOKEN_LIMITS if field else ():
         if name in built and name != field:
             built.setdefault(str(field), built.pop(name))
 

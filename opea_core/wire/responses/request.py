@@ -11,12 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from opea_core.types import Json
+from opea_core.wire.request import OUTPUT_LIMIT, TOKEN_LIMITS
 from opea_core.wire.responses.input_items import input_items
 
-SAME_NAME_ELSEWHERE = {
-    "max_tokens": "max_output_tokens",
-    "max_completion_tokens": "max_output_tokens",
-}
 ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 _READ_APART = frozenset(
@@ -32,7 +29,7 @@ _READ_APART = frozenset(
         "logprobs",
         "stream_options",
         "web_search_options",
-        *SAME_NAME_ELSEWHERE,
+        *TOKEN_LIMITS,
     }
 )
 _ADDED = frozenset({"store", "include", "strict", ENCRYPTED})
@@ -51,9 +48,9 @@ def to_responses(body: Mapping[str, Any], dropped: frozenset[str] = frozenset())
         built["store"] = False
     keeps = built.get("store") is True or built.get("conversation") is not None
     built["input"] = input_items(body.get("messages") or (), keeps)
-    for name, other in SAME_NAME_ELSEWHERE.items():
+    for name in TOKEN_LIMITS:
         if name in body:
-            built.setdefault(other, body[name])
+            built.setdefault(OUTPUT_LIMIT, body[name])
     _tools(built, body, "strict" not in refused)
     _text(built, body, "strict" not in refused)
     if "reasoning_effort" in body:
