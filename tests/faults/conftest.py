@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import plain_environment
 import pytest
 
 _CORE = Path(__file__).parent.parent / "core"
@@ -22,26 +23,6 @@ from opea_core import BreakerPolicy, RetryPolicy  # noqa: E402
 from opea_core.testing import ScriptedServer  # noqa: E402
 
 QUICK = RetryPolicy(initial_delay=0.005, max_delay=0.01)
-_NAMES = (
-    "OPEA_API_URL",
-    "OPEA_API_KEY",
-    "OPEA_MODEL",
-    "OPEA_TIMEOUT",
-    "OPEA_LOG",
-    "OPENAI_API_KEY",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-)
-_NAMES += (
-    "LANGSMITH_TRACING",
-    "LANGCHAIN_TRACING_V2",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-)
-
-
 _resolve = socket.getaddrinfo
 
 
@@ -58,9 +39,7 @@ def _plain_environment() -> Iterator[None]:
     no tokenizer is downloaded, no name server asked.
     """
     with pytest.MonkeyPatch.context() as patch:
-        for name in _NAMES:
-            patch.delenv(name, raising=False)
-            patch.delenv(name.lower(), raising=False)
+        plain_environment.forget(patch)
         patch.setattr(socket, "getaddrinfo", _resolved)
         set_global_tokenizer(str.split)
         warm_up()
