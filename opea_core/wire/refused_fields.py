@@ -94,7 +94,7 @@ _ONE_VALUE = re.compile(
     r"|\bmore than one (choice|completion|candidate)|\bset to (true|false|null|none|1|0)\b"
 )
 _FOLLOWS = re.compile(
-    r"(?i)\s*(supported|allowed|valid|expected|possible|accepted|permitted|it|this|value|values"
+    r"(?i)\A\s*(supported|allowed|valid|expected|possible|accepted|permitted|it|this|value|values"
     r"|the only|only|must|should|available|please (use|choose|set))\b"
 )
 _LISTING = re.compile(
@@ -167,7 +167,7 @@ _IN_PASSING = re.compile(
 _MODEL = re.compile(r"(?i)\bmodel(s| family| name| id)? ?[`'\"]?[\w.-]*/?$")
 _BETWEEN = " \t\n`'\",/&*()[]:"
 _IS_VALUE = re.compile(
-    r"[`'\"]?\s+[`'\"]?(?!(is|are|was|were|has|have|not|cannot|can|may|must|should|will|does|do"
+    r"\A[`'\"]?\s+[`'\"]?(?!(is|are|was|were|has|have|not|cannot|can|may|must|should|will|does|do"
     r"|isn|aren|param\w*|fields?|arguments?|options?|propert\w+|settings?|sampling|currently|also"
     r"|set|tools?|functions?|schemas?|mode)\b)[\w.@-]+[`'\"]?\s*"
 )
