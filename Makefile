@@ -9,7 +9,7 @@ COVERED := 97
 # compiled modules are kept: the tests start many a Python
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check docs coverage live servers record format mutants bench simulate batch-torture compat ray clean
+.PHONY: demo test test-all test-httpx2 check docs coverage live servers record format mutants bench simulate batch-torture compat ray clean
 
 demo:                        ## the main job, on a scripted server (or on OPEA_API_URL)
 	$(SET_UP) demo $(CHOSEN)
@@ -19,6 +19,10 @@ test:                        ## the whole suite, without network
 	$(SET_UP) dev $(CHOSEN)
 	@echo "The suite, without network: under four minutes on two idle cores, faster with more."
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile
+
+test-httpx2:                 ## the tests of connections over httpx2 in the place of httpx
+	$(SET_UP) dev $(CHOSEN)
+	@OPEA_TEST_HTTP_LIBRARY=httpx2 $(BIN)/python -m pytest -q -n auto --dist loadfile tests/core/transport tests/core/test_opea.py
 
 check:                       ## lint and types; and the shape of the code, which fails nothing
 	$(SET_UP) dev $(CHOSEN)

@@ -13,6 +13,7 @@ from opea_core.adapters import ConnectionOptions
 
 if TYPE_CHECKING:
     import httpx
+    import httpx2
     from langchain_core.caches import BaseCache
     from langchain_core.callbacks import Callbacks
     from langchain_core.language_models import ModelProfile
@@ -27,7 +28,7 @@ class _ServerOptions(ConnectionOptions, total=False):
     """If not given and the server serves one model, that one, asked for at the first call."""
     base_url: str | None
     """``http://localhost:8000`` or with a path; OPEA_API_URL if not given."""
-    http_async_client: httpx.AsyncClient | Literal["aiohttp"] | None
+    http_async_client: httpx.AsyncClient | httpx2.AsyncClient | None
     context_window: int | None
     """Tokens the model takes; found out by ``discover`` if not given."""
     model_kwargs: Mapping[str, Any]
@@ -41,7 +42,7 @@ class _ServerOptions(ConnectionOptions, total=False):
     model_name: str | None
     opea_api_url: str | None
     api_base: str | None
-    async_http_client: httpx.AsyncClient | Literal["aiohttp"] | None
+    async_http_client: httpx.AsyncClient | httpx2.AsyncClient | None
     openai_api_base: str | None
     openai_api_key: str | SecretStr | Callable[[], Any] | None
     openai_api_version: str | None

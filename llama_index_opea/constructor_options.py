@@ -7,12 +7,13 @@ whoever moves over keeps them. A test compares these with what the classes take.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from opea_core.adapters import ConnectionOptions
 
 if TYPE_CHECKING:
     import httpx
+    import httpx2
     from llama_index.core.base.llms.types import ChatMessage
     from llama_index.core.callbacks import CallbackManager
     from llama_index.core.prompts import BasePromptTemplate
@@ -26,7 +27,7 @@ class _ServerOptions(ConnectionOptions, total=False):
     """``http://localhost:8000`` or with a path; OPEA_API_URL if not given."""
     model: str | None
     """If not given and the server serves one model, that one, asked for at the first call."""
-    async_http_client: httpx.AsyncClient | Literal["aiohttp"] | None
+    async_http_client: httpx.AsyncClient | httpx2.AsyncClient | None
     additional_kwargs: Mapping[str, Any] | None
     """Further fields of the request."""
     extra_body: Mapping[str, Any] | None
@@ -39,7 +40,7 @@ class _ServerOptions(ConnectionOptions, total=False):
     base_url: str | None
     opea_api_url: str | None
     model_name: str | None
-    http_async_client: httpx.AsyncClient | Literal["aiohttp"] | None
+    http_async_client: httpx.AsyncClient | httpx2.AsyncClient | None
     model_kwargs: Mapping[str, Any] | None
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
 from typing import Any
 
 from opea_core import errors
-from opea_core.settings import AIOHTTP
+from opea_core.transport.http.library import check_library
 
 
 def check_arguments(resources: Any, metadata: Any, hooks: Any) -> None:
@@ -34,16 +33,18 @@ def check_borrowed(borrowed: Mapping[str, Any], options: Mapping[str, Any]) -> N
     Also for those that do not go with the options.
     """
     given = [name for name, value in borrowed.items() if value is not None]
-    if borrowed["async_http_client"] == AIOHTTP and find_spec(AIOHTTP) is None:
-        raise errors.ConfigurationError(
-            'async_http_client="aiohttp" needs aiohttp.', "pip install 'opea-core[aiohttp]'"
-        )
+    check_library(borrowed["http_library"])
     for pair in ({"http_client", "transport"}, {"async_http_client", "async_transport"}):
         if pair <= set(given):
             raise errors.ConfigurationError(
                 f"{' and '.join(sorted(pair))} both say how to send; give one of them."
             )
-    foreign = [name for name in given if borrowed[name] != AIOHTTP]
+    foreign = [name for name in given if name != "http_library"]
+    if len(foreign) == 2 and "http_library" in given:
+        raise errors.ConfigurationError(
+            f"http_library= is of OPEA's own connections, and {' and '.join(foreign)} leave none.",
+            "Give one or the other.",
+        )
     if foreign:
         conflict = next(
             (name for name in ("verify", "cert", "proxy") if options.get(name) is not None), None

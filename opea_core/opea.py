@@ -6,7 +6,7 @@ import os
 import pickle
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from opea_core import errors
 from opea_core.argument_checks import check_arguments, check_borrowed
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from opea_core.call_options import ChatOptions, CompletionOptions
     from opea_core.engine import Engine
     from opea_core.flow.embed import Sizes
+    from opea_core.transport.http.library import LibraryName
     from opea_core.transport.stream import AsyncChatStream, ChatStream
     from opea_core.types import ChatResponse, Messages
 
@@ -63,9 +64,10 @@ class OPEA(
             spelling; ``timeout`` and ``initial_retry_delay`` in MILLISECONDS there).
         hooks: callables that get every event.
         http_client, async_http_client (or http_async_client), transport, async_transport: your own
-            httpx client or transport, used as it is and never closed by us.
-            ``async_http_client="aiohttp"`` (extra ``[aiohttp]``) makes our own async connections
-            with aiohttp, for thousands of streams in one process.
+            client or transport of httpx or httpx2, used as it is and never closed by us.
+        http_library: what OPEA's own connections are made of: "httpx" (the default), "httpx2"
+            (the default where only that is installed), or "aiohttp" for async calls, which suits
+            thousands of streams in one process. Extras ``[httpx2]`` and ``[aiohttp]``.
         options: see ``Options`` for every keyword; times are in SECONDS. Keywords win over
             metadata, over the environment (OPEA_API_URL, OPEA_API_KEY, OPEA_MODEL, OPEA_TIMEOUT in
             seconds), over the defaults.
@@ -81,16 +83,11 @@ class OPEA(
         *,
         hooks: Iterable[events.Hook] = (),
         http_client: httpx.Client | httpx2.Client | None = None,
-        async_http_client: httpx.AsyncClient
-        | httpx2.AsyncClient
-        | Literal["aiohttp"]
-        | None = None,
-        http_async_client: httpx.AsyncClient
-        | httpx2.AsyncClient
-        | Literal["aiohttp"]
-        | None = None,
+        async_http_client: httpx.AsyncClient | httpx2.AsyncClient | None = None,
+        http_async_client: httpx.AsyncClient | httpx2.AsyncClient | None = None,
         transport: httpx.BaseTransport | httpx2.BaseTransport | None = None,
         async_transport: httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport | None = None,
+        http_library: LibraryName | None = None,
         **options: Unpack[Options],
     ) -> None:
         hooks = tuple(hooks) if isinstance(hooks, Iterable) else hooks
@@ -108,6 +105,7 @@ class OPEA(
             "async_http_client": async_http_client or http_async_client,
             "transport": transport,
             "async_transport": async_transport,
+            "http_library": http_library,
         }
         check_borrowed(borrowed, given)
         self._borrowed: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
@@ -18,8 +18,6 @@ from opea_core.values import Count, Value, check_seconds
 if TYPE_CHECKING:
     pass
 
-AIOHTTP: Literal["aiohttp"] = "aiohttp"
-"""As ``async_http_client=``: own connections, made by aiohttp."""
 DEFAULT_MODEL = "gpt-3.5-turbo"
 DEFAULT_PREFIXES = ("gpt-", "text-", "claude-", "llama-", "mistral-", "mixtral-")
 
@@ -152,6 +150,7 @@ _PER_CALL = frozenset(
 _OTHER_KEYWORDS = (
     "hooks",
     "http_client",
+    "http_library",
     "async_http_client",
     "transport",
     "async_transport",

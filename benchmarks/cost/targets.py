@@ -136,7 +136,7 @@ class OPEAOverAiohttp(OPEACore):
             api_key=KEY,
             model=MODEL,
             max_concurrent_requests=1000,
-            async_http_client="aiohttp",
+            http_library="aiohttp",
         )
 
 

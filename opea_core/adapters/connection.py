@@ -103,6 +103,8 @@ class Connection(BaseModel):
     organization: str | None = hidden()
     proxy: str | None = hidden()
     http_client: Any = hidden()
+    http_library: Literal["httpx", "httpx2", "aiohttp"] | None = hidden()
+    """What own connections are made of; "aiohttp" for async calls only."""
     verify: Any = hidden()
     cert: Any = hidden()
     trust_env: bool | None = hidden()

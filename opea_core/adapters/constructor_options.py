@@ -19,11 +19,13 @@ from opea_core.header_checks import KeySource
 
 if TYPE_CHECKING:
     import httpx
+    import httpx2
 
     from opea_core.events import Hook
     from opea_core.opea import OPEA
     from opea_core.shared.stores import SharedLimits
     from opea_core.time_limits import Timeout
+    from opea_core.transport.http.library import LibraryName
 
 
 class ConnectionOptions(TypedDict, total=False):
@@ -83,7 +85,9 @@ class ConnectionOptions(TypedDict, total=False):
     """Seconds to wait for a server that is down; 0 fails at once."""
 
     # How it is sent, and how much is taken.
-    http_client: httpx.Client | None
+    http_client: httpx.Client | httpx2.Client | None
+    http_library: LibraryName | None
+    """What own connections are made of; ``aiohttp`` for async calls only."""
     verify: bool | str | Path | ssl.SSLContext | None
     cert: str | tuple[str, ...] | None
     proxy: str | None

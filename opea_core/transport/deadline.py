@@ -1,9 +1,10 @@
 """Time limits that hold: a network backend that bounds every operation by one moving deadline.
 
-httpx reads its read timeout once per phase, so drips and keep-alives defeat it. Sync connections
-get a backend whose every operation waits at most until ``Line.at``; for async ones a timer shuts
-the socket down when ``Line.at`` passes. The backends also tell whether a connection was new and
-whether bytes of the request were written.
+It is what httpcore and httpcore2 take for one: their interfaces are the same. httpx reads its read
+timeout once per phase, so drips and keep-alives defeat it. Sync connections get a backend whose
+every operation waits at most until ``Line.at``; for async ones a timer shuts the socket down when
+``Line.at`` passes. The backends also tell whether a connection was new and whether bytes of the
+request were written.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable
-from typing import Any, cast
-
-import httpcore
+from typing import Any
 
 from opea_core.policy import SECOND
 from opea_core.transport.http import unread_bytes
@@ -48,8 +47,8 @@ class SocketState:
     """What is known of the connection a call uses, and until when it may wait."""
 
     __slots__ = (
-        "_guard", "at", "came", "connect_at", "connecting_took", "fresh", "own", "pid", "proxied",
-        "socket", "tunnel", "wrote", "wrote_at",
+        "_guard", "at", "came", "connect_at", "connecting_took", "core", "fresh", "own", "pid",
+        "proxied", "socket", "tunnel", "wrote", "wrote_at",
     )  # fmt: skip
 
     def __init__(self, own: bool = True) -> None:
@@ -65,6 +64,8 @@ class SocketState:
         self.came = False
         """Whether any byte of an answer came."""
         self.socket: Any = None
+        self.core: Any = None
+        """``httpcore`` or ``httpcore2``, of whose kind the exceptions on this connection are."""
         self._guard = threading.RLock()
         self.pid = os.getpid()
         self.proxied = self.tunnel = False
@@ -133,12 +134,12 @@ class SocketState:
         self.socket = None
 
     def left(self, timeout: float | None = None) -> float | None:
-        """Seconds until the deadline; raises httpcore.ReadTimeout when it has passed."""
-        return _left(self.at, timeout, httpcore.ReadTimeout)
+        """Seconds until the deadline; raises ``ReadTimeout`` of ``core`` when it has passed."""
+        return _left(self.at, timeout, self.core.ReadTimeout)
 
     def connect_left(self, timeout: float | None = None) -> float | None:
-        """The same for the connecting phase; raises httpcore.ConnectTimeout."""
-        return _left(self.connect_at, timeout, httpcore.ConnectTimeout)
+        """The same for the connecting phase; raises ``ConnectTimeout``."""
+        return _left(self.connect_at, timeout, self.core.ConnectTimeout)
 
 
 def _break(given: Any) -> None:
@@ -165,16 +166,17 @@ def _left(at: int | None, timeout: float | None, passed: type[Exception]) -> flo
     return min(left, _LONGEST) if timeout is None else min(left, timeout, _LONGEST)
 
 
-# The timeouts are in httpcore's interface; the line bounds what they would.
+# The timeouts are in the interface; the line bounds what they would.
 # ruff: noqa: ARG002, ASYNC109
 
 
-class DeadlineBackend(httpcore.NetworkBackend):
-    """Connects within ``connect_at``, over all addresses of the host."""
+class DeadlineBackend:
+    """A ``NetworkBackend`` that connects within ``connect_at``, over all addresses of the host."""
 
-    def __init__(self, line: SocketState) -> None:
+    def __init__(self, line: SocketState, core: Any) -> None:
         self._line = line
-        self._inner = httpcore.SyncBackend()
+        line.core = core
+        self._inner = core.SyncBackend()
 
     def connect_tcp(
         self,
@@ -183,16 +185,17 @@ class DeadlineBackend(httpcore.NetworkBackend):
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
+    ) -> _Stream:
         """Try each address in turn; the last failure is raised when none answers."""
+        core = self._line.core
         self._line.fresh = True
         try:
             found = look_up(host, port, self._line.connect_left(timeout))
         except TimeoutError as error:
-            raise httpcore.ConnectTimeout(f"the name {host} was not found in time") from error
+            raise core.ConnectTimeout(f"the name {host} was not found in time") from error
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(str(error)) from error
-        failure: Exception = httpcore.ConnectError("the name has no address")
+            raise core.ConnectError(str(error)) from error
+        failure: Exception = core.ConnectError("the name has no address")
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for tried, address in enumerate(addresses):
             left = self._line.connect_left(timeout)
@@ -203,7 +206,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
                 stream = self._inner.connect_tcp(
                     address, port, share, local_address, [*(socket_options or ()), *KEEP_ALIVE]
                 )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+            except (core.ConnectError, core.ConnectTimeout) as error:
                 failure = error
                 continue
             self._line.connected(began)
@@ -211,15 +214,13 @@ class DeadlineBackend(httpcore.NetworkBackend):
         raise failure
 
 
-class _Stream(httpcore.NetworkStream):
-    """Head and body of a small request leave in one write.
+class _Stream:
+    """A ``NetworkStream``: head and body of a small request leave in one write.
 
     What is written waits until something is read.
     """
 
-    def __init__(
-        self, inner: httpcore.NetworkStream, line: SocketState, tunnel: bool = False
-    ) -> None:
+    def __init__(self, inner: Any, line: SocketState, tunnel: bool = False) -> None:
         self._inner = inner
         self._line = line
         # What a proxy is asked first belongs to connecting.
@@ -231,9 +232,9 @@ class _Stream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._unsent:
             # The server may have answered before it closed.
-            with contextlib.suppress(httpcore.WriteError):
+            with contextlib.suppress(self._line.core.WriteError):
                 self._flush()
-        data = self._inner.read(max_bytes, self._left())
+        data: bytes = self._inner.read(max_bytes, self._left())
         self._line.came = self._line.came or bool(data)
         return data
 
@@ -244,7 +245,7 @@ class _Stream(httpcore.NetworkStream):
 
     def _flush(self) -> None:
         if not (self._line.fresh or self._line.wrote) and unread_bytes.in_stream(self._inner):
-            raise httpcore.ReadError(_UNASKED)
+            raise self._line.core.ReadError(_UNASKED)
         if not self._tunnel:
             self._line.writes()
         data, self._unsent = self._unsent, b""
@@ -260,7 +261,7 @@ class _Stream(httpcore.NetworkStream):
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
         timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
+    ) -> _Stream:
         self._line.wrote = False  # what a proxy was told is not the request
         return _Stream(
             self._inner.start_tls(ssl_context, server_hostname, self._line.connect_left(timeout)),
@@ -275,12 +276,13 @@ class _Stream(httpcore.NetworkStream):
         )
 
 
-class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
-    """Connects as httpcore does; the streams tell the line what happens on them."""
+class AsyncDeadlineBackend:
+    """An ``AsyncNetworkBackend``; its streams tell the line what happens on them."""
 
-    def __init__(self, line: SocketState) -> None:
+    def __init__(self, line: SocketState, core: Any) -> None:
         self._line = line
-        self._inner = cast(httpcore.AsyncNetworkBackend, httpcore.AnyIOBackend())
+        line.core = core
+        self._inner = core.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -289,7 +291,7 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> _AsyncStream:
         """Connect within ``connect_at``."""
         self._line.fresh = True
         left, began = self._line.connect_left(timeout), time.monotonic_ns()
@@ -300,10 +302,8 @@ class AsyncDeadlineBackend(httpcore.AsyncNetworkBackend):
         return _AsyncStream(stream, self._line, self._line.tunnel)
 
 
-class _AsyncStream(httpcore.AsyncNetworkStream):
-    def __init__(
-        self, inner: httpcore.AsyncNetworkStream, line: SocketState, tunnel: bool = False
-    ) -> None:
+class _AsyncStream:
+    def __init__(self, inner: Any, line: SocketState, tunnel: bool = False) -> None:
         self._inner = inner
         self._line = line
         self._tunnel = tunnel
@@ -312,9 +312,9 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._unsent:
-            with contextlib.suppress(httpcore.WriteError):
+            with contextlib.suppress(self._line.core.WriteError):
                 await self._flush()
-        data = await self._inner.read(
+        data: bytes = await self._inner.read(
             max_bytes, self._line.connect_left() if self._tunnel else None
         )
         self._line.came = self._line.came or bool(data)
@@ -327,7 +327,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
 
     async def _flush(self) -> None:
         if not (self._line.fresh or self._line.wrote) and unread_bytes.in_async_stream(self._inner):
-            raise httpcore.ReadError(_UNASKED)
+            raise self._line.core.ReadError(_UNASKED)
         if not self._tunnel:
             self._line.writes()
         self._line.left()  # the timer had no socket to shut down if it passed while connecting
@@ -343,7 +343,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
         timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> _AsyncStream:
         self._line.wrote = False
         try:
             stream = await self._inner.start_tls(

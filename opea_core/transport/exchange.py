@@ -6,8 +6,7 @@ Shared by both drivers; no I/O.
 from __future__ import annotations
 
 import time
-
-import httpx
+from typing import TYPE_CHECKING
 
 from opea_core.flow.effects import Reply, Request, TransportFailure
 from opea_core.policy import SECOND
@@ -17,6 +16,9 @@ from opea_core.transport.http.failures import describe
 from opea_core.transport.http.transports import response_headers
 from opea_core.transport.http.user_clients import borrowed_socket
 from opea_core.wire.response_reader import ResponseReader
+
+if TYPE_CHECKING:
+    import httpx
 
 _MISDIRECTED = 421
 DRAIN = SECOND // 10

@@ -7,22 +7,25 @@ caller to decide. They go to no other server, as what they name lies at one of t
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
-
-import httpx
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from opea_core import errors
 from opea_core.engine import Engine
 from opea_core.flow.effects import CallSpec, FetchKey
 from opea_core.flow.prepare import build_request
 from opea_core.policy.endpoint import EndpointState
+from opea_core.transport.http.library import HTTPLibrary
 from opea_core.transport.http.proxy import choose_proxy, proxy_url
 from opea_core.transport.http.tls import tls
 from opea_core.transport.http.transports import parse_url
 from opea_core.transports.outgoing import Outgoing, made_up
 
+if TYPE_CHECKING:
+    import httpx
 
-class _Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
+
+class _Upload:
     """The body of another library's request."""
 
     def __init__(self, stream: Any) -> None:
@@ -34,6 +37,12 @@ class _Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in self._stream:
             yield piece
+
+
+@lru_cache
+def _upload_class(library: HTTPLibrary) -> type[_Upload]:
+    """A body, as those of the library are, which its clients look at."""
+    return type("Upload", (_Upload, library.http.SyncByteStream, library.http.AsyncByteStream), {})
 
 
 class _Rest:
@@ -66,10 +75,11 @@ class _Rest:
 def passed(engine: Engine, spec: CallSpec, request: Any) -> Outgoing:
     """Hand a request on in sync code; its answer comes in pieces."""
     endpoint, driver = _first(engine), engine.drivers.sync
-    made = _forwarded(engine, spec, request, driver._key(FetchKey(endpoint), engine.limiter))
+    key = driver._key(FetchKey(endpoint), engine.limiter)
+    made = _forwarded(engine, spec, request, key, driver.library)
     transport, handle = None, driver._handle
     if handle is None:
-        transport = httpx.HTTPTransport(**_options(endpoint))
+        transport = driver.library.http.HTTPTransport(**_options(endpoint, driver.library))
         handle = transport.handle_request
     try:
         response = handle(made)
@@ -88,10 +98,10 @@ async def apassed(engine: Engine, spec: CallSpec, request: Any) -> Outgoing:
     """The async twin of ``passed``."""
     endpoint, driver = _first(engine), engine.drivers.aio
     key = await driver._key(FetchKey(endpoint), await driver.place(), engine.limiter)
-    made = _forwarded(engine, spec, request, key)
+    made = _forwarded(engine, spec, request, key, driver.library)
     transport, handle = None, driver._handle
     if handle is None:
-        transport = httpx.AsyncHTTPTransport(**_options(endpoint))
+        transport = driver.library.http.AsyncHTTPTransport(**_options(endpoint, driver.library))
         handle = transport.handle_async_request
     try:
         response = await handle(made)
@@ -114,28 +124,31 @@ def _first(engine: Engine) -> EndpointState:
     return engine.limiter.endpoints[0]
 
 
-def _forwarded(engine: Engine, spec: CallSpec, request: Any, key: str | None) -> httpx.Request:
+def _forwarded(
+    engine: Engine, spec: CallSpec, request: Any, key: str | None, library: HTTPLibrary
+) -> httpx.Request:
     """The request with the URL and the key of the first endpoint."""
     endpoint = _first(engine)
     made, _ = build_request(spec, engine._context, endpoint, endpoint.config.capabilities, key)
     if "content-type" not in request.headers:
         made.headers.pop("content-type", None)
-    url = parse_url(made.url)
+    url = parse_url(made.url, library)
     headers = [(b"host", url.netloc)]
     headers += [(name.encode(), value.encode("latin-1")) for name, value in made.headers.items()]
-    return httpx.Request(
+    forwarded: httpx.Request = library.http.Request(
         made.method,
         url,
         headers=headers,
-        stream=_Upload(request.stream),
+        stream=_upload_class(library)(request.stream),
         extensions={"timeout": dict(request.extensions.get("timeout") or {})},
     )
+    return forwarded
 
 
-def _options(endpoint: EndpointState) -> dict[str, Any]:
+def _options(endpoint: EndpointState, library: HTTPLibrary) -> dict[str, Any]:
     config = endpoint.config
-    proxy = proxy_url(choose_proxy(config))
-    return {"verify": tls(config), "proxy": proxy, "trust_env": False}
+    proxy = proxy_url(choose_proxy(config), library)
+    return {"verify": tls(config, library), "proxy": proxy, "trust_env": False}
 
 
 def _redirected(endpoint: EndpointState, response: httpx.Response) -> Outgoing | None:

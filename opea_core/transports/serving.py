@@ -6,12 +6,11 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, NoReturn
 
-import httpx
-
 from opea_core import errors
 from opea_core.calls import Call
 from opea_core.engine import Engine, new_id
 from opea_core.opea import OPEA
+from opea_core.transport.http.library import transport_errors
 from opea_core.transports import passing
 from opea_core.transports.incoming import Incoming, OwnNames, call_of, passed_on
 from opea_core.transports.outgoing import (
@@ -106,7 +105,7 @@ class Serving:
             return self._response(request, passing.passed(self._engine, spec, request))
         except errors.OPEAError as error:
             return self._refuse(request, incoming, error, RawCall(b"", ""))
-        except httpx.TransportError as error:
+        except transport_errors() as error:
             self._raise(error, request)
 
     async def _apass(self, request: Any, incoming: Incoming) -> Any:
@@ -116,7 +115,7 @@ class Serving:
             return self._response(request, outgoing)
         except errors.OPEAError as error:
             return self._refuse(request, incoming, error, RawCall(b"", ""))
-        except httpx.TransportError as error:
+        except transport_errors() as error:
             self._raise(error, request)
 
     def _refuse(
@@ -146,6 +145,10 @@ class Serving:
         raise getattr(self.library, name)(str(error), request=request) from error
 
 
+def _failures() -> tuple[type[Exception], ...]:
+    return errors.OPEAError, *transport_errors()
+
+
 def _raw(call: Call) -> RawCall:
     raw = call.spec.raw
     assert isinstance(raw, RawCall)
@@ -170,7 +173,7 @@ class Pieces:
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self._stream
-        except (errors.OPEAError, httpx.TransportError) as error:
+        except _failures() as error:
             self._fail(error)
 
     def close(self) -> None:
@@ -189,7 +192,7 @@ class AsyncPieces:
         try:
             async for piece in self._stream:
                 yield piece
-        except (errors.OPEAError, httpx.TransportError) as error:
+        except _failures() as error:
             self._fail(error)
 
     async def aclose(self) -> None:

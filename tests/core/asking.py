@@ -185,8 +185,8 @@ def made(*servers: Any, **options: Any) -> OPEA:
                 for i, (s, n) in enumerate(zip(servers, names, strict=False))
             ]
         } | options
-    if _HTTP and not {"async_http_client", "http_async_client", "async_transport"} & set(options):
-        options["async_http_client"] = _HTTP[-1]
+    if _HTTP and not {"async_http_client", "http_library", "async_transport"} & set(options):
+        options["http_library"] = _HTTP[-1]
     return OPEA(**{"retry": FAST, "breaker": BRISK, "model": "scripted-model"} | options)
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from asking import WAYS, Aiohttp, Way, made
 
 from opea_core.testing import ScriptedServer
+from opea_core.transport.http import library
+
+if "OPEA_TEST_HTTP_LIBRARY" in os.environ:  # what every object here is made with that names none
+    preferred = os.environ["OPEA_TEST_HTTP_LIBRARY"]
+    library._CORES = {preferred: library._CORES[preferred]} | library._CORES
 
 
 @pytest.fixture(autouse=True)

@@ -79,5 +79,5 @@ def test_so_are_async_ones(
             await opea.achat("Hello")
         return garbage()
 
-    with made(server, **({"async_http_client": http} if http else {})) as opea:
+    with made(server, **({"http_library": http} if http else {})) as opea:
         assert asyncio.run(main(opea)) == []

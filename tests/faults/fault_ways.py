@@ -52,7 +52,7 @@ class Told:
 
 _MAKES: dict[str, Callable[..., Any]] = {
     "core": OPEA,
-    "aiohttp": partial(OPEA, async_http_client="aiohttp"),
+    "aiohttp": partial(OPEA, http_library="aiohttp"),
     "langchain": ChatOPEA,
     "llama_index": OPEALLM,
 }

@@ -155,7 +155,7 @@ class Run:
         bodies = [on_the_wire(chance, sent) for sent in answers]
         left = iter(bodies)
         server.always(lambda _: next(map(raw, left), None))
-        more: dict[str, Any] = {"async_http_client": "aiohttp"} if chance.random() < 0.3 else {}
+        more: dict[str, Any] = {"http_library": "aiohttp"} if chance.random() < 0.3 else {}
         self._ask(way, bodies, runner, OPEA(base_url=server.url, **OPTIONS, **more))
 
     def ask(self, way: Way, answers: list[Sent], runner: asyncio.Runner) -> None:

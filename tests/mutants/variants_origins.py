@@ -146,36 +146,22 @@ VARIANTS = [
     Variant(
         "K12: one client is lent as the other is",
         "opea_core/transport/drivers/pair.py",
-        "borrowed_async(async_given, async_transport, self.async_lent)",
-        "borrowed_async(async_given, async_transport, self.lent)",
+        "borrowed_async(async_http_client, async_transport, self.async_lent)",
+        "borrowed_async(async_http_client, async_transport, self.lent)",
         _ORIGINS + " -k two_clients",
     ),
     Variant(
         "K12: a client's credentials go to any server",
         _BORROWED,
-        (
-            "return given.send(\n"
-            "                _checked(given, request), stream=True, "
-            "follow_redirects=False, auth=None\n"
-        ),
-        (
-            "return given.send(\n"
-            "                _checked(given, request), stream=True, follow_redirects=False\n"
-        ),
+        ("response = given.send(made, stream=True, follow_redirects=False, auth=None)"),
+        ("response = given.send(made, stream=True, follow_redirects=False)"),
         _ORIGINS + " -k a_client",
     ),
     Variant(
         "K12: an async client's credentials go to any server",
         _BORROWED,
-        (
-            "return await given.send(\n"
-            "                _checked(given, request), stream=True, "
-            "follow_redirects=False, auth=None\n"
-        ),
-        (
-            "return await given.send(\n"
-            "                _checked(given, request), stream=True, follow_redirects=False\n"
-        ),
+        ("response = await given.send(made, stream=True, follow_redirects=False, auth=None)"),
+        ("response = await given.send(made, stream=True, follow_redirects=False)"),
         TRANSPORT + "test_user_clients.py -k servers_of_the_object",
     ),
     # --- what a call names

@@ -257,8 +257,8 @@ VARIANTS = [
     Variant(
         "T5: sync reads are not bounded",
         _LINE,
-        "data = self._inner.read(max_bytes, self._left())",
-        "data = self._inner.read(max_bytes, timeout)",
+        "data: bytes = self._inner.read(max_bytes, self._left())",
+        "data: bytes = self._inner.read(max_bytes, timeout)",
         _BOTH + " -k drip",
     ),
     Variant(
@@ -369,8 +369,8 @@ VARIANTS = [
     Variant(
         "K4: a caller's client follows it",
         "opea_core/transport/http/user_clients.py",
-        "return given.send(_with_defaults(given, request), stream=True, follow_redirects=False)",
-        "return given.send(_with_defaults(given, request), stream=True, follow_redirects=True)",
+        "response = given.send(made, stream=True, follow_redirects=False)\n",
+        "response = given.send(made, stream=True, follow_redirects=True)\n",
         TRANSPORT + "test_user_clients.py -k redirect",
     ),
     Variant(

@@ -224,10 +224,10 @@ VARIANTS = [
         "R20: what came of a sync answer is not told",
         _LINE,
         (
-            "        data = self._inner.read(max_bytes, self._left())\n"
+            "        data: bytes = self._inner.read(max_bytes, self._left())\n"
             "        self._line.came = self._line.came or bool(data)\n"
         ),
-        "        data = self._inner.read(max_bytes, self._left())\n",
+        "        data: bytes = self._inner.read(max_bytes, self._left())\n",
         _ONCE,
     ),
     Variant(

@@ -26,7 +26,7 @@ ChatOPEA(rate_limiter=InMemoryRateLimiter(), tags=["a"], disable_streaming="tool
 ChatOPEA(model_name="m", openai_api_base="http://a", request_timeout=5, max_completion_tokens=9)
 OPEAEmbeddings(model="m", dimensions=64, chunk_size=8, query_prefix="query: ")
 OPEARerank(model="m", top_n=None)
-OPEARerank(top_k=3, http_async_client="aiohttp")
+OPEARerank(top_k=3, http_library="aiohttp")
 
 # --- what is wrong
 

@@ -19,7 +19,7 @@ OPEALLM(model_name="m", max_new_tokens=9, additional_kwargs={"top_k": 3}, header
 OPEAEmbedding("m", embed_batch_size=8, num_workers=2, timeout=Timeouts(idle=5))
 OPEAEmbedding(model_name="m", text_prefix="passage: ", dimensions=64)
 OPEARerank("m", top_n=3, endpoints=["http://a", "http://b"])
-OPEARerank(top_k=3, async_http_client="aiohttp")
+OPEARerank(top_k=3, http_library="aiohttp")
 
 # --- what is wrong
 

@@ -7,9 +7,8 @@ import contextlib
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import assert_never
-
-import httpx
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from opea_core.errors import ConfigurationError, OPEAError
 from opea_core.flow.call import CallResult
@@ -39,10 +38,14 @@ from opea_core.transport.drivers.loop_connections import (
     Timer,
 )
 from opea_core.transport.exchange import DRAIN, Exchange
+from opea_core.transport.http.library import HTTPLibrary, load_library
 from opea_core.transport.http.transports import async_transport, http_request
 from opea_core.transport.limiter import Limiter
 
-AsyncHandle = Callable[[httpx.Request], Awaitable[httpx.Response]]
+if TYPE_CHECKING:
+    import httpx
+
+AsyncHandle: TypeAlias = "Callable[[httpx.Request], Awaitable[httpx.Response]]"
 
 
 async def _nothing() -> None:
@@ -61,12 +64,14 @@ class AsyncConnection:
     def __init__(
         self,
         request: Request,
+        library: HTTPLibrary,
         handle: AsyncHandle,
         place: LoopPlace,
         slot: AsyncPooledConnection | None,
     ) -> None:
         self.exchange = Exchange(request, slot.line if slot else SocketState(own=False))
         self._request = request
+        self._library = library
         self._handle = handle
         self._place = place
         self._slot = slot
@@ -88,9 +93,10 @@ class AsyncConnection:
         exchange = self.exchange
         self._timer.arm()
         try:
-            response = await self._handle(http_request(self._request, exchange.timeouts()))
+            made = http_request(self._request, exchange.timeouts(), self._library)
+            response = await self._handle(made)
             stream = response.stream
-            if not isinstance(stream, httpx.AsyncByteStream):
+            if not isinstance(stream, self._library.http.AsyncByteStream):
                 raise TypeError(
                     "the transport gave an answer whose body cannot be read in this way"
                 )
@@ -169,10 +175,14 @@ class AsyncDriver:
     """Runs calls in the running event loop; keeps the connections of each loop apart."""
 
     def __init__(
-        self, handle: AsyncHandle | None = None, make: MakeTransport = async_transport
+        self,
+        handle: AsyncHandle | None = None,
+        library: HTTPLibrary | None = None,
+        make: Callable[..., httpx.AsyncBaseTransport] = async_transport,
     ) -> None:
         self._handle = handle
-        self._make = make
+        self.library = library or load_library()
+        self._make: MakeTransport = partial(make, self.library)
         self._handle_loop: asyncio.AbstractEventLoop | None = None
         self._places: dict[asyncio.AbstractEventLoop, LoopPlace] = {}
 
@@ -309,11 +319,13 @@ class AsyncDriver:
         return outcome
 
     def _connection(self, send: Send, place: LoopPlace) -> AsyncConnection:
+        library = self.library
         if self._handle is not None:
-            return AsyncConnection(send.request, self._handle, place, None)
+            return AsyncConnection(send.request, library, self._handle, place, None)
         slot, old = place.slots.take(send.permit.endpoint)
         place.close_soon(old)
-        return AsyncConnection(send.request, slot.transport.handle_async_request, place, slot)
+        handle = slot.transport.handle_async_request
+        return AsyncConnection(send.request, library, handle, place, slot)
 
     @staticmethod
     async def _key(effect: FetchKey, place: LoopPlace, limiter: Limiter) -> str | None:

@@ -10,17 +10,19 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
-
-import httpx
+from typing import TYPE_CHECKING, TypeAlias
 
 from opea_core.config import Endpoint
 from opea_core.policy import SECOND
 from opea_core.transport.deadline import SocketState
 from opea_core.transport.http.pool import SWEEP, ConnectionPool, PooledConnection
 
-AsyncPooledConnection = PooledConnection[httpx.AsyncBaseTransport]
-AsyncConnectionPool = ConnectionPool[httpx.AsyncBaseTransport]
-MakeTransport = Callable[[Endpoint, str | None, SocketState], httpx.AsyncBaseTransport]
+if TYPE_CHECKING:
+    import httpx
+
+AsyncPooledConnection: TypeAlias = "PooledConnection[httpx.AsyncBaseTransport]"
+AsyncConnectionPool: TypeAlias = "ConnectionPool[httpx.AsyncBaseTransport]"
+MakeTransport: TypeAlias = "Callable[[Endpoint, str | None, SocketState], httpx.AsyncBaseTransport]"
 
 
 class Timer:

@@ -6,12 +6,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from opea_core import errors
 from opea_core.lazy_imports import importing
-from opea_core.settings import AIOHTTP
 from opea_core.transport.drivers.sync import SyncDriver
+from opea_core.transport.http.library import AIOHTTP, LibraryName, load_library
 from opea_core.transport.http.user_clients import Lent, borrowed_async, borrowed_sync
 from opea_core.transport.limiter import Limiter
 
@@ -31,29 +31,27 @@ class Drivers:
     def __init__(
         self,
         http_client: httpx.Client | httpx2.Client | None = None,
-        async_http_client: httpx.AsyncClient
-        | httpx2.AsyncClient
-        | Literal["aiohttp"]
-        | None = None,
+        async_http_client: httpx.AsyncClient | httpx2.AsyncClient | None = None,
         transport: httpx.BaseTransport | httpx2.BaseTransport | None = None,
         async_transport: httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport | None = None,
+        http_library: LibraryName | None = None,
         origins: Iterable[str] = (),
     ) -> None:
-        async_given = None if async_http_client == AIOHTTP else async_http_client
-        self.lent = Lent(origins, http_client, async_given)
+        self.lent = Lent(origins, http_client, async_http_client)
         """Where the headers and credentials of the caller's HTTP client go."""
         self.async_lent = Lent(origins)
-        self.sync = SyncDriver(borrowed_sync(http_client, transport, self.lent))
+        handle, library = borrowed_sync(http_client, transport, self.lent) or (None, None)
+        self.sync = SyncDriver(handle, library or load_library(http_library))
         self.only_sync = bool(http_client or transport) and not (
-            async_http_client or async_transport
+            async_http_client or async_transport or http_library
         )
         """Whether the caller lent a way to sync servers, and none for async code."""
         self.limiters: weakref.WeakSet[Limiter] = weakref.WeakSet()
         """Every set of limits over these connections."""
         self.closed = False
         self.at_close: list[Callable[[], None]] = []
-        self._with_aiohttp = async_http_client == AIOHTTP
-        self._async_handle = borrowed_async(async_given, async_transport, self.async_lent)
+        self._library = http_library
+        self._async_borrowed = borrowed_async(async_http_client, async_transport, self.async_lent)
         self._aio: AsyncDriver | None = None
         self._lock = threading.Lock()
         _living.add(self)
@@ -79,11 +77,14 @@ class Drivers:
         with importing:
             from opea_core.transport.drivers.aio import AsyncDriver
 
-            if not self._with_aiohttp:
-                return AsyncDriver(self._async_handle)
+            if self._async_borrowed is not None:
+                return AsyncDriver(*self._async_borrowed)
+            library = load_library(self._library)
+            if self._library != AIOHTTP:
+                return AsyncDriver(library=library)
             from opea_core.transport.http.aiohttp_connections import aiohttp_transport
 
-        return AsyncDriver(make=aiohttp_transport)
+        return AsyncDriver(library=library, make=aiohttp_transport)
 
     def close(self) -> None:
         """Refuse further calls, break what is in use and close what is idle.

@@ -10,9 +10,8 @@ import time
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import assert_never
-
-import httpx
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from opea_core.errors import OPEAError
 from opea_core.flow.call import CallResult
@@ -35,14 +34,19 @@ from opea_core.transport import keys
 from opea_core.transport.call_session import CallSession
 from opea_core.transport.deadline import SocketState
 from opea_core.transport.exchange import DRAIN, Exchange
+from opea_core.transport.http.library import HTTPLibrary, load_library
 from opea_core.transport.http.pool import SWEEP, ConnectionPool, PooledConnection
 from opea_core.transport.http.transports import http_request, sync_transport
 from opea_core.transport.limiter import Limiter
 
+if TYPE_CHECKING:
+    import httpx
+
 _LONGEST_WAIT, _LONGEST_LOCK = 5.0, 1e6
 """Seconds; a wait without end could not be interrupted on every system."""
-SyncPooledConnection = PooledConnection[httpx.BaseTransport]
-SyncConnectionPool = ConnectionPool[httpx.BaseTransport]
+SyncPooledConnection: TypeAlias = "PooledConnection[httpx.BaseTransport]"
+SyncConnectionPool: TypeAlias = "ConnectionPool[httpx.BaseTransport]"
+SyncHandle: TypeAlias = "Callable[[httpx.Request], httpx.Response]"
 
 
 class SyncConnection:
@@ -51,12 +55,14 @@ class SyncConnection:
     def __init__(
         self,
         request: Request,
-        handle: Callable[[httpx.Request], httpx.Response],
+        library: HTTPLibrary,
+        handle: SyncHandle,
         slots: SyncConnectionPool,
         slot: SyncPooledConnection | None,
     ) -> None:
         self.exchange = Exchange(request, slot.line if slot else SocketState(own=False))
         self._request = request
+        self._library = library
         self._handle = handle
         self._slots = slots
         self._slot = slot
@@ -79,9 +85,10 @@ class SyncConnection:
     def _open(self) -> TransportFailure | Reply | None:
         exchange = self.exchange
         try:
-            response = self._handle(http_request(self._request, exchange.timeouts()))
+            made = http_request(self._request, exchange.timeouts(), self._library)
+            response = self._handle(made)
             stream = response.stream
-            if not isinstance(stream, httpx.SyncByteStream):
+            if not isinstance(stream, self._library.http.SyncByteStream):
                 raise TypeError(
                     "the transport gave an answer whose body cannot be read in this way"
                 )
@@ -223,8 +230,11 @@ def _close_all(slots: SyncConnectionPool) -> None:
 class SyncDriver:
     """Runs calls in the calling thread. One for all threads of an object."""
 
-    def __init__(self, handle: Callable[[httpx.Request], httpx.Response] | None = None) -> None:
+    def __init__(
+        self, handle: SyncHandle | None = None, library: HTTPLibrary | None = None
+    ) -> None:
         self._handle = handle
+        self.library = library or load_library()
         self._new_slots()
         # One for each key function.
         self._key_locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
@@ -259,7 +269,7 @@ class SyncDriver:
         _close(self.slots.clear())
 
     def _new_slots(self) -> None:
-        self.slots: SyncConnectionPool = ConnectionPool(sync_transport)
+        self.slots: SyncConnectionPool = ConnectionPool(partial(sync_transport, self.library))
         # not __del__: in a reference cycle that would run after the sockets' own, which warn
         self._finalizer = weakref.finalize(self, _close_all, self.slots)
 
@@ -335,12 +345,14 @@ class SyncDriver:
         return outcome
 
     def _connection(self, send: Send) -> SyncConnection:
+        library = self.library
         if self._handle is not None:
-            return SyncConnection(send.request, self._handle, self.slots, None)
+            return SyncConnection(send.request, library, self._handle, self.slots, None)
         slot, old = self.slots.take(send.permit.endpoint)
         try:
             _close(old)
-            return SyncConnection(send.request, slot.transport.handle_request, self.slots, slot)
+            handle = slot.transport.handle_request
+            return SyncConnection(send.request, library, handle, self.slots, slot)
         except BaseException:
             _close(self.slots.drop(slot))
             raise

@@ -1,8 +1,9 @@
 """aiohttp's connections behind httpx's transport interface: its parser is written in C.
 
-For those who hold thousands of streams in one process (``async_http_client="aiohttp"``, extra
+For those who hold thousands of streams in one process (``http_library="aiohttp"``, extra
 ``[aiohttp]``). A transport has one connection, as those of httpx here have, and tells its line the
-same about it; the exceptions that leave it are httpx's.
+same about it; the exceptions that leave it are httpx's, or those of httpx2 where only that is
+installed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ import errno
 import io
 import time
 from collections.abc import AsyncIterator
-from functools import partial
-from typing import Any, cast
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
-import httpx
 import yarl
 from aiohttp.client_proto import ResponseHandler
 
@@ -25,9 +25,13 @@ from opea_core.config import Endpoint
 from opea_core.errors import ConfigurationError
 from opea_core.policy import SECOND
 from opea_core.transport.deadline import KEEP_ALIVE, SocketState
+from opea_core.transport.http.library import HTTPLibrary
 from opea_core.transport.http.proxy import proxy_url
 from opea_core.transport.http.tls import tls
 from opea_core.transport.http.unread_bytes import in_transport, watch
+
+if TYPE_CHECKING:
+    import httpx
 
 _LARGE = _LONGEST_LINE = 64 * 1024
 _BROKEN = {  # by what aiohttp says, in httpx's words
@@ -41,19 +45,21 @@ _NO_OWN_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 def aiohttp_transport(
-    endpoint: Endpoint, proxy: str | None, line: SocketState
+    library: HTTPLibrary, endpoint: Endpoint, proxy: str | None, line: SocketState
 ) -> httpx.AsyncBaseTransport:
     """A transport for one connection at a time, whose waits the line's timer ends.
 
     Raises ConfigurationError for a SOCKS proxy.
     """
-    found = proxy_url(proxy)
+    found = proxy_url(proxy, library)
     if found is not None and found.url.scheme not in ("http", "https"):
         raise ConfigurationError(
             "aiohttp knows no SOCKS proxies.",
-            'Leave async_http_client="aiohttp" out, or use another proxy.',
+            'Leave http_library="aiohttp" out, or use another proxy.',
         )
-    return _Transport(_Connector(line, tls(endpoint)), found, line)
+    transport: Any = _Transport(_Connector(line, tls(endpoint, library)), found, line, library)
+    made: httpx.AsyncBaseTransport = transport
+    return made
 
 
 class _Protocol(ResponseHandler):
@@ -160,9 +166,17 @@ class _Connector(aiohttp.TCPConnector):
             self._reader.lost(protocol.exception(), failure)
 
 
-class _Transport(httpx.AsyncBaseTransport):
-    def __init__(self, connector: _Connector, proxy: httpx.Proxy | None, line: SocketState) -> None:
+class _Transport:
+    def __init__(
+        self,
+        connector: _Connector,
+        proxy: httpx.Proxy | None,
+        line: SocketState,
+        library: HTTPLibrary,
+    ) -> None:
         self._line = line
+        self._http = library.http
+        self._body_class = _body_class(library)
         self._connector = connector
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -182,7 +196,7 @@ class _Transport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send, and wait for the headers of the answer."""
-        assert isinstance(request.stream, httpx.ByteStream)
+        content: Any = request.stream  # all of it, as ours are
         limit = aiohttp.ClientTimeout(
             total=None, connect=_seconds_left(self._line.connect_at), ceil_threshold=float("inf")
         )
@@ -197,21 +211,23 @@ class _Transport(httpx.AsyncBaseTransport):
                 headers=headers if tunnel else [*headers, *self._proxy_auth.items()],
                 proxy=self._proxy,
                 proxy_headers=self._proxy_auth if tunnel else None,
-                data=_body(b"".join(request.stream)),
+                data=_body(b"".join(content)),
                 allow_redirects=False,
                 timeout=limit,
             )
         except (aiohttp.ClientError, OSError) as error:
-            raise _as_httpx(error) from error
+            raise _translated(error, self._http) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._connector.closed and task is not None and not task.cancelling():
                 # aiohttp cancels who waits for it.
-                raise httpx.ConnectError("the connection was closed") from None
+                raise self._http.ConnectError("the connection was closed") from None
             raise
-        return httpx.Response(
-            response.status, headers=response.raw_headers, stream=_Body(response, self._connector)
+        body = self._body_class(response, self._connector, self._http)
+        made: httpx.Response = self._http.Response(
+            response.status, headers=response.raw_headers, stream=body
         )
+        return made
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -222,8 +238,9 @@ class _Transport(httpx.AsyncBaseTransport):
         await self._session.close()
 
 
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, response: aiohttp.ClientResponse, connector: _Connector) -> None:
+class _Body:
+    def __init__(self, response: aiohttp.ClientResponse, connector: _Connector, http: Any) -> None:
+        self._http = http
         self._response = response
         self._connector = connector
         connector.watch(self)
@@ -256,12 +273,18 @@ class _Body(httpx.AsyncByteStream):
             rest = content._read_nowait(-1)
             if rest:
                 yield rest
-            raise _as_httpx(error) from error
+            raise _translated(error, self._http) from error
 
     async def aclose(self) -> None:
         """Keep the connection if the body was read to its end."""
         self._connector.done()
         self._response.release()
+
+
+@lru_cache
+def _body_class(library: HTTPLibrary) -> type[_Body]:
+    """A body, as those of the library are."""
+    return type("Body", (_Body, library.http.AsyncByteStream), {})
 
 
 def _body(content: bytes) -> Any:
@@ -273,31 +296,37 @@ def _seconds_left(at: int | None) -> float | None:
     return None if at is None else max(0.001, (at - time.monotonic_ns()) / SECOND)
 
 
-def _as_httpx(error: Exception) -> Exception:
+def _translated(error: Exception, http: Any) -> Exception:
     """The exception that httpx has for what happened."""
+    kind, text = _kind_of(error)
+    made: Exception = getattr(http, kind)(text)
+    return made
+
+
+def _kind_of(error: Exception) -> tuple[str, str]:
     # Else it has the URL in it.
     text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     match error:
         case aiohttp.ClientProxyConnectionError():
-            return httpx.ProxyError(text)
+            return "ProxyError", text
         case aiohttp.ClientHttpProxyError():
-            return httpx.ProxyError(f"{error.status} {text}")
+            return "ProxyError", f"{error.status} {text}"
         case aiohttp.ServerTimeoutError():
-            return httpx.ConnectTimeout(text)
+            return "ConnectTimeout", text
         case aiohttp.ClientConnectorError(os_error=OSError(errno=errno.ECONNREFUSED)):
-            return httpx.ConnectError("connection refused")
+            return "ConnectError", "connection refused"
         case aiohttp.ClientConnectorError():
-            return httpx.ConnectError(text)
+            return "ConnectError", text
         case aiohttp.ServerDisconnectedError():
-            return httpx.RemoteProtocolError("Server disconnected without sending a response")
+            return "RemoteProtocolError", "Server disconnected without sending a response"
         case aiohttp.ClientPayloadError() if "Not enough data" in text or error.__cause__ is None:
-            return httpx.RemoteProtocolError(
-                "peer closed connection without sending complete message body"
+            return (
+                "RemoteProtocolError",
+                "peer closed connection without sending complete message body",
             )
         case aiohttp.InvalidURL():
-            return httpx.InvalidURL(text)
+            return "InvalidURL", text
         case aiohttp.ClientPayloadError() | aiohttp.ClientResponseError():
-            return httpx.RemoteProtocolError(
-                _BROKEN[next((mark for mark in _BROKEN if mark in text), "")]
-            )
-    return httpx.ReadError(text or type(error).__name__)
+            mark = next((mark for mark in _BROKEN if mark in text), "")
+            return "RemoteProtocolError", _BROKEN[mark]
+    return "ReadError", text or type(error).__name__

@@ -6,33 +6,34 @@ import errno
 import os
 import ssl
 
-import httpx
-
 from opea_core.flow.effects import TransportFailure
 from opea_core.policy.retry import Phase
 from opea_core.transport.deadline import SocketState
 
 
 def describe(error: Exception, line: SocketState, sent_at: int, now: int) -> TransportFailure:
-    """What an exception of httpx means. The caller adds which of its time limits had passed."""
+    """What an exception of httpx or httpx2 means.
+
+    The caller adds which of its time limits had passed.
+    """
     phase = Phase.MAYBE_SENT if line.wrote else Phase.NOT_SENT
     if phase is Phase.NOT_SENT and line.own and _is_out_of_files():
         return TransportFailure(
             phase, "local", "this process has no file descriptor left", sent_at, now
         )
-    reason = _reason(error)
-    if isinstance(error, httpx.TimeoutException):
-        if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+    reason, kinds = _reason(error), _kinds(error)
+    if "TimeoutException" in kinds:
+        if kinds & {"ConnectTimeout", "PoolTimeout"}:
             return TransportFailure(
                 Phase.NOT_SENT, "timeout", reason, sent_at, now, limit="connect"
             )
         return TransportFailure(phase, "timeout", reason, sent_at, now)
-    if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
+    if kinds & {"LocalProtocolError", "UnsupportedProtocol", "InvalidURL"}:
         # Its words quote header values.
         return TransportFailure(phase, "invalid", type(error).__name__, sent_at, now)
-    if isinstance(error, httpx.ProxyError):
+    if "ProxyError" in kinds:
         return TransportFailure(Phase.NOT_SENT, "proxy", reason, sent_at, now)
-    if isinstance(error, httpx.ConnectError):
+    if "ConnectError" in kinds:
         kind = (
             "certificate"
             if _certificate(error)
@@ -49,12 +50,24 @@ def describe(error: Exception, line: SocketState, sent_at: int, now: int) -> Tra
             sent_at,
             now,
         )
-    if not isinstance(error, httpx.HTTPError | httpx.StreamError | OSError | EOFError):
+    if not (kinds or isinstance(error, OSError | EOFError)):
         return TransportFailure(
             phase, "unexpected", type(error).__name__, sent_at, now, cause=error
         )
     return TransportFailure(
         phase, "disconnected", reason, sent_at, now, reused=line.was_stale(now), own=line.own
+    )
+
+
+_LIBRARIES = ("httpx", "httpx2")
+
+
+def _kinds(error: Exception) -> frozenset[str]:
+    """The names of the classes that the HTTP library has for it; empty for what is not its own."""
+    return frozenset(
+        cls.__name__
+        for cls in type(error).__mro__
+        if cls.__module__.partition(".")[0] in _LIBRARIES
     )
 
 

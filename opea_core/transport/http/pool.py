@@ -7,9 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar, cast
-
-import httpx
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from opea_core.config import Endpoint
 from opea_core.policy import SECOND
@@ -18,13 +16,16 @@ from opea_core.transport.deadline import SocketState
 from opea_core.transport.http.proxy import choose_proxy
 from opea_core.transport.http.unread_bytes import is_readable
 
+if TYPE_CHECKING:
+    import httpx
+
 _IDLE = 30 * SECOND
 SWEEP = 2 * SECOND
 """So often the kept connections are looked after while nobody calls."""
 _MOST_KEPT = 256
 """Kept connections of all origins."""
 
-TransportT = TypeVar("TransportT", httpx.BaseTransport, httpx.AsyncBaseTransport)
+TransportT = TypeVar("TransportT", "httpx.BaseTransport", "httpx.AsyncBaseTransport")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-import httpx
-
 from opea_core.config import Endpoint
 from opea_core.errors import ConfigurationError
+from opea_core.transport.http.library import HTTPLibrary
 from opea_core.transport.http.no_proxy import goes_direct
+
+if TYPE_CHECKING:
+    import httpx
 
 
 def choose_proxy(endpoint: Endpoint) -> str | None:
@@ -31,11 +34,14 @@ def choose_proxy(endpoint: Endpoint) -> str | None:
     return found if "://" in found else f"http://{found}"
 
 
-def proxy_url(proxy: str | None) -> httpx.Proxy | None:
-    """The proxy as httpx has it, or ConfigurationError."""
+def proxy_url(proxy: str | None, library: HTTPLibrary) -> httpx.Proxy | None:
+    """The proxy as the library has it, or ConfigurationError."""
+    if proxy is None:
+        return None
     try:
-        return None if proxy is None else httpx.Proxy(proxy)
-    except (ValueError, httpx.InvalidURL) as error:
+        found: httpx.Proxy = library.http.Proxy(proxy)
+        return found
+    except (ValueError, library.http.InvalidURL) as error:
         raise ConfigurationError(
             "The proxy is no usable URL (it is not shown, as it may hold a password).",
             f"{type(error).__name__}",

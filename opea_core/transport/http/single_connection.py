@@ -7,9 +7,12 @@ The pool still makes the connections, also those through proxies.
 
 from __future__ import annotations
 
-import httpcore
+from typing import TYPE_CHECKING
 
 from opea_core.transport.http.unread_bytes import behind_answer
+
+if TYPE_CHECKING:
+    import httpcore
 
 
 class SingleConnection:

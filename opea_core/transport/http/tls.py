@@ -8,10 +8,9 @@ import threading
 from functools import lru_cache
 from pathlib import Path
 
-import httpx
-
 from opea_core.config import Endpoint
 from opea_core.errors import ConfigurationError
+from opea_core.transport.http.library import HTTPLibrary
 
 SYSTEM = "system"
 """``verify="system"``: what the operating system trusts."""
@@ -27,8 +26,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-def tls(endpoint: Endpoint) -> ssl.SSLContext:
-    """What an endpoint's connections are verified by; one object for all that verify alike."""
+def tls(endpoint: Endpoint, library: HTTPLibrary) -> ssl.SSLContext:
+    """What an endpoint's connections are verified by; one object for all that verify alike.
+
+    ``verify=True`` is what the library takes for it: httpx the certificates of certifi, httpx2
+    those of the system.
+    """
     if isinstance(endpoint.verify, ssl.SSLContext):
         return endpoint.verify
     if endpoint.url.origin.startswith("http://"):
@@ -40,7 +43,7 @@ def tls(endpoint: Endpoint) -> ssl.SSLContext:
             if endpoint.trust_env
             else None
         )
-        return _tls_context(verify, endpoint.cert, files)
+        return _tls_context(verify, endpoint.cert, files, library)
 
 
 def _system_context() -> ssl.SSLContext:
@@ -63,12 +66,16 @@ def _no_tls() -> ssl.SSLContext:
 
 @lru_cache
 def _tls_context(
-    verify: bool | str, cert: str | tuple[str, ...] | None, env: tuple[str | None, ...] | None
+    verify: bool | str,
+    cert: str | tuple[str, ...] | None,
+    env: tuple[str | None, ...] | None,
+    library: HTTPLibrary,
 ) -> ssl.SSLContext:
     """One context for all that verify the same way.
 
     ``env`` are the CA variables it honours, None for none.
     """
+    context: ssl.SSLContext
     try:
         if verify == SYSTEM:
             context = _system_context()
@@ -78,7 +85,7 @@ def _tls_context(
                 cafile=None if path.is_dir() else verify, capath=verify if path.is_dir() else None
             )
         else:
-            context = httpx.create_ssl_context(verify=verify, trust_env=env is not None)
+            context = library.http.create_ssl_context(verify=verify, trust_env=env is not None)
         if cert is not None:
             files = (cert,) if isinstance(cert, str) else cert
             context.load_cert_chain(*files)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any, TypeVar
-
-import httpx
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opea_core.errors import ConfigurationError
 from opea_core.header_checks import NOT_YOURS
+from opea_core.transport.http.library import (
+    AIOHTTP,
+    HTTPLibrary,
+    load_library,
+    used_libraries,
+)
 from opea_core.transport.http.transports import parse_url
 
-KindT = TypeVar("KindT")
+if TYPE_CHECKING:
+    import httpx
+
+Borrowed: TypeAlias = "tuple[Callable[[httpx.Request], httpx.Response], HTTPLibrary]"
+AsyncBorrowed: TypeAlias = (
+    "tuple[Callable[[httpx.Request], Awaitable[httpx.Response]], HTTPLibrary]"
+)
 
 
 class Lent:
@@ -29,7 +38,8 @@ class Lent:
 
     def to(self, origins: Iterable[str]) -> None:
         """Change for which."""
-        self.origins = frozenset(_parts(parse_url(origin)) for origin in origins)
+        library = load_library()
+        self.origins = frozenset(_parts(parse_url(origin, library)) for origin in origins)
 
     def covers(self, request: httpx.Request) -> bool:
         """Whether the request goes to one of them."""
@@ -50,59 +60,66 @@ def _parts(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def borrowed_sync(
-    client: object, transport: object, lent: Lent
-) -> Callable[[httpx.Request], httpx.Response] | None:
-    """How to send over a caller's own client or transport; None if there is neither."""
+def borrowed_sync(client: object, transport: object, lent: Lent) -> Borrowed | None:
+    """How to send over a caller's own client or transport, and with which library.
+
+    None if there is neither.
+    """
     if client is None:
-        own = _checked_kind("transport", transport, httpx.BaseTransport)
-        return None if own is None else own.handle_request
-    given = _checked_kind("http_client", client, httpx.Client)
-    assert given is not None
+        if transport is None:
+            return None
+        library = _library_of("transport", transport, "BaseTransport")
+        own: Any = transport
+        return own.handle_request, library
+    library = _library_of("http_client", client, "Client")
+    given: Any = client
 
     def send(request: httpx.Request) -> httpx.Response:
-        if not lent.covers(request):
-            return given.send(
-                _checked(given, request), stream=True, follow_redirects=False, auth=None
-            )
-        return given.send(_with_defaults(given, request), stream=True, follow_redirects=False)
+        response: httpx.Response
+        if lent.covers(request):
+            made = _with_defaults(given, request)
+            response = given.send(made, stream=True, follow_redirects=False)
+        else:
+            made = _checked(given, request)
+            response = given.send(made, stream=True, follow_redirects=False, auth=None)
+        return response
 
-    return send
+    return send, library
 
 
-def borrowed_async(
-    client: object, transport: object, lent: Lent
-) -> Callable[[httpx.Request], Awaitable[httpx.Response]] | None:
+def borrowed_async(client: object, transport: object, lent: Lent) -> AsyncBorrowed | None:
     """The async twin of ``borrowed_sync``."""
     if client is None:
-        own = _checked_kind("async_transport", transport, httpx.AsyncBaseTransport)
-        return None if own is None else own.handle_async_request
-    given = _checked_kind("async_http_client", client, httpx.AsyncClient)
-    assert given is not None
+        if transport is None:
+            return None
+        library = _library_of("async_transport", transport, "AsyncBaseTransport")
+        own: Any = transport
+        return own.handle_async_request, library
+    library = _library_of("async_http_client", client, "AsyncClient")
+    given: Any = client
 
     async def send(request: httpx.Request) -> httpx.Response:
-        if not lent.covers(request):
-            return await given.send(
-                _checked(given, request), stream=True, follow_redirects=False, auth=None
-            )
-        return await given.send(_with_defaults(given, request), stream=True, follow_redirects=False)
+        response: httpx.Response
+        if lent.covers(request):
+            made = _with_defaults(given, request)
+            response = await given.send(made, stream=True, follow_redirects=False)
+        else:
+            made = _checked(given, request)
+            response = await given.send(made, stream=True, follow_redirects=False, auth=None)
+        return response
 
-    return send
+    return send, library
 
 
-def _checked_kind(name: str, value: object, kind: type[KindT]) -> KindT | None:
-    """A client or transport of httpx, or what is used like it of httpx2's."""
-    if value is None or isinstance(value, kind):
-        return value
-    if "httpx2" in sys.modules:  # its objects come from nowhere else
-        from opea_core.transport.http.httpx2_clients import as_httpx
-
-        found: KindT | None = as_httpx(value, kind.__name__)
-        if found is not None:
-            return found
-    either = f"an httpx.{kind.__name__} or one of httpx2"
-    or_word = ', or "aiohttp"' if name == "async_http_client" else ""
-    raise ConfigurationError(f"{name}= takes {either}{or_word}, not {type(value).__name__}.")
+def _library_of(name: str, value: object, kind: str) -> HTTPLibrary:
+    """Of httpx or httpx2: the one that the caller's object is of."""
+    for library in used_libraries():
+        if isinstance(value, getattr(library.http, kind)):
+            return library
+    hint = 'Write http_library="aiohttp".' if value == AIOHTTP else ""
+    raise ConfigurationError(
+        f"{name}= takes an httpx.{kind} or one of httpx2, not {type(value).__name__}.", hint
+    )
 
 
 def _with_defaults(

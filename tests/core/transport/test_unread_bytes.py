@@ -352,7 +352,9 @@ class Ours:
         self._way = way
         self.line = SocketState()
         backend: Any = (
-            DeadlineBackend(self.line) if way.name == "sync" else AsyncDeadlineBackend(self.line)
+            DeadlineBackend(self.line, httpcore)
+            if way.name == "sync"
+            else AsyncDeadlineBackend(self.line, httpcore)
         )
         self.stream: Any = way.run(lambda: backend.connect_tcp("127.0.0.1", port)).result(PATIENCE)
         for layer in range(layers):

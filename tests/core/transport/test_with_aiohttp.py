@@ -74,7 +74,7 @@ def test_a_stream_that_breaks_off_after_something_was_read(
     server.script(raw(HEAD + framed(EVENT), Hold(goes_on), then))
 
     async def main() -> tuple[str, OPEAError | None]:
-        async with made(server, async_http_client="aiohttp") as opea:
+        async with made(server, http_library="aiohttp") as opea:
             return await asyncio.wait_for(read(opea, goes_on), PATIENCE)
 
     text, broken = asyncio.run(main())
@@ -98,7 +98,7 @@ def test_what_breaks_before_anything_was_handed_on_is_tried_again(
     server.script(fault)
 
     async def main() -> str:
-        async with made(server, async_http_client="aiohttp") as opea:
+        async with made(server, http_library="aiohttp") as opea:
             return (await opea.achat("Hi")).content
 
     assert asyncio.run(main()) == 'This is the scripted model. You wrote: "Hi"'
@@ -110,7 +110,7 @@ def test_what_came_before_a_failure_is_not_lost(server: ScriptedServer) -> None:
     server.always(raw(HEAD + framed(EVENT) + b"5\r\nab"))
 
     async def main() -> OPEAError | None:
-        async with made(server, async_http_client="aiohttp", max_retries=0) as opea:
+        async with made(server, http_library="aiohttp", max_retries=0) as opea:
             return (await read(opea, threading.Event()))[1]
 
     failed = asyncio.run(main())
@@ -122,12 +122,11 @@ def test_what_came_before_a_failure_is_not_lost(server: ScriptedServer) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda url: OPEA(url, model="m", async_http_client="aiohttp"),
-        lambda url: OPEA(url, model="m", http_async_client="aiohttp"),
-        lambda url: ChatOPEA(base_url=url, model="m", http_async_client="aiohttp").client,
-        lambda url: OPEALLM(api_base=url, model="m", async_http_client="aiohttp").client,
+        lambda url: OPEA(url, model="m", http_library="aiohttp"),
+        lambda url: ChatOPEA(base_url=url, model="m", http_library="aiohttp").client,
+        lambda url: OPEALLM(api_base=url, model="m", http_library="aiohttp").client,
     ],
-    ids=["OPEA", "its other name", "ChatOPEA", "OPEALLM"],
+    ids=["OPEA", "ChatOPEA", "OPEALLM"],
 )
 def test_it_is_asked_for_with_a_word(
     server: ScriptedServer, make: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
@@ -155,24 +154,26 @@ def test_it_is_asked_for_with_a_word(
 
 
 def test_it_goes_with_what_a_client_of_ones_own_does_not(server: ScriptedServer) -> None:
-    made(server, async_http_client="aiohttp", verify=False, trust_env=False).close()
+    made(server, http_library="aiohttp", verify=False, trust_env=False).close()
 
 
 def test_what_it_cannot_do_is_said_at_once(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigurationError, match=r'an httpx\.AsyncClient .* or "aiohttp", not str'):
-        made(server, async_http_client="requests")
-    opea = made(server, async_http_client="aiohttp", proxy="socks5://localhost:1")
+    with pytest.raises(ConfigurationError, match="'httpx', 'httpx2', 'aiohttp', not 'requests'"):
+        made(server, http_library="requests")
+    with pytest.raises(ConfigurationError, match='http_library="aiohttp"'):
+        made(server, async_http_client="aiohttp")
+    opea = made(server, http_library="aiohttp", proxy="socks5://localhost:1")
     with pytest.raises(ConfigurationError, match="no SOCKS"):
         asyncio.run(opea.achat("Hi"))
     found = importlib.util.find_spec
     monkeypatch.setattr(
-        "opea_core.argument_checks.find_spec",
+        "opea_core.transport.http.library.find_spec",
         lambda name: None if name == "aiohttp" else found(name),
     )
     with pytest.raises(ConfigurationError, match=r"opea-core\[aiohttp\]"):
-        made(server, async_http_client="aiohttp")
+        made(server, http_library="aiohttp")
 
 
 def test_a_stray_answer_that_the_loop_has_not_seen_yet(server: ScriptedServer) -> None:
@@ -180,7 +181,7 @@ def test_a_stray_answer_that_the_loop_has_not_seen_yet(server: ScriptedServer) -
     server.script(faults.stray, chat("the right one"))
 
     async def main() -> str:
-        async with made(server, async_http_client="aiohttp") as opea:
+        async with made(server, http_library="aiohttp") as opea:
             await opea.achat("Hi")
             gone = threading.Event()
             threading.Timer(0.05, gone.set).start()
@@ -202,7 +203,7 @@ def test_a_reset_is_no_end(server: ScriptedServer) -> None:
     )
 
     async def main() -> tuple[str, OPEAError | None]:
-        async with made(server, async_http_client="aiohttp") as opea:
+        async with made(server, http_library="aiohttp") as opea:
             return await asyncio.wait_for(read(opea, goes_on), PATIENCE)
 
     text, broken = asyncio.run(main())
@@ -217,7 +218,7 @@ def test_a_path_does_not_decide_what_is_wrong(server: ScriptedServer) -> None:
     async def main() -> str:
         async with made(
             server,
-            async_http_client="aiohttp",
+            http_library="aiohttp",
             max_retries=0,
             base_url=f"{server.origin}/chunk/header/v1",
         ) as opea:
@@ -250,7 +251,7 @@ def test_the_loss_of_an_old_connection_is_not_the_new_ones() -> None:
 
     async def main(port: int) -> tuple[str, OPEAError | None]:
         async with OPEA(
-            f"http://127.0.0.1:{port}", model="m", async_http_client="aiohttp", max_retries=0
+            f"http://127.0.0.1:{port}", model="m", http_library="aiohttp", max_retries=0
         ) as opea:
             with pytest.raises(InvalidRequestError):
                 await opea.achat("x" * 16_000_000)
@@ -266,7 +267,7 @@ def test_cookies_are_not_kept(server: ScriptedServer) -> None:
     )
 
     async def main() -> None:
-        async with made(server, async_http_client="aiohttp") as opea:
+        async with made(server, http_library="aiohttp") as opea:
             for _ in range(2):
                 await opea.achat("Hi")
 
@@ -278,7 +279,7 @@ def test_bytes_behind_an_answer_do_not_become_the_next_one(server: ScriptedServe
     server.script(faults.stray, error(503, "busy"), chat("the right one"))
 
     async def main() -> list[str]:
-        async with made(server, async_http_client="aiohttp") as opea:
+        async with made(server, http_library="aiohttp") as opea:
             return [(await opea.achat("Hi")).content for _ in range(2)]
 
     assert asyncio.run(main())[1] == "the right one"
@@ -288,7 +289,7 @@ def test_loops_come_and_go(server: ScriptedServer) -> None:
     """One object in a loop after the other: nothing of an earlier one is used,
     and nothing is left open.
     """
-    opea = made(server, async_http_client="aiohttp")
+    opea = made(server, http_library="aiohttp")
     for _ in range(3):
         assert asyncio.run(opea.achat("Hi")).content
     gc.collect()  # an unclosed session would warn, and a warning is an error here
@@ -304,7 +305,7 @@ def test_a_crowd_of_streams(server: ScriptedServer) -> None:
         return "".join([piece.content async for piece in opea.astream_chat("Hi")])
 
     async def main() -> list[str]:
-        async with made(server, async_http_client="aiohttp", max_concurrent=40) as opea:
+        async with made(server, http_library="aiohttp", max_concurrent=40) as opea:
             return await asyncio.wait_for(
                 asyncio.gather(*(one(opea) for _ in range(120))), 6 * PATIENCE
             )
@@ -317,7 +318,7 @@ def test_an_error_status_and_a_gateway(server: ScriptedServer) -> None:
 
     async def main() -> list[type[BaseException]]:
         found: list[type[BaseException]] = []
-        async with made(server, async_http_client="aiohttp", max_retries=0) as opea:
+        async with made(server, http_library="aiohttp", max_retries=0) as opea:
             for _ in range(3):
                 with pytest.raises(OPEAError) as caught:
                     await opea.achat("Hi")

@@ -330,7 +330,7 @@ async def call_in_its_own_async_stream(server: ScriptedServer) -> Any:
 
 
 async def call_in_its_own_async_stream_over_aiohttp(server: ScriptedServer) -> Any:
-    opea = alone(server, async_http_client="aiohttp")
+    opea = alone(server, http_library="aiohttp")
     async with opea.astream_chat("outer") as chunks:
         await anext(chunks)
         return await opea.achat("inner")
@@ -781,7 +781,7 @@ class TestFork:
 
     def test_the_child_lets_go_of_the_parents_sockets(self, server: ScriptedServer) -> None:
         opea = made(server)
-        with_aiohttp = made(server, async_http_client="aiohttp")
+        with_aiohttp = made(server, http_library="aiohttp")
         way = Async()
         assert way.ask(opea, "chat", "Hello").error is None
         place = next(iter(opea._engine.drivers.aio._places.values()))

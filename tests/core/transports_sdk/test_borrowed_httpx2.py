@@ -57,7 +57,7 @@ def test_calls_go_over_it_and_it_stays_open(
 def test_what_breaks_is_told_as_over_our_own_connections(
     way: Way, server: ScriptedServer, own: dict[str, Any]
 ) -> None:
-    brief = Timeouts(connect=1, first_event=0.2, idle=0.2)
+    brief = Timeouts(connect=1, first_event=0.5, idle=0.5)
     opea = made(server, max_retries=0, recovery_wait=0, timeouts=brief, **own)
     server.script(
         faults.reset, faults.hang, stream(["Hel"], finish_reason=None, done=False, end="cut")
