@@ -70,7 +70,7 @@ test-all:                    ## with the long runs of stress and simulation
 	$(SET_UP) dev $(CHOSEN)
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m ""
 
-mutants:                     ## break the product in about eighty ways, and see that the tests notice (minutes)
+mutants:                     ## break the product in nearly six hundred ways, and see that the tests notice (long)
 	$(SET_UP) dev $(CHOSEN)
 	@$(BIN)/python tests/mutants/mutants.py -j 2
 
