@@ -7,6 +7,8 @@ import signal
 import threading
 from typing import Any
 
+import pytest
+import spared_ways
 import thorough
 
 from opea_core.policy import SECOND
@@ -22,6 +24,11 @@ def pytest_configure(config: Any) -> None:
     if hasattr(config.option, "loadscopereorder"):
         # or the files with few and long tests would come last, one worker busy with each
         config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    spared_ways.spare(items)
 
 
 def pytest_collection_finish() -> None:
