@@ -19,6 +19,8 @@ import yaml
 
 FOLDER = Path(__file__).parents[1] / "cassettes"
 WIDTH = 130
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one written in C is ten times as fast."""
 FORBIDDEN = {
     "a key": r"\bsk-\w",
     "credentials": r"(?i)bearer|authorization|cookie|password",
@@ -56,7 +58,7 @@ class ReadableSerializer:
     @staticmethod
     def deserialize(text: str) -> dict[str, Any]:
         """What vcrpy makes requests and responses of."""
-        cassette: dict[str, Any] = yaml.safe_load(text)
+        cassette: dict[str, Any] = yaml.load(text, LOADER)
         for interaction in cassette["interactions"]:
             response = interaction["response"]
             if _compressed(response):
