@@ -13,7 +13,10 @@ from pydantic import Field, field_serializer
 
 from langchain_opea.errors import langchain_errors
 from opea_core.adapters import Connection as CoreConnection
-from opea_core.adapters import hidden
+from opea_core.adapters import hidden, remember, settings_of
+
+_SETTINGS = "opea_client_settings"
+"""In what is pickled: what the ``OPEA`` object was made of."""
 
 
 class Connection(CoreConnection):
@@ -53,13 +56,13 @@ class Connection(CoreConnection):
 
     def __getstate__(self) -> dict[Any, Any]:
         """What is pickled: also what the ``OPEA`` object was made of."""
-        return {**super().__getstate__(), "opea_made_of": self._made_of()}
+        return {**super().__getstate__(), _SETTINGS: settings_of(self.client)}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """The ``OPEA`` object of an unpickled model is its own."""
-        made_of = state.pop("opea_made_of", None)
+        settings = state.pop(_SETTINGS, None)
         super().__setstate__(state)
-        self._set_made_of(made_of)
+        remember(self.client, settings)
 
     @property
     def lc_secrets(self) -> dict[str, str]:

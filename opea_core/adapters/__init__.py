@@ -7,7 +7,8 @@ framework.
 """
 
 from opea_core.adapters.batching import batches, best_first, token_counts
-from opea_core.adapters.connection import Connection, hidden
+from opea_core.adapters.client_settings import remember, settings_of
+from opea_core.adapters.connection import Connection
 from opea_core.adapters.constructor_options import ConnectionOptions
 from opea_core.adapters.history_fields import (
     CALL_ARGUMENTS,
@@ -33,6 +34,7 @@ from opea_core.adapters.options import (
     layered,
 )
 from opea_core.adapters.schemas import is_recursive, root_written_out, strict_schema, unwrapped
+from opea_core.adapters.server_fields import hidden
 from opea_core.adapters.tools import clean_name, tool_choice_of
 from opea_core.display_text import cut
 from opea_core.wire.choice import REASONING_FIELDS
@@ -67,8 +69,10 @@ __all__ = [
     "may_be_call",
     "partial_json",
     "read_answer",
+    "remember",
     "returned",
     "root_written_out",
+    "settings_of",
     "strict_schema",
     "token_counts",
     "tool_choice_of",

@@ -1,4 +1,4 @@
-"""TransportFailure rules about whose secrets go where:
+"""Rules about whose secrets go where, broken:
 keys, headers, certificates and borrowed clients, through every copy.
 """
 
@@ -9,7 +9,7 @@ from variant import TRANSPORT, Variant
 _BINDING = "opea_core/secret_origins.py"
 _SETTINGS = "opea_core/settings.py"
 _OPEA = "opea_core/opea.py"
-_MADE = "opea_core/adapters/client_factory.py"
+_MADE = "opea_core/adapters/client_settings.py"
 _CONNECTION = "opea_core/adapters/connection.py"
 _BORROWED = "opea_core/transport/http/user_clients.py"
 _BOUND = "tests/core/test_secret_origins.py"
@@ -77,20 +77,15 @@ VARIANTS = [
     Variant(
         "K2: defaults of a subclass are anybody's",
         _CONNECTION,
-        "given_for = cls._house_given_for(house) | carried(",
-        "given_for = carried(",
+        "cls._take_client(values, defaults_given_for(cls, defaults), now)",
+        "cls._take_client(values, {}, now)",
         _ORIGINS + " -k subclass",
     ),
     Variant(
         "K2: a subclass inherits the key of another server",
-        _CONNECTION,
-        (
-            "owner = next(\n"
-            "                (place for place, each in enumerate(line) if name in "
-            "each.__annotations__), 0\n"
-            "            )"
-        ),
-        "owner = 0",
+        "opea_core/adapters/class_defaults.py",
+        "next((place for place, each in enumerate(line) if name in each.__annotations__), 0)",
+        "0",
         _ORIGINS + " -k a_subclass_of_it",
     ),
     Variant(
@@ -103,15 +98,15 @@ VARIANTS = [
     Variant(
         "K2: a copy remembers what did not go along",
         _MADE,
-        "    mark(made, bound)\n",
-        "    mark(made, dict(connection))\n",
+        "    remember(made, ClientSettings(bound, lent_for))\n",
+        "    remember(made, ClientSettings(settings.keywords, lent_for))\n",
         _ORIGINS + " -k 'copy_of_a_copy or pickled'",
     ),
     Variant(
         "K2: a copy keeps what did not go along",
         _CONNECTION,
-        "                cls._forget(values, connection, made_of(made) or {})\n",
-        "                pass\n",
+        "            cls._forget(values, keywords, client)\n",
+        "            pass\n",
         _ORIGINS + " -k pickled",
     ),
     Variant(
@@ -139,8 +134,8 @@ VARIANTS = [
     Variant(
         "K12: a copy of a copy lends the client again",
         _MADE,
-        "    vars(made)[_LENT_FOR] = lent_for\n",
-        "",
+        "ClientSettings(bound, lent_for)",
+        "ClientSettings(bound)",
         _ORIGINS + " -k a_client",
     ),
     Variant(

@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 from opea_core.errors import ConfigurationError, OPEAError
 from opea_core.flow.call import CallResult
@@ -95,7 +95,7 @@ class AsyncConnection:
         try:
             made = http_request(self._request, exchange.timeouts(), self._library)
             response = await self._handle(made)
-            stream = response.stream
+            stream: Any = response.stream
             if not isinstance(stream, self._library.http.AsyncByteStream):
                 raise TypeError(
                     "the transport gave an answer whose body cannot be read in this way"

@@ -11,7 +11,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 from opea_core.errors import OPEAError
 from opea_core.flow.call import CallResult
@@ -87,7 +87,7 @@ class SyncConnection:
         try:
             made = http_request(self._request, exchange.timeouts(), self._library)
             response = self._handle(made)
-            stream = response.stream
+            stream: Any = response.stream
             if not isinstance(stream, self._library.http.SyncByteStream):
                 raise TypeError(
                     "the transport gave an answer whose body cannot be read in this way"
