@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import threading
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -31,8 +32,30 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
     spared_ways.spare(items)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Imports and thousands of tests are no garbage, so nobody looks for any among them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_finish() -> None:
     """Thousands of tests stay as they are: who looks for garbage need not go through them."""
+    _set_aside()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """What a file leaves behind stays, too: modules, schemas, reports of pytest."""
+    if nextitem is not None and nextitem.path != item.path:
+        _set_aside()
+
+
+def _set_aside() -> None:
+    """Free what is garbage; what lives is not looked at again, so that ``gc.collect`` is quick."""
     gc.collect()
     gc.freeze()
 
