@@ -281,6 +281,7 @@ def test_a_second_run_asks_nothing_again(server: ScriptedServer) -> None:
     assert len(server.seen) == count
 
 
+@pytest.mark.slow
 def test_ingestion_in_two_processes(server: ScriptedServer) -> None:
     made = embedding(server, api_key="sk-secret")
     made.get_text_embedding("warm")
