@@ -109,9 +109,9 @@ class EndpointMethods:
         The endpoint is its label, or an id of ``create_endpoint``.
 
         Counts: requests, success, errors, errors_by_class, retries, in_flight, queued, tokens;
-        state: breaker, gated_for, max_concurrent (what was set), concurrency_limit (how many go out
-        at once now); latency and first_content percentiles in seconds. Raises ConfigurationError
-        for an unknown id.
+        state: breaker, closed_for, max_concurrent (what was set), concurrency_limit (how many go
+        out at once now); latency and first_content percentiles in seconds. Raises
+        ConfigurationError for an unknown id.
         """
         if endpoint_id is None:
             figures = self._engine.limiter.stats()

@@ -113,6 +113,9 @@ class OPEA(
         }
         self._setup(resolve(self.metadata, given, os.environ), hooks)
 
+    _made_by_adapter: object = None
+    """What an adapter made it of, for the copies of a model; None for the user's own."""
+
     def _setup(self, settings: Settings, hooks: tuple[events.Hook, ...]) -> None:
         with importing:
             # With the first object: most of the import is this and the HTTP client.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
 
@@ -39,19 +38,16 @@ class ClientSettings:
         return {**dict.fromkeys(same, origins(self.keywords)), **lent}
 
 
-# Beside the objects, not in them: they know nothing of adapters.
-_MADE_HERE: WeakKeyDictionary[OPEA, ClientSettings] = WeakKeyDictionary()
-
-
 def settings_of(client: object) -> ClientSettings | None:
     """What an object was made of by ``client_for``; None for one of the caller's own."""
-    return _MADE_HERE.get(client) if isinstance(client, OPEA) else None
+    found = client._made_by_adapter if isinstance(client, OPEA) else None
+    return found if isinstance(found, ClientSettings) else None
 
 
 def remember(client: OPEA, settings: ClientSettings | None) -> None:
-    """Let an object count as made by ``client_for``; nothing for None."""
-    if settings is not None:
-        _MADE_HERE[client] = settings
+    """Let an object count as made by ``client_for``, or as the caller's for None."""
+    # In the object: these refer to what refers to it, and are to be freed together.
+    client._made_by_adapter = settings
 
 
 def client_for(settings: ClientSettings, model: str | None) -> OPEA:

@@ -31,6 +31,7 @@ class Feed:
         self._later: AsyncIterator[Any] | None = None
         self._iterator: Iterator[Any] = iter(())
         self._asked: queue.SimpleQueue[_Asked | None] | None = None
+        # A list never blocks, so it needs no thread.
         self._at_once = isinstance(requests, Sequence)
         if isinstance(requests, AsyncIterable):
             self._later = aiter(requests)
@@ -54,6 +55,7 @@ class Feed:
             return Raised(error)
         if self._asked is None:
             self._asked = queue.SimpleQueue()
+            # What the caller set in context variables holds for the caller's own generator, too.
             context = contextvars.copy_context()
             threading.Thread(
                 target=context.run,

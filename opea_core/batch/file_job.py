@@ -121,6 +121,7 @@ def _made(
     settings: BatchOptions,
 ) -> tuple[Batch, Progress]:
     """The batch, checked as far as that is possible without touching the output."""
+    # A misspelled setting would change what is asked without a word.
     unknown = next((name for name in settings if name not in _OWN), None)
     if unknown is not None:
         raise ConfigurationError(
@@ -153,6 +154,7 @@ def _job(
     if given.columns is not None:
         (prompts.template or Template("{prompt}")).check(given.columns)
     form = read_form(output, settings.get("form"))
+    # Asked for now, and not after hours when the output is written.
     if form == "parquet":
         pyarrow_parquet()
     schema, asked = read_schema(settings.get("schema"))
@@ -160,6 +162,7 @@ def _job(
         options["output_schema"] = asked
     if _is_same(given, output):
         raise ConfigurationError(f"{output} is the input, too.", "Choose another output.")
+    # An option that is wrong would fail every row alike.
     opea._engine.calls.chat("checked now, before any row", options, stream=False)
     paths = None if output == STDOUT else Paths.of(Path(output), form)
     if paths is None and (settings.get("ordered") or settings.get("redo_changed")):
@@ -198,6 +201,7 @@ def _conditions(opea: OPEA, options: Mapping[str, Any], settings: BatchOptions) 
         "template": settings.get("template"),
         "system": settings.get("system"),
     }
+    # As they are read back from the file, so that both can be compared.
     return json.loads(json.dumps(conditions, default=str))
 
 
@@ -251,6 +255,7 @@ def _interruptible(
     loops = list[asyncio.AbstractEventLoop]()
 
     def interrupted(*_: object) -> None:
+        # Before the loop runs there is nothing to finish.
         if not loops:
             raise KeyboardInterrupt
         with contextlib.suppress(RuntimeError):  # the loop is closed: it is over

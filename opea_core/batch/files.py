@@ -30,6 +30,7 @@ from opea_core.batch.summary import FailureKind
 from opea_core.display_text import fit
 from opea_core.errors import ConfigurationError
 
+# A loss of power costs a second of answers at most.
 _SYNC_EVERY = 1.0
 _SHOWN = 100
 """Characters of an id in the summary; they are of the input, and may be anything."""
@@ -110,6 +111,7 @@ class Folder:
     def _begin(self, stack: contextlib.ExitStack) -> None:
         """Open what is written to; ``stack`` closes it again if the run cannot begin."""
         paths = self._paths
+        # Without its journal nobody knows what was answered, and the file would be overwritten.
         if paths.output != paths.journal and paths.output.exists() and not paths.journal.exists():
             raise ConfigurationError(
                 f"{paths.output} is not the output of a run: {paths.journal.name} is missing.",
@@ -168,6 +170,7 @@ class Folder:
         while self.problem is None:
             await asyncio.sleep(_SYNC_EVERY)
             try:
+                # A sync may take seconds on a slow disk, and the calls go on meanwhile.
                 await asyncio.to_thread(self._sync)
             except OSError as error:
                 self.problem = self.unwritable(error)
@@ -246,6 +249,7 @@ def _count(failed: dict[str, FailureKind], entry: Entry) -> None:
 
 def _supersede(paths: Paths, ledger: Ledger) -> None:
     """Move the answers to requests that rows no longer have into a file of their own."""
+    # A run that was killed here may have left a torn line.
     repair(paths.superseded, paths.damaged, lambda _: None)
     known = {hash(line) for line, _ in entries(paths.superseded)}
     seen = set[int]()
@@ -276,6 +280,7 @@ def _rewrite_after(
         for line, entry in entries(paths.journal):
             if keeps(line, entry):
                 file.write(line)
+        # In this order: a kill leaves an answer in both files, and never in none (M12).
         old.flush()
         os.fsync(old.fileno())
 
@@ -292,6 +297,7 @@ def _sort(paths: Paths, order: array[int]) -> None:
         new = stack.enter_context(replacing(paths.journal))
         for digest in order:
             _copy(old, new, offsets.pop(digest, None))
+        # Answers to rows of another input, or beyond a limit, are not ours to drop.
         for offset in offsets.values():
             _copy(old, new, offset)
 

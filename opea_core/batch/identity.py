@@ -17,6 +17,7 @@ _LOW = (1 << 64) - 1
 
 def request_hash(kind: str, body: Any) -> str:
     """What a request asks for, as 32 hex digits: the order of its fields does not count."""
+    # A file that was written again by another program may have its fields in another order.
     text = json.dumps([kind, body], sort_keys=True, separators=(",", ":"))
     return blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -41,6 +41,7 @@ class Intake:
                 break
             if job.takes(number):
                 row = job.prompts.row(record, number)
+                # OpenAI's form has no columns, and keeping them would take memory for nothing.
                 if job.form == "openai":
                     row.columns = None
                 if ledger.admit(row):
@@ -51,6 +52,7 @@ class Intake:
         try:
             yield from enumerate(self._input, 1)
         except Exception as error:
+            # It is an error of the caller's own code, and not one of a file.
             if self._input.is_given:
                 raise
             raise BrokenInput(str(error) or type(error).__name__) from error
@@ -72,6 +74,7 @@ class Intake:
         reading = asyncio.ensure_future(self._feed.next())
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
+            # Standard input may be silent for hours, and Ctrl-C must not wait for it.
             await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             return reading.result() if reading.done() else END
         finally:

@@ -35,6 +35,7 @@ def read_entry(line: bytes) -> Entry | None:
     try:
         document = json.loads(line)
         found = Entry(document["custom_id"], document["opea"]["hash"], document)
+        # The index needs it as a number.
         int(found.hash[:16], 16)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -74,6 +75,7 @@ def repair(path: Path, aside: Path, take: Callable[[Entry], None]) -> Repair:
         damaged, tail = damaged + tail, []
         good, last = end, line
         take(entry)
+    # Nothing of it is ours: to repair it would destroy somebody's file.
     if not good and tail and not _may_be_ours(tail[0]):
         raise ConfigurationError(
             f"{path} is not the output of a run of ours, and nothing was written to it.",
@@ -85,6 +87,7 @@ def repair(path: Path, aside: Path, take: Callable[[Entry], None]) -> Repair:
         with aside.open("ab") as file:
             file.writelines(line if line.endswith(b"\n") else line + b"\n" for line in lost)
             _sync(file)
+    # In the middle of the file, so cutting its end is not enough.
     if damaged:
         rewrite(path, lambda _, entry: entry is not None)
         return Repair(is_torn, len(lost))
@@ -127,6 +130,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             new.unlink()
         raise
+    # The new name is in the folder, which is on disk only when the folder is.
     sync_folder(path.parent)
 
 
@@ -168,6 +172,7 @@ class Appender:
                 rest = rest[os.write(self._file, rest) :]
         except OSError:
             with contextlib.suppress(OSError):
+                # Half a line would spoil the next one (M15).
                 os.ftruncate(self._file, self._size)
             raise
         self._size += len(line)
@@ -176,6 +181,7 @@ class Appender:
     def sync(self) -> None:
         """Have all lines written to disk; raises OSError if that fails."""
         if not self._is_synced:
+            # Before the sync: a line that is appended meanwhile counts as not synced.
             self._is_synced = True
             os.fsync(self._file)
 

@@ -58,6 +58,7 @@ class Ledger:
         """A line of the errors; an answer in the output counts more."""
         self.found = True
         digest = id_digest(entry.id)
+        # A row that failed once may have been answered by a later run.
         if self._digests.state(digest) is not State.ANSWERED:
             may_help = entry.document["opea"].get("retryable", True)
             state = State.FAILED if may_help else State.REFUSED
@@ -70,6 +71,7 @@ class Ledger:
         with self._lock:
             self.rows += 1
             digest = id_digest(row.id)
+            # Two rows with one id could not be told apart in the output.
             if self._digests.state(digest) and self._digests.see(digest):
                 row.problem = ConfigurationError(
                     f"Line {row.line}: the id {row.id!r} stands in the input twice."

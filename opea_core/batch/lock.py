@@ -47,6 +47,7 @@ class Lock:
                         f"{output} is being written by {holder}.",
                         "Wait for its end, or end it; or choose another output.",
                     ) from None
+            # A lock on a file that was unlinked keeps nobody away.
             if _is_same(self._file, path):
                 break
             os.close(self._file)  # the holder before us took its file away

@@ -30,6 +30,7 @@ class Manifest:
         found = _read(path)
         self._runs: list[Any] = [run for run in found.get("runs", ()) if isinstance(run, dict)]
         other = found.get("output", output)
+        # Two outputs of one stem would share all the files beside them.
         if other != output and _has_content(path.with_name(str(other))):
             raise ConfigurationError(
                 f"{path.name} belongs to {other}, not to {output}.",

@@ -94,12 +94,14 @@ class AsyncMany(AsyncIterator[Result[AnswerT]], Generic[AnswerT]):
                     is_over = problem is not None or found is END
                     if not is_over:
                         running.add(self._begin(self._one(window.start(), found)))
+            # Only after everything in flight has ended, so that no answer is lost to it (M2).
             if problem is not None:
                 raise problem
             if window.stopped is not None:
                 logger.warning("%s", window.stopped)
         finally:
             self._source.close()
+            # Nobody is left to read the answers (M4).
             await _end_all({*running, *([getting] if getting else ())})
 
     def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -202,6 +204,7 @@ class _Pump(Generic[AnswerT]):
         self._task: asyncio.Task[None] | None = None
         self._room: asyncio.Event | None = None
         self._is_stopped = False
+        # A fork takes no threads along, so a child would wait for results for ever.
         self._process = os.getpid()
         self.stopped: str | None = None
         context = contextvars.copy_context()
@@ -220,6 +223,7 @@ class _Pump(Generic[AnswerT]):
                 "Ask for them in the process that reads them.",
             )
         with self._changed:
+            # At the first result that is wanted: an iterator that nobody reads asks nothing.
             if self._thread.ident is None and not self._is_stopped:
                 self._thread.start()
             self._changed.wait_for(lambda: self._held or self._end is not None or self._is_stopped)

@@ -83,6 +83,7 @@ class ManyMethods:
             from opea_core.batch.many import AsyncMany
             from opea_core.batch.requests import read_request
 
+        # A job of hours should survive a restart that nobody at a screen would wait for (M6).
         shared = {"recovery_wait": _RECOVERY_WAIT, **options}
         most = shared.pop("max_concurrent", None)
         if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):

@@ -82,7 +82,7 @@ def place(figures: dict[str, Any]) -> list[str]:
     """An endpoint: in flight and room, breaker and cooldown, latency."""
     room = figures.get("concurrency_limit")
     median = figures["latency"]["p50"]
-    resting = figures.get("gated_for") or 0
+    resting = figures.get("closed_for") or 0
     breaker = figures.get("breaker", "closed")
     return [
         f"{figures['in_flight']}/{_room(room)} in flight",
@@ -111,6 +111,7 @@ class Pace:
         tokens = sum(batch.tokens)
         points = self._points
         points.append((now, here, tokens))
+        # Over the last half minute: a restart long ago says nothing about the time left.
         while len(points) > 2 and points[1][0] < now - _MEMORY:
             points.pop(0)
         since, rows, earlier = points[0] if len(points) > 1 else (batch.started, 0, 0)
@@ -118,6 +119,7 @@ class Pace:
         per_second = (here - rows) / seconds
         ledger = batch.ledger
         done = here + ledger.there + ledger.given_up + ledger.changed
+        # Lines are only counted about, and a share above 100 % helps nobody.
         total = max(batch.total, done) if batch.total is not None else None
         stats = batch.opea.get_stats()
         return Figures(

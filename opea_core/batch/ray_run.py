@@ -102,6 +102,7 @@ def run(
         asked = _asked(ray, lambda: read(source), f"{output}.checkpoints", id_column)
         answered = asked.map_batches(
             SealedChatStage,
+            # Ray can export the arguments of an operator as text, keys among them.
             fn_constructor_args=(Sealed({**stage, **connection}),),
             batch_size=_BATCH,
             batch_format="pyarrow",
@@ -111,6 +112,7 @@ def run(
         try:
             getattr(answered, writer)(output)
         except ray.exceptions.RayError as error:
+            # Ray wraps an error of a stage in its own words, which hide what to do.
             raise (_own(error) or error) from None
     with _quiet(ray):
         after = _tally(ray.data, output, id_column)
@@ -194,6 +196,7 @@ def _check_size(ray: Any, connection: Mapping[str, Any]) -> None:
             f"The Ray cluster has {cpus:g} CPU.",
             f"It needs {_CPUS}: one that reads and writes, one that leaves out what is done.",
         )
+    # Each actor would keep to the limit for itself, and all together would break it.
     if connection.get("max_concurrent") and nodes > 1 and not connection.get("shared_limits"):
         raise ConfigurationError(
             f"max_concurrent holds for each actor, and there are {nodes}.",

@@ -84,6 +84,7 @@ class Prompts:
                 record.line,
                 "chat",
                 {},
+                # A bad line is known again by what it says, so that a corrected one is asked.
                 request_hash("bad", repr(given)),
                 columns,
                 problem,
@@ -143,6 +144,7 @@ class Prompts:
             raise ConfigurationError("messages must be a list.")
         first = messages[0] if messages else None
         has_one = isinstance(first, Mapping) and first.get("role") in ("system", "developer")
+        # A row's own system message is more particular than that of the whole run.
         if self.system is not None and not has_one:
             messages = [{"role": "system", "content": self.system}, *messages]
         return {**body, "messages": list(messages)}

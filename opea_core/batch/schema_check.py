@@ -30,6 +30,7 @@ def keeps_to(value: Any, schema: Any) -> bool:
 
 
 def _fits(value: Any, schema: Any, root: Any, depth: int) -> bool:
+    # A schema may refer to itself; beyond this nothing is called wrong.
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return schema is not False
     if "$ref" in schema and not _fits(value, _target(schema["$ref"], root), root, depth + 1):

@@ -103,7 +103,9 @@ class Input:
             raise _unreadable(self.path, error) from None
 
     def _table(self, file: IO[bytes]) -> Iterator[Record]:
+        # Python's limit of 128 KiB is less than a long document in a cell.
         csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+        # Bytes that are not UTF-8 must fail their own row, and not the whole file.
         text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
         self._file = text
         reader = csv.reader(text, delimiter=_TABLES[self._kind])
@@ -126,6 +128,7 @@ class Input:
         except Exception as error:  # noqa: BLE001 - pyarrow raises errors of its own kinds
             raise _unreadable(self.name, error) from None
         self.columns = list(file.schema_arrow.names)
+        # Rows as Python objects take far more memory than a group of rows in the file.
         rows = (row for batch in file.iter_batches(batch_size=256) for row in batch.to_pylist())
         return (Record(number, row, is_table=True) for number, row in enumerate(rows, 1))
 
@@ -193,6 +196,7 @@ def _json_lines(file: Iterable[bytes]) -> Iterator[Record]:
         if not line.strip():
             continue
         try:
+            # The parser replaces what is not UTF-8, and a prompt with holes would be asked.
             line.decode()
             yield Record(number, jsontext.decode(line))
         except UnicodeDecodeError:

@@ -79,12 +79,14 @@ def _row(document: Mapping[str, Any], fields: list[str]) -> dict[str, Any]:
 def _write_table(
     file: IO[bytes], names: list[str], rows: Iterator[dict[str, Any]], delimiter: str
 ) -> None:
+    # What no encoding has must not end a run of hours at its last step.
     text = io.TextIOWrapper(file, "utf-8", errors="backslashreplace", newline="")
     writer = csv.writer(text, delimiter=delimiter)
     writer.writerow(names)
     for row in rows:
         writer.writerow([shown(row.get(name)) for name in names])
     text.flush()
+    # Else it would close the file, which has to be synced first.
     text.detach()
 
 
@@ -129,6 +131,7 @@ def _kind(value: Any) -> str | None:
     if value is None or isinstance(value, bool):
         return None if value is None else "bool"
     if isinstance(value, int):
+        # Parquet has no integers beyond 64 bits.
         return "int" if -(2**63) <= value < 2**63 else "text"
     if isinstance(value, float):
         return "float"

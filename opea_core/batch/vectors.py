@@ -76,6 +76,7 @@ class Grouped:
         clock = asyncio.get_running_loop().time
         end = clock() + _LONGEST
         while len(texts) < min(self._size, self._sizes.most or self._size):
+            # A slow input must not keep texts that are there from being asked.
             patience = min(_PATIENCE, end - clock()) if texts else None
             found = await self._one(patience)
             if found is END or isinstance(found, Raised):
@@ -159,6 +160,7 @@ class AsyncVectors(AsyncMany[list[float]]):
         try:
             return list(await self._ask_for(texts, on_place))
         except errors.InvalidRequestError as error:
+            # Where every text is refused, halving would send each of them several times.
             if len(texts) == 1 or not self._splits:
                 return [error] * len(texts)
         except errors.OPEAError as error:

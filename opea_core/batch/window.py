@@ -85,11 +85,14 @@ class Window:
         """Stop where the first requests all fail in a way that the others will, too."""
         if error is None:
             self._worked = True
+        # One answer proves that key, model and address are right (M5).
         if self._worked or error is None:
             return
+        # Without a request id nothing was sent: nothing answers at the address.
         never = isinstance(error, _HOPELESS) or (
             isinstance(error, errors.EndpointConnectionError) and error.request_id is None
         )
+        # Any other failure shows that something is there, and may work for the next request.
         self._failed = self._failed + 1 if never else 0
         if self._failed >= _TELLING:
             self.stopped = (

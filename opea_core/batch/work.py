@@ -113,6 +113,7 @@ class Batch:
         job = self.job
         if job.paths is None:
             return Stdout()
+        # An output of 200,000 rows takes seconds to read, and the event loop is the caller's.
         opening = asyncio.ensure_future(asyncio.to_thread(Folder, job.paths, job, self.ledger))
         try:
             return await asyncio.shield(opening)
@@ -171,6 +172,7 @@ class Batch:
                 logger.warning("What showed the batch, or synced it, failed: %r", found)
         counts = {"answered": self.answered, "failed": sum(self.failed.values())}
         finishing = asyncio.to_thread(files.finish, self._input.columns, tidily, **counts)
+        # Cancelled in between, it would leave files that are half tidied.
         await asyncio.shield(finishing)
 
     # --- one row
@@ -209,6 +211,7 @@ class Batch:
         if self.job.model is not None:
             body["model"] = self.job.model
         given = {"recovery_wait": _RECOVERY_WAIT, **self.job.options}
+        # A row that says how it wants its answer is asked that way.
         if row.kind != "chat" or "response_format" in body:
             given.pop("output_schema", None)
         asked = body.pop(FIELD[row.kind])
@@ -225,6 +228,7 @@ class Batch:
 
     def _write(self, files: Files, result: Result[Response]) -> None:
         row: Row = result.request
+        # It is neither answered nor failed, so the next run asks it.
         if isinstance(result.error, _Unsent):
             return
         try:
@@ -241,6 +245,7 @@ class Batch:
 
     def _write_answer(self, files: Files, row: Row, response: Response) -> None:
         line, suspect = answer_line(row, response, self.job.schema, row.columns)
+        # The file first: what the ledger counts must be there after a kill.
         files.answer(line, response.model)
         self.ledger.note(row, State.ANSWERED)
         self.ledger.suspect.update(suspect)

@@ -21,6 +21,7 @@ from opea_core.policy.retry import Failure, Phase
 from opea_core.wire import jsontext, refusal
 from opea_core.wire.models import read_models
 
+# A server that refuses everything must end in an error (A3).
 _MOST_CHANGES = 16
 MAY_TELL = frozenset({400, 403, 404, 405, 409, 413, 415, 422, 424, 500, 501, 502})
 """Statuses under which servers say that they do not take something.
@@ -54,6 +55,7 @@ class Learning:
     def keep(self, log: CallLog, at: int) -> None:
         """The endpoint took what was sent: the next calls are sent so, too."""
         if self.learned is not self.known:
+            # What was about this conversation only must not be remembered for others (D7).
             passing = {name: getattr(self.known, name) for name in log.passing}
             self.endpoint.learn(self.model, self.learned.replace(**passing), at)
 
@@ -99,6 +101,7 @@ def _adapted(
         failure.error.status_code or 400,
         log.changed.get(where.endpoint, frozenset[str]()),
     )
+    # Several servers have it beside /v1, which only a 404 shows (A17).
     if where.spec.kind == "rerank" and status == 404 and not failure.model_missing:
         return refusal.elsewhere(where.endpoint.url.path, known)
     if (

@@ -96,6 +96,7 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         settle = Settle(permit, said, retry, behind=free or permit.is_probe)
         log.server_errors += failure.error.status_code == 500 and not failure.away
         if retry is None:
+            # Before the permit goes back, as the question is a request, too.
             if failure.model_missing and spec.names_models:
                 models = yield from listed_models(where, permit, context)
                 explain.with_models(failure.error, models or [], where)
@@ -142,22 +143,27 @@ def _attempts(
         failure = failure_of(outcome, where)
         if failure is None:
             assert isinstance(outcome, Reply)
+            # Only now: a request that fails for another reason proves nothing (A4).
             learning.keep(log, outcome.at)
+            # A stream's permit belongs to its reader, until the stream's end (S3).
             if outcome.connection is None:
                 response = outcome.response_reader.response
                 yield Settle(permit, went_well(outcome), usage=response.usage if response else None)
             return CallResult(outcome, permit, where, log)
         if _is_stale_connection(failure, log):
+            # Once: a further break so early has another reason than a stale connection (R20).
             log.resent = True
             log.sent -= failure.phase is Phase.NOT_SENT
             permit.resent += failure.phase is Phase.MAYBE_SENT
             continue
         log.last = failure.error
         log.failed(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))
+        # With the same permit: the refusal was no work, and the change is certain (A5).
         if (yield from learning.after(failure, request, where, log)):
             continue
         if _is_key_refused(failure, endpoint, spec, log):
             log.rekeyed = True
+            # Keys expire between two calls; an unchanged key would be refused again (R21).
             fresh = yield from FetchKey(endpoint, spec.deadline)
             if fresh != key:
                 key = fresh
@@ -184,6 +190,7 @@ def failure_of(outcome: Reply | TransportFailure, where: ErrorContext) -> Failur
     """What is wrong with an outcome, or None."""
     if isinstance(outcome, TransportFailure):
         failure = explain_transport.from_broken(where, outcome)
+        # What came before the break is kept for the caller (S7).
         if outcome.response_reader is not None:
             failure.error.partial = where.partial(outcome.response_reader.partial())
         return failure
@@ -267,6 +274,7 @@ def _is_no_attempt(failure: Failure, spec: CallSpec, permit: Permit) -> bool:
     ):
         return False
     if (
+        # Alone, no answer could end the wait early (W27), and it is too long to be kept (R17).
         permit.limits.in_flight <= 1
         and failure.wait is not None
         and failure.wait > spec.retry.max_retry_after
@@ -281,6 +289,7 @@ def _may_wait_on(log: CallLog, spec: CallSpec, permit: Permit) -> bool:
     It begins when this call was turned away first, or when anybody had an answer there.
     """
     log.turned_away_at = log.at if log.turned_away_at is None else log.turned_away_at
+    # As long as others are served, this call may only not have had its turn (R14).
     since = max(log.turned_away_at, permit.limits.answered_at or 0)
     is_over = log.at - since >= max(spec.recovery_wait, permit.limits.patience) * SECOND
     # A wait that was asked for is kept once.
@@ -317,6 +326,7 @@ def _costs_nothing(failure: Failure, permit: Permit, log: CallLog, spec: CallSpe
     if not permit.endpoint.answered or spec.retry.max_retries == 0:
         return False
     connect_class = effect(failure, log.history()).connect_class
+    # It found out for everybody that the outage goes on (B13).
     if permit.is_probe and (connect_class or failure.away):
         return True
     if not connect_class:

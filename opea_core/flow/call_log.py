@@ -11,6 +11,7 @@ from opea_core.policy import SECOND
 from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.retry import History
 
+# Errors are logged and kept, and a call may go on for hours (L8).
 _MOST_ATTEMPTS = 40
 
 

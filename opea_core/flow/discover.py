@@ -56,6 +56,7 @@ def discover_flow(
         for endpoint, listing in zip(endpoints, asked, strict=True)
         if isinstance(listing, list)
     }
+    # One endpoint that answers is enough; the others stay as they were (E12).
     if not listings:
         raise next(error for error in asked if isinstance(error, errors.OPEAError))
     named = {
@@ -89,6 +90,7 @@ def discover_flow(
 def _may_tell_places(endpoint: Endpoint, entry: ModelInfo) -> bool:
     """Whether the server looks like llama.cpp's, and nobody said how many calls it takes."""
     return (
+        # Only llama.cpp lists a "meta"; no other server has to be asked for its slots.
         isinstance(entry.raw.get("meta"), dict)
         and "max_concurrent" not in endpoint.model_fields_set
     )

@@ -46,6 +46,7 @@ class Sizes:
 
     def taken(self, count: int) -> None:
         """A batch was answered."""
+        # Without a refusal the size of a batch says nothing about the most that is taken.
         if self._refused:
             self.most = max(count, self.most or 0)
 
@@ -69,10 +70,12 @@ def embed_flow(
         start, batch = waiting.pop(0)
         answer = yield ask(batch)
         if isinstance(answer, errors.OPEAError):
+            # Half of a batch is always a valid request, but half of a text is not (R26).
             if len(batch) < 2 or not is_too_large(answer):
                 raise _with_blanks(answer, start, batch)
             sizes.refused()
             half = len(batch) // 2
+            # In front, so that the vectors stay in the order of the texts.
             waiting[:0] = [(start, batch[:half]), (start + half, batch[half:])]
         else:
             sizes.taken(len(batch))
@@ -82,6 +85,7 @@ def embed_flow(
 
 def is_too_large(error: errors.OPEAError) -> bool:
     """Whether a batch was refused for its size."""
+    # A blank text is refused in whatever batch it stands.
     if re.search(r"(?i)\b(empty|blank)\b", error.message):
         return False
     if error.status_code == 413 or str(error.code) == "3210":
@@ -123,6 +127,7 @@ def _joined(answers: list[EmbeddingResponse]) -> EmbeddingResponse:
     usage = {}
     for name in ("prompt_tokens", "total_tokens"):
         counts = [getattr(answer.usage, name) for answer in answers if answer.usage is not None]
+        # A sum without the batch that has no count would be too small.
         if counts and None not in counts:
             usage[name] = sum(counts)
     whole.embeddings = [vector for answer in answers for vector in answer.embeddings]

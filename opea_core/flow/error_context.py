@@ -64,6 +64,7 @@ class ErrorContext:
         """
         if answer is None or not self.request.redact.holds(repr((answer.choices, answer.raw))):
             return answer
+        # Arguments and unknown fields may hold the key in any form, so they are not kept.
         choices = [
             Choice(
                 index=choice.index,

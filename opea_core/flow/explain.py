@@ -61,6 +61,7 @@ def from_reply(where: ErrorContext, reply: Reply, problem: Problem) -> Failure:
     """The failure that an answer with a problem is."""
     status, cls, body = reply.status, problem.cls, problem.body
     text = body.text[:MAX_BODY]
+    # An error inside a success has no status of its own to go by, so its class decides.
     wait = retry_after(
         status if status >= 400 else 429 if cls is errors.RateLimited else status,
         reply.headers,
@@ -96,7 +97,9 @@ def from_reply(where: ErrorContext, reply: Reply, problem: Problem) -> Failure:
     unknown = cls in (errors.NotFoundError, errors.InvalidRequestError) and model_missing(
         body, where.model
     )
+    # Gateways such as LiteLLM answer 500 when the server behind them is gone (R9).
     away = status in AWAY or (status == 500 and upstream_gone(body))
+    # Servers blame themselves for an image or a schema that they will never take (R11).
     retryable = problem.retryable and not (status >= 500 and never_works(body))
     return Failure(
         phase,
@@ -139,6 +142,7 @@ def from_rejection(
     if reason is Reason.RATE_LIMITED or (
         reason is Reason.UNAVAILABLE and isinstance(last or rejection.cause, errors.RateLimited)
     ):
+        # The words of this call's own refusal may be shown to it; those of others may not (W40).
         if isinstance(last, errors.RateLimited):
             return last
         return errors.RateLimited(

@@ -34,6 +34,7 @@ def from_broken(where: ErrorContext, broken: TransportFailure) -> Failure:
         headers=where.shown(broken.headers),
     )
     error.__cause__ = broken.cause
+    # A certificate, a port without TLS or a request that cannot be written will not change.
     retryable = (
         broken.kind not in ("certificate", "not_tls", "invalid", "unexpected")
         and broken.limit != "total"
@@ -58,6 +59,7 @@ def _broken_words(
     if broken.kind == "timeout":
         return _timeout_words(where, broken)
     if broken.kind == "certificate":
+        # Never "turn verification off": anything that skips it makes it pointless (K13).
         hint = "If it is your own CA, pass verify='/path/ca.pem' or set SSL_CERT_FILE."
         return (
             errors.CertificateError,

@@ -23,6 +23,7 @@ from opea_core.wire.redact import Redactor
 from opea_core.wire.request import build_body
 from opea_core.wire.response_spec import ResponseSpec
 
+# Keys that are renewed must not pile up (decision 9).
 _MOST_PREPARED = 16
 
 
@@ -58,6 +59,7 @@ def build_request(
         built = _built(spec, model, capabilities, endpoint.server_id)
     sent_key = spec.key or key
     prepared = _prepared(spec, context, endpoint, capabilities, sent_key)
+    # Ours first, so that an id that the caller sends in a header of its own wins.
     headers = {"x-request-id": spec.request_id, **prepared.headers}
     if spec.raw is not None:
         headers.update(spec.raw.headers)
@@ -85,6 +87,7 @@ def build_request(
         redact=prepared.redact,
         fields=built.fields,
     )
+    # An error for an unknown model says so if it was the default, which nobody chose.
     given = bool(spec.body.get("model") or config.model or settings.model_given)
     key_sent = "authorization" in headers or config.auth_header.lower() in headers
     return request, ErrorContext(

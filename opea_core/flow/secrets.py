@@ -49,6 +49,7 @@ def _parts(value: str) -> tuple[str, ...]:
     The credentials behind a scheme, the values of cookies.
     """
     scheme, _, credentials = value.partition(" ")
+    # A server may echo the password alone, without its user or encoded with it.
     if scheme.lower() == "basic":
         with contextlib.suppress(ValueError):
             both = base64.b64decode(credentials).decode()

@@ -29,10 +29,12 @@ def need_of(body: Mapping[str, Any]) -> Need:
         if value is not None:
             prompt += _tokens(value)
     limits = [body[name] for name in _LIMITS if _is_count(body.get(name))]
+    # Each of n answers may take as many tokens.
     answers = body.get("n")
     if limits:
         answer = min(limits) * (answers if _is_count(answers) else 1)
     else:
+        # Vectors and rankings have no answer that takes tokens.
         answer = None if "messages" in body or "prompt" in body or "stream" in body else 0
     return Need(prompt, answer)
 

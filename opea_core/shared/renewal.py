@@ -74,6 +74,7 @@ class Renewal:
 
     def __init__(self, limits: SharedLimits, limiter: Limiter) -> None:
         self._limits = limits
+        # An object that nobody uses any more must not be kept alive by its own thread.
         self._limiter = weakref.ref(limiter)
         self._member = os.urandom(8).hex()
         self._stop = threading.Event()
@@ -85,6 +86,7 @@ class Renewal:
         self._thread = threading.Thread(target=self._run, name="opea-shared-limits", daemon=True)
         self.pid = os.getpid()
         limits.open().close()  # what cannot work is told at once
+        # Until the first grant is there nothing is ours: others may hold all of it.
         limiter.change(lambda now: self._keep(parts_of(limiter, self._member, now), 0))
         self._thread.start()
 
@@ -103,7 +105,9 @@ class Renewal:
                 self._renew(store, limiter)
             except (OSError, ConfigurationError) as error:
                 self._store_is_away(limiter, error)
+            # Else the thread would hold it while it waits, which is nearly always.
             del limiter
+            # The first call waits for the first grant, so that one is tried for more often.
             self._stop.wait(EVERY if self._known else EVERY / 20)
         if store is not None:
             try:
@@ -113,8 +117,10 @@ class Renewal:
                 return
 
     def _renew(self, store: Store, limiter: Limiter) -> None:
+        # The lease counts from before the request: the store's answer may take its time.
         asked, asked_at = time.monotonic(), limiter.now()
         parts = limiter.look(lambda now: parts_of(limiter, self._member, now))
+        # By the clock, so that all members take the same turn.
         turn = int(time.time() // LEASE)
         asks = [
             Ask(
@@ -167,6 +173,7 @@ class Renewal:
                 adopt_cooldowns(part.endpoint, self._member, grant, now)
 
     def _store_is_away(self, limiter: Limiter, error: Exception) -> None:
+        # What was granted last still holds for a while.
         if time.monotonic() - self._renewed < _SAFE and self._known:
             return
         if not self._lost:
@@ -230,6 +237,7 @@ def report_of(part: Part, now: int) -> str:
         cooling = {
             model: round((limits.cooldown_until - now) / SECOND, 3)
             for model, limits in part.endpoint.known_limits()
+            # Not what was adopted from others: a wait would go round for ever.
             if limits.stated and limits.cooldown_until > max(now, limits.adopted_until)
         }
         told |= {"cooling": cooling} if cooling else {}

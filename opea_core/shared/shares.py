@@ -31,6 +31,7 @@ def target(limit: int, demands: Sequence[Demand], member: str, turn: int = 0, un
     who comes first where there is less than one for each, so that it is not always the same.
     ``unit``: what one call takes; a smaller part would be of use to nobody.
     """
+    # By name, so that every member comes to the same division.
     order = sorted(demands, key=lambda demand: demand.member)
     if order:
         first = turn % len(order)

@@ -162,6 +162,7 @@ class _SQLite:
 
     def exchange(self, member: str, asks: Sequence[Ask]) -> list[Granted]:
         try:
+            # The write lock is taken at once: two that read first would both grant what is left.
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 now = time.monotonic()  # one clock for all processes of a host, without steps
@@ -185,6 +186,7 @@ class _SQLite:
             "SELECT member, amount, ends, report FROM grants WHERE key = ?", (key,)
         ).fetchall()
         others = sum(amount for name, amount, _, _ in rows if name != member)
+        # What is in use is never taken; it comes back as calls end (decision 49).
         amount = max(ask.used, min(ask.wanted, ask.limit - others))
         self._db.execute(
             "INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?, ?, ?)",
@@ -198,6 +200,7 @@ class _SQLite:
         try:
             for key in keys:
                 self._db.execute(
+                    # Ended and not deleted: what was sent in this minute still counts (W46).
                     "UPDATE grants SET ends = ? WHERE key = ? AND member = ?",
                     (now, f"{self._namespace}:{key}", member),
                 )
@@ -228,6 +231,7 @@ def _file_system(path: Path) -> str:
         mounts = Path("/proc/self/mounts").read_text("utf-8").splitlines()
     except OSError:
         return ""
+    # The folder's, as the file may not be there yet, and a link may lead elsewhere.
     real = os.path.realpath(path.parent)
     found = ("", "")
     for line in mounts:
@@ -298,6 +302,7 @@ class _Redis:
             ) from None
         self._error = redis.RedisError
         self._prefix = f"{{{limits.namespace}}}:"  # all keys in one slot of a cluster
+        # Shorter than the lease: an answer after its end would be of no use.
         self._client: Any = redis.Redis.from_url(
             limits.url, socket_timeout=2.0, socket_connect_timeout=2.0, decode_responses=True
         )

@@ -127,6 +127,7 @@ def refuses_format(refusal: Refusal) -> bool:
         c.path[:2] == ("response_format", "json_schema") and len(c.path) > 2
         for c in refusal.complaints
     )
+    # The schema is the caller's; only the way of asking for it is ours to change (A12).
     if deep or any(dislikes_schema(stated(c.words)) for c in refusal.complaints):
         return False
     return any(
@@ -178,6 +179,7 @@ def takes_words_only(refusal: Refusal) -> bool:
     choice = refusal.body.get("tool_choice")
     if not isinstance(choice, dict) or refusal.known.tool_choice != "named":
         return False
+    # A server that forces nothing while it thinks would refuse "required" as well.
     no_forcing = refusal.says(r"(?i)thinking|reasoning")
     return not no_forcing and about_choice(refusal, _NOT_AS_OBJECT, _NOT_FORCED)
 

@@ -89,6 +89,7 @@ class Assembler:
                 return chunk
             pieces = [chunk]
         else:
+            # Some servers count from 1, number none, or use one number twice (P15).
             if plain:
                 choices = _numbered(choices)
             pieces = [
@@ -96,10 +97,12 @@ class Assembler:
                 for i, c in enumerate(choices)
                 if isinstance(c, dict)
             ]
+        # An event may hold several entries of one choice, and a chunk has one piece of each.
         by_choice: dict[int, list[ChatChunk]] = {}
         for piece in pieces:
             by_choice.setdefault(piece.index, []).append(piece)
         joined = {index: _joined(of_one) for index, of_one in by_choice.items()}
+        # A chunk is the first choice's, also where the event says nothing of it (S5).
         first = joined.pop(0, None) or ChatChunk(raw=event)
         first.other_choices = tuple(joined.values())
         return first
@@ -159,6 +162,7 @@ class Assembler:
             self.usage = merge_usage(self.usage, raw["usage"])
         state = self._states.get(index)
         if state is None:
+            # No real answer has more, and each choice costs memory (L4).
             if len(self._states) >= self._most:
                 raise TooMany(f"the answer has more than {len(self._states)} choices")
             state = self._states[index] = ChoiceState(
@@ -203,10 +207,13 @@ class Assembler:
         usage = event.get("usage")
         if usage:
             self.kept_values = self.kept_values or _is_nested(usage)
+            # Never a sum: servers send counts so far, twice, or with nulls (P16).
             self.usage = merge_usage(self.usage, usage)
+        # Groq's place for it in streams.
         groq = event.get("x_groq")
         if isinstance(groq, dict):
             self.usage = merge_usage(self.usage, groq.get("usage"))
+        # Names of counts come from the server, so their number is bounded, too (L4).
         if self.usage is not None:
             check_size("counts", self.usage)
 

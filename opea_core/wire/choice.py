@@ -95,14 +95,17 @@ class ChoiceState:
         chunk = ChatChunk(raw=event, index=choice.index)
         delta, message = raw.get("delta"), raw.get("message")
         if not plain and isinstance(delta, dict):
+            # As nearly all deltas are; the questions below would find nothing (decision 9).
             if len(delta) == 1 and _says_no_more(raw):
                 self._take_one(delta, chunk)
                 return chunk
             self._take(delta, chunk, False)
+            # Some servers send the message so far as well; it counts if no delta has text.
             if isinstance(message, dict):
                 self.message = message
         elif isinstance(message, dict):
             self._whole(message, chunk)
+        # A plain answer under the name of a delta.
         elif isinstance(delta, dict):
             self._take(delta, chunk, True)
         text = raw.get("text")
@@ -152,8 +155,10 @@ class ChoiceState:
     def _whole(self, message: Mapping[str, Any], chunk: ChatChunk) -> None:
         """A complete (or cumulative) message: only what is new in it counts."""
         content = message.get("content")
+        # What the deltas said already must not be handed out again (S4).
         if self.size and isinstance(content, str) and len(content) >= self.size:
             message = {**message, "content": content.removeprefix(joined(self.content))}
+        # The calls came in deltas already: a final message says them again.
         if self.tools:
             message = {
                 key: value
@@ -172,8 +177,10 @@ class ChoiceState:
         elif isinstance(content, list):
             self._parts(content, chunk, thought)
             content = thought = ""
+        # Not in the protocol, and all the same it is what came (P18).
         elif not isinstance(content, str):
             content = json.dumps(content, ensure_ascii=False)
+        # Only a whole text shows a block that the template opened: it has the closing tag alone.
         if whole and self.splitter and content and not self.content:
             content, more = split_whole(content)
             self.splitter, thought = None, thought or more
@@ -240,6 +247,7 @@ class ChoiceState:
 
     def _reasoning(self, delta: Mapping[str, Any]) -> str:
         """The first non-empty spelling; several names often carry the same text."""
+        # Kept beside the text: its signatures have to go back in the next turn (decision 12).
         details = delta.get("reasoning_details")
         if isinstance(details, list):
             self.kept_values = True
@@ -279,6 +287,7 @@ class ChoiceState:
                         _thinking(next((part[key] for key in _THOUGHTS if part.get(key)), "")),
                         chunk,
                     )
+            # Unknown parts are kept in their place: what came must not be lost (P18).
             elif isinstance(part, dict):
                 self._turn("part", len(self.choice.parts))
                 self.choice.parts.append(dict(part))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from opea_core.types import Json
 from opea_core.wire import jsontext
 
+# A server decides how long its words are, and must not decide how long they are read.
 _MOST_TEXT = 8192
 _MOST_COMPLAINTS = 100
 _MOST_WORDS = 1000
@@ -253,6 +254,7 @@ def _document(span: str) -> Any:
     except ValueError:
         pass
     try:
+        # Gateways in Python put the error of the server behind them into a text as its repr.
         return ast.literal_eval(span) if len(span) <= _MOST_TEXT else None
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None
@@ -266,6 +268,7 @@ def _is_error(value: Any, depth: int = 0) -> bool:
             and depth < _DEEPEST
             and all(_is_error(entry, depth + 1) for entry in value[:_MOST_COMPLAINTS])
         )
+    # With one of these it is the request that comes back.
     if not isinstance(value, dict) or "messages" in value or "model" in value:
         return False
     return (
@@ -281,6 +284,7 @@ _REQUEST = re.compile(
 
 def _echoes(span: str, body: Mapping[str, Any]) -> bool:
     """Whether a part of a text is the request, or a part of it, that comes back."""
+    # One name alone may be what the error is about.
     named = sum(f'"{key}"' in span or f"'{key}'" in span or f"{key}=" in span for key in body)
     return named >= 2 or bool(_REQUEST.search(span))
 
@@ -315,6 +319,7 @@ def _without(text: str, said: Sequence[str]) -> str:
     lower = text.lower()
     for words in said:
         at = lower.find(words)
+        # A single word of a prompt may be the server's own word.
         if at >= 0 and " " in words:
             text, lower = text[:at] + text[at + len(words) :], lower[:at] + lower[at + len(words) :]
     for quote in reversed(

@@ -10,13 +10,13 @@ from opea_core.wire import jsontext
 from opea_core.wire.byte_pieces import Pieces
 from opea_core.wire.error_body import MAX_BODY, ErrorBody, has_error, read_error
 from opea_core.wire.error_class import error_class
+from opea_core.wire.events_reader import EventsReader
 from opea_core.wire.merge import check_weight
+from opea_core.wire.response_spec import Problem, ResponseSpec
 from opea_core.wire.sse import Event
 
 if TYPE_CHECKING:
     from opea_core.wire.responses.events import ResponseEvents
-from opea_core.wire.events_reader import EventsReader
-from opea_core.wire.response_spec import Problem, ResponseSpec
 
 
 class DocumentReader(EventsReader):
@@ -31,8 +31,10 @@ class DocumentReader(EventsReader):
     def _end_document(self, cut: bool) -> None:
         data = self._parts.joined()
         self._parts.clear()
+        # Before it is parsed, as small values take far more memory than their text (L5).
         check_weight(data, self._heaviest)
         if data.lstrip()[:1] == b"<":
+            # A login page answers 200, and its title is a better hint than that it is not JSON.
             return self._fail(
                 Problem(errors.BadAnswerError, "the answer is HTML", read_error(data))
             )
@@ -90,6 +92,7 @@ class DocumentReader(EventsReader):
             )
         if (
             isinstance(first, dict)
+            # Gateways put an end mark, or events, behind a plain answer that was whole before (P6).
             and rest.startswith(("data:", "event:", "[DONE]"))
             and not has_error(first)
         ):
@@ -104,6 +107,7 @@ class DocumentReader(EventsReader):
                     errors.BadAnswerError, "something follows the JSON answer", read_error(data)
                 )
             )
+        # Events without the frame of a stream, one JSON document after the other.
         for document in documents:
             if self.problem is None:
                 self.progress += 1
@@ -116,6 +120,7 @@ class DocumentReader(EventsReader):
         chunk = self._pushed(document, plain=True)
         if chunk is None:
             return None
+        # An empty text would look like a model that had nothing to say (P13).
         if not self._assembler.started:
             return self._fail(
                 Problem(

@@ -23,6 +23,7 @@ def read_embeddings(
     entries = raw.get("data") if isinstance(raw, dict) else None
     if not isinstance(entries, list):
         raise BadAnswerError("The embeddings answer has no list named 'data'.")
+    # A vector at the wrong text is worse than an error (P36).
     if len(entries) != count:
         raise BadAnswerError(f"{count} inputs were sent, {len(entries)} vectors came back.")
     vectors = [_vector(entry, dtype, dimensions) for entry in _ordered(entries)]

@@ -52,6 +52,7 @@ class ErrorBody:
 
 def read_error(data: bytes, status: int | None = None) -> ErrorBody:
     """Read an error body, or an event that is an error."""
+    # Errors are logged, pickled and kept, so they are bounded (L8).
     text = data[:MAX_BODY].decode("utf-8", "replace").strip()
     if len(data) > MAX_BODY:
         text = text[: MAX_BODY - 1] + "…"
@@ -106,6 +107,7 @@ def _from_document(document: Any, status: int | None, text: str) -> ErrorBody:
     if not isinstance(document, dict):
         return ErrorBody(message=_cap(text), text=text)
     inner = _minimax(document) or document.get("error")
+    # A gateway may hand on the error of the server behind it as a text.
     if isinstance(inner, str) and inner.lstrip().startswith("{"):
         inner = _maybe_json(inner)
     inner = inner if isinstance(inner, dict) else {}

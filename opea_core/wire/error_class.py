@@ -75,6 +75,7 @@ _OVERFLOW = (
 )
 
 
+# Limits a minute, moderation and the limit of an answer use the same words.
 _NO_OVERFLOW = (
     r"(?i)string too long|\bper (minute|day|hour|second)\b|\bTPM\b|rate limit|moderat"
     r"|content_filter|content_policy|\bflagged|classifier"
@@ -175,10 +176,12 @@ def error_class(status: int | None, body: ErrorBody) -> type[errors.OPEAError]:
 
     Status None means an error inside a stream.
     """
+    # The outer status of an error inside a success proves nothing (P32).
     if status is None or status < 400:
         status = inner_status(body, status)
         if re.search(_NO_SUCH_PATH, body.message):
             return errors.NotFoundError
+    # Before the status: llama.cpp says it with 500, others with 400, 413 or 422 (P32).
     if status in _OVERFLOW_STATUS and _is_overflow(body):
         return errors.ContextOverflowError
     if _is_quota(status, body):
@@ -202,6 +205,7 @@ def _is_quota(status: int | None, body: ErrorBody) -> bool:
 
     Mere words do not count, as they may mean a limit per minute.
     """
+    # The words for a used-up quota also stand in errors of limits a minute (P33).
     if status == 429:
         return bool(body.words & QUOTA_CODES) or "free-models-per-day" in body.message
     return status == 402 or ((status is None or status < 400) and bool(body.words & QUOTA_CODES))

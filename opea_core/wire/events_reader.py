@@ -14,12 +14,12 @@ from opea_core.wire.error_body import has_error, read_error
 from opea_core.wire.error_class import error_class
 from opea_core.wire.ignored_options import ignored
 from opea_core.wire.merge import LARGE, check_weight, too_heavy
+from opea_core.wire.response_spec import Problem, ResponseSpec
 from opea_core.wire.sse import Event, SSEDecoder
 from opea_core.wire.usage import is_broken
 
 if TYPE_CHECKING:
     from opea_core.wire.responses.events import ResponseEvents
-from opea_core.wire.response_spec import Problem, ResponseSpec
 
 _MOST_BEFORE = 1000
 """Pieces that say nothing, kept until one comes that does."""
@@ -52,6 +52,7 @@ class EventsReader:
     def __init__(self, status: int, expected: ResponseSpec) -> None:
         self.status = status
         self._expected = expected
+        # Small values take far more memory than their text, so they have their own bound (L5).
         self._heaviest = max(_FEW, 3 * expected.max_response_bytes)
         self._assembler = Assembler(
             expected.new_id,
@@ -93,6 +94,7 @@ class EventsReader:
             self.done = not (is_broken_off and self._assembler.started)
             return
         self.progress += 1
+        # Before it is parsed: 1 MB of empty lists takes 24 MB once it is.
         if len(event.data) > LARGE:
             check_weight(event.data, self._heaviest)
         try:
@@ -111,6 +113,7 @@ class EventsReader:
             raise too_heavy()
 
     def _document_event(self, document: Any, event: Event) -> None:
+        # Also beside choices and under a 2xx status, where a standard parser drops it (P7).
         if not isinstance(document, dict) or event.name == "error" or has_error(document):
             if (
                 isinstance(document, dict)
@@ -166,6 +169,7 @@ class EventsReader:
         Several lines glued together, the end mark among them, or an error in plain words.
         """
         try:
+            # Gateways glue lines together, and nothing of the answer is missing (P6).
             for document in jsontext.decode_lines(event.data):
                 if not self.done:
                     self._document_event(document, event)
@@ -185,6 +189,7 @@ class EventsReader:
 
     def _hand(self, chunk: ChatChunk) -> None:
         """Queue a piece, unless it says that the server gave up."""
+        # Of any choice: what came before is not the answer that the server meant to give (P14).
         for piece in (
             (chunk, *chunk.other_choices) if chunk.finish_reason or chunk.other_choices else ()
         ):
@@ -197,12 +202,14 @@ class EventsReader:
                 )
         # Of events for a plain call nobody takes the pieces.
         kept = self._expected.stream or not self._are_events
+        # Pieces without content wait for the first with some, and a stream may send nothing else.
         if kept and (self._assembler.started or len(self.chunks) < _MOST_BEFORE):
             self.chunks.append(chunk)
         if not self.started and self._assembler.started:
             self.started = True
 
     def _end_stream(self, cut: bool) -> None:
+        # The last event of a body that broke off is not known to be whole.
         for event in [] if self.done else self._sse.end():
             # An event that is none of these was cut in the middle.
             if not self.done and (
@@ -226,6 +233,7 @@ class EventsReader:
             self._fail(
                 Problem(errors.EndpointConnectionError, "connection closed without an end mark")
             )
+        # An end mark behind nothing is how some servers fail before the first token (P12, P13).
         elif not assembler.has_finish_reason and not assembler.started:
             self._fail(
                 Problem(
@@ -249,6 +257,7 @@ class EventsReader:
 
     def _finish(self, raw: Json | None) -> None:
         response, held = self._assembler.finish(self._expected.model, raw)
+        # Nobody could run such a call, or answer it (P30).
         if any(not call.name for choice in response.choices for call in choice.invalid_tool_calls):
             return self._fail(Problem(errors.BadAnswerError, "a tool call has no name"))
         if held is not None:

@@ -33,6 +33,7 @@ _BODY_WAIT = (  # possessive, so that a body of blanks or digits is read once an
 _BODY_PART = r"(?i)(?<!\d)(\d++(?:\.\d++)?)\s*+(ms|milli|h|m|s)"
 _RETRY_DELAY = r'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"'
 _UNIT = {"ms": 0.001, "milli": 0.001, "h": 3600.0, "m": 60.0, "s": 1.0}
+# A wait of thirty years is none: such a number is a moment.
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12
 
 
@@ -62,6 +63,7 @@ def retry_after(status: int, headers: Mapping[str, str], body: str, wall: float)
     """
     if status < 400:
         return None
+    # The server's clock and ours differ, and a date is by the server's (P34).
     now = _date(headers.get("date", "")) or wall
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None and _usable(milliseconds / 1000):
@@ -71,6 +73,7 @@ def retry_after(status: int, headers: Mapping[str, str], body: str, wall: float)
             wait = _seconds_or_date(headers[name], now)
             if wait is not None:
                 return wait
+    # Reset headers come with every answer; only here do they say why it was refused.
     if status not in (429, 498, 503):
         return None
     return _reset(headers, now) or _reset(_body_headers(body), now) or _body_wait(body)
@@ -102,8 +105,10 @@ def _reset(headers: Mapping[str, str], now: float) -> float | None:
             remaining = _number(
                 headers.get(name.replace("reset", "remaining").replace("Reset", "Remaining"))
             )
+            # A limit with room left did not cause the refusal (P35).
             if not remaining:
                 waits.append((remaining == 0, wait))
+    # A limit known to be used up counts before one without a count, however long its wait (P35).
     return max(waits)[1] if waits else None
 
 
@@ -143,6 +148,7 @@ def _until(text: str, now: float) -> float | None:
 
 def _body_headers(body: str) -> dict[str, str]:
     """Headers that a router puts into ``error.metadata.headers`` of the body."""
+    # A cheap look, for either case of the first letter: few bodies are worth parsing.
     if "etadata" not in body:
         return {}
     found: Any = None
@@ -156,6 +162,7 @@ def _body_headers(body: str) -> dict[str, str]:
 
 
 def _body_wait(body: str) -> float | None:
+    # Google's form, which it calls RetryInfo.
     delay = re.search(_RETRY_DELAY, body)
     if delay:
         seconds = float(delay.group(1))

@@ -92,7 +92,9 @@ def ignored(asked: Asked, response: ChatResponse) -> Iterator[str]:
 
 def _in_choice(asked: Asked, choice: Choice) -> Iterator[str]:
     called = {call.name for call in (*choice.tool_calls, *choice.invalid_tool_calls)}
+    # What was cut off or filtered may lack a call for that reason.
     is_whole = choice.finish_reason not in ("length", "content_filter") and not choice.refusal
+    # With a schema the tool may be our own way of asking for it, so the answer is looked at.
     if asked.tool is not None and is_whole and asked.required is None:
         if not called:
             yield (
@@ -106,6 +108,7 @@ def _in_choice(asked: Asked, choice: Choice) -> Iterator[str]:
             )
     if asked.required is None:
         yield from _in_calls(asked, choice, called)
+    # Some servers keep the stop sequence at the end; only text behind it shows that it was ignored.
     if any(text in choice.content and not choice.content.endswith(text) for text in asked.stop):
         yield "the text goes on behind a stop sequence (stop was ignored)"
     if (

@@ -66,8 +66,10 @@ class Inflater:
         if self._encoding:
             self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, by its header
             return True
+        # To guess what bytes are would hide real faults (P10).
         if data.startswith(_GZIP):
             raise UndecodableBody("the body is gzip although no Content-Encoding says so")
+        # Proxies leave stale headers behind; a word that names no encoding harms no text (P10).
         if not (self._word in _NO_ENCODING or _is_text(data)):
             raise UndecodableBody(
                 f"Content-Encoding {self._word!r} was not asked for and cannot be undone"

@@ -27,6 +27,7 @@ def messages_for(
     ``model`` that signed it only.
     """
     here = {"server": server, "model": model}
+    # Gemma's and o1-mini's templates know no system role.
     if not capabilities.system_role:
         messages = _without_system(messages)
     elif capabilities.late_system != "keep":
@@ -158,6 +159,7 @@ def _message(
 ) -> Json:
     built = {key: value for key, value in message.items() if value is not None or key == "content"}
     origin = built.pop(ORIGIN, None)
+    # Nobody else can read what was signed, and some servers refuse it (decision 12).
     if origin is not None and origin != here:
         _take_signatures(built)
     role = built.get("role")
@@ -208,6 +210,7 @@ def _assistant(
         built["content"] = None if capabilities.tool_content == "null" else ""
         if capabilities.tool_content == "omit":
             del built["content"]
+    # Several servers refuse null (A15).
     elif "content" in built and built["content"] is None:
         built["content"] = ""
     _reasoning(built, capabilities, is_from_here, after_last_user)
@@ -284,6 +287,7 @@ def _id_of_length(id_: str, length: int) -> str:
     """
     if len(id_) == length and id_.isascii() and id_.isalnum():
         return id_
+    # From the id itself, so that a call and its result still match, in every turn (A16).
     number = int.from_bytes(hashlib.sha512(id_.encode("utf-8", "surrogatepass")).digest())
     found = ""
     while len(found) < length:

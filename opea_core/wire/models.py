@@ -83,6 +83,7 @@ def context_length(entry: Mapping[str, Any]) -> int | None:
             return int(value)
     providers = entry.get("providers")
     if isinstance(providers, list):
+        # Any of them may serve a call, so the smallest window is the one that holds.
         lengths: list[Any] = [p.get("context_length") for p in providers if isinstance(p, dict)]
         return min((int(n) for n in lengths if _positive(n)), default=None)
     return None

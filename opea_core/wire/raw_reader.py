@@ -60,6 +60,7 @@ class RawReader(ResponseReader):
         self, status: int, headers: Mapping[str, str], expected: ResponseSpec, raw: RawHeaders
     ) -> None:
         super().__init__(status, headers, expected)
+        # Nobody takes chunks here, and a deque of no length keeps none.
         self.chunks = deque(maxlen=0)
         self.pieces: deque[bytes] = deque()
         self.headers = raw
@@ -100,6 +101,7 @@ class RawReader(ResponseReader):
 
     def _end_events(self, cut: bool) -> None:
         super()._end_events(cut)
+        # An SDK would take what came for the whole answer (U6).
         if self.problem is None and not self._assembler.has_finish_reason:
             what = "the stream ended without a finish reason"
             self._fail(Problem(errors.EndpointConnectionError, what))

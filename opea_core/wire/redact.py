@@ -17,6 +17,7 @@ from urllib.parse import quote, quote_plus
 
 from opea_core.display_text import fit
 
+# Shorter secrets would be found in any text (K6).
 _SHORTEST, _ANY_CASE = 4, 8
 _TURNS = 2  # an escape may be escaped again
 _ESCAPE = re.compile(

@@ -196,6 +196,7 @@ def refused_fields(
     for complaint in complaints:
         for name in _by_path(complaint, fields) or _by_words(complaint, fields, own, sent):
             found[name] = None
+    # A mere "no" counts only where nothing was said plainly: in doubt a field stays (A8).
     for complaint in complaints if not found else ():
         for name in _by_any_negation(complaint, fields, own, sent):
             found[name] = None

@@ -77,12 +77,16 @@ def build_body(
     )
     if output_schema is not None:
         _ask_for(built, output_schema, capabilities.structured_output)
+    # After the schema was asked for, which may have added the only tool.
     if capabilities.prune:
         _prune(built, stream)
+    # Always said: several servers guess what a missing one means (A15).
     if stream is not None:
         built["stream"] = stream
+    # Streams carry token counts only where they are asked for.
     if stream and capabilities.stream_usage and "stream_options" not in body:
         built["stream_options"] = {"include_usage": True}
+    # Some models take only the newer name, and older servers only the other one.
     _name_limit(built, capabilities.max_tokens_field)
     if capabilities.tool_choice != "named":
         _choose_less(built, capabilities.tool_choice, left_out)
@@ -118,6 +122,7 @@ def _choose_less(built: Json, most: str, left_out: list[str]) -> None:
     choice = built.get("tool_choice")
     if choice in (None, "auto", "none") or (most == "required" and not isinstance(choice, Mapping)):
         return
+    # With one tool left it is as good as naming that tool, and the nearest thing taken (A14).
     if most == "required":
         named = dicts([choice.get("function") if isinstance(choice, Mapping) else None])
         only = [

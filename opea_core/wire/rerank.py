@@ -48,6 +48,7 @@ def read_rerank(raw: Any, count: int, top_n: int | None = None) -> RerankRespons
 def _result(entry: Any, count: int) -> RerankResult:
     fields = entry if isinstance(entry, dict) else {}
     index = fields.get("index")
+    # The score belongs to a document of the caller's: a guess would rank another one (P37).
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
         raise BadAnswerError(
             f"The rerank answer names document {index!r:.60}, and {count} were sent."

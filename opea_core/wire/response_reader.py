@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from opea_core import errors
 from opea_core.types import ChatResponse
@@ -15,12 +14,10 @@ from opea_core.wire.merge import TooMany
 from opea_core.wire.response_spec import Problem, ResponseSpec
 from opea_core.wire.sse import BOM, EventTooLarge
 
-if TYPE_CHECKING:
-    pass
-
 _SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b"error:", b":")
 _PLENTY = 256
 """Chunks after which the rest of a packed read waits until these were taken."""
+# A plain body has no events to count, so each 64 KiB of it are one piece with content (T4).
 _PROGRESS_STEP = 64 * 1024
 
 
@@ -55,6 +52,7 @@ class ResponseReader(DocumentReader):
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
+        # Nothing behind the end mark belongs to the answer.
         if self.done or self._inflater is None:
             return None
         self._came += len(data)
@@ -74,6 +72,8 @@ class ResponseReader(DocumentReader):
             self._take(piece)
             if self.problem is not None or self.done:
                 return
+            # One packed read can hold very many events, and their chunks take far more memory than
+            # it. A plain body is no larger than what came, so nothing of it is held back.
             if self._expected.stream and len(self.chunks) > _PLENTY and not inflater.passes:
                 self._packed = pieces
                 return
@@ -88,6 +88,7 @@ class ResponseReader(DocumentReader):
 
     def _take(self, piece: bytes) -> None:
         self._size += len(piece)
+        # Both are bounded (L1): few packed bytes can unpack to gigabytes, and many to nothing.
         if self._size > self._most or self._came > self._most:
             most = self._expected.max_response_bytes
             what = f"the answer is larger than {most} bytes (max_response_bytes)"
@@ -165,14 +166,17 @@ class ResponseReader(DocumentReader):
     def _decide(self, head: bytes, final: bool) -> None:
         """Choose by the first bytes that are not blank; the content type is only a hint."""
         text = head.removeprefix(BOM).lstrip()
+        # The rest of a BOM that was cut comes with the next read.
         if len(head) < len(BOM) and BOM.startswith(head):
             return self._parts.add(head)
         if not text:
             return None  # padding is not kept: it may go on for minutes
+        # Real servers label events as JSON, and HTML as anything (P1).
         if text[:1] in b"{[<":
             feed = ResponseReader._collect
         elif text.startswith(_SSE_FIELDS):
             feed, self._are_events = ResponseReader._feed_sse, True
+        # "da" may become "data:" or a plain word; the next bytes tell.
         elif not final and any(field.startswith(text) for field in _SSE_FIELDS):
             return self._parts.add(head)
         else:
@@ -184,6 +188,7 @@ class ResponseReader(DocumentReader):
     def _collect_error(self, data: bytes) -> None:
         self._parts.add(data)
         self._advance()
+        # No more of an error is read than it keeps (L8).
         if self._size > MAX_BODY:
             self.done = True
 
@@ -196,12 +201,6 @@ class ResponseReader(DocumentReader):
             self.started = True
         self.progress = max(self.progress, 1 + self._size // _PROGRESS_STEP)
 
-    # --- events
-
-    # --- documents
-
     def _fail_status(self) -> None:
         body = read_error(self._parts.joined(), self.status)
         self._fail(Problem(error_class(self.status, body), "", body))
-
-    # --- the end

@@ -50,6 +50,7 @@ class SSEDecoder:
         """The events that ``data`` completes. Raises EventTooLarge beyond the bound."""
         if not data:
             return []
+        # Nearly every read is one whole event, which then needs no splitting (decision 9).
         if data.startswith(b"data: {") and self._is_one(data):
             self._start = False
             return [Event(data[6:].strip())]
@@ -59,6 +60,7 @@ class SSEDecoder:
         if b"\n" not in data and b"\r" not in data:
             self._keep(data)
             return []
+        # A line may come in a million reads, so it is joined only once its end is there (L7).
         if self._pending:
             self._pending.add(data)
             data = self._pending.joined()
@@ -67,6 +69,7 @@ class SSEDecoder:
             self._start = False
             data = data.removeprefix(BOM)
         if b"\r" in data:
+            # The line counts as ended now: the LF of a CRLF may come with the next read, or never.
             self._tail_cr = data.endswith(b"\r")
             lines = _LINE_END.split(data)
         else:
@@ -92,6 +95,7 @@ class SSEDecoder:
 
     def end(self) -> list[Event]:
         """The event that the end of the body completes, although no blank line follows."""
+        # Some servers never send the last blank line (P5).
         events = self.feed(b"\n\n") if self._pending or self._data or self._name else []
         self._data.clear()
         self._size = 0
@@ -102,6 +106,7 @@ class SSEDecoder:
         self._grow(0)
 
     def _grow(self, size: int) -> None:
+        # All lines of an event count (L2): many short ones fill memory as one long one does.
         self._size += size
         if self._size + self._pending.size > self.max_event_bytes:
             raise EventTooLarge(f"an event is larger than {self.max_event_bytes} bytes")
@@ -129,6 +134,7 @@ class SSEDecoder:
         value = value.strip()
         if field == b"event":
             self._name = value.decode("utf-8", "replace")
+        # Not in the standard, by which a parser would drop the error in silence (P7).
         elif field == b"error":
             self._name = "error"
             if value:
@@ -139,6 +145,7 @@ class SSEDecoder:
         if not self._data:
             self._data.append(value)
         else:
+            # A bytearray grows in place; bytes would be copied whole with each further line (L7).
             if isinstance(self._data[0], bytes):
                 self._data[0] = bytearray(self._data[0])
             self._data[0] += b"\n" + value

@@ -45,6 +45,7 @@ class ThinkSplitter:
             rest = rest.lstrip("\n")
             self._state = "after" if rest else "behind"
             return rest, thought
+        # The end of a piece may be the beginning of the tag.
         keep = next((n for n in range(len(_CLOSE) - 1, 0, -1) if text.endswith(_CLOSE[:n])), 0)
         self._held = text[len(text) - keep :] if keep else ""
         return "", text[: len(text) - keep]

@@ -26,6 +26,7 @@ def holds_two(text: str) -> bool:
 
 def is_whole_object(args: str, heaviest: int) -> bool:
     """Whether arguments are a JSON object; raises TooMany if it would take too much to find out."""
+    # 1 MB of empty lists in a text takes 24 MB once it is parsed.
     if len(args) > LARGE:
         check_weight(args.encode("utf-8", "surrogatepass"), heaviest)
     return jsontext.is_object(args)
@@ -34,12 +35,14 @@ def is_whole_object(args: str, heaviest: int) -> bool:
 def normalised(args: str, heaviest: int) -> str:
     """Blank and null arguments are an empty object; the same object twice is one."""
     text = args.strip().removeprefix("\ufeff")
+    # The ways in which servers write that there are no arguments (P28).
     if text in ("", "null"):
         return "{}"
     if text.startswith('"'):
         return _decoded(text, heaviest) or args
     if len(text) != len(args.strip()):
         return text
+    # Some servers send the whole arguments twice (P28).
     if text.startswith("{") and not is_whole_object(text, heaviest):
         try:
             first, rest = jsontext.decode_first(text.encode("utf-8", "surrogatepass"))

@@ -12,6 +12,7 @@ from opea_core.wire import jsontext
 from opea_core.wire.braces import Braces
 from opea_core.wire.tool_arguments import PLACEHOLDERS, is_whole_object
 
+# Some servers write that there is no id as a word.
 _NO_ID = ("", "null", "None")
 
 
@@ -59,6 +60,7 @@ class PendingCall:
 
         Not what the end may turn into something else.
         """
+        # The ordinary piece: something was handed on before, and nothing is in doubt.
         if self.handed and not self.pending and not self.closed:
             self.handed += len(text)
             return text
@@ -118,6 +120,7 @@ class PendingCall:
         self.unread.clear()
         if not self.braces.ended or self.braces.goes_on:
             return False
+        # Once it ended, the object does not change any more: it is parsed once (L7).
         if self.valid is None:
             self.valid = is_whole_object(self.args, self.heaviest)
         return self.valid

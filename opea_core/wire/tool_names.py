@@ -54,6 +54,8 @@ def _clean(name: str, form: Form) -> str:
 
 
 def _unlike(new: str, name: str, taken: set[str], form: Form) -> str:
+    # From the caller's name: cut to their length, two names may be the same, and each has to be
+    # sent as the same in every turn (A16).
     marks = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
     found, number = new, 0
     while found in taken:

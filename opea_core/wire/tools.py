@@ -65,6 +65,7 @@ class ToolAssembler:
             entries = [entries]
         if not isinstance(entries, list):
             return []
+        # Nearly every delta only goes on with the open call (decision 9).
         if len(entries) == 1:
             call = self._continued(entries[0])
             self.went_on = call is not None
@@ -81,6 +82,7 @@ class ToolAssembler:
         """Take one complete call of a plain answer: each entry is a call of its own."""
         entry = CallEntry.read(raw, 0)
         call = self._new()
+        # Two calls with one id could not be answered apart; the second gets an id of ours (P30).
         call.id = "" if entry.id in self._by_id else entry.id
         self._by_id.setdefault(entry.id, call)
         self._apply(call, entry, raw)
@@ -113,6 +115,7 @@ class ToolAssembler:
                 or cut_short
                 or problem_of(after, self._heaviest)
             )
+            # The token limit is the cause; that the JSON is broken is only how it shows.
             if problem and last and call.name and before.strip():
                 problem = _CUT
             delta = self._held(call, id_, before if problem else after)
@@ -139,6 +142,7 @@ class ToolAssembler:
     def _held(call: PendingCall, known_id: str, arguments: str) -> ToolCallDelta | None:
         """What of a finished call was not handed on yet."""
         sent = call.args[: call.handed]
+        # What was handed out cannot be taken back, whatever the end made of the arguments (S6).
         text = arguments[len(sent) :] if arguments.startswith(sent) else "".join(call.pending)
         id_, name = (
             None if call.id_sent else known_id,
@@ -215,16 +219,21 @@ class ToolAssembler:
         opened = self._open
         at = self._by_index.get(entry.index) if entry.index is not None else None
         if entry.id:
+            # P21: an id is the most reliable name that a call has.
             if entry.id in self._by_id:
                 return self._by_id[entry.id]
+            # P22: some servers send a new id with each fragment.
             fits = at is not None and (
                 not entry.name or (not at.id and not (at.name and at.whole)) or goes_on(at, entry)
             )
             return at if fits else None
         if entry.index is not None:
+            # P23: the ordinary case of the protocol.
             if at is not None:
                 return at
+            # P24: some servers send the tail of a call under the next index.
             return None if entry.name or opened is None or opened.whole else opened
+        # P25: some servers send whole calls without id or index, several in one list.
         named_again = opened is not None and bool(entry.name and opened.name) and entry.position > 0
         return None if opened is None or named_again else opened
 
@@ -251,6 +260,7 @@ class ToolAssembler:
 
     def _apply(self, call: PendingCall, entry: CallEntry, raw: Mapping[str, Any]) -> str:
         """Put the entry into the call; gives the argument text to hand on."""
+        # Assigned once: servers repeat the name in every fragment, and it would double (P27).
         call.name = call.name or self._names.get(entry.name, entry.name)
         text = entry.args
         if entry.replaces:
@@ -276,6 +286,7 @@ class ToolAssembler:
         if not text or (len(text) == call.size and call.whole and text == call.args):
             return ""  # sent again
         text = call.joiner.push(text)
+        # A second object behind a whole one may be the same sent again; only the end tells (P28).
         begins = call.tail == "}" and text.lstrip().startswith("{")
         call.closed = call.closed or (begins and call.whole) or (not call.size and holds_two(text))
         call.add(text)

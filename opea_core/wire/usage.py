@@ -64,6 +64,7 @@ def finish_reason(raw: Any, has_calls: bool) -> str | None:
     """The finish reason in the protocol's words; ``stop`` with tool calls means ``tool_calls``."""
     if not isinstance(raw, str) or not raw:
         return None
+    # An unknown reason stays as it is: it tells the caller more than a guess.
     reason = _FINISH.get(raw.lower().replace("-", "_").strip(), raw)
     return "tool_calls" if has_calls and reason == "stop" else reason
 
@@ -98,6 +99,7 @@ def read_usage(raw: Json | None) -> Usage | None:
     """The counts of a usage object; None if there is none or it is empty."""
     if not raw:
         return None
+    # The Responses dialect speaks of input and output.
     prompt = _details(raw, "prompt_tokens_details") or _details(raw, "input_tokens_details")
     completion = _details(raw, "completion_tokens_details") or _details(
         raw, "output_tokens_details"

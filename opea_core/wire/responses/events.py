@@ -310,11 +310,13 @@ class ResponseEvents:
         left = dict.fromkeys(self._order)
         for place, raw in enumerate(dicts(response.get("output"))):
             yield from self._finished(self._matching(place, raw, left), raw)
+        # An item without an end is what its pieces said; else cut arguments would pass as whole.
         for item in self._items.values():
             if item.whole is None and item.handed:
                 item.whole = item.put_together()
         items = [item.whole for item in self._in_order() if item.whole is not None]
         reason = ending.finish_reason(response, items, self._limit)
+        # Some servers leave the final output empty after they streamed all of it.
         self.response = response if response.get("output") else {**response, "output": items}
         places = places_of(items)
         last = self._event({"response_items": places} if places else {})

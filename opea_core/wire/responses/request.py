@@ -45,6 +45,7 @@ def to_responses(body: Mapping[str, Any], dropped: frozenset[str] = frozenset())
     built: Json = {name: value for name, value in body.items() if name not in _READ_APART}
     refused = dropped & _ADDED
     if "store" not in built and "store" not in refused:
+        # A client that sends its history needs no copy of it at the server (D5).
         built["store"] = False
     keeps = built.get("store") is True or built.get("conversation") is not None
     built["input"] = input_items(body.get("messages") or (), keeps)
@@ -56,6 +57,7 @@ def to_responses(body: Mapping[str, Any], dropped: frozenset[str] = frozenset())
     if "reasoning_effort" in body:
         built["reasoning"] = {"effort": body["reasoning_effort"], **(built.get("reasoning") or {})}
     include = [*(built.pop("include", None) or ())]
+    # Without it the next turn has lost its reasoning, and nothing tells whether a model has any.
     if not keeps and not refused & {"include", "store", ENCRYPTED}:
         include.append(ENCRYPTED)
     if body.get("logprobs"):

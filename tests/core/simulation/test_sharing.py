@@ -15,7 +15,7 @@ of what the one with the most has, at least.
 """
 
 
-@pytest.mark.parametrize("seed", some(FEW, kept=[2, 39]))
+@pytest.mark.parametrize("seed", some(FEW, kept=[39]))
 def test_nobody_starves_and_nothing_is_lost(seed: int) -> None:
     got = share(seed)
     assert got.least >= FEW[seed]

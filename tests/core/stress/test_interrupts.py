@@ -51,7 +51,7 @@ CALLS: dict[str, tuple[Callable[[OPEA], Any], tuple[Any, ...]]] = {
         (chat("x").replace(before="close"), chat("x")),
     ),
 }
-STEP = most(61, 97)
+STEP = most(61, 127)
 """Every so-manieth place is tried."""
 
 

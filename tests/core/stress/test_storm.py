@@ -25,7 +25,7 @@ from waiting import until
 from opea_core.testing import ScriptedServer, Seen
 
 SEED = 20_240_229
-CALLS = most(5_100, 1_500)
+CALLS = most(5_100, 900)
 THREADS, TASKS = most((40, 400), (20, 150))
 LIMITS = (12, 8)
 GROWTH = 10_000
