@@ -82,7 +82,7 @@ def place(figures: dict[str, Any]) -> list[str]:
     """An endpoint: in flight and room, breaker and cooldown, latency."""
     room = figures.get("concurrency_limit")
     median = figures["latency"]["p50"]
-    resting = figures.get("closed_for") or 0
+    resting = figures.get("gated_for") or 0
     breaker = figures.get("breaker", "closed")
     return [
         f"{figures['in_flight']}/{_room(room)} in flight",

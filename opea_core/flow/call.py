@@ -103,24 +103,26 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
             yield settle
             raise _final(failure.error, log)
         refused = yield from settle
-        at, call, label = log.at, spec.call_id, permit.endpoint.label
-        if refused is None:
-            yield Emit(
-                events.RetryScheduled(
-                    at=at,
-                    call_id=call,
-                    endpoint=label,
-                    attempt=log.sent,
-                    delay=retry.delay,
-                    reason=retry.reason,
-                )
-            )
-        else:
-            yield Emit(
-                events.RetrySuppressed(
-                    at=at, call_id=call, endpoint=label, reason=refused.reason.value
-                )
-            )
+        yield Emit(_told_of_retry(retry, refused, spec, log, permit))
+
+
+def _told_of_retry(
+    retry: Retry, refused: Rejection | None, spec: CallSpec, log: CallLog, permit: Permit
+) -> events.Event:
+    """The event of a further attempt: when it is made, or why it is not."""
+    at, call, label = log.at, spec.call_id, permit.endpoint.label
+    if refused is not None:
+        return events.RetrySuppressed(
+            at=at, call_id=call, endpoint=label, reason=refused.reason.value
+        )
+    return events.RetryScheduled(
+        at=at,
+        call_id=call,
+        endpoint=label,
+        attempt=log.sent,
+        delay=retry.delay,
+        reason=retry.reason,
+    )
 
 
 def _attempts(
@@ -150,11 +152,7 @@ def _attempts(
                 response = outcome.response_reader.response
                 yield Settle(permit, went_well(outcome), usage=response.usage if response else None)
             return CallResult(outcome, permit, where, log)
-        if _is_stale_connection(failure, log):
-            # Once: a further break so early has another reason than a stale connection (R20).
-            log.resent = True
-            log.sent -= failure.phase is Phase.NOT_SENT
-            permit.resent += failure.phase is Phase.MAYBE_SENT
+        if _goes_again_at_once(failure, log, permit):
             continue
         log.last = failure.error
         log.failed(explain.attempt_record(where, failure, (outcome.at - outcome.sent_at) / SECOND))
