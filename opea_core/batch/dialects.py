@@ -15,7 +15,9 @@ def chat_completion(response: ChatResponse) -> Json:
     """A chat's answer as a chat completion, whatever dialect its server speaks."""
     if "choices" in response.raw:
         return response.raw
+    # The mark of the server is ours, and no part of OpenAI's form.
     message = {name: value for name, value in response.message.items() if name != ORIGIN}
+    # What reads the output needs to know one form only.
     found: Json = {
         "id": response.id,
         "object": "chat.completion",

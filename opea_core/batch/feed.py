@@ -57,6 +57,7 @@ class Feed:
             self._asked = queue.SimpleQueue()
             # What the caller set in context variables holds for the caller's own generator, too.
             context = contextvars.copy_context()
+            # A daemon of its own: a pool's thread would be waited for at the end of the program.
             threading.Thread(
                 target=context.run,
                 args=(_read, self._iterator, self._asked),

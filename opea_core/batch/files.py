@@ -262,6 +262,7 @@ def _supersede(paths: Paths, ledger: Ledger) -> None:
                 old.write(line)
             return False
         digest = id_digest(entry.id)
+        # An answer may be there twice, where a run was killed while it put the files in order.
         is_first = digest not in seen
         seen.add(digest)
         return is_first
@@ -287,6 +288,7 @@ def _rewrite_after(
 
 def _sort(paths: Paths, order: array[int]) -> None:
     """Bring the output into the order of the input; rows that are not of this input come last."""
+    # Positions in the file and not its lines, which may be more than memory holds.
     offsets, at = dict[int, int](), 0
     for line, entry in entries(paths.journal):
         if entry is not None:

@@ -24,6 +24,7 @@ def request_hash(kind: str, body: Any) -> str:
 
 def id_digest(row_id: str) -> int:
     """64 bits of a row's id."""
+    # Ids come from the input, and JSON may hold half of a surrogate pair.
     return int.from_bytes(
         blake2b(row_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big"
     )
@@ -112,6 +113,7 @@ class Digests:
 
     def _grow(self) -> None:
         ids, hashes, states = self._ids, self._hashes, self._states
+        # By half and not twice, so that a row takes at most 32 bytes.
         self._lay(len(states) * 3 // 2)
         for old, state in enumerate(states):
             if state:

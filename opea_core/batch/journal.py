@@ -83,6 +83,7 @@ def repair(path: Path, aside: Path, take: Callable[[Entry], None]) -> Repair:
         )
     is_torn = bool(tail) and not tail[-1].endswith(b"\n")
     lost = damaged + (tail[:-1] if is_torn else tail)
+    # On disk there before it is gone here (M12).
     if lost:
         with aside.open("ab") as file:
             file.writelines(line if line.endswith(b"\n") else line + b"\n" for line in lost)
@@ -156,6 +157,7 @@ class Appender:
         """Open it; raises ConfigurationError if it cannot be written."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         try:
+            # Without Python's buffer: each answer is one write, and in the file at once (M8).
             self._file = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o644)
         except OSError as error:
             raise ConfigurationError(

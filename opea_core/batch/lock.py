@@ -35,6 +35,7 @@ class Lock:
             try:
                 _lock(self._file)
             except OSError as error:
+                # The folder can be written all the same, so a warning has to do.
                 if error.errno in _UNSUPPORTED:
                     self.problem = (
                         f"Files cannot be locked in {path.parent}: "

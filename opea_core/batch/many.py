@@ -184,6 +184,7 @@ class Many(Iterator[Result[AnswerT]], Generic[AnswerT]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    # Results that nobody holds any more cannot be read (M4).
     def __del__(self) -> None:
         self._pump.stop()
 

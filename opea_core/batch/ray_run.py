@@ -107,6 +107,7 @@ def run(
             batch_size=_BATCH,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=_nodes(ray)),
+            # An actor only waits, and must not hold a CPU that reading and writing need.
             num_cpus=0,
         )
         try:
@@ -219,6 +220,7 @@ def _asked(ray: Any, read: Callable[[], Any], path: str, id_column: str) -> Any:
     context = ray.data.DataContext.get_current()
     before = context.checkpoint_config, context.raise_original_map_exception
     context.raise_original_map_exception = True
+    # The same command again has to know what is done, also after a success.
     context.checkpoint_config = checkpoint.CheckpointConfig(
         id_column=id_column, checkpoint_path=path, delete_checkpoint_on_success=False
     )

@@ -19,6 +19,7 @@ def read_json(text: str) -> Any:
     """The JSON in an answer, also inside a code fence; raises ValueError if there is none."""
     fenced = _FENCE.match(text.strip())
     try:
+        # Models write line breaks into strings as they are.
         return json.loads(fenced[1] if fenced else text, strict=False)
     except RecursionError:
         raise ValueError("nested too deeply") from None

@@ -139,6 +139,7 @@ class AsyncVectors(AsyncMany[list[float]]):
         self, group: Group, on_place: Callable[[bool], None]
     ) -> list[list[float] | errors.OPEAError]:
         """A vector or an error for each text of a group; raises what is wrong with all of them."""
+        # What is not a text is an error of its own place, and not of its batch (M7).
         right = [text for text in group.texts if isinstance(text, str)]
         answered = await self._split(right, on_place) if right else []
         problems = [one for one in answered if isinstance(one, errors.OPEAError)]

@@ -85,6 +85,7 @@ class Batch:
         """Once: send nothing more, and wait for what is on its way. Twice: wait for nothing."""
         self._interrupts += 1
         self.stop(None)
+        # Files that are being put in order are not left half done, however often Ctrl-C comes.
         if self._interrupts == 2 and self._task is not None and not self._is_ending:
             self._task.cancel()
 
@@ -135,6 +136,7 @@ class Batch:
         except asyncio.CancelledError:
             if self._interrupts < 2 or self._task is None:
                 raise
+            # It was Ctrl-C for the second time, which ends with a summary, not an exception.
             self._task.uncancel()
         finally:
             await self._end(files, helpers, tidily)
@@ -199,6 +201,7 @@ class Batch:
         except asyncio.CancelledError:
             if task not in self._cut:
                 raise
+            # Cancelled by ``stop``, and so the row is only not sent.
             task.uncancel()
             raise _Unsent("The run is to end.") from None
         finally:
@@ -209,12 +212,14 @@ class Batch:
     def _call(self, row: Row) -> Call:
         body = dict(row.body)
         if self.job.model is not None:
+            # It wins over the row's, so that files written for another server can be used.
             body["model"] = self.job.model
         given = {"recovery_wait": _RECOVERY_WAIT, **self.job.options}
         # A row that says how it wants its answer is asked that way.
         if row.kind != "chat" or "response_format" in body:
             given.pop("output_schema", None)
         asked = body.pop(FIELD[row.kind])
+        # A row's own fields win over those of the whole run.
         options = {name: value for name, value in given.items() if name not in body}
         options["extra_body"] = {**(given.get("extra_body") or {}), **body}
         calls = self.opea._engine.calls

@@ -53,6 +53,7 @@ class ErrorContext:
         Neither the server's secrets nor what it echoes of the request's.
         """
         fit = shown(headers)
+        # Headers hold no broken lines, and to look for such spellings costs each answer.
         if not self.request.redact.holds("\n".join((*fit, *fit.values())), broken=False):
             return fit
         return {self.redact(name): self.redact(value) for name, value in fit.items()}

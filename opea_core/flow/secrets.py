@@ -38,6 +38,7 @@ def user_info(url: BaseURL) -> tuple[str, ...]:
     return () if url.user is None else _credentials(url.user, url.password or "")
 
 
+# To spell each secret in every way is too dear for each call (decision 9).
 @lru_cache(maxsize=256)
 def _made(secrets: frozenset[str]) -> Redactor:
     return Redactor(secrets)

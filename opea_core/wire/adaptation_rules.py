@@ -137,6 +137,7 @@ _ALTERNATION = (
 
 def wants_first_system(refusal: Refusal) -> bool:
     """System messages at the beginning only, or one of them."""
+    # Templates whose roles alternate say only that; with no two in a row it is the system message.
     return has_late_system(refusal.messages) and (
         any(
             re.search(_ABOUT_SYSTEM, c.words)
@@ -304,6 +305,7 @@ def tool_media(refusal: Refusal) -> bool:
         and not all(map(is_text, m["content"]))
         for m in refusal.messages
     )
+    # An image that cannot be fetched or read would fail in any other place as well.
     broken = (
         r"(?i)invalid (image|url|base64)|download|fetch|decod|too large|could not (load|process"
         r"|open)|not found|corrupt"

@@ -103,6 +103,7 @@ def _by_table(
 ) -> Iterator[Change]:
     for row in table:
         changes = any(getattr(refusal.known, name) != value for name, value in row.change.items())
+        # Each row once for a call: a server that refuses everything must end in an error (A3).
         if changes and row.report not in done and row.asked(refusal):
             yield (row.report,), row.change, row.passes
 
@@ -122,6 +123,7 @@ _BEFORE_FIELDS: tuple[Adaptation, ...] = (
 )
 """Before fields: ``reasoning`` is the name of one too, and words that name one may ask for this."""
 _COMPLETION = {"max_tokens_field": "max_completion_tokens"}
+# To such a template a system message between others is one more turn.
 _ALTERNATE = {"alternate_roles": True, "late_system": "merge"}
 _TABLE: tuple[Adaptation, ...] = (
     Adaptation("max_tokens -> max_completion_tokens", rules.limit_is("max_tokens"), _COMPLETION),

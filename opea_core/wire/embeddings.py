@@ -78,6 +78,7 @@ def _from_base64(text: str, dtype: str, dimensions: int | None) -> list[float]:
         data = base64.b64decode(text, validate=True)
     except ValueError:
         raise BadAnswerError("An embedding is text that is no base64.") from None
+    # As many bytes as dimensions can only be int8.
     size = 1 if dtype == "int8" or len(data) == dimensions else 4
     if not data or len(data) % size or (dimensions and len(data) != size * dimensions):
         raise BadAnswerError(

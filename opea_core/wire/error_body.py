@@ -179,6 +179,7 @@ def _message(document: Mapping[str, Any], inner: Mapping[str, Any], details: lis
     ):
         message = f"{message}: {said.strip()}"  # {"status": 429, "error": "WORDS", "message": "m"}
     metadata = inner.get("metadata")
+    # A router's own message is general; what the provider said tells what is wrong.
     if isinstance(metadata, dict) and metadata.get("raw"):
         message += f" ({_raw_words(metadata['raw'])})"
     return message

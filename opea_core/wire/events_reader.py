@@ -138,6 +138,7 @@ class EventsReader:
             piece_chunk = self._assembler.push(piece)
             piece_chunk.raw = document
             return self._hand(piece_chunk)
+        # These events hold whole objects, which are kept and have to be weighed.
         if "item" in document or "response" in document:
             self._assembler.kept_values = True
         before = self.progress

@@ -147,6 +147,7 @@ def _in_usage(asked: Asked, response: ChatResponse) -> Iterator[str]:
         if asked.usage:
             yield "usage was asked for, and none came"
         return
+    # Zero is right for an answer that says nothing.
     said = any(choice.content or choice.reasoning for choice in response.choices)
     if said and not (usage.prompt_tokens or usage.completion_tokens or usage.total_tokens):
         yield "the server counts no tokens: its usage is zero"

@@ -123,6 +123,7 @@ def _goes_on(last: Json, entry: Json) -> bool:
         and entry.get("id") in (None, last.get("id"))
         and last.get("index") is None
     )
+    # What was signed is whole: a further text begins an entry of its own.
     texts = any(name in last and name in entry for name in _TEXTS)
     return same and texts and not any(last.get(name) for name in _CLOSING)
 

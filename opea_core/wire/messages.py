@@ -34,6 +34,7 @@ def messages_for(
         messages = _early_system(messages, merge=capabilities.late_system == "merge")
     if not capabilities.tool_media:
         messages = _media_apart(messages)
+    # The turn that is under way began with the last message of the user.
     last_user = max(
         (i for i, m in enumerate(messages) if isinstance(m, Mapping) and m.get("role") == "user"),
         default=-1,
@@ -136,6 +137,7 @@ def _media_apart(messages: Sequence[Any]) -> list[Any]:
     shown: list[Any] = []
     for message in messages:
         is_tool = isinstance(message, Mapping) and message.get("role") == "tool"
+        # Behind all results: a user's message between them would part calls from their results.
         if shown and not is_tool:
             found.append({"role": "user", "content": shown})
             shown = []

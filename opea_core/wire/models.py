@@ -27,6 +27,7 @@ def read_models(document: Any) -> list[ModelInfo]:
     """The models of a list answer; raises BadAnswerError if it is no list of models."""
     entries = document
     if isinstance(document, dict):
+        # llama.cpp sends both, and "data" is the protocol's.
         entries = next(
             (document[key] for key in ("data", "models") if isinstance(document.get(key), list)),
             None,

@@ -113,6 +113,7 @@ class RawResponsesReader(RawReader):
     __slots__ = ()
 
     def _event(self, event: Event) -> None:
+        # A stream of this dialect ends with its last event, whatever a gateway adds (D11).
         if event.data == _END_MARK:
             return None
         self.progress += 1

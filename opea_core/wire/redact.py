@@ -193,6 +193,7 @@ def _encoded(secret: str) -> set[str]:
     """In base64 at each of its three places in a group, and in hexadecimal digits."""
     data = secret.encode("utf-8", "surrogatepass")
     forms = {data.hex()}
+    # How a secret looks in base64 depends on what stands in front of it in its group of three.
     for before in range(3):
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             text = encode(b"\0" * before + data).decode()

@@ -243,6 +243,7 @@ def _by_path(complaint: Complaint, fields: Mapping[str, str]) -> list[str]:
 def _by_words(
     complaint: Complaint, fields: Mapping[str, str], own: frozenset[str], sent: Collection[str]
 ) -> list[str]:
+    # What a server lists as right must not be read as refused.
     words = stated(complaint.words)
     if (
         complaint.path

@@ -69,6 +69,7 @@ def build_body(
     """
     left_out = [] if left_out is None else left_out
     built: Json = {"model": model} if model else {}
+    # Several servers refuse an empty list, which means nothing (A15).
     empty = ("tools", "stop") if capabilities.prune else ()
     built.update(
         (key, value)

@@ -166,6 +166,7 @@ class ResponseEvents:
             return  # it has neither a name nor the id to answer: its end tells all of it
         if stage == "delta":
             place = event.get("summary_index")
+            # Parts of a summary come without a line break between them.
             if part == "summary" and isinstance(place, int) and place != item.part:
                 item.part = place
                 value = f"\n\n{value}" if item.handed.get(part) else value
@@ -291,6 +292,7 @@ class ResponseEvents:
         key: Any = index if is_free else (len(self._order), id_)
         self._items[key] = item = OpenItem(kind, id_, text(event.get("call_id")))
         self._order.append(key)
+        # Each event may be small, and its item is kept all the same (L4).
         check_size("items", self._order)
         self._open[kind] = item
         self._latest = _NOWHERE

@@ -84,6 +84,7 @@ def _assistant(message: Mapping[str, Any], keeps: bool) -> Iterator[Json]:
             waiting += [_sendable(item)] if _may_go_back(item, keeps) else []
             continue
         follows = said.taken(item) if kind in ("message", *CALLS) else _sendable(item)
+        # Where what followed is gone, so is its reasoning: servers refuse one half of a pair (D6).
         if follows is not None:
             yield from waiting
             yield follows

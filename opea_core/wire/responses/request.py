@@ -112,6 +112,7 @@ def _tool(tool: Any, says_strict: bool) -> Any:
     flat = {"type": kind, **{k: v for k, v in tool.items() if k not in ("type", kind)}, **inner}
     if kind == "function":
         flat.setdefault("parameters", {"type": "object", "properties": {}})
+        # On by default here and off in chat, so the same tool would be another one (D3).
         if says_strict:
             flat["strict"] = bool(inner.get("strict", tool.get("strict", False)))
         else:
