@@ -261,6 +261,7 @@ def _interruptible(
         with contextlib.suppress(RuntimeError):  # the loop is closed: it is over
             loops[0].call_soon_threadsafe(batch.interrupt)
 
+    # Python takes handlers of signals in the main thread only.
     if threading.current_thread() is not threading.main_thread():
         yield loops.append
         return

@@ -82,6 +82,7 @@ class Ledger:
 
     def _admit(self, row: Row, digest: int) -> bool:
         request = hash_digest(row.hash)
+        # An id alone would hand out the answer to another request (M10).
         state, is_same = self._digests.state(digest), self._digests.request(digest) == request
         wanted = True
         if state is State.ANSWERED:
@@ -92,6 +93,7 @@ class Ledger:
                 self.untidy = True
             elif not is_same:
                 self._note_change(row.id)
+        # To ask again what is refused for good only costs the server work (M11).
         elif state is State.REFUSED and is_same and not self._retry_failed:
             wanted = False
             self.given_up += 1

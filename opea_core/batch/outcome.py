@@ -147,6 +147,7 @@ def _line(row: Row, answered: Json | None, words: Json | None, ours: Json) -> by
         "opea": ours,
     }
     line = encode(document)
+    # By its beginning a line of ours is known when the file is read again.
     assert line.startswith(BEGIN)
     return line + b"\n"
 

@@ -47,6 +47,7 @@ class Window:
         ahead = self.started - self.handed - self.running
         return (
             self.stopped is None
+            # Other calls of the same object need not queue behind a whole job (M1).
             and len(self._waiting) < _SPARE
             and self.running < self._most
             and not (self._ordered and ahead >= _AHEAD)

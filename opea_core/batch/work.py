@@ -94,6 +94,7 @@ class Batch:
         self.stopped = self.stopped or reason
         self.is_stopping = True
         self._intake.stop()
+        # What waits has cost the server nothing, and what is in flight is nearly there (M14).
         for task in self._waiting - self._cut:
             self._cut.add(task)
             task.cancel()
@@ -170,6 +171,7 @@ class Batch:
         for task in helpers:
             task.cancel()
         for found in await asyncio.gather(*helpers, return_exceptions=True):
+            # Neither is worth an answer: the run has ended, and what was written is whole.
             if isinstance(found, Exception):
                 logger.warning("What showed the batch, or synced it, failed: %r", found)
         counts = {"answered": self.answered, "failed": sum(self.failed.values())}

@@ -115,6 +115,7 @@ def _adapted(
     ):
         return None
     any_form = where.spec.output_schema is not None
+    # What a person wrote down outranks what a refusal suggests (A18).
     reasoning_is_set = where.endpoint.config.capabilities.send_reasoning != "auto"
     return refusal.adapt(
         request.fields or jsontext.decode(request.content),
@@ -131,6 +132,7 @@ def listed_models(
 ) -> Generator[Effect, Outcome, list[str] | None]:
     """The models that the server has, asked once and briefly; None if it does not tell."""
     request = models_request(where.spec, context, where)
+    # The error should already hold the answer to the caller's next question (E10).
     outcome = yield from Send(permit, request, 0, quiet=True)
     if not isinstance(outcome, Reply) or outcome.response_reader.problem is not None:
         return None

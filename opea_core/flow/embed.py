@@ -15,6 +15,7 @@ _THINGS = (
     r"(items?|inputs?|texts?|documents?|requests?|instances?|strings?|element(s|\(s\))?|entries"
     r"|sentences|chunks|passages|embeddings|samples|values)"
 )
+# By words, as servers do not announce their limit (R26).
 _TOO_LARGE = (
     rf"(?i)too many {_THINGS}|(at most|max(imum)?( of| is)?|limit( is| of)?|no more than"
     rf"|not( be)? (larger|greater|more) than|exceed\w{{0,3}}( the)?|up to|less than or equal to"

@@ -182,6 +182,7 @@ class Renewal:
             limiter.emitter(
                 events.SharedLimitsLost(at=limiter.now(), members=members, reason=str(error)[:200])
             )
+        # To stop would make the store a single point of failure (W47).
         limiter.change(lambda now: self._keep(parts_of(limiter, self._member, now), None))
 
     def _keep(self, parts: Iterable[Part], share: int | None) -> None:

@@ -245,6 +245,7 @@ def _file_system(path: Path) -> str:
 
 # --- several hosts
 
+# One script, as nothing can come between its steps; by the clock of Redis, which hosts share.
 _SCRIPT = """
 local now = redis.call('TIME')
 now = tonumber(now[1]) + tonumber(now[2]) / 1000000

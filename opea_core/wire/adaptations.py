@@ -52,6 +52,7 @@ _NAME = (
     r"|(messages?|roles?)\b.{0,60}\bname\b|\bhave a name\b|unknown field `name`"
 )
 """A message's name: tools and models have names, too."""
+# An answer to another question is worse than an error, so nothing else may be left out (A6).
 DROPPABLE: Mapping[str, str] = {
     **{
         name: pattern_of(name, _ALSO_CALLED.get(name, ()), name in _PLAIN_WORDS)

@@ -171,6 +171,7 @@ class Assembler:
         chunk = state.push(raw, event, plain)
         if state.kept_values:
             self.kept_values = True
+        # A role alone proves nothing, and what is delivered ends the right to retry (S2).
         if not self.started:
             self.started = bool(
                 chunk.content
@@ -218,6 +219,7 @@ class Assembler:
             check_size("counts", self.usage)
 
     def _raw(self, choices: Mapping[int, Choice], usage: Json | None) -> Json:
+        # People use fields that we have never heard of (P19).
         raw = {
             **self.root,
             "choices": [self._states[index].raw(choice) for index, choice in choices.items()],

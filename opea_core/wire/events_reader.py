@@ -223,6 +223,7 @@ class EventsReader:
     def _end_events(self, cut: bool) -> None:
         """Whether what came is a whole answer."""
         assembler = self._assembler
+        # A finish reason does not end the reading: some servers send usage or text behind it (P11).
         ended = self.done
         if not self.progress:
             self._fail(
@@ -250,6 +251,7 @@ class EventsReader:
                 )
             )
         else:
+            # Some servers never send one; there is content, so the answer counts (P12).
             if not assembler.has_finish_reason:
                 self.warnings.append("the stream ended without a finish reason")
             if cut or not ended:
@@ -273,6 +275,7 @@ class EventsReader:
             self.document = raw  # a stream came for a plain call
             return
         self.response = response
+        # Without content, so that joining all chunks gives the answer exactly once (S4).
         self.chunks.append(
             ChatChunk(
                 type="complete",

@@ -61,6 +61,7 @@ def retry_after(status: int, headers: Mapping[str, str], body: str, wall: float)
     ``headers`` has lower-case names; ``wall`` is Unix time, used when a date must be compared and
     the answer carries no ``Date`` of its own. A wait on a success status means nothing.
     """
+    # Some gateways send the header with every success (R16).
     if status < 400:
         return None
     # The server's clock and ours differ, and a date is by the server's (P34).

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 
+# A small body can unpack to gigabytes (L3).
 _PIECE = 256 * 1024
 _INPUT = 64 * 1024
 _DRY = 64 * 1024

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+# Servers send raw control characters, NaN and infinities (P8).
 _TOLERANT = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
 
 

@@ -238,6 +238,7 @@ def _reasoning(
     in_turn = bool(after_last_user and built.get("tool_calls"))
     if policy == "auto" and is_from_here and in_turn:
         built |= {key: found[key] for key in SIGNED_FIELDS if key in found}
+    # Some servers require reasoning of earlier turns, and others refuse it (A13).
     wanted = policy == "always" or (policy == "tool_turns" and in_turn)
     if wanted and not found and built.get("tool_calls"):
         # A server that wants reasoning back wants the field in every such message.

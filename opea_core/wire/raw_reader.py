@@ -75,6 +75,7 @@ class RawReader(ResponseReader):
         """The body is over; ``cut`` says that the connection broke before its end."""
         known, marked = self.problem, self.done
         super().end(cut)
+        # An SDK stops reading at the mark, and takes what came for the whole answer (U6).
         if marked and self.problem is not known and self._expected.stream:
             self._withhold_end_mark()
 

@@ -111,6 +111,7 @@ class Redactor:
 
 def say(text: str, redact: Redactor, most: int) -> str:
     """A server's words as they may be shown."""
+    # On one line: a server's words could otherwise forge a log or steer a terminal (K7).
     return fit(redact(text), most)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from opea_core.wire.byte_pieces import Pieces
 
+# Nowhere else: U+2028 and its like occur raw inside JSON strings (P3).
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 BOM = b"\xef\xbb\xbf"
 

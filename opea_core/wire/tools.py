@@ -17,6 +17,7 @@ from opea_core.wire.tool_call_pieces import CallEntry, PendingCall, goes_on
 
 _KNOWN = frozenset({"id", "index", "type", "function"})
 _CUT = "its arguments were cut off at the token limit"
+# No real answer has more, and each one costs memory (L4).
 _MOST_CALLS = 1024
 """In one choice."""
 _CONTINUES, _ARGUMENTS = {"index", "function"}, {"arguments"}
@@ -263,6 +264,7 @@ class ToolAssembler:
         # Assigned once: servers repeat the name in every fragment, and it would double (P27).
         call.name = call.name or self._names.get(entry.name, entry.name)
         text = entry.args
+        # An object is complete by itself, so it takes the place of what came before (P27).
         if entry.replaces:
             text = "" if call.args == entry.args else entry.args
             if text and not call.handed:

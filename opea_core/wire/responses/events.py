@@ -209,6 +209,7 @@ class ResponseEvents:
     def _rest(self, item: OpenItem, part: str, value: str, logprobs: Any = None) -> Iterator[Json]:
         """What of a finished part was not handed on; of arguments the last word counts."""
         known = item.said(part)
+        # Where pieces and ends differ the last word counts, and nothing is handed on twice (D9).
         if value.startswith(known):
             yield from self._hand(item, part, value[len(known) :], None if known else logprobs)
         elif part == "arguments" and item.kind == CALLS[0] and jsontext.is_object(value):
