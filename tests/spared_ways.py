@@ -9,19 +9,21 @@ from typing import Any
 
 import pytest
 
-_FOLDERS = [Path(__file__).parent / name for name in ("langchain", "llama_index")]
+_HERE = Path(__file__).parent
+_ADAPTERS = [_HERE / name for name in ("langchain", "llama_index")]
 _EACH = 2
 
 
 def spare(items: Iterable[Any]) -> None:
-    """Mark as slow what asks for the same case of an adapter in a third way, and a fourth ...
+    """Mark as slow what asks for the same case in a third way, and a fourth ...
 
     Where a test has a parameter ``way`` and others, each case of the others is asked for in two
     ways that are neighbours in their list, mostly a sync and an async one, and the next case in
-    the next two. The ways of an adapter are thin, and one code stands behind all of them: what
-    breaks for a case breaks in most ways, and what breaks in a way breaks for many cases.
+    the next two. The ways of an adapter and those of ``OPEA`` are thin, and one code stands behind
+    all of them: what breaks for a case breaks in most ways, and what breaks in a way breaks for
+    many cases. In the transport the ways are what is tested, so all are tried there.
     """
-    asking = [item for item in items if "way" in _params(item) and _is_of_an_adapter(item)]
+    asking = [item for item in items if "way" in _params(item) and _has_thin_ways(item)]
     for _, group in groupby(asking, key=lambda item: item.nodeid.partition("[")[0]):
         tests = list(group)
         ways = _numbered(_params(test)["way"] for test in tests)
@@ -36,8 +38,9 @@ def _params(item: Any) -> dict[str, Any]:
     return item.callspec.params if hasattr(item, "callspec") else {}
 
 
-def _is_of_an_adapter(item: Any) -> bool:
-    return any(folder in item.path.parents for folder in _FOLDERS)
+def _has_thin_ways(item: Any) -> bool:
+    folders = item.path.parents
+    return folders[0] == _HERE / "core" or any(folder in folders for folder in _ADAPTERS)
 
 
 def _others(item: Any) -> tuple[int, ...]:
