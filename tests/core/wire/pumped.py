@@ -63,7 +63,10 @@ def takers(package: ModuleType) -> frozenset[str]:
     """Functions that are given patterns: those that use one whose text is not in them."""
     found = set[str]()
     for module in modules(package):
-        tree = ast.parse(inspect.getsource(module))
+        source = inspect.getsource(module)
+        if "import re\n" not in source:
+            continue
+        tree = ast.parse(source)
         for function in [
             node
             for node in ast.walk(tree)
@@ -291,14 +294,20 @@ def _example(op: Any, about: Any, first: str) -> str:
     return ""  # a place, or what stands before or behind it
 
 
+_MATCHING = dict[tuple[str, str], list[str]]()
+
+
 def matching(node: Any, first: str) -> list[str]:
-    """Letters that a set matches."""
-    parsed = PARSER.parse("x", re.DOTALL)
-    parsed.data[:] = [node]
-    pattern = COMPILER.compile(parsed)
-    return [
-        letter for letter in (*first, *LETTERS, *map(chr, range(33, 127))) if pattern.match(letter)
-    ] or ["x"]
+    """Letters that a set matches; the same sets stand in most patterns."""
+    known = _MATCHING.get((str(node), first))
+    if known is None:
+        parsed = PARSER.parse("x", re.DOTALL)
+        parsed.data[:] = [node]
+        pattern = COMPILER.compile(parsed)
+        letters = (*first, *LETTERS, *map(chr, range(33, 127)))
+        known = [letter for letter in letters if pattern.match(letter)] or ["x"]
+        _MATCHING[str(node), first] = known
+    return known
 
 
 # --- time

@@ -33,6 +33,8 @@ from opea_core.wire.response_spec import ResponseSpec
 
 PIECE = 64 * 1024
 MB = 1_000_000
+SMALL = most(MB, MB // 2)
+"""Bytes of a body that could take much memory."""
 
 
 def read(
@@ -315,7 +317,7 @@ class _Body(httpx.SyncByteStream):
 
 
 def many(
-    unit: str | Callable[[int], str], before: str = "", after: str = "", size: int = MB
+    unit: str | Callable[[int], str], before: str = "", after: str = "", size: int = SMALL
 ) -> Callable[[], bytes]:
     """A body of a size: a unit (or what a function makes of numbers) again and again."""
 
@@ -429,7 +431,7 @@ HEAVY = {
             "ab",
             '{"choices":[{"message":{"content":"',
             '"},"finish_reason":"stop"}]}',
-            size=MB // 4,
+            size=SMALL // 4,
         ),
         size=2,
     ),
@@ -442,7 +444,7 @@ HEAVY = {
     "models": Heavy(many('{"id":"a"},', '{"data":[', '{"id":"b"}]}'), lambda opea: opea.models()),
     "ranks": Heavy(
         many(lambda n: f'{{"index":{n},"score":1}},', '{"results":[', "1]}"),
-        lambda opea: opea.rerank("a", ["a"] * (MB // 24)),
+        lambda opea: opea.rerank("a", ["a"] * (SMALL // 24)),
     ),
     "tokens": Heavy(many("0,", '{"tokens":[', "0]}"), lambda opea: opea.count_tokens("a")),
     "details of an error": Heavy(many("{},", '{"detail":[', "{}]}"), status=429),
