@@ -1,4 +1,4 @@
-"""Pulling requests out of whatever gives them, one at a time, without blocking an event loop."""
+"""Pulling requests out of whatever yields them, one at a time, without blocking an event loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Asked: TypeAlias = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
 
 class Feed:
-    """``await feed.next()`` gives the next request, END, or what the input raised."""
+    """``await feed.next()`` returns the next request, END, or what the input raised."""
 
     def __init__(self, requests: Any) -> None:
         self._later: AsyncIterator[Any] | None = None

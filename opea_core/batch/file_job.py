@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class BatchOptions(TypedDict, total=False):
-    """Keywords of ``run`` that are no options of its calls."""
+    """Keywords of ``run`` that are not options of its calls."""
 
     template: str | None
     system: str | None
@@ -251,7 +251,7 @@ def _has_running_loop() -> bool:
 def _interruptible(
     batch: Batch,
 ) -> Iterator[Callable[[asyncio.AbstractEventLoop], None]]:
-    """Let Ctrl-C end the batch; gives what is to be told the loop in which it runs."""
+    """Let Ctrl-C end the batch; yields what is to be told the loop in which it runs."""
     loops = list[asyncio.AbstractEventLoop]()
 
     def interrupted(*_: object) -> None:

@@ -95,7 +95,7 @@ class Folder:
     """The output and the files beside it."""
 
     def __init__(self, paths: Paths, job: Job, ledger: Ledger) -> None:
-        """Lock, mend and read what is there; raises ConfigurationError before anything is sent."""
+        """Lock, repair and read what is there; raises ConfigurationError before any row is sent."""
         self.warnings: list[str] = []
         self.problem: str | None = None
         self._paths = paths

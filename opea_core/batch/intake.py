@@ -22,7 +22,7 @@ class BrokenInput(Exception):
 
 
 class Intake:
-    """Gives one row after another, until the input or the run is over."""
+    """Returns one row after another, until the input or the run is over."""
 
     def __init__(self, given: Input, job: Job, ledger: Ledger) -> None:
         self._input = given

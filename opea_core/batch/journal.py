@@ -51,7 +51,7 @@ def entries(path: Path) -> Iterator[tuple[bytes, Entry | None]]:
 
 
 class Repair(NamedTuple):
-    """What was found in a file, and mended."""
+    """What was found in a file, and repaired."""
 
     torn: bool
     """Its last line was not whole."""

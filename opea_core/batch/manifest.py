@@ -20,7 +20,7 @@ _SECRET = ("extra_headers", "extra_query")
 
 
 class Manifest:
-    """What a run notes of itself; secrets are no part of it."""
+    """What a run notes of itself; secrets are not part of it."""
 
     def __init__(self, path: Path, output: str, conditions: Mapping[str, Any]) -> None:
         """Read what earlier runs noted; raises ConfigurationError if they wrote another output."""
@@ -54,7 +54,7 @@ class Manifest:
         }
 
     def answered_by(self, model: str) -> str | None:
-        """Note how the server names its model; gives a warning if it is a new name."""
+        """Note how the server names its model; returns a warning if it is a new name."""
         if not model or model in self._answered:
             return None
         others, self._answered = self._answered, [*self._answered, model]

@@ -23,7 +23,7 @@ from opea_core.log import logger
 
 AnswerT = TypeVar("AnswerT")
 Ask: TypeAlias = Callable[[Any, Callable[[bool], None]], Coroutine[Any, Any, AnswerT]]
-"""Makes the call for a request; tells whether it has a place, or has to wait for one."""
+"""Makes the call for a request; tells whether it has a permit, or has to wait for one."""
 
 
 class Source(Protocol):

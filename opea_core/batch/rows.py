@@ -25,7 +25,7 @@ FIELD: dict[Kind, str] = {
 }
 """The field of a body that says what is asked."""
 _BESIDE = frozenset({"custom_id", "id", "method", "url"})
-"""Fields of a line that are no fields of its body."""
+"""Fields of a line that are not fields of its body."""
 _HINT = (
     "A line is an object with messages, prompt or input, or a line of OpenAI's batch files "
     "(custom_id, method, url, body). For other columns give a template."

@@ -29,7 +29,7 @@ _PATIENCE, _LONGEST = 0.02, 0.25
 
 
 def limits(options: Mapping[str, Any]) -> Limits:
-    """``batch_size`` and ``max_concurrent``; raises ConfigurationError for what is no count."""
+    """``batch_size`` and ``max_concurrent``; raises ConfigurationError for what is not a count."""
     given = options.get("batch_size")
     size, most = AT_ONCE if given is None else given, options.get("max_concurrent")
     for name, value in (("batch_size", size), ("max_concurrent", 1 if most is None else most)):

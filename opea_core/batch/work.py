@@ -55,7 +55,7 @@ class Batch:
         self.failed: Counter[str] = Counter()
         """Rows that failed in this run, by class of error."""
         self.running = 0
-        """Calls that are on their way, or wait for a place."""
+        """Calls that are on their way, or wait for a permit."""
         self.total: int | None = None
         """Rows of the whole input, where that is known."""
         self.is_stopping = False
@@ -90,7 +90,7 @@ class Batch:
             self._task.cancel()
 
     def stop(self, reason: str | None) -> None:
-        """Send nothing more; what has no place yet is not waited for."""
+        """Send nothing more; what has no permit yet is not waited for."""
         self.stopped = self.stopped or reason
         self.is_stopping = True
         self._intake.stop()
@@ -111,7 +111,7 @@ class Batch:
             self._intake.close()
 
     async def _files(self) -> Files:
-        """Where answers go; what is there is read and mended, which may take a while."""
+        """Where answers go; what is there is read and repaired, which may take a while."""
         job = self.job
         if job.paths is None:
             return Stdout()

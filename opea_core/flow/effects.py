@@ -3,7 +3,7 @@
 The call writes ``outcome = yield from Send(...)``, much as async code writes ``await``: the effect
 goes out to the driver, and says of which type the outcome is that comes in. A driver performs one
 ``Effect`` after another and sends an ``Outcome`` back; it matches every kind, so that checkers
-name a place that a new kind was forgotten at.
+point to where a new kind was forgotten.
 
 Expected failures come back as values; only cancellation and bugs are thrown in.
 """
@@ -62,7 +62,7 @@ class CallSpec:
     names_models: bool = True
     """Whether the server is asked for its models when it does not know the one of the call."""
     on_place: Callable[[bool], None] | None = None
-    """Is told when the call has a place (True), and when it has to wait for one (False)."""
+    """Is told when the call has a permit (True), and when it has to wait for one (False)."""
     raw: RawCall | None = None
     """The bytes of another HTTP client, sent as they are; its answer is read as bytes, too."""
     decode: Callable[[Any], Any] | None = None
@@ -104,7 +104,7 @@ class Asks(Generic[OutcomeT]):
 
 @dataclass(slots=True)
 class Acquire(Asks["Permit | Rejection"]):
-    """Wait for a place."""
+    """Wait for a permit."""
 
 
 @dataclass(slots=True)
@@ -128,7 +128,7 @@ class Send(Asks["Reply | TransportFailure"]):
 
 @dataclass(slots=True)
 class Settle(Asks["Rejection | None"]):
-    """Give the place back with what the outcome says; with ``again``, wait for the next attempt.
+    """Give the permit back with what the outcome says; with ``again``, wait for the next attempt.
 
     A Rejection says that there can be no further attempt.
     """

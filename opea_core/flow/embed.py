@@ -97,7 +97,7 @@ def is_too_large(error: errors.OPEAError) -> bool:
 
 
 def _with_blanks(error: errors.OPEAError, start: int, batch: Sequence[str]) -> errors.OPEAError:
-    """The error of a batch, with the places of blank texts in it.
+    """The error of a batch, with the positions of blank texts in it.
 
     Most servers refuse these and do not say which.
     """

@@ -54,7 +54,7 @@ def _wants(demand: Demand) -> dict[int, int]:
 
 
 def _divide(amount: int, wants: Mapping[str, int], given: dict[str, int], unit: int) -> int:
-    """Give the amount out in equal parts, to nobody more than he wants. Gives what was given."""
+    """Give the amount out in equal parts, to nobody more than it wants; returns what went out."""
     open_wants = {member: want for member, want in wants.items() if want > 0}
     left = amount
     while left > 0 and open_wants:

@@ -338,7 +338,7 @@ def _pairs(flat: Sequence[str]) -> dict[str, str]:
 
 
 def read_report(text: str) -> dict[str, Any]:
-    """What a member told; nothing of what is no object."""
+    """What a member told; nothing where that is not an object."""
     try:
         found = json.loads(text)
     except ValueError:

@@ -78,7 +78,7 @@ class Assembler:
         """
 
     def push(self, event: Json, plain: bool = False) -> ChatChunk:
-        """Take one event; gives the piece to hand on, which may be empty."""
+        """Take one event; returns the piece to hand on, which may be empty."""
         self._take_root(event)
         choices = event.get("choices")
         if not isinstance(choices, list) or not choices:

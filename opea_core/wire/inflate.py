@@ -26,7 +26,7 @@ class UndecodableBody(ValueError):
 class Inflater:
     """Undoes gzip or deflate as bytes arrive; never inflates more than 256 KiB at a time.
 
-    Words that are no encoding (``utf-8``, ``none``) stand in the header, too: what can be read is
+    Words that are not encodings (``utf-8``, ``none``) stand in the header, too: what can be read is
     read.
     """
 

@@ -59,7 +59,7 @@ _TEXTS = ("text", "thinking", "summary", "reasoning", "content")
 _WHAT = {"reasoning_details": "details of reasoning"}
 _CLOSING = ("signature", "data")
 _REPEATED = 16
-"""A text of so many letters that comes again as it was is no further piece."""
+"""A text of so many letters that comes again as it was is not a further piece."""
 
 
 class _Pieces(list[str]):

@@ -132,7 +132,7 @@ def joined_contents(contents: Sequence[Any]) -> Any:
 
 
 def _media_apart(messages: Sequence[Any]) -> list[Any]:
-    """What is no text in the messages of tools as a user's message behind them."""
+    """What is not text in the messages of tools, as a user's message behind them."""
     found: list[Any] = []
     shown: list[Any] = []
     for message in messages:

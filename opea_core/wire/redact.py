@@ -1,4 +1,4 @@
-"""One gate for a server's words: secrets out, on one line, not too long.
+"""The one way out for a server's words: no secrets, on one line, not too long.
 
 A server may echo what was sent to it in any spelling: in a URL, in HTML, in JSON, in base64, with
 other letters in upper case, broken over lines. Short secrets are only looked for as they are, as

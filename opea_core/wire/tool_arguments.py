@@ -1,4 +1,4 @@
-"""Arguments of tool calls: what is whole, what stands for none, what is mended."""
+"""Arguments of tool calls: what is whole, what stands for none, what is corrected."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _CONTINUES, _ARGUMENTS = {"index", "function"}, {"arguments"}
 
 
 class ToolAssembler:
-    """The tool calls of one choice. ``push`` takes a delta's list, ``finish`` gives the calls."""
+    """The tool calls of one choice. ``push`` takes a delta's list, ``finish`` returns the calls."""
 
     __slots__ = (
         "_by_id",
@@ -60,7 +60,7 @@ class ToolAssembler:
         return bool(self._calls)
 
     def push(self, entries: Any) -> list[ToolCallDelta]:
-        """Take the ``tool_calls`` of one delta; gives what is to be handed on."""
+        """Take the ``tool_calls`` of one delta; returns what is to be handed on."""
         self.went_on = False
         if isinstance(entries, dict):
             entries = [entries]
@@ -260,7 +260,7 @@ class ToolAssembler:
         return call
 
     def _apply(self, call: PendingCall, entry: CallEntry, raw: Mapping[str, Any]) -> str:
-        """Put the entry into the call; gives the argument text to hand on."""
+        """Put the entry into the call; returns the argument text to hand on."""
         # Assigned once: servers repeat the name in every fragment, and it would double (P27).
         call.name = call.name or self._names.get(entry.name, entry.name)
         text = entry.args
@@ -284,7 +284,7 @@ class ToolAssembler:
 
     @staticmethod
     def _append(call: PendingCall, text: str) -> str:
-        """Put more arguments into the call; gives the text to hand on."""
+        """Put more arguments into the call; returns the text to hand on."""
         if not text or (len(text) == call.size and call.whole and text == call.args):
             return ""  # sent again
         text = call.joiner.push(text)

@@ -56,7 +56,7 @@ _TWINS = {"thought": "summary", "summary": "thought"}
 
 
 class ResponseEvents:
-    """One answer. ``chat_events`` gives what an event says as events of the chat dialect."""
+    """One answer. ``chat_events`` says an event in events of the chat dialect."""
 
     KEEPALIVE = "keepalive"
     """A typed event that only says that the server lives."""
