@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.messages.utils import count_tokens_approximately, get_buffer_string
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
 from pydantic import Field, model_validator
 
 from langchain_opea import options, structured
 from langchain_opea.answers import ChunkWriter, result
 from langchain_opea.batches import Configs, with_places
 from langchain_opea.blocks import register_blocks
-from langchain_opea.connection import Connection
 from langchain_opea.errors import (
     OPEAConfigurationError,
     alangchain_stream,
@@ -31,16 +26,15 @@ from langchain_opea.errors import (
 )
 from langchain_opea.messages import to_wire
 from langchain_opea.profile import profile_of
-from langchain_opea.tools import tools_of
+from langchain_opea.token_counting import TokenCounting
+from langchain_opea.tool_binding import ToolBinding
 from opea_core import ChatResponse, Timeouts, __version__
 from opea_core.adapters import (
     NOT_FOR_ANSWERS,
     SECRET_IN_CALLS,
-    asked_form,
     hidden,
     in_call,
     layered,
-    tool_choice_of,
 )
 
 if TYPE_CHECKING:
@@ -59,10 +53,7 @@ _BODY_FIELDS = (
 _NOT_SENT = ("stream", "stream_usage", "ls_structured_output_format", "structured_output_format")
 
 
-_CHARACTERS_PER_TOKEN = 4  # about, as LangChain counts
-
-
-class ChatOPEA(Connection, BaseChatModel, defer_build=False):
+class ChatOPEA(ToolBinding, TokenCounting, defer_build=False):
     """A chat model behind any OpenAI-compatible server.
 
     The server may be vLLM, llama.cpp, Ollama, LiteLLM or a gateway.
@@ -98,8 +89,6 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
     """Whether ``invoke`` streams, too."""
     stream_usage: bool = True
     """Whether streams ask for token counts."""
-    count_tokens_on_server: bool = hidden(False)
-    """Whether ``get_num_tokens`` asks the server's ``/tokenize``, not guesses from the length."""
     include_response_headers: bool = False
     """Whether ``response_metadata["headers"]`` holds the answer's headers."""
     disabled_params: dict[str, Any] | None = None
@@ -329,130 +318,6 @@ class ChatOPEA(Connection, BaseChatModel, defer_build=False):
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         return profile_of(self.client.endpoints[0].capabilities, self._discovered_window())
-
-    # --- tools and structured output
-
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: dict[str, Any] | str | bool | None = None,
-        strict: bool | None = None,
-        parallel_tool_calls: bool | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model with tools.
-
-        They are BaseTools, functions, pydantic classes, or dicts of OpenAI's or Anthropic's form.
-
-        ``tool_choice``: ``"auto"``, ``"none"``, ``"any"`` (or ``"required"``, True), a tool's name,
-        or a dict of the protocol. Further keywords are options of every call.
-        """
-        found = tools_of(tools, strict)
-        with langchain_errors():
-            choice = tool_choice_of(tool_choice, found)
-        optional = {"tool_choice": choice, "parallel_tool_calls": parallel_tool_calls}
-        return self.bind(
-            tools=found,
-            **{name: value for name, value in optional.items() if value is not None},
-            **kwargs,
-        )
-
-    def with_structured_output(
-        self,
-        schema: dict[str, Any] | type | None = None,
-        *,
-        method: structured.Method | None = None,
-        include_raw: bool = False,
-        strict: bool | None = None,
-        tools: Sequence[Any] | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, Any]:
-        """The model with answers of a given form.
-
-        Args:
-            schema: a pydantic class (answers are its objects), a TypedDict or a JSON schema
-                (dicts); for ``json_mode`` it may be left out.
-            method: ``json_schema``, ``function_calling`` or ``json_mode``; None takes what the
-                endpoint's ``Capabilities.structured_output`` says, else ``json_schema``, and a
-                function call at servers that refuse it (remembered, and reported in
-                ``response_metadata["dropped_parameters"]``).
-            include_raw: give ``{"raw", "parsed", "parsing_error"}`` and raise nothing.
-            strict: ask the server to keep to the schema exactly.
-            tools: further tools the model may call instead of answering.
-
-        An answer that does not fit raises OutputParserException with the raw text, a refusal
-        OPEARefusalError; None is never given for an answer.
-        """
-        method = structured.checked_method(method, schema)
-        form = None if schema is None else structured.output_schema(schema, strict)
-        name = form["name"] if form else None
-        asked = asked_form(form, method)
-        if tools:
-            asked |= {"tools": [*asked.get("tools", ()), *tools_of(tools, strict)]}
-            asked |= {"tool_choice": "required"} if "tool_choice" in asked else {}
-        trace = {
-            "kwargs": {"method": method or "json_schema", "strict": strict},
-            "schema": structured.traced(form),
-        }
-        model = self.bind(**{**asked, "ls_structured_output_format": trace, **kwargs})
-        others = tuple(
-            t["function"]["name"] for t in tools_of(tools or (), None) if "function" in t
-        )
-        parser = structured.AnswerParser(
-            schema_=schema if structured.is_class(schema) else None,
-            tool_name=name,
-            other_tools=others,
-        )
-        return structured.with_raw(model, parser) if include_raw else model | parser
-
-    # --- tokens
-
-    def get_token_ids(self, text: str) -> list[int]:
-        """The ids ``custom_get_token_ids`` gives.
-
-        Without it OPEAConfigurationError, as no tokenizer is downloaded.
-        """
-        if self.custom_get_token_ids is None:
-            raise OPEAConfigurationError(
-                "ChatOPEA has no tokenizer of the server's model.",
-                "Pass custom_get_token_ids=, or use get_num_tokens.",
-            )
-        return super().get_token_ids(text)
-
-    def get_num_tokens(self, text: str) -> int:
-        """How many tokens a text has.
-
-        By ``custom_get_token_ids``, by the server if it is to be asked, else about.
-        """
-        if self.custom_get_token_ids is not None:
-            return super().get_num_tokens(text)
-        return (
-            self._counted(text)
-            if self.count_tokens_on_server
-            else -(-len(text) // _CHARACTERS_PER_TOKEN)
-        )
-
-    def get_num_tokens_from_messages(
-        self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None
-    ) -> int:
-        """How many tokens messages (and tools) have, in the same ways.
-
-        The server counts their text, not its template.
-        """
-        if self.custom_get_token_ids is not None:
-            return super().get_num_tokens_from_messages(list(messages), tools)
-        found: list[Any] | None = [*tools_of(tools, None)] if tools else None
-        if self.count_tokens_on_server:
-            return self._counted(get_buffer_string(messages) + (json.dumps(found) if found else ""))
-        return count_tokens_approximately(messages, tools=found)
-
-    def _counted(self, text: str) -> int:
-        with langchain_errors():
-            count: int = self.client.count_tokens(
-                text, **self._call_model(self.model_name), **self._shared_options()
-            )
-        return count
 
     # --- identity
 

@@ -212,17 +212,20 @@ def _undecodable(outcome: Reply, where: ErrorContext) -> Failure | None:
     return None
 
 
-def _is_stale_connection(failure: Failure, log: CallLog) -> bool:
-    """A kept connection that the server had closed.
+def _goes_again_at_once(failure: Failure, log: CallLog, permit: Permit) -> bool:
+    """Whether the server had closed a kept connection.
 
-    It is sent again at once, on a new one, and not counted.
+    The request goes out once more, on a new one, and is not counted as sent if it was not.
     """
-    return (
-        failure.reused
-        and failure.phase in (Phase.MAYBE_SENT, Phase.NOT_SENT)
-        and not failure.error.is_timeout
-        and not log.resent
-    )
+    if not failure.reused or failure.error.is_timeout or log.resent:
+        return False
+    if failure.phase not in (Phase.MAYBE_SENT, Phase.NOT_SENT):
+        return False
+    # Once: a further break so early has another reason than a stale connection (R20).
+    log.resent = True
+    log.sent -= failure.phase is Phase.NOT_SENT
+    permit.resent += failure.phase is Phase.MAYBE_SENT
+    return True
 
 
 def _next(

@@ -51,14 +51,7 @@ def discover_flow(
     ConfigurationError if a model must be named because several are served.
     """
     asked = yield Together([ask_models(endpoint.label) for endpoint in endpoints])
-    listings = {
-        endpoint.label: listing
-        for endpoint, listing in zip(endpoints, asked, strict=True)
-        if isinstance(listing, list)
-    }
-    # One endpoint that answers is enough; the others stay as they were (E12).
-    if not listings:
-        raise next(error for error in asked if isinstance(error, errors.OPEAError))
+    listings = _listings(endpoints, asked)
     named = {
         e.label: chosen_model(e, listings[e.label], model) for e in endpoints if e.label in listings
     }
@@ -85,6 +78,19 @@ def discover_flow(
             changes |= _told(endpoint, entry, props.get(label))
         found.append(endpoint.replace(**changes) if changes else endpoint)
     return Discovery(tuple(found), frozenset(listings))
+
+
+def _listings(endpoints: Sequence[Endpoint], asked: Sequence[Any]) -> dict[str, list[ModelInfo]]:
+    """The models that each endpoint listed, by its label; raises the first error if none did."""
+    found = {
+        endpoint.label: listing
+        for endpoint, listing in zip(endpoints, asked, strict=True)
+        if isinstance(listing, list)
+    }
+    # One endpoint that answers is enough; the others stay as they were (E12).
+    if not found:
+        raise next(error for error in asked if isinstance(error, errors.OPEAError))
+    return found
 
 
 def _may_tell_places(endpoint: Endpoint, entry: ModelInfo) -> bool:

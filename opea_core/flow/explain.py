@@ -13,7 +13,7 @@ from opea_core.flow.explain_transport import LIMIT_HINTS
 from opea_core.policy.retry import AWAY, Failure, Phase
 from opea_core.policy.scheduler import Reason, Rejection
 from opea_core.urls import redact_url
-from opea_core.wire.error_body import MAX_BODY, MAX_MESSAGE
+from opea_core.wire.error_body import MAX_BODY, MAX_MESSAGE, ErrorBody
 from opea_core.wire.error_class import inner_status, model_missing, never_works, upstream_gone
 from opea_core.wire.headers import retry_after
 from opea_core.wire.response_spec import Problem
@@ -73,22 +73,9 @@ def from_reply(where: ErrorContext, reply: Reply, problem: Problem) -> Failure:
     if 300 <= status < 400:
         cls = errors.ConfigurationError
     words = where.say(body.message, MAX_MESSAGE)
-    message, hint = _explained(where, reply, problem, cls, words, wait)
-    error = cls(
-        message,
-        hint,
-        status_code=status,
-        type=where.say(body.type, LONGEST_NAME) if body.type else None,
-        code=where.say(body.code, LONGEST_NAME) if isinstance(body.code, str) else body.code,
-        param=where.say(body.param, LONGEST_NAME) if body.param else None,
-        retry_after=wait,
-        request_id=where.request_id(reply),
-        endpoint=where.endpoint.label,
-        url=redact_url(where.request.url),
-        body=where.redact(text),
-        headers=where.shown(reply.headers),
-    )
-    error.in_short = f"{reply.status} from {where}."
+    explained = _explained(where, reply, problem, cls, words, wait)
+    error = _error(cls, explained, where, reply, body, status)
+    error.retry_after = wait
     phase = (
         Phase.STATUS if reply.status >= 300 else Phase.FIRST if where.spec.stream else Phase.BODY
     )
@@ -111,6 +98,33 @@ def from_reply(where: ErrorContext, reply: Reply, problem: Problem) -> Failure:
         away=away,
         model_missing=unknown,
     )
+
+
+def _error(
+    cls: type[errors.OPEAError],
+    explained: tuple[str, str],
+    where: ErrorContext,
+    reply: Reply,
+    body: ErrorBody,
+    status: int,
+) -> errors.OPEAError:
+    """The error of this class, with what the server said in its fields."""
+    message, hint = explained
+    error = cls(
+        message,
+        hint,
+        status_code=status,
+        type=where.say(body.type, LONGEST_NAME) if body.type else None,
+        code=where.say(body.code, LONGEST_NAME) if isinstance(body.code, str) else body.code,
+        param=where.say(body.param, LONGEST_NAME) if body.param else None,
+        request_id=where.request_id(reply),
+        endpoint=where.endpoint.label,
+        url=redact_url(where.request.url),
+        body=where.redact(body.text[:MAX_BODY]),
+        headers=where.shown(reply.headers),
+    )
+    error.in_short = f"{reply.status} from {where}."
+    return error
 
 
 def from_document(where: ErrorContext, reply: Reply, error: errors.OPEAError) -> errors.OPEAError:

@@ -51,7 +51,6 @@ def build_request(
     """The request as this endpoint takes it, and what an error about it must know."""
     config, settings = endpoint.config, context.settings
     model = model_of(spec, context, endpoint)
-    dialect = dialect_of(spec, capabilities)
     built = _Built()
     if spec.raw is not None:
         built.content = spec.raw.content if spec.method == "POST" else None
@@ -68,20 +67,7 @@ def build_request(
         url=prepared.url,
         headers=headers,
         content=built.content,
-        expected=ResponseSpec(
-            shape=_shape(spec),
-            stream=spec.stream,
-            model=model,
-            new_id=context.new_id,
-            capabilities=capabilities,
-            dialect=dialect,
-            names=built.names,
-            asked=built.asked,
-            choices=_choices(spec.body.get("n", 1), spec.body.get("prompt")),
-            max_response_bytes=settings.max_response_bytes,
-            max_event_bytes=settings.max_event_bytes,
-            raw=spec.raw,
-        ),
+        expected=_expected(spec, context, model, capabilities, built),
         timeouts=spec.timeouts or config.timeouts or settings.timeouts,
         deadline=spec.deadline,
         redact=prepared.redact,
@@ -113,6 +99,26 @@ class _Built:
     left_out: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     asked: Asked = NOTHING
+
+
+def _expected(
+    spec: CallSpec, context: Context, model: str, capabilities: Capabilities, built: _Built
+) -> ResponseSpec:
+    """What the answer to this body is read by."""
+    return ResponseSpec(
+        shape=_shape(spec),
+        stream=spec.stream,
+        model=model,
+        new_id=context.new_id,
+        capabilities=capabilities,
+        dialect=dialect_of(spec, capabilities),
+        names=built.names,
+        asked=built.asked,
+        choices=_choices(spec.body.get("n", 1), spec.body.get("prompt")),
+        max_response_bytes=context.settings.max_response_bytes,
+        max_event_bytes=context.settings.max_event_bytes,
+        raw=spec.raw,
+    )
 
 
 def _built(spec: CallSpec, model: str, capabilities: Capabilities, server_id: str) -> _Built:

@@ -8,6 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 from opea_core.types import ChatChunk, Choice, Json, ToolCallDelta
+from opea_core.wire.content_order import in_order
 from opea_core.wire.jsontext import TextJoiner
 from opea_core.wire.merge import Fields, check_size, grown, joined, merge_logprobs, whole
 from opea_core.wire.think import ThinkSplitter, split_whole
@@ -304,34 +305,14 @@ class ChoiceState:
                 # An id that was shown stays.
                 return deepcopy(self, {id(self.tools.given): self.tools.given}).finish(new_id)
             self._whole(self.message, chunk)
-        tail, thought = self.content_joiner.end(), self.reasoning_joiner.end()
-        if self.splitter:
-            content, inner = self.splitter.end()
-            tail, thought = content + tail, inner + thought
-        refusal = self.refusal_joiner.end()
-        chunk.content, chunk.reasoning, chunk.refusal = (
-            chunk.content + tail,
-            chunk.reasoning + thought,
-            chunk.refusal + refusal,
-        )
-        choice = Choice(
-            index=known.index,
-            role=known.role,
-            raw_finish_reason=known.raw_finish_reason,
-            reasoning_field=known.reasoning_field,
-            content=joined(self.content) + tail,
-            reasoning=joined(self.reasoning) + thought,
-            refusal=joined(self.refusal) + refusal or None,
-            finish_reason=finish_reason(known.raw_finish_reason, bool(self.tools)),
-            logprobs=None
-            if known.logprobs is None
-            else {k: list(v) if isinstance(v, list) else v for k, v in known.logprobs.items()},
-            reasoning_details=[
-                entry for entry in whole(self.details) or () if isinstance(entry, dict)
-            ],
-            parts=known.parts.copy(),
-            blocks=self._blocks(joined(self.content) + tail, joined(self.reasoning) + thought),
-            extra={**self._message_extra(), **self.choice_extra},
+        tail, thought, refusal = self._held_back()
+        chunk.content += tail
+        chunk.reasoning += thought
+        chunk.refusal += refusal
+        choice = self._choice(
+            joined(self.content) + tail,
+            joined(self.reasoning) + thought,
+            joined(self.refusal) + refusal,
         )
         if self.tools:
             cut = finish_reason(known.raw_finish_reason, False) == "length"
@@ -340,22 +321,36 @@ class ChoiceState:
             )
         return choice, chunk
 
-    def _blocks(self, content: str, reasoning: str) -> list[Json]:
-        """All in its order, where that is not reasoning, then text, then other parts."""
-        kinds = [kind for kind, _ in self.order]
-        if kinds == sorted(kinds, key=_USUAL.index) and len(set(kinds) - {"part"}) == len(
-            [k for k in kinds if k != "part"]
-        ):
-            return []
-        ends = {"text": len(content), "reasoning": len(reasoning), "part": 0}
-        texts, found = {"text": content, "reasoning": reasoning}, list[Json]()
-        for kind, at in reversed(self.order):
-            if kind == "part":
-                found.append(self.choice.parts[at])
-            else:
-                found.append({"type": kind, kind: texts[kind][at : ends[kind]]})
-                ends[kind] = at
-        return found[::-1]
+    def _held_back(self) -> tuple[str, str, str]:
+        """Text, reasoning and refusal that more might have changed."""
+        tail, thought = self.content_joiner.end(), self.reasoning_joiner.end()
+        if self.splitter:
+            content, inner = self.splitter.end()
+            tail, thought = content + tail, inner + thought
+        return tail, thought, self.refusal_joiner.end()
+
+    def _choice(self, content: str, reasoning: str, refusal: str) -> Choice:
+        """What is known now, as a choice of its own."""
+        known = self.choice
+        return Choice(
+            index=known.index,
+            role=known.role,
+            raw_finish_reason=known.raw_finish_reason,
+            reasoning_field=known.reasoning_field,
+            content=content,
+            reasoning=reasoning,
+            refusal=refusal or None,
+            finish_reason=finish_reason(known.raw_finish_reason, bool(self.tools)),
+            logprobs=None
+            if known.logprobs is None
+            else {k: list(v) if isinstance(v, list) else v for k, v in known.logprobs.items()},
+            reasoning_details=[
+                entry for entry in whole(self.details) or () if isinstance(entry, dict)
+            ],
+            parts=known.parts.copy(),
+            blocks=in_order(self.order, known.parts, content, reasoning),
+            extra={**self._message_extra(), **self.choice_extra},
+        )
 
     def _message_extra(self) -> Json:
         return {} if self.message_extra is None else self.message_extra.joined()
@@ -387,7 +382,6 @@ class ChoiceState:
         }
 
 
-_USUAL = ("reasoning", "text", "part")
 _THOUGHTS = ("thinking", "summary", "text", "reasoning", "content")
 
 

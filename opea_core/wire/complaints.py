@@ -132,11 +132,7 @@ class _Reader:
             ),
             around,
         )
-        path = next((found for key in _PATHS if (found := _path(value.get(key)))), ())
-        more = value.get("params")
-        # How Ajv tells it.
-        if isinstance(more, Mapping) and isinstance(more.get("additionalProperty"), str):
-            path = (more["additionalProperty"],)
+        path = _path_in(value)
         if isinstance(value.get("keys"), list):  # how zod tells it
             self.found += [
                 Complaint(words[:_MOST_WORDS], (*path, str(name)))
@@ -333,6 +329,15 @@ def _without(text: str, said: Sequence[str]) -> str:
         if " " in inner and any(inner in words for words in said):
             text = text[: quote.start()] + text[quote.end() :]
     return text
+
+
+def _path_in(value: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where the field stands that an error is about."""
+    more = value.get("params")
+    # How Ajv tells it.
+    if isinstance(more, Mapping) and isinstance(more.get("additionalProperty"), str):
+        return (more["additionalProperty"],)
+    return next((found for key in _PATHS if (found := _path(value.get(key)))), ())
 
 
 def _path(loc: Any) -> tuple[str, ...]:

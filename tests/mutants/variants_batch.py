@@ -8,6 +8,7 @@ _BATCH = "opea_core/batch/"
 _TESTS = "tests/core/batch/"
 _CRASH = _TESTS + "test_batch_crash.py -k 'not killed_at_random'"
 _RUN = _TESTS + "test_batch_run.py"
+_SIMULATED = "tests/core/simulation/test_jobs.py"
 
 VARIANTS = [
     Variant(
@@ -107,5 +108,26 @@ VARIANTS = [
         "if len(texts) == 1 or not self._splits:",
         "if True:",
         _TESTS + "test_embed_many.py",
+    ),
+    Variant(
+        "M1: rows are sent however many wait",
+        _BATCH + "window.py",
+        "and len(self._waiting) < _SPARE",
+        "and len(self._waiting) < _MOST",
+        _SIMULATED,
+    ),
+    Variant(
+        "M1: a row that waits between two attempts does not count",
+        _BATCH + "window.py",
+        "(self._waiting.discard if has_one else self._waiting.add)(index)",
+        "self._waiting.discard(index)",
+        _SIMULATED,
+    ),
+    Variant(
+        "M1: a row waits until nothing else does",
+        _BATCH + "window.py",
+        "(self._waiting.discard if has_one else self._waiting.add)(index)",
+        "(self._waiting.discard if has_one and self.running < 40 else self._waiting.add)(index)",
+        _SIMULATED,
     ),
 ]

@@ -34,15 +34,15 @@ VARIANTS = [
     Variant(
         "R20: a re-used connection that was closed is an attempt",
         _CALL,
-        "return (\n        failure.reused\n",
-        "return (\n        False\n",
+        "if not failure.reused or failure.error.is_timeout",
+        "if True or failure.error.is_timeout",
         _BY_HAND,
     ),
     Variant(
         "R20: a stale connection is sent again and again",
         _CALL,
-        "        and not log.resent\n",
-        "",
+        " or log.resent:\n",
+        ":\n",
         _PROPERTIES,
     ),
     Variant(
@@ -143,8 +143,8 @@ VARIANTS = [
     Variant(
         "C13: a retry says nothing",
         _CALL,
-        "yield Emit(\n                events.RetryScheduled(",
-        "(\n                events.RetryScheduled(",
+        "        yield Emit(_told_of_retry(",
+        "        (_told_of_retry(",
         _PROPERTIES,
     ),
     Variant(

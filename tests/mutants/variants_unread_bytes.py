@@ -258,7 +258,7 @@ VARIANTS = [
     Variant(
         "C13: what went out again is not told",
         "opea_core/flow/call.py",
-        "            permit.resent += failure.phase is Phase.MAYBE_SENT\n",
+        "    permit.resent += failure.phase is Phase.MAYBE_SENT\n",
         "",
         _UNREAD + " -k never_had",
     ),

@@ -220,8 +220,8 @@ VARIANTS = [
     Variant(
         "S4: what is cut off twice is handed out twice",
         _CHOICE,
-        "content=joined(self.content) + tail,",
-        "content=joined(self.content) + tail + tail,",
+        "            joined(self.content) + tail,\n",
+        "            joined(self.content) + tail + tail,\n",
         WIRE + "test_assemble.py " + WIRE + "test_jsontext.py " + WIRE + "test_think.py",
     ),
     Variant(
