@@ -25,6 +25,7 @@ class Bar:
 
     async def show(self, batch: Batch) -> None:
         """Draw until cancelled."""
+        # Standard output may be where the answers go.
         console, pace = Console(stderr=True), Pace()
         with Live(console=console, auto_refresh=False, transient=False) as live:
             try:

@@ -227,6 +227,7 @@ def _completed(main: Callable[[], Coroutine[Any, Any, Summary]]) -> Summary:
     """The result of a coroutine function; in a thread where this one has a running loop."""
     if not _has_running_loop():
         return asyncio.run(main())
+    # A notebook's loop runs in this thread already, and asyncio.run would refuse to begin.
     result: Future[Summary] = Future()
 
     def work() -> None:

@@ -291,6 +291,7 @@ class _Pump(Generic[AnswerT]):
         room = self._room
         while room is not None and len(self._held) >= _HELD:
             room.clear()
+            # Looked at again: a result may have been taken just before the event was cleared.
             if len(self._held) >= _HELD:
                 await room.wait()
         with self._changed:

@@ -14,6 +14,7 @@ from opea_core.batch.schema_check import keeps_to, read_json
 from opea_core.types import ChatResponse, EmbeddingResponse, Json
 
 Response: TypeAlias = ChatResponse | EmbeddingResponse
+# To ask again what is refused for good only costs the server work (M11).
 _FINAL = (errors.InvalidRequestError, errors.ConfigurationError, errors.RefusalError)
 _MENDED = (errors.AuthenticationError, errors.PermissionDeniedError, errors.NotFoundError)
 """Refusals of every request alike: the same request works once the key or the model is right."""

@@ -66,6 +66,7 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
     "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    # JSON Schema counts 1.0 as an integer.
     "integer": lambda value: (
         not isinstance(value, bool)
         and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))

@@ -43,7 +43,7 @@ class Window:
         """Why no further request is started: nothing can work."""
 
     def has_room(self) -> bool:
-        """Whether another request may start: not while enough of these wait for a place."""
+        """Whether another request may start: not while enough of these wait for a permit."""
         ahead = self.started - self.handed - self.running
         return (
             self.stopped is None
@@ -61,7 +61,7 @@ class Window:
         return self.started - 1
 
     def place(self, index: int, has_one: bool) -> None:
-        """A request has a place, or has to wait for one."""
+        """A request has a permit, or has to wait for one."""
         (self._waiting.discard if has_one else self._waiting.add)(index)
 
     def end(self, result: Result) -> None:  # type: ignore[type-arg]

@@ -153,6 +153,7 @@ _NOT_FORCED = (
     r"|only|must be|must either|should be|invalid|unknown|no endpoints|rejected|disallow|expected"
     r"|input should be|仅支持|不支持|not set|remove|force|variant"
 )
+# A tool that is missing, or was not called, says nothing about the form of the choice.
 _NO_SUCH_TOOL = (
     r"(?i)no (function|tool) (named|called|with)|not (found|in|among|present|defined|specified"
     r"|listed|included|one of the (provided|given|available)) ?(in|among)?.{0,20}\btools\b"
@@ -198,6 +199,7 @@ _THE_OTHER_DIALECT = (
     r"|\bresponses[ -](api|endpoint|dialect)\b)"
     r"|\bresponses[ -](api|endpoint)\b.{0,30}\b(only|instead|required)\b"
 )
+# A server that does not have the other dialect may name it, too.
 _NOT_THERE = (
     r"(?i)\b(not|n['\u2019]t|un)[ -]?(be )?(support|allow|available|implement|enabl|exist|found)\w*"
     r".{0,24}(/responses\b|\bresponses[ -](api|endpoint))"

@@ -124,6 +124,7 @@ _ITS_PLACE = (
     r"|two|only|single|second|position|appear|order|after|middle|later|open|lead|head|initial"
     r"|expected|unexpected|invalid|incorrect|unsupported|wrong|got|not|follow\w*)\b"
 )
+# A system message that is empty or too long is the caller's to change.
 _ITS_CONTENT = r"(?i)\b(content|string|empty|blank|too long|tokens?|characters)\b"
 
 
@@ -173,6 +174,7 @@ _OTHER_ROLES_ONLY = (
     r"|\broles?\b.{0,40}\b(must be|should be|one of|only|expected|either)\b.{0,24}\buser\b"
     r"|\binput should be ['\"`]?(user|assistant|model)['\"`]?(,| or)"
 )
+# Then the role is taken, only not there or not so often.
 _WHERE_OR_HOW_MANY = (
     r"(?i)\b(multiple|several|more than one|two|first|beginning|begin|start|index 0|position"
     r"|before|after"
@@ -180,6 +182,7 @@ _WHERE_OR_HOW_MANY = (
 )
 
 
+# Moderation looks at what a message says, and not at its role.
 _WHAT_IT_SAYS = r"(?i)\b(flagged|moderat\w*|polic(y|ies)|violat\w*|blocked|filtered)\b"
 
 

@@ -91,6 +91,7 @@ _MODEL_MISSING = (
 )
 
 
+# Servers blame themselves for an image or a schema that they will never take (R11).
 _NEVER = (
     r"(?i)\b(image|audio|video|vision|multi-?modal)\w*( (input|content|data|support)s?)?"
     r" (is|are) not (supported|enabled|available)"
@@ -111,6 +112,7 @@ _UNKNOWN = (
 )
 
 
+# In the words of Node, Python and Go, which gateways are written in (R9).
 _UPSTREAM_GONE = (
     r"(?i)\b(ECONNREFUSED|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|ETIMEDOUT|EAI_AGAIN"
     r"|EPIPE)\b|fetch failed|socket hang up"

@@ -46,6 +46,7 @@ _REFUSED = re.compile(
     r"|\b(is|are) no (member|field|part|property)s?\b|\bhas no\b(?! attribute)|\bno endpoints\b"
     r"|不支持|不允许|未知参数|非支持"
 )
+# About a field's value: the caller should see that it is wrong (A7).
 _VALUE = re.compile(
     r"(?i)^\W*invalid [`'\"]\w+[`'\"]\s*:|\binvalid key\b|\b(unsupported|invalid) \w+ [\d.]+"
     r"|\b(above|below|over|under|beyond) \d|\bgreedy\b"
@@ -74,6 +75,7 @@ _VALUE = re.compile(
     r"|\bdeserializ|\bduplicate|\bnot found\b|\bquota\b|\bunknown (value|level|effort|option"
     r"|tier)"
 )
+# Where only one value is taken the field is of no use, and can be left out (A7).
 _ONE_VALUE = re.compile(
     r"(?i)\b(must|has to|have to|should|needs? to) (be|equal|stay( at)?"
     r"|remain( at)?) ?[`'\"(]?\d+(\.\d+)?\b(?! ?(\.\.|-|characters?|tokens?|items?|%"
@@ -93,10 +95,12 @@ _ONE_VALUE = re.compile(
     r"|\bn ?(>|=|!=|greater than|other than|larger than|above|more than) ?1\b"
     r"|\bmore than one (choice|completion|candidate)|\bset to (true|false|null|none|1|0)\b"
 )
+# A sentence that begins so still speaks of what the one before it named.
 _FOLLOWS = re.compile(
     r"(?i)\A\s*(supported|allowed|valid|expected|possible|accepted|permitted|it|this|value|values"
     r"|the only|only|must|should|available|please (use|choose|set))\b"
 )
+# From here on a clause lists what would be right, and what it names is not refused.
 _LISTING = re.compile(
     r"(?i)\bexpected (one of|any of|[`'\"]\w)|\b(valid|known|allowed|supported|permitted|accepted"
     r"|recogni[sz]ed|available|possible|expected|legal) (\w+ ){0,2}?"
@@ -106,6 +110,7 @@ _LISTING = re.compile(
     r"|\bsimilar (field|parameter|name)|\bchoose (from|among|one)|\bknown:|\bsupported:"
     r"|\bsupported are\b|\ballowed:|\bexpects?:|\bsimilar\b.{0,20}:"
 )
+# In a schema or a URL the same names stand for other things.
 _SCHEMAS = re.compile(
     r"(?i)\bquery param|\bin the url\b|\bheaders?\b|\b(invalid|bad|wrong|malformed|illegal|broken"
     r"|compil\w*|pars\w+|convert\w*|build\w*|process\w*|your"
@@ -134,11 +139,13 @@ _STRANGE = re.compile(
     r"|\bnot an? (accepted|known|allowed) (key|field|name)\b"
 )
 """Words of servers that do not know a field at all."""
+# The field works, or does nothing: it may stay.
 _STILL = re.compile(
     r"(?i)\b(still|keeps?|both) (\w+ )?(work|accept|support|valid)|\bwill be removed\b"
     r"|\bno effect\b|(?<!be )\bhonou?red\b|\b(is|was"
     r"|were|are) ignored\b"
 )
+# Any "no", as servers also speak German, French, Spanish, Portuguese, Chinese and Japanese.
 _NEGATED = re.compile(
     r"(?i)\b(no|not|nor|never|nothing|none|without|cannot|neither)\b|n['\u2019]t\b|\b(un"
     r"|dis)(usable|supported|known|expected|specified|permitted|available|declared|allowed|abled)"
@@ -150,6 +157,7 @@ _NEGATED = re.compile(
     r"|\b(nicht|kein\w*|unbekannt\w*|pas|aucun\w*|inconnu\w*|no (se )?(admite|soporta|reconoce)"
     r"|desconocid\w*|não|non)\b|不|未|暂|去掉|無|ない|ません"
 )
+# A server that fell over something says nothing about what it takes.
 _CRASH = re.compile(
     r"(?i)\bunmarshal|cannot invoke|has no attribute|\bis not (subscriptable|callable|iterable"
     r"|defined)|NullPointer|check failed|\b(column|relation|table) |\bdied\b|\braw="
@@ -157,6 +165,7 @@ _CRASH = re.compile(
     r"|tool call validation|failed to call a function|\bthe model (gave|generated|produced|wrote)"
     r"|\b(can['\u2019]t|cannot|must not) be 0\b|: 0 would"
 )
+# About accounts, limits and crashes, where a field is only named in passing.
 _IN_PASSING = re.compile(
     r"(?i)\b(tool|function) (call|plan)|\b(the model|assistant) (gave|wrote|made|produced|called)"
     r"|\bfailed to (log|call|parse|write|store)|\b(column|relation|table|worker|thread|kernel|log"

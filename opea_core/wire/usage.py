@@ -32,6 +32,7 @@ _FINISH = {
     }.items()
     for reason in reasons
 }  # fmt: skip
+# The text before such a reason is not the answer (P14).
 _BROKEN = re.compile(
     r"(?i)(\w{1,30}_)?error(_\w{1,30})?|abort(ed)?|cancel(l)?ed|failed|failure|interrupted"
     r"|insufficient_system_resource|(\w{1,30}_)?time(d_)?out"

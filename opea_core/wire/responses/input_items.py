@@ -21,6 +21,7 @@ _TEMPORARY = "rs_tmp"
 def input_items(messages: Sequence[Any], keeps: bool) -> list[Any]:
     """The items; ``keeps``: the server stores answers, so that an id alone stands for an item."""
     items: list[Any] = []
+    # The result of such a call is an item of another type.
     custom: set[str] = set()
     for message in messages:
         if not isinstance(message, Mapping) or "role" not in message:

@@ -55,6 +55,7 @@ def to_responses(body: Mapping[str, Any], dropped: frozenset[str] = frozenset())
     _tools(built, body, "strict" not in refused)
     _text(built, body, "strict" not in refused)
     if "reasoning_effort" in body:
+        # What the caller wrote for this very dialect wins.
         built["reasoning"] = {"effort": body["reasoning_effort"], **(built.get("reasoning") or {})}
     include = [*(built.pop("include", None) or ())]
     # Without it the next turn has lost its reasoning, and nothing tells whether a model has any.
@@ -63,6 +64,7 @@ def to_responses(body: Mapping[str, Any], dropped: frozenset[str] = frozenset())
     if body.get("logprobs"):
         include.append(_LOGPROBS)
     if include:
+        # The caller may have asked for the same.
         built["include"] = list(dict.fromkeys(include))
     _stream(built, body)
     return built
