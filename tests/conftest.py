@@ -8,6 +8,7 @@ import threading
 from collections.abc import Generator
 from typing import Any
 
+import cpu_budget
 import pytest
 import spared_ways
 import thorough
@@ -21,6 +22,7 @@ deadline._AT_ONCE = 10 * SECOND
 
 def pytest_configure(config: Any) -> None:
     _hear_ctrl_c()
+    config.pluginmanager.register(cpu_budget.Meter())
     thorough.choose(config.option.markexpr)
     if hasattr(config.option, "loadscopereorder"):
         # or the files with few and long tests would come last, one worker busy with each
