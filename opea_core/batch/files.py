@@ -123,6 +123,7 @@ class Folder:
         try:
             for path in (paths.journal, paths.output, paths.errors, paths.manifest):
                 replacement(path).unlink(missing_ok=True)  # a run was killed while it wrote that
+            # What a crash left must be whole before anything is appended (M9).
             self._load()
             self._answers = stack.enter_context(contextlib.closing(Appender(paths.journal)))
             self._errors = stack.enter_context(contextlib.closing(Appender(paths.errors)))

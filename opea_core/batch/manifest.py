@@ -16,6 +16,7 @@ from opea_core.version import __version__
 
 _KEPT, _SHOWN = 50, 100
 _COMPARED = ("servers", "model", "options", "template", "system", "schema")
+# Values of headers and queries are secrets (K1).
 _SECRET = ("extra_headers", "extra_query")
 
 

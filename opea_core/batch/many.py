@@ -127,6 +127,7 @@ class AsyncMany(AsyncIterator[Result[AnswerT]], Generic[AnswerT]):
                 request, lambda has_place: self._placed(index, has_place)
             )
         except OPEAError as error:
+            # One refused request must not lose the answers to the others (M2).
             result.error = error
         return result
 

@@ -75,8 +75,10 @@ class Prompts:
             value = _as_object(record.value)
             row_id, columns = _own_id(value) or row_id, value
             kind, body = self._request(value, record.is_table)
+            # Without the run's model and options, which are conditions and not the row's own.
             return Row(row_id, record.line, kind, body, request_hash(kind, body), columns)
         except (ConfigurationError, TypeError, ValueError, RecursionError) as error:
+            # One bad line is a failed row, and not the end of the run.
             given = record.problem or record.value
             problem = ConfigurationError(f"Line {record.line}: {error}")
             return Row(

@@ -85,6 +85,7 @@ class Summary:
         """0 if every row has its answer, 130 if it was interrupted, else 1."""
         if self.interrupted:
             return 130
+        # Suspect answers are answers: they are marked and counted, and the run is done.
         return 1 if self.failed or self.changed or self.stopped else 0
 
     def to_dict(self) -> dict[str, Any]:

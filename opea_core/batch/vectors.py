@@ -143,6 +143,7 @@ class AsyncVectors(AsyncMany[list[float]]):
         right = [text for text in group.texts if isinstance(text, str)]
         answered = await self._split(right, on_place) if right else []
         problems = [one for one in answered if isinstance(one, errors.OPEAError)]
+        # As an error of the whole group it may show that nothing can ever work (M5).
         if problems and len(problems) == len(group.texts):
             self._splits = self._splits and len(problems) == 1  # it is the fault of no single text
             raise problems[0]

@@ -50,6 +50,7 @@ class Window:
             # Other calls of the same object need not queue behind a whole job (M1).
             and len(self._waiting) < _SPARE
             and self.running < self._most
+            # To keep all results for a late one would need the memory of the whole job (M3).
             and not (self._ordered and ahead >= _AHEAD)
         )
 

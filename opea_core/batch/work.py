@@ -245,6 +245,7 @@ class Batch:
                 self._write_failure(files, row, result.error)
         except OSError as error:
             where = self.job.paths.journal if self.job.paths is not None else "standard output"
+            # To go on would ask for answers that cannot be kept (M15).
             raise _Unwritable(
                 f"{where} cannot be written: {error.strerror or error}. What was written is whole; "
                 "make room, and run the same command again."

@@ -73,6 +73,7 @@ def discover_flow(
     for endpoint in endpoints:
         label, changes = endpoint.label, dict[str, Any]()
         if endpoint.model is None and model is None:
+            # Endpoints are interchangeable, so one that did not answer has the same model.
             changes["model"] = named.get(label) or only
         if (entry := entries.get(label)) is not None:
             changes |= _told(endpoint, entry, props.get(label))

@@ -31,6 +31,7 @@ _CLASS_HINTS: dict[type[errors.OPEAError], str] = {
 }
 
 
+# Paths that many servers do not have, so that the base URL may well be right.
 _NOT_THERE = {
     "responses": (
         'Many servers have only /chat/completions: set dialect="chat", or leave dialect out.'
@@ -50,6 +51,7 @@ _NOT_THERE = {
     ),
 }
 _TOO_LONG_INPUT = "Split the text, or use a model with a larger window. Not retried."
+# The flags of vLLM and llama.cpp.
 _TOOLS_ARE_OFF = re.compile(r"enable-auto-tool-choice|--jinja")
 _WITHOUT_TOOLS = (
     "Start the server with that flag, or ask without tools"
@@ -146,6 +148,7 @@ def from_rejection(
     """The error for a call that got no place."""
     reason = rejection.reason
     if last is not None:
+        # The call's own error helps more than one about budget or time limit (R19, R22).
         if reason is Reason.BUDGET:
             return last.with_details(retry_suppressed="budget")
         if reason is Reason.DEADLINE:
@@ -288,6 +291,7 @@ def _explained(
             hint,
         )
     if 300 <= status < 400:
+        # To follow it would carry the key to a host that nobody chose (K4).
         target = where.say(redact_url(one_line(reply.headers.get("location", "?"))))
         return (
             f"{where} redirects ({status}) to {target}.",
@@ -331,6 +335,7 @@ def _unauthorized(where: ErrorContext, status: int, quoted: str) -> tuple[str, s
             ),
         )
     hint = "Pass api_key= or set OPEA_API_KEY."
+    # A variable that many programs set must not decide who gets a key (K3).
     if where.foreign_key:
         hint += " OPENAI_API_KEY is set but is not sent to this host."
     return message + " No key was sent.", hint
@@ -359,6 +364,7 @@ def _not_found(where: ErrorContext, problem: Problem, quoted: str) -> tuple[str,
 
 def with_models(error: errors.OPEAError, models: list[str], where: ErrorContext) -> None:
     """Name the models a server has in the hint of its refusal."""
+    # A server that lists the model refuses it for another reason.
     is_there = where.model in models
     models = [where.say(model, LONGEST_NAME) for model in models[: _LISTED + 1]]
     if models and not is_there:

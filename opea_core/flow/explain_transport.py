@@ -28,6 +28,7 @@ def from_broken(where: ErrorContext, broken: TransportFailure) -> Failure:
     error = cls(
         message,
         hint,
+        # Nothing was sent by which the server could know it.
         request_id=None if broken.phase is Phase.NOT_SENT else where.spec.request_id,
         endpoint=where.endpoint.label,
         url=redact_url(where.request.url),

@@ -53,6 +53,7 @@ def build_request(
     model = model_of(spec, context, endpoint)
     built = _Built()
     if spec.raw is not None:
+        # Byte for byte: an SDK that parses the answer knows what it asked for (U3).
         built.content = spec.raw.content if spec.method == "POST" else None
     elif spec.method == "POST":
         built = _built(spec, model, capabilities, endpoint.server_id)
@@ -146,8 +147,10 @@ def _built(spec: CallSpec, model: str, capabilities: Capabilities, server_id: st
 
         chat, body = body, to_responses(body, capabilities.dropped)
         built.fields = {name: body[name] for name in body if name != "input"} | chat
+        # It is sent although nobody asked for it, so it may be what is refused (D3).
         if "strict" not in capabilities.dropped:
             built.fields.setdefault("strict", False)
+        # Counts come with every stream of this dialect, unasked.
         built.asked = replace(built.asked, usage=False)
     built.content = encode_body(body)
     return built
@@ -168,6 +171,7 @@ def _as_written(
 
 def dialect_of(spec: CallSpec, capabilities: Capabilities) -> Literal["chat", "responses"]:
     """What a call is made in; an exact path, or the bytes of another client, decide themselves."""
+    # What a caller chose, an exact path among it, stays what it is (D2).
     is_ours = spec.kind == "chat" and spec.path is None and spec.raw is None
     goes_over = is_ours and capabilities.dialect == "responses"
     return "responses" if goes_over or spec.kind == "responses" else "chat"

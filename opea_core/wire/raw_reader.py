@@ -95,6 +95,7 @@ class RawReader(ResponseReader):
     def _plain(self, document: Json) -> None:
         """A plain answer; an ordinary one is not put together, as nobody asks for ours of it."""
         usage = document.get("usage")
+        # To put it together is a fifth of the work, and nobody would see it.
         if isinstance(usage, dict | None) and _is_ordinary(document["choices"]):
             self.response = ChatResponse(usage=read_usage(usage))
         else:

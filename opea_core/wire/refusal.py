@@ -48,6 +48,7 @@ def adapt(
     ``reasoning_is_set``: which reasoning goes back was decided by the caller. ``done``: what was
     changed in this call already.
     """
+    # With the first refusal: most programs see none, and the patterns take time to compile.
     from opea_core.wire import adaptation_rules, adaptations
 
     refusal = adaptation_rules.Refusal(body, text, known, any_form, reasoning_is_set)

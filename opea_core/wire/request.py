@@ -97,6 +97,7 @@ def build_body(
         if has_parameter(built, name):
             drop_parameter(built, name)
             left_out.append(name)
+    # Servers refuse names such as MCP's a/b.c; calls come back under the caller's own (A16).
     if "tools" in built:
         built, own = with_sent_names(built, capabilities.tool_names)
         if names is not None:

@@ -177,4 +177,5 @@ def goes_on(call: PendingCall, entry: CallEntry) -> bool:
     """
     if entry.name != call.name or not entry.args or entry.replaces or call.whole:
         return False
+    # A further object would be another call.
     return not call.size or not entry.args.lstrip().startswith("{")
