@@ -62,6 +62,16 @@ def _set_aside() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="session")
+def vcr() -> None:
+    """pytest-recording looks for cassettes before every test; ``standard`` alone has any for it."""
+
+
+@pytest.fixture(scope="session")
+def block_network() -> None:
+    """As ``vcr``."""
+
+
 def _hear_ctrl_c() -> None:
     """Hear Ctrl-C where a shell began this in the background: there it is ignored by all below."""
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import plain_environment
 import pytest
 from lc_asking import ModelWith, chat_model
 
@@ -12,21 +13,12 @@ from langchain_opea import ChatOPEA
 from opea_core.testing import ScriptedServer
 
 
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _plain_environment() -> Iterator[None]:
     """What is set on the machine of whoever runs the tests does not matter."""
-    for name in (
-        "OPEA_API_URL",
-        "OPEA_API_KEY",
-        "OPEA_LOG",
-        "OPENAI_API_KEY",
-        "LANGSMITH_TRACING",
-        "LANGCHAIN_TRACING_V2",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        plain_environment.forget(patch)
+        yield
 
 
 @pytest.fixture

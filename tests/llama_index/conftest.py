@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import plain_environment
 import pytest
 from li_asking import LLMWith, llm_at
 from llama_index.core.utils import set_global_tokenizer
@@ -18,26 +19,18 @@ sys.path.append(
     str(Path(__file__).parent.parent / "langchain")
 )  # for the table of odd answers that lies there
 
-_NAMES = (
-    "OPEA_API_URL",
-    "OPEA_API_KEY",
-    "OPEA_LOG",
-    "OPENAI_API_KEY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-)
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_environment() -> Iterator[None]:
+    """What is set on the machine of whoever runs the tests does not matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        plain_environment.forget(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set on the machine of whoever runs the tests does not matter,
-    and no tokenizer is downloaded.
-    """
-    for name in _NAMES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+def _own_tokenizer() -> None:
+    """No tokenizer is downloaded, whatever the test before chose."""
     set_global_tokenizer(str.split)
 
 

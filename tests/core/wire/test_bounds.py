@@ -495,7 +495,7 @@ HEAVY = {
     "values in counts": Heavy(sent(lambda n: f'{{"usage":{{"x{n}":{VALUES}}}}}'), stream),
     "nothing but parts": Heavy(sent(delta('{"content":[{}]}')), stream),
     "nothing but events": Heavy(sent("{}"), stream),
-    "lines of one event": Heavy(many("data:x\n"), stream),
+    "lines of one event": Heavy(many("data:x\n", size=MB), stream),
     "documents of one event": Heavy(many("{} ", "data: ", "\n\n"), stream),
     "entries of one event": Heavy(
         many('{"delta":{"content":"a"}},', 'data: {"choices":[', "{}]}\n\n"), stream

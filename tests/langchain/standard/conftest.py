@@ -13,6 +13,7 @@ import pytest
 import standard_media
 from langchain_tests.conftest import base_vcr_config
 from langchain_tests.integration_tests import chat_models
+from pytest_recording.plugin import block_network, vcr  # noqa: F401
 from responses_upstream import ResponsesUpstream
 from standard_cassettes import RECORDS, SERVER, request_as_stored, response_as_stored
 from standard_world import (  # noqa: F401

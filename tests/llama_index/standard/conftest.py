@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from li_flags import HEADER, KEY
 from li_upstream import upstream
+from pytest_recording.plugin import block_network, vcr  # noqa: F401
 from standard_cassettes import SERVER, request_as_stored, response_as_stored
 from standard_world import (  # noqa: F401
     _no_network,
