@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from opea_core import errors, events, log
 from opea_core.calls import Call, CallMaker
+from opea_core.flow import telemetry
 from opea_core.flow.discover import Discovery, Together, shown_model
 from opea_core.flow.prepare import Context
 from opea_core.flow.token_estimate import need_of
@@ -270,11 +271,7 @@ class Engine:
         for before, after in zip(self.settings.endpoints, endpoints, strict=True):
             if after.model is not None and after.model != before.model and after.label in answered:
                 shown = shown_model(after, after.model)
-                self.emitter(
-                    events.ModelDiscovered(
-                        at=time.monotonic_ns(), endpoint=after.label, model=shown
-                    )
-                )
+                self.emitter(telemetry.model_discovered(time.monotonic_ns(), after.label, shown))
         self.settings = self.settings.replace(endpoints=endpoints)
         self.limiter.configure(endpoints)
 

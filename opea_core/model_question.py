@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from opea_core import errors, events
+from opea_core import errors
+from opea_core.flow import telemetry
 from opea_core.flow.discover import Discovery, discover_flow
 from opea_core.lazy_imports import importing
 from opea_core.policy import SECOND
@@ -105,12 +106,10 @@ class ModelQuestion:
                 raise
             # It is there and lists nothing: what it says to the call itself is worth more.
             self._has_no_answer = True
+            label = settings.endpoints[0].label
             self._engine.emitter(
-                events.ModelNotListed(
-                    at=time.monotonic_ns(),
-                    endpoint=settings.endpoints[0].label,
-                    model=settings.model,
-                    status=error.status_code,
+                telemetry.model_not_listed(
+                    time.monotonic_ns(), label, settings.model, error.status_code
                 )
             )
             return Discovery(settings.endpoints, frozenset())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -167,10 +166,12 @@ class OriginalMethods:
         return core.derived(core.settings.replace(breaker=BreakerPolicy(enabled=False))), call
 
     def _tell_problem(self, error: Exception) -> Exception:
-        from opea_core import events
+        import time
+
+        from opea_core.flow import telemetry
 
         reason = error.message if isinstance(error, errors.OPEAError) else type(error).__name__
-        self._engine.emitter(events.TestFailed(at=time.monotonic_ns(), reason=reason))
+        self._engine.emitter(telemetry.connection_test_failed(time.monotonic_ns(), reason))
         return error
 
     if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from opea_core import errors, events
+from opea_core import errors
 from opea_core.capabilities import Capabilities
+from opea_core.flow import telemetry
 from opea_core.flow.call_log import CallLog
 from opea_core.flow.effects import Effect, Emit, Outcome, Reply, Request, Send
 from opea_core.flow.error_context import ErrorContext
@@ -78,14 +79,8 @@ class Learning:
         done = log.changed.get(self.endpoint, frozenset())
         log.changed[self.endpoint] = done | set(adapted.reports)
         for report in adapted.reports:
-            yield Emit(
-                events.ParameterDropped(
-                    at=log.at,
-                    call_id=where.spec.call_id,
-                    endpoint=self.endpoint.label,
-                    parameter=report,
-                )
-            )
+            call, label = where.spec.call_id, self.endpoint.label
+            yield Emit(telemetry.parameter_dropped(log.at, call, label, report))
         return True
 
 

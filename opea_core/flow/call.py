@@ -6,8 +6,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
-from opea_core import errors, events
-from opea_core.flow import explain, explain_transport
+from opea_core import errors
+from opea_core.flow import explain, explain_transport, telemetry
 from opea_core.flow.adapting import Learning, listed_models
 from opea_core.flow.call_log import CallLog
 from opea_core.flow.effects import (
@@ -80,9 +80,7 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         permit = refused or (yield from Acquire())
         log.at = permit.at
         if isinstance(permit, Rejection):
-            yield Emit(
-                events.CallRejected(at=log.at, call_id=spec.call_id, reason=permit.reason.value)
-            )
+            yield Emit(telemetry.call_rejected(log.at, spec.call_id, permit))
             raise _final(explain.from_rejection(permit, spec, log.last, log.seconds), log)
         ended = yield from _attempts(spec, context, log, permit)
         if isinstance(ended, CallResult):
@@ -103,26 +101,8 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
             yield settle
             raise _final(failure.error, log)
         refused = yield from settle
-        yield Emit(_told_of_retry(retry, refused, spec, log, permit))
-
-
-def _told_of_retry(
-    retry: Retry, refused: Rejection | None, spec: CallSpec, log: CallLog, permit: Permit
-) -> events.Event:
-    """The event of a further attempt: when it is made, or why it is not."""
-    at, call, label = log.at, spec.call_id, permit.endpoint.label
-    if refused is not None:
-        return events.RetrySuppressed(
-            at=at, call_id=call, endpoint=label, reason=refused.reason.value
-        )
-    return events.RetryScheduled(
-        at=at,
-        call_id=call,
-        endpoint=label,
-        attempt=log.sent,
-        delay=retry.delay,
-        reason=retry.reason,
-    )
+        label = permit.endpoint.label
+        yield Emit(telemetry.retry_decided(log.at, spec.call_id, label, log.sent, retry, refused))
 
 
 def _attempts(

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from opea_core import events
 from opea_core.errors import ConfigurationError
+from opea_core.flow import telemetry
 from opea_core.policy import SECOND
 from opea_core.policy.rate_limit import RateWindow
 from opea_core.shared.shares import Demand, alone, target
@@ -146,7 +146,7 @@ class Renewal:
         limiter.change(lambda now: self._take(parts, asks, granted, until, now))
         if self._lost:
             self._lost = False
-            limiter.emitter(events.SharedLimitsBack(at=limiter.now()))
+            limiter.emitter(telemetry.shared_limits_back(limiter.now()))
         return None
 
     def _with(self, part: Part) -> list[Demand]:
@@ -179,9 +179,7 @@ class Renewal:
         if not self._lost:
             self._lost = True
             members = max((len(known) for known in self._known.values()), default=1)
-            limiter.emitter(
-                events.SharedLimitsLost(at=limiter.now(), members=members, reason=str(error)[:200])
-            )
+            limiter.emitter(telemetry.shared_limits_lost(limiter.now(), members, error))
         # To stop would make the store a single point of failure (W47).
         limiter.change(lambda now: self._keep(parts_of(limiter, self._member, now), None))
 

@@ -6,11 +6,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
-from opea_core import errors, events
+from opea_core import errors
 from opea_core.flow import explain
 from opea_core.flow.call import CallResult, Flow, call_flow, failure_of, went_well
 from opea_core.flow.effects import CallSpec, Emit, Reply, Send, Settle, TransportFailure
 from opea_core.flow.prepare import Context
+from opea_core.flow.telemetry import CallTelemetry
 from opea_core.policy import SECOND
 from opea_core.policy.permit import Permit
 from opea_core.policy.retry import Phase, effect
@@ -35,39 +36,20 @@ class CallSession:
         self.context = context
         self.limiter = limiter
         self.ticket = ticket
-        self.traced = traced
-        """Whether the events of every call are wanted."""
+        self.telemetry = CallTelemetry(spec, limiter.emitter, traced, time.monotonic_ns)
         self.started = time.monotonic_ns()
         self.granted_at = 0
-        self._open = False
-        self._sent_at = 0
-        self._attempt = 0
         self._over_at = 0
         self.connection: SyncConnection | AsyncConnection | None = None
         """Of a stream that goes on, until somebody holds it."""
 
     def begin(self) -> None:
         """The call starts."""
-        if self.traced:
-            spec = self.spec
-            model = str(spec.body.get("model") or self.context.settings.model)
-            self.tell(
-                events.CallStarted(
-                    at=self.started,
-                    call_id=spec.call_id,
-                    kind=spec.kind,
-                    model=model,
-                    stream=spec.stream,
-                )
-            )
+        self.telemetry.started(self.started, self.context.settings.model)
 
     def flow(self) -> Flow:
         """The call's algorithm."""
         return call_flow(self.spec, self.context, self.started)
-
-    def tell(self, event: events.Event) -> None:
-        """Tell the hooks."""
-        self.limiter.emitter(event)
 
     # --- effects that never wait
 
@@ -75,7 +57,7 @@ class CallSession:
         """Do what needs no waiting."""
         match effect:
             case Emit():
-                self.tell(replace(effect.event, at=time.monotonic_ns()))
+                self.limiter.emitter(replace(effect.event, at=time.monotonic_ns()))
                 return None
             case Settle():
                 return self.limiter.settle(
@@ -93,8 +75,7 @@ class CallSession:
         """No place was free at once."""
         if self.spec.on_place is not None:
             self.spec.on_place(False)
-        if self.traced:
-            self.tell(events.CallQueued(at=time.monotonic_ns(), call_id=self.spec.call_id))
+        self.telemetry.queued()
 
     def got(self, answer: Permit | Rejection) -> Permit | Rejection:
         """The wait for a place is over."""
@@ -103,16 +84,7 @@ class CallSession:
                 self.spec.on_place(True)
             self.granted_at = self.granted_at or time.monotonic_ns()
             self.limiter.note_wait(self.granted_at - self.started, answer)
-            if self.traced:
-                waited = (time.monotonic_ns() - self.ticket.enqueued) / SECOND
-                self.tell(
-                    events.CallGranted(
-                        at=answer.at,
-                        call_id=self.spec.call_id,
-                        endpoint=answer.endpoint.label,
-                        waited=waited,
-                    )
-                )
+            self.telemetry.granted(answer, self.ticket.enqueued)
         return answer
 
     def sending(self, send: Send) -> None:
@@ -121,21 +93,14 @@ class CallSession:
             raise errors.ClientClosed(
                 "This OPEA object was closed during the call.", "Close it after its calls are done."
             )
-        if self.traced and not send.quiet:
-            at, label = time.monotonic_ns(), send.permit.endpoint.label
-            started = events.AttemptStarted(
-                at=at, call_id=self.spec.call_id, endpoint=label, attempt=send.attempt
-            )
-            self._open, self._sent_at, self._attempt = True, at, send.attempt
-            self.tell(started)
+        self.telemetry.attempt_started(send)
 
     def sent(self, send: Send, outcome: Reply | TransportFailure) -> Reply | TransportFailure:
         """A request was answered or failed.
 
         Raises ClientClosed if that is because the object was closed.
         """
-        if self.traced and not send.quiet:
-            self._tell_outcome(send, outcome)
+        self.telemetry.outcome(send, outcome)
         if (
             self.spec.stream
             and not send.quiet
@@ -148,57 +113,6 @@ class CallSession:
                 "This OPEA object was closed during the call.", "Close it after its calls are done."
             )
         return outcome
-
-    def _tell_outcome(self, send: Send, outcome: Reply | TransportFailure) -> None:
-        label, call, attempt = send.permit.endpoint.label, self.spec.call_id, send.attempt
-        if outcome.status:
-            at = outcome.headers_at or outcome.at
-            self.tell(
-                events.HeadersReceived(
-                    at=at, call_id=call, endpoint=label, attempt=attempt, status_code=outcome.status
-                )
-            )
-        if isinstance(outcome, Reply):
-            if outcome.first_at is not None and outcome.response_reader.problem is None:
-                seconds = (outcome.first_at - outcome.sent_at) / SECOND
-                self.tell(
-                    events.FirstContent(
-                        at=outcome.first_at,
-                        call_id=call,
-                        endpoint=label,
-                        attempt=attempt,
-                        seconds=seconds,
-                    )
-                )
-            if outcome.connection is not None:
-                return
-            problem = outcome.response_reader.problem
-            self._attempt_ended(
-                send.permit, problem.cls.__name__ if problem else "", outcome.status
-            )
-        else:
-            self._attempt_ended(
-                send.permit,
-                "EndpointTimeout" if outcome.kind == "timeout" else "EndpointConnectionError",
-                outcome.status,
-            )
-
-    def _attempt_ended(self, permit: Permit, error: str, status: int | None = None) -> None:
-        if self._open:
-            now = time.monotonic_ns()
-            seconds = (now - self._sent_at) / SECOND
-            label, call = permit.endpoint.label, self.spec.call_id
-            ended = events.AttemptEnded(
-                at=now,
-                call_id=call,
-                endpoint=label,
-                attempt=self._attempt,
-                error=error,
-                status_code=status,
-                seconds=seconds,
-            )
-            self._open = False
-            self.tell(ended)
 
     # --- how it ended
 
@@ -213,8 +127,8 @@ class CallSession:
             raise
         finally:
             permit = self.ticket.permit
-            if self._open and permit is not None:
-                self._attempt_ended(permit, type(error).__name__ if error else "")
+            if permit is not None:
+                self.telemetry.attempt_ended(permit, type(error).__name__ if error else "")
             if error is not None:
                 self.ended(error, None)
 
@@ -232,7 +146,7 @@ class CallSession:
             went_well(answer.reply),
             usage=response.usage if response else None,
         )
-        self._attempt_ended(answer.permit, "", answer.reply.status)
+        self.telemetry.attempt_ended(answer.permit, "", answer.reply.status)
         self.ended(None, answer)
 
     def dropped(self, answer: CallResult) -> None:
@@ -248,14 +162,8 @@ class CallSession:
         self._tell_abandoned(answer)
 
     def _tell_abandoned(self, answer: CallResult) -> None:
-        self._attempt_ended(answer.permit, "Abandoned", answer.reply.status)
-        self.tell(
-            events.StreamAbandoned(
-                at=time.monotonic_ns(),
-                call_id=self.spec.call_id,
-                endpoint=answer.permit.endpoint.label,
-            )
-        )
+        self.telemetry.attempt_ended(answer.permit, "Abandoned", answer.reply.status)
+        self.telemetry.abandoned(answer.permit)
         self.ended(None, answer)
 
     def broke(self, answer: CallResult, outcome: Reply | TransportFailure) -> errors.OPEAError:
@@ -277,7 +185,7 @@ class CallSession:
             error = failure.error
         else:
             error = explain.interrupted(answer.where, failure, characters)
-        log, label = answer.log, answer.permit.endpoint.label
+        log = answer.log
         log.failed(
             explain.attempt_record(answer.where, failure, (outcome.at - outcome.sent_at) / SECOND)
         )
@@ -288,17 +196,9 @@ class CallSession:
             seconds=(outcome.at - log.started) / SECOND,
         )
         self.limiter.settle(self.ticket, answer.permit, effect(failure, log.history()))
-        self._attempt_ended(answer.permit, type(failure.error).__name__, answer.reply.status)
         reason = type(failure.error).__name__
-        self.tell(
-            events.StreamBroke(
-                at=outcome.at,
-                call_id=self.spec.call_id,
-                endpoint=label,
-                characters=characters,
-                reason=reason,
-            )
-        )
+        self.telemetry.attempt_ended(answer.permit, reason, answer.reply.status)
+        self.telemetry.broke(outcome.at, answer.permit, characters, reason)
         self.ended(error, answer)
         return error
 
@@ -331,21 +231,12 @@ class CallSession:
             name or "ok",
             attempts,
         )
-        event = None
-        if self.traced:
-            event = events.CallEnded(
-                at=now,
-                call_id=self.spec.call_id,
-                endpoint=label,
-                error=name,
-                attempts=attempts,
-                seconds=seconds,
-            )
+        event = self.telemetry.ended(now, label, name, attempts, seconds)
         if self._over_at:
             return
         self._over_at = now
         if event is not None:
-            self.tell(event)
+            self.limiter.emitter(event)
         self.limiter.record_call(recent)
 
     # --- what an answer is told
@@ -376,14 +267,7 @@ class CallSession:
         response.warnings = [answer.where.say(warning) for warning in response.warnings]
         response.origin = answer.permit.endpoint.server_id
         for warning in response.warnings:
-            self.tell(
-                events.AnswerOdd(
-                    at=answer.reply.at,
-                    call_id=self.spec.call_id,
-                    endpoint=response.endpoint,
-                    warning=warning,
-                )
-            )
+            self.telemetry.odd(answer.reply.at, response.endpoint, warning)
         return response
 
     def result(self, answer: CallResult) -> Any:

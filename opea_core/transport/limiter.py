@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from opea_core import events
 from opea_core.config import Endpoint
+from opea_core.flow import telemetry
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import State
 from opea_core.policy.endpoint import EndpointState
@@ -22,8 +22,8 @@ from opea_core.policy.scheduler import (
     TicketState,
 )
 from opea_core.policy.stats import Recent
+from opea_core.transport.figures import figures
 from opea_core.transport.permit_holders import Holders
-from opea_core.transport.telling import changes, figures
 from opea_core.transport.waking import CANCELLED, LOOKS_EVERY, Waking
 from opea_core.types import Usage
 
@@ -92,9 +92,7 @@ class Limiter(Waking):
             if got is None:
                 until = self._until(ticket, now)
                 held, until = self._held(ticket, until, now)
-            wakes = self._wakes(
-                [*changed, *(other for other in unwoken if other not in changed)], now
-            )
+            wakes = self._wakes(list(dict.fromkeys([*changed, *unwoken])), now)
         self._after(wakes, ticket)
         if held is not None:
             self.emitter(held)
@@ -141,14 +139,7 @@ class Limiter(Waking):
         median = sorted(self._waits)[len(self._waits) // 2]
         if median >= _LONG_WAIT:
             places = sum(e.level for e in self.endpoints)
-            self.emitter(
-                events.CallsWait(
-                    at=self.now(),
-                    endpoint=permit.endpoint.label,
-                    seconds=median / SECOND,
-                    places=places,
-                )
-            )
+            self.emitter(telemetry.calls_wait(self.now(), permit.endpoint.label, median, places))
 
     def prove(self, permit: Permit) -> None:
         """First content of a stream came."""
@@ -305,7 +296,7 @@ class Limiter(Waking):
     def _tell_changes(
         self, permit: Permit, effect: EndpointImpact, state: State, cooldown_until: int, now: int
     ) -> None:
-        for event in changes(
+        for event in telemetry.endpoint_changes(
             permit, effect, state, cooldown_until, now, alone=len(self.endpoints) == 1
         ):
             self.emitter(event)

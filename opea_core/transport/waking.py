@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from opea_core import events
+from opea_core.flow import telemetry
 from opea_core.policy import SECOND
 from opea_core.policy.breaker import Verdict
 from opea_core.policy.endpoint import EndpointState
@@ -20,8 +21,8 @@ from opea_core.policy.scheduler import (
     TicketState,
 )
 from opea_core.settings import Settings
+from opea_core.transport.figures import work_of
 from opea_core.transport.permit_holders import Holders
-from opea_core.transport.telling import work_of
 from opea_core.types import Usage
 
 _TIMEKEEPERS = 3  # waiters of an event loop (or of all threads) that watch the clock for the others
@@ -124,7 +125,7 @@ class Waking:
 
     def _held(
         self, ticket: Ticket, until: int | None, now: int
-    ) -> tuple[events.CallsHeld | None, int | None]:
+    ) -> tuple[events.Event | None, int | None]:
         """What to tell while nothing can be sent anywhere.
 
         It is told at once, and when it lasts; one waiter sees to the second.
@@ -144,13 +145,8 @@ class Waking:
         until = self._told_at(ticket, until)
         reasons = "; ".join(endpoint.describe(limits, now) for endpoint, limits in options)
         labels = ", ".join(endpoint.label for endpoint, _ in options)
-        return events.CallsHeld(
-            at=now,
-            endpoint=labels,
-            seconds=waited / SECOND,
-            waiting=self._scheduler.waiting,
-            reason=reasons,
-        ), until
+        waiting = self._scheduler.waiting
+        return telemetry.calls_held(now, labels, waited, waiting, reasons), until
 
     def _told_at(self, ticket: Ticket, until: int | None) -> int | None:
         """When a waiter asks again, if it is the one that tells when a hold lasts."""

@@ -117,17 +117,10 @@ VARIANTS = [
         _SIMULATED,
     ),
     Variant(
-        "M1: a row that waits between two attempts does not count",
+        "M1: a row that was told to wait does not count",
         _BATCH + "window.py",
         "(self._waiting.discard if has_one else self._waiting.add)(index)",
         "self._waiting.discard(index)",
-        _SIMULATED,
-    ),
-    Variant(
-        "M1: a row waits until nothing else does",
-        _BATCH + "window.py",
-        "(self._waiting.discard if has_one else self._waiting.add)(index)",
-        "(self._waiting.discard if has_one and self.running < 40 else self._waiting.add)(index)",
         _SIMULATED,
     ),
 ]

@@ -131,20 +131,15 @@ VARIANTS = [
     Variant(
         "C13: a rejected call says nothing",
         _CALL,
-        (
-            "            yield Emit(\n"
-            "                events.CallRejected(at=log.at, call_id=spec.call_id, "
-            "reason=permit.reason.value)\n"
-            "            )\n"
-        ),
+        ("            yield Emit(telemetry.call_rejected(log.at, spec.call_id, permit))\n"),
         "",
         _PROPERTIES,
     ),
     Variant(
         "C13: a retry says nothing",
         _CALL,
-        "        yield Emit(_told_of_retry(",
-        "        (_told_of_retry(",
+        "yield Emit(telemetry.retry_decided(",
+        "(telemetry.retry_decided(",
         _PROPERTIES,
     ),
     Variant(
