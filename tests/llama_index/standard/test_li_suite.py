@@ -21,7 +21,7 @@ from llama_index_opea import OPEALLM, OPEAEmbedding, OPEARerank
 from llama_index_opea.testing import EmbeddingConformance, LLMConformance, RerankConformance
 from llama_index_opea.testing.chat import BLOCKS
 from llama_index_opea.testing.media import IMAGES
-from llama_index_opea.testing.tools import CALL
+from llama_index_opea.testing.tool_histories import CALL
 from opea_core.testing import ScriptedServer
 
 pytestmark = pytest.mark.enable_socket
