@@ -348,9 +348,10 @@ def said(unit: str | Callable[[int], str], name: str) -> Callable[[], bytes]:
     return many(unit, f'{{"choices":[{{"message":{{"{name}":[', '{}]},"finish_reason":"stop"}]}')
 
 
-def sent(entry: str | Callable[[int], str]) -> Callable[[], bytes]:
+def sent(entry: str | Callable[[int], str], size: int = SMALL) -> Callable[[], bytes]:
     """A stream of so many events."""
-    return many((lambda n: f"data: {entry(n)}\n\n") if callable(entry) else f"data: {entry}\n\n")
+    event = (lambda n: f"data: {entry(n)}\n\n") if callable(entry) else f"data: {entry}\n\n"
+    return many(event, size=size)
 
 
 def delta(text: str) -> str:
@@ -457,7 +458,7 @@ HEAVY = {
     "streamed logprobs": Heavy(
         sent('{"choices":[{"delta":{},"logprobs":{"content":[{"token":"x"}]}}]}')
     ),
-    "a stream for a plain call": Heavy(sent(delta('{"content":"a"}'))),
+    "a stream for a plain call": Heavy(sent(delta('{"content":"a"}'), size=MB)),
     "text": Heavy(sent(delta('{"content":"a"}')), stream),
     "text, stream.response at each chunk": Heavy(sent(delta('{"content":"a"}')), watch),
     "new fields of the message": Heavy(sent(lambda n: delta(f'{{"x{n}":[]}}')), stream),
