@@ -46,6 +46,7 @@ class Learning:
         cls, endpoint: EndpointState, model: str, may_adapt: bool, log: CallLog, at: int
     ) -> Learning:
         """What is known when a permit was granted."""
+        # Tests and proxies need exactly what was written (A10).
         known = (
             endpoint.capabilities(model, at)
             if may_adapt
@@ -78,6 +79,7 @@ class Learning:
         log.changes.extend(adapted.reports)
         done = log.changed.get(self.endpoint, frozenset())
         log.changed[self.endpoint] = done | set(adapted.reports)
+        # The caller must be able to see that the request changed (A9).
         for report in adapted.reports:
             call, label = where.spec.call_id, self.endpoint.label
             yield Emit(telemetry.parameter_dropped(log.at, call, label, report))
@@ -92,6 +94,7 @@ def _adapted(
     log: CallLog,
 ) -> refusal.Adapted | None:
     """What to change after a failure, if the server's words name something that was sent."""
+    # An error inside a stream has no status.
     status, done = (
         failure.error.status_code or 400,
         log.changed.get(where.endpoint, frozenset[str]()),

@@ -54,7 +54,7 @@ Flow: TypeAlias = Generator[Effect, Outcome, "CallResult"]
 
 @dataclass(slots=True)
 class CallResult:
-    """How a call ended well: the reply, the place it holds (streams), and how it went."""
+    """How a call ended well: the reply, the permit it holds (streams), and how it went."""
 
     reply: Reply
     permit: Permit
@@ -70,13 +70,14 @@ class FailedAttempt(NamedTuple):
 
 
 def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
-    """Get a place, send, judge, and go round until it is an answer or an error.
+    """Get a permit, send, judge, and go round until it is an answer or an error.
 
     Returns a CallResult; raises the error that is left when no further attempt is allowed.
     """
     log = CallLog(started, started, context.chance)
     refused: Rejection | None = None
     while True:
+        # Between two attempts a call waits in the queue like any other, and holds nothing (W12).
         permit = refused or (yield from Acquire())
         log.at = permit.at
         if isinstance(permit, Rejection):
@@ -91,7 +92,9 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         # A refused list says nothing about the key or the model of chat calls.
         if spec.method == "GET":
             said = replace(said, mark=None, refused=said.refused and said.wait is not None)
+        # Behind the others after a probe in vain: the same call would be the probe each time (B12).
         settle = Settle(permit, said, retry, behind=free or permit.is_probe)
+        # All 500s of one call count as one failure (B8).
         log.server_errors += failure.error.status_code == 500 and not failure.away
         if retry is None:
             # Before the permit goes back, as the question is a request, too.
@@ -235,6 +238,7 @@ def _next(
         if _may_wait_on(log, spec, permit):
             log.counted -= 1
             retry = replace(retry, uses_retry_budget=False)
+    # It was our haste, and not the endpoint's failure (R25).
     elif log.hasty and failure.phase is Phase.NOT_SENT and failure.error.is_timeout:
         log.counted -= 1  # another endpoint is there
         retry = replace(retry, uses_retry_budget=False)
@@ -322,4 +326,5 @@ def _costs_nothing(failure: Failure, permit: Permit, log: CallLog, spec: CallSpe
 
 def _final(error: errors.OPEAError, log: CallLog) -> errors.OPEAError:
     """The error as it is raised: with every attempt."""
+    # A caller must be able to see what was tried (R24).
     return error.with_details(attempts=tuple(log.attempts), seconds=log.seconds)

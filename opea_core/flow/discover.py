@@ -1,4 +1,4 @@
-"""Asking servers what they are: model, context window, places."""
+"""Asking servers what they are: model, context window, slots."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _LISTED, _NAME = 20, 200
 class Together:
     """Calls to make at once.
 
-    Gives their results, errors as values, and None for those that are not over soon after the first
-    one was answered.
+    Their results come back: errors as values, and None for those that are not over soon after the
+    first one was answered.
     """
 
     calls: Sequence[Any]

@@ -145,7 +145,7 @@ def from_document(where: ErrorContext, reply: Reply, error: errors.OPEAError) ->
 def from_rejection(
     rejection: Rejection, spec: CallSpec, last: errors.OPEAError | None, waited: float
 ) -> errors.OPEAError:
-    """The error for a call that got no place."""
+    """The error for a call that got no permit."""
     reason = rejection.reason
     if last is not None:
         # The call's own error helps more than one about budget or time limit (R19, R22).
