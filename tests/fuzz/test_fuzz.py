@@ -17,6 +17,7 @@ from fuzz_answers import Sent, answer, on_the_wire
 from fuzz_run import Run, tried
 from fuzz_samples import KINDS
 from fuzz_ways import WAYS, Way
+from thorough import most
 
 from opea_core import OPEA, calls
 
@@ -39,7 +40,7 @@ def check(run: Run) -> None:
 @pytest.mark.parametrize("wire", [False, True], ids=["lent", "wire"])
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_call_ends_with_an_answer_or_an_error_that_is_promised(package: str, wire: bool) -> None:
-    rounds = 1 if wire else 3
+    rounds = 1 if wire else most(3, 2)
     run = Run(SEED, wire).cases(range(rounds), of(package))
     check(run)
     assert run.tried == rounds * len(of(package))
@@ -129,7 +130,7 @@ def test_the_same_seed_gives_the_same_answers() -> None:
 
 def test_the_answers_reach_every_part() -> None:
     """Most are nearly right: a fuzzer whose answers all fail at the first byte finds nothing."""
-    run = Run(0).cases(range(3))
+    run = Run(0).cases(range(2))
     wanted = {
         "answer",
         "BadAnswerError",
