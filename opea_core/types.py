@@ -75,10 +75,17 @@ SIGNED_FIELDS = (
     RESPONSE_ITEMS,
 )
 """Reasoning that a server signed or encrypted; it goes back as it came, or not at all."""
-CALL_SIGNATURES = ("extra_content", "thought_signature", "thoughtSignature", "encrypted_content")
-"""What servers sign calls and messages with (Gemini).
+CALL_SIGNATURES = (
+    "extra_content",
+    "thought_signature",
+    "thoughtSignature",
+    "encrypted_content",
+    "provider_specific_fields",
+)
+"""What servers sign calls and messages with (Gemini, and LiteLLM before it).
 
-It goes back wherever it came from, without being asked for.
+It stands in the message, in a call, or in the call's ``function``, and goes back wherever it came
+from, without being asked for.
 """
 ORIGIN = "opea_origin"
 """In an assistant's message, never sent: where it came from.
@@ -271,7 +278,11 @@ class ChatResponse:
                 "id": c.id,
                 "type": "function",
                 **c.extra,
-                "function": {"name": c.name, "arguments": c.arguments},
+                "function": {
+                    "name": c.name,
+                    "arguments": c.arguments,
+                    **c.extra.get("function", {}),
+                },
             }
             for c in choice.tool_calls
         ]

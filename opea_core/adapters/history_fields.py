@@ -64,7 +64,7 @@ def with_extras(call: Json, known: Mapping[str, Any]) -> Json:
     extra = (known.get(CALL_EXTRAS) or {}).get(call["id"], {})
     if "custom" in extra:
         return {"id": call["id"], **extra}
-    call = {**call, **extra}
+    call = {**call, **extra, "function": {**call["function"], **extra.get("function", {})}}
     text = (known.get(CALL_ARGUMENTS) or {}).get(call["id"])
     if isinstance(text, str) and _same(text, call["function"]["arguments"]):
         call["function"] = {**call["function"], "arguments": text}

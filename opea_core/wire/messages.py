@@ -185,12 +185,18 @@ def _take_signatures(built: Json) -> None:
     if refusal and not built.get("content"):
         built["content"] = refusal
     if isinstance(built.get("tool_calls"), list):
-        built["tool_calls"] = [
-            {key: value for key, value in call.items() if key not in CALL_SIGNATURES}
-            if isinstance(call, Mapping)
-            else call
-            for call in built["tool_calls"]
-        ]
+        built["tool_calls"] = [_unsigned(call) for call in built["tool_calls"]]
+
+
+def _unsigned(call: Any) -> Any:
+    """A call, or what is in its ``function``, without signatures."""
+    if not isinstance(call, Mapping):
+        return call
+    return {
+        key: _unsigned(value) if key == "function" else value
+        for key, value in call.items()
+        if key not in CALL_SIGNATURES
+    }
 
 
 def _assistant(

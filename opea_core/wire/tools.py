@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from opea_core.types import InvalidToolCall, Json, ToolCall, ToolCallDelta
+from opea_core.types import CALL_SIGNATURES, InvalidToolCall, Json, ToolCall, ToolCallDelta
 from opea_core.wire.merge import NO_LIMIT, TooMany, grown, whole
 from opea_core.wire.tool_arguments import holds_two, normalised, problem_of
 from opea_core.wire.tool_call_pieces import CallEntry, PendingCall, goes_on
 
 _KNOWN = frozenset({"id", "index", "type", "function"})
+_NAME_AND_ARGUMENTS = 2
 _CUT = "its arguments were cut off at the token limit"
 # No real answer has more, and each one costs memory (L4).
 _MOST_CALLS = 1024
@@ -153,21 +154,20 @@ class ToolAssembler:
 
     def raw(self) -> list[Json]:
         """The calls in the shape of a plain answer."""
-        return [
-            {
-                "id": call.id or self.given.get(call.position, ""),
-                "type": "function",
-                **{key: whole(value) for key, value in call.extra.items()},
-                **(
-                    {}
-                    if "custom" in call.extra
-                    else {
-                        "function": {"name": call.name, "arguments": call.args + call.joiner.end()}
-                    }
-                ),
-            }
-            for call in self._calls
-        ]
+        return [self._raw(call) for call in self._calls]
+
+    def _raw(self, call: PendingCall) -> Json:
+        extra = {key: whole(value) for key, value in call.extra.items()}
+        found: Json = {
+            "id": call.id or self.given.get(call.position, ""),
+            "type": "function",
+            **extra,
+        }
+        if "custom" not in extra:
+            arguments = call.args + call.joiner.end()
+            signed = extra.get("function", {})
+            found["function"] = {"name": call.name, "arguments": arguments, **signed}
+        return found
 
     def _continued(self, raw: Any) -> PendingCall | None:
         """The open call that an entry goes on with.
@@ -275,6 +275,11 @@ class ToolAssembler:
         for key, value in raw.items():
             if key not in _KNOWN:
                 call.extra[key] = grown(call.extra.get(key), value, key)
+        function = raw.get("function")
+        if isinstance(function, Mapping) and len(function) > _NAME_AND_ARGUMENTS:
+            signed = {name: function[name] for name in CALL_SIGNATURES if name in function}
+            if signed:
+                call.extra["function"] = grown(call.extra.get("function"), signed, "function")
         if raw.get("type") not in (None, "", "function"):
             call.extra["type"] = raw["type"]
             if not raw.get("function"):

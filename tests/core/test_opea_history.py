@@ -65,7 +65,11 @@ def test_signed_reasoning_goes_back_with_the_calls_of_the_turn(
 def test_nobody_else_gets_it(
     server: ScriptedServer, second: ScriptedServer, endpoint: str, options: Json
 ) -> None:
-    call = {**CALL, "extra_content": {"google": {"thought_signature": "S2"}}}
+    call = {
+        **CALL,
+        "function": {**CALL["function"], "thought_signature": "S3"},
+        "extra_content": {"google": {"thought_signature": "S2"}},
+    }
     message = {"content": "", "tool_calls": [call], "refusal": "no", **SIGNED}
     sent = second_turn(server, second, message, endpoint, **options)
     assert not sent.keys() & {*SIGNED, "refusal"}
@@ -81,7 +85,11 @@ def test_signatures_types_and_arguments_of_calls_go_back_as_they_came(
         "type": "builtin_function",
         "function": {"name": "$search", "arguments": '{ "q" : "a" }'},
     }
-    signed = {**CALL, "extra_content": {"google": {"thought_signature": "S2"}}}
+    signed = {
+        **CALL,
+        "function": {**CALL["function"], "thought_signature": "S3"},
+        "extra_content": {"google": {"thought_signature": "S2"}},
+    }
     custom = {"id": "c3", "type": "custom", "custom": {"name": "run", "input": "ls -l"}}
     sent = second_turn(
         server,

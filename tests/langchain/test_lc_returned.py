@@ -73,6 +73,8 @@ DETAILS = [
     },
 ]
 SIGNATURE = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+SIGNED_INSIDE = _call()
+SIGNED_INSIDE["function"] |= {"provider_specific_fields": {"thought_signature": "c2ln"}}
 SPACED = '{"x":1,  "y" : [1e2, "\\u00e9"]}'
 CUSTOM = {"id": "a", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1"}}
 BUILTIN = {
@@ -172,6 +174,12 @@ GIVEN = {
         {"content": None, "tool_calls": [_call() | SIGNATURE]},
         ({"tool_calls": [entry(0, "a", "f", '{"x": 1}') | SIGNATURE]},),
         {"content": "", "tool_calls": [_call() | SIGNATURE]},
+        {"content": "", "tool_calls": [_call()]},
+    ),
+    "the signature inside a call's function": Given(
+        {"content": None, "tool_calls": [SIGNED_INSIDE]},
+        ({"tool_calls": [{"index": 0, **SIGNED_INSIDE}]},),
+        {"content": "", "tool_calls": [SIGNED_INSIDE]},
         {"content": "", "tool_calls": [_call()]},
     ),
     "a call of a server's own function": Given(

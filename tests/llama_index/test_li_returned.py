@@ -77,6 +77,8 @@ LOCKED = {
     "index": 1,
 }
 SIGNED = {"google": {"thought_signature": "EiYK+/="}}
+SIGNED_INSIDE = call()
+SIGNED_INSIDE["function"] |= {"provider_specific_fields": {"thought_signature": "c2ln"}}
 ROWS: dict[str, Came] = {
     "arguments": _came({}, [], {}),
     "thinking blocks": _came(
@@ -136,6 +138,12 @@ ROWS: dict[str, Came] = {
         reasoning_opaque="b3Bh",
     ),
     "Gemini's": _came({}, [], {}, tool_calls=[call(extra_content=SIGNED), {**call(), "id": "c2"}]),
+    "Gemini's, inside the function": Came(
+        {"role": "assistant", "content": None, "tool_calls": [SIGNED_INSIDE]},
+        [{"tool_calls": [{**SIGNED_INSIDE, "index": 0}]}],
+        {"tool_calls": [SIGNED_INSIDE]},
+        {"tool_calls": [call()]},
+    ),
     "a custom call": _came(
         {},
         [],
