@@ -12,6 +12,7 @@ import cpu_budget
 import pytest
 import spared_ways
 import thorough
+from hypothesis import settings
 
 from opea_core.policy import SECOND
 from opea_core.transport import deadline
@@ -37,6 +38,8 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Imports and thousands of tests are no garbage, so nobody looks for any among them."""
+    settings.register_profile("part", settings.default, max_examples=thorough.most(100, 50))
+    settings.load_profile("part")
     gc.disable()
     try:
         return (yield)

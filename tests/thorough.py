@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -27,6 +27,12 @@ def some(values: Iterable[_T], kept: Container[_T]) -> list[Any]:
     return [
         value if value in kept else pytest.param(value, marks=pytest.mark.slow) for value in values
     ]
+
+
+def share(values: Iterable[_T], number: int, of: int) -> Sequence[_T]:
+    """Those values whose turn it is in the case of this number, one of so many; or all."""
+    every = list(values)
+    return most(every, every[number % of :: of])
 
 
 def in_turn(first: Iterable[Any], second: Iterable[Any]) -> list[Any]:

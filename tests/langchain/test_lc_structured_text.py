@@ -12,6 +12,7 @@ import pytest
 from langchain_core.exceptions import OutputParserException
 from lc_object_support import WAYS, ask, made
 from pydantic import BaseModel
+from thorough import share
 from written_answers import PERSON, TEXT, WRITTEN, in_way
 
 import opea_core as core
@@ -70,7 +71,7 @@ def _asked(server: ScriptedServer, way: str, schema: Any, answer: Answer, **opti
 
 @pytest.mark.parametrize("case", WRITTEN)
 def test_an_answer_written_as_text(server: ScriptedServer, case: str) -> None:
-    for kind, way in product(KINDS, WAYS):
+    for kind, way in share(product(KINDS, WAYS), list(WRITTEN).index(case), 2):
         schema, expected = KINDS[kind]
         with in_way(server, kind, way):
             assert (
@@ -180,7 +181,7 @@ BROKEN: dict[str, str] = {
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_what_is_no_answer_raises_with_the_text(server: ScriptedServer, case: str) -> None:
-    for kind, way in product(KINDS, WAYS):
+    for kind, way in share(product(KINDS, WAYS), list(BROKEN).index(case), 2):
         with in_way(server, kind, way):
             with pytest.raises(OutputParserException) as caught:
                 _asked(server, way, KINDS[kind][0], _said(way, BROKEN[case]))
@@ -199,7 +200,7 @@ def test_every_method_raises_for_what_is_no_answer(server: ScriptedServer, metho
 def test_what_is_no_answer_is_a_parsing_error_beside_the_raw_message(
     server: ScriptedServer, case: str
 ) -> None:
-    for way in WAYS:
+    for way in share(WAYS, list(BROKEN).index(case), 2):
         with in_way(server, way):
             found = _asked(server, way, SCHEMA, _said(way, BROKEN[case]), include_raw=True)
             assert found["parsed"] is None

@@ -92,7 +92,7 @@ MESSAGES = st.builds(
 )
 HISTORIES = st.lists(MESSAGES, min_size=1, max_size=5)
 PROFILE = settings(
-    max_examples=most(150, 40),
+    max_examples=most(150, 25),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -16,6 +16,7 @@ from li_asking import LLMWith, apart, llm_at
 from li_forms import ANN, PROMPT, Person, calling, objects, predicted, saying
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, model_validator
+from thorough import most
 from written_answers import TEXT
 
 from llama_index_opea import OPEALLM
@@ -249,7 +250,7 @@ ORDERS = st.builds(
 
 
 @settings(
-    max_examples=60,
+    max_examples=most(60, 30),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

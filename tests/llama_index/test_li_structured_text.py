@@ -14,6 +14,7 @@ from li_asking import LLMWith
 from li_forms import ANN, PREDICTS, PROMPT, Person, calling, how, objects, predicted, saying, texts
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, RootModel
+from thorough import share
 from written_answers import PERSON, TEXT, in_way
 
 from llama_index_opea import OPEALLM
@@ -40,7 +41,7 @@ EVERY_WAY = tuple(product(MODES, PREDICTS))
 def test_an_object_written_as_text(server: ScriptedServer, llm_with: LLMWith, case: str) -> None:
     server.always(saying(WRITTEN[case]))
 
-    for mode, way in EVERY_WAY:
+    for mode, way in share(EVERY_WAY, list(WRITTEN).index(case), 3):
         with in_way(server, mode, way):
             assert predicted(way, llm_with(pydantic_program_mode=MODES[mode])) == ANN
             assert len(server.seen) == 1

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thorough import most
 
 from opea_core import errors
 from opea_core.capabilities import Capabilities
@@ -596,7 +597,7 @@ def test_a_stream_is_the_same_in_every_form_and_in_all_pieces(form: str) -> None
             )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=most(300, 100), deadline=None)
 @given(
     st.sampled_from(sorted(STREAMS)),
     st.sampled_from(sorted(FORMS)),
@@ -1276,7 +1277,7 @@ def check_outcome(response_reader: ResponseReader) -> None:
         (first.content + first.reasoning + (first.refusal or "")).encode()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=most(300, 100), deadline=None)
 @given(st.lists(EVENT, max_size=4), st.booleans())
 def test_any_events_make_an_answer_or_a_problem(events: list[Any], done: bool) -> None:
     check_outcome(
@@ -1284,7 +1285,7 @@ def test_any_events_make_an_answer_or_a_problem(events: list[Any], done: bool) -
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=most(200, 70), deadline=None)
 @given(EVENT, st.sampled_from([200, 400, 429, 500]), st.booleans())
 def test_any_plain_body_makes_an_answer_or_a_problem(body: Any, status: int, stream: bool) -> None:
     check_outcome(read(json.dumps(body), status=status, stream=stream))
@@ -1306,7 +1307,7 @@ PARTS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=most(200, 70), deadline=None)
 @given(
     st.lists(st.sampled_from(PARTS), max_size=12).map(b"".join) | st.binary(max_size=40),
     st.sampled_from(["", "gzip", "deflate", "br"]),
