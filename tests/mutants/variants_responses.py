@@ -7,6 +7,7 @@ from variant import WIRE, Variant
 _PLACE = "opea_core/wire/responses/"
 _EVENTS, _ENDING, _ITEMS = _PLACE + "events.py", _PLACE + "ending.py", _PLACE + "items.py"
 _REQUEST, _INPUT = _PLACE + "request.py", _PLACE + "input_items.py"
+_OPEN = _PLACE + "open_item.py"
 _READER = "opea_core/wire/response_reader.py"
 _FORMS = "opea_core/wire/adaptation_forms.py"
 _ERRORS = "opea_core/wire/error_class.py"
@@ -17,6 +18,7 @@ _ON_ENDS = _HERE + "test_responses_endings.py"
 _ON_REQUESTS = _HERE + "test_responses_request.py"
 _ON_INPUT = _HERE + "test_responses_input.py"
 _PROPERTIES = _HERE + "test_responses_properties.py"
+_LINEAR = WIRE + "test_linear.py -k 'ends or final'"
 _SOCKETS = "tests/core/test_opea_responses.py"
 _SCRIPTED = "tests/core/testing/test_scripted_responses.py"
 
@@ -103,10 +105,33 @@ VARIANTS = [
     ),
     Variant(
         "D8: a final item is the one at its place, whatever its id",
-        _EVENTS,
-        "called or [key for key in same if key == place] or same",
-        "[key for key in same if key == place] or same",
+        _OPEN,
+        "found = next(filter(None, called), None) or at",
+        "found = at or next(filter(None, called), None)",
         _ON_EVENTS,
+    ),
+    Variant(
+        "D8: a final item is looked for among those that were found",
+        _OPEN,
+        "        while left and left[0].is_matched:\n            left.popleft()\n"
+        "        return left[0] if left else None\n",
+        "        return next((item for item in left or () if not item.is_matched), None)\n",
+        _LINEAR,
+    ),
+    Variant(
+        "D9: all of a text is joined at each of its ends",
+        _OPEN,
+        "        pieces, at = self.handed.get(part, []), 0\n",
+        "        pieces, at = self.handed.get(part, []), 0\n"
+        '        pieces[:] = ["".join(pieces)] if pieces else []\n',
+        _LINEAR,
+    ),
+    Variant(
+        "D9: pieces of nothing are kept of a text",
+        _EVENTS,
+        '        if event["delta"]:\n            pieces.append(event["delta"])\n',
+        '        pieces.append(event["delta"])\n',
+        _LINEAR,
     ),
     Variant(
         "D9: the first arguments count",

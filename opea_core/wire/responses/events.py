@@ -37,7 +37,7 @@ from opea_core.wire.responses.items import (
     text,
     texts_of,
 )
-from opea_core.wire.responses.open_item import OpenItem
+from opea_core.wire.responses.open_item import OpenItem, UnmatchedItems
 
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _BEGUN = frozenset({"response.created", "response.in_progress", "response.queued"})
@@ -133,7 +133,8 @@ class ResponseEvents:
         ):
             return None
         self._last = event
-        pieces.append(event["delta"])
+        if event["delta"]:
+            pieces.append(event["delta"])
         delta = {"content": event["delta"]}
         return {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
 
@@ -208,10 +209,10 @@ class ResponseEvents:
 
     def _rest(self, item: OpenItem, part: str, value: str, logprobs: Any = None) -> Iterator[Json]:
         """What of a finished part was not handed on; of arguments the last word counts."""
-        known = item.said(part)
+        rest = item.rest_of(part, value)
         # Where pieces and ends differ the last word counts, and nothing is handed on twice (D9).
-        if value.startswith(known):
-            yield from self._hand(item, part, value[len(known) :], None if known else logprobs)
+        if rest is not None:
+            yield from self._hand(item, part, rest, None if item.handed.get(part) else logprobs)
         elif part == "arguments" and item.kind == CALLS[0] and jsontext.is_object(value):
             item.handed[part] = [value]
             function = {"arguments": jsontext.decode(value.encode())}
@@ -310,7 +311,7 @@ class ResponseEvents:
     def _ended(self, response: Any) -> Iterator[Json]:
         response = response if isinstance(response, dict) else {}
         self._about(response)
-        left = dict.fromkeys(self._order)
+        left = UnmatchedItems(self._items)
         for place, raw in enumerate(dicts(response.get("output"))):
             yield from self._finished(self._matching(place, raw, left), raw)
         # An item without an end is what its pieces said; else cut arguments would pass as whole.
@@ -327,20 +328,15 @@ class ResponseEvents:
         usage = response.get("usage")
         yield last | ({"usage": usage} if isinstance(usage, dict) else {})
 
-    def _matching(self, place: int, raw: Json, left: dict[Any, None]) -> OpenItem:
-        """The streamed item that a final one is: by its id, else at its place, else the next."""
+    def _matching(self, place: int, raw: Json, left: UnmatchedItems) -> OpenItem:
+        """The item that a final one is: one of the stream, else a new one."""
         kind = text(raw.get("type"))
-        ids = (text(raw.get("id")), text(raw.get("call_id")))
-        same = [key for key in left if self._items[key].kind == kind]
-        called = [key for key in same if self._items[key].is_called(ids)]
-        key = next(iter(called or [key for key in same if key == place] or same), None)
-        if key is None:
+        item = left.take(kind, (text(raw.get("id")), text(raw.get("call_id"))), place)
+        if item is None:
             about = {"item_id": raw.get("id"), "call_id": raw.get("call_id")}
             item = self._new(None, kind, about)
             item.is_comment = is_commentary(raw)
-            return item
-        left.pop(key)
-        return self._items[key]
+        return item
 
     def _in_order(self) -> list[OpenItem]:
         """The items in the order of the answer; those without a place as they came."""

@@ -9,6 +9,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import count
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
@@ -226,6 +227,40 @@ def big(n: int) -> str:
     return '{"a":[' + "1," * (100 * n) + "1"
 
 
+ENDED = {
+    "text": ("output_text", "text", {}),
+    "a refusal": ("refusal", "refusal", {}),
+    "reasoning": ("reasoning_text", "text", {}),
+    "a summary": ("reasoning_summary_text", "text", {"summary_index": 0}),
+    "arguments": ("function_call_arguments", "arguments", {}),
+}
+"""How events of the Responses dialect spell a part, and the name of its text."""
+
+
+def _ends(part: str, n: int) -> Callable[[], None]:
+    """A part that grows with n, too, and whose end comes behind each further letter."""
+    begin, name, place = ENDED[part]
+    about: Json = {"output_index": 0, **place}
+    call = {"type": "function_call", "call_id": "a", "name": "f"}
+    ends = [
+        said(f"{begin}.delta", **about, delta="x"),
+        said(f"{begin}.done", **about, **{name: ""}),
+        said(f"{begin}.done", **about, **{name: WORDS}),
+    ]
+    first = said(f"{begin}.delta", **about, delta="x" * 2000 * n)
+    return in_responses(
+        [said("output_item.added", **about, item=call)] * (part == "arguments") + [first] + ends * n
+    )
+
+
+def _item(number: int) -> Json:
+    return {"type": "message", "id": f"m{number}", "content": []}
+
+
+def _completed(items: Iterable[Json]) -> bytes:
+    return said("completed", response={"status": "completed", "output": [*items]})
+
+
 SHAPES = {
     # --- text
     "text": Shape(lambda n: reading(delta(content="word ") for _ in range(n)), 2000),
@@ -295,14 +330,37 @@ SHAPES = {
         ),
         1000,
     ),
-    "ends that come again": Shape(
+    **{f"ends behind each piece of {part}": Shape(partial(_ends, part), 1000) for part in ENDED},
+    "ends of a text behind pieces of nothing": Shape(
         lambda n: in_responses(
             [
-                said("output_text.delta", output_index=0, delta="x" * 100 * n),
-                *(said("output_text.done", output_index=0, text="x") for _ in range(n)),
+                *(
+                    said("output_text.delta", output_index=0, delta="x" * (k == 0))
+                    for k in range(n)
+                ),
+                said("output_text.delta", output_index=0, delta="z"),
+                *(said("output_text.done", output_index=0, text="x.") for _ in range(n)),
             ]
         ),
-        1000,
+        2000,
+    ),
+    "items that the final response has in another order": Shape(
+        lambda n: in_responses(
+            [
+                *(said("output_item.added", output_index=k, item=_item(k)) for k in range(n)),
+                _completed(_item(k) for k in reversed(range(n))),
+            ]
+        ),
+        4000,
+    ),
+    "items that the final response has under other ids and places": Shape(
+        lambda n: in_responses(
+            [
+                *(said("output_item.added", output_index=n + k, item=_item(k)) for k in range(n)),
+                _completed(_item(-1 - k) for k in range(n)),
+            ]
+        ),
+        4000,
     ),
     # --- tool calls
     "arguments": Shape(lambda n: reading(arguments(WORDS) for _ in range(n)), 2000),
