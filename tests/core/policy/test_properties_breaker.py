@@ -132,7 +132,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 TestBreaker = BreakerMachine.TestCase
-TestBreaker.settings = fixed(150, 50)
+TestBreaker.settings = fixed(150, 50, few=150)
 
 
 # --- one at a time: what opens it, and what does not
@@ -149,6 +149,19 @@ def opened_after(policy: BreakerPolicy, results: list[tuple[Verdict, bool]]) -> 
         if breaker.state is State.OPEN:
             return number
     return None
+
+
+def test_what_opened_it_does_not_count_once_it_is_closed() -> None:
+    """The draws above hardly ever open it, close it and fail once more."""
+    breaker = Breaker(BreakerPolicy(min_calls=2), lambda: 0.0)
+    for verdict in (Verdict.FAIL, Verdict.FAIL):
+        breaker.record(breaker.admit(0), verdict, 0)
+    assert breaker.state is State.OPEN
+    later = breaker.open_until
+    breaker.record(breaker.admit(later), Verdict.OK, later)
+    assert breaker.state is State.CLOSED
+    breaker.record(breaker.admit(later), Verdict.FAIL, later)
+    assert breaker.state is State.CLOSED
 
 
 @fixed(200)

@@ -102,4 +102,4 @@ class BudgetMachine(RuleBasedStateMachine):
 
 
 TestBudget = BudgetMachine.TestCase
-TestBudget.settings = fixed(100, 40)
+TestBudget.settings = fixed(100, 40, few=100)
