@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from opea_core import errors
@@ -82,10 +83,17 @@ class EventsReader:
         raise NotImplementedError
 
     def _feed_sse(self, data: bytes) -> None:
-        for event in self._sse.feed(data):
+        for event in self._weighed(self._sse.feed(data)):
             self._event(event)
             if self.done:
                 return
+
+    def _weighed(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Events that may be parsed: 1 MB of empty lists takes 24 MB once it is (L5)."""
+        for event in events:
+            if len(event.data) > LARGE:
+                check_weight(event.data, self._heaviest)
+            yield event
 
     def _event(self, event: Event) -> None:
         if event.data == b"[DONE]":
@@ -94,9 +102,6 @@ class EventsReader:
             self.done = not (is_broken_off and self._assembler.started)
             return
         self.progress += 1
-        # Before it is parsed: 1 MB of empty lists takes 24 MB once it is.
-        if len(event.data) > LARGE:
-            check_weight(event.data, self._heaviest)
         try:
             document = jsontext.decode(event.data)
         except ValueError:
@@ -211,7 +216,7 @@ class EventsReader:
 
     def _end_stream(self, cut: bool) -> None:
         # The last event of a body that broke off is not known to be whole.
-        for event in [] if self.done else self._sse.end():
+        for event in self._weighed([] if self.done else self._sse.end()):
             # An event that is none of these was cut in the middle.
             if not self.done and (
                 event.data == b"[DONE]" or event.name == "error" or _is_json(event.data)

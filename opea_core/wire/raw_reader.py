@@ -126,7 +126,7 @@ class RawResponsesReader(RawReader):
             what = "an event is no JSON object"
             return self._fail(Problem(errors.BadAnswerError, what, body))
         kind = document.get("type") if isinstance(document, dict) else None
-        if kind in ("error", "response.failed", None):
+        if not isinstance(kind, str) or kind in ("error", "response.failed"):
             return self._fail_event(_error_of(document, event.data))
         if kind in _WHOLE:
             self.started = self.done = True

@@ -296,6 +296,20 @@ VARIANTS = [
         _MEMORY,
     ),
     Variant(
+        "L5: events that are handed on are not weighed",
+        "opea_core/wire/events_reader.py",
+        "in self._weighed(self._sse.feed(data)):",
+        'in (iter if self._expected.shape == "document" else self._weighed)(self._sse.feed(data)):',
+        _BOUNDS + " -k handed",
+    ),
+    Variant(
+        "L5: an event without its last line end is not weighed",
+        "opea_core/wire/events_reader.py",
+        "in self._weighed([] if self.done else self._sse.end()):",
+        "in [] if self.done else self._sse.end():",
+        _BOUNDS + " -k 'line and end'",
+    ),
+    Variant(
         "L5: arguments are not weighed",
         "opea_core/wire/tool_arguments.py",
         "    if len(args) > LARGE:\n",

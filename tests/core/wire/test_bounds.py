@@ -4,6 +4,7 @@ and what every real answer stays below.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import json
@@ -25,6 +26,7 @@ from thorough import most
 
 from opea_core import OPEA, BadAnswerError, OPEAError
 from opea_core.testing import Answer, ScriptedServer
+from opea_core.transports import HTTPXTransport
 from opea_core.types import Json
 from opea_core.wire import jsontext
 from opea_core.wire.braces import Braces
@@ -379,6 +381,32 @@ def watch(opea: OPEA) -> None:
         _ = chunks.response
 
 
+def respond(opea: OPEA) -> Any:
+    return opea.responses("Hello")
+
+
+def stream_response(opea: OPEA) -> None:
+    for _ in opea.stream_responses("Hello"):
+        pass
+
+
+def hand_on(path: str, streams: bool) -> Callable[[OPEA], None]:
+    """A call of another client's, whose answer is handed on as bytes."""
+
+    def call(opea: OPEA) -> None:
+        with (
+            contextlib.suppress(httpx.HTTPError),
+            httpx.Client(
+                transport=HTTPXTransport(opea), base_url="http://opea.invalid/v1"
+            ) as client,
+            client.stream("POST", path, json={"model": "m", "stream": streams}) as answer,
+        ):
+            for _ in answer.iter_raw():
+                pass
+
+    return call
+
+
 class Heavy(NamedTuple):
     """A small body that could take much memory."""
 
@@ -502,6 +530,26 @@ HEAVY = {
         many('{"delta":{"content":"a"}},', 'data: {"choices":[', "{}]}\n\n"), stream
     ),
     "line ends": Heavy(many("\r", "data: {}"), stream),
+}
+LISTS = {
+    "a stream": (many("[],", 'data: {"choices":[],"x":[', "1]}\n\n"), stream),
+    "a stream without its last line end": (many("[],", 'data: {"x":[', "1]}"), stream),
+    "a plain answer": (listed("[],"), ask),
+    "an event of a response": (many("[],", 'data: {"type":"x","x":[', "1]}\n\n"), stream_response),
+    "a response": (many("[],", '{"output":[],"x":[', "1]}"), respond),
+}
+"""Lists of nothing, as each form of an answer has them, and who asks for it."""
+PATHS = {stream: "chat/completions", ask: "chat/completions"}
+HEAVY |= {
+    f"{who}: {what}": Heavy(body, call)
+    for what, (body, own) in LISTS.items()
+    for who, call in (
+        ("lists", own),
+        (
+            "lists, handed on",
+            hand_on(PATHS.get(own, "responses"), own in (stream, stream_response)),
+        ),
+    )
 }
 LONG = {"text, stream.response at each chunk", "streamed counts", "line ends"}
 """What is like another one and takes seconds."""

@@ -138,6 +138,10 @@ EVENTS: dict[str, tuple[list[Any], type[errors.OPEAError] | None]] = {
     ),
     "error": ([{"type": "error", "message": "m"}], errors.ServerError),
     "no type": ([{"object": "response"}], errors.ServerError),
+    **{
+        f"{kind!r} as a type": ([{"type": kind}], errors.ServerError)
+        for kind in (None, [], {}, 1, True)
+    },
     "no JSON": (["{"], errors.BadAnswerError),
 }
 
