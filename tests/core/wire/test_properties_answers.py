@@ -483,7 +483,7 @@ def sent(events: list[Any]) -> bytes:
     return ("".join(data(json.dumps(event)) for event in events) + DONE).encode()
 
 
-@fixed(300, few=50)
+@fixed(300, few=100)
 @given(
     body=streams().map(lambda made: made[1]) | EVENTS.map(sent),
     asked=st.lists(st.booleans(), min_size=1, max_size=5),
