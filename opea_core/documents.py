@@ -212,6 +212,7 @@ class DocumentMethods:
             model,
             lambda at: calls.models({**options, "endpoint": at}),
             calls.props,
+            self._engine.shown,
         )
 
 

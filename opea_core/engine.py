@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from opea_core import errors, events, log
 from opea_core.calls import Call, CallMaker
 from opea_core.flow import telemetry
-from opea_core.flow.discover import Discovery, Together, shown_model
-from opea_core.flow.prepare import Context
+from opea_core.flow.discover import Discovery, Together
+from opea_core.flow.prepare import Context, redactor_of
 from opea_core.flow.token_estimate import need_of
 from opea_core.model_question import ModelQuestion
 from opea_core.policy.endpoint import EndpointState
@@ -23,15 +23,19 @@ from opea_core.policy.rate_limit import NOTHING
 from opea_core.settings import Settings
 from opea_core.transport.call_session import CallSession
 from opea_core.transport.drivers.pair import Drivers
+from opea_core.transport.http.proxy import choose_proxy
 from opea_core.transport.limiter import Limiter
 from opea_core.transport.stream import AsyncChatStream, ChatStream, OpenStream, opened
 from opea_core.version import __version__
+from opea_core.wire.redact import say
 
 if TYPE_CHECKING:
+    from opea_core.config import Endpoint
     from opea_core.shared.renewal import Renewal
 
 
 ResultT = TypeVar("ResultT")
+_LONGEST_NAME = 200
 _GRACE = 0.3
 """Seconds that the others have once one endpoint has said what it serves."""
 
@@ -64,6 +68,7 @@ class Engine:
             user_agent=f"opea-core/{__version__}",
             foreign_key=bool(os.environ.get("OPENAI_API_KEY")),
             lent=drivers.lent.values,
+            proxy_of=choose_proxy,
         )
 
     def _keep_shared_limits(self) -> None:
@@ -263,6 +268,11 @@ class Engine:
             )
         return found
 
+    def shown(self, endpoint: Endpoint, name: str) -> str:
+        """A name that a server gave, as it may be shown: it may echo what was sent."""
+        state = next(e for e in self.limiter.endpoints if e.label == endpoint.label)
+        return say(name, redactor_of(state, self._context), _LONGEST_NAME)
+
     # --- the same with other endpoints
 
     def found(self, discovery: Discovery) -> None:
@@ -270,7 +280,7 @@ class Engine:
         endpoints, answered = discovery
         for before, after in zip(self.settings.endpoints, endpoints, strict=True):
             if after.model is not None and after.model != before.model and after.label in answered:
-                shown = shown_model(after, after.model)
+                shown = self.shown(after, after.model)
                 self.emitter(telemetry.model_discovered(time.monotonic_ns(), after.label, shown))
         self.settings = self.settings.replace(endpoints=endpoints)
         self.limiter.configure(endpoints)

@@ -100,7 +100,11 @@ class ModelQuestion:
             return made
 
         try:
-            return (yield from discover_flow(settings.endpoints, None, ask_models, calls.props))
+            return (
+                yield from discover_flow(
+                    settings.endpoints, None, ask_models, calls.props, self._engine.shown
+                )
+            )
         except (errors.RequestError, errors.ServerError) as error:
             if error.status_code in _NOT_OF_THE_LIST:
                 raise

@@ -14,7 +14,6 @@ from opea_core.backend import BaseApiBackend
 from opea_core.batch.methods import ManyMethods
 from opea_core.bounded_dict import Bounded
 from opea_core.config import Endpoint
-from opea_core.display_text import fit
 from opea_core.doctor.methods import DiagnoseMethods
 from opea_core.documents import DocumentMethods
 from opea_core.endpoint_methods import EndpointMethods
@@ -285,8 +284,10 @@ class OPEA(
         await self.aclose()
 
     def __repr__(self) -> str:
-        labels = ", ".join(e.label for e in self._engine.settings.endpoints)
-        return f"OPEA({labels}; model={fit(self.model or self._engine.settings.model, 200)!r})"
+        engine = self._engine
+        labels = ", ".join(e.label for e in engine.settings.endpoints)
+        model = engine.shown(engine.settings.endpoints[0], self.model or engine.settings.model)
+        return f"OPEA({labels}; model={model!r})"
 
     def __copy__(self) -> OPEA:
         return self

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from opea_core.doctor.known import Known
     from opea_core.doctor.run import Progress
     from opea_core.engine import Engine
+    from opea_core.flow.discover import Show
 
 
 class DiagnoseMethods:
@@ -36,9 +37,10 @@ class DiagnoseMethods:
         chosen, began = self._endpoint(endpoint), time.monotonic()
         with importing:
             from opea_core.doctor import plan, run
-        steps = plan.diagnose_flow(chosen, self._named_model(chosen))
-        known = run.Prober(self._engine, chosen).run(steps, progress)
-        return _diagnosis(chosen, known, time.monotonic() - began)
+        prober = run.Prober(self._engine, chosen)
+        steps = plan.diagnose_flow(chosen, self._named_model(chosen), prober.shown)
+        known = prober.run(steps, progress)
+        return _diagnosis(chosen, known, time.monotonic() - began, prober.shown)
 
     async def adiagnose(
         self, endpoint: str | None = None, *, progress: Progress | None = None
@@ -47,9 +49,10 @@ class DiagnoseMethods:
         chosen, began = self._endpoint(endpoint), time.monotonic()
         with importing:
             from opea_core.doctor import plan, run
-        steps = plan.diagnose_flow(chosen, self._named_model(chosen))
-        known = await run.Prober(self._engine, chosen).arun(steps, progress)
-        return _diagnosis(chosen, known, time.monotonic() - began)
+        prober = run.Prober(self._engine, chosen)
+        steps = plan.diagnose_flow(chosen, self._named_model(chosen), prober.shown)
+        known = await prober.arun(steps, progress)
+        return _diagnosis(chosen, known, time.monotonic() - began, prober.shown)
 
     def capabilities(self, endpoint: str | None = None, model: str | None = None) -> Capabilities:
         """What requests to an endpoint are made by: what was set, and what its refusals taught.
@@ -78,10 +81,10 @@ class DiagnoseMethods:
         return endpoint.model or (settings.model if settings.model_given else None)
 
 
-def _diagnosis(endpoint: Endpoint, known: Known, seconds: float) -> Diagnosis:
+def _diagnosis(endpoint: Endpoint, known: Known, seconds: float, shown: Show) -> Diagnosis:
+    # A server may echo the key anywhere.
     from opea_core.doctor.diagnosis import Diagnosis
     from opea_core.doctor.profile import capabilities_of
-    from opea_core.flow.discover import shown_model as shown  # a server may echo the key anywhere
 
     rows = known.rows.values()
     return Diagnosis(

@@ -15,7 +15,7 @@ from opea_core.doctor.outcome import Ask, AtOnce, Outcome, Row, shape_of
 from opea_core.doctor.probes import PROBES, Probe
 from opea_core.doctor.samples import COUNT
 from opea_core.errors import AuthenticationError, BadAnswerError, ConfigurationError
-from opea_core.flow.discover import chosen_model
+from opea_core.flow.discover import Show, chosen_model
 
 MOST = 40
 """Requests that a diagnosis makes at most."""
@@ -26,7 +26,7 @@ Steps = Generator[tuple[str, Ask | AtOnce], Any, Any]
 """What it is about, and what to ask; takes an Outcome, or a list of them."""
 
 
-def diagnose_flow(endpoint: Endpoint, model: str | None) -> Steps:
+def diagnose_flow(endpoint: Endpoint, model: str | None, show: Show) -> Steps:
     """Ask a server what it can do; returns what is Known.
 
     Raises the error of the first request if nothing answers, or the key is wrong;
@@ -36,7 +36,7 @@ def diagnose_flow(endpoint: Endpoint, model: str | None) -> Steps:
     yield from _find_base(known)
     if model is None and not known.listed:
         raise ConfigurationError("The server lists no models.", "Name one with model=.")
-    known.model = chosen_model(endpoint, known.listed, model) or ""
+    known.model = chosen_model(endpoint, known.listed, model, show) or ""
     _context(known)
     for probe in PROBES:
         if probe.when(known):

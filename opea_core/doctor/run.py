@@ -39,6 +39,7 @@ class Prober:
             breaker=BreakerPolicy(enabled=False),
         )
         self._engine = Engine(settings, Emitter(), engine.drivers)  # nobody is told of its errors
+        self.shown = self._engine.shown
         self._sent = 0
 
     def run(self, steps: Steps, progress: Progress | None) -> Known:

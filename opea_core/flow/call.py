@@ -98,7 +98,7 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         log.server_errors += failure.error.status_code == 500 and not failure.away
         if retry is None:
             # Before the permit goes back, as the question is a request, too.
-            if failure.model_missing and spec.names_models:
+            if failure.model_missing and _may_ask_for_models(spec):
                 models = yield from listed_models(where, permit, context)
                 explain.with_models(failure.error, models or [], where)
             yield settle
@@ -150,6 +150,14 @@ def _attempts(
                 key = fresh
                 continue
         return FailedAttempt(failure, where)
+
+
+def _may_ask_for_models(spec: CallSpec) -> bool:
+    """Whether a further request may find out what to say of an unknown model (E10).
+
+    Not for who wants one request, nor for an SDK that shows the server's own words.
+    """
+    return spec.names_models and spec.retry.max_retries > 0 and spec.raw is None
 
 
 def _is_key_refused(

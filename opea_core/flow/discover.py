@@ -6,15 +6,13 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pydantic import SecretStr
-
 from opea_core import errors
 from opea_core.config import Endpoint
-from opea_core.flow.secrets import redactor
 from opea_core.types import ModelInfo
-from opea_core.wire.redact import say
 
-_LISTED, _NAME = 20, 200
+_LISTED = 20
+Show = Callable[[Endpoint, str], str]
+"""Makes a name that a server gave fit to be shown: it may echo what was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,7 @@ def discover_flow(
     model: str | None,
     ask_models: Callable[[str], Any],
     ask_props: Callable[[str], Any],
+    show: Show,
 ) -> Generator[Together, Sequence[Any], Discovery]:
     """Yields the calls to make, takes answers or errors; returns the endpoints with what was found.
 
@@ -53,7 +52,9 @@ def discover_flow(
     asked = yield Together([ask_models(endpoint.label) for endpoint in endpoints])
     listings = _listings(endpoints, asked)
     named = {
-        e.label: chosen_model(e, listings[e.label], model) for e in endpoints if e.label in listings
+        e.label: chosen_model(e, listings[e.label], model, show)
+        for e in endpoints
+        if e.label in listings
     }
     only = next((name for name in named.values() if name), None)
     entries = {
@@ -112,7 +113,9 @@ def _told(endpoint: Endpoint, entry: ModelInfo, props: Any) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value}
 
 
-def chosen_model(endpoint: Endpoint, listing: list[ModelInfo], model: str | None) -> str | None:
+def chosen_model(
+    endpoint: Endpoint, listing: list[ModelInfo], model: str | None, show: Show
+) -> str | None:
     """The model that is used there: the one that was set, or the only one there is."""
     name = endpoint.model or model
     if name is not None:
@@ -122,23 +125,13 @@ def chosen_model(endpoint: Endpoint, listing: list[ModelInfo], model: str | None
             f"{endpoint.label} lists no model.", "Pass model=, or load one on the server."
         )
     if len(listing) > 1:
-        shown = [shown_model(endpoint, entry.id) for entry in listing[:_LISTED]]
+        shown = [show(endpoint, entry.id) for entry in listing[:_LISTED]]
         names = ", ".join(shown) + (", ..." if len(listing) > _LISTED else "")
         raise errors.ConfigurationError(
             f"No model was given, and {endpoint.label} serves several: {names}.",
             f'Pass model="{shown[0]}" or another one.',
         )
     return listing[0].id
-
-
-def shown_model(endpoint: Endpoint, name: str) -> str:
-    """A name that a server gave, as it may be shown: it may echo what was sent."""
-    key = endpoint.api_key.get_secret_value() if isinstance(endpoint.api_key, SecretStr) else ""
-    return say(
-        name,
-        redactor(endpoint, endpoint.url, key, endpoint.headers.values(), endpoint.query.values()),
-        _NAME,
-    )
 
 
 def _entry(listing: list[ModelInfo], name: str | None) -> ModelInfo | None:

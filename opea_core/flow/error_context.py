@@ -39,6 +39,9 @@ class ErrorContext:
         """The text without anything secret that went out with the request."""
         return self.request.redact(text)
 
+    def _redacted(self, text: str | None) -> str | None:
+        return None if text is None else self.redact(text)
+
     def say(self, text: str, most: int = LONGEST_QUOTE) -> str:
         """A server's words as they may be shown."""
         return say(text, self.request.redact, most)
@@ -72,8 +75,8 @@ class ErrorContext:
                 role=self.redact(choice.role),
                 content=self.redact(choice.content),
                 reasoning=self.redact(choice.reasoning),
-                finish_reason=choice.finish_reason,
-                refusal=None if choice.refusal is None else self.redact(choice.refusal),
+                finish_reason=self._redacted(choice.finish_reason),
+                refusal=self._redacted(choice.refusal),
             )
             for choice in answer.choices
         ]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
+from pydantic import SecretStr
+
 from opea_core.capabilities import Capabilities
-from opea_core.config import Timeouts
+from opea_core.config import Endpoint, Timeouts
 from opea_core.flow import secrets
 from opea_core.flow.effects import CallSpec, Request
 from opea_core.flow.error_context import ErrorContext
@@ -39,6 +42,8 @@ class Context:
     """Whether OPENAI_API_KEY is set, which is never sent."""
     lent: tuple[str, ...] = ()
     """Values of the headers that a caller's HTTP client adds."""
+    proxy_of: Callable[[Endpoint], str | None] = attrgetter("proxy")
+    """The proxy that requests to an endpoint go through, its own or the environment's."""
 
 
 def build_request(
@@ -58,6 +63,8 @@ def build_request(
     elif spec.method == "POST":
         built = _built(spec, model, capabilities, endpoint.server_id)
     sent_key = spec.key or key
+    if key and callable(config.api_key):
+        endpoint.used_key(key)
     prepared = _prepared(spec, context, endpoint, capabilities, sent_key)
     # Ours first, so that an id that the caller sends in a header of its own wins.
     headers = {"x-request-id": spec.request_id, **prepared.headers}
@@ -219,7 +226,7 @@ def _prepared(
     Of renewed keys a few are kept.
     """
     suffix = _suffix(spec, capabilities)
-    alike = (suffix, spec.method, spec.stream, capabilities.rerank_beside_v1, key)
+    alike = (suffix, spec.method, spec.stream, capabilities.rerank_beside_v1, key, endpoint.keys)
     ordinary = not (spec.headers or spec.query or spec.path)
     found: _Prepared | None = endpoint.prepared.get(alike) if ordinary else None
     if found is None:
@@ -327,9 +334,18 @@ def _redactor(
     config, url = endpoint.config, endpoint.url
     query = _layered(config.query.items(), spec.query.items())
     values = [value for several in query.values() for value in several]
-    return secrets.redactor(
-        config, url, key, (*config.headers.values(), *spec.headers.values(), *context.lent), values
-    )
+    headers = (*config.headers.values(), *spec.headers.values(), *context.lent)
+    proxy = context.proxy_of(config)
+    return secrets.redactor(url, (key, *endpoint.keys), headers, values, proxy)
+
+
+def redactor_of(endpoint: EndpointState, context: Context) -> Redactor:
+    """Takes out what any request to an endpoint may hold, whatever call it belongs to."""
+    config, source = endpoint.config, endpoint.config.api_key
+    key = source.get_secret_value() if isinstance(source, SecretStr) else None
+    headers, query = (*config.headers.values(), *context.lent), config.query.values()
+    keys = (key, *endpoint.keys)
+    return secrets.redactor(endpoint.url, keys, headers, query, context.proxy_of(config))
 
 
 def _override(headers: dict[str, str], given: Mapping[str, Any]) -> None:

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from opea_core.config import Endpoint
 from opea_core.urls import BaseURL
 from opea_core.wire.redact import Redactor
 
@@ -17,11 +16,15 @@ _SCHEMES = frozenset({"bearer", "token", "apikey", "api-key", "key"})
 
 
 def redactor(
-    config: Endpoint, url: BaseURL, key: str | None, headers: Iterable[str], query: Iterable[Any]
+    url: BaseURL,
+    keys: Iterable[str | None],
+    headers: Iterable[str],
+    query: Iterable[Any],
+    proxy: str | None,
 ) -> Redactor:
     """Takes secrets out of any text.
 
-    The key, the values of headers and query, and the credentials of URLs.
+    The keys, the values of headers and query, and the credentials of URLs.
     """
     sent = set(headers)
     secrets = {
@@ -30,7 +33,8 @@ def redactor(
         *map(str, query),
         *(value for _, value in url.query),
     }
-    return _made(frozenset((*secrets, key or "", *user_info(url), *_proxy_secrets(config.proxy))))
+    given = (key for key in keys if key)
+    return _made(frozenset((*secrets, *given, *user_info(url), *_proxy_secrets(proxy))))
 
 
 def user_info(url: BaseURL) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _DEPRIORITIZED_FOR = 300 * SECOND
 _MOST_MODELS = 256
+_MOST_KEYS = 4
 _LEARNED_FOR = 3600 * SECOND
 
 
@@ -74,8 +75,8 @@ class EndpointState:
 
     __slots__ = (
         "_learned", "_marks", "_models", "answered", "breaker", "budget", "config",
-        "connection_key", "in_flight", "last_error", "prepared", "rate", "server_id", "share",
-        "share_ends", "stats", "url",
+        "connection_key", "in_flight", "keys", "last_error", "prepared", "rate", "server_id",
+        "share", "share_ends", "stats", "url",
     )  # fmt: skip
 
     def __init__(
@@ -103,8 +104,15 @@ class EndpointState:
         self.stats = Stats()
         self.connection_key: object = None
         """For ``transport``: which connections may be used."""
+        self.keys: tuple[str, ...] = ()
+        """The last keys that a function gave: a server may echo one after it was renewed."""
         self.prepared: dict[Any, Any] = {}
         """For ``flow``: what requests have in common."""
+
+    def used_key(self, key: str) -> None:
+        """A key of a function goes out; the last few are known."""
+        if key not in self.keys:
+            self.keys = (*self.keys[1 - _MOST_KEYS :], key)
 
     def configure(self, config: Endpoint) -> None:
         """More is known about the endpoint."""

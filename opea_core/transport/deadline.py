@@ -234,7 +234,7 @@ class _Stream:
             # The server may have answered before it closed.
             with contextlib.suppress(self._line.core.WriteError):
                 self._flush()
-        data: bytes = self._inner.read(max_bytes, self._left())
+        data: bytes = self._inner.read(max_bytes, self._left(timeout))
         self._line.came = self._line.came or bool(data)
         return data
 

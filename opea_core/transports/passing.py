@@ -6,7 +6,10 @@ caller to decide. They go to no other server, as what they name lies at one of t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +17,13 @@ from opea_core import errors
 from opea_core.engine import Engine
 from opea_core.flow.effects import CallSpec, FetchKey
 from opea_core.flow.prepare import build_request
+from opea_core.policy import SECOND
 from opea_core.policy.endpoint import EndpointState
+from opea_core.transport.deadline import SocketState
 from opea_core.transport.http.library import HTTPLibrary
 from opea_core.transport.http.proxy import choose_proxy, proxy_url
 from opea_core.transport.http.tls import tls
-from opea_core.transport.http.transports import parse_url
+from opea_core.transport.http.transports import explained, parse_url, sync_transport
 from opea_core.transports.outgoing import Outgoing, made_up
 
 if TYPE_CHECKING:
@@ -48,15 +53,24 @@ def _upload_class(library: HTTPLibrary) -> type[_Upload]:
 class _Rest:
     """The body of an answer, and the connection that is closed behind it."""
 
-    def __init__(self, response: httpx.Response, transport: Any) -> None:
+    def __init__(self, response: httpx.Response, transport: Any, deadline: int | None) -> None:
         self._stream: Any = response.stream
         self._transport = transport
+        self._deadline = deadline
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._stream
+        for piece in self._stream:
+            if self._deadline is not None and time.monotonic_ns() >= self._deadline:
+                raise _late()
+            yield piece
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._stream:
+        pieces = aiter(self._stream)
+        while True:
+            async with _until(self._deadline):
+                piece = await anext(pieces, None)
+            if piece is None:
+                return
             yield piece
 
     def close(self) -> None:
@@ -75,11 +89,14 @@ class _Rest:
 def passed(engine: Engine, spec: CallSpec, request: Any) -> Outgoing:
     """Hand a request on in sync code; its answer comes in pieces."""
     endpoint, driver = _first(engine), engine.drivers.sync
-    key = driver._key(FetchKey(endpoint), engine.limiter)
-    made = _forwarded(engine, spec, request, key, driver.library)
+    deadline = _deadline(engine)
+    key = driver._key(FetchKey(endpoint, deadline), engine.limiter)
+    made = _forwarded(engine, spec, request, key, driver.library, deadline)
     transport, handle = None, driver._handle
     if handle is None:
-        transport = driver.library.http.HTTPTransport(**_options(endpoint, driver.library))
+        line, config = SocketState(), endpoint.config
+        line.begin(deadline, deadline)
+        transport = sync_transport(driver.library, config, choose_proxy(config), line)
         handle = transport.handle_request
     try:
         response = handle(made)
@@ -87,7 +104,7 @@ def passed(engine: Engine, spec: CallSpec, request: Any) -> Outgoing:
         if transport is not None:
             transport.close()
         raise
-    rest, refusal = _Rest(response, transport), _redirected(endpoint, response)
+    rest, refusal = _Rest(response, transport, deadline), _redirected(endpoint, response)
     if refusal is not None:
         rest.close()
         return refusal
@@ -97,23 +114,49 @@ def passed(engine: Engine, spec: CallSpec, request: Any) -> Outgoing:
 async def apassed(engine: Engine, spec: CallSpec, request: Any) -> Outgoing:
     """The async twin of ``passed``."""
     endpoint, driver = _first(engine), engine.drivers.aio
-    key = await driver._key(FetchKey(endpoint), await driver.place(), engine.limiter)
-    made = _forwarded(engine, spec, request, key, driver.library)
+    deadline = _deadline(engine)
+    key = await driver._key(FetchKey(endpoint, deadline), await driver.place(), engine.limiter)
+    made = _forwarded(engine, spec, request, key, driver.library, deadline)
     transport, handle = None, driver._handle
     if handle is None:
-        transport = driver.library.http.AsyncHTTPTransport(**_options(endpoint, driver.library))
+        with explained():
+            options = _options(endpoint, driver.library)
+            transport = driver.library.http.AsyncHTTPTransport(**options)
         handle = transport.handle_async_request
     try:
-        response = await handle(made)
+        async with _until(deadline):
+            response = await handle(made)
     except BaseException:
         if transport is not None:
             await transport.aclose()
         raise
-    rest, refusal = _Rest(response, transport), _redirected(endpoint, response)
+    rest, refusal = _Rest(response, transport, deadline), _redirected(endpoint, response)
     if refusal is not None:
         await rest.aclose()
         return refusal
     return Outgoing(response.status_code, response.headers.raw, stream=rest)
+
+
+def _deadline(engine: Engine) -> int | None:
+    total = engine.settings.timeouts.total
+    return None if total is None else time.monotonic_ns() + int(total * SECOND)
+
+
+def _late() -> errors.DeadlineExceeded:
+    return errors.DeadlineExceeded("The deadline passed before the whole answer had come.")
+
+
+@asynccontextmanager
+async def _until(deadline: int | None) -> AsyncIterator[None]:
+    if deadline is None:
+        yield
+        return
+    left = (deadline - time.monotonic_ns()) / SECOND
+    try:
+        async with asyncio.timeout(left):
+            yield
+    except TimeoutError:
+        raise _late() from None
 
 
 def _first(engine: Engine) -> EndpointState:
@@ -125,7 +168,12 @@ def _first(engine: Engine) -> EndpointState:
 
 
 def _forwarded(
-    engine: Engine, spec: CallSpec, request: Any, key: str | None, library: HTTPLibrary
+    engine: Engine,
+    spec: CallSpec,
+    request: Any,
+    key: str | None,
+    library: HTTPLibrary,
+    deadline: int | None,
 ) -> httpx.Request:
     """The request with the URL and the key of the first endpoint."""
     endpoint = _first(engine)
@@ -140,9 +188,18 @@ def _forwarded(
         url,
         headers=headers,
         stream=_upload_class(library)(request.stream),
-        extensions={"timeout": dict(request.extensions.get("timeout") or {})},
+        extensions={"timeout": _bounded(request.extensions.get("timeout") or {}, deadline)},
     )
     return forwarded
+
+
+def _bounded(timeouts: Mapping[str, float | None], deadline: int | None) -> dict[str, float | None]:
+    """The client's own limits, none of them beyond the deadline."""
+    if deadline is None:
+        return dict(timeouts)
+    left = max(0.001, (deadline - time.monotonic_ns()) / SECOND)
+    given = {name: timeouts.get(name) for name in ("connect", "read", "write", "pool")}
+    return {name: left if value is None else min(value, left) for name, value in given.items()}
 
 
 def _options(endpoint: EndpointState, library: HTTPLibrary) -> dict[str, Any]:

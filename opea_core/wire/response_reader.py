@@ -175,6 +175,10 @@ class ResponseReader(DocumentReader):
         if text[:1] in b"{[<":
             feed = ResponseReader._collect
         elif text.startswith(_SSE_FIELDS):
+            if self._expected.shape == "document" and not self._expected.stream:
+                # It could go on for ever, each event in time.
+                what = "a stream of events came where a document was asked for"
+                return self._fail(Problem(errors.BadAnswerError, what))
             feed, self._are_events = ResponseReader._feed_sse, True
         # "da" may become "data:" or a plain word; the next bytes tell.
         elif not final and any(field.startswith(text) for field in _SSE_FIELDS):

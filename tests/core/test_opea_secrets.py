@@ -231,6 +231,50 @@ def test_a_key_that_a_function_gives(way: Way, server: ScriptedServer) -> None:
     check(everything(way.ask(opea, "chat", "Hello").error))
 
 
+def test_a_key_that_was_renewed(way: Way, server: ScriptedServer) -> None:
+    """Of a function's keys the old ones are secrets, too: in this call, and in the next ones."""
+    keys = iter([KEY, "sk-fresh-key-1", "sk-fresh-key-2"])
+    opea = made(server, api_key=lambda: next(keys))
+    server.script(error(401, "expired"))
+    server.always(error(400, f"instead of {KEY} you sent another one"))
+    for _ in range(2):
+        check(everything(way.ask(opea, "chat", "Hello").error))
+
+
+def test_a_model_that_is_named_like_a_key(
+    way: Way, server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "opea_core")
+    heard: list[events.Event] = []
+    for key in (KEY, lambda: KEY):
+        opea = made(server, api_key=key, model=None, hooks=[heard.append])
+        server.script(json_answer({"data": [{"id": f"model-{KEY}"}]}))
+        assert way.ask(opea, "discover").error is None
+        server.script(json_answer({"data": [{"id": KEY}, {"id": "b"}]}))
+        several = made(server, api_key=key, model=None)
+        check(everything(way.ask(several, "discover").error))
+        check(f"{opea!r} {heard} {caplog.text}")
+
+
+def test_the_password_of_the_environments_proxy(
+    way: Way, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy is a server as well, and may echo what it was sent."""
+    host = server.origin.removeprefix("http://")
+    monkeypatch.setenv("http_proxy", f"http://{USER}:{PASSWORD}@{host}")
+    server.always(lambda seen: error(407, f"{seen.headers} {USER} {PASSWORD} {BASIC}"))
+    opea = OPEA("http://somewhere.invalid", model="m", max_retries=0)
+    told = way.ask(opea, "chat", "Hello")
+    assert "407" in str(told.error)
+    check(everything(told.error))
+
+
+def test_a_finish_reason_that_is_a_key(way: Way, server: ScriptedServer) -> None:
+    opea = made(server, api_key=KEY)
+    server.always(sse(chunk({"content": "a"}), chunk({}, finish_reason=KEY), done=False, end="cut"))
+    check(everything(way.ask(opea, "stream_chat", "Hello").error))
+
+
 def test_a_key_of_one_call(way: Way, server: ScriptedServer, second: ScriptedServer) -> None:
     opea = made(server)
     data = {"messages": [{"role": "user", "content": "Hello"}]}

@@ -257,7 +257,7 @@ VARIANTS = [
     Variant(
         "T5: sync reads are not bounded",
         _LINE,
-        "data: bytes = self._inner.read(max_bytes, self._left())",
+        "data: bytes = self._inner.read(max_bytes, self._left(timeout))",
         "data: bytes = self._inner.read(max_bytes, timeout)",
         _BOTH + " -k drip",
     ),

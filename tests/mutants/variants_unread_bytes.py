@@ -224,10 +224,10 @@ VARIANTS = [
         "R20: what came of a sync answer is not told",
         _LINE,
         (
-            "        data: bytes = self._inner.read(max_bytes, self._left())\n"
+            "        data: bytes = self._inner.read(max_bytes, self._left(timeout))\n"
             "        self._line.came = self._line.came or bool(data)\n"
         ),
-        "        data: bytes = self._inner.read(max_bytes, self._left())\n",
+        "        data: bytes = self._inner.read(max_bytes, self._left(timeout))\n",
         _ONCE,
     ),
     Variant(

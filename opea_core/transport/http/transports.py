@@ -24,7 +24,7 @@ def sync_transport(
     library: HTTPLibrary, endpoint: Endpoint, proxy: str | None, line: SocketState
 ) -> httpx.BaseTransport:
     """A transport for one connection at a time, whose waits end at the line's deadline."""
-    with _explained():
+    with explained():
         transport: Any = library.http.HTTPTransport(**_options(library, endpoint, proxy))
     transport._pool._network_backend = DeadlineBackend(line, library.core)
     transport._pool = SingleConnection(transport._pool)
@@ -36,7 +36,7 @@ def async_transport(
     library: HTTPLibrary, endpoint: Endpoint, proxy: str | None, line: SocketState
 ) -> httpx.AsyncBaseTransport:
     """The same for async use."""
-    with _explained():
+    with explained():
         transport: Any = library.http.AsyncHTTPTransport(**_options(library, endpoint, proxy))
     transport._pool._network_backend = AsyncDeadlineBackend(line, library.core)
     transport._pool = AsyncSingleConnection(transport._pool)
@@ -55,7 +55,8 @@ def _options(library: HTTPLibrary, endpoint: Endpoint, proxy: str | None) -> dic
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
+    """ConfigurationError for a proxy that cannot be used here."""
     try:
         yield
     except ImportError:

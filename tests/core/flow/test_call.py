@@ -29,6 +29,7 @@ from opea_core.policy.scheduler import Reason
 BEGIN = "Acquire FetchKey Send"
 AGAIN = "Settle RetryScheduled"
 ONCE = RetryPolicy(max_retries=0)
+TWICE = RetryPolicy(max_retries=1)
 
 
 def error_of(play: Play) -> errors.OPEAError:
@@ -341,12 +342,18 @@ def test_a_missing_model_is_named_with_what_there_is() -> None:
         failing(404, "model not found", code="model_not_found"),
         listing,
         (Reason.NO_OTHER,),
-        retry=ONCE,
+        retry=TWICE,
     )
     sends = [effect for effect in play.effects if isinstance(effect, Send)]
     assert [(send.request.method, send.quiet) for send in sends] == [("POST", False), ("GET", True)]
     assert "It serves: llama3.2." in str(play.error)
     assert len(error_of(play).attempts) == 1
+
+
+def test_who_wants_one_request_is_told_of_no_other_models() -> None:
+    play = Play(failing(404, "model not found", code="model_not_found"), retry=ONCE)
+    assert len([effect for effect in play.effects if isinstance(effect, Send)]) == 1
+    assert "It serves" not in str(play.error)
 
 
 # --- nothing is held

@@ -42,7 +42,11 @@ def discover(
         return answers[question]
 
     flow = discover_flow(
-        endpoints, model, lambda label: f"models {label}", lambda label: f"props {label}"
+        endpoints,
+        model,
+        lambda label: f"models {label}",
+        lambda label: f"props {label}",
+        lambda _, name: name,
     )
     asked: list[str] = []
     answer: Any = None

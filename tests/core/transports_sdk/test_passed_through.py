@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
+from typing import Any
 
 import httpx
 import pytest
-from asking import FAST
+from asking import FAST, PATIENCE
 from sdk_clients import ASKED, CHAT, NOWHERE, SDK, STREAMED, Client
 
 from opea_core import OPEA
-from opea_core.testing import Answer, ScriptedServer, chat, faults, stream
+from opea_core.testing import Answer, Forever, ScriptedServer, chat, faults, raw, stream
 from opea_core.transports import AsyncHTTPXTransport
 
 KEY = "sk-of-the-endpoint"
@@ -221,3 +223,34 @@ def test_no_redirect_is_followed(
     assert (got.status, got.headers["x-should-retry"]) == (502, "false")
     assert "Redirects are not followed" in got.said["message"]
     assert (len(server.seen), second.seen) == (1, [])
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer", [raw(HEAD, Forever(b"x", 0.02)), faults.drip_head], ids=["body", "head"]
+)
+def test_what_is_passed_on_keeps_to_the_deadline(
+    client: Client, server: ScriptedServer, answer: Any
+) -> None:
+    server.always(answer)
+    with OPEA(server.url, deadline=0.3) as opea:
+        got = client.ask(opea, "/files", None, method="GET")
+    assert got.status == 504 or "Timeout" in type(got.error).__name__
+
+
+def test_a_key_function_of_what_is_passed_on_keeps_to_it_too(
+    client: Client, server: ScriptedServer
+) -> None:
+    goes_on = threading.Event()
+
+    def key() -> str:
+        goes_on.wait(PATIENCE)
+        return KEY
+
+    with OPEA(server.url, deadline=0.2, api_key=key) as opea:
+        got = client.ask(opea, "/files", None, method="GET")
+        goes_on.set()
+    assert got.status == 504 or "Timeout" in type(got.error).__name__
+    assert server.seen == []

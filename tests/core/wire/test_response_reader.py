@@ -1014,6 +1014,13 @@ def test_a_document_may_be_a_list() -> None:
     assert read(b"\n[1]", shape="document", stream=False).document == [1]
 
 
+def test_events_in_the_place_of_a_document_are_not_waited_for() -> None:
+    """Each of them would come in time, and the last one never."""
+    response_reader = read(b'data: {"data"', shape="document", stream=False, cut=True)
+    assert response_reader.problem is not None
+    assert "a stream of events" in response_reader.problem.what
+
+
 def test_an_error_instead_of_a_document() -> None:
     found = problem(
         read('{"error": {"message": "m", "code": 429}}', shape="document", stream=False)
