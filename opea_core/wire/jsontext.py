@@ -19,12 +19,14 @@ _NO_BLANK = re.compile(r"\S")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def decode(data: bytes) -> Any:
+def decode(data: bytes | str) -> Any:
     """One JSON document; raises ValueError if there is none or something follows it.
 
     The fast parser refuses lone surrogate escapes, raw control characters and invalid UTF-8, which
     servers do send; those go the tolerant way. NaN and infinities become None.
     """
+    if isinstance(data, str):
+        data = data.encode("utf-8", "surrogatepass")
     try:
         return from_json(data, allow_inf_nan=False)
     except ValueError:
@@ -100,9 +102,9 @@ def _chunks(data: bytes) -> Iterator[bytes]:
 
 
 def _weight(data: bytes) -> int:
-    return (
-        72 * (data.count(b"{") + data.count(b"[")) + 60 * data.count(b":") + 32 * data.count(b",")
-    )
+    # As CPython takes it; the first key of an object is dearer than the next ones.
+    objects, lists = data.count(b"{"), data.count(b"[")
+    return 130 * objects + 72 * lists + 60 * data.count(b":") + 32 * data.count(b",")
 
 
 def encode(value: Any) -> bytes:
@@ -118,7 +120,7 @@ def is_object(text: str) -> bool:
     if not text.rstrip().endswith("}"):
         return False
     try:
-        return isinstance(decode(text.encode("utf-8", "surrogatepass")), dict)
+        return isinstance(decode(text), dict)
     except ValueError:
         return False
 

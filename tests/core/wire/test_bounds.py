@@ -664,7 +664,7 @@ def weight(text: str) -> int:
         elif letter == '"':
             inside = True
         else:
-            total += {"{": 72, "[": 72, ":": 60, ",": 32}.get(letter, 0)
+            total += {"{": 130, "[": 72, ":": 60, ",": 32}.get(letter, 0)
     return total
 
 
