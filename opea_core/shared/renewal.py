@@ -8,7 +8,6 @@ divided among those that were there last.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
 import time
@@ -16,7 +15,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -24,8 +23,10 @@ from opea_core.errors import ConfigurationError
 from opea_core.flow import telemetry
 from opea_core.policy import SECOND
 from opea_core.policy.rate_limit import RateWindow
+from opea_core.shared import reports
+from opea_core.shared.reports import Report
 from opea_core.shared.shares import Demand, alone, target
-from opea_core.shared.stores import LEASE, Ask, Granted, SharedLimits, Store, read_report
+from opea_core.shared.stores import LEASE, Ask, Granted, SharedLimits, Store
 
 if TYPE_CHECKING:
     from opea_core.policy.endpoint import EndpointState
@@ -40,7 +41,7 @@ _SAFE = LEASE - 0.5
 A thread that gets no time for so long stops its process, too: nothing goes out that is not granted.
 """
 _FOR_GOOD = 1 << 63
-_UNLIMITED = 1 << 40
+_UNLIMITED = reports.MOST
 
 
 @dataclass(slots=True)
@@ -105,6 +106,10 @@ class Renewal:
                 self._renew(store, limiter)
             except (OSError, ConfigurationError) as error:
                 self._store_is_away(limiter, error)
+            except Exception as error:  # noqa: BLE001
+                # Without this thread every share would stay at nothing, and every call wait (W47).
+                # Its words may be anything, also the URL with its password.
+                self._store_is_away(limiter, OSError(type(error).__name__))
             # Else the thread would hold it while it waits, which is nearly always.
             del limiter
             # The first call waits for the first grant, so that one is tried for more often.
@@ -113,7 +118,7 @@ class Renewal:
             try:
                 store.leave(self._member, self._keys)
                 store.close()
-            except OSError:  # the lease ends by itself
+            except Exception:  # noqa: BLE001 - the lease ends by itself
                 return
 
     def _renew(self, store: Store, limiter: Limiter) -> None:
@@ -231,34 +236,23 @@ def _identity(endpoint: EndpointState) -> str:
 
 def report_of(part: Part, now: int) -> str:
     """What the others must know to divide a limit."""
-    told: dict[str, Any] = {"used": part.demand.used, "waiting": dict(part.demand.waiting)}
-    if part.window is None:
-        cooling = {
-            model: round((limits.cooldown_until - now) / SECOND, 3)
-            for model, limits in part.endpoint.known_limits()
-            # Not what was adopted from others: a wait would go round for ever.
-            if limits.stated and limits.cooldown_until > max(now, limits.adopted_until)
-        }
-        told |= {"cooling": cooling} if cooling else {}
-    return json.dumps(told)
+    cooling = {
+        model: round((limits.cooldown_until - now) / SECOND, 3)
+        for model, limits in (part.endpoint.known_limits() if part.window is None else ())
+        # Not what was adopted from others: a wait would go round for ever.
+        if limits.stated and limits.cooldown_until > max(now, limits.adopted_until)
+    }
+    return reports.written(Report(part.demand.used, part.demand.waiting, cooling))
 
 
 def demand_of(member: str, report: str) -> Demand:
     """What another member told; nothing where it cannot be read."""
-    told = read_report(report)
-    used, waiting = told.get("used"), told.get("waiting")
-    wants = {
-        int(priority): count
-        for priority, count in (waiting.items() if isinstance(waiting, dict) else ())
-        if isinstance(count, int) and str(priority).isdigit()
-    }
-    return Demand(member, used if isinstance(used, int) else 0, wants)
+    told = reports.read(report)
+    return Demand(member, told.used, told.waiting)
 
 
 def adopt_cooldowns(endpoint: EndpointState, member: str, grant: Granted, now: int) -> None:
     """Keep to the waits that a server asked others for."""
     for name, report in grant.reports.items():
-        cooling = read_report(report).get("cooling") if name != member else None
-        for model, seconds in cooling.items() if isinstance(cooling, dict) else ():
-            if isinstance(seconds, int | float):
-                endpoint.limits(model).adopt(float(seconds), now)
+        for model, seconds in reports.read(report).cooling.items() if name != member else ():
+            endpoint.limits(model).adopt(seconds, now)

@@ -6,7 +6,6 @@ gone, adds up what the others hold, and gives a member what it wants as far as t
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import time
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from opea_core.errors import ConfigurationError
+from opea_core.shared.reports import LONGEST, MOST
 
 LEASE = 4.0
 """Seconds for which a grant holds that is not renewed."""
@@ -87,6 +87,13 @@ class SQLiteLimits:
     path: str | Path
     namespace: str = "opea"
 
+    def check(self) -> None:
+        """Raise ConfigurationError for what can never be a file."""
+        if not Path(self.path).name:
+            raise ConfigurationError(
+                "shared_limits names no file.", 'Write "sqlite:///limits.db", or a whole path.'
+            )
+
     def open(self) -> Store:
         """A connection of this thread. Raises ConfigurationError for a path that cannot work."""
         return _SQLite(self)
@@ -99,8 +106,12 @@ class RedisLimits:
     url: str
     namespace: str = "opea"
 
+    def check(self) -> None:
+        """Raise ConfigurationError if the package is missing, or the URL can never work."""
+        self.open().close()
+
     def open(self) -> Store:
-        """A client. Raises ConfigurationError if the package is missing."""
+        """A client, not connected yet. Raises ConfigurationError as ``check`` does."""
         return _Redis(self)
 
     def __repr__(self) -> str:
@@ -111,19 +122,27 @@ SharedLimits = SQLiteLimits | RedisLimits
 
 
 def shared_limits(value: Any) -> SharedLimits | None:
-    """A setting as an object: ``sqlite:///path``, ``redis://host:6379/0``, or one already."""
-    if value is None or isinstance(value, SQLiteLimits | RedisLimits):
-        return value
-    text = str(value) if isinstance(value, str) else ""
+    """A setting as an object: ``sqlite:///path``, ``redis://host:6379/0``, or one already.
+
+    Raises ConfigurationError for what can never work.
+    """
+    found = _named(value) if isinstance(value, str) else value
+    if found is None and value is None:
+        return None
+    if not isinstance(found, SQLiteLimits | RedisLimits):
+        raise ConfigurationError(
+            "shared_limits names no store that is known.",
+            'Write "sqlite:///limits.db" (one host) or "redis://host:6379/0" (several), or pass'
+            " SQLiteLimits(path) or RedisLimits(url).",
+        )
+    found.check()
+    return found
+
+
+def _named(text: str) -> SharedLimits | None:
     if text.startswith("sqlite:///"):
-        return SQLiteLimits(text.removeprefix("sqlite:///") or "/")
-    if text.split("://", 1)[0] in ("redis", "rediss", "unix"):
-        return RedisLimits(text)
-    raise ConfigurationError(
-        "shared_limits names no store that is known.",
-        'Write "sqlite:///limits.db" (one host) or "redis://host:6379/0" (several), or pass'
-        " SQLiteLimits(path) or RedisLimits(url).",
-    )
+        return SQLiteLimits(text.removeprefix("sqlite:///"))
+    return RedisLimits(text) if text.split("://", 1)[0] in ("redis", "rediss", "unix") else None
 
 
 def _without_password(url: str) -> str:
@@ -148,6 +167,8 @@ class _SQLite:
             )
         try:
             self._db = sqlite3.connect(path, timeout=2.0, isolation_level=None)
+            # Others write there, too, and what is no text must not end the reading.
+            self._db.text_factory = lambda data: data.decode("utf-8", "replace")
             _use_write_ahead_log(self._db)
             self._db.execute("PRAGMA synchronous=OFF")  # after a crash all grants are void anyway
             self._db.execute(
@@ -177,13 +198,18 @@ class _SQLite:
 
     def _grant(self, member: str, ask: Ask, now: float) -> Granted:
         key = f"{self._namespace}:{ask.key}"
-        # An end further away than any lease is of another start of the machine.
+        # An end further away than any lease is of another start of the machine, and what no member
+        # would write must not hold a share for ever.
         self._db.execute(
-            "DELETE FROM grants WHERE key = ? AND (ends + ? * lingers < ? OR ends > ?)",
-            (key, LINGER, now, now + 2 * LEASE),
+            "DELETE FROM grants WHERE key = ? AND (ends + ? * lingers >= ? AND ends <= ?"
+            " AND lingers IN (0, 1) AND typeof(amount) = 'integer' AND amount BETWEEN 0 AND ?)"
+            " IS NOT TRUE",
+            (key, LINGER, now, now + 2 * LEASE, MOST),
         )
         rows = self._db.execute(
-            "SELECT member, amount, ends, report FROM grants WHERE key = ?", (key,)
+            "SELECT member, amount, ends, CASE WHEN length(report) > ? THEN '' ELSE report END"
+            " FROM grants WHERE key = ?",
+            (LONGEST, key),
         ).fetchall()
         others = sum(amount for name, amount, _, _ in rows if name != member)
         # What is in use is never taken; it comes back as calls end (decision 49).
@@ -246,6 +272,19 @@ def _file_system(path: Path) -> str:
 # --- several hosts
 
 # One script, as nothing can come between its steps; by the clock of Redis, which hosts share.
+_READ = f"""
+local function is_from_to(value, least, most)
+  return type(value) == 'number' and value >= least and value <= most
+end
+local function read(text)
+  local good, row = pcall(cjson.decode, text)
+  if good and type(row) == 'table' and is_from_to(row.ends, 0, {MOST})
+    and is_from_to(row.lingers, 0, 1) and is_from_to(row.amount, 0, {MOST})
+    and type(row.report) == 'string' and #row.report <= {4 * LONGEST} then
+    return row
+  end
+end
+"""
 _SCRIPT = """
 local now = redis.call('TIME')
 now = tonumber(now[1]) + tonumber(now[2]) / 1000000
@@ -258,8 +297,9 @@ for n, key in ipairs(KEYS) do
   local others, alive = 0, {}
   local rows = redis.call('HGETALL', key)
   for i = 1, #rows, 2 do
-    local row = cjson.decode(rows[i + 1])
-    if row.ends + linger * row.lingers < now then
+    local row = read(rows[i + 1])
+    -- what no member would write must not hold a share for ever
+    if not row or row.ends + linger * row.lingers < now or row.ends > now + 2 * lease then
       redis.call('HDEL', key, rows[i])
     elseif rows[i] ~= member then
       others = others + row.amount
@@ -281,9 +321,8 @@ _LEAVE = """
 local now = redis.call('TIME')
 now = tonumber(now[1]) + tonumber(now[2]) / 1000000
 for _, key in ipairs(KEYS) do
-  local row = redis.call('HGET', key, ARGV[1])
+  local row = read(redis.call('HGET', key, ARGV[1]) or '')
   if row then
-    row = cjson.decode(row)
     row.ends = now - 0.001
     redis.call('HSET', key, ARGV[1], cjson.encode(row))
   end
@@ -301,14 +340,22 @@ class _Redis:
                 "shared_limits in Redis needs the package redis.",
                 "Install it: pip install 'opea-core[redis]'.",
             ) from None
-        self._error = redis.RedisError
         self._prefix = f"{{{limits.namespace}}}:"  # all keys in one slot of a cluster
         # Shorter than the lease: an answer after its end would be of no use.
-        self._client: Any = redis.Redis.from_url(
-            limits.url, socket_timeout=2.0, socket_connect_timeout=2.0, decode_responses=True
-        )
-        self._exchange = self._client.register_script(_SCRIPT)
-        self._leave = self._client.register_script(_LEAVE)
+        timeouts = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
+        try:
+            self._client: Any = redis.Redis.from_url(limits.url, decode_responses=True, **timeouts)
+            # Only a connection looks at what stands behind the question mark.
+            self._client.connection_pool.make_connection()
+        except Exception as error:  # noqa: BLE001
+            # redis-py raises all sorts of errors, whose words may hold the password.
+            raise ConfigurationError(
+                f"shared_limits: redis-py cannot use this URL ({type(error).__name__}).",
+                'Write it like "redis://:password@host:6379/0", with % escapes in the password;'
+                " behind a question mark only options that redis-py knows.",
+            ) from None
+        self._exchange = self._client.register_script(_READ + _SCRIPT)
+        self._leave = self._client.register_script(_READ + _LEAVE)
 
     def exchange(self, member: str, asks: Sequence[Ask]) -> list[Granted]:
         args: list[Any] = [member, LEASE, LINGER]
@@ -316,8 +363,9 @@ class _Redis:
             args += [ask.limit, ask.used, ask.wanted, int(ask.lingers), ask.report]
         try:
             rows = self._exchange(keys=[self._prefix + ask.key for ask in asks], args=args)
-        except self._error as error:
-            raise OSError(f"{type(error).__name__}") from error
+        except Exception as error:  # noqa: BLE001
+            # redis-py raises all sorts of errors, whose words may hold the password.
+            raise OSError(type(error).__name__) from None
         return [
             Granted(int(amount), {**_pairs(alive), member: ask.report})
             for (amount, alive), ask in zip(rows, asks, strict=True)
@@ -326,8 +374,9 @@ class _Redis:
     def leave(self, member: str, keys: Sequence[str]) -> None:
         try:
             self._leave(keys=[self._prefix + key for key in keys], args=[member])
-        except self._error as error:
-            raise OSError(f"{type(error).__name__}") from error
+        except Exception as error:  # noqa: BLE001
+            # redis-py raises all sorts of errors, whose words may hold the password.
+            raise OSError(type(error).__name__) from None
 
     def close(self) -> None:
         self._client.close()
@@ -335,12 +384,3 @@ class _Redis:
 
 def _pairs(flat: Sequence[str]) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def read_report(text: str) -> dict[str, Any]:
-    """What a member told; nothing where that is not an object."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

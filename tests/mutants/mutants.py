@@ -34,6 +34,7 @@ import variants_ray
 import variants_refusals
 import variants_responses
 import variants_scheduler
+import variants_shared
 import variants_transport
 import variants_transports
 import variants_unread_bytes
@@ -62,6 +63,7 @@ VARIANTS: list[Variant] = [
     *variants_woken.VARIANTS,
     *variants_origins.VARIANTS,
     *variants_batch.VARIANTS,
+    *variants_shared.VARIANTS,
     *variants_doctor.VARIANTS,
 ]
 

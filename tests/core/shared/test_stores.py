@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis_server import running_redis
 
-from opea_core import ConfigurationError
+from opea_core import OPEA, ConfigurationError
 from opea_core.shared import RedisLimits, SharedLimits, SQLiteLimits
 from opea_core.shared import stores as stores_module
+from opea_core.shared.reports import Report, read
 from opea_core.shared.stores import Ask, shared_limits
 
 LIMIT = 20
@@ -118,6 +122,62 @@ def test_a_lease_from_before_a_restart_of_the_machine_is_void(tmp_path: Path) ->
     store.close()
 
 
+ROW = {"amount": LIMIT, "lingers": 0, "report": "{}"}
+
+
+def write(limits: SharedLimits, row: dict[str, Any]) -> None:
+    """Have another one write a row, as anybody can who reaches the store."""
+    clock = time.monotonic if isinstance(limits, SQLiteLimits) else time.time
+    row = {"ends": clock() + 3, **ROW, **row}
+    if isinstance(limits, SQLiteLimits):
+        values = ("opea:a", "other", row["amount"], row["ends"], row["lingers"], row["report"])
+        with sqlite3.connect(limits.path) as db:
+            db.execute("INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?, ?, ?)", values)
+        db.close()
+    else:
+        store: Any = limits.open()
+        store._client.hset(f"{{{limits.namespace}}}:a", "other", json.dumps(row))
+        store.close()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"amount": "all"},
+        {"amount": None},
+        {"amount": -LIMIT},
+        {"amount": 1 << 60},
+        {"ends": None},
+        {"ends": "for ever"},
+        {"ends": 1e300},
+        {"lingers": None},
+        {"lingers": 1 << 40},
+    ],
+    ids=str,
+)
+def test_a_row_that_no_member_writes_holds_nothing(
+    limits: SharedLimits, odd: dict[str, Any]
+) -> None:
+    store = limits.open()
+    write(limits, odd)
+    granted = store.exchange("one", [ask(LIMIT)])[0]
+    assert (granted.amount, list(granted.reports)) == (LIMIT, ["one"])
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "report", ["x" * (1 << 20), None, b"\xff\xfe"], ids=["long", "none", "raw"]
+)
+def test_a_report_that_is_no_short_text_is_not_handed_on(tmp_path: Path, report: Any) -> None:
+    limits = SQLiteLimits(tmp_path / "limits.db")
+    store = limits.open()
+    write(limits, {"amount": 5, "report": report})
+    granted = store.exchange("one", [ask(LIMIT)])[0]
+    assert granted.amount == LIMIT - 5
+    assert read(granted.reports["other"]) == Report()
+    store.close()
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -134,6 +194,23 @@ def test_what_cannot_be_a_store_is_said_at_once(value: object, words: str) -> No
 
     with pytest.raises(ConfigurationError, match=words):
         opened()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///",
+        "redis://:hunter2@127.0.0.1:1/0?unknown=1",
+        "redis://:hunter2@127.0.0.1:1/0?socket_timeout=soon",
+        "redis://:hunter2/and@127.0.0.1:1/0",
+        "redis://[hunter2/0",
+    ],
+)
+def test_a_url_that_can_never_work_is_refused_when_the_object_is_made(url: str) -> None:
+    pytest.importorskip("redis", reason="the extra [redis] is not installed")
+    with pytest.raises(ConfigurationError, match="shared_limits") as refused:
+        OPEA("http://127.0.0.1:1", model="m", shared_limits=url)
+    assert "hunter2" not in f"{refused.value!r} {refused.value.__cause__!r}"
 
 
 def test_a_network_folder_is_refused_with_the_reason(

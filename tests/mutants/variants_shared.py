@@ -1,0 +1,70 @@
+"""Limits kept together with other processes, whose words are believed or whose failures last."""
+
+from __future__ import annotations
+
+from variant import Variant
+
+_SHARED = "opea_core/shared/"
+_TESTS = "tests/core/shared/"
+_RENEWAL = _TESTS + "test_renewal.py"
+_REPORTS = _RENEWAL + " -k report"
+_STORES = _TESTS + "test_stores.py -k sqlite"
+
+VARIANTS = [
+    Variant(
+        "W47: only an OSError is a store that is away",
+        _SHARED + "renewal.py",
+        "            except Exception as error:  # noqa: BLE001\n",
+        "            except ZeroDivisionError as error:\n",
+        _RENEWAL + " -k whatever_a_store_raises",
+    ),
+    Variant(
+        "W47: the words of any error are told",
+        _SHARED + "renewal.py",
+        "OSError(type(error).__name__)",
+        "OSError(str(error))",
+        _RENEWAL + " -k whatever_a_store_raises",
+    ),
+    Variant(
+        "W46: a wait without end is adopted",
+        _SHARED + "reports.py",
+        "0 < seconds <= LONGEST_COOLDOWN",
+        "0 < seconds",
+        _REPORTS,
+    ),
+    Variant(
+        "W46: a report is read however deep it is",
+        _SHARED + "reports.py",
+        "except (ValueError, RecursionError):",
+        "except ValueError:",
+        _REPORTS,
+    ),
+    Variant(
+        "W46: a report is read however long it is",
+        _SHARED + "reports.py",
+        "if not isinstance(text, str) or len(text) > LONGEST:",
+        "if not isinstance(text, str):",
+        _REPORTS,
+    ),
+    Variant(
+        "W46: counts may be anything",
+        _SHARED + "reports.py",
+        " and 0 <= value <= MOST",
+        "",
+        _REPORTS,
+    ),
+    Variant(
+        "W46: a row that no member writes holds its share",
+        _SHARED + "stores.py",
+        "typeof(amount) = 'integer' AND amount BETWEEN 0 AND ?)",
+        "? > 0)",
+        _STORES,
+    ),
+    Variant(
+        "W44: a URL is looked at when it is used",
+        _SHARED + "stores.py",
+        "    found.check()\n",
+        "",
+        _TESTS + "test_stores.py -k never_work",
+    ),
+]
