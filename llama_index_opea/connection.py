@@ -34,7 +34,7 @@ _NOT_STORED = frozenset(
         "endpoints",
         "hooks",
     }
-    | {"http_client", "organization", "proxy", "verify"}
+    | {"http_client", "organization", "proxy", "shared_limits", "verify"}
 )
 """Keys, what may hold one, and objects of this process."""
 _NOT_SHOWN = frozenset(
