@@ -22,6 +22,7 @@ from opea_core.object_options import Options
 from opea_core.original_methods import OriginalMethods
 from opea_core.responses_methods import ResponsesMethods
 from opea_core.settings import Settings, resolve
+from opea_core.transport.http.library import AIOHTTP
 from opea_core.urls import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class OPEA(
             "async_transport": async_transport,
             "http_library": http_library,
         }
+        if borrowed["async_http_client"] == AIOHTTP:  # as it was asked for before http_library=
+            borrowed |= {"async_http_client": None, "http_library": http_library or AIOHTTP}
         check_borrowed(borrowed, given)
         self._borrowed: dict[str, Any] = {
             name: value for name, value in borrowed.items() if value is not None

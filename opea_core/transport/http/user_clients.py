@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opea_core.errors import ConfigurationError
 from opea_core.header_checks import NOT_YOURS
-from opea_core.transport.http.library import (
-    AIOHTTP,
-    HTTPLibrary,
-    load_library,
-    used_libraries,
-)
+from opea_core.transport.http.library import HTTPLibrary, load_library, used_libraries
 from opea_core.transport.http.transports import parse_url
 
 if TYPE_CHECKING:
@@ -116,9 +111,8 @@ def _library_of(name: str, value: object, kind: str) -> HTTPLibrary:
     for library in used_libraries():
         if isinstance(value, getattr(library.http, kind)):
             return library
-    hint = 'Write http_library="aiohttp".' if value == AIOHTTP else ""
     raise ConfigurationError(
-        f"{name}= takes an httpx.{kind} or one of httpx2, not {type(value).__name__}.", hint
+        f"{name}= takes an httpx.{kind} or one of httpx2, not {type(value).__name__}."
     )
 
 

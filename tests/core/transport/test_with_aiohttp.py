@@ -123,10 +123,11 @@ def test_what_came_before_a_failure_is_not_lost(server: ScriptedServer) -> None:
     "make",
     [
         lambda url: OPEA(url, model="m", http_library="aiohttp"),
+        lambda url: OPEA(url, model="m", async_http_client="aiohttp"),  # type: ignore[arg-type]
         lambda url: ChatOPEA(base_url=url, model="m", http_library="aiohttp").client,
         lambda url: OPEALLM(api_base=url, model="m", http_library="aiohttp").client,
     ],
-    ids=["OPEA", "ChatOPEA", "OPEALLM"],
+    ids=["OPEA", "as it was asked for before", "ChatOPEA", "OPEALLM"],
 )
 def test_it_is_asked_for_with_a_word(
     server: ScriptedServer, make: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
@@ -162,8 +163,6 @@ def test_what_it_cannot_do_is_said_at_once(
 ) -> None:
     with pytest.raises(ConfigurationError, match="'httpx', 'httpx2', 'aiohttp', not 'requests'"):
         made(server, http_library="requests")
-    with pytest.raises(ConfigurationError, match='http_library="aiohttp"'):
-        made(server, async_http_client="aiohttp")
     opea = made(server, http_library="aiohttp", proxy="socks5://localhost:1")
     with pytest.raises(ConfigurationError, match="no SOCKS"):
         asyncio.run(opea.achat("Hi"))
