@@ -10,6 +10,7 @@ from opea_core.flow import telemetry
 from opea_core.flow.discover import Discovery, discover_flow
 from opea_core.lazy_imports import importing
 from opea_core.policy import SECOND
+from opea_core.policy.retry import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -105,8 +106,12 @@ class ModelQuestion:
                     settings.endpoints, None, ask_models, calls.props, self._engine.shown
                 )
             )
-        except (errors.RequestError, errors.ServerError) as error:
-            if error.status_code in _NOT_OF_THE_LIST:
+        except (
+            errors.RequestError,
+            errors.ServerError,
+            errors.EndpointConnectionError,
+        ) as error:
+            if not _lists_nothing(error):
                 raise
             # It is there and lists nothing: what it says to the call itself is worth more.
             self._has_no_answer = True
@@ -117,6 +122,16 @@ class ModelQuestion:
                 )
             )
             return Discovery(settings.endpoints, frozenset())
+
+
+def _lists_nothing(error: errors.OPEAError) -> bool:
+    """Whether a server is there, and has no list of models.
+
+    A small one may close the connection at a path that it does not know.
+    """
+    if isinstance(error, errors.EndpointConnectionError):
+        return {attempt.phase for attempt in error.attempts} == {Phase.MAYBE_SENT.value}
+    return error.status_code not in _NOT_OF_THE_LIST
 
 
 def _patience(call: Call) -> float | None:

@@ -17,7 +17,16 @@ from opea_core.policy import SECOND
 from opea_core.policy.permit import Permit
 from opea_core.policy.scheduler import Ticket
 from opea_core.settings import DEFAULT_MODEL, resolve
-from opea_core.testing import Answer, Hold, ScriptedServer, Seen, chat, error, json_answer
+from opea_core.testing import (
+    Answer,
+    Hold,
+    ScriptedServer,
+    Seen,
+    chat,
+    error,
+    faults,
+    json_answer,
+)
 from opea_core.transport.limiter import Limiter
 
 
@@ -157,6 +166,15 @@ def test_a_server_that_lists_no_models_is_asked_once_and_gets_the_default(
     assert server.seen[-1].body["model"] == DEFAULT_MODEL
     told = [event for event in seen if isinstance(event, events.ModelNotListed)]
     assert [event.model for event in told] == [DEFAULT_MODEL]
+
+
+def test_a_server_that_hangs_up_when_asked_for_its_models_gets_the_default(
+    way: Way, server: ScriptedServer
+) -> None:
+    server.always(lambda seen: faults.close if seen.path.endswith("/models") else None)
+    opea = unnamed(server)
+    assert way.ask(opea, "chat", "Hello").error is None
+    assert server.seen[-1].body["model"] == DEFAULT_MODEL
 
 
 def test_a_caller_who_wants_exactly_one_request_makes_one(way: Way, server: ScriptedServer) -> None:
