@@ -21,6 +21,10 @@ _FIRST_ANSWER = 256
 """Tokens of an answer, where neither the call nor an answer before it says more."""
 _LEARNED = 0.1
 """How much of the mean each answer makes up."""
+_LEAP = 8
+"""So many times what is usual one answer can teach: an odd count must not fill whole minutes."""
+_MOST_RATIO = 64.0
+"""Tokens for one that was estimated: what a server adds to short prompts makes many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +145,15 @@ class RateWindow:
         """It took so many tokens; None where nobody says, which leaves what was reserved."""
         if self.tpm is None or prompt is None:
             return
-        taken = prompt + (answer or 0)
+        # More than a minute's tokens in one call close no more than the minute.
+        taken = min(prompt + (answer or 0), self.tpm)
         self._change(held, 0, taken - held.tokens)
         if answer is not None:
-            self._usual_answer += _LEARNED * (answer - self._usual_answer)
+            believed = min(answer, _LEAP * max(self._usual_answer, _FIRST_ANSWER))
+            self._usual_answer += _LEARNED * (believed - self._usual_answer)
         if held.need.prompt:
-            ratio = prompt / held.need.prompt
+            most = min(_LEAP * max(self._prompt_ratio, 1.0), _MOST_RATIO)
+            ratio = min(prompt / held.need.prompt, most)
             self._prompt_ratio += _LEARNED * (ratio - self._prompt_ratio)
             self._prompt_ratio = max(self._prompt_ratio, ratio)
 

@@ -1,4 +1,4 @@
-"""Limits kept together with other processes, whose words are believed or whose failures last."""
+"""Shared limits and limits a minute: foreign words that are believed, failures that last."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from variant import Variant
 
 _SHARED = "opea_core/shared/"
 _TESTS = "tests/core/shared/"
+_MINUTE = "tests/core/policy/test_rate_limit.py -k 'odd or learned'"
 _RENEWAL = _TESTS + "test_renewal.py"
 _REPORTS = _RENEWAL + " -k report"
 _STORES = _TESTS + "test_stores.py -k sqlite"
@@ -66,5 +67,33 @@ VARIANTS = [
         "    found.check()\n",
         "",
         _TESTS + "test_stores.py -k never_work",
+    ),
+    Variant(
+        "W42: one odd count fills all minutes to come",
+        "opea_core/policy/rate_limit.py",
+        "ratio = min(prompt / held.need.prompt, most)",
+        "ratio = prompt / held.need.prompt",
+        _MINUTE,
+    ),
+    Variant(
+        "W42: odd counts leap without an end",
+        "opea_core/policy/rate_limit.py",
+        "most = min(_LEAP * max(self._prompt_ratio, 1.0), _MOST_RATIO)",
+        "most = _LEAP * max(self._prompt_ratio, 1.0)",
+        _MINUTE,
+    ),
+    Variant(
+        "W42: any length of one answer is usual",
+        "opea_core/policy/rate_limit.py",
+        "min(answer, _LEAP * max(self._usual_answer, _FIRST_ANSWER))",
+        "answer",
+        _MINUTE,
+    ),
+    Variant(
+        "W42: long answers are never learned",
+        "opea_core/policy/rate_limit.py",
+        "_LEAP * max(self._usual_answer, _FIRST_ANSWER)",
+        "_FIRST_ANSWER",
+        _MINUTE,
     ),
 ]

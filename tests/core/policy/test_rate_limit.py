@@ -176,3 +176,33 @@ def test_time_that_goes_on_opens_it_again_bit_by_bit() -> None:
     second = window.room_at(first)
     assert second is not None
     assert [round(b / SECOND) for a, b in pairwise([0, first, second])] == [60, 90]
+
+
+@pytest.mark.parametrize("counted", [(10**12, 1), (1, 10**12), (10**12, 10**12), (10**30, 10**30)])
+def test_one_odd_count_teaches_little_and_closes_one_minute(counted: tuple[int, int]) -> None:
+    window = RateWindow(None, 1_000_000)
+    need = Need(100, None)
+    usual = window.tokens_of(need)
+    window.settle(window.take(0, need), *counted)
+    assert window.tokens_of(need) <= 10 * usual
+    assert not window.has_room(0)
+    opens = window.room_at(0)
+    assert opens is not None
+    assert window.has_room(opens, need), "the minute after is free"
+    for _ in range(50):
+        window.settle(window.take(opens, need), 100, 256)
+    assert window.tokens_of(need) <= 1.1 * usual
+
+
+def test_many_odd_counts_teach_no_more_than_an_estimate_may_be_wrong() -> None:
+    window = RateWindow(None, 1_000_000)
+    for _ in range(20):
+        window.settle(window.take(0, Need(100, 0)), 10**12, None)
+    assert window.tokens_of(Need(100, 0)) == 6400
+
+
+def test_answers_that_are_long_are_learned_within_ten() -> None:
+    window = RateWindow(None, 1_000_000)
+    for _ in range(10):
+        window.settle(window.take(0, Need(100, None)), 100, 8000)
+    assert window.tokens_of(Need(100, None)) > 4000
