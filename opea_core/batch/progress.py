@@ -80,21 +80,13 @@ class Figures:
 
 def place(figures: dict[str, Any]) -> list[str]:
     """An endpoint: in flight and room, breaker and cooldown, latency."""
-    room = figures.get("concurrency_limit")
     median = figures["latency"]["p50"]
-    resting = figures.get("gated_for") or 0
-    breaker = figures.get("breaker", "closed")
+    resting = figures["closed_for"]
     return [
-        f"{figures['in_flight']}/{_room(room)} in flight",
-        breaker + (f", rests {resting:.0f} s" if resting else ""),
+        f"{figures['in_flight']}/{figures['concurrency_limit']} in flight",
+        figures["breaker"] + (f", rests {resting:.0f} s" if resting else ""),
         "" if median is None else f"p50 {median:.2f} s",
     ]
-
-
-def _room(room: Any) -> str:
-    if isinstance(room, dict):
-        room = sum(value for value in room.values() if isinstance(value, int | float))
-    return "?" if room is None else f"{room:.0f}"
 
 
 class Pace:
