@@ -16,6 +16,7 @@ from opea_core.policy import SECOND
 from opea_core.policy.scheduler import DEFAULT_PRIORITY
 from opea_core.settings import Settings
 from opea_core.types import EmbeddingResponse, Json
+from opea_core.urls import check_encodable
 from opea_core.values import LONGEST, check_seconds
 from opea_core.wire.embeddings import read_embeddings
 from opea_core.wire.encoding import encode_body
@@ -338,4 +339,6 @@ def _query(value: Any) -> dict[str, str]:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise ConfigurationError("extra_query must be a mapping of names to values.")
-    return {name: str(item) for name, item in value.items()}
+    query = {name: str(item) for name, item in value.items()}
+    check_encodable("extra_query", *query, *query.values())
+    return query

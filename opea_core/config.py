@@ -18,7 +18,7 @@ from pydantic import (
 from opea_core.capabilities import Capabilities
 from opea_core.errors import ConfigurationError
 from opea_core.header_checks import check_header_value, check_headers, check_key
-from opea_core.urls import BaseURL, parse_base_url, redact_url
+from opea_core.urls import BaseURL, check_encodable, parse_base_url, redact_url
 from opea_core.values import Count, CountOr0, Seconds, SecondsOr0, Value, check_seconds, no_bool
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Endpoint(Value):
     """The most tokens in any 60 seconds: reserved before a request, settled by its usage."""
     models: Mapping[str, RateLimits] = Field(default_factory=dict)
     """Limits of single models, beside those of the endpoint: ``{"m": {"rpm": 60}}``."""
-    weight: Annotated[float, BeforeValidator(no_bool), Field(gt=0, allow_inf_nan=False)] = 1.0
+    weight: Annotated[float, BeforeValidator(no_bool), Field(gt=0, le=1e6)] = 1.0
     tier: StrictInt = 0
     """Lower tiers are used first."""
     timeouts: Timeouts | None = None
@@ -195,6 +195,13 @@ class Endpoint(Value):
     def _proxy(cls, value: str | None) -> str | None:
         if value is not None and "://" not in value:
             raise ValueError("must be a URL such as http://proxy:3128")
+        check_encodable("proxy", value or "")
+        return value
+
+    @field_validator("query", mode="after")
+    @classmethod
+    def _query(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        check_encodable("query", *value, *value.values())
         return value
 
     @field_validator("auth_header", mode="after")

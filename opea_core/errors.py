@@ -32,7 +32,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from opea_core.display_text import fit
+from opea_core.display_text import fit, redact_urls
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -169,6 +169,10 @@ class ConfigurationError(OPEAError):
 
     An option, a URL, a key, messages, a redirect, http where TLS is spoken.
     """
+
+    def __init__(self, message: str, hint: str = "", **details: Unpack[ErrorDetails]) -> None:
+        # A URL may stand where something else is wanted, and be quoted with its password (K5).
+        super().__init__(redact_urls(message), hint, **details)
 
 
 class RequestError(OPEAError):

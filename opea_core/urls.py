@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
+from opea_core.display_text import redact_url as redact_url
 from opea_core.errors import ConfigurationError
 
 DEFAULT_URL = "http://localhost:8000"
@@ -84,16 +85,15 @@ def with_user(url: BaseURL) -> str:
     return f"{scheme}://{quote(url.user, safe='')}{password}@{host}"
 
 
-def redact_url(text: str) -> str:
-    """The URL without user info and without the values of its query."""
+def check_encodable(what: str, *texts: str) -> None:
+    """Raise ConfigurationError for half a character (a lone surrogate); never shows it."""
     try:
-        split = urlsplit(text)
-        host = split.netloc.rpartition("@")[2]
-    except ValueError:
-        return "(unreadable URL)"
-    query = "&".join(f"{name}=***" for name, _ in parse_qsl(split.query, keep_blank_values=True))
-    origin = f"{split.scheme}://{host}" if split.scheme or host else ""
-    return origin + split.path + (f"?{query}" if query else "")
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"{what} holds half a character (a lone surrogate), which no URL can hold.",
+            "Decode what it was read from as UTF-8.",
+        ) from None
 
 
 def _split(text: str) -> SplitResult:
@@ -106,6 +106,7 @@ def _split(text: str) -> SplitResult:
         raise ConfigurationError(
             "The base URL holds blanks or control characters.", "Write it as http://host:port/path."
         )
+    check_encodable("The base URL", text)
     if "://" not in text:
         raise ConfigurationError(
             f"The base URL {text.strip().rpartition('@')[2].partition('?')[0]!r} has no scheme.",

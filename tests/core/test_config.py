@@ -350,7 +350,7 @@ NONSENSE: dict[str, list[Any]] = {
     "recovery_wait": [-1, math.nan, True],
     "deadline": [0, -1, math.nan, math.inf, True, "9"],
     "max_concurrent": [0, -1, 1.5, True, "3"],
-    "weight": [0, -1, math.nan, math.inf, True],
+    "weight": [0, -1, 1e308, math.nan, math.inf, True],
     "tier": [1.5, True, "1"],
     "max_response_bytes": [0, -1, 1.5, True],
     "max_event_bytes": [0, -1, 1.5, True],

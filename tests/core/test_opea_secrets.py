@@ -27,6 +27,7 @@ from no_secrets import (
 from thorough import some
 
 from opea_core import OPEA, BreakerPolicy, OPEAError, events
+from opea_core.object_options import OPTIONS
 from opea_core.testing import (
     Answer,
     ScriptedServer,
@@ -304,6 +305,19 @@ def test_a_configuration_error_shows_no_value() -> None:
             OPEA(**options)
         text = "".join(traceback.format_exception(raised.value))
         check("\n".join(line for line in text.splitlines() if "OPEA(**options)" not in line))
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_a_url_with_a_password_is_not_shown_by_an_option_that_is_none(name: str) -> None:
+    """It is what people paste; the error of an option that cannot be a URL must not quote it."""
+    url = f"http://{USER}:{PASSWORD}@127.0.0.1:9/p.json"
+    schemeless = url.removeprefix("http://")
+    for value in (url, [url], {url: url}, {"x": url}, [[url]], url.replace("//", "/"), schemeless):
+        try:
+            OPEA(**{name: value}).close()
+        except OPEAError as error:
+            told = "".join(traceback.format_exception(error))
+            check(f"{told} {error!r} {vars(error)} {error.__cause__!r}")
 
 
 def test_a_secret_in_a_log_handler_of_the_environment(

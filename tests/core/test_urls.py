@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opea_core import OPEA
 from opea_core.errors import ConfigurationError
 from opea_core.urls import BaseURL, parse_base_url, redact_url, split_endpoint_url
 
@@ -166,7 +169,39 @@ def test_an_exact_path_keeps_its_query() -> None:
         ("http://h/v1?key=secret&b=", "http://h/v1?key=***&b=***"),
         ("http://h/v1#secret", "http://h/v1"),
         ("http://[::1", "(unreadable URL)"),
+        ("http:/me:secret@h/v1", "http://h/v1"),
+        ("me:secret@h/v1", "me://h/v1"),
+        ("/v1/@cf/m", "/v1/@cf/m"),
     ],
 )
 def test_a_url_is_shown_without_user_and_query_values(given: str, shown: str) -> None:
     assert redact_url(given) == shown
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"base_url": "http://localhost:9/\ud800/v1"},
+        {"base_url": "http://\udc00:9"},
+        {"base_url": "http://me:\ud800@localhost:9"},
+        {"base_url": "http://localhost:9?q=\ud800"},
+        {"query": {"q": "\ud800"}},
+        {"query": {"\ud800": "q"}},
+        {"proxy": "http://me:\ud800@localhost:9"},
+        {"endpoints": ["http://localhost:9/\ud800"]},
+    ],
+    ids=ascii,
+)
+def test_half_a_character_is_refused_where_it_is_set(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="half a character") as caught:
+        OPEA(**options)
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("query", [{"q": "\ud800"}, {"\ud800": "q"}], ids=ascii)
+def test_half_a_character_is_refused_in_a_query_of_a_call(query: dict[str, str]) -> None:
+    with (
+        OPEA("http://localhost:9", model="m") as opea,
+        pytest.raises(ConfigurationError, match="half a character"),
+    ):
+        opea.chat("Hello", extra_query=query)

@@ -175,6 +175,13 @@ VARIANTS = [
         _BOUND + " -k user",
     ),
     Variant(
+        "K5: a URL in the place of another option is quoted with its password",
+        "opea_core/errors.py",
+        "super().__init__(redact_urls(message), hint, **details)",
+        "super().__init__(message, hint, **details)",
+        "tests/core/test_opea_secrets.py -k option_that_is_none",
+    ),
+    Variant(
         "K1: a foreign URL gets the certificate",
         "opea_core/endpoint_methods.py",
         "                trust_env=base.trust_env,\n",
