@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from opea_core.capabilities import Capabilities
 from opea_core.errors import ConfigurationError
+from opea_core.json_file import read_json_file
 
 FORM = 1
 """The form of the document; one with a higher number is of a later version."""
@@ -35,9 +35,14 @@ def read_profile(value: Any) -> Capabilities:
     if isinstance(value, Capabilities):
         return value
     if isinstance(value, list | tuple) and value:
+        # A list in a list may be the same one, which has no end.
+        if any(isinstance(layer, list | tuple) for layer in value):
+            raise ConfigurationError(
+                "capabilities= is a list in a list.", "Write all profiles in one list."
+            )
         return reduce(lambda below, above: below.below(above), map(read_profile, value))
     if isinstance(value, str | Path):
-        value = _document(Path(value).expanduser())
+        value = _document(value)
     if not isinstance(value, Mapping):
         raise ConfigurationError(
             f"capabilities= takes a Capabilities, a dict or the path of a profile, not"
@@ -55,15 +60,8 @@ def read_profile(value: Any) -> Capabilities:
     return Capabilities(**{str(name): field for name, field in fields.items()})
 
 
-def _document(path: Path) -> Any:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"The profile {path} cannot be read ({type(error).__name__}).", _WRITE_ONE
-        ) from error
-    except ValueError as error:
-        raise ConfigurationError(f"The profile {path} is no JSON.", _WRITE_ONE) from error
+def _document(path: str | Path) -> Any:
+    found = read_json_file(path, "The profile", _WRITE_ONE)
     if not isinstance(found, Mapping):
         raise ConfigurationError(f"The profile {path} is no JSON object.", _WRITE_ONE)
     return found

@@ -165,7 +165,7 @@ def read_schema(schema: Any) -> tuple[Mapping[str, Any] | None, Mapping[str, Any
         name = re.sub(r"\W", "_", Path(schema).stem) or name
         try:
             schema = json.loads(Path(schema).read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"The schema {schema} cannot be read: {error}.") from None
     if schema is None:
         return None, None

@@ -7,11 +7,12 @@ import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from opea_core.batch.journal import replacing
 from opea_core.display_text import fit
 from opea_core.errors import ConfigurationError
+from opea_core.json_file import read_json_file
 from opea_core.version import __version__
 
 _KEPT, _SHOWN = 50, 100
@@ -29,17 +30,17 @@ class Manifest:
         self._conditions = dict(conditions)
         self._answered: list[str] = []
         found = _read(path)
-        self._runs: list[Any] = [run for run in found.get("runs", ()) if isinstance(run, dict)]
-        other = found.get("output", output)
+        self._runs: list[Any] = [run for run in _list(found.get("runs")) if isinstance(run, dict)]
+        other = found.get("output")
         # Two outputs of one stem would share all the files beside them.
-        if other != output and _has_content(path.with_name(str(other))):
+        if _is_name(other) and other != output and _has_content(path.with_name(other)):
             raise ConfigurationError(
                 f"{path.name} belongs to {other}, not to {output}.",
                 "Choose a name whose part before the dot is another one.",
             )
         self._output = output
         before = self._runs[-1] if self._runs else {}
-        self._answered = [str(name) for name in before.get("answered_by", ())]
+        self._answered = [str(name) for name in _list(before.get("answered_by"))]
         self.differences = [
             f"{name} is now {_short(self._conditions.get(name))}, and was {_short(before[name])}"
             for name in _COMPARED
@@ -69,20 +70,33 @@ class Manifest:
         self._run |= more
         document = {"output": self._output, "runs": [*self._runs[-_KEPT:], self._run]}
         with replacing(self._path) as file:
-            file.write(json.dumps(document, indent=1, ensure_ascii=False, default=str).encode())
+            text = json.dumps(document, indent=1, ensure_ascii=False, default=str)
+            # Half a character goes as JSON escapes it, whoever wrote it.
+            file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     """What stands in it; nothing where it is not there or was damaged, as it only warns."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        found = read_json_file(path, "The manifest")
+    except ConfigurationError:
         return {}
     return found if isinstance(found, dict) else {}
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _is_name(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and value != "" and Path(value).name == value
+
+
 def _has_content(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError:  # such as for a name that is too long
+        return False
 
 
 def shown_options(options: Mapping[str, Any]) -> dict[str, Any]:

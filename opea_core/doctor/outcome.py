@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -10,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from opea_core.display_text import fit
 from opea_core.errors import OPEAError
 from opea_core.types import ChatResponse, Json
+from opea_core.wire import jsontext
 from opea_core.wire.error_body import read_error
 
 Value: TypeAlias = Literal["yes", "no", "ignored", "unknown"]
@@ -124,7 +124,7 @@ def shape_of(error: OPEAError) -> str | None:
     """What is odd about the form of an error; None if it is OpenAI's."""
     text = error.body or ""
     try:
-        document = json.loads(text)
+        document = jsontext.decode(text)
     except ValueError:
         return "HTML" if text.lstrip().startswith("<") else "plain text" if text else "empty"
     inner = document.get("error") if isinstance(document, dict) else None

@@ -174,11 +174,7 @@ def _keeps(required: frozenset[str], choice: Choice) -> bool:
 def _has(text: str, required: frozenset[str]) -> bool:
     start, end = text.find("{"), text.rfind("}")
     try:
-        value = (
-            jsontext.decode(text[start : end + 1].encode("utf-8", "surrogatepass"))
-            if start >= 0
-            else None
-        )
+        value = jsontext.decode(text[start : end + 1]) if start >= 0 else None
     except ValueError:
         return False
     return isinstance(value, dict) and required <= value.keys()

@@ -46,10 +46,7 @@ def normalised(args: str, heaviest: int) -> str:
     if text.startswith("{") and not is_whole_object(text, heaviest):
         try:
             first, rest = jsontext.decode_first(text.encode("utf-8", "surrogatepass"))
-            if (
-                isinstance(first, dict)
-                and jsontext.decode(rest.encode("utf-8", "surrogatepass")) == first
-            ):
+            if isinstance(first, dict) and jsontext.decode(rest) == first:
                 return text[: len(text) - len(rest)].rstrip()
         except ValueError:
             pass
@@ -59,7 +56,7 @@ def normalised(args: str, heaviest: int) -> str:
 def _decoded(text: str, heaviest: int) -> str:
     """The object in a text that was encoded twice; nothing if there is none in it."""
     try:
-        inner = jsontext.decode(text.encode("utf-8", "surrogatepass"))
+        inner = jsontext.decode(text)
     except ValueError:
         return ""
     return inner if isinstance(inner, str) and is_whole_object(inner, heaviest) else ""

@@ -34,6 +34,13 @@ OPTIONS: dict[str, Any] = {
     "queue": QueuePolicy(queue_timeout=0.05, recovery_wait=0),
 }
 """Whatever a server says, nobody waits."""
+
+
+def options(way: Way) -> dict[str, Any]:
+    """How a way's object is made."""
+    return OPTIONS | ({"dialect": "responses"} if way.kind.startswith("response") else {})
+
+
 _ENDS = {
     "cut": httpx.RemoteProtocolError("cut"),
     "reset": httpx.ReadError("reset"),
@@ -156,7 +163,7 @@ class Run:
         left = iter(bodies)
         server.always(lambda _: next(map(raw, left), None))
         more: dict[str, Any] = {"http_library": "aiohttp"} if chance.random() < 0.3 else {}
-        self._ask(way, bodies, runner, OPEA(base_url=server.url, **OPTIONS, **more))
+        self._ask(way, bodies, runner, OPEA(base_url=server.url, **options(way), **more))
 
     def ask(self, way: Way, answers: list[Sent], runner: asyncio.Runner) -> None:
         """One case without sockets."""
@@ -169,7 +176,7 @@ class Run:
                 base_url="http://fuzz.test/v1",
                 transport=transport,
                 async_transport=transport,
-                **OPTIONS,
+                **options(way),
             ),
         )
 

@@ -6,6 +6,8 @@ import copy
 from random import Random
 from typing import Any
 
+from fuzz_responses import RESPONSES
+
 from opea_core.types import Json
 
 KINDS = (
@@ -17,6 +19,8 @@ KINDS = (
     "rerank",
     "models",
     "tokens",
+    "response",
+    "response stream",
 )
 USAGE: Json = {
     "prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21, "cached_tokens": 3,
@@ -200,6 +204,7 @@ DOCUMENTS: dict[str, list[Any]] = {
         {"count": 3, "max_model_len": 8, "tokens": [1, 2, 3]},
         {"tokens": [{"id": 1, "piece": "a"}]},
     ],
+    **RESPONSES,
 }
 """By kind: documents, or (streams) lists of events."""
 ERRORS: list[Json] = [

@@ -7,10 +7,11 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
+from fuzz_responses import handed_on
 from langchain_core._api import LangChainBetaWarning
 from langchain_core.documents import Document
 from langchain_core.exceptions import ModelError, OutputParserException
@@ -412,5 +413,31 @@ def _calls(llm: OPEALLM) -> Any:
         ]
 
 
-WAYS = (*_engine(), *_langchain(), *_llama_index())
+_KINDS = {"chat": "response", "stream": "response stream"}
+
+
+def _in_responses(ways: Iterable[Way]) -> list[Way]:
+    """The same in the other dialect, and what only it has."""
+    found = [
+        replace(way, name=f"{way.name} in responses", kind=_KINDS[way.kind])
+        for way in ways
+        if way.kind in _KINDS and not way.is_async
+    ]
+    return [
+        *found,
+        Way("core", "responses", "response", lambda opea: opea.responses("Hi")),
+        Way(
+            "core", "stream_responses", "response stream", lambda opea: opea.stream_responses("Hi")
+        ),
+        Way("core", "responses, handed on", "response", handed_on(stream=False)),
+        Way("core", "responses, streamed and handed on", "response stream", handed_on(stream=True)),
+    ]
+
+
+_CHAT = (*_engine(), *_langchain(), *_llama_index())
+WAYS = (
+    *_CHAT,
+    *_in_responses(_CHAT),
+    Way("core", "diagnose", "chat", lambda opea: opea.diagnose()),
+)
 BY_NAME = {str(way): way for way in WAYS}

@@ -96,6 +96,28 @@ FOUND: dict[str, Found] = {
         ),
         _DIFFERENT,
     ),
+    "the type of an event that is handed on is no text": Found(
+        "core responses, streamed and handed on", streamed('{"type":[]}'), _UNHASHABLE
+    ),
+    "the last word on arguments holds half a character": Found(
+        "core stream_chat in responses",
+        streamed(
+            '{"type":"response.output_item.added","output_index":0,"item":'
+            '{"type":"function_call","call_id":"a","name":"f","arguments":""}}',
+            '{"type":"response.function_call_arguments.delta","output_index":0,"delta":"["}',
+            '{"type":"response.function_call_arguments.done","output_index":0,'
+            '"arguments":"{\\"a\\":\\"\\ud800\\"}"}',
+        ),
+        "UnicodeEncodeError",
+    ),
+    "an item without a type goes back": Found(
+        "langchain a second turn in responses",
+        plain(
+            '{"status":"completed","output":[{"x":1},{"type":"message","content":'
+            '[{"type":"output_text","text":"a"}]},{"type":"reasoning","summary":[]}]}'
+        ),
+        "KeyError",
+    ),
 }
 """What was mended."""
 KNOWN: dict[str, Found] = {}

@@ -215,7 +215,7 @@ class ResponseEvents:
             yield from self._hand(item, part, rest, None if item.handed.get(part) else logprobs)
         elif part == "arguments" and item.kind == CALLS[0] and jsontext.is_object(value):
             item.handed[part] = [value]
-            function = {"arguments": jsontext.decode(value.encode())}
+            function = {"arguments": jsontext.decode(value)}
             yield self._event({"tool_calls": [{"index": item.call, "function": function}]})
 
     # --- items

@@ -28,7 +28,7 @@ def input_items(messages: Sequence[Any], keeps: bool) -> list[Any]:
             items.append(message)
         elif message["role"] == "assistant":
             own = list(_assistant(message, keeps))
-            custom |= {str(item.get("call_id")) for item in own if item["type"] == CALLS[1]}
+            custom |= {str(item.get("call_id")) for item in own if item.get("type") == CALLS[1]}
             items += own
         elif message["role"] in ("tool", "function"):
             items.append(_output(message, custom))
@@ -117,9 +117,9 @@ class _Said:
     def taken(self, item: Mapping[str, Any]) -> Json | None:
         """The item that a place stands for, if the message still has it."""
         if item.get("type") == "message":
-            own = item.get("content")
+            own = dicts(item.get("content"))
             if self._is_whole:
-                parts, self._texts = own or [], []
+                parts, self._texts = own, []
             elif own and is_commentary(item):
                 parts = own
             else:

@@ -15,7 +15,7 @@ from opea_core import OPEA, BreakerPolicy, Capabilities, Endpoint, errors
 from opea_core.doctor import plan
 from opea_core.doctor.diagnosis import Diagnosis
 from opea_core.doctor.known import Known
-from opea_core.doctor.outcome import Ask, Outcome, Row
+from opea_core.doctor.outcome import Ask, Outcome, Row, shape_of
 from opea_core.doctor.plan import MOST
 from opea_core.doctor.samples import NAMED, WEATHER
 from opea_core.policy import SECOND
@@ -140,6 +140,24 @@ def test_a_profile_that_is_none(profile: object, words: str) -> None:
     with pytest.raises(errors.ConfigurationError) as caught:
         OPEA("http://localhost:9", capabilities=profile)  # type: ignore[arg-type]
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        ('{"error":{"message":"m"}}', None),
+        ('{"error":"m"}', "error is a string"),
+        ('{"b":1,"a":2}', "JSON with a, b"),
+        ("[1]", "JSON that is no object"),
+        ("<html>", "HTML"),
+        ("no", "plain text"),
+        ("", "empty"),
+        ("[" * 60_000, "plain text"),
+        ('{"error":{"message":"\ud800"}}', None),
+    ],
+)
+def test_what_is_odd_about_the_form_of_an_error(body: str, shape: str | None) -> None:
+    assert shape_of(errors.ServerError("m", body=body)) == shape
 
 
 def test_a_profile_that_is_no_json(tmp_path: Path) -> None:
