@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import sharing
+from . import jobs, sharing
 from .figures import SCENARIOS, Figure, short
 
 _FOLDER = Path(__file__).parents[2] / "docs" / "figures"
@@ -33,15 +33,20 @@ def main(arguments: list[str] | None = None) -> int:
         f"\n{sharing.CLIENTS} clients of one server that know nothing of each "
         f"other\n{sharing.table(shares)}"
     )
+    played = jobs.played()
+    print(f"\n{jobs.HEAD}\n{jobs.table(played)}")
     given.folder.mkdir(parents=True, exist_ok=True)
     (given.folder / "resilience.json").write_text(json.dumps(rows, indent=1) + "\n")
     lines = [line._asdict() for line in sharing.lines(shares)]
     (given.folder / "resilience-sharing.json").write_text(json.dumps(lines, indent=1) + "\n")
+    (given.folder / "resilience-jobs.json").write_text(
+        json.dumps([each._asdict() for each in played], indent=1) + "\n"
+    )
     if not given.no_plots:
         from .plots import draw
 
         draw(given.folder)
-    return int(not all(row["holds"] for row in rows))
+    return int(not all([row["holds"] for row in rows] + [each.holds for each in played]))
 
 
 def _rows(scenario: str) -> list[dict[str, Any]]:

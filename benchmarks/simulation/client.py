@@ -39,6 +39,7 @@ MESSAGE = [{"role": "user", "content": "Hello"}]
 _LATER = object()
 
 Done = Callable[[Called], None]
+OnPlace = Callable[[bool], None]
 
 
 class Endless(Budget):
@@ -94,11 +95,16 @@ class Client:
         self._ids += 1
         return f"{self.name}-{self._ids}"
 
-    def call(self, done: Done | None = None, **options: Any) -> Called:
-        """Begin a call; ``done`` is told when it is over."""
+    def call(
+        self, done: Done | None = None, on_place: OnPlace | None = None, **options: Any
+    ) -> Called:
+        """Begin a call; ``done`` is told when it is over.
+
+        ``on_place`` is told whether the call has a place or has to wait for one.
+        """
         called = Called(self.world.seconds)
         self.record.calls.append(called)
-        _Call(self, called, done, options).go(None)
+        _Call(self, called, done, on_place, options).go(None)
         return called
 
     def moves(self, after: str) -> int:
@@ -125,7 +131,12 @@ class _Call:
     """One call: performs the effects of its flow, and waits for what takes time."""
 
     def __init__(
-        self, client: Client, called: Called, done: Done | None, options: Mapping[str, Any]
+        self,
+        client: Client,
+        called: Called,
+        done: Done | None,
+        on_place: OnPlace | None,
+        options: Mapping[str, Any],
     ) -> None:
         self.client = client
         self.world = client.world
@@ -133,6 +144,7 @@ class _Call:
         self.done = done
         call = client.calls.chat(MESSAGE, options, stream=False)
         self.spec = call.spec
+        self.spec.on_place = on_place
         self.ticket = client.limiter.ticket(
             model=client.settings.model,
             priority=call.priority,
@@ -188,6 +200,8 @@ class _Call:
 
         self.ticket.wake = wake
         got, until = self.client.limiter.ask(self.ticket)
+        if self.spec.on_place is not None:
+            self.spec.on_place(isinstance(got, Permit))
         if got is not None:
             woken[0] = True
             return got
