@@ -9,9 +9,11 @@ from enum import IntEnum
 from hashlib import blake2b
 from typing import Any
 
-_START = 1 << 10
+_PARTS = 16
+"""Tables that grow one by one, so that nobody waits long for it, and little is there twice."""
+_START = 64
 _FULL = 0.8
-"""The share of the slots that may be in use; beyond it the table grows by half."""
+"""The share of the slots that may be in use; beyond it a table grows by half."""
 _LOW = (1 << 64) - 1
 
 
@@ -63,10 +65,46 @@ class Digests:
     over flat arrays, because a dict of a million rows would take ten times as much memory.
     """
 
-    __slots__ = ("_count", "_hashes", "_ids", "_states")
+    __slots__ = ("_parts",)
 
     def __init__(self) -> None:
-        self._count = 0
+        self._parts = [_Part() for _ in range(_PARTS)]
+
+    def __len__(self) -> int:
+        return sum(part.count for part in self._parts)
+
+    @property
+    def size(self) -> int:
+        """Its slots, 17 bytes each."""
+        return sum(part.size for part in self._parts)
+
+    def state(self, digest: int) -> State:
+        """What became of a row; EMPTY for one that is not known."""
+        return self._parts[digest % _PARTS].state(digest)
+
+    def request(self, digest: int) -> int:
+        """The digest of the request that a known row had last."""
+        return self._parts[digest % _PARTS].request(digest)
+
+    def put(self, digest: int, request: int, state: State) -> None:
+        """Note what became of a row."""
+        self._parts[digest % _PARTS].put(digest, request, state)
+
+    def see(self, digest: int) -> bool:
+        """Mark a known row as read from the input; whether it had been read before."""
+        return self._parts[digest % _PARTS].see(digest)
+
+    def __iter__(self) -> Iterator[int]:
+        return (digest for part in self._parts for digest in part)
+
+
+class _Part:
+    """The rows whose digests have the same rest."""
+
+    __slots__ = ("_hashes", "_ids", "_states", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
         self._lay(_START)
 
     def _lay(self, size: int) -> None:
@@ -74,13 +112,15 @@ class Digests:
         self._hashes = array("Q", bytes(8 * size))
         self._states = bytearray(size)
 
-    def __len__(self) -> int:
-        return self._count
+    @property
+    def size(self) -> int:
+        """Its slots."""
+        return len(self._states)
 
     def _slot(self, digest: int) -> int:
         """Where a row is, or would be."""
         ids, states, size = self._ids, self._states, len(self._states)
-        slot = digest % size
+        slot = digest // _PARTS % size
         while states[slot] and ids[slot] != digest:
             slot = slot + 1 if slot + 1 < size else 0
         return slot
@@ -97,10 +137,10 @@ class Digests:
         """Note what became of a row."""
         slot = self._slot(digest)
         if not self._states[slot]:
-            if self._count >= _FULL * len(self._states):
+            if self.count >= _FULL * len(self._states):
                 self._grow()
                 slot = self._slot(digest)
-            self._count += 1
+            self.count += 1
         self._ids[slot], self._hashes[slot] = digest, request & _LOW
         self._states[slot] = state | self._states[slot] & _SEEN
 
@@ -120,14 +160,6 @@ class Digests:
                 slot = self._slot(ids[old])
                 self._ids[slot], self._hashes[slot] = ids[old], hashes[old]
                 self._states[slot] = state
-
-    def counts(self) -> dict[State, int]:
-        """How many rows are in which state."""
-        found: dict[State, int] = {}
-        for state in State:
-            if state:
-                found[state] = self._states.count(state) + self._states.count(state | _SEEN)
-        return found
 
     def __iter__(self) -> Iterator[int]:
         return (self._ids[slot] for slot, state in enumerate(self._states) if state)

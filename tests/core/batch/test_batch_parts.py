@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from same_examples import fixed
 
 from opea_core import ConfigurationError, errors
-from opea_core.batch.identity import Digests, State, request_hash
+from opea_core.batch.identity import Digests, State, id_digest, request_hash
 from opea_core.batch.job import Limit, read_form, read_shard
 from opea_core.batch.outcome import may_help
 from opea_core.batch.rows import Prompts, Record
@@ -35,11 +36,26 @@ def test_the_table_of_digests_says_what_a_dict_would(rows: list[tuple[int, int, 
 def test_the_table_of_digests_grows_and_takes_at_most_32_bytes_a_row() -> None:
     table = Digests()
     for number in range(20_000):
-        table.put(number * 2**40, number, State.ANSWERED)  # digests that begin alike
+        table.put(number * 2**40, number, State.ANSWERED)  # digests that end alike
         assert not table.see(number * 2**40)
     assert all(table.see(number * 2**40) for number in range(20_000))
     assert table.state(7) is State.EMPTY
-    assert len(table._states) * 17 < 20_000 * 33
+    assert table.size * 17 < 20_000 * 33
+
+
+def test_the_table_of_digests_is_never_there_twice() -> None:
+    """While it grows, too: the index of a large job would take twice its memory then."""
+    table, most = Digests(), 0.0
+    tracemalloc.start()
+    try:
+        for number in range(4_000):
+            table.put(id_digest(f"row-{number}"), number, State.OPEN)
+            if number >= 2_000:
+                most = max(most, tracemalloc.get_traced_memory()[1] / number)
+                tracemalloc.reset_peak()
+    finally:
+        tracemalloc.stop()
+    assert most < 40, "bytes a row, 66 if it were copied as a whole"
 
 
 def test_the_hash_of_a_request_knows_no_order_of_fields() -> None:
