@@ -30,7 +30,7 @@ def running_redis() -> Iterator[str]:
 
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
-            until(answers, "redis-server")
+            until(answers, "redis-server", patience=30)
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             process.terminate()

@@ -1,6 +1,7 @@
 """A process that asks a server as fast as it may, sharing its limits; run by test_processes.py.
 
-``shared_worker.py URL STORE MAX_CONCURRENT RPM``: a line for each answer, until it is killed.
+``shared_worker.py URL STORE MAX_CONCURRENT RPM``: a line when it begins, and one for each answer,
+until it is killed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def main() -> None:
                 return
             print("answered", flush=True)
 
+    print("asking", flush=True)
     threads = [threading.Thread(target=ask, daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
