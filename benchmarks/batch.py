@@ -1,7 +1,10 @@
-"""A batch beside a plain gather: what each takes of memory and time, and what a crash leaves.
+"""A batch beside a plain gather: what each takes of memory and time.
 
-``python -m benchmarks.batch [ROWS]``: each in a process of its own, against one scripted server in
-another; prints a table. Both ask the same rows with the same object.
+``python -m benchmarks.batch [ROWS [WAY ...]]``: each way in a process of its own, against one
+scripted server in another; prints a table. All ask the same rows with the same object.
+
+``python -m benchmarks.batch replicas [ROWS [SCALE]]``: how much of the places of three replicas
+each way makes use of (``benchmarks/replicas.py``).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,16 +106,16 @@ def measured(way: str, url: str, source: Path, output: Path) -> dict[str, Any]:
 _COLUMNS = ("", "rows", "seconds", "CPU ms/row", "MB", "MB more", "first row")
 
 
-def main(rows: int = ROWS) -> None:
-    """Measure each way and print the table."""
+def main(rows: int = ROWS, *ways: str) -> None:
+    """Measure the ways, or all of them, and print the table."""
     with ScriptedServer(latency=_LATENCY) as server, tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "in.jsonl"
         lines = (json.dumps({"prompt": f"Row {number}."}) + "\n" for number in range(rows))
         source.write_text("".join(lines), "utf-8")
         print("".join(f"{name:>11}" for name in _COLUMNS), flush=True)
-        for way in WAYS:
+        for way in ways or WAYS:
             output = Path(folder) / f"{way}.jsonl"
-            line = [sys.executable, "-m", "benchmarks.batch", way, server.url]
+            line = [sys.executable, "-m", "benchmarks.batch", "measure", way, server.url]
             line += [str(source), str(output)]
             done = subprocess.run(line, stdout=subprocess.PIPE, check=True)  # noqa: S603
             _show(json.loads(done.stdout))
@@ -132,8 +136,10 @@ def _show(found: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        way, url, source, output = sys.argv[1:]
-        print(json.dumps(measured(way, url, Path(source), Path(output))))
+    given = sys.argv[1:]
+    if given[:1] == ["replicas"]:
+        import_module("benchmarks.replicas").main(*map(int, given[1:2]), *map(float, given[2:3]))
+    elif given[:1] == ["measure"]:
+        print(json.dumps(measured(given[1], given[2], Path(given[3]), Path(given[4]))))
     else:
-        main(*map(int, sys.argv[1:]))
+        main(int(given[0]) if given else ROWS, *given[1:])
