@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from asking import FAST, PATIENCE
+from asking import FAST
 from sdk_clients import ASKED, CHAT, NOWHERE, SDK, STREAMED, Client
 
 from opea_core import OPEA
@@ -246,7 +246,7 @@ def test_a_key_function_of_what_is_passed_on_keeps_to_it_too(
     goes_on = threading.Event()
 
     def key() -> str:
-        goes_on.wait(PATIENCE)
+        goes_on.wait(1.0)  # long after the deadline; ``asyncio.run`` waits for the thread to end
         return KEY
 
     with OPEA(server.url, deadline=0.2, api_key=key) as opea:
