@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from opea_core import errors
-from opea_core.flow import explain, explain_transport, telemetry
+from opea_core.flow import explain, explain_rejection, explain_transport, telemetry
 from opea_core.flow.adapting import Learning, listed_models
 from opea_core.flow.call_log import CallLog
 from opea_core.flow.effects import (
@@ -82,7 +82,7 @@ def call_flow(spec: CallSpec, context: Context, started: int) -> Flow:
         log.at = permit.at
         if isinstance(permit, Rejection):
             yield Emit(telemetry.call_rejected(log.at, spec.call_id, permit))
-            raise _final(explain.from_rejection(permit, spec, log.last, log.seconds), log)
+            raise _final(explain_rejection.from_rejection(permit, spec, log.last, log.seconds), log)
         ended = yield from _attempts(spec, context, log, permit)
         if isinstance(ended, CallResult):
             return ended

@@ -23,8 +23,8 @@ VARIANTS = [
         "A7: words about a value refuse its field",
         _FIELDS,
         (
-            "    return bool(_VALUE.search(stated(complaint.words)) or (following and "
-            "_VALUE.search(following)))"
+            "    return bool(VALUE.search(stated(complaint.words)) or (following and "
+            "VALUE.search(following)))"
         ),
         "    return False",
         _REFUSAL,
@@ -33,8 +33,8 @@ VARIANTS = [
         "A7: one value that is taken is a matter of the caller's",
         _FIELDS,
         (
-            "        or _ONE_VALUE.search(complaint.words)\n"
-            "        or (following and _ONE_VALUE.search(following))\n"
+            "        or ONE_VALUE.search(complaint.words)\n"
+            "        or (following and ONE_VALUE.search(following))\n"
         ),
         "",
         _REFUSAL,
@@ -49,7 +49,7 @@ VARIANTS = [
     Variant(
         "A8: a model's name is a field",
         _FIELDS,
-        "        and not _MODEL.search(words[max(0, start - 40) : start])\n",
+        "        and not MODEL.search(words[max(0, start - 40) : start])\n",
         "",
         _REFUSAL,
     ),
