@@ -1,4 +1,4 @@
-"""What must not be shown of an endpoint and of the requests it gets."""
+"""Which values must not be shown of an endpoint and its requests; ``wire/redact`` finds them."""
 
 from __future__ import annotations
 

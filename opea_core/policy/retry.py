@@ -1,4 +1,4 @@
-"""What a failure means for the next attempt, and what it says of the endpoint.
+"""What a failure means for the next attempt, how long to pause before it, and for the endpoint.
 
 Try again or not, where, when, and at what price.
 """

@@ -1,4 +1,4 @@
-"""Error bodies of every shape. Nothing here ever raises."""
+"""Message, type and code out of error bodies of every shape. Nothing here ever raises."""
 
 from __future__ import annotations
 

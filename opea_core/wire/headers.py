@@ -1,4 +1,7 @@
-"""What response headers say: request ids, and how long to wait. Nothing here ever raises."""
+"""How long a server asks to wait, in headers or in an error's words; ids of requests.
+
+Nothing here ever raises.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A caller's own HTTP client or transport, used as it is and never closed."""
+"""A caller's own HTTP client or transport, and the servers it was lent for.
+
+It is used as it is and never closed. Its own headers and credentials go to those servers only.
+"""
 
 from __future__ import annotations
 
