@@ -178,7 +178,7 @@ class ResponseReader(DocumentReader):
             if self._expected.shape == "document" and not self._expected.stream:
                 # It could go on for ever, each event in time.
                 what = "a stream of events came where a document was asked for"
-                return self._fail(Problem(errors.BadAnswerError, what))
+                return self._fail(Problem(errors.BadAnswerError, what, retryable=False))
             feed, self._are_events = ResponseReader._feed_sse, True
         # "da" may become "data:" or a plain word; the next bytes tell.
         elif not final and any(field.startswith(text) for field in _SSE_FIELDS):
