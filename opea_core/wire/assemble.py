@@ -17,6 +17,8 @@ _FIRST = frozenset({"id", "model"})
 _MANY = 64
 MANY = 1 << 30
 """Choices, where it is not known how many were asked for."""
+_MOST_HELD = 1000
+"""Events that wait until it is known how choices are counted."""
 _MOST_CHOICES, _MOST_UNKNOWN = 128, 65_536
 """In one answer, unless more were asked for; and where that is not known."""
 
@@ -29,7 +31,9 @@ class Assembler:
 
     __slots__ = (
         "_asked",
+        "_first",
         "_heaviest",
+        "_held",
         "_most",
         "_names",
         "_new_id",
@@ -58,6 +62,10 @@ class Assembler:
         self._names = names or {}
         self._asked = MANY if choices is None else choices
         self._most = _MOST_UNKNOWN if choices is None else max(_MOST_CHOICES, choices)
+        self._first: int | None = None
+        """The number of the server's first choice, once it is known."""
+        self._held: list[Json] = []
+        """Events that wait until it is."""
         self._numbers: dict[int, int] = {}
         """Our number of a choice by the server's."""
         self._new_id = new_id
@@ -83,29 +91,55 @@ class Assembler:
         choices = event.get("choices")
         if not isinstance(choices, list) or not choices:
             return ChatChunk(raw=event)
+        # Some servers count from 1, number none, or use one number twice (P15).
+        if plain:
+            choices, self._first = _numbered(choices), 0
+        elif self._first is None and not self._knows_first(choices):
+            self._held.append(event)
+            self.kept_values = True
+            return ChatChunk(raw=event)
+        if self._held:
+            self._held.append(event)
+            return self.release() or ChatChunk(raw=event)
         if len(choices) == 1 and isinstance(choices[0], dict):
             chunk = self._push_choice(choices[0], 0, event, plain)
-            if chunk.index == 0:
-                return chunk
-            pieces = [chunk]
-        else:
-            # Some servers count from 1, number none, or use one number twice (P15).
-            if plain:
-                choices = _numbered(choices)
-            pieces = [
-                self._push_choice(c, i, event, plain)
-                for i, c in enumerate(choices)
-                if isinstance(c, dict)
-            ]
-        # An event may hold several entries of one choice, and a chunk has one piece of each.
-        by_choice: dict[int, list[ChatChunk]] = {}
-        for piece in pieces:
-            by_choice.setdefault(piece.index, []).append(piece)
-        joined = {index: _joined(of_one) for index, of_one in by_choice.items()}
-        # A chunk is the first choice's, also where the event says nothing of it (S5).
-        first = joined.pop(0, None) or ChatChunk(raw=event)
-        first.other_choices = tuple(joined.values())
-        return first
+            return chunk if chunk.index == 0 else _chunk([chunk], event)
+        return _chunk(self._pieces(choices, event, plain), event)
+
+    def release(self) -> ChatChunk | None:
+        """What waited until it was known how the server counts: it is now, or no more comes."""
+        if not self._held:
+            return None
+        held, self._held = self._held, []
+        # A plain answer without a first choice is numbered anew, too (P15).
+        if self._first is None:
+            self._first = 1
+        pieces = [
+            piece for event in held for piece in self._pieces(event["choices"], event, plain=False)
+        ]
+        return _chunk(pieces, held[-1])
+
+    def _knows_first(self, choices: list[Any]) -> bool:
+        """Whether it shows from where the server counts; nothing is handed on before it does.
+
+        A choice that is not the first may be the first that says something.
+        """
+        numbers = [choice.get("index") for choice in choices if isinstance(choice, dict)]
+        known = [number for number in numbers if isinstance(number, int) and number > 0]
+        if not known or len(known) < len(numbers) or max(known) > self._asked:
+            self._first = 0
+        elif max(known) == self._asked:
+            self._first = 1
+        elif self._asked == MANY or len(self._held) >= _MOST_HELD:
+            self._first = 0
+        return self._first is not None
+
+    def _pieces(self, choices: list[Any], event: Json, plain: bool) -> list[ChatChunk]:
+        return [
+            self._push_choice(choice, place, event, plain)
+            for place, choice in enumerate(choices)
+            if isinstance(choice, dict)
+        ]
 
     def finish(
         self, requested_model: str = "", raw: Json | None = None, so_far: bool = False
@@ -156,6 +190,8 @@ class Assembler:
         index = raw.get("index")
         if not isinstance(index, int) or isinstance(index, bool):
             index = position
+        elif self._first:
+            index -= self._first
         number = self._numbers.get(index)
         index = self._number(index) if number is None else number
         if isinstance(raw.get("usage"), dict):  # Moonshot's place for it
@@ -184,7 +220,7 @@ class Assembler:
         return chunk
 
     def _number(self, index: int) -> int:
-        """Our number of a new choice: the server's, unless that counts from 1 or in no order."""
+        """Our number of a new choice: the server's, unless that counts in no order."""
         fits = 0 <= index < self._asked or (index > 0 and 0 in self._states)
         number = index
         if not fits or index in self._states:
@@ -250,6 +286,22 @@ def _numbered(choices: list[Any]) -> list[Any]:
         {**choice, "index": place} if isinstance(choice, dict) else choice
         for place, choice in enumerate(choices)
     ]
+
+
+def _chunk(pieces: list[ChatChunk], event: Json) -> ChatChunk:
+    """The pieces as one chunk.
+
+    An event may hold several entries of one choice, and a chunk has one piece of each.
+    """
+    by_choice: dict[int, list[ChatChunk]] = {}
+    for piece in pieces:
+        by_choice.setdefault(piece.index, []).append(piece)
+    joined = {index: _joined(of_one) for index, of_one in by_choice.items()}
+    # A chunk is the first choice's, also where the event says nothing of it (S5).
+    first = joined.pop(0, None) or ChatChunk()
+    first.raw = event
+    first.other_choices = tuple(joined.values())
+    return first
 
 
 def _joined(pieces: list[ChatChunk]) -> ChatChunk:

@@ -169,6 +169,15 @@ class EventsReader:
             self._fail_event(jsontext.encode({"error": failed.error}))
             return None
 
+    def _release(self) -> None:
+        """Take what waited for more."""
+        try:
+            chunk = self._assembler.release()
+        except ChoiceFailed as failed:
+            return self._fail_event(jsontext.encode({"error": failed.error}))
+        if chunk is not None:
+            self._hand(chunk)
+
     def _odd_event(self, event: Event) -> None:
         """Not one JSON document.
 
@@ -227,6 +236,9 @@ class EventsReader:
 
     def _end_events(self, cut: bool) -> None:
         """Whether what came is a whole answer."""
+        self._release()
+        if self.problem is not None:
+            return
         assembler = self._assembler
         # A finish reason does not end the reading: some servers send usage or text behind it (P11).
         ended = self.done

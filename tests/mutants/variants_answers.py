@@ -457,6 +457,27 @@ VARIANTS = [
         _NUMBERS,
     ),
     Variant(
+        "P15: nobody waits for the first choice",
+        _ASSEMBLE,
+        "elif self._asked == MANY or len(self._held) >= _MOST_HELD:",
+        "else:",
+        _NUMBERS,
+    ),
+    Variant(
+        "P15: all that came is waited with",
+        _ASSEMBLE,
+        "elif self._asked == MANY or len(self._held) >= _MOST_HELD:",
+        "elif self._asked == MANY:",
+        _NUMBERS,
+    ),
+    Variant(
+        "P15: what waited for the first choice is lost",
+        "opea_core/wire/events_reader.py",
+        '        """Whether what came is a whole answer."""\n        self._release()\n',
+        '        """Whether what came is a whole answer."""\n',
+        WIRE + "test_response_reader.py -k choices",
+    ),
+    Variant(
         "P15: more than were asked for begin anew",
         _ASSEMBLE,
         " < self._asked or (index > 0 and 0 in self._states)",
@@ -480,15 +501,15 @@ VARIANTS = [
     Variant(
         "P15: whole choices keep theirs",
         _ASSEMBLE,
-        "                choices = _numbered(choices)\n",
-        "                pass\n",
+        "choices, self._first = _numbered(choices), 0",
+        "self._first = 0",
         _NUMBERS,
     ),
     Variant(
         "P15: the entries of a choice are handed out apart",
         _ASSEMBLE,
-        "        joined = {index: _joined(of_one) for index, of_one in by_choice.items()}\n",
-        "        joined = {index: of_one[-1] for index, of_one in by_choice.items()}\n",
+        "    joined = {index: _joined(of_one) for index, of_one in by_choice.items()}\n",
+        "    joined = {index: of_one[-1] for index, of_one in by_choice.items()}\n",
         _NUMBERS,
     ),
     Variant(

@@ -8,6 +8,10 @@ from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from same_examples import fixed
+from thorough import most
 
 from opea_core.types import ChatChunk, ChatResponse, Json, ToolCallDelta, Usage
 from opea_core.wire.assemble import Assembler
@@ -865,7 +869,7 @@ def entry(index: Any, text: str, finish_reason: Any = None) -> Json:
     )
 
 
-A0, B1 = {0: "a", 1: "b"}, {0: "b", 1: "a"}
+A0 = {0: "a", 1: "b"}
 NUMBERED: dict[str, tuple[int | None, list[list[Any]], dict[int, str]]] = {
     # choices asked for, events of (index, text) entries, the texts by our numbers
     "two entries of one choice in an event": (1, [[(0, "Hel"), (0, "lo")]], {0: "Hello"}),
@@ -879,10 +883,24 @@ NUMBERED: dict[str, tuple[int | None, list[list[Any]], dict[int, str]]] = {
     "one of a huge number": (1, [[(10**30, "a")], [(10**30, "b")]], {0: "ab"}),
     "one that moves from 0": (1, [[(0, "a")], [(1, "b")]], A0),
     "one that moves to 0": (1, [[(1, "a")], [(0, "b")]], A0),
+    "one that moves from -1 to 0": (1, [[(-1, "a")], [(0, "b")]], A0),
     "two": (2, [[(0, "a"), (1, "b")]], A0),
     "two, the second first": (2, [[(1, "b")], [(0, "a")]], A0),
-    "two, counted from 1": (2, [[(1, "a"), (2, "b")]], B1),
-    "two, counted from 1, in events of their own": (2, [[(1, "a")], [(2, "b")]], B1),
+    "two, counted from 1": (2, [[(1, "a"), (2, "b")]], A0),
+    "two, counted from 1, in events of their own": (2, [[(1, "a")], [(2, "b")]], A0),
+    "two, counted from 1, the second first": (2, [[(2, "b")], [(1, "a")]], A0),
+    "one of two, counted from 1": (2, [[(1, "a")], [(1, "b")]], {0: "ab"}),
+    "two of three, counted from 1": (3, [[(1, "a")], [(2, "b")]], A0),
+    "two, the second first, and nothing of the first for long": (
+        2,
+        [*[[(1, "b")]] * 1500, [(0, "a")]],
+        {0: "a", 1: "b" * 1500},
+    ),
+    "one of two, which may be the second, for long": (
+        2,
+        [[(1, "b")]] * 1001,
+        {1: "b" * 1001},
+    ),
     "two, counted from -1": (2, [[(-1, "a"), (-2, "b")]], A0),
     "a negative one beside 0": (1, [[(0, "a")], [(-1, "b")]], A0),
     "numbers with gaps": (2, [[(0, "a"), (7, "b")]], {0: "a", 7: "b"}),
@@ -911,13 +929,52 @@ def test_choices_are_handed_out_under_the_numbers_they_have_in_the_answer(name: 
     handed: dict[int, str] = {}
     for choices in events:
         chunk = assembler.push({"choices": [c and entry(*c) for c in choices]})
-        for piece in (chunk, *chunk.other_choices):
-            handed[piece.index] = handed.get(piece.index, "") + piece.content
+        _put(handed, chunk)
+    _put(handed, assembler.release() or ChatChunk())
     response, held = assembler.finish()
     assert held is None
     assert {choice.index: choice.content for choice in response.choices} == texts
     assert {index: text for index, text in handed.items() if text} == texts
-    assert response.content == texts.get(0, "")
+    assert response.content == texts[min(texts)]
+
+
+def _put(handed: dict[int, str], chunk: ChatChunk) -> None:
+    for piece in (chunk, *chunk.other_choices):
+        handed[piece.index] = handed.get(piece.index, "") + piece.content
+
+
+@fixed(most(300, 100))
+@given(st.data(), st.integers(1, 4), st.sampled_from((0, 1)))
+def test_a_stream_has_the_choices_in_the_order_of_a_plain_answer(
+    data: st.DataObject, count: int, first: int
+) -> None:
+    """Wherever the server counts from, whichever choice speaks first and however many at once."""
+    numbers = range(first, first + count)
+    drawn = data.draw(st.lists(st.sampled_from(numbers), max_size=12))
+    said = [*drawn, *data.draw(st.permutations(numbers))]
+    events: list[list[tuple[int, str]]] = []
+    for number in said:
+        entries = [(number, f"{number} ")]
+        if events and data.draw(st.booleans()):
+            events[-1] += entries
+        else:
+            events.append(entries)
+    assembler, handed = Assembler(lambda: "new", choices=count), dict[int, str]()
+    for choices in events:
+        _put(handed, assembler.push({"choices": [entry(*choice) for choice in choices]}))
+    _put(handed, assembler.release() or ChatChunk())
+    plainly = whole(
+        {
+            "choices": [
+                {"index": number, "message": {"content": f"{number} " * said.count(number)}}
+                for number in numbers
+            ]
+        }
+    )
+    expected = {choice.index: choice.content for choice in plainly.choices}
+    response, _ = assembler.finish()
+    assert {choice.index: choice.content for choice in response.choices} == expected
+    assert {index: text for index, text in handed.items() if text} == expected
 
 
 @pytest.mark.parametrize(

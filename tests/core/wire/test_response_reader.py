@@ -93,6 +93,21 @@ def joined(chunks: Iterable[ChatChunk]) -> str:
     return "".join(chunk.content for chunk in chunks)
 
 
+@pytest.mark.parametrize("mark", [DONE, ""])
+def test_choices_that_waited_for_the_first_are_handed_out_at_the_end(mark: str) -> None:
+    """The server counts from 1, and answered with fewer than were asked for (P15)."""
+    spec = ResponseSpec("chat", True, "m", lambda: "id", choices=3)
+    reader = ResponseReader(200, {}, spec)
+    body = delta(index=1, content="1") + delta("stop", index=1)
+    reader.feed((body + body.replace("1", "2") + mark).encode())
+    reader.end()
+    assert reader.response is not None
+    chunks = list(reader.chunks)
+    assert [choice.content for choice in reader.response.choices] == ["1", "2"]
+    assert joined(chunks) == "1"
+    assert joined(piece for chunk in chunks for piece in chunk.other_choices) == "2"
+
+
 # --- streams, each of them replayed in every way (see below)
 
 STREAMS: dict[str, tuple[str, Json]] = {
