@@ -19,6 +19,7 @@ from opea_core.flow.effects import CallSpec
 from opea_core.header_checks import NOT_YOURS
 from opea_core.policy import SECOND
 from opea_core.settings import Settings
+from opea_core.transports.credentials import is_credential, names_credential
 from opea_core.types import Json
 from opea_core.wire import jsontext
 from opea_core.wire.raw_reader import RawCall, RawHeaders
@@ -33,27 +34,10 @@ _POSTED: Mapping[str, Kind] = {
 _GOT: Mapping[str, Kind] = {"/models": "models"}
 _BASE = re.compile(r"^.*?/(?:v\d[\w.-]*|openai(?:/v\d[\w.-]*|/deployments/[^/]+)?)(?=/)")
 """The base path of a caller's URL: up to the first /v1, or what Azure has in front."""
-_OF_THE_CALLER = frozenset(
-    {
-        "accept-encoding",
-        "api-key",
-        "authorization",
-        "cookie",
-        "host",
-        "openai-organization",
-        "openai-project",
-        "proxy-authorization",
-        "x-api-key",
-        "x-goog-api-key",
-    }
-)
+_REPLACED = frozenset({"accept-encoding", "host"})
 _HARMLESS = frozenset({"accept", "accept-language", "content-type", "user-agent", "x-request-id"})
 _PASSED = frozenset({"accept-encoding", "content-length", "transfer-encoding"})
 """What frames a body that is passed on as it comes, and how its answer may be packed."""
-_KEYS = frozenset(
-    {"access_token", "api-key", "api_key", "apikey", "code", "key", "sig", "subscription-key"}
-    | {"token"}
-)
 _SDK = "x-stainless-"
 """What the headers of SDKs begin with that read ``x-should-retry``."""
 _SDK_DEFAULT = (5.0, 600.0)
@@ -180,7 +164,7 @@ def _headers(
             continue
         if name in _HARMLESS or name in kept or name.startswith(_SDK):
             harmless[name] = value
-        elif name not in NOT_YOURS and name not in _OF_THE_CALLER:
+        elif not (name in NOT_YOURS or name in _REPLACED or is_credential(name, value)):
             others[name] = value
     return harmless, others
 
@@ -189,7 +173,7 @@ def _query(given: Sequence[tuple[str, str]], own: OwnNames) -> dict[str, list[st
     """The query without keys."""
     query: dict[str, list[str]] = {}
     for name, value in given:
-        if name not in own.query and name.lower() not in _KEYS:
+        if name not in own.query and not names_credential(name):
             query.setdefault(name, []).append(value)
     return query
 

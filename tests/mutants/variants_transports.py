@@ -6,6 +6,7 @@ from variant import WIRE, Variant
 
 _RAW = "opea_core/wire/raw_reader.py"
 _INCOMING = "opea_core/transports/incoming.py"
+_CREDENTIALS = "opea_core/transports/credentials.py"
 _OUTGOING = "opea_core/transports/outgoing.py"
 _PASSING = "opea_core/transports/passing.py"
 _SERVING = "opea_core/transports/serving.py"
@@ -18,16 +19,37 @@ VARIANTS = [
     Variant(
         "U2: the client's key goes out where the endpoint has none",
         _INCOMING,
-        "elif name not in NOT_YOURS and name not in _OF_THE_CALLER:",
-        "elif name not in NOT_YOURS:",
+        "elif not (name in NOT_YOURS or name in _REPLACED or is_credential(name, value)):",
+        "elif not (name in NOT_YOURS or name in _REPLACED):",
         _THROUGH + " -k the_key_and_the_url",
     ),
     Variant(
         "U2: a key in the query goes out",
         _INCOMING,
-        "if name not in own.query and name.lower() not in _KEYS:",
+        "if name not in own.query and not names_credential(name):",
         "if name not in own.query:",
         _THROUGH + " -k the_key_and_the_url",
+    ),
+    Variant(
+        "U2: a key under a gateway's name for it goes out",
+        _CREDENTIALS,
+        r"(?:auth|bearer|jwt|key|sig|signature|token)$|^code$",
+        r"^(?:key|sig|token|code)$",
+        _ASKED + " -k name",
+    ),
+    Variant(
+        "U2: what only ends like a key stays",
+        _CREDENTIALS,
+        " and _NO_CREDENTIAL.search(word) is None",
+        "",
+        _ASKED + " -k name",
+    ),
+    Variant(
+        "U2: a key under any other name goes out",
+        _CREDENTIALS,
+        " or _BEARER.match(value) is not None",
+        "",
+        _ASKED + " -k name",
     ),
     Variant(
         "U2: the client's headers win over the endpoint's",

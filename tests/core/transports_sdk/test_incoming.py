@@ -8,7 +8,7 @@ import pytest
 from opea_core import Endpoint, Timeouts
 from opea_core.flow.effects import CallSpec
 from opea_core.settings import Settings, resolve
-from opea_core.transports.incoming import Incoming, OwnNames, call_of
+from opea_core.transports.incoming import Incoming, OwnNames, call_of, passed_on
 
 
 def settings(**options: object) -> Settings:
@@ -107,6 +107,46 @@ def test_an_endpoints_own_headers_and_query_win_over_the_clients() -> None:
     assert spec.raw is not None
     assert spec.raw.headers["x-stainless-lang"] == "python"
     assert not {"host", "content-length", "connection", "accept-encoding"} & set(spec.raw.headers)
+
+
+STAYS = (
+    "Authorization", "api-key", "x-api-key", "X-API-KEY-2", "apikey", "x-goog-api-key",
+    "ocp-apim-subscription-key", "subscription-key", "x-functions-key", "x-auth-token", "x-auth",
+    "helicone-auth", "cf-aig-authorization", "cf-access-client-secret", "x-portkey-virtual-key",
+    "private-token", "x-vault-token", "x-access-token", "access_token", "x-csrf-token", "x-jwt",
+    "x-user-password", "x-amz-security-token", "x-signature", "x-hub-signature-256", "session-key",
+    "authentication", "x-client-credentials", "Cookie", "cookie2", "openai-organization",
+    "openai-project", "x-goog-user-project",
+)  # fmt: skip
+STAYS_IN_QUERY = (
+    "key", "Key", "api_key", "apiKey", "token", "access_token", "sig", "Signature", "code",
+    "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "AWSAccessKeyId", "password",
+    "client_secret", "subscription-key",
+)  # fmt: skip
+LEAVES = (
+    "x-own", "http-referer", "x-title", "openai-beta", "anthropic-version", "idempotency-key",
+    "x-cache-key", "traceparent", "x-session-id", "x-portkey-config", "x-author", "x-max-tokens",
+    "x-key-id", "x-country-code", "x-tokenizer", "helicone-user-id",
+)  # fmt: skip
+LEAVES_IN_QUERY = ("api-version", "after", "page_token", "pageToken", "limit", "codec", "q")
+
+
+@pytest.mark.parametrize("kind", ["/chat/completions", "/files"])
+def test_a_key_stays_with_the_caller_whatever_its_name(kind: str) -> None:
+    """Gateways and clouds have names of their own for keys (U2)."""
+    query = "&".join(f"{name}=v" for name in (*STAYS_IN_QUERY, *LEAVES_IN_QUERY))
+    headers = dict.fromkeys((*STAYS, *LEAVES), "v") | {"x-any": "Bearer sk-1"}
+    given = incoming(f"http://a/v1{kind}?{query}", headers=headers, json={})
+    known = settings(base_url="http://b", auth_header="x-endpoint")
+    own = OwnNames.of(known.endpoints)
+    if given.kind is None:
+        spec = passed_on(given, known, own, "id")
+    else:
+        spec = call_of(given, b"{}", known, own, "id", 0).spec
+    assert set(spec.headers) == set(LEAVES)
+    assert spec.raw is not None
+    assert not {name.lower() for name in STAYS} & set(spec.raw.headers)
+    assert set(spec.query) == set(LEAVES_IN_QUERY)
 
 
 def test_limits_of_tokens_see_the_whole_request() -> None:
