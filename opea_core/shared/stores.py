@@ -89,7 +89,13 @@ class SQLiteLimits:
 
     def check(self) -> None:
         """Raise ConfigurationError for what can never be a file."""
-        if not Path(self.path).name:
+        try:
+            path = Path(self.path).expanduser()
+            can_be = bool(path.name) and b"\0" not in os.fsencode(path)
+        # A home of nobody, half a character, no text at all.
+        except (RuntimeError, ValueError, TypeError):
+            can_be = False
+        if not can_be:
             raise ConfigurationError(
                 "shared_limits names no file.", 'Write "sqlite:///limits.db", or a whole path.'
             )

@@ -196,6 +196,13 @@ def test_what_cannot_be_a_store_is_said_at_once(value: object, words: str) -> No
         opened()
 
 
+@pytest.mark.parametrize("path", ["", "~nobody-of-this-name/a.db", "a\0b", "\ud800"], ids=ascii)
+def test_a_path_that_can_be_no_file_is_refused_when_the_object_is_made(path: str) -> None:
+    for limits in (f"sqlite:///{path}", SQLiteLimits(path)):
+        with pytest.raises(ConfigurationError, match="names no file"):
+            OPEA("http://127.0.0.1:1", model="m", shared_limits=limits)
+
+
 @pytest.mark.parametrize(
     "url",
     [
