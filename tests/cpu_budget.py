@@ -14,10 +14,19 @@ from typing import Any, NamedTuple
 import pytest
 
 HERE = Path(__file__).parent
-BUDGETS: dict[str, float] = {}
-"""Seconds by folder, all workers together; what is not named may take ``OTHERS``."""
-OTHERS = 2.0
 COLLECTING = "(collecting, in all processes)"
+BUDGETS: dict[str, float] = {
+    "architecture": 4, "core": 13, "core/batch": 8, "core/cli": 7, "core/doctor": 3,
+    "core/flow": 8, "core/policy": 16, "core/shared": 3, "core/simulation": 24, "core/stress": 15,
+    "core/testing": 8, "core/transport": 32, "core/transports_sdk": 4, "core/wire": 55, "docs": 3,
+    "faults": 20, "fuzz": 5, "langchain": 45, "live": 12, "llama_index": 55, ".": 4, COLLECTING: 18,
+}  # fmt: skip
+"""Seconds by folder, all workers together: a fifth more than was measured on a busy machine.
+
+Four minutes on two cores are 480 s; a hundred of them are waits for sockets and deadlines.
+"""
+OTHERS = 2.0
+"""Seconds for a folder that has no budget."""
 
 
 class Cost(NamedTuple):
