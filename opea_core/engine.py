@@ -17,6 +17,7 @@ from opea_core.flow import telemetry
 from opea_core.flow.discover import Discovery, Together
 from opea_core.flow.prepare import Context, redactor_of
 from opea_core.flow.token_estimate import need_of
+from opea_core.lazy_imports import importing
 from opea_core.model_question import ModelQuestion
 from opea_core.policy.endpoint import EndpointState
 from opea_core.policy.rate_limit import NOTHING
@@ -31,7 +32,6 @@ from opea_core.wire.redact import say
 
 if TYPE_CHECKING:
     from opea_core.config import Endpoint
-    from opea_core.shared.renewal import Renewal
 
 
 ResultT = TypeVar("ResultT")
@@ -56,8 +56,6 @@ class Engine:
         drivers.limiters.add(self.limiter)
         self.calls = CallMaker(settings, new_id, time.monotonic_ns)
         self.question = ModelQuestion(self)
-        self._renewal: Renewal | None = None
-        self._renewal_lock = threading.Lock()
         self._counts_tokens = any(
             e.tpm or any(own.tpm for own in e.models.values()) for e in settings.endpoints
         )
@@ -73,15 +71,15 @@ class Engine:
 
     def _keep_shared_limits(self) -> None:
         """Begin to share limits with other processes: at the first call, and again after a fork."""
-        known = self._renewal
-        if known is not None and known.pid == os.getpid():
+        if self.limiter.renewal is not None:
             return
-        from opea_core.shared.renewal import Renewal
+        with importing:
+            from opea_core.shared.renewal import Renewal
 
-        with self._renewal_lock:
-            if self._renewal is known:
-                self._renewal = Renewal(self.settings.shared_limits, self.limiter)
-                self.drivers.at_close.append(self._renewal.close)
+        with self.limiter.renewal_lock:
+            if self.limiter.renewal is None:
+                self.limiter.renewal = Renewal(self.settings.shared_limits, self.limiter)
+                self.drivers.at_close.append(self.limiter.renewal.close)
 
     # --- calls
 

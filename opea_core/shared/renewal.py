@@ -85,7 +85,6 @@ class Renewal:
         self._renewed = time.monotonic()
         self._lost = False
         self._thread = threading.Thread(target=self._run, name="opea-shared-limits", daemon=True)
-        self.pid = os.getpid()
         limits.open().close()  # what cannot work is told at once
         # Until the first grant is there nothing is ours: others may hold all of it.
         limiter.change(lambda now: self._keep(parts_of(limiter, self._member, now), 0))

@@ -253,6 +253,8 @@ class Limiter(Waking):
     def reset(self) -> None:
         """In a forked child: fresh locks, nothing in flight, nobody waiting."""
         self._lock = threading.Lock()
+        # Its thread is not here, and may have held its locks.
+        self.renewal, self.renewal_lock = None, threading.Lock()
         self._returned.clear()
         self._timekeepers.clear()
         self._waiting.clear()

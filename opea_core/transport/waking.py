@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opea_core import events
 from opea_core.flow import telemetry
@@ -24,6 +24,9 @@ from opea_core.settings import Settings
 from opea_core.transport.figures import work_of
 from opea_core.transport.permit_holders import Holders
 from opea_core.types import Usage
+
+if TYPE_CHECKING:
+    from opea_core.shared.renewal import Renewal
 
 _TIMEKEEPERS = 3  # waiters of an event loop (or of all threads) that watch the clock for the others
 LONG_HOLD = 5 * SECOND
@@ -67,6 +70,9 @@ class Waking:
         self._tells_on: Ticket | None = None  # who tells of it when it lasts
         self._owners: Counter[int] = Counter()  # live permits per event loop
         self._holders = Holders()
+        self.renewal: Renewal | None = None
+        """What keeps this process's share of limits that others have, too."""
+        self.renewal_lock = threading.Lock()
         self.closed = False
         self.endpoints = [
             EndpointState(e, settings.breaker, chance, now()) for e in settings.endpoints

@@ -9,6 +9,7 @@ _TESTS = "tests/core/shared/"
 _MINUTE = "tests/core/policy/test_rate_limit.py -k 'odd or learned'"
 _RENEWAL = _TESTS + "test_renewal.py"
 _REPORTS = _RENEWAL + " -k report"
+_FORKED = "tests/core/transport/test_forked_locks.py"
 _STORES = _TESTS + "test_stores.py -k sqlite"
 
 VARIANTS = [
@@ -95,5 +96,19 @@ VARIANTS = [
         "_LEAP * max(self._usual_answer, _FIRST_ANSWER)",
         "_FIRST_ANSWER",
         _MINUTE,
+    ),
+    Variant(
+        "W14: who begins to share limits is waited for in a child",
+        "opea_core/transport/limiter.py",
+        "self.renewal, self.renewal_lock = None, threading.Lock()",
+        "self.renewal = None",
+        _FORKED,
+    ),
+    Variant(
+        "W14: a child ends the threads of its parent",
+        "opea_core/transport/drivers/pair.py",
+        "self.at_close.clear()",
+        "pass",
+        _FORKED,
     ),
 ]

@@ -114,6 +114,7 @@ class Drivers:
     def reset(self) -> None:
         """In a forked child: the parent's calls and connections are not ours."""
         self._lock = threading.Lock()
+        self.at_close.clear()  # they are of threads of the parent, which may have held their locks
         aio, self._aio = self._aio, None
         if aio is not None:
             aio.let_go()

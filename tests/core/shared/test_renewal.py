@@ -207,7 +207,7 @@ def test_odd_rows_of_others_stop_nothing(server: ScriptedServer, tmp_path: Path)
             rows = [(key, f"m{n}", 0, end, 0, odd) for key in keys for n, odd in enumerate(ODD)]
             db.executemany("INSERT INTO grants VALUES (?, ?, ?, ?, ?, ?)", rows)
         db.close()
-        keeper = opea._engine._renewal
+        keeper = opea._engine.limiter.renewal
         assert keeper is not None
         until(lambda: all(len(known) > len(ODD) for known in keeper._known.values()), "the reports")
         heard = time.monotonic()
