@@ -154,8 +154,14 @@ VARIANTS = [
     Variant(
         "L1: an oversized body is tried again",
         _INTAKE,
-        "return self._fail(Problem(errors.BadAnswerError, what, retryable=False))",
-        "return self._fail(Problem(errors.BadAnswerError, what))",
+        (
+            '(max_response_bytes)"\n            '
+            "return self._fail(Problem(errors.BadAnswerError, what, retryable=False))"
+        ),
+        (
+            '(max_response_bytes)"\n            '
+            "return self._fail(Problem(errors.BadAnswerError, what))"
+        ),
         _BODIES,
     ),
     Variant(
