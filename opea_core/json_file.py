@@ -21,11 +21,13 @@ def read_json_file(path: str | os.PathLike[str], what: str, hint: str = "") -> A
     Raises ConfigurationError for a path that cannot be read or is no ordinary file, and for what
     is no JSON.
     """
+    data = b""
     try:
         where = Path(path).expanduser()
         # A pipe would be waited for, perhaps for ever.
         problem = "" if stat.S_ISREG(where.stat().st_mode) else "is no ordinary file"
-        data = b"" if problem else where.read_bytes()
+        if not problem:
+            data = where.read_bytes()
     # Without a home, with a NUL or half a character, a path is no OSError.
     except (OSError, RuntimeError, ValueError) as error:
         problem = f"cannot be read ({type(error).__name__})"

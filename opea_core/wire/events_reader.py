@@ -155,7 +155,7 @@ class EventsReader:
                 chunk.raw, before = document, 0
                 self._hand(chunk)
         except NoAnswer as failed:
-            return self._fail_event(jsontext.encode({"error": failed.error}))
+            return self._fail_event(jsontext.encode_again({"error": failed.error}))
         if before:  # nothing was said: a sign of life at most
             self.progress = before - (document.get("type") == events.KEEPALIVE)
             self._hand(ChatChunk(raw=document))
@@ -166,7 +166,7 @@ class EventsReader:
         try:
             return self._assembler.push(document, plain=plain)
         except ChoiceFailed as failed:
-            self._fail_event(jsontext.encode({"error": failed.error}))
+            self._fail_event(jsontext.encode_again({"error": failed.error}))
             return None
 
     def _release(self) -> None:
@@ -174,7 +174,7 @@ class EventsReader:
         try:
             chunk = self._assembler.release()
         except ChoiceFailed as failed:
-            return self._fail_event(jsontext.encode({"error": failed.error}))
+            return self._fail_event(jsontext.encode_again({"error": failed.error}))
         if chunk is not None:
             self._hand(chunk)
 

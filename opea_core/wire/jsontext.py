@@ -17,6 +17,7 @@ _CHUNK = 64 * 1024
 _ESCAPED = re.compile(rb"\\*+.?", re.DOTALL)
 _NO_BLANK = re.compile(r"\S")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_TOLERANT_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def decode(data: bytes | str) -> Any:
@@ -113,6 +114,14 @@ def encode(value: Any) -> bytes:
     Raises ValueError or TypeError for what JSON cannot say (NaN, objects).
     """
     return _ENCODER.encode(value).encode()
+
+
+def encode_again(value: Any) -> bytes:
+    """What a server said, as JSON that ``decode`` reads.
+
+    Half a character stays the escape it was, and a number beyond all others may stand there.
+    """
+    return _TOLERANT_ENCODER.encode(value).encode("utf-8", "backslashreplace")
 
 
 def is_object(text: str) -> bool:

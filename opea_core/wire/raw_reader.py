@@ -158,4 +158,4 @@ def _error_of(document: Any, data: bytes) -> bytes:
     """The error of an event as other servers write it."""
     inside = document.get("response") if isinstance(document, dict) else None
     error = inside.get("error") if isinstance(inside, dict) else None
-    return jsontext.encode({"error": error}) if error else data
+    return jsontext.encode_again({"error": error}) if error else data

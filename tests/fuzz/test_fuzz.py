@@ -110,6 +110,29 @@ FOUND: dict[str, Found] = {
         ),
         "UnicodeEncodeError",
     ),
+    "the error of a choice holds half a character": Found(
+        "core stream_chat",
+        streamed('{"choices":[{"index":0,"error":{"message":"\\ud800","code":"\\ud800"}}]}'),
+        "UnicodeEncodeError",
+    ),
+    "the error of a choice holds a number beyond all others": Found(
+        "core chat",
+        plain('{"choices":[{"index":0,"error":{"message":"m","code":1e999}}]}'),
+        "Error",
+    ),
+    "the error of a response holds half a character": Found(
+        "core responses, streamed and handed on",
+        streamed('{"type":"response.failed","response":{"error":{"code":"\\ud800"}}}'),
+        "UnicodeEncodeError",
+    ),
+    "arguments are an object with half a character": Found(
+        "core chat in responses",
+        plain(
+            '{"status":"completed","output":[{"type":"function_call","call_id":"a","name":"f",'
+            '"arguments":{"a":"\\ud800","b":1e999}}]}'
+        ),
+        "Error",
+    ),
     "an item without a type goes back": Found(
         "langchain a second turn in responses",
         plain(

@@ -70,7 +70,7 @@ def arguments_of(item: Mapping[str, Any]) -> str:
     if isinstance(value, dict | list):
         from opea_core.wire import jsontext
 
-        return jsontext.encode(value).decode()
+        return jsontext.encode_again(value).decode()
     return text(value)
 
 
