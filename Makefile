@@ -74,8 +74,12 @@ mutants:                     ## break the product in nearly six hundred ways, an
 	$(SET_UP) dev $(CHOSEN)
 	@$(BIN)/python tests/mutants/mutants.py -j 2
 
-bench:                       ## what it costs beside httpx, the openai SDK, langchain-openai and OpenAILike, each in its own environment (forty minutes)
+# The short ones first: the last one fails if a figure misses its goal.
+bench:                       ## what a batch and each call cost beside httpx, the openai SDK, langchain-openai, OpenAILike and Ray's stage (an hour)
 	$(SET_UP) bench $(CHOSEN)
+	@$(BIN)/python -m benchmarks.batch
+	@$(BIN)/python -m benchmarks.batch replicas
+	@$(BIN)/python -m benchmarks.ray_stage
 	@$(BIN)/python -m benchmarks.cost --growth
 
 simulate:                    ## outages and overloads on virtual time: the figures and plots of docs/resilience.md

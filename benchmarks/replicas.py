@@ -166,8 +166,8 @@ def ask(way: str, rows: int, urls: list[str]) -> None:
 # --- one way after the other
 
 
-def measured(way: str, python: str, beyond: str, rows: int, scale: float) -> Found:
-    """What one way makes of fresh replicas."""
+def measured(way: str, python: str, beyond: str, rows: int, scale: float) -> Found | None:
+    """What one way makes of fresh replicas; None if it does not come to its end in time."""
     with replicas(beyond, scale) as three:
         urls = [_line(one) for one in three]
         with _python(python, "ask", way, str(rows), *urls) as asking:
@@ -184,9 +184,9 @@ def measured(way: str, python: str, beyond: str, rows: int, scale: float) -> Fou
                 timer.cancel()
         seen = [json.loads(_ended(one)) for one in three]
     ends = sorted((end - began) / 1e9 for one in seen for end in one["ends"])
-    told: dict[str, Any] = (
-        json.loads(said) if said else {"answered": 0, "seconds": _LONGEST * scale}
-    )
+    if not said:
+        return None
+    told = json.loads(said)
     last = max(0, int(len(ends) * _MOSTLY) - 1)
     share = (last + 1) / allowed(ends[last], scale) if ends else 0.0
     requests = sum(one["requests"] for one in seen) / max(1, told["answered"])
@@ -237,8 +237,12 @@ def main(rows: int = ROWS, scale: float = 1.0) -> None:
             python = sdk if way == _SDK else sys.executable
             if python is None:
                 print(f"{way:18}  skipped: not installed (make compat installs it)", flush=True)
+                continue
+            found = measured(way, python, beyond, rows, scale)
+            if found is None:
+                print(f"{way:18}  not done within {_LONGEST * scale:.0f} s", flush=True)
             else:
-                _show(measured(way, python, beyond, rows, scale))
+                _show(found)
 
 
 def _show(found: Found) -> None:

@@ -123,4 +123,11 @@ VARIANTS = [
         "self._waiting.discard(index)",
         _SIMULATED,
     ),
+    Variant(
+        "M10: the index is there twice while it grows",
+        _BATCH + "identity.py",
+        "_PARTS = 16",
+        "_PARTS = 1",
+        _TESTS + "test_batch_parts.py -k digests",
+    ),
 ]
