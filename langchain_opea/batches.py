@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, closing
+from typing import Any, TypeAlias, TypeVar
 
 from langchain_core.runnables import RunnableConfig, ensure_config
 
 from opea_core import Endpoint
+from opea_core.adapters import Caller
 
+T = TypeVar("T")
 Configs: TypeAlias = RunnableConfig | Sequence[RunnableConfig] | None
 _MEASURED = 128
 """Threads where it is measured how many requests an endpoint takes.
@@ -34,3 +37,29 @@ def with_places(config: Any, endpoints: Sequence[Endpoint], inputs: int) -> Any:
         if isinstance(config, Sequence)
         else {**(config or {}), **threads}
     )
+
+
+def waited_for(results: Iterator[T]) -> Iterator[T]:
+    """Results of calls that other threads make for the one that asks for the next of them."""
+    caller = Caller()
+    made: Any = results  # by LangChain, whose types do not say that it is a generator
+    with closing(made):
+        while True:
+            with caller.blocks():
+                found = next(results, caller)
+            if isinstance(found, Caller):
+                return
+            yield found
+
+
+async def awaited(results: AsyncIterator[T]) -> AsyncIterator[T]:
+    """The async twin of ``waited_for``, for tasks."""
+    caller = Caller()
+    made: Any = results
+    async with aclosing(made):
+        while True:
+            with caller.awaits():
+                found = await anext(results, caller)
+            if isinstance(found, Caller):
+                return
+            yield found

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from langchain_opea import options, structured
 from langchain_opea.answers import ChunkWriter, result
-from langchain_opea.batches import Configs, with_places
+from langchain_opea.batches import Configs, awaited, waited_for, with_places
 from langchain_opea.blocks import register_blocks
 from langchain_opea.errors import (
     OPEAConfigurationError,
@@ -32,6 +32,7 @@ from opea_core import ChatResponse, Timeouts, __version__
 from opea_core.adapters import (
     NOT_FOR_ANSWERS,
     SECRET_IN_CALLS,
+    Caller,
     hidden,
     in_call,
     layered,
@@ -39,6 +40,8 @@ from opea_core.adapters import (
 
 if TYPE_CHECKING:
     from typing import Unpack
+
+    from langchain_core.runnables import RunnableConfig
 
     from langchain_opea.constructor_options import ChatOPEAOptions
     from opea_core import AsyncChatStream, ChatStream
@@ -226,17 +229,33 @@ class ChatOPEA(ToolBinding, TokenCounting, defer_build=False):
 
         Unless ``max_concurrency`` says how many.
         """
-        return super().batch(
-            inputs, with_places(config, self.client.endpoints, len(inputs)), **kwargs
-        )
+        with Caller().blocks():
+            return super().batch(
+                inputs, with_places(config, self.client.endpoints, len(inputs)), **kwargs
+            )
 
     def batch_as_completed(
         self, inputs: Sequence[Any], config: Configs = None, **kwargs: Any
     ) -> Iterator[tuple[int, Any]]:
         """The same, each answer with its number as soon as it is there."""
-        return super().batch_as_completed(
-            inputs, with_places(config, self.client.endpoints, len(inputs)), **kwargs
-        )
+        config = with_places(config, self.client.endpoints, len(inputs))
+        return waited_for(super().batch_as_completed(inputs, config, **kwargs))
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """As in LangChain."""
+        with Caller().awaits():
+            return await super().abatch(inputs, config, **kwargs)
+
+    def abatch_as_completed(
+        self, inputs: Sequence[Any], config: Configs = None, **kwargs: Any
+    ) -> AsyncIterator[tuple[int, Any]]:
+        """As in LangChain."""
+        return awaited(super().abatch_as_completed(inputs, config, **kwargs))
 
     def _options(
         self, stop: list[str] | None, kwargs: Mapping[str, Any], stream: bool = False

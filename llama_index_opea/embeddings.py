@@ -22,7 +22,7 @@ from pydantic import Field, PositiveInt
 from llama_index_opea import options
 from llama_index_opea.connection import Connection
 from opea_core import ConfigurationError
-from opea_core.adapters import batches, hidden
+from opea_core.adapters import Caller, batches, hidden
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -178,8 +178,17 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
         workers = self._workers(len(work))
         if workers < 2:
             return work.gather(map(self._one_batch, work), show_progress)
-        jobs = [(copy_context(), batch) for batch in work]
+        with Caller().blocks():
+            jobs = [(copy_context(), batch) for batch in work]
+            return self._in_parallel(work, workers, jobs, show_progress)
 
+    def _in_parallel(
+        self,
+        work: _Batches,
+        workers: int,
+        jobs: list[tuple[Context, list[str]]],
+        show_progress: bool,
+    ) -> list[Embedding]:
         def one(job: tuple[Context, list[str]]) -> list[Embedding]:
             context, batch = job
             with work.unless_failed():
@@ -203,10 +212,13 @@ class OPEAEmbedding(Connection, BaseEmbedding, defer_build=False):
                 with work.unless_failed():
                     return await self._aone_batch(batch)
 
-        tasks = [asyncio.ensure_future(one(batch)) for batch in work]
+        caller = Caller()
+        with caller.awaits():
+            tasks = [asyncio.ensure_future(one(batch)) for batch in work]
         try:
             for task in get_tqdm_iterable(tasks, show_progress, "Generating embeddings"):
-                work.ended(await task)
+                with caller.awaits():
+                    work.ended(await task)
         except BaseException as error:
             for task in tasks:
                 task.cancel()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import queue
 import random
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opea_core import errors, events, log
@@ -26,6 +27,7 @@ from opea_core.transport.call_session import CallSession
 from opea_core.transport.drivers.pair import Drivers
 from opea_core.transport.http.proxy import choose_proxy
 from opea_core.transport.limiter import Limiter
+from opea_core.transport.permit_holders import Caller
 from opea_core.transport.stream import AsyncChatStream, ChatStream, OpenStream, opened
 from opea_core.version import __version__
 from opea_core.wire.redact import say
@@ -140,10 +142,11 @@ class Engine:
                 # It is raised where somebody waits for it.
                 box.put((number, error))
 
-        for number in range(len(calls)):
-            threading.Thread(target=work, args=(number,), daemon=True).start()
         answered = False
-        with contextlib.suppress(queue.Empty):
+        with Caller().blocks(), contextlib.suppress(queue.Empty):
+            for number in range(len(calls)):
+                context = contextvars.copy_context()
+                threading.Thread(target=context.run, args=(work, number), daemon=True).start()
             for _ in calls:
                 number, results[number] = box.get(timeout=grace if answered else None)
                 if isinstance(results[number], BaseException) and not isinstance(
@@ -164,6 +167,10 @@ class Engine:
         calls, grace = together.calls, None if together.waits_for_all else _GRACE
         if len(calls) == 1:
             return [await self._atry(calls[0])]
+        with Caller().awaits():
+            return await self._atried(calls, grace)
+
+    async def _atried(self, calls: Sequence[Call], grace: float | None) -> list[Any]:
         import asyncio
 
         tasks = [asyncio.ensure_future(self._atry(call)) for call in calls]

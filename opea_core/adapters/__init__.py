@@ -37,6 +37,7 @@ from opea_core.adapters.schemas import is_recursive, root_written_out, strict_sc
 from opea_core.adapters.server_fields import hidden
 from opea_core.adapters.tools import clean_name, tool_choice_of
 from opea_core.display_text import cut
+from opea_core.transport.permit_holders import Caller
 from opea_core.wire.choice import REASONING_FIELDS
 from opea_core.wire.refusal import dislikes_schema
 from opea_core.wire.request import ONLY_JSON, as_tool
@@ -50,6 +51,7 @@ __all__ = [
     "REASONING_FIELDS",
     "RETURNED",
     "SECRET_IN_CALLS",
+    "Caller",
     "Connection",
     "ConnectionOptions",
     "Growth",

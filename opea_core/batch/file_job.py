@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import json
 import os
 import signal
@@ -32,6 +33,7 @@ from opea_core.batch.summary import Summary
 from opea_core.batch.templates import Template
 from opea_core.batch.work import Batch
 from opea_core.errors import ConfigurationError, nearest
+from opea_core.transport.permit_holders import Caller
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -225,6 +227,11 @@ async def _count(batch: Batch) -> None:
 
 def _completed(main: Callable[[], Coroutine[Any, Any, Summary]]) -> Summary:
     """The result of a coroutine function; in a thread where this one has a running loop."""
+    with Caller().blocks():
+        return _completed_for_caller(main)
+
+
+def _completed_for_caller(main: Callable[[], Coroutine[Any, Any, Summary]]) -> Summary:
     if not _has_running_loop():
         return asyncio.run(main())
     # A notebook's loop runs in this thread already, and asyncio.run would refuse to begin.
@@ -236,7 +243,8 @@ def _completed(main: Callable[[], Coroutine[Any, Any, Summary]]) -> Summary:
         except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
             result.set_exception(error)
 
-    threading.Thread(target=work, name="opea-batch").start()
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(work,), name="opea-batch").start()
     return result.result()
 
 

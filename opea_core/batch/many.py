@@ -20,6 +20,7 @@ from opea_core.batch.result import Result
 from opea_core.batch.window import Window
 from opea_core.errors import ConfigurationError, OPEAError
 from opea_core.log import logger
+from opea_core.transport.permit_holders import Caller
 
 AnswerT = TypeVar("AnswerT")
 Ask: TypeAlias = Callable[[Any, Callable[[bool], None]], Coroutine[Any, Any, AnswerT]]
@@ -52,6 +53,7 @@ class AsyncMany(AsyncIterator[Result[AnswerT]], Generic[AnswerT]):
         self._ended: deque[asyncio.Task[Any]] = deque()
         self._news = asyncio.Event()
         self._results = self._run()
+        self._caller = Caller()
 
     @property
     def stopped(self) -> str | None:
@@ -62,7 +64,8 @@ class AsyncMany(AsyncIterator[Result[AnswerT]], Generic[AnswerT]):
         return self
 
     async def __anext__(self) -> Result[AnswerT]:
-        return await anext(self._results)
+        with self._caller.awaits():
+            return await anext(self._results)
 
     async def aclose(self) -> None:
         """End it: what is on its way is cancelled, and no further request goes out."""
@@ -147,7 +150,8 @@ class Many(Iterator[Result[AnswerT]], Generic[AnswerT]):
     """The same for sync code: the calls are made in an event loop of their own, in a thread."""
 
     def __init__(self, make: Callable[[], AsyncMany[AnswerT]]) -> None:
-        self._pump: _Pump[AnswerT] = _Pump(make)
+        self._caller = Caller()
+        self._pump: _Pump[AnswerT] = _Pump(make, self._caller)
         self._is_over = False
 
     @property
@@ -162,7 +166,8 @@ class Many(Iterator[Result[AnswerT]], Generic[AnswerT]):
         if self._is_over:
             raise StopIteration
         try:
-            found = self._pump.take()
+            with self._caller.blocks():
+                found = self._pump.take()
         except BaseException:  # Ctrl-C
             self.close()
             raise
@@ -196,7 +201,7 @@ class _Pump(Generic[AnswerT]):
     It knows nothing of the loop it works for, so that one that is left behind ends it.
     """
 
-    def __init__(self, make: Callable[[], AsyncMany[AnswerT]]) -> None:
+    def __init__(self, make: Callable[[], AsyncMany[AnswerT]], caller: Caller) -> None:
         self._make = make
         self._changed = threading.Condition()
         self._held: deque[Result[AnswerT]] = deque()
@@ -210,6 +215,7 @@ class _Pump(Generic[AnswerT]):
         self._process = os.getpid()
         self.stopped: str | None = None
         context = contextvars.copy_context()
+        caller.give_to(context)
         self._thread = threading.Thread(
             target=context.run, args=(self._work,), name="opea-many", daemon=True
         )

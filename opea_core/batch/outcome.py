@@ -11,6 +11,7 @@ from opea_core.batch.dialects import chat_completion
 from opea_core.batch.journal import BEGIN
 from opea_core.batch.rows import Row
 from opea_core.batch.schema_check import keeps_to, read_json
+from opea_core.batch.window import waits_for_itself
 from opea_core.types import ChatResponse, EmbeddingResponse, Json
 
 Response: TypeAlias = ChatResponse | EmbeddingResponse
@@ -23,6 +24,9 @@ _LONGEST_WORDS = 4000
 
 def may_help(error: errors.OPEAError) -> bool:
     """Whether sending the same request again can help."""
+    # It is the fault of where the batch was begun, and of no row.
+    if waits_for_itself(error):
+        return True
     if isinstance(error, _FINAL):
         return False
     if isinstance(error, errors.RequestError):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from opea_core import errors
 from opea_core.batch.result import Result
+from opea_core.policy.ticket import Reason
 
 _SPARE = 8
 """Calls that wait for room.
@@ -21,6 +22,7 @@ _HOPELESS = (
     errors.NotFoundError,
     errors.QuotaExceeded,
 )
+_ITSELF = (Reason.WAITS_FOR_ITSELF.value, Reason.WOULD_BLOCK.value)
 _TELLING = 5
 """So many failures and no success show that nothing can work."""
 
@@ -91,8 +93,10 @@ class Window:
         if self._worked or error is None:
             return
         # Without a request id nothing was sent: nothing answers at the address.
-        never = isinstance(error, _HOPELESS) or (
-            isinstance(error, errors.EndpointConnectionError) and error.request_id is None
+        never = (
+            isinstance(error, _HOPELESS)
+            or waits_for_itself(error)
+            or (isinstance(error, errors.EndpointConnectionError) and error.request_id is None)
         )
         # Any other failure shows that something is there, and may work for the next request.
         self._failed = self._failed + 1 if never else 0
@@ -101,3 +105,8 @@ class Window:
                 f"The first {self._failed} requests all failed alike, and the others would, too:"
                 f" {error.message}"
             )
+
+
+def waits_for_itself(error: errors.OPEAError) -> bool:
+    """Whether a call was not made because only who waits for it could give it a place (W13)."""
+    return isinstance(error, errors.ConfigurationError) and error.code in _ITSELF

@@ -94,6 +94,7 @@ def _local_rejection(rejection: Rejection, spec: CallSpec, waited: float) -> err
             "This synchronous call would wait for places that calls of this thread's own event loop"
             " hold: it would wait for itself.",
             "In async code use the twin with an a in front: achat, astream_chat, aembed.",
+            code=reason.value,
         )
     if reason is Reason.WAITS_FOR_ITSELF:
         return errors.ConfigurationError(
@@ -101,6 +102,7 @@ def _local_rejection(rejection: Rejection, spec: CallSpec, waited: float) -> err
             " it would wait for itself.",
             "End the stream around it first, do not call the object from its own hooks or key"
             " functions, or raise max_concurrent=.",
+            code=reason.value,
         )
     return errors.QueueFull(
         "The queue is full; nothing was sent.", "Raise queue_size=, or send less at once."

@@ -137,6 +137,8 @@ class Ticket:
     """The event loop or thread that waits."""
     holder: object = None
     """The thread or task that gives its place back."""
+    caller: object = None
+    """Who waits for this call where another thread or task makes it."""
     read_at: int = 0
     """When its stream was read last; 0 for what is no stream."""
 

@@ -23,7 +23,7 @@ from opea_core.policy.scheduler import (
 )
 from opea_core.policy.stats import Recent
 from opea_core.transport.figures import figures
-from opea_core.transport.permit_holders import Holders
+from opea_core.transport.permit_holders import Caller, Holders
 from opea_core.transport.waking import CANCELLED, LOOKS_EVERY, Waking
 from opea_core.types import Usage
 
@@ -224,6 +224,13 @@ class Limiter(Waking):
             return not any(
                 e.has_room(limits, now) or limits.room_at(now) is not None for e, limits in options
             )
+
+    def blocks_others(self, ticket: Ticket) -> bool:
+        """Whether who waits for this call blocks an event loop whose calls hold the places."""
+        caller = ticket.caller
+        return isinstance(caller, Caller) and any(
+            self.would_block(ticket, loop) for loop in caller.loops()
+        )
 
     def waits_for_itself(self, ticket: Ticket) -> bool:
         """Whether who waits with the ticket, thread or task, holds all places it may use."""

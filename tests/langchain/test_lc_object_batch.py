@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, closing
+from typing import Any, cast
 
 import pytest
 from langchain_core.prompts import ChatPromptTemplate
@@ -12,8 +14,10 @@ from lc_object_support import made
 from waiting import in_threads, joined, until
 
 from langchain_opea import ChatOPEA
-from opea_core import OPEA
-from opea_core.testing import Hold, ScriptedServer, chat
+from opea_core import OPEA, ConfigurationError
+from opea_core.policy import SECOND
+from opea_core.testing import Hold, ScriptedServer, chat, stream
+from opea_core.transport import limiter, waking
 
 BATCHES: dict[str, Callable[..., Any]] = {
     "batch": lambda model, inputs, config: model.batch(inputs, config),
@@ -100,3 +104,62 @@ def test_errors_of_a_batch_are_given_where_they_are_asked_for(server: ScriptedSe
     assert sorted(
         place for place, _ in model.batch_as_completed(["a", "b"], return_exceptions=True)
     ) == [0, 1]
+
+
+# --- inside of a stream of the caller, which holds the only place
+
+
+@pytest.fixture
+def held(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatOPEA]:
+    for module in (limiter, waking):
+        monkeypatch.setattr(module, "LOOKS_EVERY", SECOND // 20)
+    go = threading.Event()
+    begun = stream(["a", Hold(go), "b"])
+    server.always(lambda seen: begun if seen.body.get("stream") else chat("x"))
+    yield made(server, max_concurrent=1)
+    go.set()
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_a_batch_inside_of_the_callers_stream_is_told_so(held: ChatOPEA, name: str) -> None:
+    def work() -> Any:
+        with closing(cast("Any", held.stream("outer"))) as chunks:
+            next(chunks)
+            with pytest.raises(ConfigurationError, match="it would wait for itself"):
+                BATCHES[name](held, ["a", "b"], None)
+            return True
+
+    threads, results = in_threads(work)
+    joined(threads)
+    assert results == [True]
+
+
+@pytest.mark.parametrize("as_completed", [False, True])
+def test_an_async_batch_inside_of_the_callers_stream_is_told_so(
+    held: ChatOPEA, as_completed: bool
+) -> None:
+    async def work() -> None:
+        async with aclosing(cast("Any", held.astream("outer"))) as chunks:
+            await anext(chunks)
+            await (one_by_one() if as_completed else held.abatch(["a", "b"]))
+
+    async def one_by_one() -> None:
+        async for _ in held.abatch_as_completed(["a", "b"]):
+            pass
+
+    with pytest.raises(ConfigurationError, match="it would wait for itself"):
+        asyncio.run(asyncio.wait_for(work(), 10))
+
+
+def test_batches_as_completed_come_one_by_one_and_may_be_left(server: ScriptedServer) -> None:
+    model = made(server, max_concurrent=4)
+    results = model.batch_as_completed(["a"] * 4)
+    assert sorted([next(results)[0], *(number for number, _ in results)]) == [0, 1, 2, 3]
+
+    async def numbers() -> list[int]:
+        return [number async for number, _ in model.abatch_as_completed(["a"] * 4)]
+
+    assert sorted(asyncio.run(numbers())) == [0, 1, 2, 3]
+    left = cast("Any", model.batch_as_completed(["a"] * 4))
+    next(left)
+    left.close()

@@ -19,9 +19,11 @@ from llama_index.core.schema import Document, TextNode
 from llama_index.core.storage.kvstore import SimpleKVStore
 
 from llama_index_opea import OPEAEmbedding
-from opea_core import OPEA, Endpoint, InvalidRequestError
-from opea_core.testing import Hold, ScriptedServer, error
+from opea_core import OPEA, ConfigurationError, Endpoint, InvalidRequestError
+from opea_core.policy import SECOND
+from opea_core.testing import Hold, ScriptedServer, error, stream
 from opea_core.testing.model import ScriptedModel, vector
+from opea_core.transport import limiter, waking
 
 WAYS = ("sync", "async")
 TEXTS = [f"text {number}" for number in range(20)]
@@ -343,3 +345,35 @@ def test_hooks_run_in_the_callers_context(server: ScriptedServer, count: int) ->
     mark.set("kept")
     made.get_text_embedding_batch([str(number) for number in range(count)])
     assert set(seen) == {"kept"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_batches_inside_of_a_stream_that_holds_the_only_place_are_told_so(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    for module in (limiter, waking):
+        monkeypatch.setattr(module, "LOOKS_EVERY", SECOND // 20)
+    go = threading.Event()
+    server.always(stream(["a", Hold(go), "b"]))
+    opea = OPEA(server.url, model="m", max_concurrent=1)
+    made = OPEAEmbedding(model_name="e", client=opea, embed_batch_size=1, num_workers=2)
+
+    def inside() -> None:
+        with opea.stream_chat("outer") as chunks:
+            next(chunks)
+            made.get_text_embedding_batch(["a", "b"])
+
+    async def ainside() -> None:
+        async with opea.astream_chat("outer") as chunks:
+            await anext(chunks)
+            await made.aget_text_embedding_batch(["a", "b"])
+
+    def work() -> str:
+        with pytest.raises(ConfigurationError, match="it would wait for itself") as told:
+            inside() if way == "sync" else asyncio.run(ainside())
+        return type(told.value).__name__
+
+    threads, results = in_threads(work)
+    joined(threads)
+    go.set()
+    assert len(results) == 1

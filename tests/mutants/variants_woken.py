@@ -18,6 +18,7 @@ _WOKEN = TRANSPORT + "test_woken.py"
 _LOOKS = _WOKEN + " -k 'interrupted or looks or every'"
 _REFUSED = _WOKEN + " -k 'told_so'"
 _WAITS = _WOKEN + " -k 'waited_for or gets_its or held'"
+_BATCHES = "tests/core/batch/test_batch_in_stream.py"
 _FORKS = _WOKEN + " -k Fork"
 _CHECK = "keys.inside(limiter) or limiter.waits_for_itself(ticket)"
 
@@ -219,5 +220,56 @@ VARIANTS = [
         'running_loop = getattr(asyncio, "_get_running_loop", None)',
         "running_loop = asyncio and asyncio._get_running_loop",
         _WOKEN + " -k imports",
+    ),
+    # --- batches, which call for somebody who waits
+    Variant(
+        "W13: a thread may wait for the place of who waits for it",
+        _HOLDERS,
+        "return (ticket.holder, *caller.holders()) if isinstance(caller, Caller) else"
+        " (ticket.holder,)",
+        "return (ticket.holder,)",
+        _BATCHES,
+    ),
+    Variant(
+        "W13: a batch stops an event loop whose calls it needs",
+        _GATE,
+        "self.would_block(ticket, loop) for loop in caller.loops()",
+        "False for loop in caller.loops()",
+        _BATCHES,
+    ),
+    Variant(
+        "W13: who waits for a batch of batches is forgotten",
+        _HOLDERS,
+        "(*self._holders, *(self._behind.holders() if self._behind else ()))",
+        "self._holders",
+        _BATCHES,
+    ),
+    Variant(
+        "W13: whoever began a batch always waits for it",
+        _HOLDERS,
+        "            self._holders, self._loop = (), None\n",
+        "            pass\n",
+        _BATCHES,
+    ),
+    Variant(
+        "W13: a batch fails all its rows one by one as it waits for itself",
+        "opea_core/batch/window.py",
+        "            or waits_for_itself(error)\n",
+        "",
+        _BATCHES,
+    ),
+    Variant(
+        "W13: LangChain's threads act for nobody",
+        "langchain_opea/chat_models.py",
+        "        with Caller().blocks():\n",
+        "        if True:\n",
+        "tests/langchain/test_lc_object_batch.py",
+    ),
+    Variant(
+        "W13: LlamaIndex's threads act for nobody",
+        "llama_index_opea/embeddings.py",
+        "        with Caller().blocks():\n",
+        "        if True:\n",
+        "tests/llama_index/test_li_embeddings_many.py -k only_place",
     ),
 ]

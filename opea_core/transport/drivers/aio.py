@@ -41,6 +41,7 @@ from opea_core.transport.exchange import DRAIN, Exchange
 from opea_core.transport.http.library import HTTPLibrary, load_library
 from opea_core.transport.http.transports import async_transport, http_request
 from opea_core.transport.limiter import Limiter
+from opea_core.transport.permit_holders import acting_for
 
 if TYPE_CHECKING:
     import httpx
@@ -282,6 +283,7 @@ class AsyncDriver:
     ) -> Permit | Rejection:
         limiter, ticket = running.limiter, running.ticket
         ticket.holder = AsyncConnection.reader()
+        ticket.caller = acting_for()
         waited = False
         while True:
             woken: asyncio.Future[None] = loop.create_future()
@@ -289,6 +291,9 @@ class AsyncDriver:
             got, until = limiter.ask(ticket)
             if got is not None:
                 return got
+            if limiter.blocks_others(ticket):
+                limiter.leave(ticket)
+                return Rejection(Reason.WOULD_BLOCK, time.monotonic_ns())
             if keys.inside(limiter) or limiter.waits_for_itself(ticket):
                 limiter.leave(ticket)
                 return Rejection(Reason.WAITS_FOR_ITSELF, time.monotonic_ns())

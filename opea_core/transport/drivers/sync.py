@@ -38,6 +38,7 @@ from opea_core.transport.http.library import HTTPLibrary, load_library
 from opea_core.transport.http.pool import SWEEP, ConnectionPool, PooledConnection
 from opea_core.transport.http.transports import http_request, sync_transport
 from opea_core.transport.limiter import Limiter
+from opea_core.transport.permit_holders import acting_for
 
 if TYPE_CHECKING:
     import httpx
@@ -301,12 +302,13 @@ class SyncDriver:
     def _acquire(self, running: CallSession) -> Permit | Rejection:
         limiter, ticket = running.limiter, running.ticket
         ticket.holder = threading.get_ident()
+        ticket.caller = acting_for()
         box: queue.SimpleQueue[None] | None = None
         while True:
             got, until = limiter.ask(ticket)
             if got is not None:
                 return got
-            if self._would_block(running):
+            if self._would_block(running) or limiter.blocks_others(ticket):
                 limiter.leave(ticket)
                 return Rejection(Reason.WOULD_BLOCK, time.monotonic_ns())
             if keys.inside(limiter) or limiter.waits_for_itself(ticket):
