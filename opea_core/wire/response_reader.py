@@ -175,8 +175,9 @@ class ResponseReader(DocumentReader):
         if text[:1] in b"{[<":
             feed = ResponseReader._collect
         elif text.startswith(_SSE_FIELDS):
-            if self._expected.shape == "document" and not self._expected.stream:
-                # It could go on for ever, each event in time.
+            # It could go on for ever, each event in time; those of a response end with it.
+            expected = self._expected
+            if expected.shape == "document" and not expected.stream and self._events is None:
                 what = "a stream of events came where a document was asked for"
                 return self._fail(Problem(errors.BadAnswerError, what, retryable=False))
             feed, self._are_events = ResponseReader._feed_sse, True

@@ -280,7 +280,7 @@ VARIANTS = [
     Variant(
         "L: a document may be events without end",
         "opea_core/wire/response_reader.py",
-        'if self._expected.shape == "document" and not self._expected.stream:',
+        'if expected.shape == "document" and not expected.stream and self._events is None:',
         "if False:",
         "tests/core/wire/test_response_reader.py -k events_in_the_place",
     ),
