@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from opea_core.policy import SECOND
+
 _FEW, _USUAL_SPREAD = 3, 0.15
 """What a few answers show of the spread is taken together with what is usual.
 
@@ -19,6 +21,11 @@ _WORTH = 0.15
 """The share of a rise of the level that must come back as a rise of the answers a second."""
 
 
+def size_for(level: int) -> int:
+    """How many requests tell something about a level: at least a round of answers."""
+    return max(min(8, 2 * level - 1), level)
+
+
 class Cohort:
     """The requests that were sent first at one level, and what they have shown."""
 
@@ -26,13 +33,14 @@ class Cohort:
         "_busy",
         "_places",
         "_seconds",
-        "_sent",
+        "_since",
         "_size",
         "_squares",
         "_used_from",
         "_work",
         "answered",
         "full",
+        "sent",
     )
 
     def __init__(self, size: int, used_from: int) -> None:
@@ -41,26 +49,30 @@ class Cohort:
         """How many of them made use of the level."""
         self._used_from = used_from
         self._size = size
-        self._sent = 0
+        self.sent = 0
+        """How many of them went out."""
+        self._since = 0  # when those went out that are not answered, all added up
         self._seconds = 0.0
         self._squares = 0.0
         self._work = 0.0
         self._busy = 0.0
         self._places = 0
 
-    def join(self) -> bool:
+    def join(self, now: int) -> bool:
         """Whether a request that goes out now belongs to it."""
-        if self._sent >= self._size:
+        if self.sent >= self._size:
             return False
-        self._sent += 1
+        self.sent += 1
+        self._since += now
         return True
 
-    def add(self, seconds: float, work: float, place: int, left: int) -> None:
+    def add(self, seconds: float, work: float, place: int, left: int, now: int) -> None:
         """One answer: how long it took, and how much it was.
 
         ``place`` and ``left``: how many requests were in flight when it went out, and after it.
         """
         self.answered += 1
+        self._since -= now - int(seconds * SECOND)
         self._seconds += seconds
         self._squares += seconds * seconds
         self._work += work
@@ -68,14 +80,46 @@ class Cohort:
         self._places += place
         self.full += place >= self._used_from
 
-    def lose(self) -> None:
+    def lose(self, sent_at: int) -> None:
         """One of them got no answer that counts: another one takes its part."""
-        self._sent -= 1
+        self.sent -= 1
+        self._since -= sent_at
+
+    def prolong(self, most: int) -> bool:
+        """Let more requests join, as what was seen does not tell enough; not more than ``most``."""
+        if self._size >= most:
+            return False
+        self._size = min(most, self._size + max(1, self._size // 2))
+        return True
+
+    def close(self) -> None:
+        """No more join it."""
+        self._size = self.sent
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether all of them went out."""
+        return 0 < self._size <= self.sent
 
     @property
     def is_done(self) -> bool:
         """Whether enough of them were answered."""
-        return self._sent >= self._size and self.answered >= max(1, _ENOUGH * self._size)
+        return self.sent >= self._size and self.answered >= max(1, _ENOUGH * self._size)
+
+    def at_most(self, now: int, in_flight: float, before: Seen) -> Seen:
+        """What they can show at most, before all are answered.
+
+        Those that are not answered take at least as long as they have taken so far.
+        """
+        waiting = self.sent - self.answered
+        seconds = self._seconds + (waiting * now - self._since) / SECOND
+        mean = max(seconds / self.sent, 1e-9)
+        return Seen(in_flight, in_flight * before.work / mean, before.variance, before.work)
+
+    @property
+    def middle(self) -> float:
+        """How many requests were in flight when the middle one of them went out."""
+        return self._used_from + (self.sent - 1) / 2
 
     @property
     def seen(self) -> Seen:
@@ -94,7 +138,8 @@ class Cohort:
         count, mean = self.answered, max(self._seconds / self.answered, 1e-9)
         spread = max(0.0, self._squares / count / mean**2 - 1)
         variance = (count * spread + _FEW * _USUAL_SPREAD) / (count + _FEW) / count
-        return Seen(in_flight, in_flight * self._work / count / mean, variance)
+        work = self._work / count
+        return Seen(in_flight, in_flight * work / mean, variance, work)
 
 
 class Seen(NamedTuple):
@@ -106,6 +151,8 @@ class Seen(NamedTuple):
     """Work a second."""
     variance: float
     """Of the throughput, as a share of its square."""
+    work: float
+    """For each answer."""
 
     @property
     def pace(self) -> float:
@@ -118,7 +165,8 @@ class Seen(NamedTuple):
             (self.in_flight + newer.in_flight) / 2,
             (self.throughput + newer.throughput) / 2,
         )
-        return Seen(in_flight, throughput, (self.variance + newer.variance) / 4)
+        work = (self.work + newer.work) / 2
+        return Seen(in_flight, throughput, (self.variance + newer.variance) / 4, work)
 
     def gain_over(self, other: Seen) -> tuple[float, float]:
         """The throughput as a multiple of another's, and by how much chance may move that."""

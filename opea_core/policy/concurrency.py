@@ -8,29 +8,20 @@ takes, so two levels can be compared by what requests take at them.
 Requests are measured in cohorts: those that were sent first at a level, whichever are answered
 first. (The first answers after a change of level are those of the short requests.)
 
-``RISING``  from a small start; doubled in each round of answers, and at first by the clock, as
-            refusals come fast
-``STEADY``  a level that is known to be good
-``HIGHER``  for one cohort a few more: kept if they bring more answers, taken back if not or if
-            refused
-``LOWER``   for one cohort a few less: kept if as many answers come, so that nothing waits at the
-            server
-``YIELDING``  for one cohort a few less after a refusal, so that other clients of the server find
-            room
-
-A trial that fails makes the next one of its kind wait twice as long.
+The phases of a level stand in phases.py, when another one is tried in trials.py.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from enum import Enum
 from typing import ClassVar
 
 from opea_core.policy import SECOND
-from opea_core.policy.cohort import Cohort, Seen
+from opea_core.policy.cohort import Cohort, Seen, size_for
 from opea_core.policy.contention import Contention
+from opea_core.policy.phases import Phase
+from opea_core.policy.trials import Trials, enough, some_luck
 
 FIRST = 4
 """Requests at once before anything is known."""
@@ -42,51 +33,15 @@ _PACE = SECOND // 20
 
 Each time after that it takes four times as long.
 """
-_SHORTEST, _LONGEST_HIGHER, _LONGEST_LOWER = 2, 5, 12
-"""Cohorts between two trials."""
+_PATIENCE = 4
+"""After an answer the level doubles so many times as late without another, as that one took."""
 _YIELDED = 3
 """For so many rounds of answers some places are left to others."""
 _AS_GOOD = 0.97
 """A lower level is as good if this share of the answers a second is left."""
+_FEWEST = 4  # answers that a trial is judged by
 _FALLEN, _RISEN = 0.75, 1.3
 """Changes of the answers a second at the same level after which the level is tried anew."""
-
-
-# The phases of a level (rules W16 to W23). A cohort is done when 80 percent of it were answered.
-#
-# phase    | event                                          | next
-# ---------|------------------------------------------------|---------------------------------------
-# RISING   | callers wait, nothing answered, the clock is   | RISING, level doubled, at most 32
-#          | up                                             | (W17)
-# RISING   | cohort done, more was better                   | HIGHER, level doubled
-# RISING   | cohort done, more was no better                | STEADY, at the level that was enough
-# RISING   | slow start: an answer                          | RISING, level + 1; STEADY at the old
-#          |                                                | level (W23)
-# STEADY   | cohort done, time to try more (not if refused) | HIGHER
-# STEADY   | cohort done, time to try less (not if the      | LOWER
-#          | level is fixed, or was set by a refusal)       |
-# STEADY   | an answer, refused before, time to yield       | YIELDING, a sixth less (W21)
-# STEADY   | an answer, refused before, time to ask         | STEADY, level + 1, 2, 4 ... (W18)
-# HIGHER   | cohort done, more answers per second           | HIGHER, or STEADY if it is not used
-# HIGHER   | cohort done, no more of them                   | STEADY, or LOWER, at the old level
-#          |                                                | (W20)
-# LOWER    | cohort done, as many answers per second        | LOWER, or STEADY at level 1
-# LOWER    | cohort done, fewer                             | STEADY, at the old level (W20)
-# YIELDING | three rounds of answers                        | STEADY, at the old level
-# any      | refused with fewer in flight than the level    | STEADY, at what is in flight (W18)
-# any      | an answer did not come in time, level measured | STEADY, at half of the level (W22)
-# any      | the breaker closed, or a lone cooldown ended   | RISING, from 1 (slow start, W23)
-# any      | a ceiling was set or found                     | STEADY, at the ceiling (W16)
-
-
-class Phase(Enum):
-    """What the level is doing."""
-
-    RISING = "rising"
-    STEADY = "steady"
-    HIGHER = "higher"
-    LOWER = "lower"
-    YIELDING = "yielding"
 
 
 class ConcurrencyLimit:
@@ -97,9 +52,8 @@ class ConcurrencyLimit:
     """
 
     __slots__ = (
-        "_base", "_before", "_cohort", "_contention", "_fixed", "_higher_in", "_higher_wait",
-        "_is_new", "_lower_in", "_lower_wait", "_pace", "_paced_at", "_quickest", "_refused",
-        "_stays_new", "_step", "_threshold", "_unseen", "_weight",
+        "_base", "_before", "_cohort", "_contention", "_fixed", "_is_new", "_pace", "_paced_at",
+        "_refused", "_stays_new", "_step", "_threshold", "_trials", "_unseen", "_weight",
         "ceiling", "level", "phase", "rests",
     )  # fmt: skip
 
@@ -116,11 +70,10 @@ class ConcurrencyLimit:
         """What the last level, or the last cohort of this one, has shown."""
         self._unseen: list[Cohort] = []
         """Those that went out before anything was answered."""
-        self._quickest = math.inf
-        """The fewest seconds for a piece of work that a cohort took."""
         self.rests = False
         """Whether the only place is left to others for as long as a request takes."""
         self._contention = Contention()
+        self._trials = Trials()
         self._step = 0
         self._pace = _PACE
         self._is_new = self._stays_new = True
@@ -130,7 +83,7 @@ class ConcurrencyLimit:
         """
         self.level = self._base = self.ceiling if self._fixed else max(1, round(FIRST * weight))
         self.phase = Phase.RISING
-        self._cohort = Cohort(_size(self.level), self.level)
+        self._cohort = Cohort(size_for(self.level), self.level)
         self._steady(self.level)
         if not self._fixed:
             self.phase, self._is_new = Phase.RISING, True
@@ -170,6 +123,8 @@ class ConcurrencyLimit:
         """
         if self._threshold is not None:
             return self.level < min(self._threshold, self._most_unseen)
+        if self.phase not in (Phase.RISING, Phase.STEADY):
+            return False  # a trial of another level goes on
         return self._is_new and not self._refused and self.level < self._most_unseen
 
     @property
@@ -189,6 +144,7 @@ class ConcurrencyLimit:
             if self.phase is not Phase.RISING:
                 self.phase, self._unseen = Phase.RISING, []
             level = min(self.level * 2, self._most_unseen)
+            self._cohort.close()
             self._unseen.append(self._cohort)
             self._cohort = Cohort(level - self.level, self.level + 1)
             self.level = level
@@ -205,9 +161,9 @@ class ConcurrencyLimit:
             at = None
         return at if at is not None and at > now and self.level < self.ceiling else None
 
-    def sent(self) -> Cohort | None:
+    def sent(self, now: int) -> Cohort | None:
         """A request goes out; gives where it is measured."""
-        return self._cohort if self._cohort.join() else None
+        return self._cohort if self._cohort.join(now) else None
 
     def _rise(self, level: int) -> None:
         self.level = min(level, self.ceiling)
@@ -229,30 +185,29 @@ class ConcurrencyLimit:
         self._paced_at = None  # as long as answers come, it goes by them
         self._contention.answered(seconds, now)
         if cohort is not None:
-            cohort.add(seconds, work, place, left)
+            cohort.add(seconds, work, place, left, now)
         if self.phase is Phase.RISING:
-            if self._threshold is not None and 2 * place > self.level:
+            if self._threshold is None:
+                self._pace = max(self._pace, int(_PATIENCE * seconds * SECOND))
+                self._has_risen(now)
+            elif 2 * place > self.level:
                 self._rise(self.level + 1)
-            elif self._threshold is None and cohort is not None and cohort.is_done:
-                self._risen(cohort)
         else:
             if self._refused and self.phase is Phase.STEADY:
                 self._probe(place, now)
             if cohort is mine and mine.is_done:
                 self._judges[self.phase](self, mine)
+            elif self.phase is Phase.HIGHER and self._is_new and not self._fixed:
+                self._doubles_in_vain(mine, now)
 
-    def _risen(self, cohort: Cohort) -> None:
+    def _has_risen(self, now: int) -> None:
         """Some that went out before any answer are answered: did they only wait for the first?"""
-        self._quickest = min(self._quickest, cohort.seen.pace)
-        cohorts = [each for each in (*self._unseen, self._cohort) if each.answered]
-        number = next((number for number, each in enumerate(cohorts) if each is cohort), 0)
-        if number:
-            gain, chance = cohort.rank.gain_over(cohorts[number - 1].rank)
-            if gain + chance < cohort.rank.worth(cohorts[number - 1].rank):
-                return self._steady(
-                    round(max(each.rank.throughput for each in cohorts) * cohorts[0].rank.pace)
-                )
-        return self._go_on(cohort, self.level) if cohort is self._cohort else None
+        level = enough([*self._unseen, self._cohort], now)
+        if level is not None:
+            self._steady(level)
+        elif self._cohort.is_done:
+            self._trials.see(self._cohort.seen)
+            self._go_on(self._cohort, self.level)
 
     def _go_on(self, cohort: Cohort, step: int) -> None:
         """More was better: even more, as long as it is used."""
@@ -264,8 +219,7 @@ class ConcurrencyLimit:
         """This level is good, and nothing is known of others."""
         self._threshold = self._paced_at = self._before = None
         self._unseen, self._is_new, self._pace = [], False, _PACE
-        self._higher_wait = self._lower_wait = _SHORTEST
-        self._higher_in, self._lower_in = 2, 1
+        self._trials.restart()
         self.level = max(1, min(level, self.ceiling))
         self._contention.asked = 0
         self._stay(None)
@@ -276,36 +230,34 @@ class ConcurrencyLimit:
         self._before = seen
         if not self._contention.asked:  # a level that was raised a moment ago is not known yet
             self._base = self.level
-        self._cohort = Cohort(_size(self.level), self.level)
+        self._cohort = Cohort(size_for(self.level), self.level)
 
     def _has_stayed(self, cohort: Cohort) -> None:
         """One more cohort at the same level: is it time to try another?"""
-        seen, before = cohort.seen, self._before
+        seen, before, trials = cohort.seen, self._before, self._trials
         if before is not None:
             change, chance = seen.gain_over(before)
             if change + chance < _FALLEN:
-                self._lower_in = 0
+                trials.lower_in = 0
             elif change - chance > _RISEN:
-                self._higher_in = 0
+                trials.higher_in = 0
             else:
                 seen = before.updated(seen)
-        self._quickest = min(self._quickest, seen.pace)
         self._stay(seen)
         is_used = 2 * cohort.full >= cohort.answered
-        self._lower_in -= 1
-        self._higher_in -= is_used
+        trials.stayed(seen, is_used)
         if (
-            self._lower_in <= 0
+            trials.lower_in <= 0
             and self.level > 1
             and not (self._fixed or self._refused)
-            and (is_used or seen.pace > 1.5 * self._quickest)
+            and (is_used or trials.slower(seen) > 1.5)
         ):
             self._try_lower(seen)
         elif (
             is_used
             and self.level < self.ceiling
             and not self._refused
-            and (self._higher_in <= 0 or self._is_new)
+            and (trials.higher_in <= 0 or self._is_new)
         ):
             self._try(
                 Phase.HIGHER,
@@ -314,14 +266,13 @@ class ConcurrencyLimit:
             )
 
     def _try_lower(self, seen: Seen) -> None:
-        used = min(self.level, round(seen.in_flight))
-        self._try(Phase.LOWER, used - max(1, int(used * seen.step(1 / 6))) - self.level, seen)
+        self._try(Phase.LOWER, self._trials.less(self.level, seen) - self.level, seen)
 
     def _try(self, phase: Phase, step: int, seen: Seen) -> None:
         self.phase = phase
         self._base, self._before, self._step = self.level, seen, step
         self.level = max(1, min(self.level + step, self.ceiling))
-        size = max(4, step) if step >= self._base else _size(self.level)
+        size = max(_FEWEST, step if step >= self._base else size_for(self.level))
         self._cohort = Cohort(size, min(self.level, self._base + 1))
 
     def _was_higher(self, cohort: Cohort) -> None:
@@ -331,34 +282,51 @@ class ConcurrencyLimit:
         if self._is_new:  # a large step, and few answers to judge it by
             gain += chance
         if self._fixed or (seen.in_flight > before.in_flight and gain >= seen.worth(before)):
-            self._higher_wait = self._higher_in = _SHORTEST
+            self._trials.higher_paid()
             self._go_on(
                 cohort, max(1, min(self._step * 2, self.level if self._is_new else self.level // 2))
             )
         else:
-            first, self._refused, self._is_new = self._is_new, False, False
-            self.level = self._base
-            self._higher_wait = self._higher_in = min(self._higher_wait * 2, _LONGEST_HIGHER)
-            if first and before.pace > 1.15 * self._quickest and self.level > 1:
-                self._try_lower(before)
-            else:
-                self._stay(before)
+            self._higher_failed(before, sum(seen.gain_over(before)))
+
+    def _doubles_in_vain(self, cohort: Cohort, now: int) -> None:
+        """Twice as many are out: can they still be worth it? Each further one is a slow one."""
+        before = self._before
+        assert before is not None
+        if cohort.is_sent:
+            most = cohort.at_most(now, self.level, before)
+            if some_luck(most, before) < most.worth(before):
+                self._higher_failed(before, sum(most.gain_over(before)))
+
+    def _higher_failed(self, before: Seen, gain: float) -> None:
+        """More was no better: back to the level before, or below it if requests waited there."""
+        first, self._refused, self._is_new = self._is_new, False, False
+        self.level = self._base
+        self._trials.higher_failed(gain, self.level)
+        if first and self._trials.is_crowded(before) and self.level > 1:
+            self._try_lower(before)
+        else:
+            self._stay(before)
 
     def _was_lower(self, cohort: Cohort) -> None:
         before, seen = self._before, cohort.seen
         assert before is not None
         gain, chance = seen.gain_over(before)
-        if gain >= _AS_GOOD and gain - 1.5 * chance >= seen.in_flight / before.in_flight:
-            self._lower_wait = self._lower_in = _SHORTEST
-            if self.level > 1:
-                self._try(Phase.LOWER, -max(1, min(-self._step * 2, self.level // 3)), seen)
+        if gain < _AS_GOOD:
+            self._lower_failed(before)
+        elif gain - 1.5 * chance >= seen.in_flight / before.in_flight:
+            self._trials.lower_paid(seen)
+            if self.level > 1 and self._trials.is_crowded(seen):
+                self._try_lower(seen)
             else:
                 self._stay(seen)
-        else:
-            self.level = self._base
-            longest = _LONGEST_LOWER if before.pace > 1.15 * self._quickest else 3 * _LONGEST_LOWER
-            self._lower_wait = self._lower_in = min(self._lower_wait * 2, longest)
-            self._stay(before)
+        elif not cohort.prolong(3 * size_for(self.level)):  # it may be chance: a few more tell
+            self._lower_failed(before)
+
+    def _lower_failed(self, before: Seen) -> None:
+        self.level = self._base
+        self._trials.lower_failed(before)
+        self._stay(before)
 
     def _probe(self, place: int, now: int) -> None:
         """Where refusals show what is too much, ask for one more now and then; they come fast."""
@@ -419,8 +387,3 @@ class ConcurrencyLimit:
         self._steady(1)
         self.phase, self._threshold, self._stays_new = Phase.RISING, good, is_new
         self._contention.restart()
-
-
-def _size(level: int) -> int:
-    """How many requests tell something about a level: at least a round of answers."""
-    return max(min(8, 2 * level - 1), level)

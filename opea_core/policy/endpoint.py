@@ -270,7 +270,7 @@ class EndpointState:
             for window, held in permit.reserved:
                 window.give_back(held)
             if permit.cohort is not None:
-                permit.cohort.lose()
+                permit.cohort.lose(permit.at)
             if permit.admission is not None:
                 self.breaker.record(permit.admission, Verdict.NEUTRAL, permit.at)
             if permit.uses_retry_budget:
@@ -331,7 +331,7 @@ class EndpointState:
         if effect.verdict is Verdict.OK:
             self._succeeded(permit, model, now, work)
         elif permit.cohort is not None:
-            permit.cohort.lose()
+            permit.cohort.lose(permit.at)
 
     def _record(
         self, admission: Admission, verdict: Verdict, now: int, connect_class: bool = False

@@ -190,7 +190,7 @@ class ModelLimits:
             if self.refusals:
                 self.concurrency.restart()
         self._sends.sent(now)
-        return self.concurrency.sent(), trial
+        return self.concurrency.sent(now), trial
 
     def allow(self, left: int, seconds: float, now: int) -> None:
         """The server says how many requests are left for a while; one may always find out."""

@@ -9,12 +9,14 @@ from variant import POLICY, Variant
 _CONCURRENCY = "opea_core/policy/concurrency.py"
 _CONTENTION = "opea_core/policy/contention.py"
 _COHORT = "opea_core/policy/cohort.py"
+_TRIALS = "opea_core/policy/trials.py"
 _PACE = "opea_core/policy/pace.py"
 _LIMITS = "opea_core/policy/model_limits.py"
 _ENDPOINT = "opea_core/policy/endpoint.py"
 LEVEL = POLICY + "test_concurrency.py"
 MODEL = POLICY + "test_model_limits.py"
 CONTENTION = POLICY + "test_contention.py"
+TRIALS = POLICY + "test_trials.py"
 PACE = POLICY + "test_pace.py"
 
 VARIANTS = [
@@ -142,7 +144,70 @@ VARIANTS = [
         "seen.in_flight > before.in_flight",
         LEVEL,
     ),
-    Variant("W19: less is never tried", _CONCURRENCY, "self._try_lower(seen)", "pass", LEVEL),
+    Variant(
+        "W19: less is never tried",
+        _CONCURRENCY,
+        "        ):\n            self._try_lower(seen)\n",
+        "        ):\n            pass\n",
+        LEVEL,
+    ),
+    Variant(
+        "W17: the clock does not wait for more answers",
+        _CONCURRENCY,
+        "_PATIENCE = 4\n",
+        "_PATIENCE = 0\n",
+        LEVEL,
+    ),
+    Variant(
+        "W17: the clock ends a trial of another level",
+        _CONCURRENCY,
+        "not in (Phase.RISING, Phase.STEADY)",
+        "not in Phase",
+        LEVEL,
+    ),
+    Variant(
+        "W19: what is doubled is measured to its end",
+        _CONCURRENCY,
+        "if cohort.is_sent:",
+        "if cohort.is_done:",
+        LEVEL,
+    ),
+    # --- which trial is due
+    Variant(
+        "W19: answers that are not there yet tell nothing",
+        _COHORT,
+        "(waiting * now - self._since) / SECOND",
+        "0.0 * now",
+        TRIALS,
+    ),
+    Variant(
+        "W19: a cohort whose answers came is not needed to compare with",
+        _TRIALS,
+        "if not before.is_done or not cohort.sent:",
+        "if not before.answered or not cohort.sent:",
+        TRIALS,
+    ),
+    Variant(
+        "W20: a trial by which answers fell is soon repeated",
+        _TRIALS,
+        "if gain < _FELL:",
+        "if gain < 0:",
+        TRIALS,
+    ),
+    Variant(
+        "W20: a trial of less goes as far again after it failed",
+        _TRIALS,
+        "way / self._lower_wait",
+        "way",
+        TRIALS,
+    ),
+    Variant(
+        "W20: less is tried as often where nothing waits",
+        _TRIALS,
+        "1 if self.is_crowded(seen) else _AT_LEISURE",
+        "1",
+        TRIALS,
+    ),
     # --- asking for more and leaving some to others
     Variant(
         "W18: a lost level is not tried again soon",
@@ -247,7 +312,7 @@ VARIANTS = [
     Variant(
         "W19: lost requests are waited for",
         _COHORT,
-        "        self._sent -= 1\n",
+        "        self.sent -= 1\n",
         "        pass\n",
         LEVEL,
     ),
@@ -311,7 +376,7 @@ VARIANTS = [
         _ENDPOINT,
         (
             "            if permit.cohort is not None:\n"
-            "                permit.cohort.lose()\n"
+            "                permit.cohort.lose(permit.at)\n"
             "            if permit.admission"
         ),
         "            if permit.admission",

@@ -72,7 +72,7 @@ class Played:
     def _send(self) -> None:
         self.waiting -= 1
         self.in_flight += 1
-        cohort, place, at = self.limit.sent(), self.in_flight, self.world.now
+        cohort, place, at = self.limit.sent(self.world.now), self.in_flight, self.world.now
         above = self.limit.is_above(place)
         self.server.connect(None, lambda heard: self._hear(heard, cohort, place, above, at))
 
@@ -88,7 +88,7 @@ class Played:
             self.refusals += 1
             self.limit.refused(self.in_flight, above, now)
             if cohort is not None:
-                cohort.lose()
+                cohort.lose(at)
         self._fill()
 
 
@@ -104,7 +104,8 @@ def answer(
     limit: ConcurrencyLimit, place: int = 1, left: int = 0, seconds: float = 1.0, now: int = 0
 ) -> None:
     """One request goes out and is answered."""
-    limit.answered(limit.sent(), place, left, seconds, 1.0, now)
+    sent = limit.sent(now - int(seconds * SECOND))
+    limit.answered(sent, place, left, seconds, 1.0, now)
 
 
 def steady(level: int, now: int = 0) -> ConcurrencyLimit:
@@ -120,7 +121,8 @@ def steady(level: int, now: int = 0) -> ConcurrencyLimit:
 def round_of(limit: ConcurrencyLimit, now: int, seconds: float = 1.0) -> None:
     """As many requests as may be in flight, all answered."""
     count = limit.level
-    out = [(limit.sent(), place) for place in range(1, count + 1)]
+    sent_at = now - int(seconds * SECOND)
+    out = [(limit.sent(sent_at), place) for place in range(1, count + 1)]
     for left, (cohort, place) in enumerate(reversed(out)):
         limit.answered(cohort, place, count - 1 - left, seconds, 1.0, now)
 
@@ -164,10 +166,18 @@ def test_it_does_not_rise_by_the_clock_while_there_is_room() -> None:
     assert (limit.level, limit.rises_at(100 * SECOND)) == (4, None)
 
 
+def test_after_an_answer_the_clock_waits_for_more_of_them() -> None:
+    limit = ConcurrencyLimit(None)
+    limit.pass_time(4, 0)
+    answer(limit, place=1, left=3, seconds=0.04, now=40 * MS)
+    limit.pass_time(4, 50 * MS)
+    assert limit.rises_at(50 * MS) == (50 + 4 * 40) * MS
+
+
 def test_an_answer_starts_the_clock_again() -> None:
     limit = ConcurrencyLimit(None)
     limit.pass_time(4, 0)
-    answer(limit, place=4, left=3, now=49 * MS)
+    answer(limit, place=4, left=3, seconds=0.01, now=49 * MS)
     limit.pass_time(4, 50 * MS)
     assert (limit.level, limit.rises_at(50 * MS)) == (4, 100 * MS)
 
@@ -248,8 +258,8 @@ def test_a_level_that_was_raised_is_known_when_it_is_raised_again() -> None:
 
 def test_answers_to_requests_sent_before_a_level_was_raised_do_not_prove_it() -> None:
     limit = steady(8)
-    *some, last = [limit.sent() for _ in range(7)]
-    limit.sent()
+    *some, last = [limit.sent(0) for _ in range(7)]
+    limit.sent(0)
     for cohort in some:
         limit.answered(cohort, 1, 7, 1.0, 1.0, SECOND)
     limit.pass_time(8, 7 * SECOND)
@@ -257,6 +267,31 @@ def test_answers_to_requests_sent_before_a_level_was_raised_do_not_prove_it() ->
     assert last is not None
     assert last.is_done
     assert (limit.level, limit.is_above(8), limit.is_above(9)) == (9, False, True)
+
+
+def doubled() -> ConcurrencyLimit:
+    """Of a server that answered the first ones in a second, with twice as many in flight now."""
+    limit = ConcurrencyLimit(None)
+    for number in range(7):
+        answer(limit, place=4, left=3, now=(number + 1) * SECOND)
+    assert (limit.level, limit.phase) == (8, Phase.HIGHER)
+    return limit
+
+
+def test_the_clock_ends_no_trial() -> None:
+    limit = doubled()
+    for second in (10, 20, 30):
+        limit.pass_time(8, second * SECOND)
+    assert (limit.level, limit.rises_at(31 * SECOND)) == (8, None)
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(1.0, 8), (30.0, 4)])
+def test_what_is_doubled_ends_as_soon_as_it_cannot_be_better(seconds: float, level: int) -> None:
+    limit = doubled()
+    for _ in range(4):
+        limit.sent(7 * SECOND)
+    limit.answered(None, 4, 7, 1.0, 1.0, int((7 + seconds) * SECOND))
+    assert limit.level == level
 
 
 def test_one_more_is_asked_for_even_if_nothing_is_answered() -> None:
@@ -484,9 +519,9 @@ def test_what_is_doubled_after_such_a_restart_is_judged_by_the_answers(seed: int
 @pytest.mark.parametrize("lost", [1, 3, 4, 7])
 def test_requests_without_an_answer_do_not_stop_it(lost: int) -> None:
     limit = ConcurrencyLimit(None)
-    for cohort in [limit.sent() for _ in range(lost)]:
+    for cohort in [limit.sent(0) for _ in range(lost)]:
         assert cohort is not None
-        cohort.lose()
+        cohort.lose(0)
     for number in range(60):
         answer(limit, place=limit.level, left=limit.level - 1, now=number * SECOND)
     assert limit.level >= 16
@@ -509,7 +544,7 @@ def test_it_is_always_at_least_one_and_at_most_the_ceiling(
         if step == "send":
             limit.pass_time(len(out), now)
             places = range(len(out) + 1, min(len(out) + size, limit.level) + 1)
-            out += [(limit.sent(), place, limit.is_above(place), now) for place in places]
+            out += [(limit.sent(now), place, limit.is_above(place), now) for place in places]
         elif step in ("late", "restart"):
             getattr(limit, step)()
         elif out:
@@ -519,5 +554,5 @@ def test_it_is_always_at_least_one_and_at_most_the_ceiling(
             else:
                 limit.refused(len(out), above, now)
                 if cohort is not None:
-                    cohort.lose()
+                    cohort.lose(at)
         assert 1 <= limit.level <= (ceiling or 4096)
