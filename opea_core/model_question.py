@@ -127,10 +127,12 @@ class ModelQuestion:
 def _lists_nothing(error: errors.OPEAError) -> bool:
     """Whether a server is there, and has no list of models.
 
-    A small one may close the connection at a path that it does not know.
+    A small one may close the connection at a path that it does not know. What a caller's transport
+    raised is a cause of its own.
     """
     if isinstance(error, errors.EndpointConnectionError):
-        return {attempt.phase for attempt in error.attempts} == {Phase.MAYBE_SENT.value}
+        phases = {attempt.phase for attempt in error.attempts}
+        return phases == {Phase.MAYBE_SENT.value} and error.__cause__ is None
     return error.status_code not in _NOT_OF_THE_LIST
 
 

@@ -25,6 +25,11 @@ from opea_core.transport.interruptible import look_up
 _WRITE_PIECE = 64 * 1024
 _LONGEST = 86_400.0  # seconds; the system takes no wait without end
 _AT_ONCE = SECOND // 50
+_HELD, _EXTENSIONS = SECOND // 50, 3
+"""A wait in an event loop that ends so late says that the loop was held, not that nothing came.
+
+So often a connection gets its time again: a loop may be late all the time, and the server dead.
+"""
 KEEP_ALIVE = tuple(
     (level, getattr(socket, name), value)
     for level, name, value in (
@@ -47,8 +52,8 @@ class SocketState:
     """What is known of the connection a call uses, and until when it may wait."""
 
     __slots__ = (
-        "_guard", "at", "came", "connect_at", "connecting_took", "core", "fresh", "own", "pid",
-        "proxied", "socket", "tunnel", "wrote", "wrote_at",
+        "_begun", "_extended", "_guard", "at", "came", "connect_at", "connecting_took", "core",
+        "fresh", "own", "pid", "proxied", "socket", "tunnel", "wrote", "wrote_at",
     )  # fmt: skip
 
     def __init__(self, own: bool = True) -> None:
@@ -69,12 +74,34 @@ class SocketState:
         self._guard = threading.RLock()
         self.pid = os.getpid()
         self.proxied = self.tunnel = False
+        self._begun = self._extended = 0
 
     def begin(self, connect_at: int | None, at: int | None) -> None:
         """A request starts: nothing is written, and the connection is not new until one is made."""
         self.fresh = self.came = False
+        self._begun, self._extended = time.monotonic_ns(), 0
         self.wrote = not self.own
         self.connect_at, self.at = connect_at, at
+
+    def loop_was_held(self, began: int, limit: float | None) -> bool:
+        """Whether a wait to connect ended late: then it may take as long again.
+
+        Who starts thousands of calls holds the loop for seconds, in which nobody sees that the
+        server took the connection. ``limit`` is what the wait was to take at most, in seconds.
+        """
+        now = time.monotonic_ns()
+        late = limit is not None and now - began - int(limit * SECOND) >= _HELD
+        if limit is None or not late or self._extended >= _EXTENSIONS:
+            return False
+        self._extended += 1
+        again = now + int(limit * SECOND)
+        self.connect_at = again if self.at is None else min(again, self.at)
+        return now < self.connect_at
+
+    def connects(self) -> None:
+        """The connection is to be made now: the loop may have been held since the beginning."""
+        if self.connect_at is not None and self.connect_at <= time.monotonic_ns():
+            self.loop_was_held(self._begun, (self.connect_at - self._begun) / SECOND)
 
     def connected(self, began: int) -> None:
         """A connection was made."""
@@ -293,12 +320,20 @@ class AsyncDeadlineBackend:
         socket_options: Iterable[Any] | None = None,
     ) -> _AsyncStream:
         """Connect within ``connect_at``."""
-        self._line.fresh = True
-        left, began = self._line.connect_left(timeout), time.monotonic_ns()
-        stream = await self._inner.connect_tcp(
-            host, port, left, local_address, [*(socket_options or ()), *KEEP_ALIVE]
-        )
-        self._line.connected(began)
+        line, options = self._line, [*(socket_options or ()), *KEEP_ALIVE]
+        line.fresh = True
+        line.connects()
+        while True:
+            left, began = line.connect_left(timeout), time.monotonic_ns()
+            try:
+                stream = await self._inner.connect_tcp(host, port, left, local_address, options)
+            except line.core.ConnectTimeout:
+                if not line.loop_was_held(began, left):
+                    raise
+                continue
+            break
+        line.loop_was_held(began, left)  # so that TLS has its time, too
+        line.connected(began)
         return _AsyncStream(stream, self._line, self._line.tunnel)
 
 

@@ -300,6 +300,13 @@ VARIANTS = [
         FLOW + "test_properties_closed.py",
     ),
     Variant(
+        "T2: a loop that was held is the server's fault",
+        _LINE,
+        "        self._extended += 1\n",
+        "        return False\n",
+        TRANSPORT + "test_held_loop.py",
+    ),
+    Variant(
         "T5: connecting is not bounded",
         _LINE,
         "None if left is None else left / (len(addresses) - tried)",

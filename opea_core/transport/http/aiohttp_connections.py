@@ -197,24 +197,21 @@ class _Transport:
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send, and wait for the headers of the answer."""
         content: Any = request.stream  # all of it, as ours are
-        limit = aiohttp.ClientTimeout(
-            total=None, connect=_seconds_left(self._line.connect_at), ceil_threshold=float("inf")
-        )
         headers = [
             (name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw
         ]
         tunnel = request.url.scheme == "https"
+        send = partial(
+            self._send,
+            request.method,
+            yarl.URL(str(request.url), encoded=True),
+            headers=headers if tunnel else [*headers, *self._proxy_auth.items()],
+            proxy=self._proxy,
+            proxy_headers=self._proxy_auth if tunnel else None,
+            allow_redirects=False,
+        )
         try:
-            self._response = response = await self._session.request(
-                request.method,
-                yarl.URL(str(request.url), encoded=True),
-                headers=headers if tunnel else [*headers, *self._proxy_auth.items()],
-                proxy=self._proxy,
-                proxy_headers=self._proxy_auth if tunnel else None,
-                data=_body(b"".join(content)),
-                allow_redirects=False,
-                timeout=limit,
-            )
+            self._response = response = await send(b"".join(content))
         except (aiohttp.ClientError, OSError) as error:
             raise _translated(error, self._http) from error
         except asyncio.CancelledError:
@@ -228,6 +225,21 @@ class _Transport:
             response.status, headers=response.raw_headers, stream=body
         )
         return made
+
+    async def _send(
+        self, method: str, url: yarl.URL, content: bytes, **options: Any
+    ) -> aiohttp.ClientResponse:
+        self._line.connects()
+        while True:
+            left, began = _seconds_left(self._line.connect_at), time.monotonic_ns()
+            limit = aiohttp.ClientTimeout(total=None, connect=left, ceil_threshold=float("inf"))
+            try:
+                return await self._session.request(
+                    method, url, data=_body(content), timeout=limit, **options
+                )
+            except aiohttp.ServerTimeoutError:
+                if self._line.wrote or not self._line.loop_was_held(began, left):
+                    raise
 
     async def aclose(self) -> None:
         """Close the connection."""
