@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import threading
 from collections.abc import Generator
@@ -28,6 +29,12 @@ def pytest_configure(config: Any) -> None:
     if hasattr(config.option, "loadscopereorder"):
         # or the files with few and long tests would come last, one worker busy with each
         config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: while one waits for a deadline another one works."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 3
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -47,7 +47,7 @@ class TestLangChainLiteLLM(LangChainCases):
 
     def test_langchain_unknown_model(self, ask: Ask, connect_lc: Any) -> None:
         with pytest.raises(lc.ModelInvalidRequestError, match="Invalid model name") as caught:
-            ask(connect_lc(model="no-such-model"), "invoke", HELLO)
+            ask(connect_lc(model="no-such-model", max_retries=1), "invoke", HELLO)
         check_error(caught.value, 400)
         assert "It serves: tiny-chat, tiny-embed" in str(caught.value)
 

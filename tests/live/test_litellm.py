@@ -37,8 +37,8 @@ class TestLiteLLM(Cases):
         assert {"tiny-chat", "tiny-embed", "rpm-1"} <= models.keys()
         assert models["tiny-chat"].context_length is None  # the proxy does not tell
 
-    def test_unknown_model(self, client: Any) -> None:
-        error = refused(client, "no-such-model")
+    def test_unknown_model(self, connect: Connect) -> None:
+        error = refused(connect(max_retries=1), "no-such-model")
         assert isinstance(error, errors.InvalidRequestError)
         check_error(error, 400)
         assert "Invalid model name" in error.message

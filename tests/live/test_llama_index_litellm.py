@@ -61,7 +61,7 @@ class TestLlamaIndexLiteLLM(LLMCases, EngineCases, AgentCases):
 
     def test_llama_index_unknown_model(self, ask: Ask, connect_li: Any) -> None:
         with pytest.raises(errors.InvalidRequestError, match="Invalid model name") as caught:
-            ask(connect_li(model="no-such-model"), "stream_chat", user(HELLO))
+            ask(connect_li(model="no-such-model", max_retries=1), "stream_chat", user(HELLO))
         check_error(caught.value, 400)
 
     # --- errors
@@ -149,7 +149,7 @@ class TestLlamaIndexLiteLLM(LLMCases, EngineCases, AgentCases):
     def test_llama_index_rerank_of_unknown_model(
         self, ask: Ask, connect_li: Any, server: Server
     ) -> None:
-        reranker = connect_li(OPEARerank, api_base=server.url, model="no-such-model")
+        reranker = connect_li(OPEARerank, api_base=server.url, model="no-such-model", max_retries=1)
         with pytest.raises(errors.InvalidRequestError, match="Invalid model name") as caught:
             ask(
                 reranker,

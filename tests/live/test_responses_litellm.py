@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from live_cases import GREETING, STEADY
+from live_cases import GREETING, STEADY, Connect
 from live_responses import ResponsesCases
 from live_servers import SERVERS, Server
 
@@ -27,6 +27,7 @@ class TestResponsesLiteLLM(ResponsesCases):
         assert any("stop was ignored" in it for it in response.warnings)
         assert response.finish_reason == "stop"
 
-    def test_responses_unknown_model(self, client: Any) -> None:
+    def test_responses_unknown_model(self, connect: Connect) -> None:
+        client = connect(dialect="responses", max_retries=1)
         with pytest.raises(errors.InvalidRequestError, match="no-such-model"):
             client.chat(GREETING, model="no-such-model", **STEADY)

@@ -22,7 +22,7 @@ def options(**more: Any) -> dict[str, Any]:
         "api_base": base_url(),
         "api_key": KEY,
         "default_headers": {"x-team": HEADER},
-        "max_retries": 0,
+        "max_retries": 1,
         **more,
     }
 
