@@ -17,29 +17,19 @@ from opea_core.errors import ConfigurationError
 _RENAMED = {"default_headers": "headers", "default_query": "query"}
 HEADERS_IN_KWARGS = (("extra_headers", "default_headers"), ("extra_query", "default_query"))
 """What may stand among the further parts of a request, and the field it is for."""
-_NUMBERS = frozenset(
+_SECONDS = frozenset(
     {
-        "timeout",
-        "max_retries",
-        "deadline",
-        "max_concurrent",
-        "max_queued",
-        "queue_timeout",
-        "recovery_wait",
-        "initial_retry_delay",
+        "timeout", "deadline", "queue_timeout", "recovery_wait", "initial_retry_delay", "max_delay",
+        "max_retry_after", "stream_chunk_timeout",
     }
-    | {
-        "backoff_factor",
-        "max_delay",
-        "max_retry_after",
-        "weight",
-        "tier",
-        "context_window",
-        "max_response_bytes",
-        "max_event_bytes",
-    }
-)
+)  # fmt: skip
+_NUMBERS = _SECONDS | {
+    "max_retries", "max_concurrent", "max_queued", "backoff_factor", "weight", "tier",
+    "context_window", "max_response_bytes", "max_event_bytes",
+}  # fmt: skip
 """What may be given as text, as an environment variable is."""
+_LONGEST = 1e300
+"""Seconds; a longer time is the same, and beyond it there are numbers that are no float."""
 _PACKAGES = frozenset(
     {"opea_core", "langchain_opea", "langchain_core", "llama_index_opea", "llama_index", "pydantic"}
 )
@@ -133,6 +123,8 @@ class Keywords(ServerFields):
             values[name] = (
                 _as_number(value) if name in _NUMBERS and isinstance(value, str) else value
             )
+        if name in _SECONDS and isinstance(values[name], int) and values[name] > _LONGEST:
+            values[name] = _LONGEST
 
     @classmethod
     def _nearest(cls, name: str) -> str:
