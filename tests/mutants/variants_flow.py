@@ -228,13 +228,6 @@ VARIANTS = [
         _SECRETS,
     ),
     Variant(
-        "K5: the target of a redirect is shown whole",
-        _EXPLAIN,
-        'redact_url(one_line(reply.headers.get("location", "?")))',
-        'one_line(reply.headers.get("location", "?"))',
-        _SECRETS + " -k redirect",
-    ),
-    Variant(
         "K5: header values are not known as secrets",
         _PREPARE,
         "    headers = (*config.headers.values(), *spec.headers.values(), *context.lent)\n"
