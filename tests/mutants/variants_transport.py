@@ -75,7 +75,7 @@ VARIANTS = [
         "W8: a finaliser waits for the lock",
         "opea_core/transport/waking.py",
         "self._lock.acquire(blocking=False):",
-        "self._lock.acquire(timeout=3):",
+        "self._lock.acquire(timeout=1):",
         _GATES + " -k finaliser",
     ),
     Variant(

@@ -211,14 +211,37 @@ def test_a_retry_after_the_close_is_refused(clock: Clock) -> None:
     assert refused.reason is Reason.CLOSED
 
 
+class Asked:
+    """A lock, and whether those who asked for it while it was held would wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.waits: list[bool] = []
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        self.waits += [blocking] if self._lock.locked() else []
+        return self._lock.acquire(blocking, timeout)
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
 def test_a_finaliser_in_the_holder_of_the_lock_does_not_wait_for_it(clock: Clock) -> None:
     first = clock.ticket("first")
     clock.granted(first)
     waits = clock.waiting("waits")
     told: list[str] = []
-    with clock.limiter._lock:
+    lock = clock.limiter._lock = Asked()  # type: ignore[assignment]
+    with lock:
         clock.limiter.abandon(first, lambda: told.append("first"))
         assert (told, clock.woken) == ([], [])
+        assert lock.waits == [False]
     clock.limiter.leave(clock.ticket("an ordinary operation"))
     assert (told, clock.woken) == (["first"], ["waits"])
     clock.granted(waits)
