@@ -100,13 +100,6 @@ VARIANTS = [
         _LINEAR + " -k continue",
     ),
     Variant(
-        "L7: details are joined with each piece",
-        _MERGE,
-        "    pieces.append(news)\n    return pieces\n",
-        '    return "".join((*pieces, news))\n',
-        _LINEAR + " -k details",
-    ),
-    Variant(
         "L7: annotations are compared with all before",
         _MERGE,
         "            if text not in self._seen:\n",
@@ -128,13 +121,6 @@ VARIANTS = [
         "                self._held = bare\n",
         "            if _OPEN.startswith(bare):\n                self._held = text\n",
         _LINEAR + " -k think_tags",
-    ),
-    Variant(
-        "L7: usage is copied with each event",
-        _USAGE,
-        "    merged: Json = known if known is not None else {}\n",
-        "    merged: Json = dict(known or {})\n",
-        _LINEAR + " -k usage",
     ),
     Variant(
         "L7: entries of one choice are joined one by one",
