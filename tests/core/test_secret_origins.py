@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from asking import Way, made
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from opea_core import OPEA, ConfigurationError, Endpoint
@@ -92,7 +92,24 @@ def holds(endpoints: list[Endpoint]) -> Mapping[str, Any]:
     }
 
 
+BOTH = [(origin, frozenset[str](), f"{origin}/v1") for origin in ORIGINS[:2]]
+
+
 @given(_secrets(), _specs())
+@example(
+    (
+        {"headers": NOW["headers"], "organization": CARRIED["organization"]},
+        {"organization": frozenset({ORIGINS[0]})},
+    ),
+    BOTH,
+)
+@example(
+    (
+        {"headers": CARRIED["headers"], "organization": NOW["organization"]},
+        {"headers": frozenset({ORIGINS[0]})},
+    ),
+    BOTH,
+)
 def test_a_secret_is_with_the_origins_it_was_given_for_and_with_no_other(
     secrets: tuple[dict[str, Any], dict[str, frozenset[str]]],
     specs: list[tuple[str, frozenset[str], Any]],
