@@ -11,8 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
 from readable_cassettes import FOLDER as ALL_CASSETTES
-from readable_cassettes import ReadableSerializer
+from readable_cassettes import LOADER, ReadableSerializer, pretty
 from vcr import VCR
 from vcr.request import Request
 
@@ -44,6 +45,20 @@ def cassette_path(framework: str, cls: str, test: str) -> Path:
     folder = "-".join(re.findall("[A-Z]+(?![a-z])|[A-Z][a-z]+", cls.removeprefix("Test"))).lower()
     name = re.sub(r"[^\w.]+|_", "-", test.removeprefix("test_")).strip("-")
     return FOLDER / framework / folder / f"{name}.yaml"
+
+
+def checked_statuses(path: Path) -> set[int]:
+    """The statuses in a cassette, which holds only what matters, and is readable."""
+    recorded: list[dict[str, Any]] = yaml.load(path.read_text("utf-8"), LOADER)["interactions"]
+    assert recorded, path
+    for interaction in recorded:
+        request, response = interaction["request"], interaction["response"]
+        assert request["uri"].startswith(STORED_URL), path
+        assert request["headers"].keys() <= set(KEPT_OF_REQUESTS), path
+        assert response["headers"].keys() <= set(KEPT_OF_RESPONSES), path
+        for body in (request["body"], response["body"]["string"]):
+            assert body == pretty(body), path
+    return {interaction["response"]["status"]["code"] for interaction in recorded}
 
 
 def prepare(recorder: VCR) -> None:

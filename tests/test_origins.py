@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import httpx
+import plain_environment
 import pytest
 from langchain_core.runnables import ConfigurableField
 from pydantic import Field
@@ -36,16 +37,7 @@ CORE_NAMES = {"default_headers": "headers", "default_query": "query"}
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set on the machine of whoever runs the tests does not matter."""
-    for name in (
-        "OPEA_API_URL",
-        "OPEA_API_KEY",
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "no_proxy",
-    ):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+    plain_environment.forget(monkeypatch)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import plain_environment
 import pytest
 from asking import WAYS, Aiohttp, Way, made
 
@@ -19,20 +20,7 @@ if "OPEA_TEST_HTTP_LIBRARY" in os.environ:  # what every object here is made wit
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set on the machine of whoever runs the tests does not matter."""
-    for name in (
-        "OPEA_API_URL",
-        "OPEA_API_KEY",
-        "OPEA_MODEL",
-        "OPEA_TIMEOUT",
-        "OPEA_LOG",
-        "OPENAI_API_KEY",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+    plain_environment.forget(monkeypatch)
 
 
 @pytest.fixture(scope="session", autouse=True)

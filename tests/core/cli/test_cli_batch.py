@@ -33,8 +33,6 @@ KEY = "sk-only-for-this-server"
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("OPEA_API_URL", "OPEA_API_KEY", "OPEA_MODEL", "OPEA_TIMEOUT", "OPEA_LOG"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
 

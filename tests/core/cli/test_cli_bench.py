@@ -40,13 +40,6 @@ def test_when_more_no_longer_pays() -> None:
     assert "2 of 3 requests failed" in (pays([level(1, 100, errors=2)]) or "")
 
 
-@pytest.fixture
-def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPEA_API_URL", "OPEA_API_KEY", "OPEA_MODEL"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.mark.usefixtures("_plain")
 def test_a_server_that_takes_two_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     with ScriptedServer(latency=0.02, capacity=2, overload=error(429, "full")) as server:
         assert main(["bench", server.url, "--max-tokens", "5"]) == 0
@@ -59,7 +52,6 @@ def test_a_server_that_takes_two_at_once(capsys: pytest.CaptureFixture[str]) -> 
     assert "requests failed." in out
 
 
-@pytest.mark.usefixtures("_plain")
 def test_the_plot(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="--plot needs the extra [bench]")
     plot = tmp_path / "load.svg"
@@ -68,7 +60,6 @@ def test_the_plot(tmp_path: Path) -> None:
     assert "<svg" in plot.read_text("utf-8")
 
 
-@pytest.mark.usefixtures("_plain")
 def test_a_server_that_answers_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with ScriptedServer() as server:
         server.always(error(500, "out of order"))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import plain_environment
 import pytest
 from li_flags import HEADER, KEY
 from li_upstream import upstream
@@ -55,8 +56,4 @@ def _fresh_upstream() -> None:
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set on the machine of whoever runs the tests does not matter."""
-    for name in ("OPEA_API_URL", "OPEA_API_KEY", "OPEA_LOG", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+    plain_environment.forget(monkeypatch)
