@@ -16,9 +16,10 @@ from pydantic import (
 )
 
 from opea_core.capabilities import Capabilities
+from opea_core.display_text import redact_url
 from opea_core.errors import ConfigurationError
 from opea_core.header_checks import check_header_value, check_headers, check_key
-from opea_core.urls import BaseURL, check_encodable, parse_base_url, redact_url
+from opea_core.urls import BaseURL, check_encodable, parse_base_url
 from opea_core.values import Count, CountOr0, Seconds, SecondsOr0, Value, check_seconds, no_bool
 
 if TYPE_CHECKING:

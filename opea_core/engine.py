@@ -275,8 +275,12 @@ class Engine:
 
     def shown(self, endpoint: Endpoint, name: str) -> str:
         """A name that a server gave, as it may be shown: it may echo what was sent."""
-        state = next(e for e in self.limiter.endpoints if e.label == endpoint.label)
-        return say(name, redactor_of(state, self._context), _LONGEST_NAME)
+        redact = redactor_of(self.state_of(endpoint), self._context)
+        return say(name, redact, _LONGEST_NAME)
+
+    def state_of(self, endpoint: Endpoint) -> EndpointState:
+        """What is known of an endpoint of this object."""
+        return next(e for e in self.limiter.endpoints if e.label == endpoint.label)
 
     # --- the same with other endpoints
 

@@ -36,7 +36,7 @@ def read_json_file(path: str | os.PathLike[str], what: str, hint: str = "") -> A
             return json.loads(data.decode())
         except RecursionError:
             problem = "is nested too deeply"
-        except ValueError:
-            problem = "is no JSON"
+        except ValueError as error:
+            problem = f"is no JSON ({error})"
     # Raised here and not there, as the error shows the path with what it may hide (K5).
     raise ConfigurationError(f"{what} {cut(str(path), _SHOWN)} {problem}.", hint)

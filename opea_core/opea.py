@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 _MAX_FOREIGN = 64
 _MOST_LISTED = 10_000
-# Fields of an endpoint that are not handed on.
 
 
 class OPEA(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -14,9 +14,6 @@ from opea_core.object_options import OPTIONS
 from opea_core.secret_origins import bind, names_servers, origins
 from opea_core.urls import DEFAULT_URL
 from opea_core.values import Count, Value, check_seconds
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_MODEL = "gpt-3.5-turbo"
 DEFAULT_PREFIXES = ("gpt-", "text-", "claude-", "llama-", "mistral-", "mixtral-")

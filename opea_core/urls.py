@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from opea_core.display_text import redact_url as redact_url
+from opea_core.display_text import redact_url
 from opea_core.errors import ConfigurationError
 
 DEFAULT_URL = "http://localhost:8000"

@@ -120,11 +120,7 @@ class Keywords(ServerFields):
         if name in values and values[name] is not None and value is not None:
             raise ConfigurationError(f"{key!r} is another name of {name!r}; give one of them.")
         if values.get(name) is None:
-            values[name] = (
-                _as_number(value) if name in _NUMBERS and isinstance(value, str) else value
-            )
-        if name in _SECONDS and isinstance(values[name], int) and values[name] > _LONGEST:
-            values[name] = _LONGEST
+            values[name] = _number(name, value) if name in _NUMBERS else value
 
     @classmethod
     def _nearest(cls, name: str) -> str:
@@ -144,6 +140,13 @@ class Keywords(ServerFields):
     def _connection(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """What was given about servers, in the core's names."""
         return {cls._core_name(name): values[name] for name in cls._given(values)}
+
+
+def _number(name: str, value: Any) -> Any:
+    """A number, which may be given as text; a time beyond all floats is the longest there is."""
+    number = _as_number(value) if isinstance(value, str) else value
+    is_too_long = name in _SECONDS and isinstance(number, int) and number > _LONGEST
+    return _LONGEST if is_too_long else number
 
 
 def _as_number(text: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from opea_core.batch.rows import Prompts
 from opea_core.batch.templates import Template
 from opea_core.errors import ConfigurationError
+from opea_core.json_file import read_json_file
 
 Form: TypeAlias = Literal["openai", "flat", "csv", "tsv", "parquet"]
 STDOUT = "-"
@@ -163,10 +163,7 @@ def read_schema(schema: Any) -> tuple[Mapping[str, Any] | None, Mapping[str, Any
     name = "answer"
     if isinstance(schema, str | os.PathLike):
         name = re.sub(r"\W", "_", Path(schema).stem) or name
-        try:
-            schema = json.loads(Path(schema).read_text("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise ConfigurationError(f"The schema {schema} cannot be read: {error}.") from None
+        schema = read_json_file(schema, "The schema")
     if schema is None:
         return None, None
     if isinstance(schema, Mapping) and isinstance(schema.get("json_schema"), Mapping):

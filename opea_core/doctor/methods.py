@@ -61,7 +61,7 @@ class DiagnoseMethods:
         endpoint if not given.
         """
         chosen = self._endpoint(endpoint)
-        state = next(e for e in self._engine.limiter.endpoints if e.label == chosen.label)
+        state = self._engine.state_of(chosen)
         name = model or chosen.model or self._engine.settings.model
         return state.capabilities(name, time.monotonic_ns())
 

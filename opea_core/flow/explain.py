@@ -6,11 +6,10 @@ import re
 from datetime import UTC, datetime
 
 from opea_core import errors
-from opea_core.display_text import cut, one_line
+from opea_core.display_text import cut, one_line, redact_url
 from opea_core.flow.effects import Reply
 from opea_core.flow.error_context import LONGEST_NAME, LONGEST_QUOTE, ErrorContext
 from opea_core.policy.retry import AWAY, Failure, Phase
-from opea_core.urls import redact_url
 from opea_core.wire.error_body import MAX_BODY, MAX_MESSAGE, ErrorBody
 from opea_core.wire.error_class import inner_status, model_missing, never_works, upstream_gone
 from opea_core.wire.headers import retry_after

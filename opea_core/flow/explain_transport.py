@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from opea_core import errors
+from opea_core.display_text import redact_url
 from opea_core.flow.effects import TransportFailure
 from opea_core.flow.error_context import ErrorContext
 from opea_core.policy import SECOND
 from opea_core.policy.retry import Failure, Phase
-from opea_core.urls import redact_url
 
 USUAL_ADDRESSES = (
     "Is the server running? Usual addresses: Ollama http://localhost:11434, LM Studio :1234,"

@@ -90,8 +90,9 @@ class SocketState:
         server took the connection. ``limit`` is what the wait was to take at most, in seconds.
         """
         now = time.monotonic_ns()
-        late = limit is not None and now - began - int(limit * SECOND) >= _HELD
-        if limit is None or not late or self._extended >= _EXTENSIONS:
+        if limit is None or self._extended >= _EXTENSIONS:
+            return False
+        if now - began - int(limit * SECOND) < _HELD:
             return False
         self._extended += 1
         again = now + int(limit * SECOND)

@@ -21,9 +21,8 @@ from opea_core.policy import SECOND
 from opea_core.policy.endpoint import EndpointState
 from opea_core.transport.deadline import SocketState
 from opea_core.transport.http.library import HTTPLibrary
-from opea_core.transport.http.proxy import choose_proxy, proxy_url
-from opea_core.transport.http.tls import tls
-from opea_core.transport.http.transports import explained, parse_url, sync_transport
+from opea_core.transport.http.proxy import choose_proxy
+from opea_core.transport.http.transports import make_transport, parse_url, sync_transport
 from opea_core.transports.outgoing import Outgoing, made_up
 
 if TYPE_CHECKING:
@@ -119,9 +118,9 @@ async def apassed(engine: Engine, spec: CallSpec, request: Any) -> Outgoing:
     made = _forwarded(engine, spec, request, key, driver.library, deadline)
     transport, handle = None, driver._handle
     if handle is None:
-        with explained():
-            options = _options(endpoint, driver.library)
-            transport = driver.library.http.AsyncHTTPTransport(**options)
+        library, config = driver.library, endpoint.config
+        kind, proxy = library.http.AsyncHTTPTransport, choose_proxy(config)
+        transport = make_transport(kind, library, config, proxy)
         handle = transport.handle_async_request
     try:
         async with _until(deadline):
@@ -200,12 +199,6 @@ def _bounded(timeouts: Mapping[str, float | None], deadline: int | None) -> dict
     left = max(0.001, (deadline - time.monotonic_ns()) / SECOND)
     given = {name: timeouts.get(name) for name in ("connect", "read", "write", "pool")}
     return {name: left if value is None else min(value, left) for name, value in given.items()}
-
-
-def _options(endpoint: EndpointState, library: HTTPLibrary) -> dict[str, Any]:
-    config = endpoint.config
-    proxy = proxy_url(choose_proxy(config), library)
-    return {"verify": tls(config, library), "proxy": proxy, "trust_env": False}
 
 
 def _redirected(endpoint: EndpointState, response: httpx.Response) -> Outgoing | None:

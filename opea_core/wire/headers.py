@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from opea_core.display_text import fit
-from opea_core.urls import redact_url
+from opea_core.display_text import fit, redact_url
 from opea_core.wire import jsontext
 
 REQUEST_ID_HEADERS = (

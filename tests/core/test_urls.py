@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opea_core import OPEA
+from opea_core.display_text import redact_url
 from opea_core.errors import ConfigurationError
-from opea_core.urls import BaseURL, parse_base_url, redact_url, split_endpoint_url
+from opea_core.urls import BaseURL, parse_base_url, split_endpoint_url
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ VARIANTS = [
     Variant(
         "K5: a name of a model is shown as it came",
         "opea_core/engine.py",
-        "return say(name, redactor_of(state, self._context), _LONGEST_NAME)",
+        "return say(name, redact, _LONGEST_NAME)",
         "return name",
         _SECRETS + " -k named_like",
     ),

@@ -148,16 +148,9 @@ VARIANTS = [
     Variant(
         "K12: a client's credentials go to any server",
         _BORROWED,
-        ("response = given.send(made, stream=True, follow_redirects=False, auth=None)"),
-        ("response = given.send(made, stream=True, follow_redirects=False)"),
+        'return _checked(client, request), {**options, "auth": None}',
+        "return _checked(client, request), options",
         _ORIGINS + " -k a_client",
-    ),
-    Variant(
-        "K12: an async client's credentials go to any server",
-        _BORROWED,
-        ("response = await given.send(made, stream=True, follow_redirects=False, auth=None)"),
-        ("response = await given.send(made, stream=True, follow_redirects=False)"),
-        TRANSPORT + "test_user_clients.py -k servers_of_the_object",
     ),
     # --- what a call names
     Variant(

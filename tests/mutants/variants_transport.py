@@ -373,8 +373,8 @@ VARIANTS = [
     Variant(
         "K4: a caller's client follows it",
         "opea_core/transport/http/user_clients.py",
-        "response = given.send(made, stream=True, follow_redirects=False)\n",
-        "response = given.send(made, stream=True, follow_redirects=True)\n",
+        '"follow_redirects": False',
+        '"follow_redirects": True',
         TRANSPORT + "test_user_clients.py -k redirect",
     ),
     Variant(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +23,10 @@ def sync_transport(
     library: HTTPLibrary, endpoint: Endpoint, proxy: str | None, line: SocketState
 ) -> httpx.BaseTransport:
     """A transport for one connection at a time, whose waits end at the line's deadline."""
-    with explained():
-        transport: Any = library.http.HTTPTransport(**_options(library, endpoint, proxy))
-    transport._pool._network_backend = DeadlineBackend(line, library.core)
-    transport._pool = SingleConnection(transport._pool)
-    made: httpx.BaseTransport = transport
+    transport: Any = make_transport(library.http.HTTPTransport, library, endpoint, proxy)
+    made: httpx.BaseTransport = _over(
+        transport, DeadlineBackend(line, library.core), SingleConnection
+    )
     return made
 
 
@@ -36,29 +34,36 @@ def async_transport(
     library: HTTPLibrary, endpoint: Endpoint, proxy: str | None, line: SocketState
 ) -> httpx.AsyncBaseTransport:
     """The same for async use."""
-    with explained():
-        transport: Any = library.http.AsyncHTTPTransport(**_options(library, endpoint, proxy))
-    transport._pool._network_backend = AsyncDeadlineBackend(line, library.core)
-    transport._pool = AsyncSingleConnection(transport._pool)
-    made: httpx.AsyncBaseTransport = transport
+    transport: Any = make_transport(library.http.AsyncHTTPTransport, library, endpoint, proxy)
+    made: httpx.AsyncBaseTransport = _over(
+        transport, AsyncDeadlineBackend(line, library.core), AsyncSingleConnection
+    )
     return made
 
 
-def _options(library: HTTPLibrary, endpoint: Endpoint, proxy: str | None) -> dict[str, Any]:
+def _over(transport: Any, backend: object, single: Callable[[Any], object]) -> Any:
+    """The transport with a network backend of ours, and one connection in the place of its pool."""
+    transport._pool._network_backend = backend
+    transport._pool = single(transport._pool)
+    return transport
+
+
+def make_transport(
+    kind: Callable[..., Any], library: HTTPLibrary, endpoint: Endpoint, proxy: str | None
+) -> Any:
+    """A transport of the library, sync or async, for one connection at a time.
+
+    ConfigurationError for a proxy that cannot be used here.
+    """
     one = library.http.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
-    return {
+    options: dict[str, Any] = {
         "verify": tls(endpoint, library),
         "limits": one,
         "proxy": proxy_url(proxy, library),
         "trust_env": False,  # the caller looked there
     }
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """ConfigurationError for a proxy that cannot be used here."""
     try:
-        yield
+        return kind(**options)
     except ImportError:
         raise ConfigurationError(
             "A SOCKS proxy needs the package socksio.",

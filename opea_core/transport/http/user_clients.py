@@ -73,13 +73,8 @@ def borrowed_sync(client: object, transport: object, lent: Lent) -> Borrowed | N
     given: Any = client
 
     def send(request: httpx.Request) -> httpx.Response:
-        response: httpx.Response
-        if lent.covers(request):
-            made = _with_defaults(given, request)
-            response = given.send(made, stream=True, follow_redirects=False)
-        else:
-            made = _checked(given, request)
-            response = given.send(made, stream=True, follow_redirects=False, auth=None)
+        made, options = _as_lent(given, request, lent)
+        response: httpx.Response = given.send(made, **options)
         return response
 
     return send, library
@@ -97,13 +92,8 @@ def borrowed_async(client: object, transport: object, lent: Lent) -> AsyncBorrow
     given: Any = client
 
     async def send(request: httpx.Request) -> httpx.Response:
-        response: httpx.Response
-        if lent.covers(request):
-            made = _with_defaults(given, request)
-            response = await given.send(made, stream=True, follow_redirects=False)
-        else:
-            made = _checked(given, request)
-            response = await given.send(made, stream=True, follow_redirects=False, auth=None)
+        made, options = _as_lent(given, request, lent)
+        response: httpx.Response = await given.send(made, **options)
         return response
 
     return send, library
@@ -117,6 +107,19 @@ def _library_of(name: str, value: object, kind: str) -> HTTPLibrary:
     raise ConfigurationError(
         f"{name}= takes an httpx.{kind} or one of httpx2, not {type(value).__name__}."
     )
+
+
+def _as_lent(
+    client: httpx.Client | httpx.AsyncClient, request: httpx.Request, lent: Lent
+) -> tuple[httpx.Request, dict[str, Any]]:
+    """A request as it goes out over a caller's client, and the options of sending it.
+
+    The client's own headers and credentials go only where it was lent for.
+    """
+    options: dict[str, Any] = {"stream": True, "follow_redirects": False}
+    if lent.covers(request):
+        return _with_defaults(client, request), options
+    return _checked(client, request), {**options, "auth": None}
 
 
 def _with_defaults(
